@@ -1,0 +1,20 @@
+# Two commands: `make quickstart` and `make test`. Both set up their own environment first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test base
+
+quickstart: $(VENV)/ready
+	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -q
+
+# Installed anew whenever a lock changes. The second list must not pull in its own dependencies (see its comments).
+$(VENV)/ready: requirements.lock requirements-nodeps.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-nodeps.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@

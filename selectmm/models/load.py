@@ -1,0 +1,64 @@
+"""Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from selectmm.errors import UserError
+
+
+def open_pretrained(
+    cls: type[PreTrainedModel], path: str, dtype: str, device: str
+) -> tuple[PreTrainedModel, ProcessorMixin, str]:
+    """The model (in eval mode, frozen), its processor, and its identity.
+
+    Args:
+        cls: the Hugging Face class of the family.
+        path: a local folder, ``owner/name`` or ``owner/name@revision``.
+        dtype: a torch dtype's name, or ``auto``: bfloat16 on a GPU, float32 on a CPU.
+        device: a torch device, or ``auto``: the first GPU if there is one.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+    where = pick_device(device)
+    name, _, revision = path.partition("@")
+    options = {"revision": revision} if revision else {}
+    try:
+        processor = AutoProcessor.from_pretrained(name, **options)
+        model = cls.from_pretrained(name, dtype=_pick_dtype(dtype, where), **options)
+    except OSError as problem:
+        raise UserError(
+            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
+            f"({str(problem).splitlines()[0]})"
+        ) from problem
+    model.to(where).eval().requires_grad_(False)
+    return model, processor, _identity(name, model)
+
+
+def pick_device(device: str) -> torch.device:
+    """The named device; ``auto`` is the first GPU, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, dtype)
+
+
+def _identity(name: str, model: PreTrainedModel) -> str:
+    """A local folder is its content, wherever it lies; a hub checkpoint is its id and commit."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"{name}@{model.config._commit_hash}"
+    content = hashlib.sha256()
+    for file in sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".json", ".jinja"}):
+        content.update(file.name.encode())
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]

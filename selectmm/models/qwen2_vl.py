@@ -1,0 +1,36 @@
+"""Qwen2-VL."""
+
+from transformers import Qwen2VLForConditionalGeneration
+
+from selectmm.models.load import open_pretrained
+from selectmm.models.vlm import VLM, Family, Template
+
+# The chat template in Qwen2-VL's own tokenizer_config.json.
+CHATML = Template(
+    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    image="<|vision_start|><|image_pad|><|vision_end|>",
+    user_prefix="<|im_start|>user\n",
+    user_suffix="<|im_end|>\n",
+    assistant_prefix="<|im_start|>assistant\n",
+    assistant_suffix="<|im_end|>\n",
+)
+
+FAMILY = Family(
+    name="qwen2_vl",
+    template=CHATML,
+    layers="model.language_model.layers",
+    vision="model.visual",
+    projector="model.visual.merger",
+    lora=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    square=False,
+)
+
+
+def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+    """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
+
+    Raises:
+        UserError: nothing is there.
+    """
+    model, processor, identity = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device)
+    return VLM(model, processor, FAMILY, identity)

@@ -1,0 +1,37 @@
+"""One instruction row, as every other part of the project sees it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance. The text never contains the image placeholder: the image belongs to the sample."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row of a pool.
+
+    Its identity is (position, digest), never the ``id`` field of the JSON: ids repeat in LLaVA-665K.
+    ``image`` is a path relative to the pool's image root, or None for a text-only row.
+    """
+
+    position: int
+    digest: str
+    source: str
+    turns: tuple[Turn, ...]
+    image: str | None
+
+
+def digest_of(source: str, turns: tuple[Turn, ...], image: str | None) -> str:
+    """Content hash of a row: 32 hex characters over its source, turns and image path."""
+    content = json.dumps([source, [[t.role, t.text] for t in turns], image], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

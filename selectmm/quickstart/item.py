@@ -1,0 +1,16 @@
+"""A held-out question, before it takes a benchmark's schema."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Item:
+    """``options`` is empty for an open question, else it holds ``answer``. ``kind`` is the skill that is asked."""
+
+    kind: str
+    question: str
+    answer: str
+    options: tuple[str, ...]
+    image: Image.Image | None

@@ -1,0 +1,55 @@
+"""The cost clock: seconds times devices, and peak memory."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage used: wall seconds, device-seconds (seconds × devices), and peak memory of a device in GiB.
+
+    On a CPU the memory is the process's peak resident set, which never falls: it bounds the stage's own peak.
+    """
+
+    seconds: float = 0.0
+    device_seconds: float = 0.0
+    peak_gib: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.seconds + other.seconds,
+            self.device_seconds + other.device_seconds,
+            max(self.peak_gib, other.peak_gib),
+        )
+
+
+class Clock:
+    """Runs from its creation; `cost` may be read at any time."""
+
+    def __init__(self, devices: int) -> None:
+        self._devices = devices
+        self._start = time.perf_counter()
+
+    def cost(self) -> Cost:
+        seconds = time.perf_counter() - self._start
+        return Cost(seconds, seconds * self._devices, _peak_gib())
+
+
+@contextmanager
+def measure(devices: int = 1) -> Iterator[Clock]:
+    """Yield a clock for a block that keeps ``devices`` devices busy."""
+    torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    yield Clock(devices)
+
+
+def _peak_gib() -> float:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,100 @@
+"""A stage: work whose result is a folder named by what went into it."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from selectmm.errors import UserError
+from selectmm.records.cost import Cost, measure
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: its folder, the fingerprint of its inputs, what it cost when it ran, and whether it ran now."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+    cost: Cost
+    cached: bool
+    identity: Mapping[str, object] = field(repr=False)
+
+
+def fingerprint(identity: Mapping[str, object]) -> str:
+    """16 hex characters of the canonical JSON of ``identity``; the same on every machine."""
+    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside, then rename, so that a reader never sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def run_stage(root: Path, name: str, identity: Mapping[str, object], make: Callable[[Path], None]) -> Stage:
+    """Return the stage's folder ``root/name/<fingerprint>``, making it first if it is not there.
+
+    ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
+    ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
+    cost of every attempt is added up. Two processes that want the same stage do it once: the second waits.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    mark = fingerprint(identity)
+    folder = root / name / mark
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            cached = folder.exists()
+            if not cached:
+                _make(folder, name, mark, identity, make)
+    except OSError as problem:
+        if problem.errno not in _CANNOT_WRITE:
+            raise
+        raise UserError(
+            f"Stage '{name}' could not write {problem.filename or folder}: {problem.strerror}. What was finished is "
+            f"kept; free some space or point 'cache' at another folder, and start the same command again."
+        ) from problem
+    entry = json.loads((folder / "stage.json").read_text())
+    return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
+
+
+def _make(folder: Path, name: str, mark: str, identity: Mapping[str, object], make: Callable[[Path], None]) -> None:
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
+    spent = partial / "spent.json"  # cost of the attempts that did not finish
+    before = Cost(**json.loads(spent.read_text())) if spent.exists() else Cost()
+    with measure() as clock:
+        try:
+            make(partial)
+        except BaseException:
+            write_atomically(spent, json.dumps(asdict(before + clock.cost())))
+            raise
+    entry = {
+        "stage": name,
+        "fingerprint": mark,
+        "identity": identity,
+        "cost": asdict(before + clock.cost()),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_atomically(partial / "stage.json", json.dumps(entry, indent=1, ensure_ascii=False))
+    spent.unlink(missing_ok=True)
+    partial.rename(folder)
+
+
+def discard(stage: Stage) -> None:
+    """Delete a stage's folder, so that the next run makes it again."""
+    shutil.rmtree(stage.folder)
