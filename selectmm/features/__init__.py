@@ -1,0 +1,1 @@
+"""Features: what methods need to know of the rows, computed once and shared."""

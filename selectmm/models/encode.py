@@ -29,7 +29,8 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
 
     Counted from the end because the processor later replaces a placeholder by many image tokens, which stand before
     every answer: distances from the end do not change. An answer's span holds its end token. If the last turn is the
-    user's, the text ends in the assistant's prefix, ready to be continued.
+    user's, the text ends in the assistant's prefix, ready to be continued, without its final space: the answer's first
+    token brings the space along, as it did in training.
     """
     text, answers = template.start, []
     placeholders = template.image * images
@@ -43,7 +44,7 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
             text += turn.text + template.assistant_suffix
             answers.append((start, len(text)))
     if turns[-1].role == "user":
-        text += template.assistant_prefix
+        text += template.assistant_prefix.rstrip(" ")
     return text, [(start - len(text), end - len(text)) for start, end in answers]
 
 
@@ -73,14 +74,18 @@ def encode(vlm: VLM, conversations: Sequence[Conversation], *, side: Literal["le
 def _labels(
     ids: torch.Tensor, offsets: torch.Tensor, attention: torch.Tensor, answers: Sequence[list[tuple[int, int]]]
 ) -> torch.Tensor:
-    """A token is an answer token if it starts inside an answer's span (spans are counted from the text's end)."""
+    """A token is an answer token if it overlaps an answer's span (spans are counted from the text's end).
+
+    Overlaps, not starts inside: many vocabularies join the space in front of an answer with its first word ("▁Yes"),
+    and that token carries the answer (LLaVA's preprocess_v1 takes the loss on it too).
+    """
     labels = torch.full_like(ids, IGNORED)
     for row, spans in enumerate(answers):
         real = attention[row].bool()
         length = int(offsets[row][real].max())
-        begins = offsets[row, :, 0]
+        begins, ends = offsets[row].unbind(-1)
         for start, end in spans:
-            inside = real & (begins >= length + start) & (begins < length + end)
+            inside = real & (ends > length + start) & (begins < length + end)
             labels[row, inside] = ids[row, inside]
     return labels
 
@@ -93,8 +98,8 @@ def _cut(vlm: VLM, batch: Batch, limit: int, side: str) -> Batch:
         raise ValueError(f"a prompt of {batch['input_ids'].shape[1]} tokens exceeds the window of {limit}")
     if (batch["input_ids"][:, limit:] == vlm.image_token_id).any():
         raise ValueError(f"a row's image does not fit in max_length={limit} tokens")
-    width = batch["input_ids"].shape[1]
-    return {k: v[:, :limit] if v.ndim == 2 and v.shape[1] == width else v for k, v in batch.items()}
+    shape = batch["input_ids"].shape  # pixel tensors and grids have other shapes and stay whole
+    return {k: v[:, :limit] if v.shape == shape else v for k, v in batch.items()}
 
 
 def _prepare(vlm: VLM, image: Image.Image) -> Image.Image:

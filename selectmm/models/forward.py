@@ -1,6 +1,8 @@
 """Forward passes that compute no more than what is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 
 import torch
 from torch import nn
@@ -11,25 +13,32 @@ from selectmm.models.vlm import VLM
 
 
 class _Deep(Exception):
-    """Raised by a hook to leave a forward pass once the layer that was wanted has run."""
+    """Raised by a hook to leave a forward pass once the deepest layer that was wanted has run."""
 
 
-def hidden_after(vlm: VLM, batch: Batch, layer: int) -> torch.Tensor:
-    """Hidden states [n, tokens, width] after decoder layer ``layer`` (from 1); deeper layers do not run."""
-    kept: list[torch.Tensor] = []
+def hidden_after(vlm: VLM, batch: Batch, layers: Collection[int]) -> dict[int, torch.Tensor]:
+    """Hidden states [n, tokens, width] after each of the decoder ``layers`` (from 1), in one forward pass.
 
-    def leave(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
-        kept.append(output[0] if isinstance(output, tuple) else output)
+    Layers deeper than the deepest wanted one do not run; an empty ``layers`` runs nothing.
+    """
+    kept: dict[int, torch.Tensor] = {}
+    if not layers:
+        return kept
+    with ExitStack() as hooks:
+        for layer in layers:
+            keep = partial(_keep, kept, layer, max(layers))
+            hooks.callback(vlm.layer(layer).register_forward_hook(keep).remove)
+        with suppress(_Deep):
+            vlm.model.model(**inputs_of(batch), use_cache=False)
+    return kept
+
+
+def _keep(
+    kept: dict[int, torch.Tensor], layer: int, deepest: int, _module: nn.Module, _inputs: object, output: object
+) -> None:
+    kept[layer] = output[0] if isinstance(output, tuple) else output
+    if layer == deepest:
         raise _Deep
-
-    handle = vlm.layer(layer).register_forward_hook(leave)
-    try:
-        vlm.model.model(**inputs_of(batch), use_cache=False)
-    except _Deep:
-        pass
-    finally:
-        handle.remove()
-    return kept[0]
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.pool.health import Health
 from selectmm.pool.sample import Sample, Turn
 
 SCHEMA = pa.schema(
@@ -33,6 +34,7 @@ class Pool:
     table: pa.Table
     image_root: Path
     fingerprint: str
+    health: Health | None = None  # what was found when the pool was read, bad rows included
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -51,7 +53,7 @@ class Pool:
     def _images(self) -> pa.DictionaryArray:
         return self.table["image"].combine_chunks().dictionary_encode()
 
-    @property
+    @cached_property
     def images(self) -> list[str]:
         """The unique images, as relative paths, in order of first use."""
         return self._images.dictionary.to_pylist()

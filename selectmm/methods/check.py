@@ -1,0 +1,91 @@
+"""The contract of a method, as a test that a stranger can run on theirs."""
+
+import numpy as np
+import pyarrow as pa
+
+from selectmm.features.feature import Feature, Values
+from selectmm.methods.method import Method
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.sample import Turn, digest_of
+
+WIDTH = 16  # channels of the invented features
+
+
+def check_method(method: Method) -> None:
+    """Hold a method against what every method promises; needs no model, no images and no network.
+
+    The pools are invented (several sources, text-only rows, rows that share an image, identical rows, one row) and so
+    are the feature values: they depend on a row's content only, as real ones do. Checked: the size for any budget from
+    one row to all; rows of the pool, none twice; same seed same subset; the same rows whatever the pool's order, up to ties in score.
+
+    Raises:
+        AssertionError: a promise is broken; the sentence says which.
+    """
+    mixed = _pool(60)
+    for budget in (1, 2, 20, 59, 60):
+        _check_size(method, mixed, budget)
+    for special in (_pool(1), _twins(12), _one_image(12)):
+        for budget in (1, max(1, len(special) // 2), len(special)):
+            _check_size(method, special, budget)
+    again = [_select(method, mixed, 20, seed=3).rows for _ in range(2)]
+    assert np.array_equal(*again), f"{method} gave two subsets for one seed"
+    _check_order(method, mixed)
+
+
+def _check_size(method: Method, pool: Pool, budget: int) -> None:
+    rows = _select(method, pool, budget, seed=0).rows
+    assert len(rows) == budget, f"{method} kept {len(rows)} of {len(pool)} rows for a budget of {budget}"
+    assert len(np.unique(rows)) == len(rows), f"{method} kept a row twice for a budget of {budget}"
+    assert rows.min() >= 0 and rows.max() < len(pool), f"{method} kept a row that the pool does not have"
+
+
+def _check_order(method: Method, pool: Pool) -> None:
+    order = np.random.default_rng(1).permutation(len(pool))
+    moved = Pool(pool.table.take(pa.array(order)), pool.image_root, pool.fingerprint)
+    before, after = _select(method, pool, 20, seed=0), _select(method, moved, 20, seed=0)
+    assert _untied(before, pool) == _untied(after, moved), (
+        f"{method} keeps other rows when the pool is stored in another order"
+    )
+
+
+def _untied(subset: Subset, pool: Pool) -> list[str | float]:
+    """What was kept, in a form that ties cannot change: a scored row by its score, any other by its digest."""
+    scores = np.full(len(pool), np.nan) if subset.scores is None else subset.scores
+    kept = [(row, scores[row]) for row in subset.rows.tolist()]
+    digests = sorted(pool[row].digest for row, score in kept if np.isnan(score))
+    return digests + sorted(round(float(score), 9) for _, score in kept if not np.isnan(score))
+
+
+def _select(method: Method, pool: Pool, budget: int, seed: int) -> Subset:
+    features: Values = {feature: _values(pool, feature) for feature in method.needs()}
+    return method.select(pool, features, budget, np.random.default_rng(seed))
+
+
+def _values(pool: Pool, feature: Feature) -> np.ndarray:
+    """Positive feature values that follow from each unit's content; vectors if the feature reads a layer."""
+    units = pool.images if feature.unit == "image" else pool.table["digest"].to_pylist()
+    shape = (WIDTH,) if feature.layer else ()
+    return np.array([np.random.default_rng(list(unit.encode())).gamma(2.0, size=shape) for unit in units])
+
+
+def _pool(rows: int) -> Pool:
+    """Three sources; every fifth row is text-only, and three neighbours share an image."""
+    return _of([(f"source-{i % 3}", f"question {i}", None if i % 5 == 4 else f"{i // 3}.png") for i in range(rows)])
+
+
+def _twins(rows: int) -> Pool:
+    return _of([("source", "the same question", "same.png")] * rows)
+
+
+def _one_image(rows: int) -> Pool:
+    return _of([("source", f"question {i}", "same.png") for i in range(rows)])
+
+
+def _of(rows: list[tuple[str, str, str | None]]) -> Pool:
+    entries = []
+    for source, question, image in rows:
+        turns = (Turn("user", question), Turn("assistant", "answer"))
+        content = [{"role": turn.role, "text": turn.text} for turn in turns]
+        entries.append({"digest": digest_of(source, turns, image), "source": source, "image": image, "turns": content})
+    return Pool(pa.Table.from_pylist(entries, SCHEMA), image_root=None, fingerprint="invented")

@@ -1,0 +1,20 @@
+"""Every row: what all other methods are measured against."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectmm.features.feature import Values
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class Full:
+    """Keeps the whole pool, whatever the budget says (it is the reference of a sweep over budgets)."""
+
+    def needs(self) -> tuple[()]:
+        return ()
+
+    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+        return Subset(np.arange(len(pool)))

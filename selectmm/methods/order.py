@@ -1,0 +1,43 @@
+"""Orders of rows that do not depend on how the pool happens to be stored."""
+
+import numpy as np
+
+from selectmm.pool.pool import Pool
+
+
+def random_keys(pool: Pool, rng: np.random.Generator) -> np.ndarray:
+    """A random number in [0, 1) per row, [n] of float64, from the row's *content* and one draw of ``rng``.
+
+    Choosing the rows with the smallest keys is a uniform draw without replacement that stays the same when the pool
+    is stored in another order. (Identical rows have identical keys: they tie, and position decides.)
+    """
+    content = np.array([int(digest[:16], 16) for digest in pool.table["digest"].to_pylist()], np.uint64)
+    return _mixed(content ^ rng.integers(2**64, dtype=np.uint64)) / 2.0**64
+
+
+def _mixed(bits: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014): every output bit depends on every input bit."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def lowest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the ``count`` lowest scores, ties by position."""
+    return np.argsort(scores, kind="stable")[:count]
+
+
+def shares(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Split ``total`` in proportion to ``sizes`` (largest remainders first, ties by position), never above a size.
+
+    Args:
+        sizes: [groups] of int; total ≤ sum(sizes).
+
+    Returns:
+        [groups] of int64 that sum to ``total``.
+    """
+    exact = sizes * (total / sizes.sum())
+    whole = np.floor(exact + 1e-9).astype(np.int64)
+    rest = np.argsort(-(exact - whole), kind="stable")[: total - whole.sum()]
+    whole[rest] += 1
+    return whole

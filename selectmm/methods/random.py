@@ -1,0 +1,21 @@
+"""Uniform choice without replacement: the baseline that every method must beat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectmm.features.feature import Values
+from selectmm.methods.order import lowest, random_keys
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class Random:
+    """Keeps a uniform random draw; the same rows for the same seed in whatever order the pool is stored."""
+
+    def needs(self) -> tuple[()]:
+        return ()
+
+    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+        return Subset(lowest(random_keys(pool, rng), budget))

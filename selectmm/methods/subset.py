@@ -1,0 +1,80 @@
+"""A subset: the file that stands between selection and training."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import fingerprint, write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """A multiset of rows of a pool, and the scores behind it.
+
+    Attributes:
+        rows: positions in the pool, [n] of int64, ascending; a position that stands twice is trained on twice.
+        scores: [rows of the pool] of float64, NaN where a row was not scored; None if the method has no score.
+        excluded: rows that could not be chosen, by reason.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray | None = None
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", np.sort(np.asarray(self.rows, np.int64)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the rows alone: two methods that keep the same rows train the same model."""
+        return fingerprint({"rows": self.rows.tolist()})
+
+    def coverage(self, pool: Pool) -> dict[str, object]:
+        """Rows in, scored, kept and excluded, and kept per source beside the pool's counts."""
+        kept = Counter(pool.sources[self.rows].tolist())
+        return {
+            "rows": len(pool),
+            "scored": 0 if self.scores is None else int(np.isfinite(self.scores).sum()),
+            "without_image": int((pool.image_of < 0).sum()),
+            "kept": len(self.rows),
+            "kept_distinct": len(np.unique(self.rows)),
+            "excluded": self.excluded,
+            "per_source": {
+                source: {"pool": count, "kept": kept.get(source, 0)} for source, count in pool.counts().items()
+            },
+        }
+
+
+def save_subset(subset: Subset, pool: Pool, folder: Path) -> None:
+    """Write ``subset.json`` (rows, digests' fingerprint, coverage) and, if there are scores, ``scores.npy``."""
+    if subset.scores is not None:
+        np.save(folder / "scores.npy", subset.scores)
+    entry = {
+        "pool": pool.fingerprint,
+        "fingerprint": subset.fingerprint,
+        "coverage": subset.coverage(pool),
+        "excluded": subset.excluded,
+        "rows": subset.rows.tolist(),
+    }
+    write_atomically(folder / "subset.json", json.dumps(entry))
+
+
+def load_subset(folder: Path, pool: Pool) -> Subset:
+    """Read what `save_subset` wrote.
+
+    Raises:
+        UserError: the subset was made from another pool.
+    """
+    entry = json.loads((folder / "subset.json").read_text())
+    if entry["pool"] != pool.fingerprint:
+        raise UserError(
+            f"The subset in {folder} was made from pool {entry['pool']}, but the pool here is {pool.fingerprint}: "
+            f"rows would not mean the same; select again from this pool."
+        )
+    scores = folder / "scores.npy"
+    return Subset(np.asarray(entry["rows"]), np.load(scores) if scores.exists() else None, entry["excluded"])
