@@ -1,6 +1,6 @@
 """The feature store: one pass over the pool feeds everything that is asked for, once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,15 +25,13 @@ class FeatureStore:
     """Feature values under ``cache``, one stage folder per feature, pool and model.
 
     Attributes:
-        vlm: opens the target model; called only if a pass is needed.
-        model: the target model's identity.
+        vlm: the target model.
         batch_size: units per forward pass. shard: units per file written; a killed pass continues at the next shard.
         limit: tokens per row (the recipe's ``max_length``).
     """
 
     cache: Path
-    vlm: Callable[[], VLM]
-    model: str
+    vlm: VLM
     batch_size: int
     shard: int
     limit: int
@@ -84,7 +82,7 @@ class FeatureStore:
             "feature": type(feature).__name__,
             "options": asdict(feature),
             "pool": pool.fingerprint,
-            "model": self.model,
+            "model": self.vlm.identity,
             "limit": self.limit,
             "version": 1,
         }
@@ -103,24 +101,23 @@ class FeatureStore:
             for start in range(0, units, self.shard)
             if any(not _shard(f, start).exists() for f in wanted.values())
         ]
-        vlm = self.vlm() if starts else None
         for start in track(starts, f"features: {names}", len(starts)):
             stop = min(start + self.shard, units)
-            values = self._values(vlm, pool, list(wanted), range(start, stop))
+            values = self._values(pool, list(wanted), range(start, stop))
             for feature, folder in wanted.items():
                 _save(_shard(folder, start), values[feature], feature)
 
     @torch.inference_mode()
-    def _values(self, vlm: VLM, pool: Pool, features: list[Feature], units: range) -> dict[Feature, np.ndarray]:
+    def _values(self, pool: Pool, features: list[Feature], units: range) -> dict[Feature, np.ndarray]:
         parts: dict[Feature, list[torch.Tensor]] = {feature: [] for feature in features}
         for start in range(units.start, units.stop, self.batch_size):
             some = range(start, min(start + self.batch_size, units.stop))
-            batch = to_device(self._encode(vlm, pool, features[0].unit, some), vlm.model)
-            for feature, values in _compute(vlm, features, batch):
+            batch = to_device(self._encode(pool, features[0].unit, some), self.vlm.model)
+            for feature, values in _compute(self.vlm, features, batch):
                 parts[feature].append(values.cpu())
         return {feature: torch.cat(values).numpy() for feature, values in parts.items()}
 
-    def _encode(self, vlm: VLM, pool: Pool, unit: str, some: Iterable[int]) -> Batch:
+    def _encode(self, pool: Pool, unit: str, some: Iterable[int]) -> Batch:
         if unit == "image":  # the shortest conversation that shows the image
             nothing = (Turn("user", ""),)
             conversations = [Conversation(nothing, (pool.open_image(pool.images[image]),)) for image in some]
@@ -129,7 +126,7 @@ class FeatureStore:
                 Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else ())
                 for sample in samples_of(pool, list(some))
             ]
-        return encode(vlm, conversations, side="right", limit=self.limit)
+        return encode(self.vlm, conversations, side="right", limit=self.limit)
 
 
 def _compute(vlm: VLM, features: Sequence[Feature], batch: Batch) -> Iterable[tuple[Feature, torch.Tensor]]:

@@ -17,15 +17,16 @@ def check_method(method: Method) -> None:
 
     The pools are invented (several sources, text-only rows, rows that share an image, identical rows, one row) and so
     are the feature values: they depend on a row's content only, as real ones do. Checked: the size for any budget from
-    one row to all; rows of the pool, none twice; same seed same subset; the same rows whatever the pool's order, up to ties in score.
+    one row to all; rows of the pool, none twice; same seed same subset; the same rows whatever the pool's order, up
+    to ties in score.
 
     Raises:
         AssertionError: a promise is broken; the sentence says which.
     """
-    mixed = _pool(60)
+    mixed = invented_pool(60)
     for budget in (1, 2, 20, 59, 60):
         _check_size(method, mixed, budget)
-    for special in (_pool(1), _twins(12), _one_image(12)):
+    for special in (invented_pool(1), _twins(12), _one_image(12)):
         for budget in (1, max(1, len(special) // 2), len(special)):
             _check_size(method, special, budget)
     again = [_select(method, mixed, 20, seed=3).rows for _ in range(2)]
@@ -69,20 +70,21 @@ def _values(pool: Pool, feature: Feature) -> np.ndarray:
     return np.array([np.random.default_rng(list(unit.encode())).gamma(2.0, size=shape) for unit in units])
 
 
-def _pool(rows: int) -> Pool:
+def invented_pool(rows: int) -> Pool:
     """Three sources; every fifth row is text-only, and three neighbours share an image."""
-    return _of([(f"source-{i % 3}", f"question {i}", None if i % 5 == 4 else f"{i // 3}.png") for i in range(rows)])
+    return pool_of([(f"source-{i % 3}", f"question {i}", None if i % 5 == 4 else f"{i // 3}.png") for i in range(rows)])
 
 
 def _twins(rows: int) -> Pool:
-    return _of([("source", "the same question", "same.png")] * rows)
+    return pool_of([("source", "the same question", "same.png")] * rows)
 
 
 def _one_image(rows: int) -> Pool:
-    return _of([("source", f"question {i}", "same.png") for i in range(rows)])
+    return pool_of([("source", f"question {i}", "same.png") for i in range(rows)])
 
 
-def _of(rows: list[tuple[str, str, str | None]]) -> Pool:
+def pool_of(rows: list[tuple[str, str, str | None]]) -> Pool:
+    """A pool of (source, question, image or None) rows, in memory; its images do not exist."""
     entries = []
     for source, question, image in rows:
         turns = (Turn("user", question), Turn("assistant", "answer"))

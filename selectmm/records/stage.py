@@ -43,12 +43,14 @@ def write_atomically(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def run_stage(root: Path, name: str, identity: Mapping[str, object], make: Callable[[Path], None]) -> Stage:
+def run_stage(
+    root: Path, name: str, identity: Mapping[str, object], make: Callable[[Path], None], devices: int = 1
+) -> Stage:
     """Return the stage's folder ``root/name/<fingerprint>``, making it first if it is not there.
 
     ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
-    cost of every attempt is added up. Two processes that want the same stage do it once: the second waits.
+    cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do it once: the second waits.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -60,7 +62,7 @@ def run_stage(root: Path, name: str, identity: Mapping[str, object], make: Calla
         with FileLock(folder.with_suffix(".lock")):
             cached = folder.exists()
             if not cached:
-                _make(folder, name, mark, identity, make)
+                _make(folder, name, mark, identity, make, devices)
     except OSError as problem:
         if problem.errno not in _CANNOT_WRITE:
             raise
@@ -72,12 +74,14 @@ def run_stage(root: Path, name: str, identity: Mapping[str, object], make: Calla
     return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
 
 
-def _make(folder: Path, name: str, mark: str, identity: Mapping[str, object], make: Callable[[Path], None]) -> None:
+def _make(
+    folder: Path, name: str, mark: str, identity: Mapping[str, object], make: Callable[[Path], None], devices: int
+) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     spent = partial / "spent.json"  # cost of the attempts that did not finish
     before = Cost(**json.loads(spent.read_text())) if spent.exists() else Cost()
-    with measure() as clock:
+    with measure(devices) as clock:
         try:
             make(partial)
         except BaseException:

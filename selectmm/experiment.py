@@ -1,0 +1,55 @@
+"""One experiment: the ingredients of the five verbs, built and checked, with no config left to read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from selectmm.errors import UserError
+from selectmm.evaluation.suite import Suite
+from selectmm.methods.method import Method
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.tracker import Tracker
+from selectmm.tuning.recipe import Recipe, Strategy
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one run does.
+
+    Attributes:
+        name: the question it belongs to; records, tables and W&B groups carry it.
+        scale: ``embedded`` or ``full``; rows of different scales never share a table.
+        open_pool, open_model: called once each; they may take a while.
+        method_name: the method as it was asked for on the command line.
+        budget: share of the pool's rows to keep, above 0 and at most 1.
+        batch_size: rows per forward pass when features are computed.
+        cache: root of all stage folders. records: folder of the record files.
+        config: the whole resolved configuration, for the record and for worker processes.
+
+    Raises:
+        UserError: the budget is not a share.
+    """
+
+    name: str
+    scale: str
+    open_pool: Callable[[], Pool]
+    open_model: Callable[[], VLM]
+    method_name: str
+    method: Method
+    budget: float
+    recipe: Recipe
+    strategy: Strategy
+    suite: Suite
+    tracker: Tracker
+    seed: int
+    batch_size: int
+    cache: Path
+    records: Path
+    config: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget <= 1:
+            raise UserError(
+                f"budget={self.budget:g} is not a share of the pool; give a number above 0 and at most 1, such as 0.3."
+            )

@@ -1,0 +1,94 @@
+"""What the command line answers before anything runs: the help, and what is wrong with a command."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from selectmm.errors import UserError
+
+HELP = """\
+selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost.
+
+  one run             python -m selectmm method=prism budget=0.15 seed=1
+  a comparison        python -m selectmm -m method=full,random,prism seed=0,1,2
+  a whole question    python -m selectmm -m experiments=quickstart/ten_minutes
+  your own data       python -m selectmm pool=llava_json pool.file=rows.json pool.images=folder
+  see, do not run     python -m selectmm method=prism --cfg job
+
+Every choice is a file, configs/<group>/<name>.yaml, whose comments say what its values mean. Choose with group=name,
+change a value with group.key=value, sweep with -m and commas.
+
+{groups}
+
+Nothing is fetched or sent unless you ask: W&B is offline until tracker.mode=online. Ctrl-C at any time, and start the
+same command again: it continues."""
+
+
+def help_text(root: Path) -> str:
+    """The page that ``--help`` prints: how to run, and what can be chosen."""
+    groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name != "hydra"]
+    lines = [f"  {folder.name:<12} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
+    return HELP.format(groups="\n".join(lines))
+
+
+def _names(folder: Path) -> list[str]:
+    """Choices of a group, as they are typed."""
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
+    """Answer a mistyped group, choice or key with what exists.
+
+    Raises:
+        UserError: naming the word, the closest one that exists, and all that exist beside it.
+    """
+    words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
+    try:
+        overrides = OverridesParser.create().parse_overrides(words)
+    except HydraException as problem:
+        raise UserError(f"Cannot read the command: {str(problem).splitlines()[0]}") from problem
+    groups = {folder.name: folder for folder in configs.iterdir() if folder.is_dir()}
+    groups["experiments"] = configs.parent / "experiments"
+    chosen = [override for override in overrides if override.key_or_group in groups]
+    for override in chosen:
+        for value in _values(override):
+            if value is not None:
+                _check(f"{override.key_or_group}=", str(value), _names(groups[override.key_or_group]))
+    config = _composed(configs, [f"{o.key_or_group}={next(iter(_values(o)))}" for o in chosen])
+    for override in overrides:
+        if override not in chosen and not override.is_add():
+            _check_key(config, override.key_or_group)
+
+
+def _values(override: Override) -> list[object]:
+    """The value, or all of a sweep's."""
+    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+
+
+def _composed(configs: Path, choices: list[str]) -> DictConfig:
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        return compose("run", choices)
+
+
+def _check_key(config: DictConfig, key: str) -> None:
+    node, seen = config, ""
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node):
+            raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
+        _check(seen, part, [str(name) for name in node])
+        node, seen = node._get_node(part), f"{seen}{part}."
+
+
+def _check(before: str, word: str, there: Iterable[str]) -> None:
+    names = sorted(there)
+    if word in names:
+        return
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean '{before}{close[0]}'? " if close else ""
+    raise UserError(f"There is no '{before}{word}': {hint}There are: {', '.join(names)}.")

@@ -1,0 +1,108 @@
+"""Where a result comes from: the command, the code, the versions and the machine."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "torch", "transformers", "peft", "pytorch-lightning", "deepspeed", "lmms-eval", "lm-eval", "datasets",
+    "hydra-core", "wandb", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine: processor, usable cores, memory in GiB, and the names of its GPUs."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What somebody else needs to make the run again.
+
+    Attributes:
+        command: the command line, quoted for a shell.
+        commit: full git hash of this package's checkout, or None outside of git.
+        dirty: whether tracked files differ from the commit; None outside of git.
+        python: version of the interpreter. packages: versions by name; an absent package is ``not installed``.
+    """
+
+    command: str
+    commit: str | None
+    dirty: bool | None
+    python: str
+    packages: Mapping[str, str]
+    hardware: Hardware
+
+
+def provenance() -> Provenance:
+    """Of the running process."""
+    commit, dirty = git_state(Path(__file__).parent)
+    packages = {name: _version(name) for name in PACKAGES}
+    return Provenance(command_line(sys.argv), commit, dirty, platform.python_version(), packages, hardware())
+
+
+def command_line(argv: list[str]) -> str:
+    """``argv`` as it can be typed; a package's ``__main__.py`` reads ``python -m package`` again."""
+    program = Path(argv[0])
+    if program.name == "__main__.py":
+        return shlex.join(["python", "-m", program.parent.name, *argv[1:]])
+    return shlex.join([program.name, *argv[1:]])
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit of the checkout that holds ``folder`` and whether tracked files were changed; (None, None) without one.
+
+    Untracked files do not count: results and caches appear while runs are made. A folder that git does not track (an
+    installed copy inside some other project's checkout) has no commit.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None or not _git(folder, "ls-files", "."):
+        return None, None
+    return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+
+
+def hardware() -> Hardware:
+    """Of this machine; cores and memory are what this process may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Hardware(_cpu(), cores, round(memory / 2**30, 1), _gpus())
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpus() -> tuple[str, ...]:
+    torch = sys.modules.get("torch")  # importing it only to find no GPU would cost seconds
+    if torch is None or not torch.cuda.is_available():
+        return ()
+    return tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

@@ -1,0 +1,66 @@
+"""Rebuild frozen dataclasses from JSON, every field checked against its annotation."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class Mismatch(Exception):
+    """JSON that does not fit; the message is half a sentence that names the field."""
+
+
+def read(kind: type[T], value: object, where: str = "") -> T:
+    """``value`` (parsed JSON) as ``kind``: a dataclass, scalar, ``X | None``, ``tuple[X, ...]`` or ``Mapping[str, X]``.
+
+    Args:
+        where: dotted path of the value, for messages.
+
+    Raises:
+        Mismatch: a field is missing, unknown or of another type. Defaults do not excuse a missing field: files hold
+            everything.
+    """
+    if is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    if kind is object:
+        return value
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        real = next(option for option in inner if option is not NoneType)
+        return None if value is None else read(real, value, where)
+    if origin is tuple:
+        _expect(isinstance(value, list), "a list", value, where)
+        return tuple(read(inner[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping:
+        _expect(isinstance(value, dict), "an object", value, where)
+        return {key: read(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _scalar(kind, value, where)
+
+
+def _dataclass(kind: type[Any], value: object, where: str) -> Any:
+    _expect(isinstance(value, dict), "an object", value, where)
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in fields(kind) if entry.init]
+    prefix = f"{where}." if where else ""
+    if missing := [name for name in names if name not in value]:
+        raise Mismatch(f"field '{prefix}{missing[0]}' is missing")
+    if unknown := [name for name in value if name not in names]:
+        raise Mismatch(f"field '{prefix}{unknown[0]}' is unknown")
+    return kind(**{name: read(hints[name], value[name], prefix + name) for name in names})
+
+
+def _scalar(kind: type[Any], value: object, where: str) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is float:  # JSON does not tell 1 from 1.0
+        _expect(whole or isinstance(value, float), "a number", value, where)
+        return float(value)
+    good = whole if kind is int else isinstance(value, kind)
+    _expect(good, {int: "a whole number", str: "a text", bool: "true or false"}[kind], value, where)
+    return value
+
+
+def _expect(good: bool, what: str, value: object, where: str) -> None:
+    if not good:
+        raise Mismatch(f"field '{where}' is {value!r:.60}, not {what}")

@@ -1,0 +1,187 @@
+"""The page: one experiment from the pool to its record, in five verbs."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.evaluation.evaluate import evaluate, read_manifest, read_scores
+from selectmm.experiment import Experiment
+from selectmm.features.store import FeatureStore
+from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.provenance import provenance
+from selectmm.records.record import (
+    Costs,
+    MethodEntry,
+    PoolEntry,
+    RecipeEntry,
+    RunRecord,
+    StageCost,
+    SubsetEntry,
+    SuiteEntry,
+    save,
+)
+from selectmm.records.stage import Stage, run_stage
+from selectmm.tuning.finetune import finetune, load_adapter
+
+log = logging.getLogger("selectmm")
+
+
+def run(experiment: Experiment) -> Path:
+    """Take the pool, select, fine-tune, evaluate, record; what was done before comes from the cache.
+
+    Returns:
+        The record's file.
+    """
+    log.info("\n%s: %s at %g, seed %d", experiment.name, experiment.method_name, experiment.budget, experiment.seed)
+    pool = take_pool(experiment)
+    vlm = experiment.open_model()
+    features, selected = select(experiment, pool, vlm)
+    subset = load_subset(selected.folder, pool)
+    tuned = tune(experiment, pool, vlm, subset)
+    evaluated = evaluate_tuned(experiment, vlm, tuned)
+    return keep_record(experiment, pool, vlm, subset, features, selected, tuned, evaluated)
+
+
+def take_pool(experiment: Experiment) -> Pool:
+    """Open the pool, its images looked at and its bad rows dealt with."""
+    with experiment.tracker.stage("pool", experiment.config) as tracked:
+        pool = experiment.open_pool()
+        without = int((pool.image_of < 0).sum())
+        tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
+    log.info(
+        "  pool      %s rows of %d sources, %s images, %s rows without",
+        f"{len(pool):,}", len(pool.counts()), f"{len(pool.images):,}", f"{without:,}",
+    )  # fmt: skip
+    if pool.health and pool.health.bad:
+        log.info("            %s bad rows were dropped, as pool.bad_rows says", f"{len(pool.health.bad):,}")
+    return pool
+
+
+def select(experiment: Experiment, pool: Pool, vlm: VLM) -> tuple[list[Stage], Stage]:
+    """Compute the features that the method needs, then choose rows; the folder holds ``subset.json``."""
+    store = FeatureStore(
+        experiment.cache, vlm, experiment.batch_size, shard=16 * experiment.batch_size, limit=experiment.recipe.max_length
+    )
+    budget = max(1, round(experiment.budget * len(pool)))
+    with experiment.tracker.stage("select", experiment.config) as tracked:
+        needs = experiment.method.needs()
+        features = store.stages(pool, needs)
+        identity = {
+            "pool": pool.fingerprint,
+            "features": sorted(stage.fingerprint for stage in features.values()),
+            "method": f"{type(experiment.method).__module__}.{type(experiment.method).__qualname__}",
+            "options": asdict(experiment.method),
+            "rows": budget,
+            "seed": experiment.seed,
+            "version": 1,
+        }
+
+        def make(folder: Path) -> None:
+            rng = np.random.default_rng(experiment.seed)
+            subset = experiment.method.select(pool, store.get(pool, needs), budget, rng)
+            save_subset(subset, pool, folder)
+
+        selected = run_stage(experiment.cache, "subset", identity, make)
+        subset = load_subset(selected.folder, pool)
+        tracked.summary({"kept": len(subset.rows), **_cost(selected), "coverage": subset.coverage(pool)})
+        tracked.artifact(selected.folder / "subset.json", f"subset-{selected.fingerprint}", "subset")
+    spent = [*features.values(), selected]
+    log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", _told(*spent))
+    return list(features.values()), selected
+
+
+def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
+    """Fine-tune on the subset; the folder holds the adapter. Training knows nothing of methods."""
+    recipe, steps = experiment.recipe, experiment.recipe.steps(len(pool), len(subset.rows))
+    learned = {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}}
+    identity = {
+        "pool": pool.fingerprint,
+        "subset": subset.fingerprint,
+        "model": vlm.identity,
+        "recipe": learned,
+        "steps": steps,
+        "strategy": asdict(experiment.strategy),
+        "device": vlm.model.device.type,
+        "seed": experiment.seed,
+        "version": 1,
+    }
+    with experiment.tracker.stage("finetune", experiment.config) as tracked:
+
+        def make(folder: Path) -> None:
+            finetune(vlm, pool, subset.rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log)
+
+        tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
+        tracked.summary({"steps": steps, **_cost(tuned)})
+        tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
+    log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, _told(tuned))
+    return tuned
+
+
+def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
+    """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
+    identity = {"adapter": tuned.fingerprint, "suite": experiment.suite.identity(), "version": 1}
+    with experiment.tracker.stage("evaluate", experiment.config) as tracked:
+
+        def make(folder: Path) -> None:
+            with load_adapter(vlm, tuned.folder) as adapted:
+                evaluate(adapted, experiment.suite, folder, experiment.seed)
+
+        evaluated = run_stage(experiment.cache, "evaluation", identity, make)
+        scores = read_scores(evaluated.folder, experiment.suite)
+        tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
+    told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
+    log.info("  evaluate  %s %s", told, _told(evaluated))
+    return evaluated
+
+
+def keep_record(
+    experiment: Experiment,
+    pool: Pool,
+    vlm: VLM,
+    subset: Subset,
+    features: list[Stage],
+    selected: Stage,
+    tuned: Stage,
+    evaluated: Stage,
+) -> Path:
+    """Write the run's record: everything that a table, a plot or a doubter needs."""
+    record = RunRecord(
+        experiment=experiment.name,
+        scale=experiment.scale,
+        provenance=provenance(),
+        config=experiment.config,
+        method=MethodEntry(experiment.method_name, asdict(experiment.method)),
+        budget=experiment.budget,
+        seed=experiment.seed,
+        pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
+        subset=SubsetEntry(subset.fingerprint, len(subset.rows), subset.coverage(pool)),
+        recipe=RecipeEntry(
+            experiment.recipe.name,
+            asdict(experiment.recipe),
+            asdict(experiment.strategy),
+            experiment.recipe.steps(len(pool), len(subset.rows)),
+        ),
+        suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder)),
+        model=vlm.identity,
+        costs=Costs(StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)),
+        scores=tuple(read_scores(evaluated.folder, experiment.suite)),
+    )
+    path = save(record, experiment.records)
+    with experiment.tracker.stage("record", experiment.config) as tracked:
+        tracked.artifact(path, f"record-{record.name}", "record")
+    log.info("  record    %s", path)
+    return path
+
+
+def _cost(stage: Stage) -> dict[str, object]:
+    return {**asdict(stage.cost), "cached": stage.cached}
+
+
+def _told(*stages: Stage) -> str:
+    seconds = sum(stage.cost.seconds for stage in stages)
+    cached = all(stage.cached for stage in stages)
+    return f"({seconds:.1f} s{', from the cache' if cached else ''})"

@@ -1,0 +1,126 @@
+"""The feature store on tiny LLaVA and Qwen2-VL: right values, one pass, once, continued after a kill."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selectmm.errors import UserError
+from selectmm.features import store as store_module
+from selectmm.features.states import ImageStates, JointStates
+from selectmm.features.store import FeatureStore
+from selectmm.features.tokens import TokenCount
+from selectmm.models import llava, qwen2_vl
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.vlm import VLM
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen2_vl"])
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "llava":
+        return llava.load(str(tiny_llava(folder)), device="cpu")
+    return qwen2_vl.load(str(tiny_qwen2_vl(folder)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    folder = tmp_path_factory.mktemp("pool")
+    file, images = write_pool(folder, rows=12)
+    return open_llava_json(str(file), str(images), "stop", folder / "cache")
+
+
+def store_of(vlm: VLM, cache: Path, batch_size: int = 4, shard: int = 4) -> FeatureStore:
+    return FeatureStore(cache, vlm, batch_size, shard, limit=512)
+
+
+@torch.inference_mode()
+def one_by_one(vlm: VLM, pool: Pool, row: int, layer: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Image state, joint state and token count of one row, from the model's own list of hidden states."""
+    sample = pool[row]
+    images = (pool.open_image(sample.image),) if sample.image else ()
+    batch = encode(vlm, [Conversation(sample.turns, images)], side="right", limit=512)
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    states = vlm.model(**inputs, output_hidden_states=True).hidden_states[layer][0]
+    shown = batch["input_ids"][0] == vlm.image_token_id
+    return states[shown].mean(0).numpy(), states.mean(0).numpy(), len(states)
+
+
+def test_values_are_those_of_the_models_own_hidden_states(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
+    image, joint, tokens = ImageStates(1), JointStates(1), TokenCount()
+    got = store_of(vlm, tmp_path).get(pool, [image, joint, tokens])
+    for row in range(len(pool)):
+        expected_image, expected_joint, expected_tokens = one_by_one(vlm, pool, row, 1)
+        assert got[tokens][row] == expected_tokens
+        np.testing.assert_allclose(got[joint][row], expected_joint, atol=2e-5)
+        if pool.image_of[row] >= 0:
+            np.testing.assert_allclose(got[image][pool.image_of[row]], expected_image, atol=2e-5)
+
+
+def test_batch_and_shard_sizes_do_not_matter(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
+    features = [ImageStates(1, "last_token"), JointStates(1)]
+    small = store_of(vlm, tmp_path / "a", batch_size=1, shard=3).get(pool, features)
+    large = store_of(vlm, tmp_path / "b", batch_size=12, shard=12).get(pool, features)
+    for feature in features:
+        np.testing.assert_allclose(small[feature], large[feature], atol=2e-5)
+
+
+def test_what_is_missing_is_computed_in_one_pass_and_only_once(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deepest: list[set[int]] = []
+    real = store_module.hidden_after
+
+    def counted(vlm: VLM, batch: dict[str, torch.Tensor], layers: set[int]) -> dict[int, torch.Tensor]:
+        deepest.append(layers)
+        return real(vlm, batch, layers)
+
+    monkeypatch.setattr(store_module, "hidden_after", counted)
+    store = store_of(vlm, tmp_path)
+    store.stages(pool, [TokenCount(), JointStates(1)])
+    assert deepest == [{1}] * 3, "12 rows in batches of 4: one forward pass serves both features"
+    stages = store.stages(pool, [TokenCount(), JointStates(1), JointStates(2)])
+    assert deepest[3:] == [{2}] * 3
+    assert [stages[f].cached for f in (TokenCount(), JointStates(1), JointStates(2))] == [True, True, False]
+
+
+def test_a_killed_pass_continues_at_the_next_shard(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = store_module.hidden_after, []
+
+    def stops_at_the_third(vlm: VLM, batch: dict[str, torch.Tensor], layers: set[int]) -> dict[int, torch.Tensor]:
+        calls.append(layers)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(vlm, batch, layers)
+
+    monkeypatch.setattr(store_module, "hidden_after", stops_at_the_third)
+    store = store_of(vlm, tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        store.get(pool, [JointStates(1)])
+    killed = store.get(pool, [JointStates(1)])[JointStates(1)]
+    assert len(calls) == 4, "two shards were done, one was killed, one was left"
+    whole = store_of(vlm, tmp_path / "whole").get(pool, [JointStates(1)])[JointStates(1)]
+    assert np.array_equal(killed, whole)
+
+
+def test_what_cannot_be_computed_is_refused_before_any_compute(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Layer 9 was asked for, but this \w+ model has decoder layers 1 to"):
+        store_of(vlm, tmp_path).get(pool, [JointStates(9)])
+    text = Pool(pool.table.filter(pool.table["image"].is_null()), pool.image_root, "text")
+    with pytest.raises(UserError, match="ImageStates needs images, but no row of the pool has one"):
+        store_of(vlm, tmp_path).get(text, [ImageStates(1)])
+
+
+def test_values_that_are_not_numbers_are_refused(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store_module.hidden_after
+    monkeypatch.setattr(store_module, "hidden_after", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    with pytest.raises(UserError, match=r"JointStates.* came out as NaN or infinite .*model\.dtype=float32"):
+        store_of(vlm, tmp_path).get(pool, [JointStates(1)])

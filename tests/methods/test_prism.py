@@ -1,0 +1,97 @@
+"""PRISM against its definition: the N×N form, a toy computed by hand, and the authors' released counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from selectmm.errors import UserError
+from selectmm.features.states import ImageStates
+from selectmm.methods.check import pool_of
+from selectmm.methods.prism import Prism, mean_correlation
+
+
+def by_the_matrix(features: np.ndarray, centering: str) -> np.ndarray:
+    """The definition: centre, take every pair's cosine, average each row without its diagonal."""
+    centred = {
+        "corpus_mean": features - features.mean(0),
+        "per_vector": features - features.mean(1, keepdims=True),
+        "none": features,
+    }[centering]
+    norms = np.linalg.norm(centred, axis=1)
+    matrix = centred @ centred.T / np.outer(norms, norms)
+    np.fill_diagonal(matrix, 0)
+    return matrix.sum(1) / (len(features) - 1)
+
+
+@pytest.mark.parametrize("centering", ["corpus_mean", "per_vector", "none"])
+@given(
+    features=arrays(
+        np.float64,
+        st.tuples(st.integers(2, 40), st.integers(2, 12)),
+        elements=st.floats(-100, 100, width=32),
+        unique=True,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_the_linear_score_is_the_matrix_score(centering: str, features: np.ndarray) -> None:
+    centred = features - features.mean(0) if centering == "corpus_mean" else features
+    if centering == "per_vector":
+        centred = features - features.mean(1, keepdims=True)
+    if (np.linalg.norm(centred, axis=1) < 1e-6 * np.abs(features).max()).any():
+        return  # the definition divides by zero there; see the test on identical rows
+    assert mean_correlation(features, centering) == pytest.approx(by_the_matrix(features, centering), abs=1e-6)
+
+
+def test_pearson_is_numpys() -> None:
+    features = np.random.default_rng(0).normal(size=(7, 5))
+    matrix = np.corrcoef(features)
+    assert mean_correlation(features, "per_vector") == pytest.approx((matrix.sum(1) - 1) / 6)
+
+
+def test_four_rows_by_hand() -> None:
+    # Mean (0, 0), so nothing moves: unit vectors east, east, west, north-ish scaled so that the mean stays 0.
+    features = np.array([[1.0, 0.0], [2.0, 0.0], [-3.0, 1.0], [0.0, -1.0]])
+    west = np.array([-3.0, 1.0]) / np.sqrt(10)
+    expected = [
+        (1 + west[0] + 0) / 3,
+        (1 + west[0] + 0) / 3,
+        (2 * west[0] - west[1]) / 3,
+        (0 + 0 - west[1]) / 3,
+    ]
+    assert mean_correlation(features, "corpus_mean") == pytest.approx(expected)
+
+
+def test_identical_rows_and_a_single_row_correlate_with_nothing() -> None:
+    assert mean_correlation(np.full((5, 3), 0.1), "corpus_mean").tolist() == [0] * 5
+    assert mean_correlation(np.ones((1, 3)), "corpus_mean").tolist() == [0]
+
+
+def test_text_rows_are_kept_and_shared_images_share_a_score() -> None:
+    pool = pool_of([("a", f"q{i}", f"{i // 2}.png") for i in range(8)] + [("b", "t1", None), ("b", "t2", None)])
+    feature = ImageStates(1)
+    values = {feature: np.random.default_rng(0).normal(size=(4, 6))}
+    subset = Prism(scope="global").select(pool, values, 6, np.random.default_rng(0))
+    assert {8, 9} <= set(subset.rows.tolist())
+    assert subset.scores[0:8:2].tolist() == subset.scores[1:8:2].tolist()
+    lowest_image = int(np.nanargmin(subset.scores[0:8:2]))
+    assert {2 * lowest_image, 2 * lowest_image + 1} <= set(subset.rows.tolist())
+
+
+def test_keep_takes_the_end_of_the_ranking_that_it_names() -> None:
+    pool = pool_of([("a", f"q{i}", f"{i}.png") for i in range(9)])
+    values = {ImageStates(1): np.random.default_rng(1).normal(size=(9, 6))}
+    kept = {
+        keep: Prism(keep=keep).select(pool, values, 3, np.random.default_rng(0)) for keep in ("low", "medium", "high")
+    }
+    order = np.argsort(kept["low"].scores)
+    assert kept["low"].rows.tolist() == sorted(order[:3])
+    assert kept["medium"].rows.tolist() == sorted(order[3:6])
+    assert kept["high"].rows.tolist() == sorted(order[6:])
+
+
+def test_a_pool_without_images_is_refused_in_one_sentence() -> None:
+    pool = pool_of([("a", "q", None)])
+    with pytest.raises(UserError, match="no row of the pool has one"):
+        Prism().select(pool, {}, 1, np.random.default_rng(0))

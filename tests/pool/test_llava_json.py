@@ -1,0 +1,111 @@
+"""Reading a user's LLaVA JSON: what comes in, and what is said of everything that can be wrong with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.sample import Turn
+
+
+def row(image: str | None = "a/1.png", answer: str = "red", **more: object) -> dict[str, object]:
+    question = {"from": "human", "value": ("<image>\n" if image else "") + "Which colour?"}
+    shown = {"image": image} if image else {}
+    return {"id": "x", **shown, "conversations": [question, {"from": "gpt", "value": answer}], **more}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    root = tmp_path / "images"
+    (root / "a").mkdir(parents=True)
+    for name in ("a/1.png", "a/2.png"):
+        Image.new("RGB", (8, 6), "red").save(root / name)
+    return root
+
+
+def write(folder: Path, rows: object) -> str:
+    path = folder / "rows.json"
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def test_rows_become_samples_with_the_placeholder_taken_out(tmp_path: Path, images: Path) -> None:
+    rows = [row(), row(None), row("a/2.png", source="mine"), row()]
+    pool = open_llava_json(write(tmp_path, rows), str(images), "stop", tmp_path / "cache")
+    assert [pool[i].source for i in range(4)] == ["a", "text", "mine", "a"]
+    assert pool[0].turns == (Turn("user", "Which colour?"), Turn("assistant", "red"))
+    assert pool[0].digest == pool[3].digest != pool[2].digest
+    assert pool.image_of.tolist() == [0, -1, 1, 0]
+    assert pool.images == ["a/1.png", "a/2.png"]
+    assert pool.counts() == {"a": 2, "text": 1, "mine": 1}
+    assert pool.open_image("a/1.png").size == (8, 6)
+
+
+def test_the_fingerprint_follows_rows_and_images_and_nothing_else(tmp_path: Path, images: Path) -> None:
+    file = write(tmp_path, [row(), row(None)])
+    first = open_llava_json(file, str(images), "stop", tmp_path / "cache").fingerprint
+    assert open_llava_json(file, str(images), "stop", tmp_path / "elsewhere").fingerprint == first
+    Image.new("RGB", (80, 60), "blue").save(images / "a/1.png")
+    changed = open_llava_json(file, str(images), "stop", tmp_path / "cache").fingerprint
+    assert changed != first
+    write(tmp_path, [row(), row()])
+    assert open_llava_json(file, str(images), "stop", tmp_path / "cache").fingerprint not in {first, changed}
+
+
+def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Path, images: Path) -> None:
+    (images / "a/3.png").write_bytes((images / "a/2.png").read_bytes()[:40])
+    rows = [row(), row("a/0.png"), row("a/3.png"), row(answer="  "), row(None)]
+    file = write(tmp_path, rows)
+    with pytest.raises(UserError) as problem:
+        open_llava_json(file, str(images), "stop", tmp_path / "cache")
+    for part in (
+        "1 rows with a missing image (first: row 1, a/0.png)",
+        "1 rows with a broken image (first: row 2, a/3.png)",
+        "1 rows with an empty answer (first: row 3, a/1.png)",
+        "pool.bad_rows=drop",
+    ):
+        assert part in str(problem.value)
+    pool = open_llava_json(file, str(images), "drop", tmp_path / "cache")
+    assert len(pool) == 2
+    assert pool.health.rows == 5
+    assert pool.health.bad == [1, 2, 3]
+    assert pool.image_of.tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"rows": []}, "holds no list of rows"),
+        ([], "holds no list of rows"),
+        ([row(), {"text": "…"}], "Row 1 of"),
+        ([row(), {"text": "…"}], "has no list 'conversations'"),
+        ([{"conversations": [{"from": "system", "value": "x"}]}], "has a turn without 'from' (human or gpt)"),
+        ([{"conversations": [{"from": "human", "value": "x"}]}], "does not alternate human and gpt"),
+        ([{"conversations": []}], "does not alternate human and gpt"),
+        ([row(["a/1.png", "a/2.png"])], "has an 'image' that is not one path"),
+    ],
+)
+def test_what_is_not_llava_json_is_named(tmp_path: Path, images: Path, rows: object, said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        open_llava_json(write(tmp_path, rows), str(images), "stop", tmp_path / "cache")
+
+
+def test_a_file_that_is_not_json_and_files_that_are_not_there_are_named(tmp_path: Path, images: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text('[{"id": 1')
+    with pytest.raises(UserError, match=r"broken\.json is not JSON"):
+        open_llava_json(str(broken), str(images), "stop", tmp_path / "cache")
+    with pytest.raises(UserError, match=r"There is no pool file .*none\.json; set pool\.file"):
+        open_llava_json(str(tmp_path / "none.json"), str(images), "stop", tmp_path / "cache")
+    with pytest.raises(UserError, match=r"There is no image folder .*nowhere; set pool\.images"):
+        open_llava_json(str(broken), str(tmp_path / "nowhere"), "stop", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "a/../../secret.png"])
+def test_image_paths_never_leave_their_root(tmp_path: Path, images: Path, path: str) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
+    with pytest.raises(UserError, match="leaves the image folder"):
+        open_llava_json(write(tmp_path, [row(path)]), str(images), "drop", tmp_path / "cache")
