@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selectmm.evaluation.evaluate import evaluate, read_manifest, read_scores
+from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.results import content_of, read_manifest, read_scores
 from selectmm.experiment import Experiment
 from selectmm.features.store import FeatureStore
 from selectmm.methods.subset import Subset, load_subset, save_subset
@@ -25,7 +26,8 @@ from selectmm.records.record import (
     save,
 )
 from selectmm.records.stage import Stage, run_stage
-from selectmm.tuning.finetune import finetune, load_adapter
+from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.finetune import finetune
 
 log = logging.getLogger("selectmm")
 
@@ -64,7 +66,11 @@ def take_pool(experiment: Experiment) -> Pool:
 def select(experiment: Experiment, pool: Pool, vlm: VLM) -> tuple[list[Stage], Stage]:
     """Compute the features that the method needs, then choose rows; the folder holds ``subset.json``."""
     store = FeatureStore(
-        experiment.cache, vlm, experiment.batch_size, shard=16 * experiment.batch_size, limit=experiment.recipe.max_length
+        experiment.cache,
+        vlm,
+        experiment.batch_size,
+        shard=16 * experiment.batch_size,
+        limit=experiment.recipe.max_length,
     )
     budget = max(1, round(experiment.budget * len(pool)))
     with experiment.tracker.stage("select", experiment.config) as tracked:
@@ -112,7 +118,10 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
     with experiment.tracker.stage("finetune", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
-            finetune(vlm, pool, subset.rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log)
+            finetune(
+                vlm, pool, subset.rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
+                build=experiment.config["model"],
+            )  # fmt: skip
 
         tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
         tracked.summary({"steps": steps, **_cost(tuned)})
@@ -123,15 +132,16 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
 
 def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
-    identity = {"adapter": tuned.fingerprint, "suite": experiment.suite.identity(), "version": 1}
+    suite = experiment.suite
+    identity = {"adapter": tuned.fingerprint, "suite": {**asdict(suite), "tasks": content_of(suite.tasks)}}
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
             with load_adapter(vlm, tuned.folder) as adapted:
-                evaluate(adapted, experiment.suite, folder, experiment.seed)
+                evaluate(adapted, suite, folder, experiment.seed)
 
         evaluated = run_stage(experiment.cache, "evaluation", identity, make)
-        scores = read_scores(evaluated.folder, experiment.suite)
+        scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
     log.info("  evaluate  %s %s", told, _told(evaluated))
@@ -165,7 +175,7 @@ def keep_record(
             asdict(experiment.strategy),
             experiment.recipe.steps(len(pool), len(subset.rows)),
         ),
-        suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder)),
+        suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder, experiment.suite)),
         model=vlm.identity,
         costs=Costs(StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),

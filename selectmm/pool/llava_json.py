@@ -27,7 +27,7 @@ class Row:
     image: str | None
 
 
-def open_llava_json(file: str, images: str, bad_rows: Literal["stop", "drop"], cache: Path) -> Pool:
+def open_llava_json(file: str, images: str, bad_rows: Literal["stop", "drop"], cache: str | Path) -> Pool:
     """Open a LLaVA JSON file and its image folder as a pool.
 
     The JSON is parsed once into memory-mapped Arrow under ``cache``. Every image is then looked for and decoded once
@@ -44,7 +44,7 @@ def open_llava_json(file: str, images: str, bad_rows: Literal["stop", "drop"], c
     Raises:
         UserError: the file is not LLaVA's, or bad rows were found and are not to be dropped.
     """
-    path, root = Path(file), Path(images)
+    path, root, cache = Path(file), Path(images), Path(cache)
     if not path.is_file():
         raise UserError(f"There is no pool file {path}; set pool.file to a LLaVA JSON file.")
     if not root.is_dir():

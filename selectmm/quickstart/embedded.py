@@ -1,0 +1,52 @@
+"""The embedded default behind the same doors as everything else: a pool, a model, a suite's task folder."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from selectmm.models.vlm import VLM
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from selectmm.quickstart import base
+from selectmm.quickstart.items import held_out
+from selectmm.quickstart.pool import write as write_pool
+from selectmm.quickstart.schemas import write as write_benchmarks
+from selectmm.records.stage import run_stage
+
+HERE = Path(__file__).parent
+
+
+def open_pool(cache: str) -> Pool:
+    """The embedded pool; written as LLaVA JSON once, and then read like anybody's."""
+
+    def make(folder: Path) -> None:
+        write_pool(folder)
+
+    stage = run_stage(Path(cache), "embedded-pool", {"code": _code()}, make)
+    return open_llava_json(str(stage.folder / "pool.json"), str(stage.folder / "images"), "stop", cache)
+
+
+def open_model(dtype: str, device: str, cache: str) -> VLM:
+    """The embedded model, put together from its packages the first time (about half a minute)."""
+    return base.load(device=device, dtype=dtype, folder=str(Path(cache) / "embedded-model"))
+
+
+def suite_folder(cache: str) -> Path:
+    """The mini-benchmarks: task YAMLs that include the harnesses' own, and data in the real tasks' schemas."""
+
+    def make(folder: Path) -> None:
+        write_benchmarks(held_out(), folder)
+        for task in sorted((HERE / "tasks").iterdir()):
+            if task.is_file():
+                shutil.copy(task, folder / task.name)
+
+    return run_stage(Path(cache), "embedded-suite", {"code": _code()}, make).folder
+
+
+def _code() -> str:
+    """What is generated follows from the code that generates it."""
+    content = hashlib.sha256()
+    for file in sorted([*HERE.glob("*.py"), *HERE.glob("tasks/*")]):
+        if file.is_file():
+            content.update(file.name.encode() + file.read_bytes())
+    return content.hexdigest()[:16]
