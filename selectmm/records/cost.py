@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Cost:
     """What a stage used: wall seconds, device-seconds (seconds × devices), and peak memory of a device in GiB.
 
-    On a CPU the memory is the process's peak resident set, which never falls: it bounds the stage's own peak.
+    On a CPU the memory is the largest resident set so far of the process or of a worker that it waited for, which never
+    falls: it bounds the stage's own peak.
     """
 
     seconds: float = 0.0
@@ -52,4 +53,5 @@ def _peak_gib() -> float:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit

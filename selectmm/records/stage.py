@@ -6,16 +6,22 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 
 from filelock import FileLock
 
 from selectmm.errors import UserError
-from selectmm.records.cost import Cost, measure
+from selectmm.records.cost import Clock, Cost, measure
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
+NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,12 @@ def fingerprint(identity: Mapping[str, object]) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Write beside, then rename, so that a reader never sees half a file."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def run_stage(
@@ -50,7 +60,8 @@ def run_stage(
 
     ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
-    cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do it once: the second waits.
+    cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do
+    it once: the second waits.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -63,12 +74,15 @@ def run_stage(
             cached = folder.exists()
             if not cached:
                 _make(folder, name, mark, identity, make, devices)
-    except OSError as problem:
-        if problem.errno not in _CANNOT_WRITE:
+    except UserError:
+        raise
+    except Exception as problem:
+        reason = _cannot_write(problem, root)
+        if reason is None:
             raise
         raise UserError(
-            f"Stage '{name}' could not write {problem.filename or folder}: {problem.strerror}. What was finished is "
-            f"kept; free some space or point 'cache' at another folder, and start the same command again."
+            f"Stage '{name}' could not write {folder}: {reason}. What was finished is kept; free some space or point "
+            f"'cache' at another folder, and start the same command again."
         ) from problem
     entry = json.loads((folder / "stage.json").read_text())
     return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
@@ -81,12 +95,8 @@ def _make(
     partial.mkdir(exist_ok=True)
     spent = partial / "spent.json"  # cost of the attempts that did not finish
     before = Cost(**json.loads(spent.read_text())) if spent.exists() else Cost()
-    with measure(devices) as clock:
-        try:
-            make(partial)
-        except BaseException:
-            write_atomically(spent, json.dumps(asdict(before + clock.cost())))
-            raise
+    with measure(devices) as clock, _noted(spent, before, clock):
+        make(partial)
     entry = {
         "stage": name,
         "fingerprint": mark,
@@ -95,8 +105,50 @@ def _make(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(partial / "stage.json", json.dumps(entry, indent=1, ensure_ascii=False))
-    spent.unlink(missing_ok=True)
+    for note in partial.glob("*spent.json*"):  # and what a kill in the middle of a note left beside it
+        note.unlink()
     partial.rename(folder)
+
+
+@contextmanager
+def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
+    """Keep ``spent`` up to date while a block runs, because a process that is killed outright cannot write it then."""
+    over = Event()
+
+    def note() -> None:
+        write_atomically(spent, json.dumps(asdict(before + clock.cost())))
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            with suppress(OSError):  # a full disk is the stage's to tell, when its own write fails
+                note()
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        over.set()
+        thread.join()
+        if not finished:
+            with suppress(OSError):
+                note()
+
+
+def _cannot_write(problem: Exception, root: Path) -> str | None:
+    """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
+
+    Writers outside of Python (torch, safetensors) do not say why they failed, so the disk is asked.
+    """
+    if isinstance(problem, OSError):
+        if problem.errno in _FULL:
+            return problem.strerror
+        inside = problem.filename is None or Path(problem.filename).absolute().is_relative_to(root.absolute())
+        if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read
+            return problem.strerror
+    return os.strerror(errno.ENOSPC) if root.exists() and shutil.disk_usage(root).free < NO_SPACE else None
 
 
 def discard(stage: Stage) -> None:

@@ -1,0 +1,1 @@
+"""Records to answers: tables with Rel., cost and OSC, and the time-versus-score plot."""

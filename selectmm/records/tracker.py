@@ -1,0 +1,207 @@
+"""Where a run tells its story besides the record: Weights & Biases, or nowhere."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from selectmm.errors import UserError
+
+if TYPE_CHECKING:
+    import wandb
+
+COPY_UP_TO = (
+    2**20
+)  # bytes: records and subsets are copied, adapters are left in their stage folder, which never changes
+
+
+class Run(Protocol):
+    """What a stage can say while it is tracked."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """A point of each curve, by name; ``step``, which never falls, is the x-axis (without it: one further)."""
+        ...
+
+    def summary(self, values: Mapping[str, object]) -> None:
+        """Final values, by name."""
+        ...
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A table; every row has a cell per column."""
+        ...
+
+    def image(self, name: str, path: Path) -> None:
+        """A picture file."""
+        ...
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        """A file, or the files of a folder, to keep: a subset, an adapter, a record; never a pool or a base model."""
+        ...
+
+
+class Tracker(Protocol):
+    """Opens one tracked run per stage::
+
+    with tracker.stage("finetune", config) as run:
+        run.log({"step": 1, "loss": 2.3})
+        run.summary({"seconds": 61.0})
+        run.artifact(folder / "adapter.safetensors", "adapter-0a1b", "adapter")
+    """
+
+    @property
+    def folders(self) -> list[Path]:
+        """Folders of the offline runs that this tracker has opened, oldest first."""
+        ...
+
+    def stage(self, job_type: str, config: Mapping[str, object]) -> AbstractContextManager[Run]:
+        """A run that is finished when the block ends, however it ends.
+
+        Raises:
+            UserError: the tracker cannot be reached or written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class WandbTracker:
+    """Weights & Biases: one run per stage, grouped by experiment.
+
+    Attributes:
+        mode: ``offline`` writes to ``folder`` and touches no network, whatever WANDB_MODE says; ``online`` uploads.
+        folder: ``folder/wandb/offline-run-*`` are the offline runs; ``wandb sync <one of them>`` uploads it later.
+        group: the experiment's name.
+    """
+
+    project: str
+    folder: Path
+    group: str
+    mode: Literal["offline", "online"] = "offline"
+    entity: str | None = None
+    _opened: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if self.mode not in ("offline", "online"):
+            raise UserError(f"tracker.mode={self.mode} is not known; it is offline or online (or choose tracker=none).")
+        # Copies wait beside the runs, not in the home directory; its crash reports would go out even when offline.
+        os.environ.setdefault("WANDB_DATA_DIR", str(self.folder.absolute() / "wandb" / "data"))
+        if self.mode == "offline":
+            os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+    @property
+    def folders(self) -> list[Path]:
+        return list(self._opened)
+
+    @contextmanager
+    def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+        run = self._open(job_type, config)
+        try:
+            yield _WandbRun(run)
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+
+    def _open(self, job_type: str, config: Mapping[str, object]) -> "wandb.Run":
+        import wandb  # a second, which a run without a tracker does not pay
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                group=self.group,
+                job_type=job_type,
+                config=dict(config),
+                dir=str(self.folder),
+                mode=self.mode,
+                reinit="create_new",
+                settings=_quiet(wandb),
+            )
+        except wandb.errors.Error as problem:
+            raise UserError(
+                f"W&B could not open a run ({problem}); log in with `wandb login`, or set tracker.mode=offline."
+            ) from problem
+        if self.mode == "offline":
+            self._opened.append(Path(run.settings.sync_dir))
+        return run
+
+
+def _quiet(wandb: object) -> "wandb.Settings":
+    """No console capture, code, git or machine probing: the record holds all that, and each costs time or privacy."""
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+
+
+@dataclass(frozen=True)
+class _WandbRun:
+    run: "wandb.Run"
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        self.run.log(dict(metrics), step=int(metrics["step"]) if "step" in metrics else None)
+
+    def summary(self, values: Mapping[str, object]) -> None:
+        self.run.summary.update(dict(values))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        import wandb
+
+        self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def image(self, name: str, path: Path) -> None:
+        import wandb
+
+        self.run.log({name: wandb.Image(str(path))})
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(name, type=kind)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
+                inside = str(file.relative_to(path if path.is_dir() else path.parent))
+                artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
+        self.run.log_artifact(artifact)
+
+
+@dataclass(frozen=True)
+class NoTracker:
+    """Tells nobody; records, tables and pictures are still written as files."""
+
+    @property
+    def folders(self) -> list[Path]:
+        return []
+
+    @contextmanager
+    def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+        yield _Silence()
+
+
+@dataclass(frozen=True)
+class _Silence:
+    def log(self, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def summary(self, values: Mapping[str, object]) -> None:
+        pass
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        pass
+
+    def image(self, name: str, path: Path) -> None:
+        pass
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        pass

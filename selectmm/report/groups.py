@@ -1,0 +1,68 @@
+"""Which records may stand in one table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from selectmm.records.record import RunRecord
+
+# What two recipes of one family may differ in: training for as many epochs or as many steps is one of the questions.
+LENGTH_ONLY = {"name", "length"}
+NAMED = 5  # differences that a caption names
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records that can be compared, and why they stand apart from the others (empty if there are no others)."""
+
+    records: tuple[RunRecord, ...]
+    apart: str
+
+
+def comparable(records: Sequence[RunRecord]) -> list[Group]:
+    """Split records so that scale, pool, base model, suite, evaluator, recipe and strategy agree inside each group.
+
+    Recipes agree if they differ in name and length alone. Groups keep the order in which they first appear.
+    """
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(json.dumps(conditions(record), sort_keys=True), []).append(record)
+    every = [conditions(group[0]) for group in groups.values()]
+    return [Group(tuple(group), _apart(mine, every)) for group, mine in zip(groups.values(), every, strict=True)]
+
+
+def conditions(record: RunRecord) -> dict[str, object]:
+    """Everything that must agree inside a table, by name."""
+    return {
+        "scale": record.scale,
+        "pool": record.pool.fingerprint,
+        "base model": record.model,
+        "suite": record.suite.name,
+        **_flat("evaluator", record.suite.evaluator),
+        **_flat("recipe", {k: v for k, v in record.recipe.options.items() if k not in LENGTH_ONLY}),
+        **_flat("strategy", record.recipe.strategy),
+    }
+
+
+def _flat(name: str, entries: Mapping[str, object]) -> dict[str, object]:
+    """Nested mappings as dotted names, so that a caption can name the one entry that differs."""
+    flat: dict[str, object] = {}
+    for key, value in entries.items():
+        flat |= _flat(f"{name}.{key}", value) if isinstance(value, Mapping) else {f"{name}.{key}": value}
+    return flat
+
+
+def _apart(mine: Mapping[str, object], every: Sequence[Mapping[str, object]]) -> str:
+    names = dict.fromkeys(name for conditions in every for name in conditions)
+    differing = [name for name in names if any(other.get(name) != mine.get(name) for other in every)]
+    if not differing:
+        return ""
+    here = ", ".join(f"{name} (here {_short(mine.get(name))})" for name in differing[:NAMED])
+    if len(differing) > NAMED:
+        here += f" and {len(differing) - NAMED} more"
+    return f"One of {len(every)} tables that must not be compared: they differ in {here}."
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "…"

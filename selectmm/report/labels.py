@@ -1,0 +1,132 @@
+"""Direct labels that overlap nothing: every text tries places around its point, nearest first.
+
+Boxes are rows (left, bottom, right, top) of arrays [boxes, 4], in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from math import cos, radians, sin
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation, Text
+
+ANGLES = (0, 180, 25, 155, -25, -155, 65, 115, -65, -115, 90, -90)  # degrees from the right, anticlockwise
+DISTANCES = (13.0, 20.0, 30.0, 42.0, 56.0, 74.0, 96.0)  # points
+CROSSING = 60.0  # square pixels that a leader's crossing of something weighs
+SMALL_FROM = 10  # labels; so many are written smaller
+LEADER_FROM = 30.0  # from this distance on, a thin line leads from the text to its point
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text at a point of the axes' data, and the half-widths of what is drawn around the point (data units)."""
+
+    text: str
+    x: float
+    y: float
+    x_reach: float
+    y_reach: float
+    colour: str
+
+
+def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Annotate every label where it hides no marker, error bar, line or other label, and stays inside the axes.
+
+    Greedy and without randomness: most crowded points first. A label that fits nowhere takes the place where it
+    overlaps least.
+    """
+    figure.draw_without_rendering()  # the layout must be final before pixels mean anything
+    size = 11.0 if len(labels) < SMALL_FROM else 9.0
+    taken = [_drawn(axes, label) for label in labels]
+    taken += [_along(line.get_transform().transform(line.get_xydata())) for line in axes.get_lines()]
+    for label in sorted(labels, key=lambda label: (-_crowd(axes, label, labels), label.text)):
+        taken.append(_annotate(figure, axes, label, size, np.concatenate(taken)))
+
+
+def _drawn(axes: Axes, label: Label) -> np.ndarray:
+    """Boxes around a point's marker and its two error bars."""
+    x, y = axes.transData.transform((label.x, label.y))
+    left, low = axes.transData.transform((label.x - label.x_reach, label.y - label.y_reach))
+    size = 6 * axes.figure.dpi / 72
+    marker = (x - size, y - size, x + size, y + size)
+    return np.array([marker, (left, y - 2, 2 * x - left, y + 2), (x - 2, low, x + 2, 2 * y - low)])
+
+
+def _along(corners: np.ndarray) -> np.ndarray:
+    """Small boxes that cover a line with the given corners, [corners, 2]."""
+    pieces = [np.empty((0, 2))]
+    for start, end in pairwise(corners):
+        steps = max(2, int(np.abs(end - start).max() / 4))
+        pieces.append(start + np.linspace(0, 1, steps)[:, None] * (end - start))
+    spots = np.concatenate(pieces)
+    return np.hstack([spots - 2, spots + 2])
+
+
+def _crowd(axes: Axes, label: Label, labels: Sequence[Label]) -> int:
+    """How many points lie within an inch."""
+    here = axes.transData.transform((label.x, label.y))
+    others = [axes.transData.transform((other.x, other.y)) for other in labels]
+    return sum(((here - there) ** 2).sum() < axes.figure.dpi**2 for there in others)
+
+
+def _annotate(figure: Figure, axes: Axes, label: Label, size: float, avoid: np.ndarray) -> np.ndarray:
+    """Write the label at the first place that is free, else at the freest; returns its box and its leader's."""
+    free: list[tuple[float, int, float, float]] = []
+    for order, (distance, angle) in enumerate(product(DISTANCES, ANGLES)):
+        text = _write(axes, label, size, distance, angle)
+        boxes = _extents(figure, axes, label, text, distance)
+        text.remove()
+        hidden = _outside(boxes[0], axes.bbox.extents) + _common(boxes[:1], avoid).sum()
+        crossed = (_common(boxes[1:], avoid) > 0).any(0).sum()
+        free.append((hidden + CROSSING * crossed, order, distance, angle))
+        if free[-1][0] == 0:
+            break
+    _, _, distance, angle = min(free)
+    return _extents(figure, axes, label, _write(axes, label, size, distance, angle), distance)
+
+
+def _write(axes: Axes, label: Label, size: float, distance: float, angle: float) -> Annotation:
+    across, up = distance * cos(radians(angle)), distance * sin(radians(angle))
+    line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.7, "shrinkB": 6, "shrinkA": 1}
+    return axes.annotate(
+        label.text,
+        (label.x, label.y),
+        (across, up),
+        textcoords="offset points",
+        ha="center" if abs(angle) == 90 else "left" if across > 0 else "right",
+        va="center" if abs(sin(radians(angle))) < 0.5 else "bottom" if up > 0 else "top",
+        color=label.colour,
+        fontsize=size,
+        zorder=4,
+        arrowprops=line if distance >= LEADER_FROM else None,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
+
+
+def _extents(figure: Figure, axes: Axes, label: Label, text: Annotation, distance: float) -> np.ndarray:
+    """The words' box (an annotation's own extent would hold its leader too), then the leader's, step by step."""
+    renderer = figure.canvas.get_renderer()
+    text.update_positions(renderer)
+    words = Text.get_window_extent(text, renderer).padded(2)
+    if distance < LEADER_FROM:
+        return words.extents[None]
+    point = axes.transData.transform((label.x, label.y))
+    anchor = np.clip(point, words.min, words.max)  # the words' nearest spot
+    start = point + (anchor - point) * min(1.0, 12 * axes.figure.dpi / 72 / max(np.hypot(*(anchor - point)), 1.0))
+    return np.vstack([words.extents, _along(np.stack([start, anchor]))])
+
+
+def _common(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Area that each of some boxes shares with each of the others, [some, others]."""
+    low = np.maximum(some[:, None, :2], others[None, :, :2])
+    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(-1)
+
+
+def _outside(box: np.ndarray, frame: np.ndarray) -> float:
+    """Area of a box that lies outside of the frame."""
+    return float((box[2:] - box[:2]).prod() - _common(box[None], frame[None])[0, 0])

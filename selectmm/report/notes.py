@@ -1,0 +1,119 @@
+"""What has to be said under a table."""
+
+from collections.abc import Sequence
+
+from selectmm.records.record import RunRecord, StageCost
+from selectmm.report.relative import NO_FULL
+from selectmm.report.rows import Comparison
+from selectmm.report.table import format_time
+from selectmm.report.verdict import verdicts
+
+HARNESSES = ("lmms-eval", "lm-eval")
+STAGES = ("features", "select", "finetune")
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Sentences on how to read the table, what is missing in it, and where it comes from."""
+    return [
+        *verdicts(comparison),
+        *_reading(comparison),
+        *_unknown(comparison),
+        *_cached(comparison.records),
+        *_deviations(comparison.records),
+        *_origin(comparison.records),
+    ]
+
+
+def caption(comparison: Comparison, apart: str) -> str:
+    """Experiment, scale, base model and suite; and why it is a table of its own, if there are others."""
+    first = comparison.records[0]
+    names = ", ".join(_distinct([record.experiment for record in comparison.records]))
+    text = f"{names} · scale: {first.scale} · suite {first.suite.name} · base model {first.model}"
+    return f"{text}. {apart}" if apart else text
+
+
+def _reading(comparison: Comparison) -> list[str]:
+    told = [
+        "Cells: mean ± standard deviation (n) over n seeds. Rel.: unweighted mean over the benchmarks of score / score "
+        "of our own full run (same seed if there is one), in per cent. Costs: seconds × devices; selection: features + "
+        "select; share of full: (selection + tuning) / the full run's tuning; OSC: share of full / Rel., a method "
+        "gains below 1."
+    ]
+    if comparison.chance:
+        names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)
+        told.append(
+            f"At chance, so left out of Rel.: {names}. There the full run does not beat max(chance, majority, blind) "
+            f"by more than 1.64 standard errors."
+        )
+    return told
+
+
+def _unknown(comparison: Comparison) -> list[str]:
+    if not comparison.fulls:
+        return [f"Rel., share of full and OSC are unknown: {NO_FULL}."]
+    return [
+        f"Rel. of {row.label} at {100 * row.budget:.4g} % ({row.recipe}, seed {outcome.record.seed}) is unknown: "
+        f"{outcome.why}."
+        for row in comparison.rows
+        for outcome in row.outcomes
+        if outcome.rel is None
+    ]
+
+
+def _cached(records: Sequence[RunRecord]) -> list[str]:
+    """Stages that did not run this time, by name, each with the runs and the cost that is counted for them."""
+    told = []
+    for stage in STAGES:
+        costs: dict[str, list[StageCost]] = {}
+        for record in records:
+            cost: StageCost = getattr(record.costs, stage)
+            if cost.cached:
+                costs.setdefault(record.method.name, []).append(cost)
+        runs = [f"{method} {_times(many)}" for method, many in costs.items()]
+        if runs:
+            told.append(f"{stage} of {', '.join(runs)}")
+    return [f"From a cache, counted with what they cost when they ran: {'; '.join(told)}."] if told else []
+
+
+def _times(costs: Sequence[StageCost]) -> str:
+    seconds = _distinct([format_time(cost.device_seconds) for cost in costs])
+    return f"({' / '.join(seconds)})"
+
+
+def _deviations(records: Sequence[RunRecord]) -> list[str]:
+    return [f"Deviation: {text}" for text in _distinct([text for record in records for text in record.deviations])]
+
+
+def _origin(records: Sequence[RunRecord]) -> list[str]:
+    commands = _distinct([record.provenance.command for record in records])
+    commits = _distinct([_commit(record) for record in records])
+    evaluators = _distinct([_evaluator(record) for record in records])
+    machines = _distinct([_machine(record) for record in records])
+    told = [
+        f"Command: {'; '.join(f'`{command}`' for command in commands)}",
+        f"Commit: {', '.join(commits)} · evaluator: {'; '.join(evaluators)} · scale: {records[0].scale}",
+        f"Measured on: {'; '.join(machines)}",
+    ]
+    if len(machines) > 1:
+        told[-1] += ". Costs from different machines do not compare: read selection, tuning, share and OSC with care."
+    return told
+
+
+def _commit(record: RunRecord) -> str:
+    origin = record.provenance
+    if origin.commit is None:
+        return "unknown (not run from a git checkout)"
+    return origin.commit[:10] + (" + uncommitted changes" if origin.dirty else "")
+
+
+def _evaluator(record: RunRecord) -> str:
+    return ", ".join(f"{name} {record.provenance.packages.get(name, 'unknown')}" for name in HARNESSES)
+
+
+def _machine(record: RunRecord) -> str:
+    machine = record.provenance.hardware
+    return " + ".join([f"{machine.cores} cores of {machine.cpu}", *machine.gpus])
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

@@ -1,0 +1,65 @@
+"""Records to a page: tables, pictures and what has to be said about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from selectmm.errors import UserError
+from selectmm.records.record import RunRecord
+from selectmm.records.stage import write_atomically
+from selectmm.report.groups import comparable
+from selectmm.report.notes import caption, notes
+from selectmm.report.references import References
+from selectmm.report.rows import compare
+from selectmm.report.table import Table, show, tabulate, to_markdown
+
+HEAD = "<!-- Made from run records by `python -m selectmm.report`; never edited by hand. -->"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, and for each of its tables the cells and the picture as SVG and PNG."""
+
+    markdown: Path
+    tables: tuple[Table, ...]
+    svgs: tuple[Path, ...]
+    pngs: tuple[Path, ...]
+
+
+def write_report(
+    records: Sequence[RunRecord], folder: Path, name: str, references: References, console: Console | None = None
+) -> Report:
+    """Write ``<name>.md``, ``<name>.svg`` and ``<name>.png`` under ``folder`` and print the tables.
+
+    The order of the records does not matter, and the same records give the same bytes. Records that must not be
+    compared get tables and pictures of their own (``<name>-2.svg``, …), the largest table first.
+
+    Args:
+        references: by benchmark; an empty mapping if none were measured.
+        console: where to print; the screen if None.
+
+    Raises:
+        UserError: there are no records, or two are of the same run.
+    """
+    if not records:
+        raise UserError("There are no records to report on; start a run first (python -m selectmm), or name its files.")
+    from selectmm.report.tradeoff import save_picture  # matplotlib takes a second, which a failed check should not
+
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
+    tables, svgs, pngs = [], [], []
+    for number, group in enumerate(groups, 1):
+        comparison = compare(group.records, references)
+        table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
+        svg, png = save_picture(comparison, folder, name if number == 1 else f"{name}-{number}")
+        tables.append(table)
+        svgs.append(svg)
+        pngs.append(png)
+        show(table, console or Console())
+    page = folder / f"{name}.md"
+    pictures = [f"![Rel. against cost]({svg.name})\n" for svg in svgs]
+    sections = [f"{to_markdown(table)}\n{picture}" for table, picture in zip(tables, pictures, strict=True)]
+    write_atomically(page, "\n".join([HEAD, f"# {name}\n", *sections]))
+    return Report(page, tuple(tables), tuple(svgs), tuple(pngs))

@@ -1,0 +1,177 @@
+"""Runs to rows: one per method, budget and recipe, over seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from selectmm.errors import UserError
+from selectmm.records.record import RunRecord
+from selectmm.report.references import Reference, References
+from selectmm.report.relative import Outcome, at_chance, is_full, outcome
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity over seeds: mean, standard deviation (None for one seed), number of seeds."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> "Estimate | None":
+        """None if there is no value, or one of them is unknown."""
+        known = [value for value in values if value is not None]
+        if not known or len(known) < len(values):
+            return None
+        return cls(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at a budget under a recipe; one outcome per seed, by seed.
+
+    ``options`` tells variants of one method apart and is empty where there is only one.
+    """
+
+    method: str
+    options: str
+    budget: float
+    recipe: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def label(self) -> str:
+        """Method and, if need be, options."""
+        return f"{self.method} ({self.options})" if self.options else self.method
+
+    @property
+    def full(self) -> bool:
+        return is_full(self.outcomes[0].record)
+
+    @property
+    def length(self) -> str:
+        """``epochs`` or ``steps``, the recipe's length."""
+        return str(self.outcomes[0].record.recipe.options.get("length", ""))
+
+    def score(self, benchmark: str) -> Estimate | None:
+        """Over the seeds that measured it; n says how many did."""
+        scores = [s.value for o in self.outcomes for s in o.record.scores if s.benchmark == benchmark]
+        return Estimate.of(scores)
+
+    @property
+    def rel(self) -> Estimate | None:
+        return Estimate.of([o.rel for o in self.outcomes])
+
+    @property
+    def share(self) -> Estimate | None:
+        return Estimate.of([o.share for o in self.outcomes])
+
+    @property
+    def osc(self) -> Estimate | None:
+        return Estimate.of([o.osc for o in self.outcomes])
+
+    @property
+    def selection(self) -> float:
+        """Mean device-seconds of features and selection."""
+        return fmean(o.record.costs.selection for o in self.outcomes)
+
+    @property
+    def tuning(self) -> float:
+        """Mean device-seconds of fine-tuning."""
+        return fmean(o.record.costs.tuning for o in self.outcomes)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparable runs as rows: recipe by recipe, full first, then random, then the others by name and budget.
+
+    Attributes:
+        benchmarks: in the suite's order. chance: those of them that the full run does not beat (see `at_chance`).
+    """
+
+    records: tuple[RunRecord, ...]
+    benchmarks: tuple[str, ...]
+    chance: frozenset[str]
+    rows: tuple[Row, ...]
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Benchmarks that ``Rel.`` averages."""
+        return tuple(name for name in self.benchmarks if name not in self.chance)
+
+    @property
+    def fulls(self) -> tuple[RunRecord, ...]:
+        return tuple(record for record in self.records if is_full(record))
+
+
+def compare(records: Sequence[RunRecord], references: References) -> Comparison:
+    """Turn comparable records (see `selectmm.report.groups`) into rows.
+
+    Raises:
+        UserError: two records are of the same run.
+    """
+    records = _without_full_twice(records)
+    benchmarks = tuple(dict.fromkeys(score.benchmark for record in records for score in record.scores))
+    fulls = [record for record in records if is_full(record)]
+    chance = frozenset(name for name in benchmarks if fulls and _at_chance(name, fulls, references))
+    counted = [name for name in benchmarks if name not in chance]
+    grouped: dict[tuple[object, ...], list[RunRecord]] = {}
+    for record in records:
+        grouped.setdefault(_key(record), []).append(record)
+    variants = _variants(records)
+    rows = [_row([outcome(r, fulls, counted) for r in group], variants) for group in grouped.values()]
+    return Comparison(tuple(records), benchmarks, chance, tuple(sorted(rows, key=_order)))
+
+
+def _at_chance(name: str, fulls: Sequence[RunRecord], references: References) -> bool:
+    once = {full.seed: full for full in fulls}.values()  # under both recipe lengths it is the same run
+    scores = [score for full in once for score in full.scores if score.benchmark == name]
+    return bool(scores) and at_chance(scores, references.get(name, Reference()))
+
+
+def _without_full_twice(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """A sweep over budgets meets the same full run at each of them; any other repetition is an error."""
+    kept: dict[tuple[object, ...], RunRecord] = {}
+    for record in records:
+        key = (*_key(record), record.seed)
+        if key in kept and not is_full(record):
+            raise UserError(
+                f"Records {kept[key].name} and {record.name} are of the same run (same method, budget, recipe and "
+                f"seed); keep one of them."
+            )
+        kept.setdefault(key, record)
+    return list(kept.values())
+
+
+def _key(record: RunRecord) -> tuple[object, ...]:
+    budget = 1.0 if is_full(record) else record.budget
+    return record.method.name, json.dumps(record.method.options, sort_keys=True), budget, record.recipe.name
+
+
+def _variants(records: Sequence[RunRecord]) -> dict[str, set[str]]:
+    """By method, the options in which its records differ."""
+    options: dict[str, list[Mapping[str, object]]] = {}
+    for record in records:
+        options.setdefault(record.method.name, []).append(record.method.options)
+    return {
+        method: {name for one in many for name in one if any(other.get(name) != one[name] for other in many)}
+        for method, many in options.items()
+    }
+
+
+def _row(outcomes: list[Outcome], variants: Mapping[str, set[str]]) -> Row:
+    record = outcomes[0].record
+    told = ", ".join(f"{k}={v}" for k, v in record.method.options.items() if k in variants[record.method.name])
+    budget = 1.0 if is_full(record) else record.budget
+    return Row(record.method.name, told, budget, record.recipe.name, tuple(sorted(outcomes, key=_seed)))
+
+
+def _seed(outcome: Outcome) -> int:
+    return outcome.record.seed
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    first = {"full": 0, "random": 1}.get(row.method, 2)
+    return row.recipe, first, row.method, row.options, row.budget

@@ -1,0 +1,90 @@
+"""The end of a sweep: its table, its picture and where everything is."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from selectmm.errors import UserError
+from selectmm.records.record import RunRecord, load
+from selectmm.records.tracker import Tracker
+from selectmm.report.references import load_references
+from selectmm.report.report import Report, write_report
+
+log = logging.getLogger("selectmm")
+
+CLOCK_SKEW = 60.0  # seconds that the clocks of a cluster's machines may be apart
+
+
+class SweepReport(Callback):
+    """A Hydra callback: when all jobs of a multirun have ended, report on the records they wrote.
+
+    Every job writes its record anew, even if all its stages came from the cache, so the sweep's records are those of
+    ``config.experiment`` in ``config.records`` that were finished since the sweep began.
+
+    Args:
+        tables: folder of the page and its pictures, which are named after the experiment.
+        references: JSON of reference scores (see `load_references`), or None.
+    """
+
+    def __init__(self, tables: str = "outputs/tables", references: str | None = None) -> None:
+        self.tables = Path(tables)
+        self.references = None if references is None else Path(references)
+        self.began = time.time()
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        self.began = time.time()
+
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        """Hydra turns what a callback raises into a warning, so a user's error is said here."""
+        try:
+            self.report(Path(config.records), config.experiment, instantiate(config.tracker))
+        except UserError as problem:
+            log.error("No table could be made: %s", problem)
+
+    def report(self, folder: Path, experiment: str, tracker: Tracker) -> Report:
+        """Write, track and print the report of this sweep.
+
+        Raises:
+            UserError: no job wrote a record, or a record cannot be read.
+        """
+        paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
+        references = load_references(self.references) if self.references else {}
+        report = write_report(records, self.tables, experiment, references)
+        _track(report, tracker)
+        _tell(report, paths)
+        self._tell_runs(tracker)
+        return report
+
+    def _tell_runs(self, tracker: Tracker) -> None:
+        """The jobs' offline runs lie beside the report's own; those that were written since the sweep began are its."""
+        for folder in tracker.folders:
+            runs = [run for run in folder.parent.glob("offline-run-*") if run.stat().st_mtime >= self.began]
+            log.info("W&B      %s/offline-run-* (%d; `wandb sync` uploads them)", folder.parent, len(runs))
+
+
+def _since(folder: Path, experiment: str, moment: float) -> tuple[list[Path], list[RunRecord]]:
+    """Records of the experiment that were finished at ``moment`` (seconds since 1970) or later."""
+    earliest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    found = [(path, load(path)) for path in sorted(folder.glob("*.json")) if path.stat().st_mtime >= moment]
+    mine = [(path, record) for path, record in found if record.experiment == experiment and record.finished >= earliest]
+    return [path for path, _ in mine], [record for _, record in mine]
+
+
+def _track(report: Report, tracker: Tracker) -> None:
+    with tracker.stage("report", {"page": str(report.markdown)}) as run:
+        for number, (table, png) in enumerate(zip(report.tables, report.pngs, strict=True), 1):
+            ending = "" if number == 1 else f"-{number}"
+            run.table(f"table{ending}", table.columns, table.rows)
+            run.image(f"tradeoff{ending}", png)
+        run.artifact(report.markdown, f"report-{report.markdown.stem}", "report")
+
+
+def _tell(report: Report, records: Sequence[Path]) -> None:
+    log.info("\nTable    %s", report.markdown)
+    log.info("Picture  %s and .svg", ", ".join(str(png) for png in report.pngs))
+    log.info("Records  %s (%d)", records[0].parent, len(records))

@@ -1,0 +1,146 @@
+"""A comparison as a table: Markdown for the file, the same cells for the screen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from selectmm.report.references import KINDS, Reference, References
+from selectmm.report.relative import mean_scores, relative
+from selectmm.report.rows import Comparison, Estimate, Row
+
+LABELS = ("method", "budget", "recipe")
+COSTS = ("Rel. %", "selection", "tuning", "share of full", "OSC")
+NOTHING = "–"
+GAP = 2  # spaces between columns on the screen
+
+_REFERENCE_NAMES = {
+    "chance": "chance",
+    "majority": "majority answer",
+    "blind": "base, blind",
+    "shuffled": "base, shuffled images",
+    "base": "base",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Finished text: what stands above, the head, the rows (label cells first), and what stands below."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def tabulate(comparison: Comparison, references: References, caption: str, notes: Sequence[str]) -> Table:
+    """One row per reference that is known, then one per method, budget and recipe; a column per benchmark, then cost.
+
+    Cells are ``mean ± sd (n)`` over n seeds, or ``value (1)``; what is not known is ``unknown`` or ``missing``.
+    """
+    heads = [name + (" (at chance)" if name in comparison.chance else "") for name in comparison.benchmarks]
+    rows = [*_reference_rows(comparison, references), *(_cells(row, comparison.benchmarks) for row in comparison.rows)]
+    return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes))
+
+
+def to_markdown(table: Table) -> str:
+    """The table as GitHub reads it; text from records cannot break out of its cell."""
+    lines = [_line(table.columns), _line(["---"] * len(LABELS) + ["---:"] * (len(table.columns) - len(LABELS)))]
+    lines += [_line(row) for row in table.rows]
+    notes = [f"- {_safe(note)}" for note in table.notes]
+    return "\n".join([f"**{_safe(table.caption)}**", "", *lines, "", *notes]) + "\n"
+
+
+def show(table: Table, console: Console) -> None:
+    """Print the same cells; columns that do not fit beside each other go into a further block, Rel. and cost last."""
+    console.print(f"\n{table.caption}", style="bold", markup=False, highlight=False)
+    costs = len(table.columns) - len(COSTS)
+    for columns in (range(len(LABELS), costs), range(costs, len(table.columns))):
+        for block in _blocks(table, columns, console.width):
+            console.print(_grid(table, [*range(len(LABELS)), *block]), "")
+    for note in table.notes:
+        console.print(f"· {note}", markup=False, highlight=False)
+
+
+def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str:
+    """``mean ± sd (n)``."""
+    if estimate is None:
+        return unknown
+    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f}"
+    return f"{estimate.mean:.{digits}f}{spread} ({estimate.n})"
+
+
+def format_time(seconds: float) -> str:
+    """Device time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 120 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _cells(row: Row, benchmarks: Sequence[str]) -> tuple[str, ...]:
+    return (
+        row.label,
+        f"{100 * row.budget:.4g} %",
+        row.recipe,
+        *(format_estimate(row.score(name), 1, "missing") for name in benchmarks),
+        format_estimate(row.rel, 1, "unknown"),
+        format_time(row.selection),
+        format_time(row.tuning),
+        f"{row.share.mean:.0f} %" if row.share else "unknown",
+        format_estimate(row.osc, 2, "unknown"),
+    )
+
+
+def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:
+    scores = [score for record in comparison.records for score in record.scores]
+    full = mean_scores(comparison.fulls)
+    rows = []
+    for kind in KINDS:
+        fallback = {s.benchmark: getattr(s, kind) for s in scores} if kind in ("chance", "majority") else {}
+        found = {name: getattr(references.get(name, Reference()), kind) for name in comparison.benchmarks}
+        known = {name: fallback.get(name) if value is None else value for name, value in found.items()}
+        values = {name: value for name, value in known.items() if value is not None}
+        if values:
+            rel = relative(values, full, comparison.counted)
+            cells = [f"{values[name]:.1f}" if name in values else NOTHING for name in comparison.benchmarks]
+            tail = [NOTHING if rel is None else f"{rel:.1f}", *[NOTHING] * (len(COSTS) - 1)]
+            rows.append((f"({_REFERENCE_NAMES[kind]})", NOTHING, NOTHING, *cells, *tail))
+    return rows
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_safe(cell) for cell in cells) + " |"
+
+
+def _safe(text: str) -> str:
+    """A record may come from a stranger: no pipes, tags or line breaks reach the page."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _blocks(table: Table, columns: range, width: int) -> list[list[int]]:
+    """Columns split so that each block fits beside the labels."""
+    room = width - sum(_width(table, column) for column in range(len(LABELS)))
+    blocks: list[list[int]] = []
+    left = 0
+    for column in columns:
+        if not blocks or _width(table, column) > left:
+            blocks.append([])
+            left = room
+        blocks[-1].append(column)
+        left -= _width(table, column)
+    return blocks
+
+
+def _width(table: Table, column: int) -> int:
+    return GAP + max(len(table.columns[column]), *(len(row[column]) for row in table.rows))
+
+
+def _grid(table: Table, columns: Sequence[int]) -> Grid:
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for column in columns:
+        grid.add_column(Text(table.columns[column]), justify="left" if column < len(LABELS) else "right", no_wrap=True)
+    for row in table.rows:
+        grid.add_row(*(Text(row[column]) for column in columns))
+    return grid

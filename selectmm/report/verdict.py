@@ -1,0 +1,74 @@
+"""Does a method beat random, or is it within noise? One sentence per row."""
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean
+
+from selectmm.report.relative import Outcome, full_of, mean_scores
+from selectmm.report.rows import Comparison, Row
+
+TWO_SIDED_95 = 1.96  # standard errors
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference in ``Rel.`` (per cent points) and the half-width of its 95 % interval."""
+
+    value: float
+    margin: float
+
+    @property
+    def within_noise(self) -> bool:
+        return abs(self.value) <= self.margin
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """Every row against random at the same budget and recipe, in words; rows without such a random are passed over."""
+    randoms = {(row.budget, row.recipe): row for row in comparison.rows if row.method == "random"}
+    told = []
+    for row in comparison.rows:
+        random = randoms.get((row.budget, row.recipe))
+        found = difference(row, random, comparison) if random and row is not random else None
+        if found is not None:
+            told.append(_sentence(row, random, found))
+    return told
+
+
+def difference(row: Row, other: Row, comparison: Comparison) -> Difference | None:
+    """``row`` minus ``other`` in Rel.; None if either is unknown.
+
+    The margin is 1.96 standard errors, with the variance of the items of both (as if they were drawn apart: the items
+    are the same, so this errs on the careful side) and of both means over seeds (nothing is known of it at n = 1).
+    """
+    if row.rel is None or other.rel is None:
+        return None
+    variance = sum(_items(one, comparison) + _seeds(one) for one in (row, other))
+    return Difference(row.rel.mean - other.rel.mean, TWO_SIDED_95 * sqrt(variance))
+
+
+def _seeds(row: Row) -> float:
+    return row.rel.sd**2 / row.rel.n if row.rel.sd is not None else 0.0
+
+
+def _items(row: Row, comparison: Comparison) -> float:
+    """Variance of Rel. that comes from the benchmarks' finite items; seeds share the items, so it does not shrink."""
+    return fmean(_item_variance(outcome, comparison) for outcome in row.outcomes)
+
+
+def _item_variance(outcome: Outcome, comparison: Comparison) -> float:
+    full = mean_scores(full_of(outcome.record, comparison.fulls))
+    errors = {score.benchmark: score.stderr or 0.0 for score in outcome.record.scores}
+    counted = comparison.counted
+    return sum((100 * errors[name] / full[name]) ** 2 for name in counted) / len(counted) ** 2
+
+
+def _sentence(row: Row, random: Row, found: Difference) -> str:
+    numbers = f"{found.value:+.1f} ± {found.margin:.1f} points of Rel."
+    if found.within_noise:
+        answer = "within noise"
+    else:
+        answer = "better than random" if found.value > 0 else "worse than random"
+    seeds = f"n = {row.rel.n} and {random.rel.n}"
+    alone = "; one seed says nothing of the spread between seeds" if min(row.rel.n, random.rel.n) == 1 else ""
+    where = f"{row.label} against random at {100 * row.budget:.4g} %, {row.recipe}"
+    return f"{where}: {numbers}, {answer} (95 %, {seeds}{alone})."

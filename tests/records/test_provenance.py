@@ -1,0 +1,59 @@
+"""Provenance: the command as typed, the commit, the versions, the machine."""
+
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from selectmm.records.provenance import PACKAGES, command_line, git_state, hardware, provenance
+
+
+@pytest.mark.parametrize(
+    ("argv", "typed"),
+    [
+        (["/x/selectmm/__main__.py", "-m", "seed=0,1"], "python -m selectmm -m seed=0,1"),
+        (["/x/selectmm/__main__.py", "experiment=a b"], "python -m selectmm 'experiment=a b'"),
+        (["/x/bin/pytest", "-q"], "pytest -q"),
+    ],
+)
+def test_the_command_can_be_typed_again(argv: list[str], typed: str) -> None:
+    assert command_line(argv) == typed
+
+
+def test_versions_of_what_decides_results() -> None:
+    packages = provenance().packages
+    assert tuple(packages) == PACKAGES
+    assert packages["numpy"] == version("numpy")
+
+
+def test_the_machine_has_a_name_and_sizes() -> None:
+    machine = hardware()
+    assert machine.cpu and machine.cores >= 1 and machine.memory_gib > 0.1
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_commit_and_dirt(tmp_path: Path) -> None:
+    assert git_state(tmp_path) == (None, None)
+    _git(tmp_path, "init", "-q")
+    assert git_state(tmp_path) == (None, None)
+    (tmp_path / "code.py").write_text("1")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "-qm", "x")
+    commit = _git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "result.json").write_text("untracked files are results, not changes")
+    assert git_state(tmp_path) == (commit, False)
+    (tmp_path / "code.py").write_text("2")
+    assert git_state(tmp_path) == (commit, True)
+
+
+def test_a_copy_inside_another_checkout_has_no_commit(tmp_path: Path) -> None:
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "commit", "-qm", "theirs", "--allow-empty")
+    (tmp_path / "site-packages").mkdir()
+    assert git_state(tmp_path / "site-packages") == (None, None)

@@ -1,0 +1,139 @@
+"""Records: what is saved is what is loaded, and what does not fit is named."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selectmm.errors import UserError
+from selectmm.evaluation.suite import Score
+from selectmm.records.cost import Cost
+from selectmm.records.record import SCHEMA, MethodEntry, StageCost, load, save
+from selectmm.records.stage import Stage
+from tests.report.runs import run_of
+
+RECORD = run_of("prism", {"POPE": 80.0, "MMMU": 26.5}, seconds=(2.0, 0.5, 30.0), options={"layer": 1})
+
+
+def _stage(seconds: float, cached: bool) -> Stage:
+    return Stage("features", Path("x"), "0", Cost(seconds, 2 * seconds, seconds), cached, {})
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = save(RECORD, tmp_path / "records")
+    assert load(path) == RECORD
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_name_says_what_it_is() -> None:
+    assert RECORD.name.startswith("toy-prism-0.3-toy_epochs-s0-")
+    assert replace(RECORD, experiment="../a b/c").name.startswith(".._a_b_c-")
+
+
+def test_the_same_run_replaces_itself(tmp_path: Path) -> None:
+    save(RECORD, tmp_path)
+    later = replace(RECORD, finished="2027-01-01T00:00:00Z", scores=())
+    assert load(save(later, tmp_path)).scores == ()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(RECORD, seed=1),
+        replace(RECORD, budget=0.301),
+        replace(RECORD, model="another"),
+        replace(RECORD, method=MethodEntry("prism", {"layer": 2})),
+        replace(RECORD, recipe=replace(RECORD.recipe, options={"lr": 1.0})),
+        replace(RECORD, suite=replace(RECORD.suite, evaluator={"batch_size": 1})),
+    ],
+)
+def test_another_run_never_does(other: object) -> None:
+    assert other.name != RECORD.name
+
+
+def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
+    nan = Score("POPE", float("nan"), None, 10, None, "a")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save(replace(RECORD, scores=(nan,)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: r.pop("seed"), "field 'seed' is missing; records are never edited"),
+        (lambda r: r.update(mood="good"), "field 'mood' is unknown"),
+        (lambda r: r.update(seed="0"), "field 'seed' is '0', not a whole number"),
+        (lambda r: r.update(seed=True), "field 'seed' is True, not a whole number"),
+        (lambda r: r.update(model=3), "field 'model' is 3, not a text"),
+        (lambda r: r["costs"]["select"].pop("seconds"), "field 'costs.select.seconds' is missing"),
+        (lambda r: r["scores"][1].update(value="good"), r"field 'scores\[1\].value' is 'good', not a number"),
+        (lambda r: r["scores"][0].update(stderr=[1]), r"field 'scores\[0\].stderr' is \[1\], not a number"),
+        (lambda r: r.update(scores={}), "field 'scores' is {}, not a list"),
+        (lambda r: r.update(pool=None), "field 'pool' is None, not an object"),
+        (lambda r: r["pool"]["per_source"].update(coco=1.5), "field 'pool.per_source.coco' is 1.5, not a whole number"),
+        (lambda r: r.update(schema=99), f"has schema 99, this version reads {SCHEMA}"),
+        (lambda r: r.pop("schema"), "has schema None"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, change: object, sentence: str) -> None:
+    path = save(RECORD, tmp_path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=sentence) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("{", "is not JSON"), ("[]", "has schema 'list'"), ("", "is not JSON")])
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        load(path)
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no record to read at .*gone\.json"):
+        load(tmp_path / "gone.json")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"could not be written: .*set 'records' to another folder"):
+        save(RECORD, tmp_path / "file" / "records")
+
+
+def test_stage_costs_are_summed_and_cached_only_if_nothing_ran() -> None:
+    assert StageCost.of() == StageCost(0.0, 0.0, 0.0, False)
+    assert StageCost.of(_stage(1.0, True), _stage(2.0, True)) == StageCost(3.0, 6.0, 2.0, True)
+    assert not StageCost.of(_stage(1.0, True), _stage(2.0, False)).cached
+
+
+def test_selection_is_features_and_select() -> None:
+    assert (RECORD.costs.selection, RECORD.costs.tuning) == (2.5, 30.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.text(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()),
+)
+def test_any_content_survives_the_file(
+    tmp_path_factory: pytest.TempPathFactory, text: str, value: float, stderr: float | None, config: dict[str, object]
+) -> None:
+    score = Score("b", value, stderr, 1, None, "a")
+    record = replace(RECORD, model=text, scores=(score,), config=config, deviations=(text,))
+    folder = tmp_path_factory.mktemp("record")
+    try:
+        path = save(record, folder)
+    except UnicodeEncodeError:  # lone surrogates are no text
+        return
+    assert load(path) == record

@@ -1,0 +1,193 @@
+"""Stages: made once, resumed after any death, never half visible, cost added up."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.records import stage as stages
+from selectmm.records.cost import Cost
+from selectmm.records.stage import discard, fingerprint, run_stage, write_atomically
+
+WHAT = {"model": "toy", "layer": 1}
+
+
+def _write_value(folder: Path) -> None:
+    (folder / "value.txt").write_text("42")
+
+
+def test_a_stage_is_made_once_and_keeps_its_cost(tmp_path: Path) -> None:
+    first = run_stage(tmp_path, "select", WHAT, _write_value)
+    again = run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice"))
+    assert (first.cached, again.cached) == (False, True)
+    assert first.folder == again.folder == tmp_path / "select" / fingerprint(WHAT)
+    assert first.cost == again.cost
+    assert first.cost.seconds > 0 and first.cost.peak_gib > 0
+    assert (again.folder / "value.txt").read_text() == "42"
+    assert json.loads((again.folder / "stage.json").read_text())["identity"] == WHAT
+
+
+def test_another_identity_is_another_stage(tmp_path: Path) -> None:
+    one = run_stage(tmp_path, "select", WHAT, _write_value)
+    other = run_stage(tmp_path, "select", {**WHAT, "layer": 2}, _write_value)
+    assert one.folder != other.folder and not other.cached
+
+
+def test_the_fingerprint_is_the_same_everywhere_and_blind_to_order() -> None:
+    assert fingerprint({"a": 1, "b": "ä"}) == fingerprint({"b": "ä", "a": 1}) == "f5300ffcfd6fd3fc"
+
+
+def test_devices_multiply_seconds(tmp_path: Path) -> None:
+    cost = run_stage(tmp_path, "finetune", WHAT, _write_value, devices=4).cost
+    assert cost.device_seconds == pytest.approx(4 * cost.seconds)
+
+
+def test_costs_add_up_and_peaks_do_not() -> None:
+    assert Cost(1.0, 2.0, 3.0) + Cost(10.0, 20.0, 1.0) == Cost(11.0, 22.0, 3.0)
+
+
+def test_an_interrupted_stage_continues_and_its_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 7.0, 100.0, 105.0])  # start and end of each attempt
+    monkeypatch.setattr("selectmm.records.cost.time", SimpleNamespace(perf_counter=lambda: next(now)))
+
+    def dies(folder: Path) -> None:
+        (folder / "shard-0").write_text("done")
+        raise KeyboardInterrupt
+
+    def continues(folder: Path) -> None:
+        assert (folder / "shard-0").read_text() == "done"
+        (folder / "shard-1").write_text("done")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(tmp_path, "features", WHAT, dies)
+    assert not (tmp_path / "features" / fingerprint(WHAT)).exists()
+    done = run_stage(tmp_path, "features", WHAT, continues)
+    assert (done.cost.seconds, done.cached) == (12.0, False)
+    assert sorted(file.name for file in done.folder.iterdir()) == ["shard-0", "shard-1", "stage.json"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from selectmm.records import stage
+stage.HEARTBEAT = 0.01
+def make(folder):
+    while not (folder / "spent.json").exists():
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+stage.run_stage(Path(sys.argv[1]), "finetune", {"x": 1}, make)
+"""
+
+
+def test_a_process_that_is_killed_outright_leaves_its_cost_behind(tmp_path: Path) -> None:
+    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    spent = json.loads((tmp_path / "finetune" / f"{fingerprint({'x': 1})}.partial" / "spent.json").read_text())
+    assert spent["seconds"] > 0
+    done = run_stage(tmp_path, "finetune", {"x": 1}, _write_value)
+    assert done.cost.seconds > spent["seconds"]
+    assert {file.name for file in done.folder.iterdir()} == {"stage.json", "value.txt"}
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from selectmm.records.stage import run_stage
+root = Path(sys.argv[1])
+def make(folder):
+    with (root / "makers").open("a") as made:
+        made.write("x")
+    (root / "one-is-inside").touch()
+    while not (root / "both-have-started").exists():
+        pass
+(root / sys.argv[2]).touch()
+print(run_stage(root, "select", {"x": 1}, make).cached)
+"""
+
+
+def test_two_processes_make_it_once(tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen([sys.executable, "-c", TWICE, str(tmp_path), name], stdout=subprocess.PIPE, text=True)
+        for name in ("first", "second")
+    ]
+    while not all((tmp_path / name).exists() for name in ("first", "second", "one-is-inside")):
+        assert any(process.poll() is None for process in both)
+    (tmp_path / "both-have-started").touch()
+    assert sorted(process.communicate()[0].strip() for process in both) == ["False", "True"]
+    assert (tmp_path / "makers").read_text() == "x"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path, number: int) -> None:
+    def fills_the_disk(folder: Path) -> None:
+        (folder / "shard-0").write_text("done")
+        raise OSError(number, os.strerror(number), str(folder / "shard-1"))
+
+    with pytest.raises(UserError, match=r"Stage 'features' could not write .*: (No space|Disk quota).*free some space"):
+        run_stage(tmp_path, "features", WHAT, fills_the_disk)
+    assert run_stage(tmp_path, "features", WHAT, lambda folder: None).folder.joinpath("shard-0").exists()
+
+
+def test_a_writer_that_does_not_say_why_is_explained_by_the_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torch_save(folder: Path) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with pytest.raises(RuntimeError):
+        run_stage(tmp_path, "finetune", WHAT, torch_save)
+    monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="No space left on device"):
+        run_stage(tmp_path, "finetune", WHAT, torch_save)
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "x"))
+
+    with pytest.raises(UserError, match=r"Permission denied.*point 'cache' at another folder"):
+        run_stage(tmp_path, "select", WHAT, forbidden)
+
+
+def test_an_input_that_may_not_be_read_is_not_called_a_full_cache(tmp_path: Path) -> None:
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else/image.png")
+
+    with pytest.raises(PermissionError):
+        run_stage(tmp_path, "select", WHAT, forbidden)
+
+
+def test_a_users_error_passes_through_unchanged(tmp_path: Path) -> None:
+    def fails(folder: Path) -> None:
+        raise UserError("The model overflows.")
+
+    with pytest.raises(UserError, match=r"^The model overflows\.$"):
+        run_stage(tmp_path, "select", WHAT, fails)
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "old")
+
+    def half(self: Path, text: str) -> None:
+        with self.open("w") as stream:
+            stream.write(text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "something new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_discarded_stage_is_made_again(tmp_path: Path) -> None:
+    discard(run_stage(tmp_path, "select", WHAT, _write_value))
+    assert not run_stage(tmp_path, "select", WHAT, _write_value).cached

@@ -1,0 +1,155 @@
+"""The trackers: one finished run per stage, offline whatever the environment says, read back from its own file."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+from matplotlib.figure import Figure
+from wandb.proto import wandb_internal_pb2 as proto
+from wandb.sdk.internal.datastore import DataStore
+
+from selectmm.errors import UserError
+from selectmm.records.tracker import NoTracker, Tracker, WandbTracker
+
+
+def _read(folder: Path) -> list[proto.Record]:
+    """The records of an offline run's file. W&B's own process closes it some milliseconds after ``finish`` returns."""
+    patience = time.monotonic() + 5
+    while "exit" not in [record.WhichOneof("record_type") for record in _scan(folder)]:
+        assert time.monotonic() < patience, "the run was not finished"
+    return list(_scan(folder))
+
+
+def _scan(folder: Path) -> Iterator[proto.Record]:
+    store = DataStore()
+    store.open_for_scan(str(next(folder.glob("*.wandb"))))
+    while (data := store.scan_data()) is not None:
+        record = proto.Record()
+        record.ParseFromString(data)
+        yield record
+
+
+def _items(records: list[proto.Record], kind: str) -> list[dict[str, object]]:
+    """History or summary entries as dicts."""
+    entries = [getattr(r, kind) for r in records if r.WhichOneof("record_type") == kind]
+    lists = [entry.item if kind == "history" else entry.update for entry in entries]
+    return [{i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items} for items in lists]
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """A tracker that has tracked two stages, one of which failed, in an environment that says ``online``."""
+    folder = tmp_path_factory.mktemp("tracked")
+    (folder / "subset.json").write_text("[1, 2]")
+    (folder / "adapter.safetensors").write_bytes(bytes(2**20 + 1))
+    figure = Figure()
+    figure.savefig(folder / "picture.png")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WANDB_MODE", "online")
+        environment.delenv("WANDB_API_KEY", raising=False)
+        environment.delenv("WANDB_DATA_DIR", raising=False)
+        tracker = WandbTracker("selectmm", folder, "toy")
+        with tracker.stage("finetune", {"recipe": {"lr": 3e-4}, "seed": 1}) as run:
+            run.log({"step": 11, "loss": 2.5})  # as after a resumed stage
+            run.log({"step": 12, "loss": 1.25})
+            run.summary({"POPE": 81.5})
+            run.table("table", ["method", "Rel. %"], [["prism", "99.0"]])
+            run.image("tradeoff", folder / "picture.png")
+            run.artifact(folder / "subset.json", "subset-0", "subset")
+            run.artifact(folder / "adapter.safetensors", "adapter-0", "adapter")
+        with pytest.raises(KeyboardInterrupt), tracker.stage("evaluate", {}):
+            raise KeyboardInterrupt
+    return tracker
+
+
+@pytest.fixture(scope="module")
+def records(tracker: Tracker) -> list[proto.Record]:
+    return _read(tracker.folders[0])
+
+
+def test_every_stage_is_an_offline_run_of_the_group(tracker: Tracker) -> None:
+    assert len(tracker.folders) == 2 and all(f.name.startswith("offline-run-") for f in tracker.folders)
+    runs = [r.run for f in tracker.folders for r in _read(f) if r.WhichOneof("record_type") == "run"]
+    assert [(run.run_group, run.job_type, run.project) for run in runs] == [
+        ("toy", "finetune", "selectmm"),
+        ("toy", "evaluate", "selectmm"),
+    ]
+
+
+def test_finish_is_called_on_success_and_on_failure(tracker: Tracker) -> None:
+    exits = [r.exit.exit_code for f in tracker.folders for r in _read(f) if r.WhichOneof("record_type") == "exit"]
+    assert exits == [0, 1]
+
+
+def test_the_config_is_there(records: list[proto.Record]) -> None:
+    run = next(r.run for r in records if r.WhichOneof("record_type") == "run")
+    config = {update.key: json.loads(update.value_json) for update in run.config.update}
+    assert config["recipe"] == {"lr": 3e-4} and config["seed"] == 1
+
+
+def test_losses_are_there_by_step(records: list[proto.Record]) -> None:
+    losses = [(entry["_step"], entry["loss"]) for entry in _items(records, "history") if "loss" in entry]
+    assert losses == [(11, 2.5), (12, 1.25)]
+
+
+def test_scores_are_in_the_summary(records: list[proto.Record]) -> None:
+    assert any(entry.get("POPE") == 81.5 for entry in _items(records, "summary"))
+
+
+def test_table_and_picture_are_there(records: list[proto.Record], tracker: Tracker) -> None:
+    files = [f.path for r in records if r.WhichOneof("record_type") == "files" for f in r.files.files]
+    table = next(tracker.folders[0] / "files" / f for f in files if f.endswith("table.json"))
+    assert json.loads(table.read_text()) == {"columns": ["method", "Rel. %"], "data": [["prism", "99.0"]]}
+    assert any(f.startswith("media/images/tradeoff") for f in files)
+
+
+def test_small_artifacts_are_copied_and_large_ones_stay_where_they_are(
+    records: list[proto.Record], tracker: WandbTracker
+) -> None:
+    artifacts = {r.artifact.name: r.artifact for r in records if r.WhichOneof("record_type") == "artifact"}
+    assert (artifacts["subset-0"].type, artifacts["adapter-0"].type) == ("subset", "adapter")
+    small, large = (Path(artifacts[name].manifest.contents[0].local_path) for name in ("subset-0", "adapter-0"))
+    assert small != tracker.folder / "subset.json" and small.read_text() == "[1, 2]"
+    assert small.is_relative_to(tracker.folder)
+    assert large == tracker.folder / "adapter.safetensors"
+
+
+def test_the_folder_of_an_artifact_keeps_its_layout(tmp_path: Path) -> None:
+    (tmp_path / "adapter" / "deep").mkdir(parents=True)
+    (tmp_path / "adapter" / "deep" / "weights").write_text("w")
+    tracker = WandbTracker("selectmm", tmp_path, "toy")
+    with tracker.stage("finetune", {}) as run:
+        run.artifact(tmp_path / "adapter", "adapter-1", "adapter")
+    artifact = next(r.artifact for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "artifact")
+    assert [entry.path for entry in artifact.manifest.contents] == ["deep/weights"]
+
+
+def test_an_unknown_mode_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tracker\.mode=of is not known; it is offline or online"):
+        WandbTracker("selectmm", tmp_path, "toy", mode="of")
+
+
+def test_a_service_that_cannot_be_opened_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(**_: object) -> None:
+        raise wandb.errors.UsageError("api_key not configured")
+
+    monkeypatch.setattr(wandb, "init", refuses)
+    tracker = WandbTracker("selectmm", tmp_path, "toy", mode="online")
+    with pytest.raises(UserError, match=r"api_key not configured.*wandb login.*tracker.mode=offline"):
+        with tracker.stage("finetune", {}):
+            pass
+
+
+def test_no_tracker_says_nothing_and_hides_no_error(tmp_path: Path) -> None:
+    tracker: Tracker = NoTracker()
+    with pytest.raises(ValueError, match="mine"), tracker.stage("finetune", {}) as run:
+        run.log({"step": 1, "loss": 1.0})
+        run.summary({"x": 1})
+        run.table("t", ["a"], [[1]])
+        run.image("i", tmp_path / "absent.png")
+        run.artifact(tmp_path / "absent", "a", "subset")
+        raise ValueError("mine")
+    assert tracker.folders == []

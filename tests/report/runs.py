@@ -1,0 +1,61 @@
+"""Invented run records for the report's tests."""
+
+from collections.abc import Mapping
+
+from selectmm.evaluation.suite import Score
+from selectmm.records.provenance import Hardware, Provenance
+from selectmm.records.record import (
+    Costs,
+    MethodEntry,
+    PoolEntry,
+    RecipeEntry,
+    RunRecord,
+    StageCost,
+    SubsetEntry,
+    SuiteEntry,
+)
+
+ORIGIN = Provenance(
+    command="python -m selectmm method=prism",
+    commit="0123456789abcdef",
+    dirty=False,
+    python="3.11.7",
+    packages={"lmms-eval": "0.7.3", "lm-eval": "0.4.13"},
+    hardware=Hardware("toy processor", 2, 8.0, ()),
+)
+
+
+def run_of(
+    method: str,
+    scores: Mapping[str, float],
+    *,
+    seed: int = 0,
+    budget: float = 0.3,
+    length: str = "epochs",
+    seconds: tuple[float, float, float] = (0.0, 0.0, 30.0),
+    stderr: float | None = 1.0,
+    cached: bool = False,
+    evaluator: Mapping[str, object] | None = None,
+    options: Mapping[str, object] | None = None,
+    lr: float = 3e-4,
+) -> RunRecord:
+    """A record whose features, select and finetune stages took ``seconds`` device-seconds."""
+    features, select, finetune = (StageCost(s, s, 1.0, cached) for s in seconds)
+    rows = 100 if method == "full" else round(100 * budget)
+    return RunRecord(
+        experiment="toy",
+        scale="embedded",
+        provenance=ORIGIN,
+        config={"seed": seed},
+        method=MethodEntry(method, options or {}),
+        budget=budget,
+        seed=seed,
+        pool=PoolEntry("pool0", 100, {"coco": 60, "text": 40}),
+        subset=SubsetEntry(f"{method}{seed}", rows, {"rows": 100, "scored": 0}),
+        recipe=RecipeEntry(f"toy-{length}", {"length": length, "lr": lr}, {"kind": "single", "devices": 1}, 10),
+        suite=SuiteEntry("toy", evaluator or {"batch_size": 8}),
+        model="model0",
+        costs=Costs(features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),
+        scores=tuple(Score(name, value, stderr, 100, None, f"{name}.jsonl") for name, value in scores.items()),
+        finished="2026-01-01T00:00:00Z",
+    )

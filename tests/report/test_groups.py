@@ -1,0 +1,45 @@
+"""Only what can be compared shares a table."""
+
+from dataclasses import replace
+
+import pytest
+
+from selectmm.records.record import RunRecord
+from selectmm.report.groups import comparable
+from tests.report.runs import run_of
+
+RANDOM = run_of("random", {"a": 1.0})
+PRISM = run_of("prism", {"a": 1.0})
+
+
+def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
+    others = [run_of("prism", {}, seed=1), run_of("prism", {}, budget=0.1), run_of("prism", {}, length="steps")]
+    (group,) = comparable([RANDOM, PRISM, *others])
+    assert group.records == (RANDOM, PRISM, *others) and group.apart == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (replace(PRISM, scale="full"), "scale (here full)"),
+        (replace(PRISM, model="another"), "base model (here another)"),
+        (replace(PRISM, pool=replace(PRISM.pool, fingerprint="pool1")), "pool (here pool1)"),
+        (replace(PRISM, suite=replace(PRISM.suite, name="icons")), "suite (here icons)"),
+        (run_of("prism", {}, evaluator={"batch_size": 1}), "evaluator.batch_size (here 1)"),
+        (run_of("prism", {}, evaluator={"batch_size": 8, "POPE": {"limit": 5}}), "evaluator.POPE.limit (here 5)"),
+        (run_of("prism", {}, lr=1e-3), "recipe.lr (here 0.001)"),
+        (replace(PRISM, recipe=replace(PRISM.recipe, strategy={"kind": "ddp"})), "strategy.kind (here ddp)"),
+    ],
+)
+def test_what_differs_otherwise_does_not_and_says_why(other: RunRecord, reason: str) -> None:
+    first, second = comparable([RANDOM, other])
+    assert (first.records, second.records) == ((RANDOM,), (other,))
+    assert second.apart.startswith("One of 2 tables that must not be compared: they differ in ")
+    assert reason in second.apart
+
+
+def test_many_differences_are_counted_and_not_listed() -> None:
+    _, other = comparable(
+        [RANDOM, run_of("prism", {}, evaluator={"batch_size": 8, **{f"task{i}": 1 for i in range(9)}})]
+    )
+    assert other.apart.endswith("evaluator.task4 (here 1) and 4 more.")

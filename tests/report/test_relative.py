@@ -1,0 +1,133 @@
+"""Rel., at chance, OSC and the choice of the full run, by hand and against the papers."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selectmm.evaluation.suite import Score
+from selectmm.report.references import Reference
+from selectmm.report.relative import NO_FULL, at_chance, full_of, osc, outcome, relative
+from tests.report.runs import run_of
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "scores.csv"
+
+
+def _icons() -> dict[str, dict[str, float]]:
+    """ICONS' main table: scores by benchmark (and the printed ``Rel``) by method."""
+    table: dict[str, dict[str, float]] = {}
+    with PUBLISHED.open(newline="") as stream:
+        for cell in csv.DictReader(stream):
+            if (cell["paper"], cell["table"]) == ("ICONS", "main"):
+                table.setdefault(cell["method"], {})[cell["benchmark"]] = float(cell["value"])
+    return table
+
+
+ICONS = _icons()
+
+
+def test_icons_has_eleven_rows_of_ten_benchmarks() -> None:
+    assert len(ICONS) == 11 and all(len(row) == 11 for row in ICONS.values())
+
+
+@pytest.mark.parametrize("method", ICONS)
+def test_rel_of_the_icons_table_follows_from_its_cells(method: str) -> None:
+    benchmarks = [name for name in ICONS["full"] if name != "Rel"]
+    assert relative(ICONS[method], ICONS["full"], benchmarks) == pytest.approx(ICONS[method]["Rel"], abs=0.1)
+
+
+def test_rel_by_hand() -> None:
+    assert relative({"a": 40.0, "b": 90.0}, {"a": 50.0, "b": 100.0}, ["a", "b"]) == pytest.approx(85.0)
+    assert relative({"a": 40.0, "b": 90.0}, {"a": 50.0, "b": 100.0}, ["a"]) == pytest.approx(80.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "full", "benchmarks"),
+    [
+        ({"a": 40.0}, {"a": 50.0, "b": 10.0}, ["a", "b"]),
+        ({"a": 40.0, "b": 9.0}, {"a": 50.0}, ["a", "b"]),
+        ({"a": 40.0}, {"a": 0.0}, ["a"]),
+        ({"a": 40.0}, {"a": 50.0}, []),
+    ],
+)
+def test_a_missing_cell_is_never_averaged_over(
+    scores: dict[str, float], full: dict[str, float], benchmarks: list[str]
+) -> None:
+    assert relative(scores, full, benchmarks) is None
+
+
+@given(st.dictionaries(st.text(), st.floats(0.1, 1e4), min_size=1), st.floats(0.1, 10.0))
+def test_rel_is_100_for_full_and_scales_with_the_scores(full: dict[str, float], factor: float) -> None:
+    assert relative(full, full, list(full)) == pytest.approx(100.0)
+    scaled = {name: factor * value for name, value in full.items()}
+    assert relative(scaled, full, list(full)) == pytest.approx(100.0 * factor)
+
+
+def _score(value: float, stderr: float | None, chance: float | None = None, majority: float | None = None) -> Score:
+    return Score("b", value, stderr, 100, chance, "", majority)
+
+
+@pytest.mark.parametrize(
+    ("full", "reference", "expected"),
+    [
+        ([_score(30.0, 5.0)], Reference(chance=25.0), True),  # 5 above, 8.2 needed
+        ([_score(34.0, 5.0)], Reference(chance=25.0), False),  # 9 above
+        ([_score(34.0, 5.0)], Reference(chance=25.0, majority=28.0), True),  # 6 above the majority answer
+        ([_score(34.0, 5.0)], Reference(chance=25.0, blind=33.0), True),
+        ([_score(34.0, 5.0)], Reference(chance=25.0, base=90.0, shuffled=90.0), False),  # those two are no floor
+        ([_score(30.0, 5.0, chance=25.0)], Reference(), True),
+        ([_score(30.0, 5.0, majority=25.0)], Reference(), True),
+        ([_score(34.0, None, chance=25.0)], Reference(), False),
+        ([_score(25.0, None, chance=25.0)], Reference(), True),
+        ([_score(0.0, None)], Reference(), True),  # no reference known: the floor is 0
+        # Seeds 28 and 32: mean 30, sd/√2 = 2, so √(4² + 2²) · 1.64 = 7.3 is needed, with a floor of 22.
+        ([_score(28.0, 4.0, 22.0), _score(32.0, 4.0, 22.0)], Reference(), False),
+        ([_score(28.0, 4.0, 23.0), _score(32.0, 4.0, 23.0)], Reference(), True),
+    ],
+)
+def test_at_chance_unless_clearly_above_what_needs_no_learning(
+    full: list[Score], reference: Reference, expected: bool
+) -> None:
+    assert at_chance(full, reference) is expected
+
+
+def test_osc_by_hand() -> None:
+    """All of the score for a third of the cost is 1/3; half of the score doubles it."""
+    assert osc(100.0, 3.0, 30.0, 99.0) == pytest.approx(1 / 3)
+    assert osc(50.0, 3.0, 30.0, 99.0) == pytest.approx(2 / 3)
+
+
+def test_a_run_is_measured_against_the_full_run_of_its_own_seed() -> None:
+    fulls = [run_of("full", {"a": 50.0}, seed=seed) for seed in (0, 1)]
+    assert full_of(run_of("prism", {}, seed=1), fulls) == [fulls[1]]
+    assert full_of(run_of("prism", {}, seed=2), fulls) == fulls
+
+
+def test_a_full_run_serves_both_recipe_lengths_and_the_own_one_first() -> None:
+    epochs, steps = run_of("full", {"a": 50.0}), run_of("full", {"a": 50.0}, length="steps")
+    prism = run_of("prism", {}, length="steps")
+    assert full_of(prism, [epochs]) == [epochs]
+    assert full_of(prism, [epochs, steps]) == [steps]
+
+
+def test_an_outcome_by_hand() -> None:
+    full = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
+    prism = run_of("prism", {"a": 40.0, "b": 100.0}, seconds=(6.0, 3.0, 36.0))
+    seen = outcome(prism, [full], ["a", "b"])
+    assert (seen.rel, seen.share) == (pytest.approx(90.0), pytest.approx(45.0))
+    assert seen.osc == pytest.approx(0.5)
+
+
+def test_without_a_full_run_of_the_same_seed_the_mean_of_all_serves() -> None:
+    fulls = [run_of("full", {"a": value}, seed=seed) for seed, value in enumerate((40.0, 60.0))]
+    assert outcome(run_of("prism", {"a": 25.0}, seed=7), fulls, ["a"]).rel == pytest.approx(50.0)
+
+
+def test_what_is_unknown_says_why() -> None:
+    full = run_of("full", {"a": 50.0})
+    assert outcome(run_of("prism", {"a": 1.0}), [], ["a"]).why == NO_FULL
+    assert outcome(run_of("prism", {}), [full], ["a"]).why == "it has no score on a"
+    assert outcome(run_of("prism", {"b": 1.0}), [full], ["b"]).why == "the full run has no score above 0 on b"
+    assert outcome(run_of("prism", {"a": 1.0}), [full], []).why == "every benchmark is at chance for the full run"

@@ -1,0 +1,140 @@
+"""The page from records: through the function, the command and the end of a real Hydra sweep."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from selectmm.errors import UserError
+from selectmm.records.record import RunRecord, now, save
+from selectmm.report.__main__ import main
+from selectmm.report.report import write_report
+from selectmm.report.sweep import SweepReport
+from tests.report.runs import run_of
+
+FULL = run_of("full", {"POPE": 80.0}, seconds=(0.0, 0.0, 100.0))
+PRISM = run_of("prism", {"POPE": 72.0})
+OTHER = run_of("prism", {"POPE": 70.0}, lr=1e-3)
+SILENT = Console(file=io.StringIO())
+
+
+def test_the_page_has_every_table_with_its_picture(tmp_path: Path) -> None:
+    report = write_report([OTHER, PRISM, FULL], tmp_path, "toy", {}, SILENT)
+    page = report.markdown.read_text()
+    assert [len(table.rows) for table in report.tables] == [2, 1]
+    assert "![Rel. against cost](toy.svg)" in page and "![Rel. against cost](toy-2.svg)" in page
+    assert "they differ in recipe.lr (here 0.001)" in page and "| prism | 30 % |" in page
+    assert all(path.stat().st_size > 1000 for path in (*report.svgs, *report.pngs))
+
+
+def test_the_order_of_the_records_does_not_matter(tmp_path: Path) -> None:
+    for name, records in (("1", [OTHER, PRISM, FULL]), ("2", [FULL, OTHER, PRISM])):
+        write_report(records, tmp_path / name, "toy", {}, SILENT)
+    for file in (tmp_path / "1").iterdir():
+        assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
+
+
+def test_nothing_to_report_on_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no records to report on; start a run first"):
+        write_report([], tmp_path, "toy", {})
+
+
+def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(save(record, tmp_path / "records")) for record in (FULL, PRISM)]
+    references = tmp_path / "references.json"
+    references.write_text('{"POPE": {"chance": 50}}')
+    asked = [*files, "--to", str(tmp_path / "tables"), "--name", "toy", "--references", str(references)]
+    assert main(asked) == 0
+    assert "(chance)" in (tmp_path / "tables" / "toy.md").read_text()
+    assert f"Table    {tmp_path}/tables/toy.md" in capsys.readouterr().out
+
+
+def test_the_commands_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "gone.json")]) == 1
+    assert capsys.readouterr().err.startswith("There is no record to read at ")
+
+
+def _config(folder: Path, tracker: str) -> object:
+    target = {"none": {"_target_": "selectmm.records.tracker.NoTracker"}}
+    target["wandb"] = {
+        "_target_": "selectmm.records.tracker.WandbTracker",
+        "project": "p",
+        "folder": str(folder),
+        "group": "${experiment}",
+    }
+    return OmegaConf.create({"records": str(folder / "records"), "experiment": "toy", "tracker": target[tracker]})
+
+
+def _finished_now(record: RunRecord) -> RunRecord:
+    return RunRecord(**{**record.__dict__, "finished": now()})
+
+
+def test_a_sweep_reports_on_its_own_records_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(OTHER, tmp_path / "records")  # finished in a year that lies behind
+    for record in (FULL, PRISM):
+        save(_finished_now(record), tmp_path / "records")
+    callback = SweepReport(str(tmp_path / "tables"))
+    callback.on_multirun_start(_config(tmp_path, "none"))
+    with caplog.at_level("INFO", "selectmm"):
+        callback.on_multirun_end(_config(tmp_path, "none"))
+    assert f"Table    {tmp_path}/tables/toy.md" in caplog.text
+    assert f"Picture  {tmp_path}/tables/toy.png and .svg" in caplog.text
+    assert f"Records  {tmp_path}/records (2)" in caplog.text
+    assert "0.001" not in (tmp_path / "tables" / "toy.md").read_text()
+
+
+def test_a_sweeps_report_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(_finished_now(FULL), tmp_path / "records")
+    with caplog.at_level("INFO", "selectmm"):
+        SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "wandb"))
+    media = sorted(file.parent.name for file in tmp_path.glob("wandb/offline-run-*/files/media/*/*"))
+    assert media == ["images", "table"]
+    assert f"W&B      {tmp_path}/wandb/offline-run-* (1;" in caplog.text
+
+
+def test_a_sweep_without_records_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
+    assert "No table could be made: There are no records to report on" in caplog.text
+
+
+SWEEP = """
+from dataclasses import replace
+from pathlib import Path
+import hydra
+from selectmm.records.record import now, save
+from tests.report.runs import run_of
+
+@hydra.main(version_base="1.3", config_path=".", config_name="run")
+def job(config):
+    record = run_of(config.method, {"POPE": 80.0 - config.seed}, seed=config.seed)
+    save(replace(record, experiment=config.experiment, finished=now()), Path(config.records))
+
+job()
+"""
+
+RUN = """
+defaults: [_self_]
+experiment: toy
+method: full
+seed: 0
+records: outputs/records
+tracker: {_target_: selectmm.records.tracker.NoTracker}
+hydra:
+  callbacks:
+    report: {_target_: selectmm.report.sweep.SweepReport, tables: outputs/tables}
+"""
+
+
+def test_a_real_multirun_ends_with_its_table(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(SWEEP)
+    (tmp_path / "run.yaml").write_text(RUN)
+    command = [sys.executable, "job.py", "-m", "method=full,random,prism", "seed=0,1", "experiment=mine"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    page = (tmp_path / "outputs" / "tables" / "mine.md").read_text()
+    assert page.count("(2)") >= 6 and "prism against random" in page
+    assert "Table    outputs/tables/mine.md" in done.stdout and "Records  outputs/records (6)" in done.stdout

@@ -1,0 +1,114 @@
+"""Rows over seeds, and whether they beat random."""
+
+from math import sqrt
+
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.report.references import Reference
+from selectmm.report.rows import Estimate, compare
+from selectmm.report.verdict import difference, verdicts
+from tests.report.runs import run_of
+
+FULL = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
+
+
+def test_an_estimate_by_hand() -> None:
+    assert Estimate.of([1.0, 2.0, 3.0]) == Estimate(2.0, 1.0, 3)
+    assert Estimate.of([5.0]) == Estimate(5.0, None, 1)
+    assert Estimate.of([]) is None and Estimate.of([1.0, None]) is None
+
+
+def test_rows_are_full_then_random_then_names_recipe_by_recipe() -> None:
+    runs = [
+        run_of(method, {"a": 1.0}, length=length, budget=budget)
+        for length in ("steps", "epochs")
+        for method, budget in (("prism", 0.3), ("prism", 0.1), ("random", 0.3))
+    ]
+    rows = compare([*runs, FULL], {}).rows
+    assert [(row.recipe, row.label, row.budget) for row in rows] == [
+        ("toy-epochs", "full", 1.0),
+        ("toy-epochs", "random", 0.3),
+        ("toy-epochs", "prism", 0.1),
+        ("toy-epochs", "prism", 0.3),
+        ("toy-steps", "random", 0.3),
+        ("toy-steps", "prism", 0.1),
+        ("toy-steps", "prism", 0.3),
+    ]
+
+
+def test_seeds_join_in_one_row() -> None:
+    runs = [run_of("prism", {"a": 40.0 + 5 * seed, "b": 90.0}, seed=seed) for seed in (1, 0)]
+    row = compare([FULL, *runs], {}).rows[1]
+    assert [outcome.record.seed for outcome in row.outcomes] == [0, 1]
+    assert row.score("a") == Estimate(42.5, pytest.approx(5 / sqrt(2)), 2)
+    assert row.rel == Estimate(pytest.approx(87.5), pytest.approx(5 / sqrt(2)), 2)  # 85 and 90
+
+
+def test_one_unknown_seed_makes_the_mean_unknown() -> None:
+    row = compare([FULL, run_of("prism", {"a": 40.0, "b": 90.0}), run_of("prism", {"a": 40.0}, seed=1)], {}).rows[1]
+    assert row.rel is None and row.osc is None
+    assert row.score("b") == Estimate(90.0, None, 1)
+
+
+def test_variants_of_a_method_are_told_apart_by_what_differs() -> None:
+    runs = [run_of("prism", {}, options={"layer": layer, "keep": "low"}) for layer in (1, 2)]
+    assert [row.label for row in compare(runs, {}).rows] == ["prism (layer=1)", "prism (layer=2)"]
+
+
+def test_full_met_at_several_budgets_counts_once() -> None:
+    again = run_of("full", {"a": 50.0, "b": 100.0}, budget=0.1)
+    assert [row.rel.n for row in compare([FULL, again], {}).rows] == [1]
+
+
+def test_the_same_run_twice_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"Records toy-prism.* and toy-prism.* are of the same run"):
+        compare([run_of("prism", {"a": 1.0}), run_of("prism", {"a": 2.0})], {})
+
+
+def test_a_benchmark_at_chance_is_not_counted() -> None:
+    prism = run_of("prism", {"a": 40.0, "b": 50.0})
+    seen = compare([FULL, prism], {"b": Reference(blind=99.0)})
+    assert (seen.chance, seen.counted) == ({"b"}, ("a",))
+    assert seen.rows[1].rel.mean == pytest.approx(80.0)
+
+
+def test_full_under_both_lengths_is_one_measurement() -> None:
+    """Seeds 28 and 32 with floor 22 need 7.3 above it (see test_relative); counted twice they would seem surer."""
+    fulls = [
+        run_of("full", {"a": value}, seed=seed, length=length, stderr=4.0)
+        for seed, value in enumerate((28.0, 32.0))
+        for length in ("epochs", "steps")
+    ]
+    assert compare(fulls, {"a": Reference(chance=22.8)}).chance == {"a"}
+
+
+def test_without_full_nothing_is_called_at_chance() -> None:
+    assert not compare([run_of("prism", {"a": 1.0})], {"a": Reference(chance=50.0)}).chance
+
+
+def test_a_difference_by_hand() -> None:
+    """Items: each run's Rel. has variance (1/50² + 1/100²) · 100² / 2² = 1.25; seeds: none known at n = 1."""
+    runs = [run_of("random", {"a": 40.0, "b": 90.0}), run_of("prism", {"a": 45.0, "b": 90.0})]
+    seen = compare([FULL, *runs], {})
+    found = difference(seen.rows[2], seen.rows[1], seen)
+    assert found.value == pytest.approx(5.0)
+    assert found.margin == pytest.approx(1.96 * sqrt(2 * 1.25))
+    assert not found.within_noise
+    assert verdicts(seen)[0] == (
+        "prism against random at 30 %, toy-epochs: +5.0 ± 3.1 points of Rel., better than random (95 %, n = 1 and 1; "
+        "one seed says nothing of the spread between seeds)."
+    )
+
+
+def test_the_spread_over_seeds_widens_the_margin() -> None:
+    random = [run_of("random", {"a": 40.0, "b": 90.0}, seed=seed, stderr=None) for seed in (0, 1)]
+    prism = [run_of("prism", {"a": 40.0 + 10 * seed, "b": 90.0}, seed=seed, stderr=None) for seed in (0, 1)]
+    seen = compare([FULL, *random, *prism], {})
+    found = difference(seen.rows[2], seen.rows[1], seen)  # Rel. 85, 95 against 85, 85: sd² / n = 50 / 2
+    assert (found.value, found.margin) == (pytest.approx(5.0), pytest.approx(1.96 * 5))
+    assert "within noise" in verdicts(seen)[0]
+
+
+def test_no_random_no_verdict() -> None:
+    assert verdicts(compare([FULL, run_of("prism", {"a": 1.0, "b": 1.0})], {})) == []

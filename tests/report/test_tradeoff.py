@@ -1,0 +1,104 @@
+"""The plot: its points and front by hand, labels that overlap nothing, the same bytes each time."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Annotation, Text
+
+from selectmm.report.rows import Comparison, compare
+from selectmm.report.tradeoff import draw, pareto, points, save_picture
+from tests.report.runs import run_of
+
+
+def _comparison(methods: int = 2, seeds: int = 3) -> Comparison:
+    runs = [run_of("full", {"a": 50.0}, seconds=(0.0, 0.0, 100.0))]
+    for number in range(methods):
+        for length, tuning in (("epochs", 30.0), ("steps", 100.0)):
+            for seed in range(seeds):
+                name = "random" if number == 0 else f"method{number}"
+                seconds = (float(number), 0.0, tuning)
+                runs.append(
+                    run_of(name, {"a": 45.0 + number / 4 + seed / 8}, seed=seed, length=length, seconds=seconds)
+                )
+    return compare(runs, {})
+
+
+def test_points_by_hand() -> None:
+    full, random = points(_comparison(methods=1))[:2]
+    assert (full.label, full.cost, full.rel, full.rel_sd) == ("full", 100.0, 100.0, None)
+    assert (random.label, random.cost, random.length) == ("random", 30.0, "epochs")
+    assert (random.rel, random.rel_sd) == (pytest.approx(90.25), pytest.approx(0.25))
+
+
+def test_several_budgets_are_in_the_labels_and_the_name_stands_once() -> None:
+    runs = [run_of("full", {"a": 50.0}), *(run_of("prism", {"a": 45.0}, budget=budget) for budget in (0.1, 0.3))]
+    assert [point.label for point in points(compare(runs, {}))] == ["full", "10 %", "prism 30 %"]
+
+
+def test_what_has_no_rel_has_no_point() -> None:
+    runs = [run_of("full", {"a": 50.0}), run_of("prism", {})]
+    assert [point.label for point in points(compare(runs, {}))] == ["full"]
+
+
+def test_full_under_both_lengths_is_one_point() -> None:
+    runs = [run_of("full", {"a": 50.0}, length=length) for length in ("epochs", "steps")]
+    assert [point.label for point in points(compare(runs, {}))] == ["full"]
+
+
+def test_the_front_by_hand() -> None:
+    assert pareto([(100.0, 100.0), (30.0, 95.0), (40.0, 94.0), (30.0, 93.0), (60.0, 97.0)]) == [1, 4, 0]
+    assert pareto([(1.0, 1.0), (1.0, 1.0)]) == [0]
+    assert pareto([]) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_nothing_beats_the_front_and_the_front_beats_the_rest(pairs: list[tuple[int, int]]) -> None:
+    front = pareto(pairs)
+    for index, (cost, rel) in enumerate(pairs):
+        beaten = any(pairs[i][0] <= cost and pairs[i][1] >= rel for i in front)
+        assert beaten
+        if index in front:
+            assert not any(c <= cost and r >= rel and (c, r) != (cost, rel) for c, r in pairs)
+
+
+def test_labels_overlap_nothing_and_stay_inside() -> None:
+    figure = draw(_comparison(methods=5))
+    figure.draw_without_rendering()
+    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+    texts = [text for text in axes.texts if isinstance(text, Annotation)]
+    assert len(texts) == 11
+    boxes = [Text.get_window_extent(text, renderer) for text in texts]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+        markers = [axes.transData.transform((point.cost, point.rel)) for point in points(_comparison(methods=5))]
+        assert not any(box.contains(x, y) for x, y in markers)
+
+
+def test_the_title_says_the_question_and_the_scale() -> None:
+    title = draw(_comparison()).axes[0].get_title(loc="left")
+    assert title == "What does a subset cost, and what does it keep?\ntoy · embedded scale"
+
+
+def test_equal_steps_are_hollow() -> None:
+    faces = {
+        line.get_markerfacecolor()
+        for line in draw(_comparison(methods=1)).axes[0].get_lines()
+        if line.get_marker() == "o"
+    }
+    assert faces == {"white", "#767676"}
+
+
+def test_a_plot_without_points_says_so() -> None:
+    figure = draw(compare([run_of("prism", {"a": 1.0})], {}))
+    assert figure.axes[0].texts[0].get_text() == "no run with a known Rel. and cost"
+
+
+def test_the_same_comparison_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in (tmp_path / "1", tmp_path / "2"):
+        folder.mkdir()
+        save_picture(_comparison(), folder, "toy")
+    for name in ("toy.svg", "toy.png"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
