@@ -1,5 +1,6 @@
 """The page: one experiment from the pool to its record, in five verbs."""
 
+import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +73,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> tuple[list[Stage], S
         shard=16 * experiment.batch_size,
         limit=experiment.recipe.max_length,
     )
-    budget = max(1, round(experiment.budget * len(pool)))
+    budget = rows_for(experiment.budget, pool)
     with experiment.tracker.stage("select", experiment.config) as tracked:
         needs = experiment.method.needs()
         features = store.stages(pool, needs)
@@ -124,6 +125,9 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
+        if tuned.cached:  # the curve is part of the story, whoever trained
+            for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
+                tracked.log(json.loads(line))
         tracked.summary({"steps": steps, **_cost(tuned)})
         tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
     log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, _told(tuned))
@@ -159,13 +163,14 @@ def keep_record(
     evaluated: Stage,
 ) -> Path:
     """Write the run's record: everything that a table, a plot or a doubter needs."""
+    asked = len(subset.rows) == rows_for(experiment.budget, pool)
     record = RunRecord(
         experiment=experiment.name,
         scale=experiment.scale,
         provenance=provenance(),
         config=experiment.config,
         method=MethodEntry(experiment.method_name, asdict(experiment.method)),
-        budget=experiment.budget,
+        budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
         seed=experiment.seed,
         pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
         subset=SubsetEntry(subset.fingerprint, len(subset.rows), subset.coverage(pool)),
@@ -185,6 +190,11 @@ def keep_record(
         tracked.artifact(path, f"record-{record.name}", "record")
     log.info("  record    %s", path)
     return path
+
+
+def rows_for(budget: float, pool: Pool) -> int:
+    """A budget in rows, at least one."""
+    return max(1, round(budget * len(pool)))
 
 
 def _cost(stage: Stage) -> dict[str, object]:

@@ -28,31 +28,35 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
     """The text of a conversation with ``images`` placeholders, and the answers as (start, end) **from the text's end**.
 
     Counted from the end because the processor later replaces a placeholder by many image tokens, which stand before
-    every answer: distances from the end do not change. An answer's span holds its end token. If the last turn is the
-    user's, the text ends in the assistant's prefix, ready to be continued, without its final space: the answer's first
-    token brings the space along, as it did in training.
+    every answer: distances from the end do not change. An answer's span holds its end token, and the space that ends
+    the assistant's prefix: many vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the
+    loss on it too. If the last turn is the user's, the text ends where an answer's span would begin.
     """
     text, answers = template.start, []
     placeholders = template.image * images
+    assistant = template.assistant_prefix.rstrip(" ")
+    space = template.assistant_prefix[len(assistant) :]
     for turn in turns:
         if turn.role == "user":
             text += template.user_prefix + placeholders + turn.text + template.user_suffix
             placeholders = ""
         else:
-            text += template.assistant_prefix
+            text += assistant
             start = len(text)
-            text += turn.text + template.assistant_suffix
+            text += space + turn.text + template.assistant_suffix
             answers.append((start, len(text)))
     if turns[-1].role == "user":
-        text += template.assistant_prefix.rstrip(" ")
+        text += assistant
     return text, [(start - len(text), end - len(text)) for start, end in answers]
 
 
-def encode(vlm: VLM, conversations: Sequence[Conversation], *, side: Literal["left", "right"], limit: int) -> Batch:
+def encode(
+    vlm: VLM, conversations: Sequence[Conversation], *, side: Literal["left", "right"], limit: int | None
+) -> Batch:
     """Tensors of a batch: the processor's own outputs plus ``labels`` [n, tokens] (`IGNORED` outside the answers).
 
-    Rows are padded on ``side`` and cut to their first ``limit`` tokens; an image is never cut (ValueError if it would
-    be). Nothing is shuffled: row i of every [n, …] tensor is conversation i.
+    Rows are padded on ``side`` and cut to their first ``limit`` tokens (None: not cut), see `cut`.
+    Nothing is shuffled: row i of every [n, …] tensor is conversation i.
     """
     rendered = [render(vlm.family.template, c.turns, len(c.images)) for c in conversations]
     images = [_prepare(vlm, image) for c in conversations for image in c.images]
@@ -68,17 +72,18 @@ def encode(vlm: VLM, conversations: Sequence[Conversation], *, side: Literal["le
     )
     offsets = encoded.pop("offset_mapping")
     encoded["labels"] = _labels(encoded["input_ids"], offsets, encoded["attention_mask"], [a for _, a in rendered])
-    return _cut(vlm, dict(encoded), limit, side)
+    batch = dict(encoded)
+    if limit is None or batch["input_ids"].shape[1] <= limit:
+        return batch
+    if side == "left":
+        raise ValueError(f"a prompt of {batch['input_ids'].shape[1]} tokens exceeds the window of {limit}")
+    return cut(batch, limit, vlm.image_token_id)
 
 
 def _labels(
     ids: torch.Tensor, offsets: torch.Tensor, attention: torch.Tensor, answers: Sequence[list[tuple[int, int]]]
 ) -> torch.Tensor:
-    """A token is an answer token if it overlaps an answer's span (spans are counted from the text's end).
-
-    Overlaps, not starts inside: many vocabularies join the space in front of an answer with its first word ("▁Yes"),
-    and that token carries the answer (LLaVA's preprocess_v1 takes the loss on it too).
-    """
+    """A token is an answer token if it overlaps an answer's span (spans are counted from the text's end)."""
     labels = torch.full_like(ids, IGNORED)
     for row, spans in enumerate(answers):
         real = attention[row].bool()
@@ -90,15 +95,15 @@ def _labels(
     return labels
 
 
-def _cut(vlm: VLM, batch: Batch, limit: int, side: str) -> Batch:
-    """Keep the first ``limit`` real tokens of each row."""
-    if batch["input_ids"].shape[1] <= limit:
-        return batch
-    if side == "left":
-        raise ValueError(f"a prompt of {batch['input_ids'].shape[1]} tokens exceeds the window of {limit}")
-    if (batch["input_ids"][:, limit:] == vlm.image_token_id).any():
-        raise ValueError(f"a row's image does not fit in max_length={limit} tokens")
+def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:
+    """Keep the first ``limit`` tokens of each row of a batch that was padded on the right.
+
+    Raises:
+        ValueError: it would cut an image.
+    """
     shape = batch["input_ids"].shape  # pixel tensors and grids have other shapes and stay whole
+    if (batch["input_ids"][:, limit:] == image_token_id).any():
+        raise ValueError(f"an image does not fit in {limit} tokens")
     return {k: v[:, :limit] if v.shape == shape else v for k, v in batch.items()}
 
 

@@ -125,7 +125,7 @@ class RunRecord:
         experiment: the question that the run belongs to.
         scale: ``embedded`` or ``full``; rows of different scales never share a table.
         config: the whole resolved configuration.
-        budget: share of the pool's rows that was asked for, in (0, 1].
+        budget: share of the pool's rows that was asked for, in (0, 1]; what was kept if the method ignores it (full).
         model: identity of the base model's weights.
         scores: one per benchmark, in the suite's order; one that was not measured is absent, never zero.
         deviations: sentences on what was done otherwise than asked or published.

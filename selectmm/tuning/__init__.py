@@ -1,0 +1,7 @@
+"""Fine-tune a model on a multiset of rows; training knows nothing of methods.
+
+`recipe` says what is learned and how it is spread; `finetune` is the door, `adapter` opens what it wrote. Behind them:
+`plan` (which rows at which step), `data` (rows to tensors), `module` (loss and optimiser), `keeper` (what is written
+while it runs), `checkpoint`, `fit` (one process of a run), `strategy`, and for several processes `job`, `spawn` and
+`worker`.
+"""

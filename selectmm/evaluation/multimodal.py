@@ -1,0 +1,182 @@
+"""Multimodal benchmarks through lmms-eval's own task code. The only file that knows lmms-eval (0.7.3).
+
+The harness builds the prompts, parses and scores the answers, and aggregates; answering is ours.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import TextIO
+from unittest.mock import patch
+
+import numpy as np
+from loguru import logger
+from PIL import Image
+from tenacity import RetryError
+
+import selectmm.models  # noqa: F401  (lets torchvision import)
+from selectmm.errors import UserError
+from selectmm.evaluation.generate import Answerer, Question
+from selectmm.evaluation.images import as_shown
+from selectmm.evaluation.multimodal_scores import outcome
+from selectmm.evaluation.outcome import Outcome
+from selectmm.evaluation.suite import Benchmark, Images
+
+from lmms_eval.api.instance import Instance  # isort: skip
+from lmms_eval.api.model import lmms  # isort: skip
+from lmms_eval.api.task import ConfigurableTask  # isort: skip
+from lmms_eval.evaluator import evaluate  # isort: skip
+from lmms_eval.tasks import TaskManager, get_task_dict  # isort: skip
+
+IMAGE_ERRORS = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
+HARNESS = f"lmms-eval {version('lmms-eval')}"
+
+
+class _Model(lmms):
+    """The harness's side of a model: it hands every request to ``answer`` (the base class is demanded by lmms-eval)."""
+
+    def __init__(self, answer: "_Asker") -> None:
+        super().__init__()
+        self.accelerator = None  # or the harness makes one
+        self._answer = answer
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        return self._answer(requests)
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise UserError(
+            f"Task '{requests[0].task_name}' is scored by likelihoods, which lmms-eval 0.7.3 gets wrong; give the "
+            f"benchmark harness: lm-eval."
+        )
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        raise UserError(f"Task '{requests[0].task_name}' asks in several rounds, which is not supported.")
+
+    def clean(self) -> None:
+        """The harness's own version deletes the model after a run."""
+
+
+class _Asker:
+    """Turns requests of one task into questions, has them answered, and remembers the settings used."""
+
+    def __init__(
+        self, task: ConfigurableTask, answer: Answerer, cap: int, images: Images, seed: int, screen: TextIO
+    ) -> None:
+        self._task, self._answer, self._cap, self._images, self._seed = task, answer, cap, images, seed
+        self._screen = screen
+        self.generation: dict[str, object] = {}
+
+    def __call__(self, requests: list[Instance]) -> list[str]:
+        settings = requests[0].args[1]
+        stops = settings.get("until", [])
+        stops = [stops] if isinstance(stops, str) else list(stops)
+        tokens = min(settings.get("max_new_tokens", self._cap), self._cap)
+        self.generation = {"greedy": True, "max_new_tokens": tokens, "until": stops, "padding": "left"}
+        questions = [Question(r.args[0], lambda r=r: self._open(r)) for r in requests]
+        questions = as_shown(questions, self._images, np.random.default_rng(self._seed))
+        with redirect_stdout(self._screen):
+            return self._answer(questions, tokens, stops)
+
+    def _open(self, request: Instance) -> tuple[Image.Image, ...]:
+        _, _, doc_to_visual, row, name, split = request.args
+        try:
+            visuals = doc_to_visual(self._task.dataset[split][row]) or []
+        except IMAGE_ERRORS as problem:
+            raise UserError(_unopened(name, row, problem)) from problem
+        if not all(isinstance(visual, Image.Image) for visual in visuals):
+            raise UserError(
+                f"Task '{name}': item {row} shows something that is not an image; only images are supported."
+            )
+        return tuple(visuals)
+
+
+def run(
+    benchmarks: Sequence[Benchmark],
+    tasks: Path,
+    answer: Answerer,
+    *,
+    limit: int | None,
+    max_new_tokens: int,
+    images: Images,
+    seed: int,
+) -> dict[str, Outcome]:
+    """Run the one task that ``benchmarks`` share; returns each benchmark's outcome by its name.
+
+    Args:
+        tasks: folder of rendered task YAMLs (`selectmm.evaluation.tasks.rendered`).
+        answer: answers questions; for a model, `selectmm.evaluation.generate.generate`.
+        limit: the first so many items, or None for all.
+        max_new_tokens: cap on the task's own.
+        seed: of the shuffled images and the bootstrap. The harness's own draws (MMMU guesses where an answer cannot
+            be parsed) are seeded as lmms-eval seeds them.
+
+    Raises:
+        UserError: unknown task, data that do not load, unreadable image, or a metric that the task does not give.
+    """
+    name = benchmarks[0].task
+    with _quiet() as screen, TemporaryDirectory() as scratch:
+        task = _load(name, tasks)
+        task.aggregation().pop("submission", None)  # files for leaderboards, not scores
+        asker = _Asker(task, answer, max_new_tokens, images, seed, screen)
+        settings = SimpleNamespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
+        random.seed(0)
+        np.random.seed(1234)
+        found = evaluate(
+            _Model(asker),
+            {name: task},
+            limit=limit,
+            bootstrap_iters=0,
+            cli_args=settings,
+            process_docs_parallel=1,  # several threads would draw MMMU's guesses in any order
+        )
+        samples, results = found["samples"][name], found["results"][name]
+        return {b.name: outcome(b, task, samples, results, asker.generation, seed) for b in benchmarks}
+
+
+@contextmanager
+def _quiet() -> Iterator[TextIO]:
+    """Silence the harness's prints, logs and bars; yields the screen for those who have something to say."""
+    screen = sys.stdout
+    logger.disable("lmms_eval")
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        yield screen
+
+
+@lru_cache(maxsize=2)
+def _manager(tasks: Path | None) -> TaskManager:
+    """Index of one folder's tasks; of the built-in ones (several seconds) for None."""
+    if tasks is None:
+        return TaskManager()
+    return TaskManager(include_path=str(tasks), include_defaults=False)
+
+
+def _load(name: str, tasks: Path) -> ConfigurableTask:
+    manager = _manager(tasks)
+    if name not in manager.task_index:
+        manager = _manager(None)
+    entry = manager.task_index.get(name)
+    if entry is None or entry["type"] != "task":
+        near = get_close_matches(name, [*_manager(tasks).all_subtasks, *manager.all_subtasks])
+        raise UserError(f"lmms-eval has no single task '{name}'; near it: {', '.join(near) or 'nothing'}.")
+    # MM-Vet's file connects to a judge when it is imported; nothing here ever asks one.
+    with patch.dict(os.environ, {"API_TYPE": "dummy"}):
+        try:
+            return get_task_dict([name], manager)[name]
+        except RetryError as problem:
+            cause = problem.last_attempt.exception()
+            raise UserError(f"Task '{name}': its data cannot be loaded: {cause}") from problem
+        except IMAGE_ERRORS as problem:  # the harness looks at the first item
+            raise UserError(_unopened(name, 0, problem)) from problem
+
+
+def _unopened(name: str, row: int, problem: Exception) -> str:
+    return f"Task '{name}': the image of item {row} cannot be opened ({problem}); make the data again."

@@ -1,0 +1,50 @@
+"""What a harness's run of one benchmark comes to, whichever harness it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from selectmm.errors import UserError
+from selectmm.evaluation.suite import Benchmark
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One item: the prompt as the task's code made it, what the model said, and the item's own score in 0..1.
+
+    ``answer`` is the generated text; for a task scored by likelihoods it is the option the model finds likeliest.
+    ``score`` is None where the metric is not a property of single items.
+    """
+
+    item: str
+    prompt: str
+    target: str
+    answer: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A benchmark's value, standard error and majority score in the table's unit, with all its answers."""
+
+    value: float
+    stderr: float | None
+    majority: float | None
+    answers: tuple[Answer, ...]
+    generation: Mapping[str, object]
+
+
+def metric_key(benchmark: Benchmark, results: Mapping[str, object]) -> str:
+    """The key of the benchmark's metric in a harness's results, whose keys read ``metric,filter``.
+
+    Raises:
+        UserError: it is not there, or several filters have it; the sentence names the keys that exist.
+    """
+    keys = [key for key, value in results.items() if isinstance(value, int | float) and "," in key]
+    found = [key for key in keys if benchmark.metric in (key, key.split(",")[0])]
+    if len(found) != 1:
+        problem = "several metrics" if found else "no metric"
+        raise UserError(
+            f"Benchmark '{benchmark.name}': task '{benchmark.task}' gives {problem} '{benchmark.metric}'; "
+            f"it has: {', '.join(k for k in keys if '_stderr' not in k and not k.startswith('samples')) or 'none'}."
+        )
+    return found[0]

@@ -1,0 +1,79 @@
+"""Task YAMLs of our own and of a suite, made readable for both harnesses.
+
+A suite's task folder holds its YAMLs and may hold its data. It can be moved: instead of absolute paths its YAMLs write
+``${here}`` (the folder itself), ``${lmms_eval}`` and ``${lm_eval}`` (the harnesses' own task folders, to ``include:``
+from). The harnesses know no such words, so the YAMLs are copied to a temporary folder with the words replaced.
+
+Data under ``${here}`` are read afresh each time: the `datasets` library would cache a local folder by its last name
+alone, and show one folder's rows for another's, or yesterday's for today's.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.parquet as pq
+
+from selectmm.errors import UserError
+
+OURS = Path(__file__).parent / "yaml"  # tasks of ours that every suite may name
+
+
+@contextmanager
+def rendered(suite_tasks: Path | None) -> Iterator[Path]:
+    """Yield a folder with our task YAMLs and the suite's, placeholders replaced; it is deleted afterwards.
+
+    Raises:
+        UserError: the suite's task folder does not exist or holds no YAML.
+    """
+    with TemporaryDirectory(prefix="selectmm-tasks-") as name:
+        folder = Path(name)
+        for source in [OURS] if suite_tasks is None else [OURS, suite_tasks]:
+            files = sorted(source.glob("*.yaml"))
+            if not files:
+                raise UserError(
+                    f"There are no task YAMLs in {source}; set suite.tasks to a folder that holds them (the embedded "
+                    f"suite's is made together with its data)."
+                )
+            for file in files:
+                (folder / file.name).write_text(_replace(file.read_text(), source.resolve(), folder / "cache"))
+        yield folder
+
+
+def check_data(task: str, tasks: Path) -> None:
+    """Look whether a task's local data are there, before a harness looks for them in its own way.
+
+    Args:
+        task: its name. One that is not in ``tasks``, or whose data are not in a local folder, passes.
+        tasks: the `rendered` folder.
+
+    Raises:
+        UserError: the folder is not there or holds no rows.
+    """
+    for text in (file.read_text() for file in tasks.glob("*.yaml")):
+        path = re.search(r"^dataset_path: (/.*)$", text, re.MULTILINE)
+        if path is None or not re.search(rf"^task: {re.escape(task)}$", text, re.MULTILINE):
+            continue
+        data = Path(path[1])
+        if not data.is_dir():
+            raise UserError(f"Task '{task}': there is no data folder {data}; make the suite's data again.")
+        if not sum(pq.read_metadata(file).num_rows for file in data.rglob("*.parquet")):
+            raise UserError(f"Task '{task}' has no items in {data}; make the suite's data again.")
+
+
+def _replace(text: str, here: Path, cache: Path) -> str:
+    if "${here}" in text:
+        text += f"\ndataset_kwargs:\n  cache_dir: {cache}\n"
+    for harness in ("lmms_eval", "lm_eval"):
+        text = text.replace(f"${{{harness}}}", str(_package(harness) / "tasks"))
+    return text.replace("${here}", str(here))
+
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UserError(f"The package '{name}' is not installed; install from requirements.lock (see the README).")
+    return Path(spec.origin).parent

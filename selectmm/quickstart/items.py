@@ -1,0 +1,82 @@
+"""The held-out items of the eleven mini-benchmarks, each in the spirit of the real one.
+
+Every image and table row is of the ``held`` part. Answers are balanced within a skill, so that guessing blind stays
+near chance.
+"""
+
+from itertools import islice
+
+import numpy as np
+
+from selectmm.quickstart import facts
+from selectmm.quickstart.formats import balanced, choice, ending, openly, yes_no
+from selectmm.quickstart.item import Item
+from selectmm.quickstart.sources import Maker
+
+SEED = 23
+
+# MME's own names of its subtasks, and the skill that stands in for each.
+MME = {
+    facts.shape: "existence",
+    facts.colour: "color",
+    facts.side: "position",
+    facts.digit: "OCR",
+    facts.parity: "numerical_calculation",
+    facts.lowest: "commonsense_reasoning",
+}
+
+
+def held_out() -> dict[str, list[Item]]:
+    """The items of each mini-benchmark, 60 to 100 each; the same on every machine.
+
+    For ``mme`` items 2k and 2k + 1 ask about one image, the first to be answered yes, the second no; their ``kind`` is
+    MME's category.
+    """
+    rng = np.random.default_rng(SEED)
+    return {
+        "sqa": _choices({facts.shape: 15, facts.digit: 15, facts.region: 20, facts.season: 15, facts.warmth: 15}, rng),
+        "sqa_img": _choices({facts.shape: 20, facts.colour: 20, facts.digit: 20, facts.highest: 20}, rng),
+        "vizwiz": _open({facts.empty: 25, facts.number: 25, facts.colour: 10, facts.shape: 10, facts.digit: 10}, rng),
+        "pope": _yes_no({facts.shape: 40, facts.side: 40}, rng),
+        "mmvet": _open({facts.number: 50, facts.lowest: 25, facts.side: 15}, rng),
+        "mmbench": _choices({facts.colour: 20, facts.side: 20, facts.digit: 20, facts.lowest: 20}, rng),
+        "mme": _pairs(7, rng),
+        "mmmu": _choices({facts.highest: 25, facts.lowest: 25, facts.parity: 30}, rng),
+        "hellaswag": _endings({facts.warmth: 30, facts.region: 30, facts.origin: 20, facts.season: 20}, rng),
+        "mmlu": _choices({facts.region: 30, facts.warmth: 25, facts.season: 20, facts.origin: 25}, rng),
+        "mmlu_pro": _choices({facts.month: 60, facts.region: 20, facts.cylinders: 20}, rng, most=10),
+    }
+
+
+def _open(shares: dict[Maker, int], rng: np.random.Generator) -> list[Item]:
+    return _mixed([openly(f) for make, count in shares.items() for f in balanced(make("held", rng), count)], rng)
+
+
+def _choices(shares: dict[Maker, int], rng: np.random.Generator, most: int = 4) -> list[Item]:
+    found = [choice(f, rng, most) for make, count in shares.items() for f in balanced(make("held", rng), count)]
+    return _mixed(found, rng)
+
+
+def _yes_no(shares: dict[Maker, int], rng: np.random.Generator) -> list[Item]:
+    """Half the answers of every skill are yes."""
+    made = [f for make, count in shares.items() for f in balanced(make("held", rng), count)]
+    return _mixed([yes_no(f, rng, bool(n % 2)) for n, f in enumerate(made)], rng)
+
+
+def _pairs(images: int, rng: np.random.Generator) -> list[Item]:
+    """Per category so many images, each asked twice."""
+    found = []
+    for make, category in MME.items():
+        for fact in islice(make("held", rng), images):
+            for truth in (True, False):
+                item = yes_no(fact, rng, truth)
+                found.append(Item(category, item.question, item.answer, (), item.image))
+    return found
+
+
+def _endings(shares: dict[Maker, int], rng: np.random.Generator) -> list[Item]:
+    return _mixed([ending(f) for make, count in shares.items() for f in balanced(make("held", rng), count)], rng)
+
+
+def _mixed(items: list[Item], rng: np.random.Generator) -> list[Item]:
+    return [items[i] for i in rng.permutation(len(items))]

@@ -1,0 +1,70 @@
+"""Rows of the plan as micro-batches of tensors, and what was cut on the way."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from selectmm.errors import UserError
+from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
+
+_BLANK = Conversation((Turn("user", ""),), (Image.new("RGB", (56, 56)),))
+
+
+class MicroBatch(NamedTuple):
+    """Tensors, and `COUNTS` over their rows."""
+
+    inputs: Batch
+    counts: tuple[int, ...]
+
+
+COUNTS = ("rows", "tokens", "answer_tokens", "rows_cut", "rows_without_answer")
+
+
+@dataclass(frozen=True)
+class MicroBatches(Dataset[MicroBatch]):
+    """One rank's share of the plan; item i is the same whatever was read before, by whichever loader process.
+
+    Attributes:
+        rows: positions in the pool, [micro-batches, rows of one].
+        blank: add a row with a blank image and no answer to a micro-batch without images. It changes no loss, but the
+            vision tower and the projector then take part in every pass on every rank, which ZeRO-3 needs (ranks gather
+            weights together) and which gives the projector the same optimiser steps under every strategy. LLaVA's own
+            training does it too, with a blank image for every text-only row.
+    """
+
+    vlm: VLM
+    pool: Pool
+    rows: np.ndarray
+    max_length: int
+    blank: bool
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> MicroBatch:
+        samples = [self.pool[int(row)] for row in self.rows[index]]
+        talks = [Conversation(s.turns, (self.pool.open_image(s.image),) if s.image else ()) for s in samples]
+        extra = [_BLANK] if self.blank and not any(talk.images for talk in talks) else []
+        whole = encode(self.vlm, talks + extra, side="right", limit=None)
+        lengths = whole["attention_mask"].sum(1)[: len(talks)]
+        try:
+            inputs = cut(whole, self.max_length, self.vlm.image_token_id)
+        except ValueError as problem:
+            raise UserError(
+                f"One of the rows {self.rows[index].tolist()}: {problem}; raise recipe.max_length."
+            ) from problem
+        answers = (inputs["labels"][: len(talks), 1:] != IGNORED).sum(1)
+        counts = (
+            len(talks),
+            lengths.clamp(max=self.max_length).sum(),
+            answers.sum(),
+            (lengths > self.max_length).sum(),
+            (answers == 0).sum(),
+        )
+        return MicroBatch(inputs, tuple(int(count) for count in counts))

@@ -1,0 +1,81 @@
+"""Fine-tune a model on chosen rows: in this process, or spread over workers."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.tuning.fit import fit
+from selectmm.tuning.job import Job, Task
+from selectmm.tuning.keeper import REPORT
+from selectmm.tuning.progress import step_bar
+from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.spawn import spawn
+
+
+def finetune(
+    vlm: VLM,
+    pool: Pool,
+    rows: np.ndarray,
+    recipe: Recipe,
+    strategy: Strategy,
+    seed: int,
+    folder: Path,
+    log: Callable[[dict[str, float]], None],
+    build: Mapping[str, object] | None = None,
+) -> None:
+    """Train LoRA (and the projector, if the recipe gives it a rate) and write the result into ``folder``.
+
+    Written are peft's ``adapter_model.safetensors`` and ``adapter_config.json``, ``losses.jsonl`` (per step: step,
+    loss, lr, seconds) and ``train.json``. The model comes back as it was. A run that was killed goes on from its last
+    checkpoint when it is started again with the same arguments, and ends with the same weights.
+
+    Args:
+        rows: positions in the pool, [n]; a multiset.
+        folder: exists; empty, or what a killed run left there.
+        log: called with every line of ``losses.jsonl`` as it is written.
+        build: the model's config (``_target_`` and arguments), from which worker processes load it again; only
+            strategies other than ``single`` need it.
+
+    Raises:
+        UserError: recipe, strategy and rows do not fit together; an image does not fit into ``max_length``; no row has
+            an answer left after cutting; the loss is not finite; a worker failed.
+    """
+    _check(vlm, rows, recipe, strategy)
+    if (folder / REPORT).exists():  # written last: a run killed after this has nothing left to do
+        return
+    task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed)
+    with step_bar(task.steps) as show:
+
+        def report(entry: dict[str, float]) -> None:
+            show(entry)
+            log(entry)
+
+        if strategy.kind == "single":
+            fit(vlm, pool, rows, task, folder, report)
+        elif build is None:
+            raise ValueError(f"strategy '{strategy.kind}' needs build, the model's config")
+        else:
+            job = Job(task, build, str(pool.image_root), os.getpid())
+            spawn(job, pool, rows, vlm.model.device, folder, report)
+
+
+def _check(vlm: VLM, rows: np.ndarray, recipe: Recipe, strategy: Strategy) -> None:
+    if len(rows) == 0:
+        raise UserError("There are no rows to train on; the subset is empty.")
+    at_once = recipe.micro_batch * strategy.devices
+    if recipe.batch_size % at_once or recipe.batch_size < 1:
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} is not a multiple of recipe.micro_batch={recipe.micro_batch} × "
+            f"{strategy.devices} devices; change one of them."
+        )
+    if recipe.precision not in ("32-true", "bf16-mixed", "bf16-true"):
+        raise UserError(f"recipe.precision={recipe.precision} is not one of 32-true, bf16-mixed, bf16-true.")
+    if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
+        raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
+    if recipe.checkpoint_every < 1:
+        raise UserError(f"recipe.checkpoint_every={recipe.checkpoint_every} must be at least one step.")

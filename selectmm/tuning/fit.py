@@ -1,0 +1,134 @@
+"""Train in this process: one rank of any strategy."""
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from peft import PeftModel
+from torch.utils.data import DataLoader
+
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.tuning.adapter import injected, lora_config
+from selectmm.tuning.checkpoint import latest, read_meta
+from selectmm.tuning.data import COUNTS, MicroBatches
+from selectmm.tuning.job import Task
+from selectmm.tuning.keeper import Keeper, keep_losses
+from selectmm.tuning.module import Tuning
+from selectmm.tuning.plan import lengths_of, plan, share_of
+from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.strategy import lightning_strategy
+
+LOADERS_PER_GPU = 4  # on a CPU the encoding stays in the process: there is no idle core to give it to
+
+
+def fit(
+    vlm: VLM,
+    pool: Pool,
+    rows: np.ndarray,
+    task: Task,
+    folder: Path,
+    log: Callable[[dict[str, float]], None],
+    rank: int = 0,
+) -> None:
+    """Train as rank ``rank`` of the strategy's devices, continuing from a checkpoint in ``folder``.
+
+    See `selectmm.tuning.finetune.finetune` for what is written and raised.
+    """
+    recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
+    checkpoint = latest(folder)
+    done, counts = read_meta(checkpoint, strategy) if checkpoint else (0, [0] * len(COUNTS))
+    if rank == 0:
+        keep_losses(folder, done)
+    planned = plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), recipe.batch_size, steps, seed)
+    share = rows[share_of(planned[done:], recipe.micro_batch, rank, strategy.devices)]
+    # Where only the language model trains and nothing is gathered, text-only rows need no blank image beside them.
+    blank = recipe.projector_lr > 0 or strategy.kind == "zero3"
+    data = MicroBatches(vlm, pool, share, recipe.max_length, blank)
+    loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
+    with torch.random.fork_rng(), _quiet(), _interruptible():
+        torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
+        with injected(vlm, lora_config(vlm, recipe)) as wrapped, _checkpointing(wrapped, recipe):
+            _ready(wrapped, recipe)
+            module = Tuning(wrapped, recipe, projector=vlm.family.projector, steps=steps, done=done, seed=seed)
+            keeper = Keeper(folder, strategy, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
+            trainer = _trainer(vlm.model.device, recipe, strategy, keeper)
+            trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
+
+
+def _ready(wrapped: PeftModel, recipe: Recipe) -> None:
+    """Dtypes and training mode; `injected` takes them back."""
+    wrapped.train()
+    if recipe.precision == "32-true":
+        wrapped.float()  # exact, and so is the way back to bfloat16
+    elif recipe.precision == "bf16-mixed":
+        for weight in wrapped.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+
+
+@contextmanager
+def _checkpointing(wrapped: PeftModel, recipe: Recipe) -> Iterator[None]:
+    """Gradient checkpointing for the length of the block, if the recipe has it."""
+    if not recipe.gradient_checkpointing:
+        yield
+        return
+    model = wrapped.get_base_model()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.disable_input_require_grads()  # only reentrant checkpointing needs inputs with gradients
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
+
+
+def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, keeper: Keeper) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu" if device.type == "cpu" else "gpu",
+        devices=strategy.devices,
+        strategy=lightning_strategy(strategy, recipe.micro_batch, device),
+        precision=recipe.precision,
+        max_epochs=1,  # the plan is one long epoch
+        accumulate_grad_batches=recipe.batch_size // (recipe.micro_batch * strategy.devices),
+        gradient_clip_val=recipe.clip or None,
+        callbacks=[keeper],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C stays Ctrl-C: Lightning turns it into ``SystemExit`` and leaves the process deaf to the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on hardware and loader processes tell a user of ours nothing."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,63 @@
+"""A training job as a file: what a worker process needs to know."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from selectmm.pool.arrow import open_arrow
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import write_atomically
+from selectmm.tuning.recipe import Recipe, Strategy
+
+JOB, ROWS, LOG, ERROR, LOCK = "job.json", "rows.arrow", "worker.log", "error.txt", "worker.lock"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, but for the model and the rows.
+
+    Attributes:
+        steps: optimiser steps of the whole run.
+        seed: of the plan, the LoRA weights and dropout.
+    """
+
+    recipe: Recipe
+    strategy: Strategy
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """The instructions of worker processes, the same for all ranks.
+
+    Attributes:
+        build: the model's config.
+        images: the pool's image root.
+        parent: process id of who started torchrun; the workers stop when it is gone.
+    """
+
+    task: Task
+    build: Mapping[str, object]
+    images: str
+    parent: int
+
+
+def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
+    """Write the job, and the rows it trains on as a pool of their own (a worker then needs nothing of the big one)."""
+    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, pool.table.schema) as writer:
+        writer.write_table(pool.table.take(pa.array(rows)))
+    write_atomically(folder / JOB, json.dumps(asdict(job), indent=1))
+
+
+def read_job(folder: Path) -> tuple[Job, Pool]:
+    """The job and its rows."""
+    content = json.loads((folder / JOB).read_text())
+    task = content["task"]
+    task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
+    job = Job(**content | {"task": Task(**task)})
+    return job, open_arrow(folder / ROWS, Path(job.images), fingerprint="")

@@ -1,0 +1,77 @@
+"""One training step under Lightning: the loss, the optimiser and its rate."""
+
+import math
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from peft import PeftModel
+from torch.optim.lr_scheduler import LambdaLR
+
+from selectmm.models.forward import answer_loss
+from selectmm.tuning.data import MicroBatch
+from selectmm.tuning.recipe import Recipe
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """The share of the peak rate at ``step`` (from 0): a linear rise over ``warmup`` of the steps, then a cosine to 0.
+
+    As transformers' ``get_cosine_schedule_with_warmup`` with ``ceil(warmup · steps)`` warm-up steps.
+    """
+    rise = math.ceil(warmup * steps)
+    if step < rise:
+        return step / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+class Tuning(pl.LightningModule):
+    """Trains what peft made trainable.
+
+    The loss of a micro-batch is the mean over its answer tokens; a step's gradient is the mean over its micro-batches
+    on all devices (Hugging Face's convention, which DDP implies), so a token counts more where answers are short.
+
+    Args:
+        wrapped: the model with LoRA inside.
+        projector: the dotted path of the projector, whose weights get ``recipe.projector_lr``.
+        steps: optimiser steps of the whole run.
+        done: optimiser steps that were taken before this process began.
+        seed: what dropout is drawn from.
+    """
+
+    def __init__(self, wrapped: PeftModel, recipe: Recipe, *, projector: str, steps: int, done: int, seed: int) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+        self.recipe, self.steps, self.done = recipe, steps, done
+        self._projector, self._seed = projector, seed
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The trainable parameters by their names in the wrapped model."""
+        return {name: weight for name, weight in self.wrapped.named_parameters() if weight.requires_grad}
+
+    def rate_of(self, step: int) -> float:
+        """The rate of the LoRA weights at ``step`` (from 0)."""
+        return self.recipe.lr * rate(step, self.steps, self.recipe.warmup)
+
+    def training_step(self, batch: MicroBatch, batch_idx: int) -> dict[str, torch.Tensor]:
+        """The loss of one micro-batch: ``answer_loss``, and as ``loss`` in the scale that Lightning wants it in."""
+        accumulate = self.trainer.accumulate_grad_batches
+        step, micro = divmod(batch_idx, accumulate)
+        # Dropout is drawn from the micro-batch's place in the plan: a resumed run, or one on more devices, draws alike.
+        place = [self._seed, 1, self.done + step, micro * self.trainer.world_size + self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        loss = answer_loss(self.wrapped.get_base_model(), batch.inputs)
+        # Lightning divides by the number of micro-batches and then DeepSpeed does so again.
+        twice = accumulate if self.trainer.strategy.handles_gradient_accumulation else 1
+        return {"loss": loss * twice, "answer_loss": loss.detach()}
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """AdamW; biases are not decayed (Hugging Face's convention)."""
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, weight in self.trained().items():
+            peak = self.recipe.projector_lr if f"{self._projector}." in name else self.recipe.lr
+            decay = self.recipe.weight_decay if weight.ndim > 1 else 0.0
+            groups.setdefault((peak, decay), []).append(weight)
+        parts = [{"params": weights, "lr": peak, "weight_decay": decay} for (peak, decay), weights in groups.items()]
+        optimizer = torch.optim.AdamW(parts)
+        schedule = LambdaLR(optimizer, lambda step: rate(self.done + step, self.steps, self.recipe.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

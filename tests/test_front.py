@@ -1,0 +1,94 @@
+"""The command line answers before anything runs: help, typos, values that cannot be."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from selectmm.door import build
+from selectmm.errors import UserError
+from selectmm.front import check_overrides, help_text
+
+ROOT = Path(__file__).parent.parent
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("run", list(overrides))
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
+    text = help_text(ROOT)
+    for part in (
+        "method=prism",
+        "pool=llava_json",
+        "-m",
+        "--cfg job",
+        "quickstart/ten_minutes",
+        "zero3",
+        "llava15_lora",
+    ):
+        assert part in text
+    for name in re.findall(r"method +(.*)", text)[0].split(", "):
+        assert (ROOT / "configs" / "method" / f"{name}.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (
+            "method=prsm",
+            "There is no 'method=prsm': did you mean 'method=prism'? There are: full, length,",
+        ),
+        ("method=random,lenght", "There is no 'method=lenght': did you mean 'method=length'?"),
+        ("experiments=quikstart/ten", "There is no 'experiments=quikstart/ten': did you mean 'experiments=quickstart/"),
+        ("bugdet=0.3", "There is no 'bugdet': did you mean 'budget'? There are:"),
+        ("recipe.epoch=2", "There is no 'recipe.epoch': did you mean 'recipe.epochs'?"),
+        ("method.layr=2", "There is no 'method.layr': did you mean 'method.layer'?"),
+        ("budget.rows=2", "'budget' is one value and has no 'rows'."),
+        ("zzzz=1", "There is no 'zzzz': There are:"),
+        ("budget=[0.3", "Cannot read the command:"),
+    ],
+)
+def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", [argument])
+    assert said in str(problem.value)
+
+
+def test_what_is_right_passes() -> None:
+    check_overrides(
+        ROOT / "configs",
+        ["-m", "method=full,prism", "seed=0,1", "pool=llava_json", "pool.file=a.json", "hydra.run.dir=x", "+extra=1"],
+    )
+
+
+@pytest.mark.parametrize("budget", [0, 2, -0.1])
+def test_a_budget_that_is_no_share_is_refused(budget: float) -> None:
+    with pytest.raises(UserError, match=f"budget={budget:g} is not a share of the pool; give a number above 0"):
+        build(composed("suite=prism", f"budget={budget}"), "prism")
+
+
+def test_a_value_without_default_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"Not set: pool\.file, pool\.images; give pool\.file=… on the command line\."):
+        build(composed("suite=prism", "pool=llava_json"), "prism")
+
+
+@pytest.mark.parametrize("group", [path.name for path in sorted((ROOT / "configs").iterdir()) if path.is_dir()])
+def test_every_choice_of_every_group_composes(group: str) -> None:
+    for path in (ROOT / "configs" / group).glob("*.yaml"):
+        assert composed(f"{group}={path.stem}")[group]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_composes_and_opens_with_its_question(path: Path) -> None:
+    name = path.relative_to(ROOT / "experiments").with_suffix("")
+    assert composed(f"experiments={name}").experiment != "run"
+    assert "?" in path.read_text().split("\nexperiment:")[0]

@@ -1,0 +1,227 @@
+"""Fine-tuning in this process."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selectmm.errors import UserError
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.forward import answer_loss
+from selectmm.models.vlm import VLM
+from selectmm.pool.sample import Turn
+from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.recipe import Strategy
+from selectmm.tuning.strategy import check_buildable
+from tests.tuning.conftest import RECIPE, Bench
+
+
+def snapshot(vlm: VLM) -> dict[str, object]:
+    """Everything of a model that fine-tuning could have left behind."""
+    model = vlm.model
+    return {
+        "modules": {name: (type(module), id(module), module.training) for name, module in model.named_modules()},
+        "weights": {name: (weight.dtype, weight.requires_grad) for name, weight in model.named_parameters()},
+        "values": {name: tensor.clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]},
+        "attributes": set(vars(model)) - {"_require_grads_hooks"},  # an empty list, once there was checkpointing
+        "checkpointing": model.is_activation_checkpointing,
+    }
+
+
+def assert_same(after: Mapping[str, object], before: Mapping[str, object]) -> None:
+    """Two snapshots agree, bit for bit."""
+    for part in ("modules", "weights", "attributes", "checkpointing"):
+        assert after[part] == before[part]
+    assert after["values"].keys() == before["values"].keys()
+    assert all(torch.equal(after["values"][name], value) for name, value in before["values"].items())
+
+
+def test_the_loss_falls_and_the_folder_is_complete(llava: Bench, tmp_path: Path) -> None:
+    losses = llava.tune(tmp_path, replace(RECIPE, epochs=6, clip=1.0))
+    assert losses[-1] < losses[0] - 0.2
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "losses.jsonl",
+        "train.json",
+    }
+    report = json.loads((tmp_path / "train.json").read_text())
+    assert (report["steps"], report["rows"], report["rows_cut"], report["world_size"]) == (18, 144, 0, 1)
+    logged = [json.loads(line) for line in (tmp_path / "losses.jsonl").open()]
+    assert [entry["step"] for entry in logged] == list(range(1, 19))
+    assert [entry["loss"] for entry in logged] == losses
+    assert logged[0]["lr"] == 0 and logged[2]["lr"] == RECIPE.lr
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(llava: Bench, tmp_path: Path) -> None:
+    def kill_at(step: int) -> None:
+        def log(entry: dict[str, float]) -> None:
+            if entry["step"] == step:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            llava.tune(tmp_path / "killed", log=log)
+
+    losses = llava.tune(tmp_path / "whole")
+    torch.manual_seed(1)  # the global state must not matter
+    kill_at(3)
+    assert [file.name for file in (tmp_path / "killed").glob("checkpoint-*")] == ["checkpoint-00000002"]
+    kill_at(5)
+    assert llava.tune(tmp_path / "killed") == losses[4:]
+    for name in ("adapter_model.safetensors", "adapter_config.json", "train.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    logged = [json.loads(line)["loss"] for line in (tmp_path / "killed" / "losses.jsonl").open()]
+    assert logged == losses
+
+
+def test_a_finished_folder_is_left_alone(llava: Bench, tmp_path: Path) -> None:
+    llava.tune(tmp_path)
+    assert llava.tune(tmp_path) == []
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+@pytest.mark.parametrize(
+    ("precision", "dtype", "checkpointing"),
+    [
+        ("32-true", torch.float32, True),
+        ("32-true", torch.bfloat16, False),
+        ("bf16-mixed", torch.float32, False),
+        ("bf16-true", torch.bfloat16, False),
+    ],
+)
+def test_the_model_comes_back_unchanged(
+    family: str,
+    precision: str,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    bench: Bench = request.getfixturevalue(family)
+    weights = {name: weight.data for name, weight in bench.vlm.model.named_parameters()}
+    try:
+        for weight in bench.vlm.model.parameters():
+            weight.data = weight.data.to(dtype)
+        before, state = snapshot(bench.vlm), torch.get_rng_state()
+        recipe = replace(RECIPE, precision=precision, gradient_checkpointing=checkpointing, epochs=1)
+        bench.tune(tmp_path, recipe)
+        assert_same(snapshot(bench.vlm), before)
+        assert torch.equal(torch.get_rng_state(), state)
+    finally:
+        for name, weight in bench.vlm.model.named_parameters():
+            weight.data = weights[name]
+
+
+def test_an_interrupted_run_leaves_the_model_unchanged_too(llava: Bench, tmp_path: Path) -> None:
+    def stop(_entry: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    before = snapshot(llava.vlm)
+    with pytest.raises(KeyboardInterrupt):
+        llava.tune(tmp_path, log=stop)
+    assert_same(snapshot(llava.vlm), before)
+
+
+def test_gradient_checkpointing_changes_nothing(llava: Bench, tmp_path: Path) -> None:
+    losses = llava.tune(tmp_path / "plain")
+    assert llava.tune(tmp_path / "checkpointed", replace(RECIPE, gradient_checkpointing=True)) == pytest.approx(losses)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+def test_a_loaded_adapter_is_active_in_the_block_alone(
+    family: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bench: Bench = request.getfixturevalue(family)
+    bench.tune(tmp_path, replace(RECIPE, epochs=6, clip=1.0))
+    sample = bench.pool[0]
+    talk = Conversation(sample.turns, (bench.pool.open_image(sample.image),))
+    batch = encode(bench.vlm, [talk], side="right", limit=256)
+    before, plain = snapshot(bench.vlm), float(answer_loss(bench.vlm.model, batch))
+    with load_adapter(bench.vlm, tmp_path) as tuned:
+        assert float(answer_loss(tuned.model, batch)) < plain - 0.1
+        assert tuned.identity != bench.vlm.identity
+        assert not any(weight.requires_grad for weight in tuned.model.parameters())
+    assert_same(snapshot(bench.vlm), before)
+    assert float(answer_loss(bench.vlm.model, batch)) == plain
+
+
+def test_an_adapter_of_another_model_is_refused(llava: Bench, qwen: Bench, tmp_path: Path) -> None:
+    llava.tune(tmp_path, replace(RECIPE, epochs=0.1))
+    with pytest.raises(UserError, match="another model"), load_adapter(qwen.vlm, tmp_path):
+        pass
+    with pytest.raises(UserError, match="no adapter"), load_adapter(qwen.vlm, tmp_path / "nowhere"):
+        pass
+
+
+def test_without_a_projector_rate_the_projector_is_not_trained(llava: Bench, tmp_path: Path) -> None:
+    llava.tune(tmp_path, replace(RECIPE, projector_lr=0.0, epochs=1))
+    assert not any("multi_modal_projector" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+
+
+def test_repeated_rows_are_trained_on_as_often_as_they_are_given(llava: Bench, tmp_path: Path) -> None:
+    llava.tune(tmp_path, replace(RECIPE, epochs=1), rows=np.array([0, 0, 0, 3, 3, 1, 1, 2]))
+    report = json.loads((tmp_path / "train.json").read_text())
+    assert (report["steps"], report["rows"]) == (1, 8)
+
+
+def test_cut_rows_are_counted(llava: Bench, tmp_path: Path) -> None:
+    text = np.array([3, 7, 11, 15])
+    recipe = replace(RECIPE, batch_size=4, epochs=1, projector_lr=0.0, max_length=len_of_prompt(llava))
+    llava.tune(tmp_path, recipe, rows=text)
+    report = json.loads((tmp_path / "train.json").read_text())
+    assert report["rows_cut"] == 4
+    assert report["answer_tokens"] > 0
+
+
+def len_of_prompt(bench: Bench) -> int:
+    """Tokens of a text-only row up to and including the first answer token."""
+    turns = bench.pool[3].turns
+    batch = encode(bench.vlm, [Conversation(turns)], side="right", limit=None)
+    return int((batch["labels"][0] != -100).nonzero()[0]) + 1
+
+
+def test_user_errors_are_sentences(llava: Bench, tmp_path: Path) -> None:
+    text = np.array([3, 7, 11, 15])
+    nothing = replace(llava.vlm, family=replace(llava.vlm.family, lora=r".*\.no_such_projection"))
+    cases = [
+        (llava, replace(RECIPE, batch_size=7), None, "not a multiple"),
+        (llava, RECIPE, np.empty(0, np.int64), "no rows"),
+        (llava, replace(RECIPE, precision="8-bit"), None, "not one of"),
+        (llava, replace(RECIPE, precision="bf16-true"), None, "needs a bfloat16 model"),
+        (llava, replace(RECIPE, checkpoint_every=0), None, "checkpoint_every"),
+        (llava, replace(RECIPE, max_length=5, projector_lr=0.0), text, "nothing to learn"),
+        (llava, replace(RECIPE, max_length=5), None, "max_length"),
+        (llava, replace(RECIPE, lr=1e30, warmup=0.0), None, "lower recipe.lr"),
+        (replace(llava, vlm=nothing), RECIPE, None, "no_such_projection"),
+    ]
+    for number, (bench, recipe, rows, message) in enumerate(cases):
+        with pytest.raises(UserError, match=message):
+            bench.tune(tmp_path / str(number), recipe, rows=rows)
+
+
+def test_a_checkpoint_of_another_strategy_is_refused(llava: Bench, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-00000002"
+    checkpoint.mkdir()
+    (checkpoint / "meta.json").write_text(json.dumps({"step": 2, "counts": [0] * 5, "kind": "zero2", "devices": 2}))
+    with pytest.raises(UserError, match="zero2 on 2 devices"):
+        llava.tune(tmp_path)
+
+
+def test_a_missing_compiler_is_named() -> None:
+    with pytest.raises(UserError, match=r"compiler \(g\+\+\) and ninja"):
+        check_buildable(Strategy("zero2", 2), torch.device("cpu"), {"PATH": ""})
+    check_buildable(Strategy("ddp", 2), torch.device("cpu"), {"PATH": ""})
+
+
+def test_a_question_without_image_can_be_asked_of_the_tuned_model(llava: Bench, tmp_path: Path) -> None:
+    llava.tune(tmp_path, replace(RECIPE, epochs=1))
+    batch = encode(llava.vlm, [Conversation((Turn("user", "How much?"),))], side="left", limit=256)
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    with load_adapter(llava.vlm, tmp_path) as tuned:
+        out = tuned.model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    assert out.shape[1] > inputs["input_ids"].shape[1]

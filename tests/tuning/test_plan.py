@@ -1,0 +1,69 @@
+"""The plan: what is trained on when."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selectmm.pool.pool import Pool
+from selectmm.tuning.plan import lengths_of, plan, share_of
+
+
+@st.composite
+def multisets(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, int, int]:
+    rows = draw(st.integers(1, 60))
+    images = np.asarray(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))
+    lengths = np.asarray(draw(st.lists(st.integers(0, 500), min_size=rows, max_size=rows)))
+    return images, lengths, draw(st.integers(1, 12)), draw(st.integers(1, 30)), draw(st.integers(0, 2**31))
+
+
+@given(multisets())
+@settings(deadline=None)
+def test_every_row_appears_equally_often(case: tuple[np.ndarray, np.ndarray, int, int, int]) -> None:
+    images, lengths, batch_size, steps, seed = case
+    planned = plan(images, lengths, batch_size, steps, seed)
+    assert planned.shape == (steps, batch_size)
+    often, more = divmod(steps * batch_size, len(images))
+    counts = Counter(planned.ravel().tolist())
+    assert Counter(counts[row] for row in range(len(images))) == +Counter({often: len(images) - more, often + 1: more})
+
+
+@given(multisets())
+@settings(deadline=None)
+def test_at_most_the_last_batch_mixes_rows_with_and_without_image(
+    case: tuple[np.ndarray, np.ndarray, int, int, int],
+) -> None:
+    images = case[0]
+    mixed = [step for step, batch in enumerate(plan(*case)) if 0 < images[batch].sum() < len(batch)]
+    assert mixed in ([], [case[3] - 1])
+
+
+@given(multisets())
+@settings(deadline=None)
+def test_the_seed_alone_decides(case: tuple[np.ndarray, np.ndarray, int, int, int]) -> None:
+    before = plan(*case)
+    np.random.default_rng(0).random(10)
+    assert (plan(*case) == before).all()
+    assert len(case[0]) < 30 or case[2] * case[3] < 30 or (plan(*case[:4], case[4] + 1) != before).any()
+
+
+def test_rows_of_like_length_share_a_batch() -> None:
+    lengths = np.random.default_rng(0).integers(0, 1000, 512)
+    planned = plan(np.ones(512, bool), lengths, 8, 64, seed=0)
+    spread = np.ptp(lengths[planned], axis=1)
+    assert spread.mean() < 50  # of 1000 at random
+
+
+def test_ranks_share_each_step_and_one_rank_sees_the_same_micro_batches() -> None:
+    batches = np.arange(48).reshape(3, 16)
+    alone = share_of(batches, 4, rank=0, world=1)
+    assert alone.shape == (12, 4)
+    together = np.stack([share_of(batches, 4, rank, world=2) for rank in range(2)], axis=1)
+    assert (together.reshape(12, 4) == alone).all()
+
+
+def test_lengths_count_the_characters_of_all_turns(pool: Pool) -> None:
+    rows = np.array([3, 2, 2, 0])
+    expected = [sum(len(turn.text) for turn in pool[int(row)].turns) for row in rows]
+    assert lengths_of(pool, rows).tolist() == expected
