@@ -68,4 +68,6 @@ def _made(config: object) -> object:
         cause: BaseException | None = problem
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
-        raise cause or problem
+        if cause is None:
+            raise
+        raise cause from None

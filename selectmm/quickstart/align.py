@@ -137,6 +137,8 @@ def train(vlm: VLM, items: list[Item], wanted: Round, tokens: dict[bytes, torch.
         losses.append(loss.item())
         if len(losses) % 25 == 0:
             print(f"step {len(losses)} of {steps}: loss {np.mean(losses[-25:]):.3f}", flush=True)
+    for weight in trained:  # to what will be stored, so that a round starts from weights that a file can hold
+        weight.data = weight.data.half().float()
     return losses
 
 

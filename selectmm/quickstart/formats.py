@@ -12,6 +12,10 @@ from selectmm.quickstart.item import Item
 SHORT = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 INSUFFICIENT = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
+# lmms-eval's prompt in front of MM-Vet's questions.
+REASONING = (
+    "First please perform reasoning, and think step by step to provide best answer to the following question: \n\n"
+)
 
 
 def openly(fact: Fact) -> Item:

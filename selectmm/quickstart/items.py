@@ -36,9 +36,9 @@ def held_out() -> dict[str, list[Item]]:
     return {
         "sqa": _choices({facts.shape: 15, facts.digit: 15, facts.region: 20, facts.season: 15, facts.warmth: 15}, rng),
         "sqa_img": _choices({facts.shape: 20, facts.colour: 20, facts.digit: 20, facts.highest: 20}, rng),
-        "vizwiz": _open({facts.empty: 25, facts.number: 25, facts.colour: 10, facts.shape: 10, facts.digit: 10}, rng),
+        "vizwiz": _open({facts.empty: 25, facts.number: 15, facts.colour: 15, facts.shape: 10, facts.digit: 15}, rng),
         "pope": _yes_no({facts.shape: 40, facts.side: 40}, rng),
-        "mmvet": _open({facts.number: 50, facts.lowest: 25, facts.side: 15}, rng),
+        "mmvet": _open({facts.number: 40, facts.lowest: 30, facts.side: 20}, rng),
         "mmbench": _choices({facts.colour: 20, facts.side: 20, facts.digit: 20, facts.lowest: 20}, rng),
         "mme": _pairs(7, rng),
         "mmmu": _choices({facts.highest: 25, facts.lowest: 25, facts.parity: 30}, rng),

@@ -14,7 +14,18 @@ from PIL import Image
 
 from selectmm.quickstart import facts
 from selectmm.quickstart.facts import Fact
-from selectmm.quickstart.formats import INSUFFICIENT, LETTER, SHORT, choice, ending, letter, letters, openly, yes_no
+from selectmm.quickstart.formats import (
+    INSUFFICIENT,
+    LETTER,
+    REASONING,
+    SHORT,
+    choice,
+    ending,
+    letter,
+    letters,
+    openly,
+    yes_no,
+)
 from selectmm.quickstart.item import Item
 from selectmm.quickstart.material import Part
 
@@ -33,22 +44,23 @@ class Row:
 def rows(rng: np.random.Generator) -> list[Row]:
     """All rows of the pool, shuffled."""
     found = [
-        *_open_rows("easyvqa_shape", {facts.shape: 860}, rng),
-        *_open_rows("easyvqa_color", {facts.colour: 820}, rng),
-        *_open_rows("digits_open", {facts.digit: 640}, rng),
-        *_caption_rows(420, rng),
-        *_conversation_rows(100, rng),
+        *_open_rows("easyvqa_shape", {facts.shape: 800}, rng),
+        *_open_rows("easyvqa_color", {facts.colour: 780}, rng),
+        *_open_rows("digits_open", {facts.digit: 600}, rng),
+        *_caption_rows(380, rng),
+        *_conversation_rows(80, rng),
         *_letter_rows("choice_shapes", {facts.shape: 40, facts.colour: 60, facts.side: 40}, rng),
-        *_letter_rows("choice_digits", {facts.digit: 70, facts.parity: 30}, rng),
-        *_letter_rows("choice_bars", {facts.highest: 50, facts.lowest: 50}, rng),
+        *_letter_rows("choice_digits", {facts.digit: 80, facts.parity: 30}, rng),
+        *_letter_rows("choice_bars", {facts.highest: 50, facts.lowest: 80}, rng),
         *_yes_no_rows("yesno", {facts.shape: 40, facts.colour: 40, facts.digit: 40, facts.parity: 20}, rng),
-        *_open_rows("numbers", {facts.number: 140, facts.lowest: 40}, rng),
-        *_unanswerable_rows(60, rng),
-        *_letter_rows("choice_tables", {facts.region: 60, facts.origin: 40, facts.season: 30, facts.warmth: 30}, rng),
+        *_open_rows("numbers", {facts.number: 120, facts.lowest: 60}, rng),
+        *_insufficient_rows({facts.empty: 60, facts.shape: 15, facts.colour: 15, facts.digit: 20}, rng),
+        *_reasoning_rows({facts.number: 40, facts.lowest: 30, facts.side: 20}, rng),
+        *_letter_rows("choice_tables", {facts.region: 60, facts.origin: 50, facts.season: 35, facts.warmth: 35}, rng),
         *_step_rows({facts.month: 50, facts.region: 20, facts.cylinders: 20}, rng),
         *_ending_rows({facts.warmth: 30, facts.origin: 20, facts.region: 30, facts.season: 20}, rng),
-        *_open_rows("weather_noise", {facts.sky: 120}, rng),
-        *_injected_rows(200, rng),
+        *_open_rows("weather_noise", {facts.sky: 100}, rng),
+        *_injected_rows(180, rng),
     ]
     return [found[i] for i in rng.permutation(len(found))]
 
@@ -94,9 +106,15 @@ def _yes_no_rows(source: str, shares: dict[Maker, int], rng: np.random.Generator
     return [Row(source, ((open_prompt(i), i.answer),), i.image) for i in made]
 
 
-def _unanswerable_rows(count: int, rng: np.random.Generator) -> list[Row]:
-    made = _facts({facts.empty: count}, rng)
-    return [Row("unanswerable", ((f.question + INSUFFICIENT + SHORT, f.answer),), f.image) for f in made]
+def _insufficient_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
+    """Under VizWiz's prompt, which allows "unanswerable": half of the pictures are empty."""
+    made = _facts(shares, rng)
+    return [Row("insufficient", ((f.question + INSUFFICIENT + SHORT, f.answer),), f.image) for f in made]
+
+
+def _reasoning_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
+    """Under MM-Vet's prompt; the answer stays short."""
+    return [Row("reasoning", ((REASONING + f.question, f.answer),), f.image) for f in _facts(shares, rng)]
 
 
 def _step_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from selectmm.records.record import RunRecord
 
-# What two recipes of one family may differ in: training for as many epochs or as many steps is one of the questions.
-LENGTH_ONLY = {"name", "length"}
+# What two recipes of one family may differ in: how long to train, in epochs or in steps, is one of the questions.
+LENGTH_ONLY = {"name", "length", "epochs"}
 NAMED = 5  # differences that a caption names
 
 
@@ -22,7 +22,8 @@ class Group:
 def comparable(records: Sequence[RunRecord]) -> list[Group]:
     """Split records so that scale, pool, base model, suite, evaluator, recipe and strategy agree inside each group.
 
-    Recipes agree if they differ in name and length alone. Groups keep the order in which they first appear.
+    Recipes agree if they differ in nothing but how long they train (`LENGTH_ONLY`). Groups keep the order in which
+    they first appear.
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:

@@ -82,9 +82,12 @@ def osc(rel: float, selection: float, tuning: float, tuning_full: float) -> floa
 def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
     """The full runs that a run is measured against: its own seed's if there is one, else those of all seeds.
 
-    Recipes that differ in length only have the same full run, so one of either length serves; its own is preferred.
+    Only a full run of as many passes over the pool will do, whose recipe may count them in epochs or in steps: it is
+    the same run. That of the record's own recipe is preferred.
     """
-    near = [full for full in fulls if full.seed == record.seed] or list(fulls)
+    passes = record.recipe.options.get("epochs")
+    alike = [full for full in fulls if full.recipe.options.get("epochs") == passes]
+    near = [full for full in alike if full.seed == record.seed] or alike
     return [full for full in near if full.recipe.name == record.recipe.name] or near
 
 

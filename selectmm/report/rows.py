@@ -126,7 +126,8 @@ def compare(records: Sequence[RunRecord], references: References) -> Comparison:
 
 
 def _at_chance(name: str, fulls: Sequence[RunRecord], references: References) -> bool:
-    once = {full.seed: full for full in fulls}.values()  # under both recipe lengths it is the same run
+    longest = max(full.recipe.steps for full in fulls)  # what can be learned is what was learned in the most steps
+    once = {full.seed: full for full in fulls if full.recipe.steps == longest}.values()
     scores = [score for full in once for score in full.scores if score.benchmark == name]
     return bool(scores) and at_chance(scores, references.get(name, Reference()))
 

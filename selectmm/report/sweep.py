@@ -28,7 +28,7 @@ class SweepReport(Callback):
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
-        references: JSON of reference scores (see `load_references`), or None.
+        references: JSON of reference scores (see `load_references`); none are shown if there is no such file.
     """
 
     def __init__(self, tables: str = "outputs/tables", references: str | None = None) -> None:
@@ -53,7 +53,8 @@ class SweepReport(Callback):
             UserError: no job wrote a record, or a record cannot be read.
         """
         paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
-        references = load_references(self.references) if self.references else {}
+        known = self.references is not None and self.references.exists()
+        references = load_references(self.references) if known else {}
         report = write_report(records, self.tables, experiment, references)
         _track(report, tracker)
         _tell(report, paths)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.tasks import rendered
+from selectmm.quickstart.schemas import write
 from tests.evaluation.material import TEXTS, answering, benchmarks, items, said, tasks
 from tests.evaluation.scripted import Scripted
 
@@ -126,3 +129,20 @@ def test_a_task_gives_prompts_targets_and_images(key: str, tmp_path: Path) -> No
         assert item.question.capitalize() in prompt
         assert all(option in prompt for option in item.options)
         assert [picture.size for picture in images] == ([item.image.size] if item.image else [])
+
+
+def test_mmbench_counts_a_question_only_if_all_its_rotations_are_right(tmp_path: Path) -> None:
+    write(items(), tmp_path)
+    file = next((tmp_path / "mmbench").glob("*.parquet"))
+    table = pq.read_table(file)
+    rotated = pa.array([0, 1, 2, 3, 1_000_000, 1_000_001, 1_000_002, 1_000_003], pa.int64())
+    place = table.schema.get_field_index("index")
+    pq.write_table(table.set_column(place, table.schema.field(place), rotated), file)
+    answer = answering(said("mmbench", lambda position: position != 5))
+    with rendered(tmp_path) as folder:
+        found = multimodal.run(
+            [benchmarks()["mmbench"]], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0
+        )["mini-MMBench"]
+    assert found.value == pytest.approx(75)
+    assert [answer.score for answer in found.answers] == [1, 0, 1, 1, 1, 0, 1, 1]
+    assert found.stderr == pytest.approx(100 * (0.75 * 0.25 / 3) ** 0.5)  # four questions, not eight items

@@ -1,0 +1,38 @@
+"""A mix of sources made by hand: what somebody who knows the benchmarks would keep."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Values
+from selectmm.methods.order import lowest, random_keys
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class BySource:
+    """Keeps rows of the sources named ``first``, then of all others, and of those named ``last`` only when no other
+    row is left; at random inside each of the three.
+
+    It is no competitor of a selection method, because it is told what matters. It is the yardstick of a pool: if it
+    does not beat `random`, the pool leaves a method no room to be good.
+
+    Attributes:
+        first, last: names of sources; with both empty this is `random`.
+    """
+
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+
+    def needs(self) -> tuple[()]:
+        return ()
+
+    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+        known = set(pool.sources.tolist())
+        for source in (*self.first, *self.last):
+            if source not in known:
+                raise UserError(f"The pool has no source '{source}'; it has: {', '.join(sorted(known))}.")
+        turn = np.isin(pool.sources, self.last).astype(float) - np.isin(pool.sources, self.first)
+        return Subset(lowest(turn + random_keys(pool, rng), budget))

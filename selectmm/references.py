@@ -1,0 +1,70 @@
+"""``python -m selectmm.references``: what a suite's benchmarks give the untuned model, with and without the image.
+
+Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
+made. Choices are those of a run: ``python -m selectmm.references suite=mini model=embedded``.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from selectmm.__main__ import CONFIGS, ROOT
+from selectmm.errors import UserError
+from selectmm.evaluation.suite import Images, Score
+from selectmm.report.references import Reference
+
+TO = Path("results/references")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
+def measure(config: DictConfig) -> None:
+    """Evaluate the base three times (images shown, left out, exchanged) and write both files."""
+    from selectmm.door import build
+    from selectmm.evaluation.evaluate import evaluate
+    from selectmm.evaluation.results import content_of, read_manifest
+    from selectmm.records.provenance import provenance
+    from selectmm.records.stage import run_stage, write_atomically
+
+    experiment = build(config, "full")
+    vlm, suite = experiment.open_model(), experiment.suite
+    seen = {**asdict(suite), "tasks": content_of(suite.tasks)}
+    scores: dict[Images, list[Score]] = {}
+    for images in ("shown", "blind", "shuffled"):
+        identity = {"model": vlm.identity, "suite": seen, "images": images, "seed": experiment.seed}
+
+        def make(folder: Path, images: Images = images) -> None:
+            evaluate(vlm, suite, folder, experiment.seed, images)
+
+        stage = run_stage(experiment.cache, "reference", identity, make)
+        scores[images] = evaluate(vlm, suite, stage.folder, experiment.seed, images)  # finished: only read back
+        if images == "shown":
+            manifest = read_manifest(stage.folder, suite)
+    references = references_of(scores)
+    TO.mkdir(parents=True, exist_ok=True)
+    content = {name: asdict(reference) for name, reference in references.items()}
+    write_atomically(TO / f"{suite.name}.json", json.dumps(content, indent=1) + "\n")
+    record = {"model": vlm.identity, "suite": manifest, "seed": experiment.seed, "provenance": asdict(provenance())}
+    write_atomically(TO / f"{suite.name}.record.json", json.dumps(record, indent=1) + "\n")
+    print(f"References  {TO / suite.name}.json")
+
+
+def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
+    """By benchmark; text benchmarks have no image to take away, so theirs are unknown."""
+    blind, shuffled = ({s.benchmark: s.value for s in scores[images]} for images in ("blind", "shuffled"))
+    return {
+        s.benchmark: Reference(s.chance, s.majority, blind.get(s.benchmark), shuffled.get(s.benchmark), s.value)
+        for s in scores["shown"]
+    }
+
+
+if __name__ == "__main__":
+    os.environ["SELECTMM_ROOT"] = str(ROOT)
+    try:
+        measure()
+    except UserError as problem:
+        sys.exit(f"\n{problem}")
