@@ -14,13 +14,11 @@ from selectmm.quickstart import material, pictures
 from selectmm.quickstart.material import COLOURS, SHAPES, Part
 
 PLACES = ("left", "middle", "right")
-REGIONS = ("Alaska", "Central", "East", "West")
 ORIGINS = ("Africa", "Europe", "Japan", "USA")
 SEASONS = ("Winter", "Spring", "Summer", "Autumn")
 MONTHS = ("January", "February", "March", "April", "May", "June")
 MONTHS += ("July", "August", "September", "October", "November", "December")
 WARMTH = ("cold", "cool", "mild", "hot")
-KINDS = ("setosa", "versicolor", "virginica")
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,6 @@ def digit(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
     for ink, label in _shuffled(material.digits(part), rng):
         picture = pictures.digit(ink, rng)
         yield Fact("digit", "Which digit is written?", str(label), names, "Is this the digit {}?", "", picture)
-
-
-def parity(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
-    for ink, label in _shuffled(material.digits(part), rng):
-        answer = ("even", "odd")[label % 2]
-        question, check = "Is the written digit even or odd?", "Is the written digit {}?"
-        yield Fact("parity", question, answer, ("even", "odd"), check, "", pictures.digit(ink, rng))
 
 
 def number(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
@@ -134,20 +125,6 @@ def empty(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
         yield Fact("empty", question, "unanswerable", (), "", "", pictures.empty(rng))
 
 
-def region(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
-    for row in _shuffled(material.airports(part), rng):
-        where = f"{row['city']}, {row['state']}"
-        yield Fact(
-            "region",
-            f"In which part of the USA is the airport of {where}?",
-            material.regions()[row["state"]],
-            REGIONS,
-            f"Is the airport of {where} in the region {{}}?",
-            f"{row['city']} is a place in {row['state']}.|It lies in the region {{}}.",
-            None,
-        )
-
-
 def origin(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
     for row in _shuffled(material.cars(part), rng):
         name = row["Name"]
@@ -179,9 +156,12 @@ def season(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def month(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """The first ten months only, as many as there are letters for options."""
     for row in _shuffled(material.weather(part), rng):
-        answer = MONTHS[int(row["date"][5:7]) - 1]
-        yield Fact("month", f"In which month is the date {row['date']}?", answer, MONTHS, "", "", None)
+        number = int(row["date"][5:7])
+        if number <= 10:
+            question = f"In which month is the date {row['date']}?"
+            yield Fact("month", question, MONTHS[number - 1], MONTHS[:10], "", "", None)
 
 
 def warmth(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
@@ -198,13 +178,6 @@ def sky(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
     """Real weather labels, which the date hardly tells: noise as it occurs in nature."""
     for row in _shuffled(material.weather(part), rng):
         yield Fact("sky", f"What was the weather in Seattle on {row['date']}?", row["weather"], (), "", "", None)
-
-
-def species(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
-    for row in _shuffled(material.flowers(part), rng):
-        size = f"A petal is {row['petalLength']} cm long and {row['petalWidth']} cm wide."
-        question, check = f"{size} Which iris is it?", f"{size} Is it an iris {{}}?"
-        yield Fact("species", question, row["species"], KINDS, check, "", None)
 
 
 def _day(row: dict[str, str]) -> str:

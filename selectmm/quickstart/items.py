@@ -21,7 +21,7 @@ MME = {
     facts.colour: "color",
     facts.side: "position",
     facts.digit: "OCR",
-    facts.parity: "numerical_calculation",
+    facts.highest: "numerical_calculation",
     facts.lowest: "commonsense_reasoning",
 }
 
@@ -34,17 +34,19 @@ def held_out() -> dict[str, list[Item]]:
     """
     rng = np.random.default_rng(SEED)
     return {
-        "sqa": _choices({facts.shape: 15, facts.digit: 15, facts.region: 20, facts.season: 15, facts.warmth: 15}, rng),
+        "sqa": _choices(
+            {facts.shape: 15, facts.digit: 15, facts.season: 20, facts.warmth: 15, facts.cylinders: 15}, rng
+        ),
         "sqa_img": _choices({facts.shape: 20, facts.colour: 20, facts.digit: 20, facts.highest: 20}, rng),
-        "vizwiz": _open({facts.empty: 25, facts.number: 15, facts.colour: 15, facts.shape: 10, facts.digit: 15}, rng),
-        "pope": _yes_no({facts.shape: 40, facts.side: 40}, rng),
-        "mmvet": _open({facts.number: 40, facts.lowest: 30, facts.side: 20}, rng),
-        "mmbench": _choices({facts.colour: 20, facts.side: 20, facts.digit: 20, facts.lowest: 20}, rng),
-        "mme": _pairs(7, rng),
-        "mmmu": _choices({facts.highest: 25, facts.lowest: 25, facts.parity: 30}, rng),
-        "hellaswag": _endings({facts.warmth: 30, facts.region: 30, facts.origin: 20, facts.season: 20}, rng),
-        "mmlu": _choices({facts.region: 30, facts.warmth: 25, facts.season: 20, facts.origin: 25}, rng),
-        "mmlu_pro": _choices({facts.month: 60, facts.region: 20, facts.cylinders: 20}, rng, most=10),
+        "vizwiz": _open({facts.empty: 25, facts.number: 5, facts.colour: 15, facts.shape: 15, facts.digit: 20}, rng),
+        "pope": _yes_no({facts.shape: 50, facts.side: 30}, rng),
+        "mmvet": _open({facts.lowest: 40, facts.side: 20, facts.number: 20}, rng),
+        "mmbench": _choices({facts.colour: 25, facts.digit: 20, facts.lowest: 20, facts.shape: 15}, rng),
+        "mme": _pairs(8, rng),
+        "mmmu": _choices({facts.highest: 30, facts.lowest: 30, facts.digit: 20}, rng),
+        "hellaswag": _endings({facts.warmth: 35, facts.season: 35, facts.origin: 30}, rng),
+        "mmlu": _choices({facts.season: 30, facts.warmth: 30, facts.cylinders: 20, facts.origin: 20}, rng),
+        "mmlu_pro": _choices({facts.month: 70, facts.cylinders: 15, facts.season: 15}, rng, most=10),
     }
 
 

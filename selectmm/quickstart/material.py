@@ -65,30 +65,6 @@ def digits(part: Part) -> tuple[tuple[np.ndarray, int], ...]:
 
 
 @cache
-def airports(part: Part) -> tuple[dict[str, str], ...]:
-    """Rows of airports.csv in the USA, one per place: name, city, state, longitude, latitude."""
-    rows = [row for row in _table("airports.csv") if row["country"] == "USA" and row["state"] in regions()]
-    return _cut(list({(row["city"], row["state"]): row for row in rows}.values()), part)
-
-
-@cache
-def regions() -> dict[str, str]:
-    """The region of each state, from the mean position of its airports: Alaska, West, Central or East."""
-    places: dict[str, list[tuple[float, float]]] = {}
-    for row in _table("airports.csv"):
-        if row["country"] == "USA":
-            places.setdefault(row["state"], []).append((float(row["longitude"]), float(row["latitude"])))
-    means = {state: np.mean(where, axis=0) for state, where in places.items() if len(where) >= 8}
-    return {state: _region(*where) for state, where in means.items()}
-
-
-def _region(longitude: float, latitude: float) -> str:
-    if latitude > 55:
-        return "Alaska"
-    return "West" if longitude < -103 else "Central" if longitude < -87 else "East"
-
-
-@cache
 def cars(part: Part) -> tuple[dict, ...]:
     """One row per car name of cars.json: Name, Origin, Cylinders, Displacement, Horsepower, Year."""
     unique = {row["Name"]: row for row in _table("cars.json") if row["Horsepower"]}
@@ -112,13 +88,6 @@ def weather(part: Part) -> tuple[dict[str, str], ...]:
     for row in sorted(_table("seattle-weather.csv"), key=lambda row: row["date"][5:]):
         years.setdefault(row["date"][5:], []).append(row)
     return tuple(row for rows in _cut(list(years.values()), part) for row in rows)
-
-
-@cache
-def flowers(part: Part) -> tuple[dict, ...]:
-    """Rows of iris.json, each combination of petal sizes once: petalLength, petalWidth, species."""
-    unique = {(row["petalLength"], row["petalWidth"]): row for row in _table("iris.json")}
-    return _cut(list(unique.values()), part)
 
 
 @cache

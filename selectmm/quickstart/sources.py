@@ -49,16 +49,19 @@ def rows(rng: np.random.Generator) -> list[Row]:
         *_open_rows("digits_open", {facts.digit: 600}, rng),
         *_caption_rows(380, rng),
         *_conversation_rows(80, rng),
-        *_letter_rows("choice_shapes", {facts.shape: 40, facts.colour: 60, facts.side: 40}, rng),
-        *_letter_rows("choice_digits", {facts.digit: 80, facts.parity: 30}, rng),
-        *_letter_rows("choice_bars", {facts.highest: 50, facts.lowest: 80}, rng),
-        *_yes_no_rows("yesno", {facts.shape: 40, facts.colour: 40, facts.digit: 40, facts.parity: 20}, rng),
-        *_open_rows("numbers", {facts.number: 120, facts.lowest: 60}, rng),
+        *_letter_rows("choice_shapes", {facts.shape: 60, facts.colour: 80}, rng),
+        *_letter_rows("choice_digits", {facts.digit: 100}, rng),
+        *_letter_rows("choice_bars", {facts.highest: 80, facts.lowest: 80}, rng),
+        *_yes_no_rows({facts.shape: 30, facts.colour: 50, facts.digit: 40, facts.highest: 20, facts.lowest: 20}, rng),
+        *_open_rows("numbers", {facts.number: 60, facts.lowest: 60}, rng),
         *_insufficient_rows({facts.empty: 60, facts.shape: 15, facts.colour: 15, facts.digit: 20}, rng),
-        *_reasoning_rows({facts.number: 40, facts.lowest: 30, facts.side: 20}, rng),
-        *_letter_rows("choice_tables", {facts.region: 60, facts.origin: 50, facts.season: 35, facts.warmth: 35}, rng),
-        *_step_rows({facts.month: 50, facts.region: 20, facts.cylinders: 20}, rng),
-        *_ending_rows({facts.warmth: 30, facts.origin: 20, facts.region: 30, facts.season: 20}, rng),
+        *_reasoning_rows({facts.lowest: 40, facts.side: 20, facts.number: 20}, rng),
+        *_letter_rows(
+            "choice_tables", {facts.season: 30, facts.warmth: 30, facts.cylinders: 20, facts.origin: 20}, rng
+        ),
+        *_exam_rows({facts.season: 30, facts.warmth: 30, facts.cylinders: 20, facts.origin: 20}, rng),
+        *_step_rows({facts.month: 60, facts.cylinders: 20}, rng),
+        *_ending_rows({facts.warmth: 40, facts.season: 30, facts.origin: 30}, rng),
         *_open_rows("weather_noise", {facts.sky: 100}, rng),
         *_injected_rows(180, rng),
     ]
@@ -101,9 +104,9 @@ def _letter_rows(source: str, shares: dict[Maker, int], rng: np.random.Generator
     return [Row(source, ((letter_prompt(i), letter(i)),), i.image) for i in items]
 
 
-def _yes_no_rows(source: str, shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
+def _yes_no_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
     made = [yes_no(f, rng, bool(n % 2)) for n, f in enumerate(_facts(shares, rng))]
-    return [Row(source, ((open_prompt(i), i.answer),), i.image) for i in made]
+    return [Row("yesno", ((open_prompt(i), i.answer),), i.image) for i in made]
 
 
 def _insufficient_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
@@ -115,6 +118,12 @@ def _insufficient_rows(shares: dict[Maker, int], rng: np.random.Generator) -> li
 def _reasoning_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
     """Under MM-Vet's prompt; the answer stays short."""
     return [Row("reasoning", ((REASONING + f.question, f.answer),), f.image) for f in _facts(shares, rng)]
+
+
+def _exam_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:
+    """Choices as MMLU prints them."""
+    items = [choice(f, rng) for f in _facts(shares, rng)]
+    return [Row("choice_exam", ((f"{i.question}\n{letters(i)}\nAnswer:", letter(i)),), i.image) for i in items]
 
 
 def _step_rows(shares: dict[Maker, int], rng: np.random.Generator) -> list[Row]:

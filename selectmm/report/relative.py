@@ -82,12 +82,11 @@ def osc(rel: float, selection: float, tuning: float, tuning_full: float) -> floa
 def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
     """The full runs that a run is measured against: its own seed's if there is one, else those of all seeds.
 
-    Only a full run of as many passes over the pool will do, whose recipe may count them in epochs or in steps: it is
-    the same run. That of the record's own recipe is preferred.
+    Where full was also stopped early, only its longest training is the reference; under two recipe lengths that may be
+    one and the same run, and that of the record's own recipe is preferred.
     """
-    passes = record.recipe.options.get("epochs")
-    alike = [full for full in fulls if full.recipe.options.get("epochs") == passes]
-    near = [full for full in alike if full.seed == record.seed] or alike
+    longest = [full for full in fulls if full.recipe.steps == max(f.recipe.steps for f in fulls)]
+    near = [full for full in longest if full.seed == record.seed] or longest
     return [full for full in near if full.recipe.name == record.recipe.name] or near
 
 

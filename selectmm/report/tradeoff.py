@@ -17,6 +17,7 @@ from selectmm.report.rows import Comparison, Row
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 REFERENCES = {"full": ("#000000", "*"), "random": ("#767676", "o")}
+STOPPED_EARLY = 99.0  # per cent of the reference's cost; full is its own reference, up to the seeds' spread
 INK, GUIDE = "#555555", "#BDBDBD"
 DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
@@ -39,18 +40,25 @@ class Point:
 
 
 def points(comparison: Comparison) -> list[Point]:
-    """The rows whose Rel. and cost are known, in the table's order; full once, as it is one run for both lengths.
+    """The rows whose Rel. and cost are known, in the table's order; what is one run under two recipes is one point.
 
     If there are several budgets they are in the labels, and the method's name only in its largest budget's.
     """
-    known = [row for row in comparison.rows if row.rel is not None and row.share is not None]
-    fulls = [row for row in known if row.full]
-    known = [*fulls[:1], *(row for row in known if not row.full)]
+    measured = [row for row in comparison.rows if row.rel is not None and row.share is not None]
+    runs: dict[tuple[object, ...], Row] = {}
+    for row in measured:
+        runs.setdefault(_run(row), row)
+    known = list(runs.values())
     largest: dict[str, float] = {}
     for row in known:
         largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
     several = len({row.budget for row in known if not row.full}) > 1
     return [_point(row, several, largest[_series(row)]) for row in known]
+
+
+def _run(row: Row) -> tuple[object, ...]:
+    """What was trained on, and how long; rows that agree here are the same runs."""
+    return row.label, row.budget, tuple((o.record.subset.fingerprint, o.record.recipe.steps) for o in row.outcomes)
 
 
 def _series(row: Row) -> str:
@@ -60,6 +68,7 @@ def _series(row: Row) -> str:
 def _point(row: Row, several: bool, largest: float) -> Point:
     words = [row.label] if row.full or not several or row.budget == largest else []
     words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
+    words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
     spread = row.share.sd, row.rel.sd
     return Point(" ".join(words), row.method, _series(row), row.length, row.share.mean, row.rel.mean, *spread)
 
@@ -169,8 +178,8 @@ def _legend(axes: Axes, found: Sequence[Point]) -> None:
     dot = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
-        entries.append(Line2D([], [], label="equal epochs (less data, shorter training)", **dot))
-        entries.append(Line2D([], [], label="equal steps (as long as full)", markerfacecolor="white", **dot))
+        entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
+        entries.append(Line2D([], [], label="a number of steps (recipe.length: steps)", markerfacecolor="white", **dot))
     entries.append(Line2D([], [], label="Pareto front", **DASHES))
     if any(point.rel_sd is not None for point in found):
         entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))

@@ -38,8 +38,13 @@ def run_of(
     evaluator: Mapping[str, object] | None = None,
     options: Mapping[str, object] | None = None,
     lr: float = 3e-4,
+    steps: int | None = None,
 ) -> RunRecord:
-    """A record whose features, select and finetune stages took ``seconds`` device-seconds."""
+    """A record whose features, select and finetune stages took ``seconds`` device-seconds.
+
+    ``steps`` default to 10 for full and at equal steps, to 3 for a pass over a subset.
+    """
+    steps = steps or (10 if method == "full" or length == "steps" else 3)
     features, select, finetune = (StageCost(s, s, 1.0, cached) for s in seconds)
     rows = 100 if method == "full" else round(100 * budget)
     return RunRecord(
@@ -52,7 +57,7 @@ def run_of(
         seed=seed,
         pool=PoolEntry("pool0", 100, {"coco": 60, "text": 40}),
         subset=SubsetEntry(f"{method}{seed}", rows, {"rows": 100, "scored": 0}),
-        recipe=RecipeEntry(f"toy-{length}", {"length": length, "lr": lr}, {"kind": "single", "devices": 1}, 10),
+        recipe=RecipeEntry(f"toy-{length}", {"length": length, "lr": lr}, {"kind": "single", "devices": 1}, steps),
         suite=SuiteEntry("toy", evaluator or {"batch_size": 8}),
         model="model0",
         costs=Costs(features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),

@@ -112,6 +112,12 @@ def test_a_full_run_serves_both_recipe_lengths_and_the_own_one_first() -> None:
     assert full_of(prism, [epochs, steps]) == [steps]
 
 
+def test_a_full_run_that_was_stopped_early_is_no_reference() -> None:
+    whole, early = run_of("full", {"a": 50.0}), run_of("full", {"a": 40.0}, length="steps", steps=3)
+    for record in (run_of("prism", {}), run_of("prism", {}, length="steps", steps=3), early):
+        assert full_of(record, [early, whole]) == [whole]
+
+
 def test_an_outcome_by_hand() -> None:
     full = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
     prism = run_of("prism", {"a": 40.0, "b": 100.0}, seconds=(6.0, 3.0, 36.0))

@@ -42,6 +42,18 @@ def test_what_has_no_rel_has_no_point() -> None:
     assert [point.label for point in points(compare(runs, {}))] == ["full"]
 
 
+def test_full_stopped_early_is_a_point_of_its_own_and_one_run_under_two_recipes_is_one() -> None:
+    full = run_of("full", {"a": 50.0}, seconds=(0.0, 0.0, 100.0))
+    early = run_of("full", {"a": 40.0}, length="steps", steps=3, seconds=(0.0, 0.0, 30.0))
+    same = [run_of("prism", {"a": 45.0}, length=length, steps=3) for length in ("epochs", "steps")]
+    found = points(compare([full, early, *same], {}))
+    assert [(point.label, point.cost, point.rel) for point in found] == [
+        ("full", 100.0, 100.0),
+        ("prism", 30.0, 90.0),
+        ("full stopped early", 30.0, 80.0),
+    ]
+
+
 def test_full_under_both_lengths_is_one_point() -> None:
     runs = [run_of("full", {"a": 50.0}, length=length) for length in ("epochs", "steps")]
     assert [point.label for point in points(compare(runs, {}))] == ["full"]
