@@ -39,7 +39,8 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    log.info("\n%s: %s at %g, seed %d", experiment.name, experiment.method_name, experiment.budget, experiment.seed)
+    told = experiment.name, experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
+    log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
     pool = take_pool(experiment)
     vlm = experiment.open_model()
     features, selected = select(experiment, pool, vlm)

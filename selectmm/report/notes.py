@@ -34,7 +34,7 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 def _reading(comparison: Comparison) -> list[str]:
     told = [
-        "Cells: mean ± standard deviation (n) over n seeds. Rel.: unweighted mean over the benchmarks of score / score "
+        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the benchmarks of score / score "
         "of our own full run (same seed if there is one), in per cent. Costs: seconds × devices; selection: features + "
         "select; share of full: (selection + tuning) / the full run's tuning; OSC: share of full / Rel., a method "
         "gains below 1."
@@ -42,7 +42,7 @@ def _reading(comparison: Comparison) -> list[str]:
     if comparison.chance:
         names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)
         told.append(
-            f"At chance, so left out of Rel.: {names}. There the full run does not beat max(chance, majority, blind) "
+            f"† At chance, so left out of Rel.: {names}. There the full run does not beat max(chance, majority, blind) "
             f"by more than 1.64 standard errors."
         )
     return told

@@ -14,13 +14,14 @@ from selectmm.report.rows import Comparison, Estimate, Row
 LABELS = ("method", "budget", "recipe")
 COSTS = ("Rel. %", "selection", "tuning", "share of full", "OSC")
 NOTHING = "–"
+AT_CHANCE = " †"  # behind a benchmark's name
 GAP = 2  # spaces between columns on the screen
 
 _REFERENCE_NAMES = {
     "chance": "chance",
-    "majority": "majority answer",
+    "majority": "majority",
     "blind": "base, blind",
-    "shuffled": "base, shuffled images",
+    "shuffled": "base, shuffled",
     "base": "base",
 }
 
@@ -38,9 +39,9 @@ class Table:
 def tabulate(comparison: Comparison, references: References, caption: str, notes: Sequence[str]) -> Table:
     """One row per reference that is known, then one per method, budget and recipe; a column per benchmark, then cost.
 
-    Cells are ``mean ± sd (n)`` over n seeds, or ``value (1)``; what is not known is ``unknown`` or ``missing``.
+    Cells are ``mean ± sd (n)`` over n seeds, or one seed's value; what is not known is ``unknown`` or ``missing``.
     """
-    heads = [name + (" (at chance)" if name in comparison.chance else "") for name in comparison.benchmarks]
+    heads = [name + (AT_CHANCE if name in comparison.chance else "") for name in comparison.benchmarks]
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison.benchmarks) for row in comparison.rows)]
     return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes))
 
@@ -65,11 +66,11 @@ def show(table: Table, console: Console) -> None:
 
 
 def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str:
-    """``mean ± sd (n)``."""
+    """``mean ± sd (n)``, or the value alone where n is 1."""
     if estimate is None:
         return unknown
-    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f}"
-    return f"{estimate.mean:.{digits}f}{spread} ({estimate.n})"
+    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f} ({estimate.n})"
+    return f"{estimate.mean:.{digits}f}{spread}"
 
 
 def format_time(seconds: float) -> str:
