@@ -149,8 +149,3 @@ def _cannot_write(problem: Exception, root: Path) -> str | None:
         if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read
             return problem.strerror
     return os.strerror(errno.ENOSPC) if root.exists() and shutil.disk_usage(root).free < NO_SPACE else None
-
-
-def discard(stage: Stage) -> None:
-    """Delete a stage's folder, so that the next run makes it again."""
-    shutil.rmtree(stage.folder)

@@ -34,10 +34,10 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 def _reading(comparison: Comparison) -> list[str]:
     told = [
-        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the benchmarks of score / score "
-        "of our own full run (same seed if there is one), in per cent. Costs: seconds × devices; selection: features + "
-        "select; share of full: (selection + tuning) / the full run's tuning; OSC: share of full / Rel., a method "
-        "gains below 1."
+        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
+        "benchmarks of score / score of our own full run (the longest, of the same seed if there is one), in per cent. "
+        "Costs: seconds × devices; selection: features + select; share of full: (selection + tuning) / that full run's "
+        "tuning; OSC: share of full / Rel., a method gains below 1."
     ]
     if comparison.chance:
         names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)

@@ -14,7 +14,7 @@ import pytest
 from selectmm.errors import UserError
 from selectmm.records import stage as stages
 from selectmm.records.cost import Cost
-from selectmm.records.stage import discard, fingerprint, run_stage, write_atomically
+from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 WHAT = {"model": "toy", "layer": 1}
 
@@ -186,8 +186,3 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         write_atomically(path, "something new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_discarded_stage_is_made_again(tmp_path: Path) -> None:
-    discard(run_stage(tmp_path, "select", WHAT, _write_value))
-    assert not run_stage(tmp_path, "select", WHAT, _write_value).cached

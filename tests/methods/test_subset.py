@@ -1,0 +1,44 @@
+"""The subset file: read back as written, refused for another pool, honest about what was kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.methods.check import invented_pool, pool_of
+from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.pool.pool import Pool
+
+
+def test_a_subset_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    pool = invented_pool(9)
+    scores = np.array([0.5, np.nan, 0.25, *range(6)])
+    subset = Subset(np.array([4, 2, 2]), scores, {"too long": 1})
+    save_subset(subset, pool, tmp_path)
+    again = load_subset(tmp_path, pool)
+    assert again.rows.tolist() == [2, 2, 4]
+    np.testing.assert_array_equal(again.scores, scores)
+    assert (again.excluded, again.fingerprint) == ({"too long": 1}, subset.fingerprint)
+
+
+def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
+    pool = invented_pool(9)
+    save_subset(Subset(np.array([1])), pool, tmp_path)
+    other = Pool(pool.table, pool.image_root, "changed")
+    with pytest.raises(UserError, match="was made from pool invented, but the pool here is changed"):
+        load_subset(tmp_path, other)
+
+
+def test_coverage_counts_rows_by_source() -> None:
+    pool = pool_of([("a", "1", "x.png"), ("a", "2", "x.png"), ("b", "3", None)])
+    coverage = Subset(np.array([0, 2, 2]), np.array([1.0, 2.0, np.nan])).coverage(pool)
+    assert coverage == {
+        "rows": 3,
+        "scored": 2,
+        "without_image": 1,
+        "kept": 3,
+        "kept_distinct": 2,
+        "excluded": {},
+        "per_source": {"a": {"pool": 2, "kept": 1}, "b": {"pool": 1, "kept": 2}},
+    }
