@@ -92,3 +92,9 @@ def test_every_experiment_composes_and_opens_with_its_question(path: Path) -> No
     name = path.relative_to(ROOT / "experiments").with_suffix("")
     assert composed(f"experiments={name}").experiment != "run"
     assert "?" in path.read_text().split("\nexperiment:")[0]
+
+
+def test_no_folder_of_the_repository_shadows_a_key() -> None:
+    # The repository is on Hydra's search path (for experiments/), so a folder's name would be read as a group's.
+    keys = {key for key in composed() if key not in {path.name for path in (ROOT / "configs").iterdir()}}
+    assert keys & {path.name for path in ROOT.iterdir() if path.is_dir()} == {"experiments"} & keys
