@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -10,10 +11,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, load
+from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
 from selectmm.report.references import load_references
 from selectmm.report.report import Report, write_report
+from selectmm.report.table import format_time
 
 log = logging.getLogger("selectmm")
 
@@ -59,6 +61,7 @@ class SweepReport(Callback):
         _track(report, tracker)
         _tell(report, paths)
         self._tell_runs(tracker)
+        log.info("Time     %s", where_time_went(records, time.time() - self.began))
         return report
 
     def _tell_runs(self, tracker: Tracker) -> None:
@@ -66,6 +69,19 @@ class SweepReport(Callback):
         for folder in tracker.folders:
             runs = [run for run in folder.parent.glob("offline-run-*") if run.stat().st_mtime >= self.began]
             log.info("W&B      %s/offline-run-* (%d; `wandb sync` uploads them)", folder.parent, len(runs))
+
+
+def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
+    """The sweep's wall time in words, split over the stages that ran in it (not those that came from the cache).
+
+    Args:
+        seconds: from the sweep's start to now.
+    """
+    names = [entry.name for entry in fields(Costs)]
+    ran = {n: sum(c.seconds for r in records if not (c := getattr(r.costs, n)).cached) for n in names}
+    parts = [f"{name} {format_time(spent)}" for name, spent in ran.items()]
+    rest = format_time(max(0.0, seconds - sum(ran.values())))
+    return f"{format_time(seconds)}: {', '.join(parts)}, the rest (imports, pool, model, W&B, this page) {rest}"
 
 
 def _since(folder: Path, experiment: str, moment: float) -> tuple[list[Path], list[RunRecord]]:
