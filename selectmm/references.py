@@ -54,10 +54,13 @@ def measure(config: DictConfig) -> None:
 
 
 def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
-    """By benchmark; text benchmarks have no image to take away, so theirs are unknown."""
+    """By benchmark; text benchmarks have no image to take away, so theirs are unknown.
+
+    Chance and majority follow from the suite and its items, so they are in every record and not repeated here.
+    """
     blind, shuffled = ({s.benchmark: s.value for s in scores[images]} for images in ("blind", "shuffled"))
     return {
-        s.benchmark: Reference(s.chance, s.majority, blind.get(s.benchmark), shuffled.get(s.benchmark), s.value)
+        s.benchmark: Reference(blind=blind.get(s.benchmark), shuffled=shuffled.get(s.benchmark), base=s.value)
         for s in scores["shown"]
     }
 

@@ -1,0 +1,51 @@
+"""What is committed under results/ was made from its records, and the README shows it as it is."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from selectmm.records.record import load
+from selectmm.report.references import load_references
+from selectmm.report.report import write_report
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+TABLES = sorted((RESULTS / "tables").glob("*.md"))
+
+
+def test_there_are_tables() -> None:
+    assert TABLES
+
+
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
+def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
+    found = [load(path) for path in sorted((RESULTS / "records").glob("*.json"))]
+    records = [record for record in found if record.experiment == page.stem]
+    references = load_references(RESULTS / "references" / "mini.json")
+    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()))
+    assert report.markdown.read_text() == page.read_text()
+    for svg in report.svgs:
+        assert svg.read_text() == (page.parent / svg.name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("document", "marker", "table"),
+    [("README.md", "quickstart", "quickstart")],
+)
+def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str, table: str) -> None:
+    text = (ROOT / document).read_text()
+    shown = text.split(f"<!-- {marker}:begin -->")[1].split(f"<!-- {marker}:end -->")[0]
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
+    made = (RESULTS / "tables" / f"{table}.md").read_text().splitlines()
+    assert len(lines) > 4
+    assert set(lines) <= set(made)
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "records").glob("*.json")), ids=lambda path: path.stem)
+def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
+    record = load(path)
+    assert record.name == path.stem
+    assert record.provenance.commit and not record.provenance.dirty
+    assert str(Path.home()) not in path.read_text()
