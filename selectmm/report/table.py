@@ -99,9 +99,10 @@ def _reference_rows(comparison: Comparison, references: References) -> list[tupl
     full = mean_scores(comparison.fulls)
     rows = []
     for kind in KINDS:
-        fallback = {s.benchmark: getattr(s, kind) for s in scores} if kind in ("chance", "majority") else {}
-        found = {name: getattr(references.get(name, Reference()), kind) for name in comparison.benchmarks}
-        known = {name: fallback.get(name) if value is None else value for name, value in found.items()}
+        # The records' own chance and majority are of the very items that were answered.
+        own = {s.benchmark: getattr(s, kind) for s in scores} if kind in ("chance", "majority") else {}
+        known = {n: getattr(references.get(n, Reference()), kind) for n in comparison.benchmarks}
+        known |= {name: value for name, value in own.items() if value is not None}
         values = {name: value for name, value in known.items() if value is not None}
         if values:
             rel = relative(values, full, comparison.counted)
