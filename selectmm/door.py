@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -32,13 +33,13 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         open_model=partial(open_model, plain["model"]),
         method_name=method_name,
         method=_made(plain["method"]),
-        budget=float(config.budget),
+        budget=_number(config, "budget", float),
         recipe=_made(plain["recipe"]),
         strategy=_made(plain["strategy"]),
         suite=_made(plain["suite"]),
         tracker=_made(plain["tracker"]),
-        seed=int(config.seed),
-        batch_size=int(config.batch_size),
+        seed=_number(config, "seed", int),
+        batch_size=_number(config, "batch_size", int),
         cache=Path(config.cache),
         records=Path(config.records),
         config=plain,
@@ -63,7 +64,7 @@ def _model(config: str) -> VLM:
 def _made(config: object) -> object:
     """Instantiate, with a `UserError` from inside coming out as itself instead of wrapped in Hydra's."""
     try:
-        return instantiate(config, _convert_="all")
+        made = instantiate(config, _convert_="all")
     except Exception as problem:
         cause: BaseException | None = problem
         while cause is not None and not isinstance(cause, UserError):
@@ -71,3 +72,31 @@ def _made(config: object) -> object:
         if cause is None:
             raise
         raise cause from None
+    if is_dataclass(made):
+        _check_choices(made)
+    return made
+
+
+def _check_choices(made: object) -> None:
+    """A field that is one of several words must be one of them: Python does not look.
+
+    Raises:
+        UserError: naming the word and the choices.
+    """
+    hints = get_type_hints(type(made))
+    for field in fields(made):
+        choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+        value = getattr(made, field.name)
+        if choices and value not in choices:
+            known = ", ".join(str(choice) for choice in choices)
+            raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
+
+
+def _number(config: DictConfig, key: str, kind: type[int] | type[float]) -> int | float:
+    """A value that has to be a number, not below zero if it is a whole one."""
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise UserError(f"{key}={value} is not a{' whole' if kind is int else ''} number.")
+    if kind is int and value < 0:
+        raise UserError(f"{key}={value} is below zero.")
+    return kind(value)

@@ -60,7 +60,8 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         for value in _values(override):
             if value is not None:
                 _check(f"{override.key_or_group}=", str(value), _names(groups[override.key_or_group]))
-    config = _composed(configs, [f"{o.key_or_group}={next(iter(_values(o)))}" for o in chosen])
+    first = {override.key_or_group: next(iter(_values(override))) for override in chosen}
+    config = _composed(configs, [f"{group}={name}" for group, name in first.items() if name is not None])
     for override in overrides:
         if override not in chosen and not override.is_add():
             _check_key(config, override.key_or_group)

@@ -26,16 +26,15 @@ def measure(config: DictConfig) -> None:
     """Evaluate the base three times (images shown, left out, exchanged) and write both files."""
     from selectmm.door import build
     from selectmm.evaluation.evaluate import evaluate
-    from selectmm.evaluation.results import content_of, read_manifest
+    from selectmm.evaluation.results import identity_of, read_manifest
     from selectmm.records.provenance import provenance
     from selectmm.records.stage import run_stage, write_atomically
 
     experiment = build(config, "full")
     vlm, suite = experiment.open_model(), experiment.suite
-    seen = {**asdict(suite), "tasks": content_of(suite.tasks)}
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
-        identity = {"model": vlm.identity, "suite": seen, "images": images, "seed": experiment.seed}
+        identity = {"model": vlm.identity, "suite": identity_of(suite), "images": images, "seed": experiment.seed}
 
         def make(folder: Path, images: Images = images) -> None:
             evaluate(vlm, suite, folder, experiment.seed, images)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from selectmm.evaluation.evaluate import evaluate
-from selectmm.evaluation.results import content_of, read_manifest, read_scores
+from selectmm.evaluation.results import identity_of, read_manifest, read_scores
 from selectmm.experiment import Experiment
 from selectmm.features.store import FeatureStore
 from selectmm.methods.subset import Subset, load_subset, save_subset
@@ -26,7 +26,7 @@ from selectmm.records.record import (
     SuiteEntry,
     save,
 )
-from selectmm.records.stage import Stage, run_stage
+from selectmm.records.stage import Stage, run_stage, source_of
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.finetune import finetune
 
@@ -81,7 +81,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> tuple[list[Stage], S
         identity = {
             "pool": pool.fingerprint,
             "features": sorted(stage.fingerprint for stage in features.values()),
-            "method": f"{type(experiment.method).__module__}.{type(experiment.method).__qualname__}",
+            "method": source_of(experiment.method),
             "options": asdict(experiment.method),
             "rows": budget,
             "seed": experiment.seed,
@@ -138,7 +138,7 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
 def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
     suite = experiment.suite
-    identity = {"adapter": tuned.fingerprint, "suite": {**asdict(suite), "tasks": content_of(suite.tasks)}}
+    identity = {"adapter": tuned.fingerprint, "suite": identity_of(suite)}
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
@@ -185,12 +185,26 @@ def keep_record(
         model=vlm.identity,
         costs=Costs(StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
+        deviations=tuple(left_out(pool, tuned)),
     )
     path = save(record, experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
         tracked.artifact(path, f"record-{record.name}", "record")
     log.info("  record    %s", path)
     return path
+
+
+def left_out(pool: Pool, tuned: Stage) -> list[str]:
+    """What was dropped, cut or passed over on the way, one sentence each; nothing is so in silence."""
+    health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
+    found = {
+        "rows of the pool were dropped for a missing image": len(health.missing_image) if health else 0,
+        "rows of the pool were dropped for a broken image": len(health.broken_image) if health else 0,
+        "rows of the pool were dropped for an empty answer": len(health.empty_answer) if health else 0,
+        "rows were cut to recipe.max_length in training": train["rows_cut"],
+        "rows had no answer left in training": train["rows_without_answer"],
+    }
+    return [f"{count:,} {what}." for what, count in found.items() if count]
 
 
 def rows_for(budget: float, pool: Pool) -> int:

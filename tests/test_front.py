@@ -98,3 +98,21 @@ def test_no_folder_of_the_repository_shadows_a_key() -> None:
     # The repository is on Hydra's search path (for experiments/), so a folder's name would be read as a group's.
     keys = {key for key in composed() if key not in {path.name for path in (ROOT / "configs").iterdir()}}
     assert keys & {path.name for path in ROOT.iterdir() if path.is_dir()} == {"experiments"} & keys
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method.scope=globl", "Prism has no scope=globl; there are: per_source, global."),
+        ("method.keep=hihg", "Prism has no keep=hihg; there are: low, medium, high."),
+        ("recipe.length=epoch", "Recipe has no length=epoch; there are: epochs, steps."),
+        ("strategy.kind=zero4", "Strategy has no kind=zero4; there are: single, ddp, zero2, zero3."),
+        ("budget=lots", "budget=lots is not a number."),
+        ("seed=1.5", "seed=1.5 is not a whole number."),
+        ("seed=-1", "seed=-1 is below zero."),
+    ],
+)
+def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        build(composed("suite=prism", override), "prism")
+    assert str(problem.value) == said

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from selectmm.evaluation.suite import Score, Suite
@@ -41,12 +43,19 @@ def _entries(folder: Path, suite: Suite) -> list[tuple[object, Mapping[str, obje
     return [(b, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
 
 
-def content_of(tasks: Path | None) -> str | None:
-    """A fingerprint of a suite's task folder, its YAMLs and data, wherever the folder lies."""
-    if tasks is None:
-        return None
+def identity_of(suite: Suite) -> dict[str, object]:
+    """What an evaluation depends on besides the model: the suite, the harnesses, all task YAMLs and local data."""
+    tasks = None if suite.tasks is None else _content_of(suite.tasks)
+    versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
+    return {**asdict(suite), "tasks": tasks, "ours": _content_of(Path(__file__).parent), "harnesses": versions}
+
+
+def _content_of(tasks: Path) -> str:
+    """A fingerprint of a folder's files, wherever the folder lies."""
     content = hashlib.sha256()
-    for file in sorted(path for path in tasks.rglob("*") if path.is_file() and path.name != "stage.json"):
+    for file in sorted(
+        path for path in tasks.rglob("*") if path.is_file() and path.name != "stage.json" and path.suffix != ".pyc"
+    ):
         content.update(str(file.relative_to(tasks)).encode())
         with file.open("rb") as stream:
             content.update(hashlib.file_digest(stream, "sha256").digest())

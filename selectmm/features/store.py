@@ -9,13 +9,13 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, rows_of, samples_of
-from selectmm.models.encode import Batch, Conversation, encode
+from selectmm.models.encode import Batch, Conversation, cut, encode
 from selectmm.models.forward import hidden_after, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.records.progress import track
-from selectmm.records.stage import Stage, run_stage
+from selectmm.records.stage import Stage, run_stage, source_of
 
 Partials = dict[Feature, Path]
 
@@ -79,7 +79,7 @@ class FeatureStore:
 
     def _identity(self, pool: Pool, feature: Feature) -> dict[str, object]:
         return {
-            "feature": type(feature).__name__,
+            "feature": source_of(feature),
             "options": asdict(feature),
             "pool": pool.fingerprint,
             "model": self.vlm.identity,
@@ -112,8 +112,8 @@ class FeatureStore:
         parts: dict[Feature, list[torch.Tensor]] = {feature: [] for feature in features}
         for start in range(units.start, units.stop, self.batch_size):
             some = range(start, min(start + self.batch_size, units.stop))
-            batch = to_device(self._encode(pool, features[0].unit, some), self.vlm.model)
-            for feature, values in _compute(self.vlm, features, batch):
+            whole = to_device(self._encode(pool, features[0].unit, some), self.vlm.model)
+            for feature, values in _compute(self.vlm, features, whole, self.limit):
                 parts[feature].append(values.cpu())
         return {feature: torch.cat(values).numpy() for feature, values in parts.items()}
 
@@ -126,14 +126,22 @@ class FeatureStore:
                 Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else ())
                 for sample in samples_of(pool, list(some))
             ]
-        return encode(self.vlm, conversations, side="right", limit=self.limit)
+        return encode(self.vlm, conversations, side="right", limit=None)
 
 
-def _compute(vlm: VLM, features: Sequence[Feature], batch: Batch) -> Iterable[tuple[Feature, torch.Tensor]]:
-    """Each feature's values of a batch, from one forward pass to the deepest layer that any of them reads."""
-    states = hidden_after(vlm, batch, {feature.layer for feature in features if feature.layer})
+def _compute(vlm: VLM, features: Sequence[Feature], whole: Batch, limit: int) -> Iterable[tuple[Feature, torch.Tensor]]:
+    """Each feature's values of a batch, from one forward pass to the deepest layer that any of them reads.
+
+    The model sees rows cut to ``limit`` tokens, as in training; a feature that runs no model sees them whole.
+    """
+    layers = {feature.layer for feature in features if feature.layer}
+    try:
+        batch = cut(whole, limit, vlm.image_token_id) if layers else whole
+    except ValueError as problem:
+        raise UserError(f"Features cannot be computed: {problem}; raise recipe.max_length.") from problem
+    states = hidden_after(vlm, batch, layers)
     for feature in features:
-        yield feature, feature.compute(vlm, batch, states.get(feature.layer))
+        yield feature, feature.compute(vlm, batch if feature.layer else whole, states.get(feature.layer))
 
 
 def _shard(folder: Path, start: int) -> Path:

@@ -3,7 +3,7 @@
 from transformers import LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
-from selectmm.models.load import open_pretrained
+from selectmm.models.load import identity_of, open_pretrained
 from selectmm.models.vlm import VLM, Family, Template
 
 # LLaVA's conversation.py, conv_vicuna_v1: roles are parted by a space, an answer ends in </s>.
@@ -50,5 +50,6 @@ def load(path: str, template: str = "vicuna", dtype: str = "auto", device: str =
     """
     if template not in TEMPLATES:
         raise UserError(f"No LLaVA template '{template}'; there are: {', '.join(TEMPLATES)}.")
-    model, processor, identity = open_pretrained(LlavaForConditionalGeneration, path, dtype, device)
-    return VLM(model, processor, family(TEMPLATES[template], square=square), identity)
+    model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device)
+    kind = family(TEMPLATES[template], square=square)
+    return VLM(model, processor, kind, identity_of(weights, model, kind))

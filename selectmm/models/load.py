@@ -1,18 +1,21 @@
 """Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
+from selectmm.models.vlm import Family
+from selectmm.records.stage import fingerprint
 
 
 def open_pretrained(
     cls: type[PreTrainedModel], path: str, dtype: str, device: str
 ) -> tuple[PreTrainedModel, ProcessorMixin, str]:
-    """The model (in eval mode, frozen), its processor, and its identity.
+    """The model (in eval mode, frozen), its processor, and what names the exact weights.
 
     Args:
         cls: the Hugging Face class of the family.
@@ -49,6 +52,11 @@ def _pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return getattr(torch, dtype)
+
+
+def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
+    """Of what a model computes with: weights (as `open_pretrained` names them), dtype, and how it is asked."""
+    return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asdict(family)})
 
 
 def _identity(name: str, model: PreTrainedModel) -> str:

@@ -2,7 +2,7 @@
 
 from transformers import Qwen2VLForConditionalGeneration
 
-from selectmm.models.load import open_pretrained
+from selectmm.models.load import identity_of, open_pretrained
 from selectmm.models.vlm import VLM, Family, Template
 
 # The chat template in Qwen2-VL's own tokenizer_config.json.
@@ -32,5 +32,5 @@ def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
     Raises:
         UserError: nothing is there.
     """
-    model, processor, identity = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device)
-    return VLM(model, processor, FAMILY, identity)
+    model, processor, weights = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device)
+    return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

@@ -43,7 +43,7 @@ class Family:
 
 @dataclass(frozen=True)
 class VLM:
-    """A loaded model. ``identity`` names the exact weights (a folder's content hash, or hub id and revision)."""
+    """A loaded model. ``identity`` is of its weights, their dtype and its family (`load.identity_of`)."""
 
     model: PreTrainedModel
     processor: ProcessorMixin

@@ -27,6 +27,8 @@ def healthy(pool: Pool, bad_rows: Literal["stop", "drop"], cache: Path) -> Pool:
     Raises:
         UserError: there are bad rows and ``bad_rows`` is ``stop``, or every row is bad.
     """
+    if bad_rows not in ("stop", "drop"):
+        raise UserError(f"There is no pool.bad_rows={bad_rows}; there are: stop, drop.")
     sizes = _sizes(pool)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
     stage = run_stage(cache, "pool-health", state, lambda folder: _examine(pool, sizes, folder))

@@ -55,6 +55,9 @@ def provenance() -> Provenance:
 def command_line(argv: list[str]) -> str:
     """``argv`` as it can be typed; a package's ``__main__.py`` reads ``python -m package`` again."""
     program = Path(argv[0])
+    spec = sys.modules["__main__"].__spec__  # of `python -m package.module`; None for a script
+    if spec is not None and program.stem != "__main__" and spec.name.endswith(f".{program.stem}"):
+        return shlex.join(["python", "-m", spec.name, *argv[1:]])
     if program.name == "__main__.py":
         return shlex.join(["python", "-m", program.parent.name, *argv[1:]])
     return shlex.join([program.name, *argv[1:]])

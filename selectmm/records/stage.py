@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -40,6 +41,13 @@ def fingerprint(identity: Mapping[str, object]) -> str:
     """16 hex characters of the canonical JSON of ``identity``; the same on every machine."""
     canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def source_of(made: object) -> str:
+    """Name and source of the module that an object's class is from: who mends a method does not get the old result."""
+    kind = type(made)
+    content = hashlib.sha256(inspect.getsource(inspect.getmodule(kind)).encode()).hexdigest()[:16]
+    return f"{kind.__module__}.{kind.__qualname__}@{content}"
 
 
 def write_atomically(path: Path, text: str) -> None:

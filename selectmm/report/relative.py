@@ -79,14 +79,19 @@ def osc(rel: float, selection: float, tuning: float, tuning_full: float) -> floa
     return (100 / rel) * (selection + tuning) / tuning_full
 
 
+def longest(fulls: Sequence[RunRecord]) -> list[RunRecord]:
+    """The full runs of the most steps: what is measured against, where full was also stopped early."""
+    return [full for full in fulls if full.recipe.steps == max(other.recipe.steps for other in fulls)]
+
+
 def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
     """The full runs that a run is measured against: its own seed's if there is one, else those of all seeds.
 
     Where full was also stopped early, only its longest training is the reference; under two recipe lengths that may be
     one and the same run, and that of the record's own recipe is preferred.
     """
-    longest = [full for full in fulls if full.recipe.steps == max(f.recipe.steps for f in fulls)]
-    near = [full for full in longest if full.seed == record.seed] or longest
+    whole = longest(fulls)
+    near = [full for full in whole if full.seed == record.seed] or whole
     return [full for full in near if full.recipe.name == record.recipe.name] or near
 
 

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.report.references import Reference, References
-from selectmm.report.relative import Outcome, at_chance, is_full, outcome
+from selectmm.report.relative import Outcome, at_chance, is_full, longest, outcome
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class Row:
     @property
     def full(self) -> bool:
         return is_full(self.outcomes[0].record)
+
+    @property
+    def run(self) -> tuple[object, ...]:
+        """What was trained on, and how long; rows that agree here are the same runs under two recipe names."""
+        trained = tuple((o.record.subset.fingerprint, o.record.recipe.steps) for o in self.outcomes)
+        return self.label, self.budget, trained
 
     @property
     def length(self) -> str:
@@ -126,8 +132,7 @@ def compare(records: Sequence[RunRecord], references: References) -> Comparison:
 
 
 def _at_chance(name: str, fulls: Sequence[RunRecord], references: References) -> bool:
-    longest = max(full.recipe.steps for full in fulls)  # what can be learned is what was learned in the most steps
-    once = {full.seed: full for full in fulls if full.recipe.steps == longest}.values()
+    once = {full.seed: full for full in longest(fulls)}.values()  # under both recipe lengths it is the same run
     scores = [score for full in once for score in full.scores if score.benchmark == name]
     return bool(scores) and at_chance(scores, references.get(name, Reference()))
 

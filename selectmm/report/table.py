@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from selectmm.report.references import KINDS, Reference, References
-from selectmm.report.relative import mean_scores, relative
+from selectmm.report.relative import longest, mean_scores, relative
 from selectmm.report.rows import Comparison, Estimate, Row
 
 LABELS = ("method", "budget", "recipe")
@@ -96,7 +96,7 @@ def _cells(row: Row, benchmarks: Sequence[str]) -> tuple[str, ...]:
 
 def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:
     scores = [score for record in comparison.records for score in record.scores]
-    full = mean_scores(comparison.fulls)
+    full = mean_scores(longest(comparison.fulls))
     rows = []
     for kind in KINDS:
         # The records' own chance and majority are of the very items that were answered.

@@ -47,18 +47,13 @@ def points(comparison: Comparison) -> list[Point]:
     measured = [row for row in comparison.rows if row.rel is not None and row.share is not None]
     runs: dict[tuple[object, ...], Row] = {}
     for row in measured:
-        runs.setdefault(_run(row), row)
+        runs.setdefault(row.run, row)
     known = list(runs.values())
     largest: dict[str, float] = {}
     for row in known:
         largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
     several = len({row.budget for row in known if not row.full}) > 1
     return [_point(row, several, largest[_series(row)]) for row in known]
-
-
-def _run(row: Row) -> tuple[object, ...]:
-    """What was trained on, and how long; rows that agree here are the same runs."""
-    return row.label, row.budget, tuple((o.record.subset.fingerprint, o.record.recipe.steps) for o in row.outcomes)
 
 
 def _series(row: Row) -> str:

@@ -23,13 +23,18 @@ class Difference:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Every row against random at the same budget and recipe, in words; rows without such a random are passed over."""
+    """Every row against random at the same budget and recipe, in words; rows without such a random are passed over.
+
+    What is one run under two recipes is said once.
+    """
     randoms = {(row.budget, row.recipe): row for row in comparison.rows if row.method == "random"}
-    told = []
+    told: list[str] = []
+    said: set[tuple[object, ...]] = set()
     for row in comparison.rows:
         random = randoms.get((row.budget, row.recipe))
         found = difference(row, random, comparison) if random and row is not random else None
-        if found is not None:
+        if found is not None and (row.run, random.run) not in said:
+            said.add((row.run, random.run))
             told.append(_sentence(row, random, found))
     return told
 
@@ -64,11 +69,12 @@ def _item_variance(outcome: Outcome, comparison: Comparison) -> float:
 
 def _sentence(row: Row, random: Row, found: Difference) -> str:
     numbers = f"{found.value:+.1f} ± {found.margin:.1f} points of Rel."
+    seeds = f"n = {row.rel.n} and {random.rel.n}"
+    where = f"{row.label} against random at {100 * row.budget:.4g} %, {row.recipe}"
     if found.within_noise:
         answer = "within noise"
+    elif min(row.rel.n, random.rel.n) == 1:  # the spread between seeds is unknown, and may be all of it
+        return f"{where}: {numbers} over items alone (95 %, {seeds}): undecided, run more seeds."
     else:
         answer = "better than random" if found.value > 0 else "worse than random"
-    seeds = f"n = {row.rel.n} and {random.rel.n}"
-    alone = "; one seed says nothing of the spread between seeds" if min(row.rel.n, random.rel.n) == 1 else ""
-    where = f"{row.label} against random at {100 * row.budget:.4g} %, {row.recipe}"
-    return f"{where}: {numbers}, {answer} (95 %, {seeds}{alone})."
+    return f"{where}: {numbers}, {answer} (95 %, {seeds})."

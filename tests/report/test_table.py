@@ -149,3 +149,11 @@ def test_references_that_do_not_fit_are_one_sentence(tmp_path: Path, text: str, 
 def test_references_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no reference scores at .*gone\.json"):
         load_references(tmp_path / "gone.json")
+
+
+def test_references_are_measured_against_the_longest_full_run_alone() -> None:
+    whole = run_of("full", {"a": 50.0}, stderr=0.1)
+    early = run_of("full", {"a": 10.0}, length="steps", steps=3)
+    table = tabulate(compare([whole, early], {}), {"a": Reference(base=25.0)}, "", [])
+    base = next(row for row in table.rows if row[0] == "(base)")
+    assert base[table.columns.index("Rel. %")] == "50.0"
