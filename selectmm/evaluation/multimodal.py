@@ -1,4 +1,4 @@
-"""Multimodal benchmarks through lmms-eval's own task code. The only file that knows lmms-eval (0.7.3).
+"""Multimodal benchmarks through lmms-eval's own task code (0.7.3), known here, in multimodal_scores.py and mme.py only.
 
 The harness builds the prompts, parses and scores the answers, and aggregates; answering is ours.
 """
