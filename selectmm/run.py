@@ -183,7 +183,9 @@ def keep_record(
         ),
         suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder, experiment.suite)),
         model=vlm.identity,
-        costs=Costs(StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)),
+        costs=Costs(
+            StageCost.of(), StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)
+        ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
         deviations=tuple(left_out(pool, tuned)),
     )

@@ -35,17 +35,21 @@ class Subset:
         return fingerprint({"rows": self.rows.tolist()})
 
     def coverage(self, pool: Pool) -> dict[str, object]:
-        """Rows in, scored, kept and excluded, and kept per source beside the pool's counts."""
-        kept = Counter(pool.sources[self.rows].tolist())
+        """Rows in, scored, without image, kept and excluded, in all and per source."""
+        scored = np.zeros(len(pool), bool) if self.scores is None else np.isfinite(self.scores)
+        blind = pool.image_of < 0
+        by = [Counter(pool.sources[rows].tolist()) for rows in (scored, blind, self.rows)]
+        names = ("scored", "without_image", "kept")
         return {
             "rows": len(pool),
-            "scored": 0 if self.scores is None else int(np.isfinite(self.scores).sum()),
-            "without_image": int((pool.image_of < 0).sum()),
+            "scored": int(scored.sum()),
+            "without_image": int(blind.sum()),
             "kept": len(self.rows),
             "kept_distinct": len(np.unique(self.rows)),
             "excluded": self.excluded,
             "per_source": {
-                source: {"pool": count, "kept": kept.get(source, 0)} for source, count in pool.counts().items()
+                source: {"pool": count, **{name: c.get(source, 0) for name, c in zip(names, by, strict=True)}}
+                for source, count in pool.counts().items()
             },
         }
 

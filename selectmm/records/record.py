@@ -14,7 +14,7 @@ from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.stage import Stage, fingerprint, write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,12 @@ class SuiteEntry:
 
 @dataclass(frozen=True)
 class Costs:
-    """Cost of each stage, device-seconds being what tables count."""
+    """Cost of each stage, device-seconds being what tables count.
 
+    ``warmup`` is the short training that some methods take their features after, and zero for all others.
+    """
+
+    warmup: StageCost
     features: StageCost
     select: StageCost
     finetune: StageCost
@@ -88,8 +92,8 @@ class Costs:
 
     @property
     def selection(self) -> float:
-        """Device-seconds of features and select together: OSC's T_select."""
-        return self.features.device_seconds + self.select.device_seconds
+        """Device-seconds of warm-up, features and select together: OSC's T_select."""
+        return self.warmup.device_seconds + self.features.device_seconds + self.select.device_seconds
 
     @property
     def tuning(self) -> float:
@@ -105,20 +109,6 @@ def now() -> str:
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One finished run.
-
-    Filled in at the end of a run from what the stages handed over (``e`` is the experiment)::
-
-        record = RunRecord(
-            experiment=e.name, scale=e.scale, provenance=provenance(), config=e.config,
-            method=MethodEntry(e.method_name, asdict(e.method)), budget=e.budget, seed=e.seed,
-            pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
-            subset=SubsetEntry(subset.fingerprint, len(subset.rows), subset.coverage(pool)),
-            recipe=RecipeEntry(e.recipe.name, asdict(e.recipe), asdict(e.strategy), steps),
-            suite=SuiteEntry(e.suite.name, manifest), model=vlm.identity,
-            costs=Costs(StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)),
-            scores=scores,
-        )
-        path = save(record, e.records)
 
     Attributes:
         schema: version of this layout.

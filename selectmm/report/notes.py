@@ -9,7 +9,7 @@ from selectmm.report.table import format_time
 from selectmm.report.verdict import verdicts
 
 HARNESSES = ("lmms-eval", "lm-eval")
-STAGES = ("features", "select", "finetune")
+STAGES = ("warmup", "features", "select", "finetune")
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -36,7 +36,7 @@ def _reading(comparison: Comparison) -> list[str]:
     told = [
         "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
         "benchmarks of score / score of our own full run (the longest, of the same seed if there is one), in per cent. "
-        "Costs: seconds × devices; selection: features + select; share of full: (selection + tuning) / that full run's "
+        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / that full run's "
         "tuning; OSC: share of full / Rel., a method gains below 1."
     ]
     if comparison.chance:

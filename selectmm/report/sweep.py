@@ -79,7 +79,7 @@ def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
     """
     names = [entry.name for entry in fields(Costs)]
     ran = {n: sum(c.seconds for r in records if not (c := getattr(r.costs, n)).cached) for n in names}
-    parts = [f"{name} {format_time(spent)}" for name, spent in ran.items()]
+    parts = [f"{name} {format_time(spent)}" for name, spent in ran.items() if spent or name != "warmup"]
     rest = format_time(max(0.0, seconds - sum(ran.values())))
     return f"{format_time(seconds)}: {', '.join(parts)}, the rest (imports, pool, model, W&B, this page) {rest}"
 

@@ -40,5 +40,8 @@ def test_coverage_counts_rows_by_source() -> None:
         "kept": 3,
         "kept_distinct": 2,
         "excluded": {},
-        "per_source": {"a": {"pool": 2, "kept": 1}, "b": {"pool": 1, "kept": 2}},
+        "per_source": {
+            "a": {"pool": 2, "scored": 2, "without_image": 0, "kept": 1},
+            "b": {"pool": 1, "scored": 0, "without_image": 1, "kept": 2},
+        },
     }

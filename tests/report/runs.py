@@ -60,7 +60,7 @@ def run_of(
         recipe=RecipeEntry(f"toy-{length}", {"length": length, "lr": lr}, {"kind": "single", "devices": 1}, steps),
         suite=SuiteEntry("toy", evaluator or {"batch_size": 8}),
         model="model0",
-        costs=Costs(features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),
+        costs=Costs(StageCost.of(), features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),
         scores=tuple(Score(name, value, stderr, 100, None, f"{name}.jsonl") for name, value in scores.items()),
         finished="2026-01-01T00:00:00Z",
     )
