@@ -13,7 +13,7 @@ from selectmm.quickstart.formats import balanced, choice, ending, openly, yes_no
 from selectmm.quickstart.item import Item
 from selectmm.quickstart.sources import Maker
 
-SEED = 23
+SEED = 2026
 
 # MME's own names of its subtasks, and the skill that stands in for each.
 MME = {
