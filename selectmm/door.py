@@ -30,6 +30,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         name=config.experiment,
         scale=config.scale,
         open_pool=partial(open_pool, plain["pool"]),
+        open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
         open_model=partial(open_model, plain["model"]),
         method_name=method_name,
         method=_made(plain["method"]),

@@ -21,6 +21,7 @@ class Experiment:
         name: the question it belongs to; records, tables and W&B groups carry it.
         scale: ``embedded`` or ``full``; rows of different scales never share a table.
         open_pool, open_model: called once each; they may take a while.
+        open_targets: examples of the suite's benchmarks, for methods that choose for a target.
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
@@ -34,6 +35,7 @@ class Experiment:
     name: str
     scale: str
     open_pool: Callable[[], Pool]
+    open_targets: Callable[[], Pool] | None
     open_model: Callable[[], VLM]
     method_name: str
     method: Method

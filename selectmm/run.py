@@ -5,13 +5,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
 from selectmm.experiment import Experiment
-from selectmm.features.store import FeatureStore
-from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.provenance import provenance
@@ -26,9 +23,10 @@ from selectmm.records.record import (
     SuiteEntry,
     save,
 )
-from selectmm.records.stage import Stage, run_stage, source_of
+from selectmm.records.stage import Stage, run_stage
+from selectmm.selection import Selection, rows_for, select
+from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
-from selectmm.tuning.finetune import finetune
 
 log = logging.getLogger("selectmm")
 
@@ -43,11 +41,10 @@ def run(experiment: Experiment) -> Path:
     log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
     pool = take_pool(experiment)
     vlm = experiment.open_model()
-    features, selected = select(experiment, pool, vlm)
-    subset = load_subset(selected.folder, pool)
-    tuned = tune(experiment, pool, vlm, subset)
+    selection = select_rows(experiment, pool, vlm)
+    tuned = tune(experiment, pool, vlm, selection.subset)
     evaluated = evaluate_tuned(experiment, vlm, tuned)
-    return keep_record(experiment, pool, vlm, subset, features, selected, tuned, evaluated)
+    return keep_record(experiment, pool, vlm, selection, tuned, evaluated)
 
 
 def take_pool(experiment: Experiment) -> Pool:
@@ -65,72 +62,24 @@ def take_pool(experiment: Experiment) -> Pool:
     return pool
 
 
-def select(experiment: Experiment, pool: Pool, vlm: VLM) -> tuple[list[Stage], Stage]:
-    """Compute the features that the method needs, then choose rows; the folder holds ``subset.json``."""
-    store = FeatureStore(
-        experiment.cache,
-        vlm,
-        experiment.batch_size,
-        shard=16 * experiment.batch_size,
-        limit=experiment.recipe.max_length,
-    )
-    budget = rows_for(experiment.budget, pool)
+def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
+    """Compute what the method needs (`selectmm.selection.select`), then choose rows."""
     with experiment.tracker.stage("select", experiment.config) as tracked:
-        needs = experiment.method.needs()
-        features = store.stages(pool, needs)
-        identity = {
-            "pool": pool.fingerprint,
-            "features": sorted(stage.fingerprint for stage in features.values()),
-            "method": source_of(experiment.method),
-            "options": asdict(experiment.method),
-            "rows": budget,
-            "seed": experiment.seed,
-            "version": 1,
-        }
-
-        def make(folder: Path) -> None:
-            rng = np.random.default_rng(experiment.seed)
-            subset = experiment.method.select(pool, store.get(pool, needs), budget, rng)
-            save_subset(subset, pool, folder)
-
-        selected = run_stage(experiment.cache, "subset", identity, make)
-        subset = load_subset(selected.folder, pool)
-        tracked.summary({"kept": len(subset.rows), **_cost(selected), "coverage": subset.coverage(pool)})
-        tracked.artifact(selected.folder / "subset.json", f"subset-{selected.fingerprint}", "subset")
-    spent = [*features.values(), selected]
-    log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", _told(*spent))
-    return list(features.values()), selected
+        selection = select(experiment, pool, vlm)
+        chosen, subset = selection.chosen, selection.subset
+        tracked.summary({"kept": len(subset.rows), **_cost(chosen), "coverage": subset.coverage(pool)})
+        tracked.artifact(chosen.folder / "subset.json", f"subset-{chosen.fingerprint}", "subset")
+    log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", _told(*selection.stages))
+    for line in coverage_lines(subset, pool):
+        log.info("            %s", line)
+    return selection
 
 
 def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
-    """Fine-tune on the subset; the folder holds the adapter. Training knows nothing of methods."""
-    recipe, steps = experiment.recipe, experiment.recipe.steps(len(pool), len(subset.rows))
-    learned = {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}}
-    identity = {
-        "pool": pool.fingerprint,
-        "subset": subset.fingerprint,
-        "model": vlm.identity,
-        "recipe": learned,
-        "steps": steps,
-        "strategy": asdict(experiment.strategy),
-        "device": vlm.model.device.type,
-        "seed": experiment.seed,
-        "version": 1,
-    }
-    with experiment.tracker.stage("finetune", experiment.config) as tracked:
-
-        def make(folder: Path) -> None:
-            finetune(
-                vlm, pool, subset.rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"],
-            )  # fmt: skip
-
-        tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
-        if tuned.cached:  # the curve is part of the story, whoever trained
-            for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
-                tracked.log(json.loads(line))
-        tracked.summary({"steps": steps, **_cost(tuned)})
-        tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
+    """Fine-tune on the subset; the folder holds the adapter."""
+    recipe = experiment.recipe
+    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune")
+    steps = recipe.steps(len(pool), len(subset.rows))
     log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, _told(tuned))
     return tuned
 
@@ -154,16 +103,10 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
 
 
 def keep_record(
-    experiment: Experiment,
-    pool: Pool,
-    vlm: VLM,
-    subset: Subset,
-    features: list[Stage],
-    selected: Stage,
-    tuned: Stage,
-    evaluated: Stage,
+    experiment: Experiment, pool: Pool, vlm: VLM, selection: Selection, tuned: Stage, evaluated: Stage
 ) -> Path:
     """Write the run's record: everything that a table, a plot or a doubter needs."""
+    subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
     asked = len(subset.rows) == rows_for(experiment.budget, pool)
     record = RunRecord(
         experiment=experiment.name,
@@ -184,7 +127,11 @@ def keep_record(
         suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder, experiment.suite)),
         model=vlm.identity,
         costs=Costs(
-            StageCost.of(), StageCost.of(*features), StageCost.of(selected), StageCost.of(tuned), StageCost.of(evaluated)
+            warmup=StageCost.of(*warmup),
+            features=StageCost.of(*selection.features),
+            select=StageCost.of(selection.chosen),
+            finetune=StageCost.of(tuned),
+            evaluate=StageCost.of(evaluated),
         ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
         deviations=tuple(left_out(pool, tuned)),
@@ -207,11 +154,6 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
         "rows had no answer left in training": train["rows_without_answer"],
     }
     return [f"{count:,} {what}." for what, count in found.items() if count]
-
-
-def rows_for(budget: float, pool: Pool) -> int:
-    """A budget in rows, at least one."""
-    return max(1, round(budget * len(pool)))
 
 
 def _cost(stage: Stage) -> dict[str, object]:

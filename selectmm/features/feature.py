@@ -1,52 +1,156 @@
-"""What a feature is."""
+"""What a feature is, and what it may look at."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
-from selectmm.models.encode import Batch
+from selectmm.errors import UserError
+from selectmm.models.encode import Batch, Conversation, cut, encode
+from selectmm.models.forward import Answers, Heads, Passed, Reads, run, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Sample
+
+View = Literal["conversation", "image", "answer"]
+
+NO_ANSWER = -1.0  # in place of a loss or an error, which are never negative, where the cut left no answer token
 
 
 class Feature(Protocol):
     """A frozen dataclass whose fields are its identity: two equal features are computed once.
 
     Attributes:
-        unit: ``row``: one value per row, from its conversation. ``image``: one value per unique image, from the image
-            alone, however many rows share it.
-        layer: the deepest decoder layer whose output it reads; 0 if it runs no model.
+        view: what of a row it looks at. ``conversation``: all of it. ``image``: the image alone, one value per unique
+            image however many rows share it. ``answer``: the answers alone, without image and questions.
+        vector: whether its values are vectors, [width] of floats, or single numbers.
     """
 
     @property
-    def unit(self) -> Literal["row", "image"]: ...
+    def view(self) -> View: ...
 
     @property
-    def layer(self) -> int: ...
+    def vector(self) -> bool: ...
 
-    def compute(self, vlm: VLM, batch: Batch, hidden: torch.Tensor | None) -> torch.Tensor:
-        """Values [n] or [n, width] of a batch of n units.
+    def reads(self) -> Reads:
+        """What it needs of the forward pass that it shares with others; `Reads()` for none."""
+        ...
 
-        Args:
-            vlm: the target model.
-            batch: the encoded units (`selectmm.models.encode.encode`, padded on the right).
-            hidden: states [n, tokens, width] after decoder layer ``layer``; None if ``layer`` is 0.
-        """
+    def compute(self, seen: "Seen") -> torch.Tensor:
+        """Values [n] or [n, width] of a batch of n rows or images."""
         ...
 
 
-Values = Mapping[Feature, np.ndarray]
-"""Feature values by feature: [rows, …] for unit ``row``, [unique images, …] for unit ``image``."""
+class Seen:
+    """A batch of n rows (or images) as a feature sees it; each part is made when it is first asked for.
+
+    Attributes:
+        vlm: the target model.
+        conversations: turns and opened images, n of them.
+    """
+
+    def __init__(self, vlm: VLM, conversations: Sequence[Conversation], reads: Reads, limit: int) -> None:
+        self.vlm = vlm
+        self.conversations = conversations
+        self._reads = reads
+        self._limit = limit
+
+    @cached_property
+    def _whole(self) -> Batch:
+        return encode(self.vlm, self.conversations, side="right", limit=None)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens of each conversation before it is cut, [n] of int64."""
+        return self._whole["attention_mask"].sum(1)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Tensors as `selectmm.models.encode.encode` makes them, padded on the right and cut as in training.
+
+        Raises:
+            UserError: the cut would go through an image.
+        """
+        try:
+            return to_device(cut(self._whole, self._limit, self.vlm.image_token_id), self.vlm.model)
+        except ValueError as problem:
+            raise UserError(f"Features cannot be computed: {problem}; raise recipe.max_length.") from problem
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """Which places hold a token and not padding, [n, tokens] of bool."""
+        return self.batch["attention_mask"].bool()
+
+    @property
+    def image_tokens(self) -> torch.Tensor:
+        """[n, tokens] of bool."""
+        return self.batch["input_ids"] == self.vlm.image_token_id
+
+    @property
+    def instruction_tokens(self) -> torch.Tensor:
+        """The user's words, [n, tokens] of bool."""
+        return self.batch["instruction"]
+
+    @property
+    def answer_tokens(self) -> torch.Tensor:
+        """The answers with their end tokens, [n, tokens] of bool."""
+        return self.batch["labels"] != -100
+
+    @cached_property
+    def _passed(self) -> Passed:
+        return run(self.vlm, self.batch, self._reads)
+
+    def hidden(self, layer: int) -> torch.Tensor:
+        """States [n, tokens, width] after a layer of `Reads.layers`."""
+        return self._passed.hidden[layer]
+
+    def heads(self, layer: int) -> Heads:
+        """Queries and keys of a layer of `Reads.attention`."""
+        return self._passed.heads[layer]
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Logits of the answer tokens in float32, if `Reads.answers` asked for them."""
+        found = self._passed.answers
+        return Answers(found.logits.float(), found.targets, found.rows)
+
+    def per_row(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over each row's answer tokens of values [m]; `NO_ANSWER` for a row without any; [n]."""
+        rows, n = self.answers.rows, len(self.conversations)
+        counts = torch.bincount(rows, minlength=n)
+        sums = torch.zeros(n, dtype=values.dtype, device=values.device).index_add_(0, rows, values)
+        return torch.where(counts > 0, sums / counts.clamp(min=1), NO_ANSWER)
 
 
-def rows_of(pool: Pool, feature: Feature) -> int:
-    """How many units of the feature a pool has."""
-    return len(pool) if feature.unit == "row" else len(pool.images)
+@dataclass(frozen=True)
+class Targets:
+    """Examples of the benchmarks that the subset is meant for, and their feature values.
+
+    ``pool`` holds them as rows whose source is the benchmark's name.
+    """
+
+    pool: Pool
+    values: Mapping[Feature, np.ndarray]
+
+    def __getitem__(self, feature: Feature) -> np.ndarray:
+        """[examples, …], or [unique images, …] where ``view`` is ``image``."""
+        return self.values[feature]
 
 
-def samples_of(pool: Pool, positions: Sequence[int]) -> list[Sample]:
-    """Several rows at once."""
-    return [pool[int(position)] for position in positions]
+@dataclass(frozen=True)
+class Features:
+    """Values of what a method needs, by feature; ``targets`` only where it needs them."""
+
+    values: Mapping[Feature, np.ndarray]
+    targets: Targets | None = None
+
+    def __getitem__(self, feature: Feature) -> np.ndarray:
+        """[rows, …], or [unique images, …] where ``view`` is ``image``."""
+        return self.values[feature]
+
+
+def units_of(pool: Pool, feature: Feature) -> int:
+    """How many values of the feature a pool has."""
+    return len(pool.images) if feature.view == "image" else len(pool)

@@ -1,28 +1,35 @@
-"""Hidden states of a shallow or deep layer, pooled over tokens."""
+"""Hidden states of a layer, pooled over tokens."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from selectmm.models.encode import Batch
-from selectmm.models.vlm import VLM
+from selectmm.features.feature import Seen
+from selectmm.models.forward import LAST, Reads
+
+Pooling = Literal["mean", "last_token"]
 
 
 @dataclass(frozen=True)
 class ImageStates:
-    """State of the image tokens after decoder layer ``layer``; [unique images, width] of float32.
+    """State of the image tokens after decoder layer ``layer``; [unique images, width].
 
     The image stands before all text and attention is causal, so its states depend on the image alone: one forward
-    pass per unique image serves every row that shows it. ``pool`` is the mean over its tokens or the last of them.
+    pass per unique image serves every row that shows it. ``pool`` is the mean over its tokens or the last of them;
+    layer 0 is the output of the projector.
     """
 
     layer: int
-    pool: Literal["mean", "last_token"] = "mean"
-    unit: Literal["image"] = "image"
+    pool: Pooling = "mean"
+    view: Literal["image"] = "image"
+    vector: Literal[True] = True
 
-    def compute(self, vlm: VLM, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
-        return _pooled(hidden, batch["input_ids"] == vlm.image_token_id, self.pool)
+    def reads(self) -> Reads:
+        return Reads(layers=frozenset({self.layer}))
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        return _pooled(seen.hidden(self.layer), seen.image_tokens, self.pool)
 
 
 @dataclass(frozen=True)
@@ -30,17 +37,64 @@ class JointStates:
     """State of all tokens of the conversation, image and text, after decoder layer ``layer``; [rows, width]."""
 
     layer: int
-    pool: Literal["mean", "last_token"] = "mean"
-    unit: Literal["row"] = "row"
+    pool: Pooling = "mean"
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[True] = True
 
-    def compute(self, vlm: VLM, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
-        return _pooled(hidden, batch["attention_mask"].bool(), self.pool)
+    def reads(self) -> Reads:
+        return Reads(layers=frozenset({self.layer}))
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        return _pooled(seen.hidden(self.layer), seen.tokens, self.pool)
 
 
-def _pooled(hidden: torch.Tensor, wanted: torch.Tensor, pool: str) -> torch.Tensor:
+@dataclass(frozen=True)
+class TextStates:
+    """Mean state of the ``question`` (the user's words of all turns) or the ``answer`` tokens; [rows, width].
+
+    Layer 0 is the token embeddings, which know nothing of the image. A row without such a token has zeros.
+    """
+
+    part: Literal["question", "answer"]
+    layer: int
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[True] = True
+
+    def reads(self) -> Reads:
+        return Reads(layers=frozenset({self.layer}))
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        wanted = seen.instruction_tokens if self.part == "question" else seen.answer_tokens
+        return _pooled(seen.hidden(self.layer), wanted, "mean")
+
+
+@dataclass(frozen=True)
+class WeightedStates:
+    """States that the head reads, averaged with a weight that grows with the position (1, 2, 3, …); [rows, width].
+
+    Ivison et al., Large-Scale Data Selection for Instruction Tuning (arXiv 2503.01807), the embedding of RDS+.
+    """
+
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[True] = True
+
+    def reads(self) -> Reads:
+        return Reads(layers=frozenset({LAST}))
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        weight = seen.tokens * torch.arange(1, seen.tokens.shape[1] + 1, device=seen.tokens.device)
+        return _weighted(seen.hidden(LAST), weight)
+
+
+def _pooled(hidden: torch.Tensor, wanted: torch.Tensor, pool: Pooling) -> torch.Tensor:
     """Mean over the wanted tokens [n, tokens] of hidden [n, tokens, width], or the last wanted one; [n, width]."""
     if pool == "mean":
-        weight = wanted.unsqueeze(-1).to(torch.float32)
-        return (hidden.float() * weight).sum(1) / weight.sum(1)
+        return _weighted(hidden, wanted)
     last = (wanted * torch.arange(wanted.shape[1], device=wanted.device)).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
+
+
+def _weighted(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean of hidden [n, tokens, width] under weights [n, tokens], zeros where all weights are; [n, width]."""
+    share = weight / weight.sum(1, keepdim=True).clamp(min=1)
+    return torch.bmm(share.unsqueeze(1).float(), hidden.float()).squeeze(1)

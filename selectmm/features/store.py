@@ -1,21 +1,27 @@
 """The feature store: one pass over the pool feeds everything that is asked for, once."""
 
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from selectmm.errors import UserError
-from selectmm.features.feature import Feature, rows_of, samples_of
-from selectmm.models.encode import Batch, Conversation, cut, encode
-from selectmm.models.forward import hidden_after, to_device
+from selectmm.features.feature import Feature, Seen, units_of
+from selectmm.models.encode import Conversation
+from selectmm.models.forward import LAST, Reads
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Sample, Turn
 from selectmm.records.progress import track
-from selectmm.records.stage import Stage, run_stage, source_of
+from selectmm.records.stage import Stage, run_stage, source_of, write_atomically
+
+PASS = "pass.txt"  # names the pass that a feature rode on
+_NOTHING = (Turn("user", ""),)
 
 Partials = dict[Feature, Path]
 
@@ -44,20 +50,28 @@ class FeatureStore:
     def stages(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, Stage]:
         """The finished stage of each feature, computed now if need be: all that is missing rides on one pass.
 
-        A feature's cost is that of the pass it rode on, all of it: what it would cost alone is at most that.
+        A feature's cost is that of the pass it rode on, all of it (what it would cost alone is at most that); what
+        several features cost together is in `passes`.
 
         Raises:
-            UserError: the pool has no image and a feature needs one, or values came out as NaN.
+            UserError: the pool has no image and a feature needs one, the model lacks a layer, or values came out as
+                NaN.
         """
+        self.check(pool, features)
+        finished: dict[Feature, Stage] = {}
+        self._run(pool, sorted(set(features), key=repr), {}, finished)
+        return finished
+
+    def check(self, pool: Pool, features: Sequence[Feature]) -> None:
+        """Whether pool and model have what the features read, before anything is computed; errors as `stages`."""
         for feature in features:
-            if rows_of(pool, feature) == 0:
+            if units_of(pool, feature) == 0:
                 raise UserError(
                     f"{type(feature).__name__} needs images, but no row of the pool has one; choose a method that "
                     f"works on text, such as method=length or method=random."
                 )
-        finished: dict[Feature, Stage] = {}
-        self._run(pool, sorted(set(features), key=repr), {}, finished)
-        return finished
+            for layer in (feature.reads().layers | feature.reads().attention) - {0, LAST}:
+                self.vlm.layer(layer)
 
     def _run(self, pool: Pool, waiting: list[Feature], partials: Partials, finished: dict[Feature, Stage]) -> None:
         """Enter the stage of each waiting feature, one inside the other; the innermost makes the pass for all."""
@@ -84,76 +98,117 @@ class FeatureStore:
             "pool": pool.fingerprint,
             "model": self.vlm.identity,
             "limit": self.limit,
-            "version": 1,
+            "version": 2,
         }
 
     def _pass(self, pool: Pool, partials: Partials) -> None:
-        for unit in ("image", "row"):
-            wanted = {feature: folder for feature, folder in partials.items() if feature.unit == unit}
-            if wanted:
-                self._pass_over(pool, wanted, rows_of(pool, next(iter(wanted))))
+        """One pass over the rows, one over the answers alone, one over the unique images, as far as each is wanted.
 
-    def _pass_over(self, pool: Pool, wanted: Partials, units: int) -> None:
-        """Compute shard after shard; the features of one pass are of one unit and share the forward."""
+        Image features ride on the pass over the rows if there is one: an image's first row shows it.
+        """
+        mark = uuid.uuid4().hex
+        for folder in partials.values():
+            write_atomically(folder / PASS, mark)
+        views = {feature.view for feature in partials}
+        for view in sorted(views - ({"image"} if "conversation" in views else set())):
+            riding = {view, "image"} if view == "conversation" else {view}
+            self._pass_over(pool, {f: folder for f, folder in partials.items() if f.view in riding}, view)
+
+    def _pass_over(self, pool: Pool, wanted: Partials, view: str) -> None:
         names = " + ".join(type(feature).__name__ for feature in wanted)
-        starts = [
-            start
-            for start in range(0, units, self.shard)
-            if any(not _shard(f, start).exists() for f in wanted.values())
-        ]
-        for start in track(starts, f"features: {names}", len(starts)):
-            stop = min(start + self.shard, units)
-            values = self._values(pool, list(wanted), range(start, stop))
-            for feature, folder in wanted.items():
-                _save(_shard(folder, start), values[feature], feature)
+        units = len(pool.images) if view == "image" else len(pool)
+        shards = [range(start, min(start + self.shard, units)) for start in range(0, units, self.shard)]
+        first = _first_rows(pool) if view == "conversation" else None
+        done = {feature: _covered(folder) for feature, folder in wanted.items()}
 
-    @torch.inference_mode()
-    def _values(self, pool: Pool, features: list[Feature], units: range) -> dict[Feature, np.ndarray]:
-        parts: dict[Feature, list[torch.Tensor]] = {feature: [] for feature in features}
+        def target(feature: Feature, shard: range) -> range:
+            """The units of a feature that a shard of this pass yields."""
+            if feature.view != "image" or first is None:
+                return shard
+            return range(*np.searchsorted(first, [shard.start, shard.stop]).tolist())
+
+        open_shards = [s for s in shards if any(done[f] < target(f, s).stop for f in wanted)]
+        for shard in track(open_shards, f"features: {names}", len(open_shards)):
+            values = self._values(pool, list(wanted), shard, view)
+            for feature, folder in wanted.items():
+                whole = target(feature, shard)
+                made = values[feature]
+                if whole != shard:  # of an image's rows the first one speaks for it
+                    made = made[first[whole.start : whole.stop] - shard.start]
+                left = range(max(whole.start, done[feature]), whole.stop)
+                if len(left):
+                    _save(folder, left, made[left.start - whole.start :], feature)
+
+    @torch.no_grad()
+    def _values(self, pool: Pool, features: list[Feature], units: range, view: str) -> dict[Feature, np.ndarray]:
+        reads = reduce(or_, (feature.reads() for feature in features), Reads())
+        parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in features}
         for start in range(units.start, units.stop, self.batch_size):
             some = range(start, min(start + self.batch_size, units.stop))
-            whole = to_device(self._encode(pool, features[0].unit, some), self.vlm.model)
-            for feature, values in _compute(self.vlm, features, whole, self.limit):
-                parts[feature].append(values.cpu())
-        return {feature: torch.cat(values).numpy() for feature, values in parts.items()}
+            seen = Seen(self.vlm, list(_conversations(pool, view, some)), reads, self.limit)
+            for feature in features:
+                parts[feature].append(self._stored(feature.compute(seen)))
+        return {feature: np.concatenate(values) for feature, values in parts.items()}
 
-    def _encode(self, pool: Pool, unit: str, some: Iterable[int]) -> Batch:
-        if unit == "image":  # the shortest conversation that shows the image
-            nothing = (Turn("user", ""),)
-            conversations = [Conversation(nothing, (pool.open_image(pool.images[image]),)) for image in some]
-        else:
-            conversations = [
-                Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else ())
-                for sample in samples_of(pool, list(some))
-            ]
-        return encode(self.vlm, conversations, side="right", limit=None)
+    def _stored(self, values: torch.Tensor) -> np.ndarray:
+        """Vectors of a half-precision model are kept in float16, which holds what it computed at half the size."""
+        half = values.ndim > 1 and self.vlm.model.dtype != torch.float32
+        return values.cpu().to(torch.float16 if half else values.dtype).numpy()
 
 
-def _compute(vlm: VLM, features: Sequence[Feature], whole: Batch, limit: int) -> Iterable[tuple[Feature, torch.Tensor]]:
-    """Each feature's values of a batch, from one forward pass to the deepest layer that any of them reads.
-
-    The model sees rows cut to ``limit`` tokens, as in training; a feature that runs no model sees them whole.
-    """
-    layers = {feature.layer for feature in features if feature.layer}
-    try:
-        batch = cut(whole, limit, vlm.image_token_id) if layers else whole
-    except ValueError as problem:
-        raise UserError(f"Features cannot be computed: {problem}; raise recipe.max_length.") from problem
-    states = hidden_after(vlm, batch, layers)
-    for feature in features:
-        yield feature, feature.compute(vlm, batch if feature.layer else whole, states.get(feature.layer))
+def passes(stages: Sequence[Stage]) -> list[Stage]:
+    """One stage per pass, the dearest of those that rode on it: together they cost what was spent."""
+    dearest: dict[str, Stage] = {}
+    for stage in stages:
+        mark = (stage.folder / PASS).read_text()
+        if mark not in dearest or dearest[mark].cost.seconds < stage.cost.seconds:
+            dearest[mark] = stage
+    return list(dearest.values())
 
 
-def _shard(folder: Path, start: int) -> Path:
-    return folder / f"shard-{start:09d}.npy"
+def _conversations(pool: Pool, view: str, units: range) -> Iterator[Conversation]:
+    """Rows as a view shows them; for images, the shortest conversation that shows one."""
+    if view == "image":
+        for image in units:
+            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),))
+        return
+    for row in units:
+        sample = pool[row]
+        yield _answers_alone(sample) if view == "answer" else _whole(pool, sample)
 
 
-def _save(path: Path, values: np.ndarray, feature: Feature) -> None:
+def _whole(pool: Pool, sample: Sample) -> Conversation:
+    return Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else ())
+
+
+def _answers_alone(sample: Sample) -> Conversation:
+    return Conversation(tuple(turn for turn in sample.turns if turn.role == "assistant"))
+
+
+def _first_rows(pool: Pool) -> np.ndarray:
+    """The first row that shows each unique image, ascending because images are numbered by first use; [images]."""
+    shown = np.flatnonzero(pool.image_of >= 0)
+    return shown[np.unique(pool.image_of[shown], return_index=True)[1]]
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard-*.npy"))
+
+
+def _covered(folder: Path) -> int:
+    """Units whose values lie there, from the first on; shards are written in order."""
+    return max((int(shard.stem.rpartition("-")[2]) for shard in _shards(folder)), default=0)
+
+
+def _save(folder: Path, units: range, values: np.ndarray, feature: Feature) -> None:
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        bad = units.start + int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+        what = "image" if feature.view == "image" else "row"
         raise UserError(
-            f"{feature} came out as NaN or infinite for a row near {path.stem.removeprefix('shard-')}; the model "
-            f"overflows on it: set model.dtype=float32, or look at that row."
+            f"{feature} came out as NaN or infinite for {what} {bad}; the model overflows on it: set "
+            f"model.dtype=float32, or look at that {what}."
         )
+    path = folder / f"shard-{units.start:09d}-{units.stop:09d}.npy"
     beside = path.with_suffix(".partial")
     with beside.open("wb") as stream:
         np.save(stream, values)
@@ -162,7 +217,7 @@ def _save(path: Path, values: np.ndarray, feature: Feature) -> None:
 
 def _join(folder: Path) -> None:
     """All shards into one memory-mappable ``values.npy``."""
-    shards = sorted(folder.glob("shard-*.npy"))
+    shards = _shards(folder)
     first = np.load(shards[0], mmap_mode="r")
     rows = sum(len(np.load(shard, mmap_mode="r")) for shard in shards)
     joined = np.lib.format.open_memmap(folder / "values.npy", "w+", first.dtype, (rows, *first.shape[1:]))

@@ -5,16 +5,19 @@ from typing import Literal
 
 import torch
 
-from selectmm.models.encode import Batch
-from selectmm.models.vlm import VLM
+from selectmm.features.feature import Seen
+from selectmm.models.forward import Reads
 
 
 @dataclass(frozen=True)
 class TokenCount:
     """Tokens of the whole conversation, image tokens and template included; [rows] of int32."""
 
-    unit: Literal["row"] = "row"
-    layer: Literal[0] = 0
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[False] = False
 
-    def compute(self, vlm: VLM, batch: Batch, hidden: None) -> torch.Tensor:
-        return batch["attention_mask"].sum(1, dtype=torch.int32)
+    def reads(self) -> Reads:
+        return Reads()
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        return seen.lengths.to(torch.int32)

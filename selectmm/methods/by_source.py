@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectmm.errors import UserError
-from selectmm.features.feature import Values
+from selectmm.features.feature import Features
+from selectmm.methods.method import Needs
 from selectmm.methods.order import lowest, random_keys
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -26,10 +27,10 @@ class BySource:
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
 
-    def needs(self) -> tuple[()]:
-        return ()
+    def needs(self) -> Needs:
+        return Needs()
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         known = set(pool.sources.tolist())
         for source in (*self.first, *self.last):
             if source not in known:

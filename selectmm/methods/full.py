@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectmm.features.feature import Values
+from selectmm.features.feature import Features
+from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -13,8 +14,8 @@ from selectmm.pool.pool import Pool
 class Full:
     """Keeps the whole pool, whatever the budget says (it is the reference of a sweep over budgets)."""
 
-    def needs(self) -> tuple[()]:
-        return ()
+    def needs(self) -> Needs:
+        return Needs()
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         return Subset(np.arange(len(pool)))

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectmm.features.feature import Values
+from selectmm.features.feature import Features
 from selectmm.features.tokens import TokenCount
+from selectmm.methods.method import Needs
 from selectmm.methods.order import lowest
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -15,9 +16,9 @@ from selectmm.pool.pool import Pool
 class Length:
     """Keeps the rows with the most tokens; the score is the token count of the whole conversation."""
 
-    def needs(self) -> tuple[TokenCount]:
-        return (TokenCount(),)
+    def needs(self) -> Needs:
+        return Needs((TokenCount(),))
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         tokens = np.asarray(features[TokenCount()], np.float64)
         return Subset(lowest(-tokens, budget), tokens)

@@ -1,8 +1,12 @@
 """Orders of rows that do not depend on how the pool happens to be stored."""
 
+from typing import Literal
+
 import numpy as np
 
 from selectmm.pool.pool import Pool
+
+Keep = Literal["low", "medium", "high"]
 
 
 def random_keys(pool: Pool, rng: np.random.Generator) -> np.ndarray:
@@ -22,16 +26,34 @@ def _mixed(bits: np.ndarray) -> np.ndarray:
     return bits ^ (bits >> np.uint64(31))
 
 
+def weighted_keys(pool: Pool, log_weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As `random_keys`, for draws without replacement with the given weights, one row after the other; [n].
+
+    Efraimidis and Spirakis, Weighted random sampling with a reservoir (2006): smallest ``−log(u) / w``; the logarithm
+    of that, so that sharp weights do not overflow.
+    """
+    uniform = random_keys(pool, rng) + 2.0**-65  # never 0
+    return np.log(-np.log(uniform)) - log_weights
+
+
+def ranked(scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:
+    """Positions of the ``count`` lowest, highest or middle scores, ties by position; NaN comes last."""
+    order = np.argsort(-scores if keep == "high" else scores, kind="stable")  # NaN comes last either way
+    scored = len(scores) - int(np.isnan(scores).sum())
+    start = max(0, scored - count) // 2 if keep == "medium" else 0
+    return order[start : start + count]
+
+
 def lowest(scores: np.ndarray, count: int) -> np.ndarray:
     """Positions of the ``count`` lowest scores, ties by position."""
     return np.argsort(scores, kind="stable")[:count]
 
 
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Split ``total`` in proportion to ``sizes`` (largest remainders first, ties by position), never above a size.
+    """Split ``total`` in proportion to ``sizes`` (largest remainders first, ties by position).
 
     Args:
-        sizes: [groups] of int; total ≤ sum(sizes).
+        sizes: [groups], not negative, not all 0. If they are whole and total ≤ sum(sizes), no share exceeds its size.
 
     Returns:
         [groups] of int64 that sum to ``total``.

@@ -6,9 +6,12 @@ from typing import Literal
 import numpy as np
 
 from selectmm.errors import UserError
-from selectmm.features.feature import Values
-from selectmm.features.states import ImageStates, JointStates
-from selectmm.methods.order import lowest, random_keys, shares
+from selectmm.features.feature import Features
+from selectmm.features.states import ImageStates, JointStates, Pooling
+from selectmm.methods.correlation import Centering, mean_correlation
+from selectmm.methods.images import text_first
+from selectmm.methods.method import Needs
+from selectmm.methods.order import Keep, ranked, shares
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -34,62 +37,36 @@ class Prism:
     """
 
     layer: int = 1
-    pool: Literal["mean", "last_token"] = "mean"
+    pool: Pooling = "mean"
     features: Literal["visual", "joint"] = "visual"
-    centering: Literal["corpus_mean", "per_vector", "none"] = "corpus_mean"
+    centering: Centering = "corpus_mean"
     scope: Literal["per_source", "global"] = "per_source"
-    keep: Literal["low", "medium", "high"] = "low"
+    keep: Keep = "low"
 
-    def needs(self) -> tuple[ImageStates | JointStates]:
-        kind = ImageStates if self.features == "visual" else JointStates
-        return (kind(self.layer, self.pool),)
+    def needs(self) -> Needs:
+        return Needs((self._feature(),))
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def _feature(self) -> ImageStates | JointStates:
+        return (ImageStates if self.features == "visual" else JointStates)(self.layer, self.pool)
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         visual = np.flatnonzero(pool.image_of >= 0)
-        text = np.flatnonzero(pool.image_of < 0)
         if len(visual) == 0:
             raise UserError(
                 "method=prism ranks rows by their images, but no row of the pool has one; use another method."
             )
-        texts = len(text) if len(text) < budget else int(shares(np.array([len(text), len(visual)]), budget)[0])
-        chosen = [text[lowest(random_keys(pool, rng)[text], texts)]]
+        chosen = [text_first(pool, budget, rng)]
+        units = pool.image_of[visual] if self.features == "visual" else visual
+        group = self._groups(pool, visual)
         scores = np.full(len(pool), np.nan)
-        groups = self._groups(pool, visual)
-        for group, count in zip(groups, shares(np.array([len(g) for g in groups]), budget - texts), strict=True):
-            scores[group] = mean_correlation(self._rows(pool, features, group), self.centering)
-            chosen.append(group[self._kept(scores[group], int(count))])
+        scores[visual] = mean_correlation(features[self._feature()], units, group, self.centering)
+        for number, count in enumerate(shares(np.bincount(group), budget - len(chosen[0]))):
+            own = visual[group == number]
+            chosen.append(own[ranked(scores[own], int(count), self.keep)])
         return Subset(np.concatenate(chosen), scores)
 
-    def _groups(self, pool: Pool, visual: np.ndarray) -> list[np.ndarray]:
+    def _groups(self, pool: Pool, visual: np.ndarray) -> np.ndarray:
+        """The group that each visual row is ranked in, [visual rows] of int."""
         if self.scope == "global":
-            return [visual]
-        sources = pool.sources[visual]
-        return [visual[sources == source] for source in sorted(set(sources.tolist()))]
-
-    def _rows(self, pool: Pool, features: Values, group: np.ndarray) -> np.ndarray:
-        values = features[self.needs()[0]]
-        return values[pool.image_of[group]] if self.features == "visual" else values[group]
-
-    def _kept(self, scores: np.ndarray, count: int) -> np.ndarray:
-        if self.keep == "high":
-            return lowest(-scores, count)
-        start = (len(scores) - count) // 2 if self.keep == "medium" else 0
-        return lowest(scores, len(scores))[start : start + count]
-
-
-def mean_correlation(features: np.ndarray, centering: Literal["corpus_mean", "per_vector", "none"]) -> np.ndarray:
-    """``R_i`` = mean over j ≠ i of ``g_i · g_j``, g the centred unit features; [n] of float64 from [n, width].
-
-    Linear in n: ``R_i = (g_i · S − g_i · g_i) / (n − 1)`` with ``S = Σ_j g_j``; the n × n matrix is never built. A
-    feature that centring turns into zero correlates with nothing (0); a single row scores 0.
-    """
-    g = np.asarray(features, np.float64)
-    if centering == "corpus_mean":
-        g = g - g.mean(0)
-    elif centering == "per_vector":
-        g = g - g.mean(1, keepdims=True)
-    norms = np.linalg.norm(g, axis=1, keepdims=True)
-    # What rounding leaves of an exact zero is not a direction.
-    real = norms > 1e-12 * np.linalg.norm(features, axis=1, keepdims=True)
-    g = np.divide(g, norms, out=np.zeros_like(g), where=real)
-    return (g @ g.sum(0) - (g * g).sum(1)) / max(len(g) - 1, 1)
+            return np.zeros(len(visual), np.int64)
+        return np.unique(pool.sources[visual].astype(str), return_inverse=True)[1]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectmm.features.feature import Values
+from selectmm.features.feature import Features
+from selectmm.methods.method import Needs
 from selectmm.methods.order import lowest, random_keys
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -14,8 +15,8 @@ from selectmm.pool.pool import Pool
 class Random:
     """Keeps a uniform random draw; the same rows for the same seed in whatever order the pool is stored."""
 
-    def needs(self) -> tuple[()]:
-        return ()
+    def needs(self) -> Needs:
+        return Needs()
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         return Subset(lowest(random_keys(pool, rng), budget))

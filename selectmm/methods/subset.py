@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from selectmm.errors import UserError
+from selectmm.features.feature import NO_ANSWER
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import fingerprint, write_atomically
 
@@ -54,6 +55,22 @@ class Subset:
         }
 
 
+def coverage_lines(subset: Subset, pool: Pool) -> list[str]:
+    """The coverage as lines to print: what happened to the rows, then kept of pool per source."""
+    report = subset.coverage(pool)
+    told = [f"{report['scored']:,} rows scored, {report['without_image']:,} without image"]
+    told += [f"{count:,} excluded: {why}" for why, count in subset.excluded.items()]
+    kept = [f"{name} {counts['kept']:,}/{counts['pool']:,}" for name, counts in report["per_source"].items()]
+    return [", ".join(told), *(", ".join(kept[start : start + 6]) for start in range(0, len(kept), 6))]
+
+
+def unanswered(values: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Losses or errors [rows] as float64 with NaN for rows that have no answer token, and how many those are."""
+    found = np.where(values == NO_ANSWER, np.nan, np.asarray(values, np.float64))
+    missing = int(np.isnan(found).sum())
+    return found, {"no answer token within recipe.max_length": missing} if missing else {}
+
+
 def save_subset(subset: Subset, pool: Pool, folder: Path) -> None:
     """Write ``subset.json`` (rows, digests' fingerprint, coverage) and, if there are scores, ``scores.npy``."""
     if subset.scores is not None:
@@ -68,17 +85,19 @@ def save_subset(subset: Subset, pool: Pool, folder: Path) -> None:
     write_atomically(folder / "subset.json", json.dumps(entry))
 
 
-def load_subset(folder: Path, pool: Pool) -> Subset:
-    """Read what `save_subset` wrote.
+def load_subset(file: Path, pool: Pool) -> Subset:
+    """Read the ``subset.json`` that `save_subset` wrote, and the scores beside it.
 
     Raises:
-        UserError: the subset was made from another pool.
+        UserError: the file is no subset, or was made from another pool.
     """
-    entry = json.loads((folder / "subset.json").read_text())
+    entry = json.loads(file.read_text())
+    if not {"pool", "rows", "excluded"} <= entry.keys():
+        raise UserError(f"{file} is not a subset that this project wrote; it needs pool, rows and excluded.")
     if entry["pool"] != pool.fingerprint:
         raise UserError(
-            f"The subset in {folder} was made from pool {entry['pool']}, but the pool here is {pool.fingerprint}: "
-            f"rows would not mean the same; select again from this pool."
+            f"The subset {file} was made from pool {entry['pool']}, but the pool here is {pool.fingerprint}: rows "
+            f"would not mean the same; select again from this pool."
         )
-    scores = folder / "scores.npy"
+    scores = file.with_name("scores.npy")
     return Subset(np.asarray(entry["rows"]), np.load(scores) if scores.exists() else None, entry["excluded"])

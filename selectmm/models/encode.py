@@ -24,21 +24,29 @@ class Conversation:
     images: tuple[Image.Image, ...] = ()
 
 
-def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str, list[tuple[int, int]]]:
-    """The text of a conversation with ``images`` placeholders, and the answers as (start, end) **from the text's end**.
+Span = tuple[int, int]
+
+
+def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str, list[Span], list[Span]]:
+    """The text of a conversation with ``images`` placeholders; the answers and the user's words in it, as (start, end)
+    **from the text's end**.
 
     Counted from the end because the processor later replaces a placeholder by many image tokens, which stand before
     every answer: distances from the end do not change. An answer's span holds its end token, and the space that ends
     the assistant's prefix: many vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the
     loss on it too. If the last turn is the user's, the text ends where an answer's span would begin.
+
+    A user's span is the words alone, without role marks or image.
     """
-    text, answers = template.start, []
+    text, answers, words = template.start, [], []
     placeholders = template.image * images
     assistant = template.assistant_prefix.rstrip(" ")
     space = template.assistant_prefix[len(assistant) :]
     for turn in turns:
         if turn.role == "user":
-            text += template.user_prefix + placeholders + turn.text + template.user_suffix
+            text += template.user_prefix + placeholders
+            words.append((len(text), len(text) + len(turn.text)))
+            text += turn.text + template.user_suffix
             placeholders = ""
         else:
             text += assistant
@@ -47,13 +55,18 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
             answers.append((start, len(text)))
     if turns[-1].role == "user":
         text += assistant
-    return text, [(start - len(text), end - len(text)) for start, end in answers]
+    return text, _from_end(answers, text), _from_end(words, text)
+
+
+def _from_end(spans: Sequence[Span], text: str) -> list[Span]:
+    return [(start - len(text), end - len(text)) for start, end in spans]
 
 
 def encode(
     vlm: VLM, conversations: Sequence[Conversation], *, side: Literal["left", "right"], limit: int | None
 ) -> Batch:
-    """Tensors of a batch: the processor's own outputs plus ``labels`` [n, tokens] (`IGNORED` outside the answers).
+    """Tensors of a batch: the processor's own outputs, ``labels`` [n, tokens] (`IGNORED` outside the answers) and
+    ``instruction`` [n, tokens] of bool (the user's words).
 
     Rows are padded on ``side`` and cut to their first ``limit`` tokens (None: not cut), see `cut`.
     Nothing is shuffled: row i of every [n, …] tensor is conversation i.
@@ -63,7 +76,7 @@ def encode(
     tokenizer = vlm.processor.tokenizer
     tokenizer.padding_side = side
     encoded = vlm.processor(
-        text=[text for text, _ in rendered],
+        text=[text for text, _, _ in rendered],
         images=images or None,
         padding=True,
         return_tensors="pt",
@@ -71,7 +84,10 @@ def encode(
         add_special_tokens=False,
     )
     offsets = encoded.pop("offset_mapping")
-    encoded["labels"] = _labels(encoded["input_ids"], offsets, encoded["attention_mask"], [a for _, a in rendered])
+    real = encoded["attention_mask"].bool()
+    answered = _inside(offsets, real, [answers for _, answers, _ in rendered])
+    encoded["labels"] = encoded["input_ids"].masked_fill(~answered, IGNORED)
+    encoded["instruction"] = _inside(offsets, real, [words for _, _, words in rendered])
     batch = dict(encoded)
     if limit is None or batch["input_ids"].shape[1] <= limit:
         return batch
@@ -80,19 +96,15 @@ def encode(
     return cut(batch, limit, vlm.image_token_id)
 
 
-def _labels(
-    ids: torch.Tensor, offsets: torch.Tensor, attention: torch.Tensor, answers: Sequence[list[tuple[int, int]]]
-) -> torch.Tensor:
-    """A token is an answer token if it overlaps an answer's span (spans are counted from the text's end)."""
-    labels = torch.full_like(ids, IGNORED)
-    for row, spans in enumerate(answers):
-        real = attention[row].bool()
-        length = int(offsets[row][real].max())
+def _inside(offsets: torch.Tensor, real: torch.Tensor, spans: Sequence[Sequence[Span]]) -> torch.Tensor:
+    """Which tokens overlap one of their row's spans (counted from the text's end), [n, tokens] of bool."""
+    found = torch.zeros_like(real)
+    for row, wanted in enumerate(spans):
+        length = int(offsets[row][real[row]].max())
         begins, ends = offsets[row].unbind(-1)
-        for start, end in spans:
-            inside = real & (ends > length + start) & (begins < length + end)
-            labels[row, inside] = ids[row, inside]
-    return labels
+        for start, end in wanted:
+            found[row] |= real[row] & (ends > length + start) & (begins < length + end)
+    return found
 
 
 def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:

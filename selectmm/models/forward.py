@@ -1,53 +1,169 @@
 """Forward passes that compute no more than what is asked for."""
 
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from selectmm.models.encode import IGNORED, Batch
 from selectmm.models.vlm import VLM
+
+LAST = -1  # as a layer: the states that the head reads, after the final norm
+NOT_FOR_THE_MODEL = {"labels", "instruction"}
+_WATCHED = "selectmm_watched"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What is wanted of a forward pass.
+
+    Attributes:
+        layers: decoder layers whose output is wanted, from 1; 0 is what enters the first layer, `LAST` what the head
+            reads.
+        attention: decoder layers whose queries and keys are wanted, from 1.
+        answers: whether the logits of the answer tokens are wanted.
+    """
+
+    layers: frozenset[int] = frozenset()
+    attention: frozenset[int] = frozenset()
+    answers: bool = False
+
+    def __or__(self, other: "Reads") -> "Reads":
+        return Reads(self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no forward pass is needed."""
+        return not (self.layers or self.attention or self.answers)
+
+    @property
+    def deepest(self) -> int | None:
+        """The layer after which the pass may stop, None if it has to go to the end."""
+        if self.answers or LAST in self.layers:
+            return None
+        return max([*self.layers, *self.attention, 1])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The m answer tokens of a batch: ``logits`` [m, vocabulary], ``targets`` [m], and their ``rows`` [m]."""
+
+    logits: torch.Tensor
+    targets: torch.Tensor
+    rows: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Queries [n, heads, tokens, channels] and keys [n, key heads, tokens, channels] of a layer, and their scale."""
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    scale: float
+
+
+@dataclass
+class Passed:
+    """What a forward pass left: what `Reads` asked for, by layer."""
+
+    hidden: dict[int, torch.Tensor] = field(default_factory=dict)
+    heads: dict[int, Heads] = field(default_factory=dict)
+    answers: Answers | None = None
 
 
 class _Deep(Exception):
     """Raised by a hook to leave a forward pass once the deepest layer that was wanted has run."""
 
 
-def hidden_after(vlm: VLM, batch: Batch, layers: Collection[int]) -> dict[int, torch.Tensor]:
-    """Hidden states [n, tokens, width] after each of the decoder ``layers`` (from 1), in one forward pass.
+def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
+    """One forward pass that computes what is wanted and stops at the deepest layer that anybody reads.
 
-    Layers deeper than the deepest wanted one do not run; an empty ``layers`` runs nothing.
+    Hidden states are [n, tokens, width]. Nothing runs if nothing is wanted. The batch is padded on the right.
     """
-    kept: dict[int, torch.Tensor] = {}
-    if not layers:
-        return kept
-    with ExitStack() as hooks:
-        for layer in layers:
-            keep = partial(_keep, kept, layer, max(layers))
-            hooks.callback(vlm.layer(layer).register_forward_hook(keep).remove)
-        with suppress(_Deep):
-            vlm.model.model(**inputs_of(batch), use_cache=False)
-    return kept
+    passed = Passed()
+    if reads.nothing:
+        return passed
+    with ExitStack() as stack:
+        for layer in reads.layers - {0, LAST}:
+            stack.callback(vlm.layer(layer).register_forward_hook(partial(_keep, passed, layer)).remove)
+        if 0 in reads.layers:
+            first = vlm.layer(1)
+            stack.callback(first.register_forward_pre_hook(partial(_keep_input, passed), with_kwargs=True).remove)
+        if reads.deepest is not None:  # registered after the hooks that keep, so that it runs after them
+            stack.callback(vlm.layer(reads.deepest).register_forward_hook(_leave).remove)
+        if reads.attention:
+            stack.enter_context(_watched(vlm, reads.attention, passed))
+        stack.enter_context(suppress(_Deep))
+        _finish(vlm, batch, reads, passed)
+    return passed
 
 
-def _keep(
-    kept: dict[int, torch.Tensor], layer: int, deepest: int, _module: nn.Module, _inputs: object, output: object
-) -> None:
-    kept[layer] = output[0] if isinstance(output, tuple) else output
-    if layer == deepest:
-        raise _Deep
+def _finish(vlm: VLM, batch: Batch, reads: Reads, passed: Passed) -> None:
+    """Run the model; what comes after this line's first only comes if the pass goes to the end."""
+    last = vlm.model.model(**inputs_of(batch), use_cache=False).last_hidden_state
+    if LAST in reads.layers:
+        passed.hidden[LAST] = last
+    if reads.answers:
+        passed.answers = Answers(*_head(vlm.model, last, batch))
+
+
+def _keep(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: object) -> None:
+    passed.hidden[layer] = output[0] if isinstance(output, tuple) else output
+
+
+def _keep_input(passed: Passed, _module: nn.Module, inputs: tuple, named: Mapping[str, torch.Tensor]) -> None:
+    passed.hidden[0] = inputs[0] if inputs else named["hidden_states"]
+
+
+def _leave(_module: nn.Module, _inputs: object, _output: object) -> None:
+    raise _Deep
+
+
+@contextmanager
+def _watched(vlm: VLM, layers: frozenset[int], passed: Passed) -> Iterator[None]:
+    """Note queries and keys of some layers, after position encoding; attention itself stays PyTorch's fused kernel.
+
+    This is transformers' own way to plug in an attention function, so it is the same for every family, and no layer's
+    attention matrix is ever built.
+    """
+    wanted = {vlm.layer(layer).self_attn: layer for layer in layers}
+
+    def attend(
+        module: nn.Module, query: torch.Tensor, key: torch.Tensor, *others: object, **named: object
+    ) -> tuple[torch.Tensor, None]:
+        if module in wanted:
+            passed.heads[wanted[module]] = Heads(query, key, float(module.scaling))
+        return sdpa_attention_forward(module, query, key, *others, **named)
+
+    config = vlm.layer(1).self_attn.config
+    before = config._attn_implementation
+    AttentionInterface.register(_WATCHED, attend)
+    AttentionMaskInterface.register(_WATCHED, sdpa_mask)
+    config._attn_implementation = _WATCHED
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits [m, vocabulary] for the batch's m answer tokens, their ids [m] and their rows [m].
 
     ``model`` is a Hugging Face conditional-generation model (or peft's wrapping of one): a ``model`` without a head,
-    and an ``lm_head``. The head is most of a small model's work, so only the positions that predict an answer reach it.
+    and an ``lm_head``.
     """
-    hidden = model.model(**inputs_of(batch), use_cache=False).last_hidden_state
+    return _head(model, model.model(**inputs_of(batch), use_cache=False).last_hidden_state, batch)
+
+
+def _head(model: nn.Module, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The head is most of a small model's work, so only the positions that predict an answer reach it."""
     targets = batch["labels"][:, 1:]
     predicting = targets != IGNORED
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(1).expand_as(targets)
@@ -61,8 +177,8 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch without its labels."""
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+    """The batch without what only we read of it."""
+    return {name: tensor for name, tensor in batch.items() if name not in NOT_FOR_THE_MODEL}
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:

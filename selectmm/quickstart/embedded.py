@@ -8,6 +8,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.quickstart import base
+from selectmm.quickstart.examples import write as write_examples
 from selectmm.quickstart.items import held_out
 from selectmm.quickstart.pool import write as write_pool
 from selectmm.quickstart.schemas import write as write_benchmarks
@@ -24,6 +25,16 @@ def open_pool(cache: str) -> Pool:
 
     stage = run_stage(Path(cache), "embedded-pool", {"code": _code()}, make)
     return open_llava_json(str(stage.folder / "pool.json"), str(stage.folder / "images"), "stop", cache)
+
+
+def open_targets(cache: str) -> Pool:
+    """Examples of the mini-benchmarks, made of material that neither the pool nor the benchmarks use."""
+
+    def make(folder: Path) -> None:
+        write_examples(folder)
+
+    stage = run_stage(Path(cache), "embedded-targets", {"code": _code()}, make)
+    return open_llava_json(str(stage.folder / "targets.json"), str(stage.folder / "images"), "stop", cache)
 
 
 def open_model(dtype: str, device: str, cache: str) -> VLM:

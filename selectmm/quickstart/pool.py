@@ -5,7 +5,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from selectmm.quickstart.sources import Row, rows
 
@@ -19,13 +18,14 @@ def write(folder: Path) -> Path:
     """
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
-    entries = [_entry(number, row, images) for number, row in enumerate(rows(np.random.default_rng(SEED)))]
+    made = enumerate(rows(np.random.default_rng(SEED)))
+    entries = [entry_of(number, row, save_image(row, images)) for number, row in made]
     path = folder / "pool.json"
     path.write_text(json.dumps(entries, indent=0, ensure_ascii=False))
     return path
 
 
-def _entry(number: int, row: Row, images: Path) -> dict:
+def entry_of(number: int, row: Row, image: str | None) -> dict[str, object]:
     """One entry in LLaVA's format; the image's placeholder opens the first question."""
     said = []
     for position, (prompt, answer) in enumerate(row.turns):
@@ -33,13 +33,16 @@ def _entry(number: int, row: Row, images: Path) -> dict:
         said.append({"from": "human", "value": f"<image>\n{prompt}" if first else prompt})
         said.append({"from": "gpt", "value": answer})
     entry = {"id": f"{row.source}-{number}", "conversations": said, "source": row.source}
-    if row.image is not None:
-        entry["image"] = _file(row.image, images)
+    if image is not None:
+        entry["image"] = image
     return entry
 
 
-def _file(image: Image.Image, images: Path) -> str:
-    name = sha256(image.tobytes()).hexdigest()[:16] + ".png"
+def save_image(row: Row, images: Path) -> str | None:
+    """Write the row's image, if it has one, under a name that its pixels give it; returns the name."""
+    if row.image is None:
+        return None
+    name = sha256(row.image.tobytes()).hexdigest()[:16] + ".png"
     if not (images / name).exists():
-        image.save(images / name)
+        row.image.save(images / name)
     return name

@@ -36,8 +36,8 @@ def _reading(comparison: Comparison) -> list[str]:
     told = [
         "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
         "benchmarks of score / score of our own full run (the longest, of the same seed if there is one), in per cent. "
-        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / that full run's "
-        "tuning; OSC: share of full / Rel., a method gains below 1."
+        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / that "
+        "full run's tuning; OSC: share of full / Rel., a method gains below 1."
     ]
     if comparison.chance:
         names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)

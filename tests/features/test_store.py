@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from selectmm.errors import UserError
-from selectmm.features import store as store_module
+from selectmm.features import feature as feature_module
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.store import FeatureStore
 from selectmm.features.tokens import TokenCount
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.encode import Conversation, encode
+from selectmm.models.forward import Passed, Reads, inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
@@ -44,7 +45,7 @@ def one_by_one(vlm: VLM, pool: Pool, row: int, layer: int) -> tuple[np.ndarray, 
     sample = pool[row]
     images = (pool.open_image(sample.image),) if sample.image else ()
     batch = encode(vlm, [Conversation(sample.turns, images)], side="right", limit=512)
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    inputs = inputs_of(batch)
     states = vlm.model(**inputs, output_hidden_states=True).hidden_states[layer][0]
     shown = batch["input_ids"][0] == vlm.image_token_id
     return states[shown].mean(0).numpy(), states.mean(0).numpy(), len(states)
@@ -73,13 +74,13 @@ def test_what_is_missing_is_computed_in_one_pass_and_only_once(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deepest: list[set[int]] = []
-    real = store_module.hidden_after
+    real = feature_module.run
 
-    def counted(vlm: VLM, batch: dict[str, torch.Tensor], layers: set[int]) -> dict[int, torch.Tensor]:
-        deepest.append(layers)
-        return real(vlm, batch, layers)
+    def counted(vlm: VLM, batch: dict[str, torch.Tensor], reads: Reads) -> Passed:
+        deepest.append(set(reads.layers))
+        return real(vlm, batch, reads)
 
-    monkeypatch.setattr(store_module, "hidden_after", counted)
+    monkeypatch.setattr(feature_module, "run", counted)
     store = store_of(vlm, tmp_path)
     store.stages(pool, [TokenCount(), JointStates(1)])
     assert deepest == [{1}] * 3, "12 rows in batches of 4: one forward pass serves both features"
@@ -91,15 +92,15 @@ def test_what_is_missing_is_computed_in_one_pass_and_only_once(
 def test_a_killed_pass_continues_at_the_next_shard(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = store_module.hidden_after, []
+    real, calls = feature_module.run, []
 
-    def stops_at_the_third(vlm: VLM, batch: dict[str, torch.Tensor], layers: set[int]) -> dict[int, torch.Tensor]:
-        calls.append(layers)
+    def stops_at_the_third(vlm: VLM, batch: dict[str, torch.Tensor], reads: Reads) -> Passed:
+        calls.append(reads)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(vlm, batch, layers)
+        return real(vlm, batch, reads)
 
-    monkeypatch.setattr(store_module, "hidden_after", stops_at_the_third)
+    monkeypatch.setattr(feature_module, "run", stops_at_the_third)
     store = store_of(vlm, tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         store.get(pool, [JointStates(1)])
@@ -120,7 +121,11 @@ def test_what_cannot_be_computed_is_refused_before_any_compute(vlm: VLM, pool: P
 def test_values_that_are_not_numbers_are_refused(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store_module.hidden_after
-    monkeypatch.setattr(store_module, "hidden_after", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    real = feature_module.run
+
+    def spoiled(vlm: VLM, batch: dict[str, torch.Tensor], reads: Reads) -> Passed:
+        return Passed({layer: states * float("nan") for layer, states in real(vlm, batch, reads).hidden.items()})
+
+    monkeypatch.setattr(feature_module, "run", spoiled)
     with pytest.raises(UserError, match=r"JointStates.* came out as NaN or infinite .*model\.dtype=float32"):
         store_of(vlm, tmp_path).get(pool, [JointStates(1)])

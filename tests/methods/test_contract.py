@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from selectmm.features.feature import Values
+from selectmm.features.feature import Features
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.length import Length
-from selectmm.methods.method import Method
+from selectmm.methods.method import Method, Needs
 from selectmm.methods.order import shares
 from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
@@ -39,10 +39,10 @@ class First:
 
     surplus: int = 0
 
-    def needs(self) -> tuple[()]:
-        return ()
+    def needs(self) -> Needs:
+        return Needs()
 
-    def select(self, pool: Pool, features: Values, budget: int, rng: np.random.Generator) -> Subset:
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         return Subset(np.arange(min(budget + self.surplus, len(pool))))
 
 
@@ -57,7 +57,7 @@ def test_random_is_uniform_and_follows_the_seed() -> None:
     pool = invented_pool(60)
     kept = np.zeros(60)
     for seed in range(600):
-        kept[Random().select(pool, {}, 20, np.random.default_rng(seed)).rows] += 1
+        kept[Random().select(pool, Features({}), 20, np.random.default_rng(seed)).rows] += 1
     # Each row is kept in 200 of 600 draws on average, with a standard deviation of 11.5: 5 of them is generous.
     assert np.abs(kept - 200).max() < 58
 

@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from selectmm.errors import UserError
+from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates
 from selectmm.methods.check import pool_of
-from selectmm.methods.prism import Prism, mean_correlation
+from selectmm.methods.correlation import Centering, mean_correlation
+from selectmm.methods.prism import Prism
+
+
+def correlation(features: np.ndarray, centering: Centering) -> np.ndarray:
+    """Every row shows a feature of its own and all are one group."""
+    rows = np.arange(len(features))
+    return mean_correlation(features, rows, np.zeros_like(rows), centering)
 
 
 def by_the_matrix(features: np.ndarray, centering: str) -> np.ndarray:
@@ -41,13 +49,27 @@ def test_the_linear_score_is_the_matrix_score(centering: str, features: np.ndarr
         centred = features - features.mean(1, keepdims=True)
     if (np.linalg.norm(centred, axis=1) < 1e-6 * np.abs(features).max()).any():
         return  # the definition divides by zero there; see the test on identical rows
-    assert mean_correlation(features, centering) == pytest.approx(by_the_matrix(features, centering), abs=1e-6)
+    assert correlation(features, centering) == pytest.approx(by_the_matrix(features, centering), abs=1e-6)
+
+
+@pytest.mark.parametrize("centering", ["corpus_mean", "per_vector", "none"])
+def test_groups_and_shared_images_are_those_of_each_group_by_itself(centering: Centering) -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(1300, 7)) + 3  # more than two blocks
+    unit, group = rng.integers(0, 1300, 3000), rng.integers(0, 3, 3000)
+    scores = mean_correlation(values, unit, group, centering)
+    for number in range(3):
+        own = group == number
+        assert scores[own] == pytest.approx(by_the_matrix(values[unit[own]], centering), abs=1e-9)
+    half = mean_correlation(values.astype(np.float16), unit, group, centering)
+    exact = mean_correlation(values.astype(np.float16).astype(np.float64), unit, group, centering)
+    assert half == pytest.approx(exact, abs=1e-6), "half precision on disk costs nothing beyond its own rounding"
 
 
 def test_pearson_is_numpys() -> None:
     features = np.random.default_rng(0).normal(size=(7, 5))
     matrix = np.corrcoef(features)
-    assert mean_correlation(features, "per_vector") == pytest.approx((matrix.sum(1) - 1) / 6)
+    assert correlation(features, "per_vector") == pytest.approx((matrix.sum(1) - 1) / 6)
 
 
 def test_four_rows_by_hand() -> None:
@@ -60,19 +82,19 @@ def test_four_rows_by_hand() -> None:
         (2 * west[0] - west[1]) / 3,
         (0 + 0 - west[1]) / 3,
     ]
-    assert mean_correlation(features, "corpus_mean") == pytest.approx(expected)
+    assert correlation(features, "corpus_mean") == pytest.approx(expected)
 
 
 def test_identical_rows_and_a_single_row_correlate_with_nothing() -> None:
-    assert mean_correlation(np.full((5, 3), 0.1), "corpus_mean").tolist() == [0] * 5
-    assert mean_correlation(np.ones((1, 3)), "corpus_mean").tolist() == [0]
+    assert correlation(np.full((5, 3), 0.1), "corpus_mean").tolist() == [0] * 5
+    assert correlation(np.ones((1, 3)), "corpus_mean").tolist() == [0]
 
 
 def test_text_rows_are_kept_and_shared_images_share_a_score() -> None:
     pool = pool_of([("a", f"q{i}", f"{i // 2}.png") for i in range(8)] + [("b", "t1", None), ("b", "t2", None)])
     feature = ImageStates(1)
     values = {feature: np.random.default_rng(0).normal(size=(4, 6))}
-    subset = Prism(scope="global").select(pool, values, 6, np.random.default_rng(0))
+    subset = Prism(scope="global").select(pool, Features(values), 6, np.random.default_rng(0))
     assert {8, 9} <= set(subset.rows.tolist())
     assert subset.scores[0:8:2].tolist() == subset.scores[1:8:2].tolist()
     lowest_image = int(np.nanargmin(subset.scores[0:8:2]))
@@ -83,7 +105,8 @@ def test_keep_takes_the_end_of_the_ranking_that_it_names() -> None:
     pool = pool_of([("a", f"q{i}", f"{i}.png") for i in range(9)])
     values = {ImageStates(1): np.random.default_rng(1).normal(size=(9, 6))}
     kept = {
-        keep: Prism(keep=keep).select(pool, values, 3, np.random.default_rng(0)) for keep in ("low", "medium", "high")
+        keep: Prism(keep=keep).select(pool, Features(values), 3, np.random.default_rng(0))
+        for keep in ("low", "medium", "high")
     }
     order = np.argsort(kept["low"].scores)
     assert kept["low"].rows.tolist() == sorted(order[:3])
@@ -94,4 +117,4 @@ def test_keep_takes_the_end_of_the_ranking_that_it_names() -> None:
 def test_a_pool_without_images_is_refused_in_one_sentence() -> None:
     pool = pool_of([("a", "q", None)])
     with pytest.raises(UserError, match="no row of the pool has one"):
-        Prism().select(pool, {}, 1, np.random.default_rng(0))
+        Prism().select(pool, Features({}), 1, np.random.default_rng(0))

@@ -16,7 +16,7 @@ def test_a_subset_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     scores = np.array([0.5, np.nan, 0.25, *range(6)])
     subset = Subset(np.array([4, 2, 2]), scores, {"too long": 1})
     save_subset(subset, pool, tmp_path)
-    again = load_subset(tmp_path, pool)
+    again = load_subset(tmp_path / "subset.json", pool)
     assert again.rows.tolist() == [2, 2, 4]
     np.testing.assert_array_equal(again.scores, scores)
     assert (again.excluded, again.fingerprint) == ({"too long": 1}, subset.fingerprint)
@@ -27,7 +27,7 @@ def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
     save_subset(Subset(np.array([1])), pool, tmp_path)
     other = Pool(pool.table, pool.image_root, "changed")
     with pytest.raises(UserError, match="was made from pool invented, but the pool here is changed"):
-        load_subset(tmp_path, other)
+        load_subset(tmp_path / "subset.json", other)
 
 
 def test_coverage_counts_rows_by_source() -> None:

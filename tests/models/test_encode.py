@@ -127,7 +127,7 @@ def test_cutting_keeps_images_whole_and_pixels_untouched(vlm: VLM) -> None:
 
 
 def test_the_placeholder_stands_before_the_first_question_only() -> None:
-    text, answers = render(llava.CHATML, TURNS, images=1)
+    text, answers, words = render(llava.CHATML, TURNS, images=1)
     assert text.count("<image>") == 1
     assert text.index("<image>") < text.index("What colour")
     assert [text[start : end or None] for start, end in answers] == [

@@ -7,7 +7,7 @@ import torch
 
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.encode import Batch, encode
-from selectmm.models.forward import answer_loss, hidden_after, inputs_of
+from selectmm.models.forward import LAST, Reads, answer_logits, answer_loss, inputs_of, run
 from selectmm.models.vlm import VLM
 from tests.models.test_encode import CONVERSATIONS
 from tests.tiny import tiny_llava, tiny_qwen2_vl
@@ -26,22 +26,60 @@ def batch(vlm: VLM, request: pytest.FixtureRequest) -> Batch:
     return encode(vlm, CONVERSATIONS, side=request.param, limit=None)
 
 
+def reads(*layers: int, attention: tuple[int, ...] = (), answers: bool = False) -> Reads:
+    return Reads(frozenset(layers), frozenset(attention), answers)
+
+
 def test_hidden_states_are_those_of_the_full_pass(vlm: VLM, batch: Batch) -> None:
     with torch.no_grad():
         full = vlm.model(**inputs_of(batch), output_hidden_states=True).hidden_states
-        hidden = hidden_after(vlm, batch, [1, 2])
+        hidden = run(vlm, batch, reads(0, 1, 2, LAST)).hidden
         final = vlm.model.model.language_model.norm(hidden[2])  # Hugging Face reports the last layer normed
+    torch.testing.assert_close(hidden[0], full[0])
     torch.testing.assert_close(hidden[1], full[1])
     torch.testing.assert_close(final, full[2])
+    torch.testing.assert_close(hidden[LAST], full[2])
 
 
 def test_layers_beyond_the_deepest_do_not_run(vlm: VLM, batch: Batch) -> None:
     ran = []
     handle = vlm.layer(2).register_forward_hook(lambda *_: ran.append(2))
     with torch.no_grad():
-        assert hidden_after(vlm, batch, [1]).keys() == {1}
+        assert run(vlm, batch, reads(1)).hidden.keys() == {1}
+        assert run(vlm, batch, reads(0, attention=(1,))).heads.keys() == {1}
+        assert not run(vlm, batch, Reads()).hidden
     handle.remove()
     assert not ran
+
+
+def test_answers_come_with_whatever_else_is_read(vlm: VLM, batch: Batch) -> None:
+    with torch.no_grad():
+        passed = run(vlm, batch, reads(1, attention=(2,), answers=True))
+        logits, targets, rows = answer_logits(vlm.model, batch)
+    torch.testing.assert_close(passed.answers.logits, logits)
+    assert torch.equal(passed.answers.targets, targets) and torch.equal(passed.answers.rows, rows)
+    assert passed.hidden.keys() == {1} and passed.heads.keys() == {2}
+
+
+def test_watched_heads_give_eager_attention_and_leave_no_trace(vlm: VLM, batch: Batch) -> None:
+    config = vlm.layer(1).self_attn.config
+    before = config._attn_implementation
+    with torch.no_grad():
+        plain = vlm.model(**inputs_of(batch)).logits
+        heads = run(vlm, batch, reads(1, attention=(1,))).heads[1]
+        assert config._attn_implementation == before
+        torch.testing.assert_close(vlm.model(**inputs_of(batch)).logits, plain)
+        config._attn_implementation = "eager"
+        try:
+            eager = vlm.model(**inputs_of(batch), output_attentions=True).attentions[0]
+        finally:
+            config._attn_implementation = before
+    real = batch["attention_mask"].bool()
+    scores = heads.queries @ heads.keys.transpose(2, 3) * heads.scale
+    seen = real[:, None, None] & torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    own = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    for row in range(len(real)):
+        torch.testing.assert_close(own[row][:, real[row]], eager[row][:, real[row]])
 
 
 def test_the_answer_loss_is_hugging_faces(vlm: VLM, batch: Batch) -> None:

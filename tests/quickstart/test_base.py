@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
 from selectmm.models.encode import encode
-from selectmm.models.forward import answer_loss
+from selectmm.models.forward import answer_loss, inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.quickstart import base, facts, language
 from selectmm.quickstart.align import conversation
@@ -100,7 +100,7 @@ def test_it_writes_the_shape_it_sees(vlm: VLM) -> None:
     items = [openly(fact) for fact in islice(facts.shape("held", np.random.default_rng(1)), 8)]
     asked = [type(c)(c.turns[:1], c.images) for c in map(conversation, items)]
     batch = encode(vlm, asked, side="left", limit=512)
-    batch.pop("labels")
+    batch = inputs_of(batch)
     written = vlm.model.generate(**batch, max_new_tokens=4, do_sample=False)[:, batch["input_ids"].shape[1] :]
     said = vlm.processor.tokenizer.batch_decode(written, skip_special_tokens=True)
     assert np.mean([text == item.answer for text, item in zip(said, items, strict=True)]) > 0.8

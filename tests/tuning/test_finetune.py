@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import answer_loss
+from selectmm.models.forward import answer_loss, inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.tuning.adapter import load_adapter
@@ -221,7 +221,7 @@ def test_a_missing_compiler_is_named() -> None:
 def test_a_question_without_image_can_be_asked_of_the_tuned_model(llava: Bench, tmp_path: Path) -> None:
     llava.tune(tmp_path, replace(RECIPE, epochs=1))
     batch = encode(llava.vlm, [Conversation((Turn("user", "How much?"),))], side="left", limit=256)
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    inputs = inputs_of(batch)
     with load_adapter(llava.vlm, tmp_path) as tuned:
         out = tuned.model.generate(**inputs, max_new_tokens=3, do_sample=False)
     assert out.shape[1] > inputs["input_ids"].shape[1]

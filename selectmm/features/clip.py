@@ -1,0 +1,66 @@
+"""How well an image and its text fit, by a CLIP model."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch.nn.functional import cosine_similarity
+from transformers import CLIPModel, CLIPProcessor
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Seen
+from selectmm.models.encode import Conversation
+from selectmm.models.forward import Reads
+from selectmm.models.load import pick_device
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """Cosine of CLIP's embeddings of a row's image and of its text, turns joined; [rows], 0 for a row without image.
+
+    CLIP reads 77 tokens; a longer text is cut there. The target model does not run.
+
+    Attributes:
+        checkpoint: a Hugging Face CLIP, a local folder or a hub id, such as ``openai/clip-vit-large-patch14``.
+    """
+
+    checkpoint: str
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[False] = False
+
+    def reads(self) -> Reads:
+        return Reads()
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        scores = torch.zeros(len(seen.conversations))
+        shown = [row for row, one in enumerate(seen.conversations) if one.images]
+        if shown:
+            scores[shown] = _cosines(self.checkpoint, [seen.conversations[row] for row in shown])
+        return scores
+
+
+def _cosines(checkpoint: str, conversations: list[Conversation]) -> torch.Tensor:
+    model, processor = _open(checkpoint)
+    inputs = processor(
+        text=["\n".join(turn.text for turn in one.turns) for one in conversations],
+        images=[one.images[0] for one in conversations],
+        padding=True,
+        truncation=True,
+        max_length=model.config.text_config.max_position_embeddings,
+        return_tensors="pt",
+    ).to(model.device)
+    output = model(**inputs)
+    return cosine_similarity(output.image_embeds, output.text_embeds).float().cpu()
+
+
+@lru_cache(maxsize=1)
+def _open(checkpoint: str) -> tuple[CLIPModel, CLIPProcessor]:
+    try:
+        processor, model = CLIPProcessor.from_pretrained(checkpoint), CLIPModel.from_pretrained(checkpoint)
+    except OSError as problem:
+        raise UserError(
+            f"No CLIP checkpoint at '{checkpoint}': set method.checkpoint to a folder that holds one, or to a hub id "
+            f"while online ({str(problem).splitlines()[0]})"
+        ) from problem
+    return model.to(pick_device("auto")).eval(), processor

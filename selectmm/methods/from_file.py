@@ -1,0 +1,111 @@
+"""Selections and scores that were made elsewhere."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Features
+from selectmm.methods.method import Needs
+from selectmm.methods.order import Keep, ranked
+from selectmm.methods.subset import Subset, load_subset
+from selectmm.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class FromIndices:
+    """Keeps the rows that a file lists, all of them, whatever the budget says; a row listed twice is trained on twice.
+
+    Attributes:
+        content: made from the file's bytes.
+        file: a ``subset.json`` of ours, which knows its pool, or a JSON list (or .npy array) of row positions from 0.
+    """
+
+    file: str
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", _digest(self.file))
+
+    def needs(self) -> Needs:
+        return Needs()
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        path = Path(self.file)
+        content = _content(path)
+        if isinstance(content, dict):
+            return load_subset(path, pool)
+        rows = _whole_numbers(content)
+        if rows is None or len(rows) == 0:
+            raise UserError(f"{path} is no list of row positions; give whole numbers such as [0, 5, 17].")
+        outside = rows[(rows < 0) | (rows >= len(pool))]
+        if len(outside):
+            raise UserError(
+                f"{path} lists row {outside[0]}, but the pool has rows 0 to {len(pool) - 1}: it was made for another "
+                f"pool, or counts from 1."
+            )
+        return Subset(rows)
+
+
+@dataclass(frozen=True)
+class FromScores:
+    """Ranks rows by a file of scores.
+
+    Attributes:
+        content: made from the file's bytes.
+        file: a JSON list or a .npy array with one number per row of the pool, in its order; null or NaN leaves a row
+            for last.
+        keep: the ``high``, ``low`` or ``medium`` end of the ranking.
+    """
+
+    file: str
+    keep: Keep = "high"
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", _digest(self.file))
+
+    def needs(self) -> Needs:
+        return Needs()
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        path = Path(self.file)
+        try:
+            scores = np.array(_content(path), np.float64)
+        except (TypeError, ValueError) as problem:
+            raise UserError(f"{path} is no list of numbers ({problem}).") from problem
+        if scores.shape != (len(pool),):
+            raise UserError(
+                f"{path} holds {' × '.join(map(str, scores.shape)) or 'one'} scores, the pool has {len(pool)} rows: "
+                f"give one per row, in its order."
+            )
+        missing = int(np.isnan(scores).sum())
+        return Subset(ranked(scores, budget, self.keep), scores, {"no score in the file": missing} if missing else {})
+
+
+def _digest(file: str) -> str:
+    """What the file holds now, so that a changed file is another method to every cache."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    except OSError as problem:
+        raise UserError(f"The file {file} cannot be read ({problem.strerror}); set method.file.") from problem
+
+
+def _content(path: Path) -> object:
+    """A JSON file's content, or an array; never a pickle."""
+    try:
+        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_bytes())
+    except ValueError as problem:
+        raise UserError(f"{path} holds neither JSON nor a plain .npy array ({problem}).") from problem
+
+
+def _whole_numbers(content: object) -> np.ndarray | None:
+    """Positions as [n] of int64, None if the content is anything else."""
+    try:
+        numbers = np.asarray(content)
+    except ValueError:  # lists of different lengths
+        return None
+    return numbers.astype(np.int64) if numbers.ndim == 1 and numbers.dtype.kind in "iu" else None

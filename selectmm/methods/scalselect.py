@@ -1,0 +1,58 @@
+"""ScalSelect (arXiv 2602.11636): keep the rows that matter most for the dominant subspace of the pool."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.features.attended import AttendedStates
+from selectmm.features.feature import Features
+from selectmm.methods.images import TextOnly, highest_images
+from selectmm.methods.leverage import leverage
+from selectmm.methods.method import Needs
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+
+
+@dataclass(frozen=True)
+class ScalSelect:
+    """Score: the statistical leverage of a row in the top singular directions of the pool; the highest are kept.
+
+    A row is the mean state, after the first decoder layer, of the image tokens that its instruction attends to
+    (`selectmm.features.attended.AttendedStates`). No sampling and no quotas. As in the authors' script, columns are
+    centred and rows are not scaled.
+
+    Attributes:
+        layer: decoder layer (from 1) of attention and states; the authors use the first.
+        attention_mass: share of the attention that the image tokens kept hold.
+        energy: share of the squared singular values that decides how many directions count.
+        conditioning, user_mask: see `AttendedStates`.
+        centering: subtract the mean of every column.
+        text_only: rows without image are all kept (``keep_all``), or only taken when nothing else is left
+            (``exclude``; the paper's pool has none). The authors' code drops them in silence.
+    """
+
+    layer: int = 1
+    attention_mass: float = 0.9
+    energy: float = 0.9
+    conditioning: Literal["attended", "all_image_tokens"] = "attended"
+    user_mask: Literal["template", "everything_but_answers"] = "template"
+    centering: bool = True
+    text_only: TextOnly = "keep_all"
+
+    def needs(self) -> Needs:
+        return Needs((self._feature(),))
+
+    def _feature(self) -> AttendedStates:
+        return AttendedStates(self.layer, self.attention_mass, self.user_mask, self.conditioning)
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        visual = np.flatnonzero(pool.image_of >= 0)
+        if len(visual) == 0:
+            raise UserError(
+                "method=scalselect ranks rows by their images, but no row of the pool has one; use another method."
+            )
+        scores = np.full(len(pool), np.nan)
+        scores[visual] = leverage(features[self._feature()], visual, self.energy, self.centering)
+        return highest_images(pool, scores, budget, self.text_only, rng)

@@ -1,0 +1,101 @@
+"""TIVE (arXiv 2403.09559): budgets by the difficulty of a task, rows by their influence on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Features
+from selectmm.features.gradients import ProjectedGradient, Scope
+from selectmm.methods.method import Needs
+from selectmm.methods.order import lowest, shares, weighted_keys
+from selectmm.methods.subset import Subset
+from selectmm.methods.warmup import WarmUp
+from selectmm.pool.pool import Pool
+
+BLOCK = 1024  # gradients held at a time
+
+
+@dataclass(frozen=True)
+class Tive:
+    """Score: the influence of a row on its task, the mean cosine of its gradient with those of the task's rows.
+
+    A task is a source. Its budget is in proportion to its difficulty, the mean norm of its gradients, and not to its
+    size; inside it rows are drawn with weights that grow with influence. The model is warmed up first. If a budget
+    exceeds a task, the whole task is taken as often as it fits and the rest is drawn, so rows may repeat (authors'
+    code).
+
+    **At the authors' default the draw inside a task is practically uniform**: their code multiplies the influence, at
+    most 1, by 0.001 before the softmax, so weights differ by at most 0.2 %; the paper speaks of a temperature, which
+    divides. Budgets here add up exactly; the authors' ``int()`` loses up to one row per task.
+
+    Attributes:
+        warmup: the training that the reference model gets, by default the authors'.
+        projection_dim: numbers per projected gradient. scope: whose LoRA matrices.
+        difficulty: mean ``norm``, or mean ``squared_norm``.
+        sharpness: weights are softmax(sharpness · influence) under ``multiply``, softmax(influence / sharpness) under
+            ``divide``. sharpness_by: which of the two.
+        exclude: sources that get no budget (the authors leave TextCaps out, but count its rows in the pool's size).
+    """
+
+    warmup: WarmUp = field(default_factory=WarmUp)
+    projection_dim: int = 8192
+    scope: Scope = "self_attn"
+    difficulty: Literal["norm", "squared_norm"] = "norm"
+    sharpness: float = 0.001
+    sharpness_by: Literal["multiply", "divide"] = "multiply"
+    exclude: Sequence[str] = ("textcaps",)
+
+    def needs(self) -> Needs:
+        return Needs((self._feature(),), warmup=self.warmup, sources=True)
+
+    def _feature(self) -> ProjectedGradient:
+        return ProjectedGradient(self.projection_dim, scope=self.scope)
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        tasks = self._tasks(pool)
+        gradients = features[self._feature()]
+        norms = np.asarray(gradients[:, 0], np.float64)
+        measure = norms**2 if self.difficulty == "squared_norm" else norms
+        budgets = shares(np.array([max(measure[task].mean(), 1e-30) for task in tasks]), budget)
+        scores, chosen = np.full(len(pool), np.nan), []
+        sharp = self.sharpness if self.sharpness_by == "multiply" else 1 / self.sharpness
+        for task in tasks:
+            scores[task] = influence(gradients, task)
+        keys = weighted_keys(pool, sharp * scores, rng)
+        for task, count in zip(tasks, budgets.tolist(), strict=True):
+            chosen += [np.tile(task, count // len(task)), task[lowest(keys[task], count % len(task))]]
+        left_out = len(pool) - sum(len(task) for task in tasks)
+        return Subset(np.concatenate(chosen), scores, {"rows of excluded sources": left_out} if left_out else {})
+
+    def _tasks(self, pool: Pool) -> list[np.ndarray]:
+        """Rows of each task, by name."""
+        out = {name.lower() for name in self.exclude}
+        names = [name for name in sorted(pool.counts()) if name.lower() not in out]
+        if not names:
+            raise UserError("method=tive is told to exclude every source of the pool; change method.exclude.")
+        return [np.flatnonzero(pool.sources == name) for name in names]
+
+
+def influence(gradients: np.ndarray, task: np.ndarray) -> np.ndarray:
+    """``I_i = mean_{j in task} cos(g_i, g_j) = ĝ_i · mean_j ĝ_j``, itself included; [rows of the task] of float64.
+
+    Linear in the rows, a block of gradients at a time; a gradient of zero has no direction and scores 0.
+
+    Args:
+        gradients: [rows, 1 + dim], the norm and then the projected gradient. task: positions of its rows.
+    """
+    total = sum(_directions(gradients, some).sum(0) for some in _blocks(task))
+    return np.concatenate([_directions(gradients, some) @ (total / len(task)) for some in _blocks(task)])
+
+
+def _blocks(task: np.ndarray) -> list[np.ndarray]:
+    return [task[start : start + BLOCK] for start in range(0, len(task), BLOCK)]
+
+
+def _directions(gradients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    projected = np.asarray(gradients[rows, 1:], np.float64)
+    norms = np.linalg.norm(projected, axis=1, keepdims=True)
+    return np.divide(projected, norms, out=np.zeros_like(projected), where=norms > 0)

@@ -1,0 +1,133 @@
+"""The second verb: everything that a method needs, and then the choice."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.features.feature import Features, Targets
+from selectmm.features.store import FeatureStore, passes
+from selectmm.methods.method import Needs
+from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import Stage, run_stage, source_of
+from selectmm.training import train
+from selectmm.tuning.adapter import carry_adapter
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen, and the stages that it took.
+
+    Attributes:
+        warmup: the short training that the features were taken after, if the method has one.
+        features: one stage per pass that was made, over the pool or the target examples.
+        chosen: holds ``subset.json``.
+    """
+
+    subset: Subset
+    warmup: Stage | None
+    features: list[Stage]
+    chosen: Stage
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All of them, in order."""
+        return [*([self.warmup] if self.warmup else []), *self.features, self.chosen]
+
+
+def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
+    """Warm up if the method asks for it, compute its features, choose rows.
+
+    Raises:
+        UserError: pool, model or targets lack what the method needs; said before anything is computed.
+    """
+    needs = experiment.method.needs()
+    targets = _targets(experiment, needs)
+    for rows in (pool, targets):
+        if rows is not None:
+            _store(experiment, vlm).check(rows, needs.features)
+    if needs.sources and len(pool.counts()) < 2:
+        raise UserError(
+            f"method={experiment.method_name} shares the budget out among the pool's sources, but all rows are of "
+            f"'{pool.sources[0]}'; give rows a field 'source', or use another method."
+        )
+    with ExitStack() as stack:
+        warmup = _warm(experiment, pool, vlm, needs)
+        if warmup is not None:
+            vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
+        store = _store(experiment, vlm)
+        stages = store.stages(pool, needs.features)
+        target_stages = store.stages(targets, needs.features) if targets is not None else {}
+
+        def features() -> Features:
+            values = None if targets is None else store.get(targets, needs.features)
+            given = None if values is None else Targets(targets, values)
+            return Features(store.get(pool, needs.features), given)
+
+        everything = [*stages.values(), *target_stages.values()]
+        chosen = _choose(experiment, pool, features, everything)
+    return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+def _store(experiment: Experiment, vlm: VLM) -> FeatureStore:
+    size = experiment.batch_size
+    return FeatureStore(experiment.cache, vlm, size, shard=16 * size, limit=experiment.recipe.max_length)
+
+
+def _targets(experiment: Experiment, needs: Needs) -> Pool | None:
+    """Examples of the suite's benchmarks, if the method chooses for them."""
+    if not needs.targets:
+        return None
+    name, suite = experiment.method_name, experiment.suite
+    if experiment.open_targets is None:
+        raise UserError(
+            f"method={name} needs examples of the target benchmarks; set targets=llava_json targets.file=… (their "
+            f"'source' is a benchmark's name) or, with suite=mini, targets=embedded."
+        )
+    targets = experiment.open_targets()
+    known = [benchmark.name for benchmark in suite.benchmarks]
+    strange = sorted(set(targets.counts()) - set(known))
+    if strange:
+        raise UserError(
+            f"The target examples are of '{strange[0]}', which suite={suite.name} does not measure; it has: "
+            f"{', '.join(known)}. Choose other targets (targets=…) or another suite."
+        )
+    return targets
+
+
+def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+    if needs.warmup is None:
+        return None
+    rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
+    rows, recipe = needs.warmup.rows(pool, rng), needs.warmup.recipe(experiment.recipe)
+    return train(experiment, pool, vlm, rows, recipe, "warmup")
+
+
+def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:
+    budget = rows_for(experiment.budget, pool)
+    identity = {
+        "pool": pool.fingerprint,
+        "features": sorted(stage.fingerprint for stage in stages),
+        "method": source_of(experiment.method),
+        "options": asdict(experiment.method),
+        "rows": budget,
+        "seed": experiment.seed,
+        "version": 2,
+    }
+
+    def make(folder: Path) -> None:
+        rng = np.random.default_rng(experiment.seed)
+        save_subset(experiment.method.select(pool, features(), budget, rng), pool, folder)
+
+    return run_stage(experiment.cache, "subset", identity, make)
+
+
+def rows_for(budget: float, pool: Pool) -> int:
+    """A budget in rows, at least one."""
+    return max(1, round(budget * len(pool)))

@@ -1,0 +1,51 @@
+"""The third verb, which a method's warm-up uses as well: train on some rows, once."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.experiment import Experiment
+from selectmm.methods.subset import Subset
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import Stage, run_stage
+from selectmm.tuning.finetune import finetune
+from selectmm.tuning.recipe import Recipe
+
+
+def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:
+    """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
+
+    Args:
+        job: what the tracker calls it, ``finetune`` or ``warmup``.
+    """
+    steps = recipe.steps(len(pool), len(rows))
+    learned = {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}}
+    identity = {
+        "pool": pool.fingerprint,
+        "subset": Subset(rows).fingerprint,
+        "model": vlm.identity,
+        "recipe": learned,
+        "steps": steps,
+        "strategy": asdict(experiment.strategy),
+        "device": vlm.model.device.type,
+        "seed": experiment.seed,
+        "version": 1,
+    }
+    with experiment.tracker.stage(job, experiment.config) as tracked:
+
+        def make(folder: Path) -> None:
+            finetune(
+                vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
+                build=experiment.config["model"],
+            )  # fmt: skip
+
+        tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
+        if tuned.cached:  # the curve is part of the story, whoever trained
+            for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
+                tracked.log(json.loads(line))
+        tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})
+        tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
+    return tuned
