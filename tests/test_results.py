@@ -1,6 +1,7 @@
 """What is committed under results/ was made from its records, and the README shows it as it is."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,24 @@ from rich.console import Console
 
 from selectmm.records.record import load
 from selectmm.report.references import load_references
-from selectmm.report.report import write_report
+from selectmm.report.report import HEAD, write_report
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-TABLES = sorted((RESULTS / "tables").glob("*.md"))
+PAGES = sorted((RESULTS / "tables").glob("*.md"))
+TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
 
 def test_there_are_tables() -> None:
     assert TABLES
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in TABLES], ids=lambda page: page.stem)
+def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) -> None:
+    """And that script's own test, under tests/experiments, makes the page again."""
+    script = re.match(r"<!-- Made by `python (experiments/\S+\.py)`; never edited by hand. -->\n", page.read_text())
+    assert script and (ROOT / script[1]).exists()
+    assert (ROOT / "tests" / "experiments" / f"test_{Path(script[1]).stem}.py").exists()
 
 
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
