@@ -79,7 +79,7 @@ class _Pairs:
             first, last = np.searchsorted(self.unit, [start, start + BLOCK])
             if first == last:
                 continue
-            block = torch.from_numpy(np.asarray(self.values[start : start + BLOCK], kind))
+            block = torch.from_numpy(np.array(self.values[start : start + BLOCK], kind))
             for number in np.unique(self.group[first:last]).tolist():
                 some = first + np.flatnonzero(self.group[first:last] == number)
                 units = self.unit[some] - start

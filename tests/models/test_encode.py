@@ -134,3 +134,4 @@ def test_the_placeholder_stands_before_the_first_question_only() -> None:
         "The shape is a square.<|im_end|>",
         "é 5<|im_end|>",
     ]
+    assert [text[start:end] for start, end in words] == [turn.text for turn in TURNS if turn.role == "user"]
