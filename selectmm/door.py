@@ -74,23 +74,32 @@ def _made(config: object) -> object:
             raise
         raise cause from None
     if is_dataclass(made):
-        _check_choices(made)
+        _check_fields(made)
     return made
 
 
-def _check_choices(made: object) -> None:
-    """A field that is one of several words must be one of them: Python does not look.
+def _check_fields(made: object) -> None:
+    """A field must be what it is declared to be, one of several words or a number: Python does not look.
 
     Raises:
-        UserError: naming the word and the choices.
+        UserError: naming the value and what it may be.
     """
     hints = get_type_hints(type(made))
     for field in fields(made):
-        choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
-        value = getattr(made, field.name)
-        if choices and value not in choices:
-            known = ", ".join(str(choice) for choice in choices)
+        kind, value = hints[field.name], getattr(made, field.name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            known = ", ".join(str(choice) for choice in get_args(kind))
             raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
+        if kind in _SCALARS and (type(value) not in _SCALARS[kind][0]):
+            raise UserError(f"{type(made).__name__}: {field.name}={value} is not {_SCALARS[kind][1]}.")
+
+
+_SCALARS = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    str: ((str,), "a word"),
+}
 
 
 def _number(config: DictConfig, key: str, kind: type[int] | type[float]) -> int | float:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from selectmm.__main__ import CONFIGS, ROOT
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Images, Score
+from selectmm.front import check_overrides
 from selectmm.report.references import Reference
 
 TO = Path("results/references")
@@ -67,6 +68,7 @@ def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
 if __name__ == "__main__":
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     try:
+        check_overrides(CONFIGS, sys.argv[1:])
         measure()
     except UserError as problem:
         sys.exit(f"\n{problem}")

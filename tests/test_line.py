@@ -1,7 +1,9 @@
 """The whole line, pool to record, on tiny random models and a user's own data: LLaVA and Qwen2-VL alike."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +96,34 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
     for part in ("select", "finetune", "evaluate", "Rel.", "OSC", *(str(path.name) for path in records)):
         assert part in done.stdout
+
+
+def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:
+    command = [sys.executable, "-m", "selectmm", "method=full", "recipe.epochs=20", "recipe.checkpoint_every=5"]
+    command += overrides(place, "llava15_7b", "stopped")
+    process = subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
+    )
+    while not (checkpoints := list(place.glob("stopped/cache/adapter/*.partial/checkpoint-*"))):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert process.wait(0.05) is None, f"ended before it could be stopped: {process.stderr.read()}"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert "Stopped. What was finished is kept; the same command continues from here." in told
+    assert "Traceback" not in told
+    begun = checkpoints[0].parent
+    steps_before = len((begun / "losses.jsonl").read_text().splitlines())
+    again = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    losses = [json.loads(line) for line in (begun.with_suffix("") / "losses.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in losses] == list(range(1, 121))
+    assert 5 <= steps_before < 120
+
+
+def _hears_ctrl_c() -> None:
+    """A shell's background jobs, and so a CI's, start their children deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> None:

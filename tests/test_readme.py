@@ -14,11 +14,12 @@ from selectmm.methods.check import check_method
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+METHODS = (ROOT / "selectmm" / "methods" / "README.md").read_text()
 
 
-def test_the_method_in_the_readme_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Shortest" in block)
-    config = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
+def test_the_method_that_a_newcomer_writes_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(block for block in re.findall(r"```python\n(.*?)```", METHODS, re.DOTALL) if "class Shortest" in block)
+    config = yaml.safe_load(re.search(r"```yaml\n(.*?)```", METHODS, re.DOTALL)[1])
     module = ModuleType("selectmm.methods.shortest")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # as if the file had been written
     exec(code, module.__dict__)
@@ -27,7 +28,7 @@ def test_the_method_in_the_readme_keeps_the_contract(monkeypatch: pytest.MonkeyP
 
 def test_the_commands_in_the_readme_name_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-    commands = re.findall(r"^python -m selectmm ((?:.*\\\n)*.*)$", README, re.MULTILINE)
+    commands = re.findall(r"^python -m selectmm ((?:.*\\\n)*.*)$", README + METHODS, re.MULTILINE)
     assert len(commands) > 5
     for command in commands:
         words = command.replace("\\\n", " ").split("#")[0].split()
@@ -41,3 +42,14 @@ def test_every_path_in_the_tree_exists() -> None:
     package = re.findall(r"^  (\S+)  ", inside[1], re.MULTILINE)
     for name in [*top, *(f"selectmm/{name}" for name in package)]:
         assert (ROOT / name.rstrip("/")).exists(), name
+
+
+def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
+    shown = README.split("<!-- methods:begin -->")[1].split("<!-- methods:end -->")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", shown, re.MULTILINE))
+    yardsticks = {"by_source", "oracle", "one_source"}
+    assert named == {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} - yardsticks
+    costs = (ROOT / "results" / "tables" / "method-costs.md").read_text()
+    for name, cost in re.findall(r"^\| (`\w+`) \| ([\d.]+) \|", costs, re.MULTILINE):
+        row = next(line for line in shown.splitlines() if line.startswith(f"| {name} |"))
+        assert row.split("|")[3].strip() == cost, row

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from selectmm.records.record import load
-from selectmm.report.references import load_references
+from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,8 @@ def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) 
 def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
     found = [load(path) for path in sorted((RESULTS / "records").glob("*.json"))]
     records = [record for record in found if record.experiment == page.stem]
-    references = load_references(RESULTS / "references" / "mini.json")
+    references = references_for(RESULTS / "references" / "mini.json", records)
+    assert references, "the references that are printed were measured on these records' model and prompts"
     report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()))
     assert report.markdown.read_text() == page.read_text()
     for svg in report.svgs:

@@ -123,7 +123,7 @@ def _opening(metric: np.ndarray, measured: Measured) -> str:
     return f"""\
 **Does DataProphet's metric rank the embedded pool's {len(measured.sources)} sources as training on each of them alone
 does?** Over {found.count} mini-benchmarks it {says}: τ_target {found.mean:.3f}, 95 % bootstrap over benchmarks
-{found.low:.3f} to {found.high:.3f}; 0 is chance. Scores with the items' noise added once more would agree with themselves
+{found.low:.3f} to {found.high:.3f}; 0 is chance. Scores with the items' noise added once more agree with themselves
 at {best.mean():.3f} {ranged(best)}. Scale: embedded; one seed.
 
 ![M and the measured gains, with τ of every benchmark and source]({NAME}.svg)

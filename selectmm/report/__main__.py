@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.records.record import load
-from selectmm.report.references import load_references
+from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 
 
@@ -15,8 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; a user's error is one sentence on stderr and status 1."""
     asked = _parser().parse_args(arguments)
     try:
-        references = load_references(asked.references) if asked.references else {}
-        report = write_report([load(path) for path in asked.records], asked.to, asked.name, references)
+        records = [load(path) for path in asked.records]
+        references = references_for(asked.references, records) if asked.references else {}
+        report = write_report(records, asked.to, asked.name, references)
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 1

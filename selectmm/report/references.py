@@ -1,12 +1,14 @@
 """What a benchmark gives without seeing, without knowing and without fine-tuning."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.records.reading import Mismatch, read
+from selectmm.records.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Reference:
     shuffled: float | None = None
     base: float | None = None
 
+
+log = logging.getLogger("selectmm")
 
 References = Mapping[str, Reference]
 """Reference scores by benchmark name."""
@@ -48,3 +52,36 @@ def load_references(path: Path) -> References:
         raise UserError(
             f'Reference scores {path}: {problem}; they look like {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
         ) from problem
+
+
+def references_for(path: Path, records: Sequence[RunRecord]) -> References:
+    """Of the references in ``path``, those measured on the records' base model and prompts; none if there is no file.
+
+    ``<path>.record.json``, which `selectmm.references` writes beside it, says what they were measured on. Others are
+    left out, and the log says so: a base score of another model would decide which benchmarks count.
+
+    Raises:
+        UserError: see `load_references`.
+    """
+    beside = path.with_suffix(".record.json")
+    if not path.exists() or not beside.exists():
+        return {}
+    measured, found = json.loads(beside.read_text()), load_references(path)
+    asked = [(record.model, name, _prompts(record.suite.evaluator, name)) for record in records for name in found]
+    fits = {name for name in found if all(_same(measured, entry) for entry in asked if entry[1] == name)}
+    if left_out := sorted(found.keys() - fits):
+        log.warning(
+            "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
+            "with python -m selectmm.references.", path, ", ".join(left_out),
+        )  # fmt: skip
+    return {name: reference for name, reference in found.items() if name in fits}
+
+
+def _same(measured: Mapping[str, object], asked: tuple[str, str, object]) -> bool:
+    model, name, prompts = asked
+    return measured["model"] == model and prompts in (None, _prompts(measured["suite"], name))
+
+
+def _prompts(manifest: Mapping[str, object], name: str) -> object:
+    """The hash of a benchmark's prompts; None if the record does not have the benchmark."""
+    return manifest[name]["prompts"] if name in manifest else None

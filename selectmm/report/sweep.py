@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from selectmm.errors import UserError
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
-from selectmm.report.references import load_references
+from selectmm.report.references import references_for
 from selectmm.report.report import Report, write_report
 from selectmm.report.table import format_time
 
@@ -30,7 +30,7 @@ class SweepReport(Callback):
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
-        references: JSON of reference scores (see `load_references`); none are shown if there is no such file.
+        references: JSON of reference scores (see `references_for`); none are shown if there is no such file.
     """
 
     def __init__(self, tables: str = "outputs/tables", references: str | None = None) -> None:
@@ -55,8 +55,7 @@ class SweepReport(Callback):
             UserError: no job wrote a record, or a record cannot be read.
         """
         paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
-        known = self.references is not None and self.references.exists()
-        references = load_references(self.references) if known else {}
+        references = references_for(self.references, records) if self.references else {}
         report = write_report(records, self.tables, experiment, references)
         _track(report, tracker)
         _tell(report, paths)

@@ -12,6 +12,7 @@ from rich.console import Console
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, now, save
 from selectmm.report.__main__ import main
+from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
 from tests.report.runs import run_of
@@ -47,10 +48,22 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     files = [str(save(record, tmp_path / "records")) for record in (FULL, PRISM)]
     references = tmp_path / "references.json"
     references.write_text('{"POPE": {"chance": 50}}')
+    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {}}')
     asked = [*files, "--to", str(tmp_path / "tables"), "--name", "toy", "--references", str(references)]
     assert main(asked) == 0
     assert "(chance)" in (tmp_path / "tables" / "toy.md").read_text()
     assert f"Table    {tmp_path}/tables/toy.md" in capsys.readouterr().out
+
+
+def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    references = tmp_path / "references.json"
+    references.write_text('{"POPE": {"base": 50}}')
+    assert references_for(references, [FULL]) == {}, "nothing says what they were measured on"
+    references.with_suffix(".record.json").write_text('{"model": "model1", "suite": {}}')
+    assert references_for(references, [FULL]) == {}
+    assert "measured on another model or other prompts and are left out: POPE" in caplog.text
+    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {}}')
+    assert references_for(references, [FULL])["POPE"].base == 50
 
 
 def test_the_commands_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
