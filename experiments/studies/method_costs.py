@@ -32,8 +32,8 @@ def make(folder: Path) -> Path:
     write_atomically(
         page,
         f"{HEAD}\n# {NAME}\n\nOne forward pass is what `{ONE_PASS}` costs: every row through the whole model once, "
-        f"{unit:.1f} s here. Scale:\nembedded; {records[0].pool.rows:,} rows, one seed. Warm-up, features and choosing are in "
-        f"device-seconds.\n\n{table(head, rows)}\n"
+        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows, one seed. Warm-up, features and choosing "
+        f"are in device-seconds.\n\n{table(head, rows)}\n"
         f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}\n"
         f"- Measured on: {first.hardware.cores} cores of {first.hardware.cpu}\n",
     )
