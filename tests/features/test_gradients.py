@@ -1,6 +1,7 @@
 """Per-row gradients of a batch against autograd one row at a time, and what the projection does to inner products."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_the_error_shrinks_as_the_dimension_grows_whichever_side_is_projected() 
     """Rank 32: below 32² numbers its side is projected as well."""
     pair = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0))
     spread = [errors(pair, dim, seeds=120).std() for dim in (64, 256, 1024, 4096)]
-    assert all(more > 1.5 * less for more, less in zip(spread, spread[1:], strict=False)), spread
+    assert all(more > 1.5 * less for more, less in pairwise(spread)), spread
 
 
 def test_signs_follow_from_the_name_alone_and_differ_between_matrices() -> None:
