@@ -33,6 +33,12 @@ def made(name: str, *overrides: str) -> Method:
     return instantiate(options(name, *overrides), _convert_="all")
 
 
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"from_indices", "from_scores"}))
+def test_every_file_makes_its_method(name: str) -> None:
+    method = made(name)
+    assert callable(method.select) and type(method) is get_class(str(options(name)["_target_"]))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_written_out_with_its_default(name: str) -> None:
     written = options(name)
