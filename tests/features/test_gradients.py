@@ -174,6 +174,12 @@ def test_the_error_shrinks_as_the_dimension_grows_whichever_side_is_projected() 
     assert all(more > 1.5 * less for more, less in pairwise(spread)), spread
 
 
+def test_at_the_authors_sizes_both_sides_are_projected() -> None:
+    """Rank 128 and 8,192 numbers: 90 of 128 times 91 of the long side, which leaves two numbers idle."""
+    made = sketch(torch.randn(1, 200, 128, generator=torch.Generator().manual_seed(0)), 8192, "a")
+    assert made.shape == (1, 8192) and (made[0, : 90 * 91] != 0).all() and not made[0, 90 * 91 :].any()
+
+
 def test_signs_follow_from_the_name_alone_and_differ_between_matrices() -> None:
     gradient = torch.randn(1, 20, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(sketch(gradient, 64, "a"), sketch(gradient, 64, "a"))

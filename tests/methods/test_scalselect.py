@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
 from selectmm.methods import leverage as leverage_module
 from selectmm.methods.check import pool_of
-from selectmm.methods.leverage import leverage
+from selectmm.methods.leverage import leverage, rank_of
 from selectmm.methods.scalselect import ScalSelect
 
 FEATURE = AttendedStates()
@@ -75,6 +76,12 @@ def test_identical_rows_have_no_leverage_once_they_are_centred() -> None:
     values = np.ones((5, 3))
     assert leverage(values, np.arange(5), 0.9, centering=True).tolist() == [0] * 5
     assert leverage(values, np.arange(5), 0.9, centering=False) == pytest.approx([1 / 5] * 5)
+
+
+@pytest.mark.parametrize(("energy", "k"), [(0.3, 1), (0.6, 1), (0.61, 2), (0.9, 2), (0.91, 3), (1.0, 3)])
+def test_reaching_the_energy_is_enough(energy: float, k: int) -> None:
+    """METHODS: the smallest rank whose share is at least the energy; 6, 9 and 10 of 10."""
+    assert rank_of(torch.tensor([6.0, 3.0, 1.0, 0.0], dtype=torch.float64), energy) == k
 
 
 def test_leverages_sum_to_the_number_of_directions() -> None:

@@ -125,7 +125,7 @@ def test_excluded_sources_get_no_budget_but_their_rows_are_counted() -> None:
     ],
 )
 def test_rows_are_drawn_with_softmax_weights(method: Tive, inverse_temperature: float) -> None:
-    """One row of four is drawn 4,000 times; frequencies are within five standard deviations of the weights."""
+    """One row of four is drawn 2,000 times; frequencies are within five standard deviations of the weights."""
     pool = pool_with(task=4)
     values = gradients(np.ones(4), seed=2)
     values[3, 1:] *= -1
@@ -133,8 +133,8 @@ def test_rows_are_drawn_with_softmax_weights(method: Tive, inverse_temperature: 
     weights = np.exp(inverse_temperature * influences)
     weights /= weights.sum()
     assert inverse_temperature < 1 or weights.max() > 2 * weights.min(), "weights differ, or nothing is tested"
-    drawn = np.bincount([select(method, pool, values, 1, seed).rows[0] for seed in range(4000)], minlength=4)
-    assert (np.abs(drawn - 4000 * weights) < 5 * np.sqrt(4000 * weights * (1 - weights))).all()
+    drawn = np.bincount([select(method, pool, values, 1, seed).rows[0] for seed in range(2000)], minlength=4)
+    assert (np.abs(drawn - 2000 * weights) < 5 * np.sqrt(2000 * weights * (1 - weights))).all()
 
 
 def test_two_rows_are_drawn_one_after_the_other_without_putting_back() -> None:
@@ -145,12 +145,12 @@ def test_two_rows_are_drawn_one_after_the_other_without_putting_back() -> None:
     weights = np.exp(3 * influence(values, np.arange(3)))
     weights /= weights.sum()
     counts = np.zeros((3, 3))
-    for seed in range(4000):
+    for seed in range(2000):
         first, second = select(Tive(sharpness=3.0), pool, values, 2, seed).rows
         counts[first, second] += 1
     for i, j in ((0, 1), (0, 2), (1, 2)):
         p = weights[i] * weights[j] * (1 / (1 - weights[i]) + 1 / (1 - weights[j]))
-        assert abs(counts[i, j] - 4000 * p) < 5 * np.sqrt(4000 * p * (1 - p))
+        assert abs(counts[i, j] - 2000 * p) < 5 * np.sqrt(2000 * p * (1 - p))
 
 
 def test_gradients_of_zero_everywhere_still_give_a_subset() -> None:
