@@ -11,7 +11,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 import selectmm.models  # noqa: F401  (lets torchvision import)
 
 from transformers import (  # isort: skip
+    CLIPConfig,
     CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -83,6 +86,19 @@ def tiny_qwen2_vl(folder: Path) -> Path:
     processor = Qwen2VLProcessor(Qwen2VLImageProcessor(size=pixels), tokenizer, Qwen2VLVideoProcessor())
     torch.manual_seed(0)
     return _save(Qwen2VLForConditionalGeneration(config), processor, folder)
+
+
+def tiny_clip(folder: Path, window: int) -> Path:
+    """A CLIP of two layers a side (28-pixel images) that reads ``window`` tokens of text; returns ``folder``."""
+    tokenizer = _tokenizer(["<pad>", "<s>", "</s>"], "</s>", "<pad>")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    text = {**sizes, **special, "vocab_size": len(tokenizer), "max_position_embeddings": window, "projection_dim": 24}
+    vision = {**sizes, "image_size": 28, "patch_size": 14, "projection_dim": 24}
+    images = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
+    return _save(model, CLIPProcessor(images, tokenizer), folder)
 
 
 def write_pool(folder: Path, rows: int = 24, seed: int = 0) -> tuple[Path, Path]:
@@ -169,8 +185,8 @@ def _text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 def _save(
-    model: LlavaForConditionalGeneration | Qwen2VLForConditionalGeneration,
-    processor: LlavaProcessor | Qwen2VLProcessor,
+    model: LlavaForConditionalGeneration | Qwen2VLForConditionalGeneration | CLIPModel,
+    processor: LlavaProcessor | Qwen2VLProcessor | CLIPProcessor,
     folder: Path,
 ) -> Path:
     model.save_pretrained(folder)

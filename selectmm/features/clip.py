@@ -57,10 +57,16 @@ def _cosines(checkpoint: str, conversations: list[Conversation]) -> torch.Tensor
 @lru_cache(maxsize=1)
 def _open(checkpoint: str) -> tuple[CLIPModel, CLIPProcessor]:
     try:
-        processor, model = CLIPProcessor.from_pretrained(checkpoint), CLIPModel.from_pretrained(checkpoint)
-    except OSError as problem:
+        processor = CLIPProcessor.from_pretrained(checkpoint)
+        model, found = CLIPModel.from_pretrained(checkpoint, output_loading_info=True)
+    except (OSError, ValueError) as problem:  # ValueError: a path that is not there is no hub id either
         raise UserError(
             f"No CLIP checkpoint at '{checkpoint}': set method.checkpoint to a folder that holds one, or to a hub id "
             f"while online ({str(problem).splitlines()[0]})"
         ) from problem
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise UserError(
+            f"The checkpoint at '{checkpoint}' is no CLIP: it lacks {min(found['missing_keys'])}; set "
+            f"method.checkpoint to one that is."
+        )
     return model.to(pick_device("auto")).eval(), processor

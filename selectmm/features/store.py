@@ -227,5 +227,5 @@ def _join(folder: Path) -> None:
         joined[at : at + len(values)] = values
         at += len(values)
     joined.flush()
-    for shard in shards:
+    for shard in reversed(shards):  # so that a kill leaves the first ones, which is what a resumed pass expects
         shard.unlink()

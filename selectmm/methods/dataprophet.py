@@ -21,7 +21,8 @@ class DataProphet:
     perplexities, and the diversity of the source. A target is a benchmark, known by examples.
 
     What the paper leaves open, and what we do: several targets count equally (each target's shares sum to 1 and are
-    averaged); a share that exceeds its source is capped and the rest goes to the others in proportion.
+    averaged); a share that exceeds its source is capped and the rest goes to the others in proportion; a source whose
+    M is negative gets none.
 
     Attributes:
         layer: of the embeddings of questions, answers and images; 0 is the model's own frozen encoders (token
@@ -45,7 +46,7 @@ class DataProphet:
         scores = transfer.of_rows.mean(1)
         if self.level == "row":
             return Subset(ranked(scores, budget, "high"), scores)
-        metric = transfer.of_sources
+        metric = np.maximum(transfer.of_sources, 0)  # cosines may be negative, shares may not
         mixture = (metric / np.maximum(metric.sum(0), 1e-30)).mean(1)
         keys, chosen = random_keys(pool, rng), []
         sizes = np.array([pool.counts()[source] for source in transfer.sources])
@@ -64,11 +65,13 @@ def capped(weights: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
     Returns:
         [groups] of int64 that sum to ``total``.
     """
-    given = np.zeros(len(sizes), np.int64)
-    while (left := total - int(given.sum())) > 0:
-        room = sizes - given
-        open_weights = np.where(room > 0, weights, 0.0)
-        if open_weights.sum() <= 0:  # only sources of weight 0 have rows left
-            open_weights = room.astype(float)
-        given += np.minimum(shares(open_weights, left), room)
-    return given
+    full = np.zeros(len(sizes), bool)
+    while True:  # rounded once, when it is known who is full: rounding again and again would add up
+        left = total - int(sizes[full].sum())
+        open_weights = np.where(full, 0.0, weights)
+        if open_weights.sum() <= 0:  # only groups of weight 0 have rows left
+            open_weights = np.where(full, 0, sizes)
+        exact = open_weights * (left / max(open_weights.sum(), 1e-300))
+        if not (filled := ~full & (exact >= sizes)).any():
+            return np.where(full, sizes, shares(open_weights, left) if left else 0)
+        full |= filled

@@ -98,7 +98,7 @@ def _content(path: Path) -> object:
     """A JSON file's content, or an array; never a pickle."""
     try:
         return np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_bytes())
-    except ValueError as problem:
+    except (ValueError, EOFError) as problem:  # EOFError: an empty .npy
         raise UserError(f"{path} holds neither JSON nor a plain .npy array ({problem}).") from problem
 
 

@@ -9,34 +9,12 @@ import torch
 from selectmm.errors import UserError
 from selectmm.features import feature as feature_module
 from selectmm.features.states import ImageStates, JointStates
-from selectmm.features.store import FeatureStore
 from selectmm.features.tokens import TokenCount
-from selectmm.models import llava, qwen2_vl
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import Passed, Reads, inputs_of
 from selectmm.models.vlm import VLM
-from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
-from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
-
-
-@pytest.fixture(scope="module", params=["llava", "qwen2_vl"])
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "llava":
-        return llava.load(str(tiny_llava(folder)), device="cpu")
-    return qwen2_vl.load(str(tiny_qwen2_vl(folder)), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    folder = tmp_path_factory.mktemp("pool")
-    file, images = write_pool(folder, rows=12)
-    return open_llava_json(str(file), str(images), "stop", folder / "cache")
-
-
-def store_of(vlm: VLM, cache: Path, batch_size: int = 4, shard: int = 4) -> FeatureStore:
-    return FeatureStore(cache, vlm, batch_size, shard, limit=512)
+from tests.features.material import store_of
 
 
 @torch.inference_mode()

@@ -1,36 +1,115 @@
 """Every method keeps the contract, and the contract notices who does not."""
 
-from dataclasses import dataclass
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 import pytest
 
+import selectmm.methods
 from selectmm.features.feature import Features
+from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
+from selectmm.methods.clip_score import ByClipScore
+from selectmm.methods.dataprophet import DataProphet
+from selectmm.methods.el2n import El2n
+from selectmm.methods.grand import Grand
+from selectmm.methods.ifd import Ifd
 from selectmm.methods.length import Length
 from selectmm.methods.method import Method, Needs
 from selectmm.methods.order import shares
+from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
+from selectmm.methods.rds_plus import RdsPlus
+from selectmm.methods.scalselect import ScalSelect
 from selectmm.methods.subset import Subset
+from selectmm.methods.tive import Tive
 from selectmm.pool.pool import Pool
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        Random(),
-        Length(),
-        *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
-        *[
-            Prism(features=f, keep=k, pool=p)
-            for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]
-        ],
-    ],
-    ids=repr,
+def varied(kind: Callable[..., Method], **values: Sequence[object]) -> list[Method]:
+    """The method at its defaults, and with each other value of each option."""
+    return [kind(), *(kind(**{name: value}) for name, given in values.items() for value in given)]
+
+
+ENDS = ("low", "medium", "high")
+METHODS: list[Method] = [
+    Random(),
+    Length(),
+    BySource(),
+    El2n(),
+    Ifd(),
+    RdsPlus(),
+    *(Perplexity(keep) for keep in ENDS),
+    *varied(Grand, scope=["all_linear"]),
+    ByClipScore("a-folder"),
+    ByClipScore("a-folder", text_only="exclude"),
+    *varied(DataProphet, layer=[1], clusters=[3], silhouette_rows=[5], level=["row"]),
+    *varied(
+        ScalSelect,
+        layer=[2],
+        attention_mass=[0.5],
+        energy=[0.3, 1.0],
+        conditioning=["all_image_tokens"],
+        user_mask=["everything_but_answers"],
+        centering=[False],
+        text_only=["exclude"],
+    ),
+    *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
+    *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
+]
+REPEATING: list[Method] = varied(
+    Tive,
+    projection_dim=[64],
+    scope=["all_linear"],
+    difficulty=["squared_norm"],
+    sharpness=[5.0],
+    sharpness_by=["divide"],
+    exclude=[(), ("source-1",)],
 )
+APART = {"Full", "FromIndices", "FromScores"}  # deaf to the budget, or bound to one pool; see test_from_file.py
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_methods_keep_the_contract(method: Method) -> None:
     check_method(method)
+
+
+@pytest.mark.parametrize("method", REPEATING, ids=repr)
+def test_tive_keeps_the_contract_but_may_keep_a_row_more_than_once(method: Method) -> None:
+    check_method(method, repeats=True)
+
+
+def test_no_method_and_no_option_is_left_out() -> None:
+    tested = {type(method) for method in (*METHODS, *REPEATING)}
+    there = {kind for kind in _classes() if all(callable(getattr(kind, name, None)) for name in ("needs", "select"))}
+    assert {kind.__name__ for kind in there - tested} == APART
+    for kind in tested:
+        for option in fields(kind):
+            values = {repr(getattr(m, option.name)) for m in (*METHODS, *REPEATING) if type(m) is kind}
+            assert len(values) > 1 or (kind, option.name) in UNVARIED, f"{kind.__name__}.{option.name}"
+
+
+UNVARIED = {
+    (BySource, "first"),  # a name that a pool lacks is refused; see test_by_source.py
+    (BySource, "last"),
+    (Prism, "layer"),  # what is read before a method selects, and cannot change how it does
+    (ByClipScore, "checkpoint"),
+    (Grand, "warmup"),
+    (Tive, "warmup"),
+}
+
+
+def _classes() -> Iterator[type]:
+    """All dataclasses that the modules of selectmm.methods define."""
+    for found in pkgutil.iter_modules(selectmm.methods.__path__, "selectmm.methods."):
+        module = importlib.import_module(found.name)
+        for kind in vars(module).values():
+            if isinstance(kind, type) and kind.__module__ == found.name and is_dataclass(kind):
+                yield kind
 
 
 @dataclass(frozen=True)

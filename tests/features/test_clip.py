@@ -1,0 +1,87 @@
+"""The CLIP score on a tiny random CLIP against one row at a time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPModel, CLIPProcessor
+
+from selectmm.errors import UserError
+from selectmm.features.clip import ClipScore
+from selectmm.models.encode import Conversation
+from selectmm.models.forward import Reads
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
+from tests.features.material import TALKS, seen, store_of
+from tests.tiny import tiny_clip
+
+WINDOW = 20  # tokens of the tiny CLIP's text, so that a long conversation is cut
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_clip(tmp_path_factory.mktemp("clip"), WINDOW))
+
+
+@torch.no_grad()
+def one_by_one(checkpoint: str, talk: Conversation) -> float:
+    """The cosine of the two towers' outputs, each run by itself, tokens cut by hand."""
+    model, processor = CLIPModel.from_pretrained(checkpoint).eval(), CLIPProcessor.from_pretrained(checkpoint)
+    text = "\n".join(turn.text for turn in talk.turns)
+    ids = torch.tensor([processor.tokenizer(text)["input_ids"][:WINDOW]])
+    words = model.text_projection(model.text_model(input_ids=ids).pooler_output)[0].double()
+    pixels = processor.image_processor(talk.images[0], return_tensors="pt")["pixel_values"]
+    image = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)[0].double()
+    return float(words @ image / words.norm() / image.norm())
+
+
+@torch.no_grad()
+def test_scores_are_those_of_one_row_at_a_time(vlm: VLM, checkpoint: str) -> None:
+    feature = ClipScore(checkpoint)
+    assert feature.reads() == Reads(), "the target model does not run"
+    scores = feature.compute(seen(vlm, feature)).numpy()
+    expected = [one_by_one(checkpoint, talk) if talk.images else 0.0 for talk in TALKS]
+    assert scores == pytest.approx(expected, abs=1e-5)
+    shown = [score for score, talk in zip(expected, TALKS, strict=True) if talk.images]
+    assert len({round(score, 3) for score in shown}) == len(shown), "rows differ, or nothing is compared"
+
+
+@torch.no_grad()
+def test_a_text_is_read_as_far_as_clip_reads(vlm: VLM, checkpoint: str) -> None:
+    long, longer = (
+        Conversation((Turn("user", "How much is one plus two? " * n), Turn("assistant", "3")), TALKS[0].images)
+        for n in (9, 12)
+    )
+    scores = ClipScore(checkpoint).compute(seen(vlm, ClipScore(checkpoint), [long, longer]))
+    assert scores[0].item() == pytest.approx(scores[1].item(), abs=1e-6)
+
+
+def test_rows_without_image_have_no_score_and_need_no_clip(vlm: VLM) -> None:
+    nowhere = ClipScore("/there/is/no/clip")
+    texts = [talk for talk in TALKS if not talk.images]
+    assert nowhere.compute(seen(vlm, nowhere, texts)).tolist() == [0.0]
+
+
+def test_the_store_keeps_them_like_any_other_feature(vlm: VLM, pool: Pool, checkpoint: str, tmp_path: Path) -> None:
+    feature = ClipScore(checkpoint)
+    values = store_of(vlm, tmp_path).get(pool, [feature])[feature]
+    assert values.shape == (len(pool),)
+    assert np.array_equal(values == 0, pool.image_of < 0)
+
+
+@pytest.mark.parametrize("where", ["/there/is/no/clip", "no-such-owner/no-such-clip"])
+def test_a_missing_checkpoint_is_said_in_one_sentence(vlm: VLM, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no test waits for a network
+    feature = ClipScore(where)
+    with pytest.raises(UserError, match=rf"No CLIP checkpoint at '{where}': set method\.checkpoint to a folder"):
+        feature.compute(seen(vlm, feature))
+
+
+def test_a_checkpoint_of_something_else_is_not_taken_for_a_random_clip(vlm: VLM, tmp_path: Path) -> None:
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    feature = ClipScore(str(tmp_path))
+    with pytest.raises(UserError, match="CLIP"):
+        feature.compute(seen(vlm, feature))

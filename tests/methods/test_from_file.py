@@ -1,0 +1,152 @@
+"""Files made elsewhere: what is read, and what is said of a file that cannot be."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Features
+from selectmm.methods.check import invented_pool, pool_of
+from selectmm.methods.from_file import FromIndices, FromScores
+from selectmm.methods.full import Full
+from selectmm.methods.method import Method
+from selectmm.methods.subset import Subset, save_subset
+from selectmm.pool.pool import Pool
+
+POOL = invented_pool(9)
+
+
+def select(method: Method, pool: Pool = POOL, budget: int = 4) -> Subset:
+    assert method.needs().features == ()
+    return method.select(pool, Features({}), budget, np.random.default_rng(0))
+
+
+def written(folder: Path, content: object, name: str = "file.json") -> str:
+    """JSON of anything; bytes and arrays as they are."""
+    path = folder / name
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return str(path)
+
+
+def test_full_keeps_everything_whatever_the_budget() -> None:
+    assert select(Full(), budget=1).rows.tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("listed", [[5, 0, 5, 8], np.array([8, 5, 5, 0]), np.array([0, 5, 5, 8], np.uint8)])
+def test_rows_are_kept_as_listed_twice_if_listed_twice(tmp_path: Path, listed: object) -> None:
+    name = "rows.npy" if isinstance(listed, np.ndarray) else "rows.json"
+    assert select(FromIndices(written(tmp_path, listed, name)), budget=1).rows.tolist() == [0, 5, 5, 8]
+
+
+def test_a_subset_file_of_ours_comes_back_with_its_scores(tmp_path: Path) -> None:
+    save_subset(Subset(np.array([2, 7]), np.arange(9.0), {"why": 1}), POOL, tmp_path)
+    again = select(FromIndices(str(tmp_path / "subset.json")))
+    assert again.rows.tolist() == [2, 7] and again.scores.tolist() == list(range(9)) and again.excluded == {"why": 1}
+
+
+def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
+    save_subset(Subset(np.array([1])), Pool(POOL.table, POOL.image_root, "other"), tmp_path)
+    with pytest.raises(UserError, match="was made from pool other, but the pool here is invented"):
+        select(FromIndices(str(tmp_path / "subset.json")))
+
+
+@pytest.mark.parametrize("kind", [FromIndices, FromScores])
+def test_a_file_that_is_not_there_is_said_before_anything_starts(tmp_path: Path, kind: type[FromIndices]) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json cannot be read \(No such file.*\); set method\.file"):
+        kind(str(tmp_path / "nowhere.json"))
+    with pytest.raises(UserError, match="cannot be read"):
+        kind(str(tmp_path))
+
+
+class Trap:
+    """Its pickle would write a file when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("kind", [FromIndices, FromScores])
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, kind: type[FromIndices]) -> None:
+    mark = tmp_path / "ran"
+    file = written(tmp_path, np.array([Trap(mark)], dtype=object), "trap.npy")
+    with pytest.raises(UserError, match=r"neither JSON nor a plain \.npy array"):
+        select(kind(file))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", [FromIndices, FromScores])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", b"[1, 2"), ("a.json", b"\xff\xfe"), ("a.json", b""), ("a.npy", b"[1, 2]"), ("a.npy", b"")],
+)
+def test_a_broken_file_is_refused_in_one_sentence(
+    tmp_path: Path, kind: type[FromIndices], name: str, content: bytes
+) -> None:
+    with pytest.raises(UserError, match=r"neither JSON nor a plain \.npy array"):
+        select(kind(written(tmp_path, content, name)))
+
+
+@pytest.mark.parametrize(
+    "content", [[], 3, "0", None, [0.0, 1.0], ["0"], [[0, 1]], [[0], [1, 2]], [True, False], [0, None], [10**30]]
+)
+def test_what_is_no_list_of_positions_is_refused(tmp_path: Path, content: object) -> None:
+    with pytest.raises(UserError, match=r"is no list of row positions; give whole numbers such as \[0, 5, 17\]"):
+        select(FromIndices(written(tmp_path, content)))
+
+
+@pytest.mark.parametrize("row", [9, -1])
+def test_a_position_outside_the_pool_is_named(tmp_path: Path, row: int) -> None:
+    with pytest.raises(UserError, match=rf"lists row {row}, but the pool has rows 0 to 8: .*counts from 1"):
+        select(FromIndices(written(tmp_path, [0, row])))
+
+
+@pytest.mark.parametrize("content", [{}, {"rows": [1]}, {"pool": "invented", "rows": [1]}])
+def test_a_json_that_is_no_subset_of_ours_is_refused(tmp_path: Path, content: object) -> None:
+    with pytest.raises(UserError, match="is not a subset that this project wrote; it needs pool, rows and excluded"):
+        select(FromIndices(written(tmp_path, content)))
+
+
+@pytest.mark.parametrize(("keep", "rows"), [("high", [6, 7, 8]), ("low", [1, 2, 3]), ("medium", [3, 4, 5])])
+@pytest.mark.parametrize("name", ["scores.json", "scores.npy"])
+def test_scores_rank_rows_and_a_row_without_comes_last(tmp_path: Path, name: str, keep: str, rows: list[int]) -> None:
+    scores: list[float | None] = [None, *range(1, 9)]
+    content = np.array(scores, float) if name.endswith("npy") else scores
+    method = FromScores(written(tmp_path, content, name), keep=keep)
+    subset = select(method, budget=3)
+    assert subset.rows.tolist() == rows
+    assert subset.excluded == {"no score in the file": 1}
+    assert select(method, budget=8).rows.tolist() == list(range(1, 9))
+    assert select(method, budget=9).rows.tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(("content", "shape"), [([1.0] * 8, "8"), (3.0, "one"), (np.ones((9, 2)), "9 × 2"), ([], "0")])
+def test_scores_of_another_length_are_refused(tmp_path: Path, content: object, shape: str) -> None:
+    name = "a.npy" if isinstance(content, np.ndarray) else "a.json"
+    with pytest.raises(UserError, match=f"holds {shape} scores, the pool has 9 rows: give one per row"):
+        select(FromScores(written(tmp_path, content, name)))
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, ["a"] * 9, [[1], [1, 2]]])
+def test_what_is_no_list_of_numbers_is_refused(tmp_path: Path, content: object) -> None:
+    with pytest.raises(UserError, match="is no list of numbers"):
+        select(FromScores(written(tmp_path, content)))
+
+
+def test_a_changed_file_is_another_method(tmp_path: Path) -> None:
+    """Or a cache would give back the subset of the old content."""
+    before = FromScores(written(tmp_path, [1.0]))
+    assert before == FromScores(str(tmp_path / "file.json"))
+    assert before != FromScores(written(tmp_path, [2.0]))
+
+
+def test_ties_go_to_the_earlier_row(tmp_path: Path) -> None:
+    pool = pool_of([("a", str(i), None) for i in range(4)])
+    assert select(FromScores(written(tmp_path, [1, 2, 2, 2])), pool, 2).rows.tolist() == [1, 2]
