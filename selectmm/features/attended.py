@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from selectmm.features.feature import Seen
+from selectmm.features.states import as_kept
 from selectmm.models.forward import Heads, Reads
 
 
@@ -35,7 +36,8 @@ class AttendedStates:
         return Reads(layers=frozenset({self.layer}), attention=frozenset(attention))
 
     def compute(self, seen: Seen) -> torch.Tensor:
-        hidden = seen.hidden(self.layer).float()
+        states = seen.hidden(self.layer)
+        hidden = states.float()
         means = torch.zeros(len(hidden), hidden.shape[-1], device=hidden.device)
         asking = self._asking(seen)
         for row in seen.image_tokens.any(1).nonzero().flatten().tolist():
@@ -44,7 +46,7 @@ class AttendedStates:
                 asked = attention_from(seen.heads(self.layer), row, asking[row].nonzero().flatten())
                 images = images[most_attended(asked[images], self.mass)]
             means[row] = hidden[row, images].mean(0)
-        return means
+        return as_kept(means, states)
 
     def _asking(self, seen: Seen) -> torch.Tensor:
         if self.user_mask == "template":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from selectmm.errors import UserError
-from selectmm.models.encode import Batch, Conversation, cut, encode
+from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
 from selectmm.models.forward import Answers, Heads, Passed, Reads, run, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -96,7 +96,7 @@ class Seen:
     @property
     def answer_tokens(self) -> torch.Tensor:
         """The answers with their end tokens, [n, tokens] of bool."""
-        return self.batch["labels"] != -100
+        return self.batch["labels"] != IGNORED
 
     @cached_property
     def _passed(self) -> Passed:

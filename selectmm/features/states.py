@@ -91,10 +91,15 @@ def _pooled(hidden: torch.Tensor, wanted: torch.Tensor, pool: Pooling) -> torch.
     if pool == "mean":
         return _weighted(hidden, wanted)
     last = (wanted * torch.arange(wanted.shape[1], device=wanted.device)).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
+    return as_kept(hidden[torch.arange(len(hidden), device=hidden.device), last], hidden)
 
 
 def _weighted(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean of hidden [n, tokens, width] under weights [n, tokens], zeros where all weights are; [n, width]."""
     share = weight / weight.sum(1, keepdim=True).clamp(min=1)
-    return torch.bmm(share.unsqueeze(1).float(), hidden.float()).squeeze(1)
+    return as_kept(torch.bmm(share.unsqueeze(1).float(), hidden.float()).squeeze(1), hidden)
+
+
+def as_kept(pooled: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """In float32 if the states are, else in float16: it holds what a half-precision model computes at half the size."""
+    return pooled.to(torch.float32 if hidden.dtype == torch.float32 else torch.float16)

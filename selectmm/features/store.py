@@ -147,13 +147,8 @@ class FeatureStore:
             some = range(start, min(start + self.batch_size, units.stop))
             seen = Seen(self.vlm, list(_conversations(pool, view, some)), reads, self.limit)
             for feature in features:
-                parts[feature].append(self._stored(feature.compute(seen)))
+                parts[feature].append(feature.compute(seen).cpu().numpy())
         return {feature: np.concatenate(values) for feature, values in parts.items()}
-
-    def _stored(self, values: torch.Tensor) -> np.ndarray:
-        """Vectors of a half-precision model are kept in float16, which holds what it computed at half the size."""
-        half = values.ndim > 1 and self.vlm.model.dtype != torch.float32
-        return values.cpu().to(torch.float16 if half else values.dtype).numpy()
 
 
 def passes(stages: Sequence[Stage]) -> list[Stage]:

@@ -31,12 +31,17 @@ def open_pretrained(
     options = {"revision": revision} if revision else {}
     try:
         processor = AutoProcessor.from_pretrained(name, **options)
-        model = cls.from_pretrained(name, dtype=_pick_dtype(dtype, where), **options)
-    except OSError as problem:
+        model, found = cls.from_pretrained(name, dtype=_pick_dtype(dtype, where), output_loading_info=True, **options)
+    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
             f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
             f"({str(problem).splitlines()[0]})"
         ) from problem
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise UserError(
+            f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose the model "
+            f"family that it is of."
+        )
     model.to(where).eval().requires_grad_(False)
     return model, processor, _identity(name, model)
 
