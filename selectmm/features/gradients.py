@@ -8,8 +8,8 @@ never exists.
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
@@ -94,14 +94,14 @@ class ProjectedGradient:
 
 def sketch(gradients: torch.Tensor, dim: int, name: str) -> torch.Tensor:
     """Project [n, out, in] to [n, dim]; ``name`` seeds the signs, so that every matrix has its own."""
-    if gradients.shape[1] < gradients.shape[2]:
+    if gradients.shape[1] > gradients.shape[2]:
         gradients = gradients.transpose(1, 2)
-    long, short = gradients.shape[1:]
+    short, long = gradients.shape[1:]
     keep = min(short, math.isqrt(dim))  # a rank above √dim is projected too, or no dimension would be left for the rest
-    if keep < short:
-        gradients = gradients @ _signs(short, keep, f"{name}/short", gradients.device)
     rows = dim // keep
-    made = _signs(long, rows, name, gradients.device).T @ gradients
+    made = (gradients @ _signs(long, rows, name, gradients.device)).transpose(1, 2)  # the long side first: less is left
+    if keep < short:
+        made = made @ _signs(short, keep, f"{name}/short", gradients.device)
     return nn.functional.pad(made.flatten(1), (0, dim - rows * keep))
 
 
@@ -122,7 +122,7 @@ def row_gradients(seen: Seen, scope: Scope, sink: Sink) -> None:
         UserError: the model carries no LoRA in that scope.
     """
     linears = _lora_linears(seen.vlm, scope)
-    with torch.enable_grad(), ExitStack() as hooks, _inputs_need_gradients(seen.vlm.model):
+    with torch.enable_grad(), ExitStack() as hooks:
         for name, linear in linears.items():
             hooks.callback(linear.register_forward_hook(partial(_follow, name, sink)).remove)
         logits, targets, rows = answer_logits(seen.vlm.model, seen.batch)
@@ -148,19 +148,10 @@ def _lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
 
 def _follow(name: str, sink: Sink, _linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
     given = inputs[0].detach()
+    output.requires_grad_(True)  # weights are frozen: the graph starts at the first of these, and sums up no matrix
 
     def hand_over(gradient: torch.Tensor) -> None:
         with torch.no_grad():
             sink(name, torch.bmm(gradient.float().transpose(1, 2), given.float()))
 
     output.register_hook(hand_over)
-
-
-@contextmanager
-def _inputs_need_gradients(model: nn.Module) -> Iterator[None]:
-    """Let the embeddings start the graph: weights stay frozen, and no gradient of a whole matrix is ever summed up."""
-    handle = model.get_input_embeddings().register_forward_hook(lambda _m, _i, output: output.requires_grad_(True))
-    try:
-        yield
-    finally:
-        handle.remove()

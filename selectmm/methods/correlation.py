@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from selectmm.methods.blocks import blocks
+
 Centering = Literal["corpus_mean", "per_vector", "none"]
 
 BLOCK = 512  # features held at a time: a few megabytes, so that what follows the read finds them in the cache
@@ -27,26 +29,34 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
             channels, ``none`` nothing.
     """
     pairs = _Pairs.of(values, unit, group)
-    means = pairs.summed(lambda block, _number: block) / pairs.sizes if centering == "corpus_mean" else None
-
-    def centred(block: torch.Tensor, number: int) -> torch.Tensor:
-        """Unit vectors, or zeros where nothing but rounding is left."""
-        lengths = block.norm(dim=1, keepdim=True)
-        if means is not None:
-            block = block - means[number].to(block.dtype)
-        elif centering == "per_vector":
-            block = block - block.mean(1, keepdim=True)
-        norms = block.norm(dim=1, keepdim=True)
-        real = norms > (1e-12 if block.dtype == torch.float64 else 1e-6) * lengths
-        return torch.where(real, block / norms, 0)
-
-    sums = pairs.summed(centred)
-    scores = np.empty(len(pairs.unit))
+    centred = _centring(pairs, centering)
+    scale = torch.zeros(len(pairs.unit), dtype=torch.float64)  # of each centred feature to length 1, or to nothing
+    sums = torch.zeros(len(pairs.sizes), values.shape[1], dtype=torch.float64)
     for some, number, block in pairs.blocks():
-        g = centred(block, number)
-        dots = g @ sums[number].to(g.dtype) - g.square().sum(1)
-        scores[some] = dots.double().numpy() / max(float(pairs.sizes[number]) - 1, 1)
-    return scores[pairs.of_row]
+        lengths = block.norm(dim=1)
+        block = centred(block, number)
+        norms = block.norm(dim=1)
+        real = norms > (1e-12 if block.dtype == torch.float64 else 1e-6) * lengths  # else only rounding is left
+        scale[some] = torch.where(real, 1 / norms, 0).double()
+        sums[number] += (pairs.count[some] * scale[some]).to(block.dtype) @ block
+    scores = torch.zeros_like(scale)
+    for some, number, block in pairs.blocks():
+        dots = centred(block, number) @ sums[number].to(block.dtype) * scale[some] - (scale[some] > 0).double()
+        scores[some] = dots / max(float(pairs.sizes[number]) - 1, 1)
+    return scores.numpy()[pairs.of_row]
+
+
+def _centring(pairs: "_Pairs", centering: Centering) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """What centres a block of features of a group, in place."""
+    if centering == "none":
+        return lambda block, _number: block
+    if centering == "per_vector":
+        return lambda block, _number: block.sub_(block.mean(1, keepdim=True))
+    means = torch.zeros(len(pairs.sizes), pairs.values.shape[1], dtype=torch.float64)
+    for some, number, block in pairs.blocks():
+        means[number] += pairs.count[some].to(block.dtype) @ block
+    means /= pairs.sizes
+    return lambda block, number: block.sub_(means[number].to(block.dtype))
 
 
 @dataclass(frozen=True)
@@ -72,24 +82,10 @@ class _Pairs:
         sizes = torch.from_numpy(np.bincount(group, minlength=groups)).unsqueeze(1)
         return cls(values, keys // groups, keys % groups, torch.from_numpy(count), of_row, sizes)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, int, torch.Tensor]]:
+    def blocks(self) -> Iterator[tuple[torch.Tensor, int, torch.Tensor]]:
         """Positions of pairs of one group, the group, and their features, read from the first unit to the last."""
-        kind = np.float64 if self.values.dtype == np.float64 else np.float32
-        for start in range(0, len(self.values), BLOCK):
-            first, last = np.searchsorted(self.unit, [start, start + BLOCK])
-            if first == last:
-                continue
-            block = torch.from_numpy(np.array(self.values[start : start + BLOCK], kind))
-            for number in np.unique(self.group[first:last]).tolist():
-                some = first + np.flatnonzero(self.group[first:last] == number)
-                units = self.unit[some] - start
-                whole = len(units) == len(block)
-                yield some, number, block if whole else block[torch.from_numpy(units)]
-
-    def summed(self, made: Callable[[torch.Tensor, int], torch.Tensor]) -> torch.Tensor:
-        """Sum over the rows of each group of what ``made`` makes of their features; [groups, width] of float64."""
-        sums = torch.zeros(len(self.sizes), self.values.shape[1], dtype=torch.float64)
-        for some, number, block in self.blocks():
-            vectors = made(block, number)
-            sums[number] += self.count[some].to(vectors.dtype) @ vectors
-        return sums
+        for part, block in blocks(self.values, self.unit, BLOCK):
+            groups = torch.from_numpy(self.group[part])
+            for number in groups.unique().tolist():
+                own = (groups == number).nonzero().flatten()
+                yield own + part.start, number, block if len(own) == len(block) else block[own]

@@ -1,35 +1,42 @@
 """Leverage scores from the Gram matrix, one block of rows at a time."""
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
+from scipy.linalg import eigh, eigvalsh
+from scipy.linalg.blas import get_blas_funcs
 
-BLOCK = 4096  # rows held at a time
+from selectmm.methods.blocks import blocks
+
+BLOCK = 2048  # rows held at a time
 
 
 def leverage(values: np.ndarray, rows: np.ndarray, energy: float, centering: bool) -> np.ndarray:
     """``π_i = ‖U_k[i]‖²``, U_k the first k left singular vectors of the chosen rows of ``values``; [n] of float64.
 
     k is the smallest rank whose squared singular values sum to ``energy`` of all. Computed as ``‖x_i V_k Λ_k^(-1/2)‖²``
-    from the width × width matrix of inner products: two passes over the rows, memory of one block and one such matrix.
+    from the width × width matrix of inner products: three passes over the rows (two without centring), memory of one
+    block and a few such matrices.
 
     Args:
         values: [units, width] of float, may be memory-mapped. rows: the n rows of it that count, ascending.
         energy: above 0, at most 1. centering: subtract the mean of every column first.
     """
+    read = partial(blocks, values, rows, BLOCK)
     mean = torch.zeros(values.shape[1], dtype=torch.float64)
     if centering:
-        for block in _blocks(values, rows):
-            mean += block.double().sum(0)
+        for _, block in read():
+            mean += torch.ones(len(block), dtype=block.dtype) @ block
         mean /= len(rows)
-    gram = torch.zeros(values.shape[1], values.shape[1], dtype=torch.float64)
-    for block in _blocks(values, rows):
-        centred = _centred(block, mean)
-        gram += centred.T @ centred
+    gram = np.zeros((values.shape[1], values.shape[1]))
+    for _, block in read():
+        gram += _upper_products(_centred(block, mean))
     basis = _basis(gram, energy)
-    scores = [(_centred(block, mean) @ basis.to(block.dtype)).square().sum(1) for block in _blocks(values, rows)]
-    return torch.cat(scores).double().numpy()
+    scores = torch.empty(len(rows), dtype=torch.float64)
+    for some, block in read():
+        scores[some] = (_centred(block, mean) @ basis.to(block.dtype)).square().sum(1).double()
+    return scores.numpy()
 
 
 def rank_of(energies: torch.Tensor, energy: float) -> int:
@@ -38,22 +45,21 @@ def rank_of(energies: torch.Tensor, energy: float) -> int:
     return min(int((share < energy - 1e-12).sum()) + 1, len(energies))
 
 
-def _basis(gram: torch.Tensor, energy: float) -> torch.Tensor:
-    """``V_k Λ_k^(-1/2)``, [width, k]; columns of zeros where there is no variance at all."""
-    energies, vectors = torch.linalg.eigh(gram)
-    energies, vectors = energies.flip(0).clamp(min=0), vectors.flip(1)
-    k = rank_of(energies, energy)
+def _upper_products(block: torch.Tensor) -> np.ndarray:
+    """The upper triangle of ``blockᵀ block``, zeros below: half the work of the whole, which PyTorch cannot skip."""
+    across = block.numpy().T
+    return get_blas_funcs("syrk", (across,))(1.0, across)
+
+
+def _basis(gram: np.ndarray, energy: float) -> torch.Tensor:
+    """``V_k Λ_k^(-1/2)``, [width, k], from the upper triangle of a matrix; columns of zeros where nothing varies."""
+    energies = torch.from_numpy(eigvalsh(gram, lower=False)[::-1].copy()).clamp(min=0)
+    k, width = rank_of(energies, energy), len(gram)
+    _, vectors = eigh(gram, lower=False, subset_by_index=(width - k, width - 1))
     floor = energies[0] * 1e-12
     scale = torch.where(energies[:k] > floor, energies[:k].clamp(min=floor).rsqrt(), 0)
-    return vectors[:, :k] * scale
+    return torch.from_numpy(vectors[:, ::-1].copy()) * scale
 
 
 def _centred(block: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     return block.sub_(mean.to(block.dtype))
-
-
-def _blocks(values: np.ndarray, rows: np.ndarray) -> Iterator[torch.Tensor]:
-    """Copies of the rows, [at most BLOCK, width], in float64 if they are, else in float32."""
-    kind = np.float64 if values.dtype == np.float64 else np.float32
-    for start in range(0, len(rows), BLOCK):
-        yield torch.from_numpy(np.array(values[rows[start : start + BLOCK]], kind))

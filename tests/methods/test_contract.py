@@ -70,7 +70,8 @@ REPEATING: list[Method] = varied(
     sharpness_by=["divide"],
     exclude=[(), ("source-1",)],
 )
-APART = {"Full", "FromIndices", "FromScores"}  # deaf to the budget, or bound to one pool; see test_from_file.py
+# Deaf to the budget, or bound to one pool; see test_from_file.py and test_one_source.py.
+APART = {"Full", "FromIndices", "FromScores", "OneSource"}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)

@@ -1,0 +1,118 @@
+"""The page of results/tables, from the records of results/performance alone.
+
+python experiments/performance/page.py [FOLDER]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+# Run as a script, Python would look beside this file alone.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from selectmm.records.stage import write_atomically
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "<!-- Made by `python experiments/performance/page.py`; never edited by hand. -->"
+ORDER = ("prism", "scalselect", "shared_pass", "gradients")
+COLUMNS = (
+    "what",
+    "against",
+    "ours",
+    "baseline",
+    "ratio",
+    "aim",
+    "met",
+    "memory: ours",
+    "baseline",
+    "numbers differ by",
+)
+
+
+def make(folder: Path, records: Path = ROOT / "results" / "performance") -> Path:
+    """Write ``performance.md`` under ``folder``; the same records give the same bytes.
+
+    Returns:
+        The page's path.
+    """
+    found = [
+        json.loads((records / f"{name}.json").read_text()) for name in ORDER if (records / f"{name}.json").exists()
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "performance.md"
+    write_atomically(
+        page, "\n".join([HEAD, "# performance\n", _opening(found), *map(_section, found), _reading(found)])
+    )
+    return page
+
+
+def _opening(records: list[dict]) -> str:
+    aimed = [c for record in records for c in record["comparisons"] if c["aim"] is not None]
+    missed = [
+        f"{c['what']} against {c['baseline'].split(' (')[0]} ({_ratio(c)}, aim {_aim(c)})"
+        for c in aimed
+        if not c["met"]
+    ]
+    told = f"{len(aimed) - len(missed)} of {len(aimed)}"
+    rest = "" if not missed else " Not met: " + "; ".join(missed) + "."
+    return f"**What do the fast forms save, against a stated baseline in the same run?** {told} aims are met.{rest}\n"
+
+
+def _section(record: dict) -> str:
+    origin = record["provenance"]
+    commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
+    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |"]
+    lines += [f"| {' | '.join(_cells(c))} |" for c in record["comparisons"]]
+    cores = origin["hardware"]["cores"]
+    return "\n".join(
+        [
+            f"## {record['name']}\n",
+            f"`python experiments/performance/{origin['command']}` at commit {commit}, {record['threads']} threads on "
+            f"{cores} cores of an {origin['hardware']['cpu']}, torch {origin['packages']['torch']}.\n",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _cells(c: dict) -> tuple[str, ...]:
+    ours, theirs = c["ours"], c["theirs"]
+    met = {None: "–", True: "yes", False: "**no**"}[c["met"]]
+    times, memory = (
+        [_seconds(s["seconds"]) for s in (ours, theirs)],
+        [f"{s['grown']:,.0f} MiB" for s in (ours, theirs)],
+    )
+    differ = "–" if c["differs"] is None else f"{c['differs']:.0e}"
+    of = " (memory)" if c["of"] == "grown" else ""
+    return c["what"], c["baseline"], *times, _ratio(c) + of, _aim(c), met, *memory, differ
+
+
+def _ratio(c: dict) -> str:
+    return f"{c['ratio']:.3g}"
+
+
+def _aim(c: dict) -> str:
+    return "–" if c["aim"] is None else f"{'≥' if c['at_least'] else '≤'} {c['aim']:g}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
+
+
+def _reading(records: list[dict]) -> str:
+    peaks = [side["peak"] for r in records for c in r["comparisons"] for side in (c["ours"], c["theirs"])]
+    return f"""## How to read it
+
+- *Ratio*: baseline / ours where the aim is "at least", ours / baseline where it is "at most"; of time, or of memory.
+- *Memory*: by how much the measured part raised the largest memory of its process (`ru_maxrss`; every side runs in a
+  process of its own). The whole peak, with Python, PyTorch and the model, is in the records: {min(peaks):,.0f} to
+  {max(peaks):,.0f} MiB.
+- *Cold*: the file's pages were dropped from this machine's cache (`posix_fadvise`, after `fsync`). What the host of a
+  virtual machine keeps cannot be dropped from inside, so a cold disk of one's own may be slower, which favours ours.
+- *Numbers differ by*: largest difference of both sides' results, as a share of the largest.
+- Every time is one run, not a mean: differences of some per cent mean nothing.
+"""
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "tables"))

@@ -1,0 +1,125 @@
+"""Two sides of a comparison, each in a process of its own, and what they come to."""
+
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from selectmm.records.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Work = Callable[..., Callable[[], np.ndarray | None]]
+"""Prepares what is not measured and returns what is; that may return numbers to hold against the other side's."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a side took.
+
+    Attributes:
+        seconds: wall clock of the measured part.
+        peak: most memory that its process ever held, MiB (``ru_maxrss``: Python, libraries and mapped files included).
+        grown: by how much of that the measured part raised it, MiB.
+    """
+
+    seconds: float
+    peak: float
+    grown: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours against a baseline, in ``seconds`` or in memory (``grown``).
+
+    Attributes:
+        aim: the ratio is to be at least (``at_least``, baseline / ours) or at most (ours / baseline) this; None where
+            there is nothing to meet.
+        differs: largest difference of the two sides' numbers, as a share of the largest; None where they have none.
+    """
+
+    what: str
+    baseline: str
+    ours: Side
+    theirs: Side
+    aim: float | None
+    at_least: bool = True
+    of: Literal["seconds", "grown"] = "seconds"
+    differs: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        ours, theirs = getattr(self.ours, self.of), getattr(self.theirs, self.of)
+        above, below = (theirs, ours) if self.at_least else (ours, theirs)
+        return above / below if below else float("nan")  # memory may not have grown at all
+
+    @property
+    def met(self) -> bool | None:
+        if self.aim is None:
+            return None
+        return self.ratio >= self.aim if self.at_least else self.ratio <= self.aim
+
+
+def measure(work: Work, *arguments: object) -> tuple[Side, np.ndarray | None]:
+    """Run a side in a fresh process, forked from one that has imported all there is and done nothing.
+
+    Raises:
+        RuntimeError: it ended without a result; its own message is on the screen.
+    """
+    context = multiprocessing.get_context("forkserver")
+    os.environ["PYTHONPATH"] = str(ROOT)  # the server is told of no sys.path, and would find another checkout or none
+    context.set_forkserver_preload(["experiments.performance.shared_pass", "experiments.performance.gradients"])
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, work, arguments))
+    child.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"{work.__name__} ended without a result") from None
+    finally:
+        child.join()
+
+
+def differs(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest difference as a share of the largest number."""
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def keep(name: str, settings: dict[str, object], comparisons: list[Comparison], folder: Path) -> Path:
+    """Print the comparisons and write them as ``folder/name.json``, with where they come from."""
+    for c in comparisons:
+        aim = "" if c.aim is None else f", aim {'≥' if c.at_least else '≤'} {c.aim:g}: {'met' if c.met else 'NOT met'}"
+        print(f"{c.what}\n  against {c.baseline}\n  ratio {c.ratio:.3g} in {c.of}{aim}")
+        for label, side in (("ours", c.ours), ("baseline", c.theirs)):
+            print(f"  {label:9}{side.seconds:9.3f} s   peak {side.peak:7,.0f} MiB, of it grown {side.grown:7,.0f}")
+    made = [{**asdict(c), "ratio": c.ratio, "met": c.met} for c in comparisons]
+    record = {"name": name, "settings": settings, "threads": torch.get_num_threads(), "comparisons": made}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False) + "\n")
+    print(path)
+    return path
+
+
+def _child(sender: Connection, work: Work, arguments: tuple[object, ...]) -> None:
+    run = work(*arguments)
+    before, start = _peak(), time.perf_counter()
+    result = run()
+    seconds, peak = time.perf_counter() - start, _peak()
+    sender.send((Side(seconds, peak, peak - before), result))
+
+
+def _peak() -> float:
+    """MiB; macOS counts bytes where Linux counts KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
