@@ -1,4 +1,4 @@
-"""The feature store on tiny LLaVA and Qwen2-VL: right values, one pass, once, continued after a kill."""
+"""The feature store on a tiny model of every family: right values, one pass, once, continued after a kill."""
 
 from pathlib import Path
 
@@ -11,21 +11,18 @@ from selectmm.features import feature as feature_module
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.store import FeatureStore
 from selectmm.features.tokens import TokenCount
-from selectmm.models import llava, qwen2_vl
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import Passed, Reads, inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
-from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
+from tests.families import FAMILIES
+from tests.tiny import write_pool
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2_vl"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "llava":
-        return llava.load(str(tiny_llava(folder)), device="cpu")
-    return qwen2_vl.load(str(tiny_qwen2_vl(folder)), device="cpu")
+    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
