@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def overrides(place: Path, model: str, output: str) -> list[str]:
     file, images = next((place / "pool").glob("*.json")), next(p for p in (place / "pool").iterdir() if p.is_dir())
     return [
         f"model={model}",
-        f"model.path={place / model.removesuffix('_7b').replace('llava15', 'llava')}",
+        f"model.path={place / re.sub(r'_[0-9]+b$', '', model).replace('llava15', 'llava')}",
         "model.device=cpu",
         "model.dtype=float32",
         "pool=llava_json",
