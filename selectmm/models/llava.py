@@ -41,8 +41,8 @@ LLAMA3 = Template(
     assistant_suffix="<|eot_id|>",
 )
 
-# LLaVA-NeXT's conversation.py, conv_qwen (``qwen_1_5``). Its own training (preprocess_qwen) takes the loss on role marks
-# too; here, as everywhere, it is on answers and their ends alone.
+# LLaVA-NeXT's conversation.py, conv_qwen (``qwen_1_5``). Its own training (preprocess_qwen) takes the loss on the marks
+# of roles too; here, as everywhere, it is on answers and their ends alone.
 QWEN = Template(
     start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
     image="<image>\n",
