@@ -1,8 +1,9 @@
-"""The whole line, pool to record, on tiny random models and a user's own data: LLaVA and Qwen2-VL alike."""
+"""The whole line, pool to record, on tiny random models and a user's own data: every family alike."""
 
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from selectmm.door import build
 from selectmm.records.record import RunRecord, load
 from selectmm.run import run
+from tests.families import FAMILIES
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("line")
     tiny_llava(folder / "llava")
     tiny_qwen2_vl(folder / "qwen2_vl")
+    for family in ("qwen2_5_vl", "qwen3_vl", "internvl3"):
+        FAMILIES[family].make(folder / family)
     write_pool(folder / "pool", rows=24)
     return folder
 
@@ -33,7 +37,7 @@ def overrides(place: Path, model: str, output: str) -> list[str]:
     file, images = next((place / "pool").glob("*.json")), next(p for p in (place / "pool").iterdir() if p.is_dir())
     return [
         f"model={model}",
-        f"model.path={place / model.removesuffix('_7b').replace('llava15', 'llava')}",
+        f"model.path={place / re.sub(r'_[0-9]+b$', '', model).replace('llava15', 'llava')}",
         "model.device=cpu",
         "model.dtype=float32",
         "pool=llava_json",
@@ -59,7 +63,7 @@ def one_run(*arguments: str) -> RunRecord:
     return load(run(build(config, method)))
 
 
-@pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b"])
+@pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"])
 def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Path, model: str) -> None:
     arguments = overrides(place, model, model)
     first = one_run(*arguments, "budget=0.5")

@@ -44,6 +44,14 @@ def test_every_path_in_the_tree_exists() -> None:
         assert (ROOT / name.rstrip("/")).exists(), name
 
 
+def test_the_table_of_models_has_every_model_of_the_hub() -> None:
+    shown = README.split("### Models")[1].split("###")[0]
+    named = set(
+        re.findall(r"`(\w+)`", "".join(row.split("|")[2] for row in re.findall(r"^\| .*", shown, re.MULTILINE)))
+    )
+    assert named == {path.stem for path in (ROOT / "configs" / "model").glob("*.yaml")} - {"embedded"}
+
+
 def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
     shown = README.split("<!-- methods:begin -->")[1].split("<!-- methods:end -->")[0]
     named = set(re.findall(r"^\| `(\w+)` \|", shown, re.MULTILINE))

@@ -12,9 +12,11 @@ from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import coverage_lines
 from selectmm.selection import Selection, select
+from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
+KINDS = ["ifd", "grand", "prism", "scalselect"]  # one per thing a method reads: answers, gradients, states, attention
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
 
 
@@ -23,6 +25,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("selection")
     tiny_llava(folder / "llava")
     tiny_qwen2_vl(folder / "qwen2_vl")
+    for family in ("llava_phi2", "llava_llama3", "llava_qwen25", "qwen2_5_vl", "qwen3_vl", "internvl3"):
+        FAMILIES[family].make(folder / family)
     write_pool(folder / "pool", rows=24)
     return folder
 
@@ -46,7 +50,7 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_selects_for_every_family(place: Path, model: str, method: str) -> None:
+def test_every_method_selects_for_llava_and_qwen2_vl(place: Path, model: str, method: str) -> None:
     chosen = selected(place, model, f"method={method}", "budget=0.5")
     assert len(chosen.subset.rows) == 12
     assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
@@ -54,6 +58,16 @@ def test_every_method_selects_for_every_family(place: Path, model: str, method: 
     again = selected(place, model, f"method={method}", "budget=0.5")
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)
+
+
+@pytest.mark.parametrize(
+    "model", ["llava_phi2", "llava_llama3", "llava_qwen25", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"]
+)
+@pytest.mark.parametrize("method", KINDS)
+def test_a_method_of_each_kind_selects_for_the_other_families(place: Path, model: str, method: str) -> None:
+    chosen = selected(place, model, f"method={method}", "budget=0.5")
+    assert len(chosen.subset.rows) == 12
+    assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
 
 
 def test_what_is_missing_is_said_before_anything_is_computed(place: Path) -> None:

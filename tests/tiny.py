@@ -1,6 +1,7 @@
 """Tiny random checkpoints and a tiny pool, made on the spot: the real classes and processors, nothing downloaded."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from transformers import (  # isort: skip
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
+    ProcessorMixin,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
@@ -39,16 +43,15 @@ _CORPUS = [
 ]
 
 
-def tiny_llava(folder: Path) -> Path:
+def tiny_llava(folder: Path, body: type[PreTrainedConfig] = LlamaConfig, special: Sequence[str] = ()) -> Path:
     """A LLaVA of two decoder layers and a two-layer CLIP tower (28-pixel images, 4 tokens each); returns ``folder``.
 
-    Its tokenizer knows the special tokens of both LLaVA templates, ``vicuna`` and ``chatml``.
+    Its tokenizer knows the tokens of the templates ``vicuna``, ``chatml`` and ``qwen``, and those in ``special``.
     """
-    tokenizer = _tokenizer(["<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>"], "</s>", "<pad>")
+    tokens = ["<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>", *special]
+    tokenizer = tokenizer_of(tokens, "</s>", "<pad>")
     image_token = tokenizer.convert_tokens_to_ids("<image>")
-    text = LlamaConfig(
-        **_text_sizes(tokenizer), bos_token_id=1, tie_word_embeddings=False, max_position_embeddings=2048
-    )
+    text = body(**text_sizes(tokenizer), bos_token_id=1, tie_word_embeddings=False, max_position_embeddings=2048)
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=64,
@@ -64,15 +67,15 @@ def tiny_llava(folder: Path) -> Path:
         images, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1
     )
     torch.manual_seed(0)
-    return _save(LlavaForConditionalGeneration(config), processor, folder)
+    return save(LlavaForConditionalGeneration(config), processor, folder)
 
 
 def tiny_qwen2_vl(folder: Path) -> Path:
     """A Qwen2-VL of two decoder layers and a two-layer vision tower (images of 4 to 16 tokens); returns ``folder``."""
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-    tokenizer = _tokenizer([*names, "<|video_pad|>"], "<|im_end|>", "<|endoftext|>")
+    tokenizer = tokenizer_of([*names, "<|video_pad|>"], "<|im_end|>", "<|endoftext|>")
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
-    text = {**_text_sizes(tokenizer), "rope_parameters": rope, "max_position_embeddings": 2048, "bos_token_id": None}
+    text = {**text_sizes(tokenizer), "rope_parameters": rope, "max_position_embeddings": 2048, "bos_token_id": None}
     vision = {"depth": 2, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
     config = Qwen2VLConfig(
         text_config=text,
@@ -85,12 +88,12 @@ def tiny_qwen2_vl(folder: Path) -> Path:
     pixels = {"shortest_edge": 4 * 28 * 28, "longest_edge": 16 * 28 * 28}
     processor = Qwen2VLProcessor(Qwen2VLImageProcessor(size=pixels), tokenizer, Qwen2VLVideoProcessor())
     torch.manual_seed(0)
-    return _save(Qwen2VLForConditionalGeneration(config), processor, folder)
+    return save(Qwen2VLForConditionalGeneration(config), processor, folder)
 
 
 def tiny_clip(folder: Path, window: int) -> Path:
     """A CLIP of two layers a side (28-pixel images) that reads ``window`` tokens of text; returns ``folder``."""
-    tokenizer = _tokenizer(["<pad>", "<s>", "</s>"], "</s>", "<pad>")
+    tokenizer = tokenizer_of(["<pad>", "<s>", "</s>"], "</s>", "<pad>")
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     text = {**sizes, **special, "vocab_size": len(tokenizer), "max_position_embeddings": window, "projection_dim": 24}
@@ -98,7 +101,7 @@ def tiny_clip(folder: Path, window: int) -> Path:
     images = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
-    return _save(model, CLIPProcessor(images, tokenizer), folder)
+    return save(model, CLIPProcessor(images, tokenizer), folder)
 
 
 def write_pool(folder: Path, rows: int = 24, seed: int = 0) -> tuple[Path, Path]:
@@ -154,7 +157,7 @@ def _draw(path: Path, colour: str, shape: str, rng: np.random.Generator) -> None
     image.save(path)
 
 
-def _tokenizer(special: list[str], end: str, pad: str) -> PreTrainedTokenizerFast:
+def tokenizer_of(special: list[str], end: str, pad: str) -> PreTrainedTokenizerFast:
     """Byte-level BPE like Qwen2's own; the special tokens get the first ids, in order."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -171,7 +174,8 @@ def _tokenizer(special: list[str], end: str, pad: str) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end, pad_token=pad)
 
 
-def _text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+def text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Of a language model of two layers."""
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": 48,
@@ -184,11 +188,8 @@ def _text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     }
 
 
-def _save(
-    model: LlavaForConditionalGeneration | Qwen2VLForConditionalGeneration | CLIPModel,
-    processor: LlavaProcessor | Qwen2VLProcessor | CLIPProcessor,
-    folder: Path,
-) -> Path:
+def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Path:
+    """Write a checkpoint as Hugging Face does; returns ``folder``."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

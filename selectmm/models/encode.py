@@ -73,12 +73,11 @@ def encode(
     """
     rendered = [render(vlm.family.template, c.turns, len(c.images)) for c in conversations]
     images = [_prepare(vlm, image) for c in conversations for image in c.images]
-    tokenizer = vlm.processor.tokenizer
-    tokenizer.padding_side = side
     encoded = vlm.processor(
         text=[text for text, _, _ in rendered],
         images=images or None,
         padding=True,
+        padding_side=side,  # said in the call, where it is stronger than a processor's own default (InternVL's is left)
         return_tensors="pt",
         return_offsets_mapping=True,
         add_special_tokens=False,

@@ -1,4 +1,6 @@
-"""LLaVA-1.5 and its kin: any LlavaForConditionalGeneration."""
+"""LLaVA-1.5 and its kin: any LlavaForConditionalGeneration, whatever its language model is (Llama, Qwen2, Phi)."""
+
+from dataclasses import replace
 
 from transformers import LlavaForConditionalGeneration
 
@@ -26,10 +28,38 @@ CHATML = Template(
     assistant_suffix="<|im_end|>",
 )
 
-TEMPLATES = {"vicuna": VICUNA, "chatml": CHATML}
+# TinyLLaVA Factory's data/template/phi_template.py: vicuna_v1 in Phi-2's vocabulary, which begins no text with a token.
+PHI2 = replace(VICUNA, start=VICUNA.start.removeprefix("<s>"), assistant_suffix="<|endoftext|>")
+
+# XTuner's utils/templates.py, llama3_chat, with the beginning of text that its tokenizer puts in front.
+LLAMA3 = Template(
+    start="<|begin_of_text|>",
+    image="<image>\n",
+    user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
+    user_suffix="<|eot_id|>",
+    assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    assistant_suffix="<|eot_id|>",
+)
+
+# LLaVA-NeXT's conversation.py, conv_qwen (``qwen_1_5``). Its own training (preprocess_qwen) takes the loss on the marks
+# of roles too; here, as everywhere, it is on answers and their ends alone.
+QWEN = Template(
+    start="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    image="<image>\n",
+    user_prefix="<|im_start|>user\n",
+    user_suffix="<|im_end|>\n",
+    assistant_prefix="<|im_start|>assistant\n",
+    assistant_suffix="<|im_end|>\n",
+)
+
+TEMPLATES = {"vicuna": VICUNA, "chatml": CHATML, "phi2": PHI2, "llama3": LLAMA3, "qwen": QWEN}
+
+LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+# Phi names the linear layers of attention's end and of its MLP in its own way.
+LINEAR_OF = {"phi": r".*language_model.*\.(q_proj|k_proj|v_proj|dense|fc1|fc2)"}
 
 
-def family(template: Template, *, square: bool = True) -> Family:
+def family(template: Template, *, square: bool = True, lora: str = LINEAR) -> Family:
     """The LLaVA family with one of its templates; LoRA sits on every linear layer of the language model."""
     return Family(
         name="llava",
@@ -37,7 +67,7 @@ def family(template: Template, *, square: bool = True) -> Family:
         layers="model.language_model.layers",
         vision="model.vision_tower",
         projector="model.multi_modal_projector",
-        lora=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+        lora=lora,
         square=square,
     )
 
@@ -51,5 +81,6 @@ def load(path: str, template: str = "vicuna", dtype: str = "auto", device: str =
     if template not in TEMPLATES:
         raise UserError(f"No LLaVA template '{template}'; there are: {', '.join(TEMPLATES)}.")
     model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device)
-    kind = family(TEMPLATES[template], square=square)
+    linear = LINEAR_OF.get(model.config.text_config.model_type, LINEAR)
+    kind = family(TEMPLATES[template], square=square, lora=linear)
     return VLM(model, processor, kind, identity_of(weights, model, kind))

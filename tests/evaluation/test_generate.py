@@ -5,17 +5,13 @@ import pytest
 from PIL import Image
 
 from selectmm.evaluation.generate import Question, generate
-from selectmm.models import llava, qwen2_vl
 from selectmm.models.vlm import VLM
-from tests.tiny import tiny_llava, tiny_qwen2_vl
-
-LOADERS = {"llava": (tiny_llava, llava.load), "qwen2_vl": (tiny_qwen2_vl, qwen2_vl.load)}
+from tests.families import FAMILIES
 
 
-@pytest.fixture(params=list(LOADERS), scope="module")
+@pytest.fixture(params=FAMILIES, scope="module")
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    make, load = LOADERS[request.param]
-    return load(str(make(tmp_path_factory.mktemp(request.param))), device="cpu")
+    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 
 
 def questions(count: int) -> list[Question]:

@@ -1,4 +1,4 @@
-"""The feature store on tiny LLaVA and Qwen2-VL: right values, one pass, once, continued after a kill."""
+"""The feature store on a tiny model of every family: right values, one pass, once, continued after a kill."""
 
 from pathlib import Path
 
@@ -8,13 +8,21 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.features import feature as feature_module
+from selectmm.features.answers import AnswerLoss
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import Passed, Reads, inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from tests.families import FAMILIES
 from tests.features.material import store_of
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    """Every family here; the other files of this folder take LLaVA and Qwen2-VL."""
+    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 
 
 @torch.inference_mode()
@@ -38,6 +46,21 @@ def test_values_are_those_of_the_models_own_hidden_states(vlm: VLM, pool: Pool, 
         np.testing.assert_allclose(got[joint][row], expected_joint, atol=2e-5)
         if pool.image_of[row] >= 0:
             np.testing.assert_allclose(got[image][pool.image_of[row]], expected_image, atol=2e-5)
+
+
+def test_answer_losses_are_hugging_faces_after_the_question_and_by_themselves(
+    vlm: VLM, pool: Pool, tmp_path: Path
+) -> None:
+    asked, alone = AnswerLoss("conversation"), AnswerLoss("answer")
+    got = store_of(vlm, tmp_path).get(pool, [asked, alone])
+    for row in range(len(pool)):
+        sample = pool[row]
+        images = (pool.open_image(sample.image),) if sample.image else ()
+        answers = tuple(turn for turn in sample.turns if turn.role == "assistant")
+        for feature, talk in ((asked, Conversation(sample.turns, images)), (alone, Conversation(answers))):
+            with torch.inference_mode():
+                loss = vlm.model(**encode(vlm, [talk], side="right", limit=512)).loss
+            np.testing.assert_allclose(got[feature][row], float(loss), atol=2e-5)
 
 
 def test_batch_and_shard_sizes_do_not_matter(vlm: VLM, pool: Pool, tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
 """Labels by hand: the answers and their end tokens, and nothing else."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
 
-from selectmm.models import llava, qwen2_vl
+from selectmm.models import llava
 from selectmm.models.encode import IGNORED, Conversation, cut, encode, render
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from tests.tiny import tiny_llava, tiny_qwen2_vl
+from tests.families import FAMILIES
 
 IMAGE = Image.new("RGB", (56, 56), (200, 30, 30))
 TURNS = (
@@ -26,11 +23,6 @@ CONVERSATIONS = [
     Conversation(TURNS[2:], (IMAGE,)),
 ]
 
-LOADERS: dict[str, Callable[[Path], VLM]] = {
-    "chatml": lambda path: llava.load(str(tiny_llava(path)), "chatml", device="cpu"),
-    "vicuna": lambda path: llava.load(str(tiny_llava(path)), "vicuna", device="cpu"),
-    "qwen": lambda path: qwen2_vl.load(str(tiny_qwen2_vl(path)), device="cpu"),
-}
 # (start, user prefix, user suffix, assistant prefix, space that the first answer token brings along, assistant suffix,
 # image placeholder), spelled out instead of taken from the templates under test.
 VICUNA_START = (
@@ -40,21 +32,32 @@ VICUNA_START = (
 QWEN_START = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 USER, END, ASSISTANT = "<|im_start|>user\n", "<|im_end|>", "<|im_start|>assistant\n"
 QWEN_IMAGE = "<|vision_start|>" + "<|image_pad|>" * 4 + "<|vision_end|>"  # 4 × 4 patches, merged to 4
+HEAD, EOT = "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"
+LLAVA_IMAGE = "<image>" * 4 + "\n"
+TILE = "<img>" + "<IMG_CONTEXT>" * 4 + "</img>\n"  # a square image is one tile
+PHI_START = VICUNA_START.removeprefix("<s>")
 PIECES = {
-    "chatml": ("", USER, END + "\n", ASSISTANT, "", END, "<image>" * 4 + "\n"),
-    "vicuna": (VICUNA_START, "USER: ", " ", "ASSISTANT:", " ", "</s>", "<image>" * 4 + "\n"),
-    "qwen": (QWEN_START, USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
+    "llava_chatml": ("", USER, END + "\n", ASSISTANT, "", END, LLAVA_IMAGE),
+    "llava_vicuna": (VICUNA_START, "USER: ", " ", "ASSISTANT:", " ", "</s>", LLAVA_IMAGE),
+    "llava_phi2": (PHI_START, "USER: ", " ", "ASSISTANT:", " ", "<|endoftext|>", LLAVA_IMAGE),
+    "llava_llama3": ("<|begin_of_text|>", HEAD.format("user"), EOT, HEAD.format("assistant"), "", EOT, LLAVA_IMAGE),
+    "llava_qwen25": (QWEN_START, USER, END + "\n", ASSISTANT, "", END + "\n", LLAVA_IMAGE),
+    "qwen2_vl": (QWEN_START, USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
+    "qwen2_5_vl": (QWEN_START, USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
+    "qwen3_vl": ("", USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
+    "internvl3": ("", USER, END + "\n", ASSISTANT, "", END + "\n", TILE),
 }
+ENDS = {"vicuna": ["Ġ3", "</s>"], "phi2": ["Ġ3", "<|endoftext|>"], "llama3": ["3", EOT], "chatml": ["3", END]}
 
 
-@pytest.fixture(scope="module", params=LOADERS)
+@pytest.fixture(scope="module", params=FAMILIES)
 def template(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
 def vlm(template: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return LOADERS[template](tmp_path_factory.mktemp(template))
+    return FAMILIES[template].load(tmp_path_factory.mktemp(template))
 
 
 def by_hand(vlm: VLM, template: str, talk: Conversation) -> tuple[list[int], list[int]]:
@@ -101,8 +104,7 @@ def test_one_answer_written_out(vlm: VLM, template: str) -> None:
     batch = encode(vlm, [Conversation((Turn("user", "A"), Turn("assistant", "3")))], side="right", limit=None)
     labels = batch["labels"][0]
     kept = vlm.processor.tokenizer.convert_ids_to_tokens(labels[labels != IGNORED].tolist())
-    written = {"chatml": ["3", "<|im_end|>"], "vicuna": ["Ġ3", "</s>"], "qwen": ["3", "<|im_end|>", "Ċ"]}
-    assert kept == written[template]
+    assert kept == ENDS.get(template.removeprefix("llava_"), ["3", END, "Ċ"])
 
 
 def test_a_prompt_ends_where_the_answer_begins(vlm: VLM, template: str) -> None:

@@ -1,24 +1,18 @@
 """Shortened forward passes against Hugging Face's full ones."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from selectmm.models import llava, qwen2_vl
 from selectmm.models.encode import Batch, encode
 from selectmm.models.forward import LAST, Reads, answer_logits, answer_loss, inputs_of, run
 from selectmm.models.vlm import VLM
+from tests.families import FAMILIES
 from tests.models.test_encode import CONVERSATIONS
-from tests.tiny import tiny_llava, tiny_qwen2_vl
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    if request.param == "llava":
-        return llava.load(str(tiny_llava(folder)), "chatml", device="cpu")
-    return qwen2_vl.load(str(tiny_qwen2_vl(folder)), device="cpu")
+    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(params=["left", "right"])
@@ -34,7 +28,9 @@ def test_hidden_states_are_those_of_the_full_pass(vlm: VLM, batch: Batch) -> Non
     with torch.no_grad():
         full = vlm.model(**inputs_of(batch), output_hidden_states=True).hidden_states
         hidden = run(vlm, batch, reads(0, 1, 2, LAST)).hidden
-        final = vlm.model.model.language_model.norm(hidden[2])  # Hugging Face reports the last layer normed
+        body = vlm.model.model.language_model
+        norm = body.final_layernorm if hasattr(body, "final_layernorm") else body.norm  # Phi's name, everybody's
+        final = norm(hidden[2])  # Hugging Face reports the last layer normed
     torch.testing.assert_close(hidden[0], full[0])
     torch.testing.assert_close(hidden[1], full[1])
     torch.testing.assert_close(final, full[2])
@@ -75,7 +71,8 @@ def test_watched_heads_give_eager_attention_and_leave_no_trace(vlm: VLM, batch: 
         finally:
             config._attn_implementation = before
     real = batch["attention_mask"].bool()
-    scores = heads.queries @ heads.keys.transpose(2, 3) * heads.scale
+    keys = heads.keys.repeat_interleave(heads.queries.shape[1] // heads.keys.shape[1], dim=1)
+    scores = heads.queries @ keys.transpose(2, 3) * heads.scale
     seen = real[:, None, None] & torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     own = scores.masked_fill(~seen, -torch.inf).softmax(-1)
     for row in range(len(real)):

@@ -1,0 +1,23 @@
+"""Qwen2.5-VL."""
+
+from dataclasses import replace
+
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from selectmm.models import qwen2_vl
+from selectmm.models.load import identity_of, open_pretrained
+from selectmm.models.vlm import VLM
+
+# The chat template in its own chat_template.json is Qwen2-VL's, and its modules have Qwen2-VL's names; its vision tower
+# has other layers, which nothing here touches.
+FAMILY = replace(qwen2_vl.FAMILY, name="qwen2_5_vl")
+
+
+def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+    """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
+
+    Raises:
+        UserError: nothing is there.
+    """
+    model, processor, weights = open_pretrained(Qwen2_5_VLForConditionalGeneration, path, dtype, device)
+    return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

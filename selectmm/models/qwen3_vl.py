@@ -1,0 +1,32 @@
+"""Qwen3-VL (Instruct; the Thinking models have another template).
+
+It is the one family whose image does not enter at the first layer alone: after each of the first decoder layers (three
+in the published sizes), features of another depth of the vision tower are added to the image tokens (DeepStack, arXiv
+2406.04334). The state of layer k is what the layer itself puts out, as Hugging Face reports it: what is added after it
+is part of layer k + 1's input.
+"""
+
+from dataclasses import replace
+
+from transformers import Qwen3VLForConditionalGeneration
+
+from selectmm.models import qwen2_vl
+from selectmm.models.load import identity_of, open_pretrained
+from selectmm.models.vlm import VLM
+
+# The chat template in its own chat_template.json: Qwen2-VL's marks, but no system message unless one is given.
+CHATML = replace(qwen2_vl.CHATML, start="")
+
+# The mergers of the added features (model.visual.deepstack_merger_list) stay frozen, as in Qwen's own fine-tuning code:
+# its ``tune_mm_mlp`` is model.visual.merger.
+FAMILY = replace(qwen2_vl.FAMILY, name="qwen3_vl", template=CHATML)
+
+
+def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+    """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
+
+    Raises:
+        UserError: nothing is there.
+    """
+    model, processor, weights = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device)
+    return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

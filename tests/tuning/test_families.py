@@ -1,0 +1,70 @@
+"""What fine-tuning needs of a family, on a tiny model of each."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from safetensors.torch import load_file
+from torch import nn
+
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.forward import answer_loss
+from selectmm.pool.pool import Pool
+from selectmm.tuning.adapter import load_adapter
+from tests.families import FAMILIES
+from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.test_finetune import assert_same, snapshot
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Bench:
+    build = FAMILIES[request.param].build(tmp_path_factory.mktemp(request.param))
+    return Bench(instantiate(build), build, pool)
+
+
+def test_lora_sits_on_every_linear_layer_of_the_language_model_and_nowhere_else(bench: Bench) -> None:
+    family, modules = bench.vlm.family, dict(bench.vlm.model.named_modules())
+    touched = {name for name in modules if re.fullmatch(family.lora, name)}
+    layers = {name for name, m in modules.items() if isinstance(m, nn.Linear) and name.startswith(f"{family.layers}.")}
+    assert touched == layers
+    assert len(layers) >= 2 * 6  # two decoder layers: attention has four, an MLP two or three
+
+
+def test_an_image_goes_through_the_named_vision_tower_and_then_the_named_projector(bench: Bench) -> None:
+    vlm, passed = bench.vlm, []
+    parts = [vlm.family.vision, vlm.family.projector]
+    hooks = [
+        vlm.model.get_submodule(part).register_forward_hook(lambda *_, part=part: passed.append(part)) for part in parts
+    ]
+    with torch.no_grad():
+        vlm.model(**encode(vlm, [_talk(bench, 0)], side="right", limit=None))
+    for hook in hooks:
+        hook.remove()
+    assert set(passed) == set(parts)
+
+
+def test_training_lowers_the_loss_and_leaves_the_model_as_it_was(bench: Bench, tmp_path: Path) -> None:
+    before = snapshot(bench.vlm)
+    batch = encode(bench.vlm, [_talk(bench, row) for row in (0, 1, 2)], side="right", limit=256)
+    plain = float(answer_loss(bench.vlm.model, batch))
+    losses = bench.tune(tmp_path, replace(RECIPE, epochs=6, clip=1.0, max_length=512))
+    assert losses[-1] < losses[0] - 0.2
+    with load_adapter(bench.vlm, tmp_path) as tuned:
+        assert float(answer_loss(tuned.model, batch)) < plain - 0.2
+    assert_same(snapshot(bench.vlm), before)
+    homes = (bench.vlm.family.layers, bench.vlm.family.projector)
+    assert all(any(home in name for home in homes) for name in load_file(tmp_path / "adapter_model.safetensors"))
+
+
+def test_gradient_checkpointing_changes_no_loss_in_any_family(bench: Bench, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=1, max_length=512)
+    plain = bench.tune(tmp_path / "plain", recipe)
+    assert bench.tune(tmp_path / "saving", replace(recipe, gradient_checkpointing=True)) == pytest.approx(plain)
+
+
+def _talk(bench: Bench, row: int) -> Conversation:
+    sample = bench.pool[row]
+    return Conversation(sample.turns, (bench.pool.open_image(sample.image),))
