@@ -61,14 +61,15 @@ def _opening(records: list[dict]) -> str:
 def _section(record: dict) -> str:
     origin = record["provenance"]
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
-    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 6 + " --- |" + " ---: |" * 3]
     lines += [f"| {' | '.join(_cells(c))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
     return "\n".join(
         [
             f"## {record['name']}\n",
             f"`python experiments/performance/{origin['command']}` at commit {commit}, {record['threads']} threads on "
-            f"{cores} cores of an {origin['hardware']['cpu']}, torch {origin['packages']['torch']}.\n",
+            f"{cores} cores of an {origin['hardware']['cpu']}, torch {origin['packages']['torch']}; load of "
+            f"the whole machine over the last five minutes: {record['load']:.1f}.\n",
             *lines,
             "",
         ]
@@ -78,10 +79,8 @@ def _section(record: dict) -> str:
 def _cells(c: dict) -> tuple[str, ...]:
     ours, theirs = c["ours"], c["theirs"]
     met = {None: "–", True: "yes", False: "**no**"}[c["met"]]
-    times, memory = (
-        [_seconds(s["seconds"]) for s in (ours, theirs)],
-        [f"{s['grown']:,.0f} MiB" for s in (ours, theirs)],
-    )
+    times = [_seconds(side[kind]) for kind in ("seconds", "busy") for side in (ours, theirs)]
+    memory = [f"{side['grown']:,.0f} MiB" for side in (ours, theirs)]
     differ = "–" if c["differs"] is None else f"{c['differs']:.0e}"
     of = " (memory)" if c["of"] == "grown" else ""
     return c["what"], c["baseline"], *times, _ratio(c) + of, _aim(c), met, *memory, differ
@@ -104,6 +103,8 @@ def _reading(records: list[dict]) -> str:
     return f"""## How to read it
 
 - *Ratio*: baseline / ours where the aim is "at least", ours / baseline where it is "at most"; of time, or of memory.
+- *On a core*: seconds that the side's threads spent computing; beside the wall clock it shows waiting, for the disk or
+  for a busy machine's other work. A load well above what the side itself uses means a busy machine.
 - *Memory*: by how much the measured part raised the largest memory of its process (`ru_maxrss`; every side runs in a
   process of its own). The whole peak, with Python, PyTorch and the model, is in the records: {min(peaks):,.0f} to
   {max(peaks):,.0f} MiB.

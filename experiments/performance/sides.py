@@ -28,12 +28,14 @@ class Side:
     """What a side took.
 
     Attributes:
-        seconds: wall clock of the measured part.
+        seconds: wall clock of the measured part. busy: seconds that its threads spent on a core, which other work on
+            the machine disturbs less.
         peak: most memory that its process ever held, MiB (``ru_maxrss``: Python, libraries and mapped files included).
         grown: by how much of that the measured part raised it, MiB.
     """
 
     seconds: float
+    busy: float
     peak: float
     grown: float
 
@@ -102,9 +104,11 @@ def keep(name: str, settings: dict[str, object], comparisons: list[Comparison], 
         aim = "" if c.aim is None else f", aim {'≥' if c.at_least else '≤'} {c.aim:g}: {'met' if c.met else 'NOT met'}"
         print(f"{c.what}\n  against {c.baseline}\n  ratio {c.ratio:.3g} in {c.of}{aim}")
         for label, side in (("ours", c.ours), ("baseline", c.theirs)):
-            print(f"  {label:9}{side.seconds:9.3f} s   peak {side.peak:7,.0f} MiB, of it grown {side.grown:7,.0f}")
+            times = f"{side.seconds:9.3f} s, {side.busy:.3f} s on a core"
+            print(f"  {label:9}{times}, peak {side.peak:,.0f} MiB, of it grown {side.grown:,.0f}")
     made = [{**asdict(c), "ratio": c.ratio, "met": c.met} for c in comparisons]
-    record = {"name": name, "settings": settings, "threads": torch.get_num_threads(), "comparisons": made}
+    machine = {"threads": torch.get_num_threads(), "load": os.getloadavg()[1]}  # over the last five minutes
+    record = {"name": name, "settings": settings, **machine, "comparisons": made}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False) + "\n")
@@ -114,10 +118,10 @@ def keep(name: str, settings: dict[str, object], comparisons: list[Comparison], 
 
 def _child(sender: Connection, work: Work, arguments: tuple[object, ...]) -> None:
     run = work(*arguments)
-    before, start = _peak(), time.perf_counter()
+    before, start, busy = _peak(), time.perf_counter(), time.process_time()
     result = run()
-    seconds, peak = time.perf_counter() - start, _peak()
-    sender.send((Side(seconds, peak, peak - before), result))
+    seconds, busy, peak = time.perf_counter() - start, time.process_time() - busy, _peak()
+    sender.send((Side(seconds, busy, peak, peak - before), result))
 
 
 def _peak() -> float:
