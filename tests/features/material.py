@@ -15,7 +15,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from tests.models.test_encode import PIECES, by_hand
 
-TEMPLATE = {"llava": "vicuna", "qwen2_vl": "qwen"}
+TEMPLATE = {"llava": "llava_vicuna", "qwen2_vl": "qwen2_vl"}
 
 
 def _noise(seed: int) -> tuple[Image.Image]:
