@@ -78,7 +78,7 @@ def make(folder: Path) -> Path:
 
 def read_measured(targets: list[str]) -> Measured:
     """The committed single-source runs and the base's scores."""
-    records = [load(path) for path in sorted((ROOT / "results" / "records").glob(f"{NAME}-*.json"))]
+    records = [load(path) for path in sorted((ROOT / "results" / "records").glob("dataprophet_embedded-*.json"))]
     records.sort(key=lambda record: str(record.method.options["source"]))
     references = load_references(ROOT / "results" / "references" / "mini.json")
     scores = [{score.benchmark: score for score in record.scores} for record in records]
