@@ -21,6 +21,7 @@ COLUMNS = (
     "ours",
     "baseline",
     "ratio",
+    "its ratio on a core",
     "aim",
     "met",
     "memory: ours",
@@ -55,13 +56,25 @@ def _opening(records: list[dict]) -> str:
     ]
     told = f"{len(aimed) - len(missed)} of {len(aimed)}"
     rest = "" if not missed else " Not met: " + "; ".join(missed) + "."
-    return f"**What do the fast forms save, against a stated baseline in the same run?** {told} aims are met.{rest}\n"
+    return f"**What do the fast forms save, against a stated baseline in the same run?** {told} aims are met.{rest}\n{_warning(records)}"
+
+
+def _warning(records: list[dict]) -> str:
+    """Wall clocks of a machine that did other work beside decide nothing, and the page says so itself."""
+    busy = [record["name"] for record in records if record["load"] > record["threads"] + 1]
+    if not busy:
+        return ""
+    return f"""
+**Provisional.** While {", ".join(busy)} ran, the machine was busy with other work (the load is given below), so times of
+the two sides were not taken under the same conditions: read the ratio on a core, and measure again on an idle machine.
+Sizes are those in the tables; an aim that names a size is shown at that size alone.
+"""
 
 
 def _section(record: dict) -> str:
     origin = record["provenance"]
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
-    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 6 + " --- |" + " ---: |" * 3]
+    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
     lines += [f"| {' | '.join(_cells(c))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
     return "\n".join(
@@ -83,11 +96,17 @@ def _cells(c: dict) -> tuple[str, ...]:
     memory = [f"{side['grown']:,.0f} MiB" for side in (ours, theirs)]
     differ = "–" if c["differs"] is None else f"{c['differs']:.0e}"
     of = " (memory)" if c["of"] == "grown" else ""
-    return c["what"], c["baseline"], *times, _ratio(c) + of, _aim(c), met, *memory, differ
+    return c["what"], c["baseline"], *times, _ratio(c) + of, _on_a_core(c), _aim(c), met, *memory, differ
 
 
 def _ratio(c: dict) -> str:
     return f"{c['ratio']:.3g}"
+
+
+def _on_a_core(c: dict) -> str:
+    """The same ratio of seconds on a core, which other work on the machine disturbs less."""
+    ours, theirs = c["ours"]["busy"], c["theirs"]["busy"]
+    return "–" if c["of"] != "seconds" else f"{theirs / ours if c['at_least'] else ours / theirs:.3g}"
 
 
 def _aim(c: dict) -> str:
