@@ -48,34 +48,37 @@ def make(folder: Path, records: Path = ROOT / "results" / "performance") -> Path
 
 
 def _opening(records: list[dict]) -> str:
-    aimed = [c for record in records for c in record["comparisons"] if c["aim"] is not None]
-    missed = [
-        f"{c['what']} against {c['baseline'].split(' (')[0]} ({_ratio(c)}, aim {_aim(c)})"
-        for c in aimed
-        if not c["met"]
-    ]
-    told = f"{len(aimed) - len(missed)} of {len(aimed)}"
+    aimed = [c for record in records if not _busy(record) for c in record["comparisons"] if c["aim"] is not None]
+    missed = [f"{c['what']} against {c['baseline']} ({_ratio(c)}, aim {_aim(c)})" for c in aimed if not c["met"]]
+    told = f"{len(aimed) - len(missed)} of the {len(aimed)} aims that could be judged are met."
     rest = "" if not missed else " Not met: " + "; ".join(missed) + "."
-    return f"**What do the fast forms save, against a stated baseline in the same run?** {told} aims are met.{rest}\n{_warning(records)}"
+    question = "**What do the fast forms save, against a stated baseline in the same run?**"
+    return f"{question} {told if aimed else 'No aim could be judged yet.'}{rest}\n{_warning(records)}"
 
 
 def _warning(records: list[dict]) -> str:
-    """Wall clocks of a machine that did other work beside decide nothing, and the page says so itself."""
-    busy = [record["name"] for record in records if record["load"] > record["threads"] + 1]
-    if not busy:
-        return ""
-    return f"""
-**Provisional.** While {", ".join(busy)} ran, the machine was busy with other work (the load is given below), so times of
-the two sides were not taken under the same conditions: read the ratio on a core, and measure again on an idle machine.
-Sizes are those in the tables; an aim that names a size is shown at that size alone.
+    busy = [record["name"] for record in records if _busy(record)]
+    absent = [name for name in ORDER if name not in {record["name"] for record in records}]
+    told = ""
+    if busy:
+        told += f"""
+**Provisional.** While {", ".join(busy)} ran, the machine was busy with other work (the load is given below), so the two
+sides were not timed under the same conditions: no aim is judged. Read the ratio on a core, and measure again on an idle
+machine. Sizes are those in the tables, some of them smaller than the sizes that the aims are for.
 """
+    return told + (f"\n**Not measured yet**: {', '.join(absent)}.\n" if absent else "")
+
+
+def _busy(record: dict) -> bool:
+    """More was running than the side itself and something light."""
+    return record["load"] > record["threads"] + 1
 
 
 def _section(record: dict) -> str:
     origin = record["provenance"]
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
     lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
-    lines += [f"| {' | '.join(_cells(c))} |" for c in record["comparisons"]]
+    lines += [f"| {' | '.join(_cells(c, _busy(record)))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
     return "\n".join(
         [
@@ -89,9 +92,9 @@ def _section(record: dict) -> str:
     )
 
 
-def _cells(c: dict) -> tuple[str, ...]:
+def _cells(c: dict, busy: bool) -> tuple[str, ...]:
     ours, theirs = c["ours"], c["theirs"]
-    met = {None: "–", True: "yes", False: "**no**"}[c["met"]]
+    met = {None: "–", True: "yes", False: "**no**"}[c["met"]] if not busy else "not judged"
     times = [_seconds(side[kind]) for kind in ("seconds", "busy") for side in (ours, theirs)]
     memory = [f"{side['grown']:,.0f} MiB" for side in (ours, theirs)]
     differ = "–" if c["differs"] is None else f"{c['differs']:.0e}"
