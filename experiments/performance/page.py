@@ -20,8 +20,10 @@ COLUMNS = (
     "against",
     "ours",
     "baseline",
+    "on a core: ours",
+    "baseline",
     "ratio",
-    "its ratio on a core",
+    "ratio on a core",
     "aim",
     "met",
     "memory: ours",
@@ -83,9 +85,9 @@ def _section(record: dict) -> str:
     return "\n".join(
         [
             f"## {record['name']}\n",
-            f"`python experiments/performance/{origin['command']}` at commit {commit}, {record['threads']} threads on "
-            f"{cores} cores of an {origin['hardware']['cpu']}, torch {origin['packages']['torch']}; load of "
-            f"the whole machine over the last five minutes: {record['load']:.1f}.\n",
+            f"`python experiments/performance/{origin['command']}` at commit {commit}, threads: {record['threads']}, "
+            f"cores: {cores}, {origin['hardware']['cpu']}, torch {origin['packages']['torch']};",
+            f"load of the whole machine over the last five minutes: {record['load']:.1f}.\n",
             *lines,
             "",
         ]
