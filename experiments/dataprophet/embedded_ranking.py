@@ -63,7 +63,8 @@ def make(folder: Path) -> Path:
         raise UserError(f"The metric knows sources {terms['sources']}, but the runs are of {measured.sources}.")
     metric = product(terms, TERMS)
     folder.mkdir(parents=True, exist_ok=True)
-    transfer = Transfer(metric / metric.mean(0), measured.gains / 100, measured.sources, measured.targets)
+    drawn = metric / metric.mean(0), measured.gains, measured.sources, measured.targets
+    transfer = Transfer(*drawn, unit="Δ, standard deviations of the column", scale=1)
     save_transfer(transfer, _title(metric, measured), folder, NAME)
     sections = [
         _opening(metric, measured),
@@ -119,12 +120,12 @@ def _title(metric: np.ndarray, measured: Measured) -> str:
 def _opening(metric: np.ndarray, measured: Measured) -> str:
     found = interval(tau_target(metric, measured.gains), np.random.default_rng(SEED))
     best = ceiling(measured)
-    says = "does" if found.low > 0 else "does not, beyond chance,"
+    says = "better than chance" if found.low > 0 else "no better than chance"
     return f"""\
 **Does DataProphet's metric rank the embedded pool's {len(measured.sources)} sources as training on each of them alone
-does?** Over {found.count} mini-benchmarks it {says}: τ_target {found.mean:.3f}, 95 % bootstrap over benchmarks
-{found.low:.3f} to {found.high:.3f}; 0 is chance. Scores with the items' noise added once more agree with themselves
-at {best.mean():.3f} {ranged(best)}. Scale: embedded; one seed.
+does?** Over {found.count} mini-benchmarks it is {says}: τ_target {found.mean:.3f}, 95 % bootstrap over benchmarks
+{found.low:.3f} to {found.high:.3f}, where chance is 0 and the measured scores agree with themselves, the items' noise
+added once more, at {best.mean():.3f} {ranged(best)}. Scale: embedded; one seed.
 
 ![M and the measured gains, with τ of every benchmark and source]({NAME}.svg)
 """
@@ -170,8 +171,8 @@ def _how(terms: dict, measured: Measured) -> str:
 - Gains: `{first.provenance.command}`, commit {commits}; {first.recipe.steps} steps of
   {first.recipe.options["batch_size"]} rows each, whatever the source's size; base scores from
   results/references/mini.json.
-- Metric: `{origin["command"]}`, commit {str(origin["commit"])[:10]}; from the frozen base and twenty examples per
-  benchmark; layer {method["layer"]}, K = {method["clusters"]}.
+- Metric: `python experiments/dataprophet/embedded_metric.py`, commit {str(origin["commit"])[:10]}; from the frozen base
+  and twenty examples per benchmark; layer {method["layer"]}, K = {method["clusters"]}.
 - Unlike the paper's Δ, gains are after − base over the spread of the column: the base scores 0 on benchmarks whose
   format it was never taught. τ_target does not depend on that; τ_source does.
 - Text-only sources and benchmarks take part: two rows without image count as alike, one with and one without as unlike

@@ -24,7 +24,10 @@ STRONG = 0.6  # below 1: more shades for the many small gains than for the few l
 
 @dataclass(frozen=True)
 class Transfer:
-    """What is drawn: matrices ``[sources, targets]``, their names, and the paper's mean τ (None if it printed none)."""
+    """What is drawn: matrices ``[sources, targets]``, their names, and the paper's mean τ (None if it printed none).
+
+    Gains are shown times ``scale``, in ``unit``.
+    """
 
     metric: np.ndarray
     gains: np.ndarray
@@ -32,6 +35,8 @@ class Transfer:
     targets: Sequence[str]
     printed_target: float | None = None
     printed_source: float | None = None
+    unit: str = "Δ, % of the base score"
+    scale: float = 100.0
 
 
 def save_transfer(transfer: Transfer, title: str, folder: Path, name: str) -> tuple[Path, Path]:
@@ -56,14 +61,14 @@ def draw(transfer: Transfer, title: str) -> Figure:
     metric, measured = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     figure.suptitle(title, x=0.01, ha="left", fontsize=15)
     before = _heat(metric, transfer, transfer.metric, "metric M(s→t), before training")
-    after = _heat(measured, transfer, 100 * transfer.gains, "measured gain Δ(s→t), after training")
+    after = _heat(measured, transfer, transfer.scale * transfer.gains, "measured gain Δ(s→t), after training")
     metric.set_ylabel("source: trained on", fontsize=12)
     measured.tick_params(labelleft=False)
     _by_target(figure.add_subplot(grid[1, 1], sharex=measured), transfer)
     _by_source(figure.add_subplot(grid[0, 2], sharey=measured), transfer)
-    _legend(figure.add_subplot(grid[1, 0]))
+    _legend(figure.add_subplot(grid[1, 0]), printed=transfer.printed_target is not None)
     _bar(figure, figure.add_subplot(grid[2, 0]), before, "M")
-    _bar(figure, figure.add_subplot(grid[2, 1]), after, "Δ, % of the base score")
+    _bar(figure, figure.add_subplot(grid[2, 1]), after, transfer.unit)
     return figure
 
 
@@ -111,7 +116,7 @@ def _by_source(axes: Axes, transfer: Transfer) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, printed: bool) -> None:
     mark = {"color": OURS, "linestyle": "", "markersize": 8}
     entries = [
         Line2D([], [], marker="o", label="Kendall's τ of one target (its column, left against right)", **mark),
@@ -119,5 +124,5 @@ def _legend(axes: Axes) -> None:
         Line2D([], [], color=OURS, linewidth=LINE, label="their mean, from these two matrices"),
         Line2D([], [], color=PRINTED, linewidth=LINE, linestyle=DASHES, label="their mean, as printed"),
     ]
-    axes.legend(handles=entries, loc="center left", frameon=False, fontsize=11)
+    axes.legend(handles=entries if printed else entries[:-1], loc="center left", frameon=False, fontsize=11)
     axes.set_axis_off()
