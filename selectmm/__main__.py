@@ -1,19 +1,17 @@
-"""``python -m selectmm``: Hydra composes a configuration, the door builds it, run.py runs it."""
+"""``python -m selectmm``: a run, which Hydra composes, the door builds and run.py runs; or one of the commands."""
 
+import importlib
 import logging
 import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.front import check_overrides, help_text
-
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "configs"
+from selectmm.front import CONFIGS, ROOT, check_overrides, command_files, help_text
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -29,18 +27,25 @@ def main() -> None:
     """The command line. A `UserError` ends it with its sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(ROOT))
-        return
     try:
-        check_overrides(CONFIGS, sys.argv[1:])
-        job()
+        _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept; the same command continues from here.", file=sys.stderr)
         sys.exit(130)
+
+
+def _answer(arguments: Sequence[str]) -> None:
+    first = arguments[0] if arguments else ""
+    if first in command_files():
+        importlib.import_module(f"selectmm.commands.{first.replace('-', '_')}").main(arguments[1:])
+    elif {"--help", "-h"} & set(arguments):
+        print(help_text(ROOT))
+    else:
+        check_overrides(CONFIGS, arguments)
+        job()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+
 HELP = """\
 selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost.
 
@@ -20,6 +23,10 @@ selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost
   a whole question    python -m selectmm -m experiments=quickstart/ten_minutes
   your own data       python -m selectmm pool=llava_json pool.file=rows.json pool.images=folder
   see, do not run     python -m selectmm method=prism --cfg job
+
+Beside running there are commands, python -m selectmm <command> …; each answers --help:
+
+{commands}
 
 Every choice is a file, configs/<group>/<name>.yaml, whose comments say what its values mean. Choose with group=name,
 change a value with group.key=value, sweep with -m and commas.
@@ -34,7 +41,19 @@ def help_text(root: Path) -> str:
     """The page that ``--help`` prints: how to run, and what can be chosen."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name != "hydra"]
     lines = [f"  {folder.name:<12} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
-    return HELP.format(groups="\n".join(lines))
+    commands = [f"  {name:<12} {_first_line(path)}" for name, path in command_files().items()]
+    return HELP.format(groups="\n".join(lines), commands="\n".join(commands))
+
+
+def command_files() -> dict[str, Path]:
+    """The files of `selectmm.commands` by the names that are typed."""
+    folder = Path(__file__).parent / "commands"
+    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
+
+
+def _first_line(path: Path) -> str:
+    """What a command's file says of itself (read as text: to import it takes seconds)."""
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].strip('"')
 
 
 def _names(folder: Path) -> list[str]:
@@ -65,6 +84,19 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     for override in overrides:
         if override not in chosen and not override.is_add():
             _check_key(config, override.key_or_group)
+
+
+def read_config(arguments: Sequence[str]) -> DictConfig:
+    """The configuration that a command's ``group=name`` and ``key=value`` describe, as a run's would be.
+
+    Raises:
+        UserError: see `check_overrides`; also for a sweep, of which a command would not know which job is meant.
+    """
+    check_overrides(CONFIGS, arguments)
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        if override.is_sweep_override():
+            raise UserError(f"'{override.input_line}' is a sweep, but this command looks at one job; give one value.")
+    return _composed(CONFIGS, list(arguments))
 
 
 def _values(override: Override) -> list[object]:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from selectmm.door import build
 from selectmm.errors import UserError
-from selectmm.front import check_overrides, help_text
+from selectmm.front import check_overrides, command_files, help_text, read_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,3 +116,19 @@ def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: st
     with pytest.raises(UserError) as problem:
         build(composed("suite=prism", override), "prism")
     assert str(problem.value) == said
+
+
+def test_help_names_every_command_with_its_first_line() -> None:
+    text = help_text(ROOT)
+    for name, path in command_files().items():
+        assert f"  {name} " in text
+        assert path.read_text().split("\n")[0].strip('"') in text
+
+
+def test_a_command_reads_a_run_s_choices() -> None:
+    assert read_config(["suite=prism", "seed=3"]).seed == 3
+
+
+def test_a_command_takes_no_sweep() -> None:
+    with pytest.raises(UserError, match=r"'seed=1,2' is a sweep, but this command looks at one job; give one value\."):
+        read_config(["seed=1,2"])

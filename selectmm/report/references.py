@@ -57,8 +57,8 @@ def load_references(path: Path) -> References:
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     """Of the references in ``path``, those measured on the records' base model and prompts; none if there is no file.
 
-    ``<path>.record.json``, which `selectmm.references` writes beside it, says what they were measured on. Others are
-    left out, and the log says so: a base score of another model would decide which benchmarks count.
+    ``<path>.record.json``, which the command ``references`` writes beside it, says what they were measured on. Others
+    are left out, and the log says so: a base score of another model would decide which benchmarks count.
 
     Raises:
         UserError: see `load_references`.
@@ -72,7 +72,7 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     if left_out := sorted(found.keys() - fits):
         log.warning(
             "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
-            "with python -m selectmm.references.", path, ", ".join(left_out),
+            "with python -m selectmm references.", path, ", ".join(left_out),
         )  # fmt: skip
     return {name: reference for name, reference in found.items() if name in fits}
 

@@ -15,7 +15,7 @@ from selectmm.report.references import References
 from selectmm.report.rows import compare
 from selectmm.report.table import Table, show, tabulate, to_markdown
 
-HEAD = "<!-- Made from run records by `python -m selectmm.report`; never edited by hand. -->"
+HEAD = "<!-- Made from run records by `python -m selectmm report`; never edited by hand. -->"
 
 
 @dataclass(frozen=True)

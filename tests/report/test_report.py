@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from selectmm.commands.report import main
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, now, save
-from selectmm.report.__main__ import main
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
@@ -50,7 +50,7 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     references.write_text('{"POPE": {"chance": 50}}')
     references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {}}')
     asked = [*files, "--to", str(tmp_path / "tables"), "--name", "toy", "--references", str(references)]
-    assert main(asked) == 0
+    main(asked)
     assert "(chance)" in (tmp_path / "tables" / "toy.md").read_text()
     assert f"Table    {tmp_path}/tables/toy.md" in capsys.readouterr().out
 
@@ -66,9 +66,11 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
     assert references_for(references, [FULL])["POPE"].base == 50
 
 
-def test_the_commands_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "gone.json")]) == 1
-    assert capsys.readouterr().err.startswith("There is no record to read at ")
+def test_the_commands_errors_are_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "selectmm", "report", str(tmp_path / "gone.json")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("\nThere is no record to read at ") and ended.stderr.count("\n") == 2
 
 
 def _config(folder: Path, tracker: str) -> object:

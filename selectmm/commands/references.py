@@ -1,37 +1,34 @@
-"""``python -m selectmm.references``: what a suite's benchmarks give the untuned model, with and without the image.
+"""Measure what a suite's benchmarks give the untuned model, with its image, without it, and with another.
 
 Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
-made. Choices are those of a run: ``python -m selectmm.references suite=mini model=embedded``.
+made. Choices are those of a run: ``python -m selectmm references suite=mini model=embedded``.
 """
 
+import argparse
 import json
-import os
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
-
-from selectmm.__main__ import CONFIGS, ROOT
-from selectmm.errors import UserError
+from selectmm.door import build
+from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score
-from selectmm.front import check_overrides
+from selectmm.front import read_config
+from selectmm.records.provenance import provenance
+from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference
 
 TO = Path("results/references")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
-def measure(config: DictConfig) -> None:
-    """Evaluate the base three times (images shown, left out, exchanged) and write both files."""
-    from selectmm.door import build
-    from selectmm.evaluation.evaluate import evaluate
-    from selectmm.evaluation.results import identity_of, read_manifest
-    from selectmm.records.provenance import provenance
-    from selectmm.records.stage import run_stage, write_atomically
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate the base three times (images shown, left out, exchanged) and write both files.
 
-    experiment = build(config, "full")
+    Raises:
+        UserError: of the configuration, the model or the evaluation.
+    """
+    experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
     vlm, suite = experiment.open_model(), experiment.suite
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
@@ -53,6 +50,12 @@ def measure(config: DictConfig) -> None:
     print(f"References  {TO / suite.name}.json")
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm references", description=__doc__)
+    parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: suite=mini model=embedded")
+    return parser
+
+
 def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
     """By benchmark; text benchmarks have no image to take away, so theirs are unknown.
 
@@ -63,12 +66,3 @@ def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
         s.benchmark: Reference(blind=blind.get(s.benchmark), shuffled=shuffled.get(s.benchmark), base=s.value)
         for s in scores["shown"]
     }
-
-
-if __name__ == "__main__":
-    os.environ["SELECTMM_ROOT"] = str(ROOT)
-    try:
-        check_overrides(CONFIGS, sys.argv[1:])
-        measure()
-    except UserError as problem:
-        sys.exit(f"\n{problem}")

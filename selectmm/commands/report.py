@@ -1,0 +1,31 @@
+"""Make a table and its picture again, from records alone."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectmm.records.record import load
+from selectmm.report.references import references_for
+from selectmm.report.report import write_report
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the records, write the page and its pictures.
+
+    Raises:
+        UserError: a record cannot be read, or there is nothing to show.
+    """
+    asked = _parser().parse_args(arguments)
+    records = [load(path) for path in asked.records]
+    references = references_for(asked.references, records) if asked.references else {}
+    report = write_report(records, asked.to, asked.name, references)
+    print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm report", description=__doc__)
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
+    parser.add_argument("--to", type=Path, default=Path("results/tables"), help="folder to write to")
+    parser.add_argument("--name", default="report", help="file name without ending, and title")
+    parser.add_argument("--references", type=Path, help="JSON of reference scores by benchmark")
+    return parser
