@@ -49,14 +49,10 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     """
     needs = experiment.method.needs()
     targets = _targets(experiment, needs)
+    _check_pool(experiment, pool, needs)
     for rows in (pool, targets):
         if rows is not None:
             _store(experiment, vlm).check(rows, needs.features)
-    if needs.sources and len(pool.counts()) < 2:
-        raise UserError(
-            f"method={experiment.method_name} shares the budget out among the pool's sources, but all rows are of "
-            f"'{pool.sources[0]}'; give rows a field 'source', or use another method."
-        )
     with ExitStack() as stack:
         warmup = _warm(experiment, pool, vlm, needs)
         if warmup is not None:
@@ -73,6 +69,21 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         everything = [*stages.values(), *target_stages.values()]
         chosen = _choose(experiment, pool, features, everything)
     return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
+    """Whether the rows are of the kind that the method chooses among."""
+    name = experiment.method_name
+    if needs.images and len(pool.images) == 0:
+        raise UserError(
+            f"method={name} ranks rows by their images, but no row of the pool has one; choose a "
+            f"method that works on text, such as method=length or method=random."
+        )
+    if needs.sources and len(pool.counts()) < 2:
+        raise UserError(
+            f"method={name} shares the budget out among the pool's sources, but all rows are of "
+            f"'{pool.sources[0]}'; give rows a field 'source', or use another method."
+        )
 
 
 def _store(experiment: Experiment, vlm: VLM) -> FeatureStore:

@@ -96,6 +96,16 @@ def test_a_pool_of_one_source_cannot_be_shared_out(place: Path) -> None:
             selected(place, "llava15_7b", f"method={method}", f"pool.file={file}", f"pool.images={images}")
 
 
+def test_a_pool_without_images_is_refused_before_anything_is_computed(place: Path) -> None:
+    file, images = write_pool(place / "text", rows=8)
+    rows = [row for row in json.loads(file.read_text()) if "image" not in row]
+    file.write_text(json.dumps(rows))
+    for method in ("prism", "prism method.features=joint", "scalselect", "clip_score method.checkpoint=/no/clip"):
+        with pytest.raises(UserError, match="ranks rows by their images, but no row of the pool has one; choose"):
+            chosen = f"method={method}".split()
+            selected(place, "llava15_7b", *chosen, f"pool.file={file}", f"pool.images={images}")
+
+
 def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
     experiment = experiment_of(place, "llava15_7b", "method=scalselect", "method.text_only=exclude", "budget=0.5")
     pool = experiment.open_pool()

@@ -19,7 +19,7 @@ from selectmm.records.record import RunRecord, load
 from selectmm.records.stage import write_atomically
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.references import load_references
-from selectmm.report.transfer import Transfer, save_transfer
+from selectmm.report.transfer import TransferPicture, save_transfer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "dataprophet-embedded"
@@ -64,7 +64,7 @@ def make(folder: Path) -> Path:
     metric = product(terms, TERMS)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = metric / metric.mean(0), measured.gains, measured.sources, measured.targets
-    transfer = Transfer(*drawn, unit="Δ, standard deviations of the column", scale=1)
+    transfer = TransferPicture(*drawn, unit="Δ, standard deviations of the column", scale=1)
     save_transfer(transfer, _title(metric, measured), folder, NAME)
     sections = [
         _opening(metric, measured),

@@ -28,7 +28,7 @@ from experiments.dataprophet.selection import BUDGET, averages, bases, mixture, 
 from selectmm.records.stage import write_atomically
 from selectmm.report.ceiling import Ceiling, Tau, ceiling
 from selectmm.report.ranking import interval, tau_source, tau_target
-from selectmm.report.transfer import Transfer, save_transfer
+from selectmm.report.transfer import TransferPicture, save_transfer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "dataprophet-published"
@@ -60,7 +60,7 @@ def make(folder: Path) -> Path:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     matrices = released.metric, released.gains, released.names, released.names
-    save_transfer(Transfer(*matrices, PRINTED_TARGET, PRINTED_SOURCE), _title(released), folder, NAME)
+    save_transfer(TransferPicture(*matrices, PRINTED_TARGET, PRINTED_SOURCE), _title(released), folder, NAME)
     page = folder / f"{NAME}.md"
     write_atomically(page, flowed("\n".join([HEAD, f"# {NAME}\n", *sections])))
     return page

@@ -61,12 +61,14 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
+        """Ours against theirs, so that the aim is on the side that ``at_least`` names."""
         ours, theirs = getattr(self.ours, self.of), getattr(self.theirs, self.of)
         above, below = (theirs, ours) if self.at_least else (ours, theirs)
         return above / below if below else float("nan")  # memory may not have grown at all
 
     @property
     def met(self) -> bool | None:
+        """Whether the ratio reaches the aim; None where there is none."""
         if self.aim is None:
             return None
         return self.ratio >= self.aim if self.at_least else self.ratio <= self.aim

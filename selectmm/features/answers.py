@@ -22,9 +22,11 @@ class AnswerLoss:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
+        """Logits of the answer tokens."""
         return Reads(answers=True)
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Mean negative log-likelihood of each row's answer tokens, [n]."""
         return seen.per_row(cross_entropy(seen.answers.logits, seen.answers.targets, reduction="none"))
 
 
@@ -39,9 +41,11 @@ class AnswerError:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
+        """Logits of the answer tokens."""
         return Reads(answers=True)
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Mean distance of the softmax from the one-hot truth over each row's answer tokens, [n]."""
         error = seen.answers.logits.softmax(-1)
         error[torch.arange(len(error), device=error.device), seen.answers.targets] -= 1
         return seen.per_row(error.norm(dim=-1))

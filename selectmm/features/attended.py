@@ -32,10 +32,12 @@ class AttendedStates:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """States, queries and keys of the layer."""
         attention = {self.layer} if self.conditioning == "attended" else set()
         return Reads(layers=frozenset({self.layer}), attention=frozenset(attention))
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Mean state of each row's attended image tokens, [n, width]."""
         states = seen.hidden(self.layer)
         hidden = states.float()
         means = torch.zeros(len(hidden), hidden.shape[-1], device=hidden.device)

@@ -8,11 +8,10 @@ import torch
 from torch.nn.functional import cosine_similarity
 from transformers import CLIPModel, CLIPProcessor
 
-from selectmm.errors import UserError
 from selectmm.features.feature import Seen
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
-from selectmm.models.load import pick_device
+from selectmm.models.load import pick_device, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,11 @@ class ClipScore:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
+        """Nothing of the target model."""
         return Reads()
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Cosines, [n]; 0 for a row without image."""
         scores = torch.zeros(len(seen.conversations))
         shown = [row for row, one in enumerate(seen.conversations) if one.images]
         if shown:
@@ -56,17 +57,5 @@ def _cosines(checkpoint: str, conversations: list[Conversation]) -> torch.Tensor
 
 @lru_cache(maxsize=1)
 def _open(checkpoint: str) -> tuple[CLIPModel, CLIPProcessor]:
-    try:
-        processor = CLIPProcessor.from_pretrained(checkpoint)
-        model, found = CLIPModel.from_pretrained(checkpoint, output_loading_info=True)
-    except (OSError, ValueError) as problem:  # ValueError: a path that is not there is no hub id either
-        raise UserError(
-            f"No CLIP checkpoint at '{checkpoint}': set method.checkpoint to a folder that holds one, or to a hub id "
-            f"while online ({str(problem).splitlines()[0]})"
-        ) from problem
-    if found["missing_keys"]:  # transformers would fill them with random numbers
-        raise UserError(
-            f"The checkpoint at '{checkpoint}' is no CLIP: it lacks {min(found['missing_keys'])}; set "
-            f"method.checkpoint to one that is."
-        )
+    model, processor = read_checkpoint(CLIPModel, checkpoint, torch.float32)
     return model.to(pick_device("auto")).eval(), processor

@@ -29,10 +29,14 @@ class Feature(Protocol):
     """
 
     @property
-    def view(self) -> View: ...
+    def view(self) -> View:
+        """See the class."""
+        ...
 
     @property
-    def vector(self) -> bool: ...
+    def vector(self) -> bool:
+        """See the class."""
+        ...
 
     def reads(self) -> Reads:
         """What it needs of the forward pass that it shares with others; `Reads()` for none."""

@@ -45,9 +45,11 @@ class GradientNorm:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
+        """Nothing beforehand: it makes its own pass, with gradients."""
         return Reads()
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """The norm of each row's gradient, [n]."""
         squares = torch.zeros(len(seen.conversations), device=seen.tokens.device)
 
         def add(_name: str, gradient: torch.Tensor) -> None:
@@ -78,9 +80,11 @@ class ProjectedGradient:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """Nothing beforehand: it makes its own pass, with gradients."""
         return Reads()
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """The norm of each row's gradient and its projection, [n, 1 + dim]."""
         sums = torch.zeros(len(seen.conversations), 1 + self.dim, device=seen.tokens.device)
 
         def add(name: str, gradient: torch.Tensor) -> None:

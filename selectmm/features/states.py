@@ -26,9 +26,11 @@ class ImageStates:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """States of the layer."""
         return Reads(layers=frozenset({self.layer}))
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """One pooled state per image, [n, width]."""
         return _pooled(seen.hidden(self.layer), seen.image_tokens, self.pool)
 
 
@@ -42,9 +44,11 @@ class JointStates:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """States of the layer."""
         return Reads(layers=frozenset({self.layer}))
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """One pooled state per conversation, [n, width]."""
         return _pooled(seen.hidden(self.layer), seen.tokens, self.pool)
 
 
@@ -61,9 +65,11 @@ class TextStates:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """States of the layer."""
         return Reads(layers=frozenset({self.layer}))
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Mean state of each row's question or answer tokens, [n, width]."""
         wanted = seen.instruction_tokens if self.part == "question" else seen.answer_tokens
         return _pooled(seen.hidden(self.layer), wanted, "mean")
 
@@ -79,9 +85,11 @@ class WeightedStates:
     vector: Literal[True] = True
 
     def reads(self) -> Reads:
+        """The normed states after the last layer."""
         return Reads(layers=frozenset({LAST}))
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Position-weighted mean of each row's states, [n, width]."""
         weight = seen.tokens * torch.arange(1, seen.tokens.shape[1] + 1, device=seen.tokens.device)
         return _weighted(seen.hidden(LAST), weight)
 

@@ -17,7 +17,9 @@ class TokenCount:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
+        """Nothing: tokenising is enough."""
         return Reads()
 
     def compute(self, seen: Seen) -> torch.Tensor:
+        """Tokens of each conversation before it is cut, [n]."""
         return seen.lengths.to(torch.int32)

@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest, random_keys
+from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -28,12 +28,14 @@ class BySource:
     last: tuple[str, ...] = ()
 
     def needs(self) -> Needs:
+        """Nothing but the rows and their sources."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Every source's share of the budget, its rows at random."""
         known = set(pool.sources.tolist())
         for source in (*self.first, *self.last):
             if source not in known:
                 raise UserError(f"The pool has no source '{source}'; it has: {', '.join(sorted(known))}.")
         turn = np.isin(pool.sources, self.last).astype(float) - np.isin(pool.sources, self.first)
-        return Subset(lowest(turn + random_keys(pool, rng), budget))
+        return Subset(ranked(turn + random_keys(pool, rng), budget, "low"))

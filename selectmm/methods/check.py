@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 
-from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Features, Targets
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset
@@ -40,11 +39,9 @@ def check_method(method: Method, *, repeats: bool = False) -> None:
 
 
 def _check_size(method: Method, pool: Pool, budget: int, repeats: bool) -> None:
-    try:
-        rows = _select(method, pool, budget, seed=0).rows
-    except UserError:  # a method may refuse a pool that lacks what it needs, in words
-        assert len(pool.images) == 0, f"{method} refused a pool with images"
+    if method.needs().images and len(pool.images) == 0:  # such a pool is refused before the method sees it
         return
+    rows = _select(method, pool, budget, seed=0).rows
     assert len(rows) == budget, f"{method} kept {len(rows)} of {len(pool)} rows for a budget of {budget}"
     assert repeats or len(np.unique(rows)) == len(rows), f"{method} kept a row twice for a budget of {budget}"
     assert rows.min() >= 0 and rows.max() < len(pool), f"{method} kept a row that the pool does not have"

@@ -28,18 +28,18 @@ class ByClipScore:
     text_only: TextOnly = "keep_all"
 
     def needs(self) -> Needs:
+        """CLIP's cosine of every row."""
         if self.checkpoint is None:
             raise UserError(
                 "method=clip_score needs a CLIP: set method.checkpoint to a folder that holds one, or, while online, "
                 "to a hub id such as openai/clip-vit-large-patch14."
             )
-        return Needs((ClipScore(self.checkpoint),))
+        return Needs((ClipScore(self.checkpoint),), images=True)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows with the highest cosine."""
         (feature,) = self.needs().features
         visual = np.flatnonzero(pool.image_of >= 0)
-        if len(visual) == 0:
-            raise UserError("method=clip_score needs images, but no row of the pool has one; use another method.")
         scores = np.full(len(pool), np.nan)
         scores[visual] = features[feature][visual]
         return highest_images(pool, scores, budget, self.text_only, rng)

@@ -7,7 +7,7 @@ import numpy as np
 
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest, random_keys, ranked, shares
+from selectmm.methods.order import random_keys, ranked, shares
 from selectmm.methods.subset import Subset
 from selectmm.methods.transfer import Embedding, Transfer
 from selectmm.pool.pool import Pool
@@ -38,9 +38,11 @@ class DataProphet:
     level: Literal["source", "row"] = "source"
 
     def needs(self) -> Needs:
+        """Embeddings and answer losses of rows and of target examples."""
         return Needs(Embedding(self.layer).features, targets=True, sources=True)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Every source's share by its metric, its rows at random."""
         seed = int(rng.integers(2**31))
         transfer = Transfer.of(pool, features, Embedding(self.layer), self.clusters, self.silhouette_rows, seed)
         scores = transfer.of_rows.mean(1)
@@ -52,7 +54,7 @@ class DataProphet:
         sizes = np.array([pool.counts()[source] for source in transfer.sources])
         for source, count in zip(transfer.sources, capped(mixture, sizes, budget).tolist(), strict=True):
             own = np.flatnonzero(pool.sources == source)
-            chosen.append(own[lowest(keys[own], count)])
+            chosen.append(own[ranked(keys[own], count, "low")])
         return Subset(np.concatenate(chosen), scores)
 
 

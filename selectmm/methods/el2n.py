@@ -20,8 +20,10 @@ class El2n:
     """
 
     def needs(self) -> Needs:
+        """The answers' error vectors."""
         return Needs((AnswerError(),))
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows with the highest error."""
         scores, excluded = unanswered(features[AnswerError()])
         return Subset(ranked(scores, budget, "high"), scores, excluded)

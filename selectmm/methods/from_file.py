@@ -31,9 +31,11 @@ class FromIndices:
         object.__setattr__(self, "content", _digest(self.file))
 
     def needs(self) -> Needs:
+        """Nothing but the file."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows that the file lists."""
         path = Path(self.file)
         content = _content(path)
         if isinstance(content, dict):
@@ -69,9 +71,11 @@ class FromScores:
         object.__setattr__(self, "content", _digest(self.file))
 
     def needs(self) -> Needs:
+        """Nothing but the file."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The chosen end of the file's ranking."""
         path = Path(self.file)
         try:
             scores = np.array(_content(path), np.float64)

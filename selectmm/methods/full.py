@@ -15,7 +15,9 @@ class Full:
     """Keeps the whole pool, whatever the budget says (it is the reference of a sweep over budgets)."""
 
     def needs(self) -> Needs:
+        """Nothing."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Every row."""
         return Subset(np.arange(len(pool)))

@@ -28,8 +28,10 @@ class Grand:
     scope: Scope = "self_attn"
 
     def needs(self) -> Needs:
+        """A warm-up, then every row's gradient norm."""
         return Needs((GradientNorm(self.scope),), warmup=self.warmup)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows with the largest gradients."""
         scores = np.asarray(features[GradientNorm(self.scope)], np.float64)
         return Subset(ranked(scores, budget, "high"), scores)

@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest
+from selectmm.methods.order import ranked
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -23,9 +23,11 @@ class Ifd:
     """
 
     def needs(self) -> Needs:
+        """The answers' loss with the question and without it."""
         return Needs((GIVEN, ALONE))
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The highest ratios below 1, then those above."""
         given, excluded = unanswered(features[GIVEN])
         alone, _ = unanswered(features[ALONE])
         scores = given / np.maximum(alone, 1e-9)  # an answer that is certain by itself is not made likelier
@@ -33,4 +35,4 @@ class Ifd:
         if unhelped:
             excluded = {**excluded, "question does not help (IFD ≥ 1)": unhelped}
         order = np.where(scores < 1, -scores, np.maximum(scores, 1.0))
-        return Subset(lowest(order, budget), scores, excluded)
+        return Subset(ranked(order, budget, "low"), scores, excluded)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.methods.order import lowest, random_keys, ranked, shares
+from selectmm.methods.order import random_keys, ranked, shares
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -20,7 +20,7 @@ def text_first(pool: Pool, budget: int, rng: np.random.Generator) -> np.ndarray:
     if len(text) < budget:
         return text
     count = int(shares(np.array([len(text), len(pool) - len(text)]), budget)[0])
-    return text[lowest(random_keys(pool, rng)[text], count)]
+    return text[ranked(random_keys(pool, rng)[text], count, "low")]
 
 
 def highest_images(

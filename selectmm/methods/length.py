@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.feature import Features
 from selectmm.features.tokens import TokenCount
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest
+from selectmm.methods.order import ranked
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -17,8 +17,10 @@ class Length:
     """Keeps the rows with the most tokens; the score is the token count of the whole conversation."""
 
     def needs(self) -> Needs:
+        """Every row's token count."""
         return Needs((TokenCount(),))
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows with the most tokens."""
         tokens = np.asarray(features[TokenCount()], np.float64)
-        return Subset(lowest(-tokens, budget), tokens)
+        return Subset(ranked(tokens, budget, "high"), tokens)

@@ -20,12 +20,14 @@ class Needs:
         targets: the same features of examples of the target benchmarks.
         warmup: a short training; features are then computed with the model that comes out of it.
         sources: rows of at least two sources.
+        images: at least one row with an image.
     """
 
     features: tuple[Feature, ...] = ()
     targets: bool = False
     warmup: WarmUp | None = None
     sources: bool = False
+    images: bool = False
 
 
 class Method(Protocol):

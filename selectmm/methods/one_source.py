@@ -22,9 +22,11 @@ class OneSource:
     source: str
 
     def needs(self) -> Needs:
+        """Nothing but the rows and their sources."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Rows of the one source, at random."""
         rows = np.flatnonzero(pool.sources == self.source)
         if len(rows) == 0:
             raise UserError(f"The pool has no source '{self.source}'; it has: {', '.join(sorted(pool.counts()))}.")

@@ -44,11 +44,6 @@ def ranked(scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:
     return order[start : start + count]
 
 
-def lowest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the ``count`` lowest scores, ties by position."""
-    return np.argsort(scores, kind="stable")[:count]
-
-
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:
     """Split ``total`` in proportion to ``sizes`` (largest remainders first, ties by position).
 

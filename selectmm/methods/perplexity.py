@@ -22,9 +22,11 @@ class Perplexity:
     keep: Keep = "medium"
 
     def needs(self) -> Needs:
+        """The answers' loss."""
         return Needs((AnswerLoss(),))
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The chosen part of the perplexity ranking."""
         losses, excluded = unanswered(features[AnswerLoss()])
         scores = np.exp(losses)
         return Subset(ranked(scores, budget, self.keep), scores, excluded)

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates, JointStates, Pooling
 from selectmm.methods.correlation import Centering, mean_correlation
@@ -44,17 +43,15 @@ class Prism:
     keep: Keep = "low"
 
     def needs(self) -> Needs:
-        return Needs((self._feature(),))
+        """States of the shallow layer, and rows with images to rank."""
+        return Needs((self._feature(),), images=True)
 
     def _feature(self) -> ImageStates | JointStates:
         return (ImageStates if self.features == "visual" else JointStates)(self.layer, self.pool)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """All text-only rows, and of the others those least (or most) like the rest."""
         visual = np.flatnonzero(pool.image_of >= 0)
-        if len(visual) == 0:
-            raise UserError(
-                "method=prism ranks rows by their images, but no row of the pool has one; use another method."
-            )
         chosen = [text_first(pool, budget, rng)]
         units = pool.image_of[visual] if self.features == "visual" else visual
         group = self._groups(pool, visual)

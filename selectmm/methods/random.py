@@ -6,7 +6,7 @@ import numpy as np
 
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest, random_keys
+from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -16,7 +16,9 @@ class Random:
     """Keeps a uniform random draw; the same rows for the same seed in whatever order the pool is stored."""
 
     def needs(self) -> Needs:
+        """Nothing."""
         return Needs()
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
-        return Subset(lowest(random_keys(pool, rng), budget))
+        """A uniform draw without replacement."""
+        return Subset(ranked(random_keys(pool, rng), budget, "low"))

@@ -22,9 +22,11 @@ class RdsPlus:
     """
 
     def needs(self) -> Needs:
+        """Weighted last states of rows and of target examples."""
         return Needs((FEATURE,), targets=True)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows nearest to the examples, which take turns."""
         examples = _units(features.targets[FEATURE])
         similar = examples @ _units(features[FEATURE]).T
         return Subset(round_robin(similar, budget), similar.max(0).astype(np.float64))

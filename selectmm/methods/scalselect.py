@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
 from selectmm.methods.images import TextOnly, highest_images
@@ -42,17 +41,15 @@ class ScalSelect:
     text_only: TextOnly = "keep_all"
 
     def needs(self) -> Needs:
-        return Needs((self._feature(),))
+        """Attended states of the layer, and rows with images to rank."""
+        return Needs((self._feature(),), images=True)
 
     def _feature(self) -> AttendedStates:
         return AttendedStates(self.layer, self.attention_mass, self.user_mask, self.conditioning)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """The rows of highest leverage."""
         visual = np.flatnonzero(pool.image_of >= 0)
-        if len(visual) == 0:
-            raise UserError(
-                "method=scalselect ranks rows by their images, but no row of the pool has one; use another method."
-            )
         scores = np.full(len(pool), np.nan)
         scores[visual] = leverage(features[self._feature()], visual, self.energy, self.centering)
         return highest_images(pool, scores, budget, self.text_only, rng)

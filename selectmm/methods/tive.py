@@ -10,7 +10,7 @@ from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.features.gradients import ProjectedGradient, Scope
 from selectmm.methods.method import Needs
-from selectmm.methods.order import lowest, shares, weighted_keys
+from selectmm.methods.order import ranked, shares, weighted_keys
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
@@ -49,12 +49,14 @@ class Tive:
     exclude: Sequence[str] = ("textcaps",)
 
     def needs(self) -> Needs:
+        """A warm-up, then every row's projected gradient; sources are its tasks."""
         return Needs((self._feature(),), warmup=self.warmup, sources=True)
 
     def _feature(self) -> ProjectedGradient:
         return ProjectedGradient(self.projection_dim, scope=self.scope)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Every task's budget by its difficulty, its rows drawn by influence."""
         tasks = self._tasks(pool)
         gradients = features[self._feature()]
         norms = np.asarray(gradients[:, 0], np.float64)
@@ -66,7 +68,7 @@ class Tive:
             scores[task] = influence(gradients, task)
         keys = weighted_keys(pool, sharp * scores, rng)
         for task, count in zip(tasks, budgets.tolist(), strict=True):
-            chosen += [np.tile(task, count // len(task)), task[lowest(keys[task], count % len(task))]]
+            chosen += [np.tile(task, count // len(task)), task[ranked(keys[task], count % len(task), "low")]]
         left_out = len(pool) - sum(len(task) for task in tasks)
         return Subset(np.concatenate(chosen), scores, {"rows of excluded sources": left_out} if left_out else {})
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selectmm.methods.order import lowest, random_keys
+from selectmm.methods.order import random_keys, ranked
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Recipe
 
@@ -41,5 +41,5 @@ class WarmUp:
         chosen = []
         for source in sources:
             own = np.flatnonzero(pool.sources == source)
-            chosen.append(own[lowest(keys[own], each)])
+            chosen.append(own[ranked(keys[own], each, "low")])
         return np.sort(np.concatenate(chosen))

@@ -27,11 +27,20 @@ def open_pretrained(
         UserError: there is no such checkpoint.
     """
     where = pick_device(device)
+    model, processor = read_checkpoint(cls, path, _pick_dtype(dtype, where))
+    model.to(where).eval().requires_grad_(False)
+    return model, processor, _identity(path.partition("@")[0], model)
+
+
+def read_checkpoint(
+    cls: type[PreTrainedModel], path: str, dtype: torch.dtype
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model with all its weights, and its processor; see `open_pretrained`."""
     name, _, revision = path.partition("@")
     options = {"revision": revision} if revision else {}
     try:
         processor = AutoProcessor.from_pretrained(name, **options)
-        model, found = cls.from_pretrained(name, dtype=_pick_dtype(dtype, where), output_loading_info=True, **options)
+        model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
     except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
             f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
@@ -39,11 +48,10 @@ def open_pretrained(
         ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
-            f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose the model "
-            f"family that it is of."
+            f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
+            f"is, or the model family that it is of."
         )
-    model.to(where).eval().requires_grad_(False)
-    return model, processor, _identity(name, model)
+    return model, processor
 
 
 def pick_device(device: str) -> torch.device:

@@ -52,6 +52,7 @@ class VLM:
 
     @property
     def image_token_id(self) -> int:
+        """The token that an image's places in the text hold."""
         return self.model.config.image_token_id
 
     @property

@@ -40,6 +40,7 @@ class Fact:
 
 
 def shape(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which shape an easy-VQA picture shows."""
     for one in _shuffled(material.drawn(part), rng):
         yield Fact(
             "shape", "What shape is in the image?", one.shape, SHAPES, "Is there a {} in the image?", "", one.image
@@ -47,6 +48,7 @@ def shape(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def colour(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which colour its shape has."""
     for one in _shuffled(material.drawn(part), rng):
         yield Fact("colour", "What color is the shape?", one.colour, COLOURS, "Is the shape {}?", "", one.image)
 
@@ -59,6 +61,7 @@ def caption(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def digit(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which digit is drawn."""
     names = tuple(str(n) for n in range(10))
     for ink, label in _shuffled(material.digits(part), rng):
         picture = pictures.digit(ink, rng)
@@ -78,10 +81,12 @@ def number(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def highest(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which bar of a chart is the highest."""
     yield from _bars(part, rng, "highest", np.argmax)
 
 
 def lowest(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which bar of a chart is the lowest."""
     yield from _bars(part, rng, "lowest", np.argmin)
 
 
@@ -126,6 +131,7 @@ def empty(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def origin(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Where a car of the table was built."""
     for row in _shuffled(material.cars(part), rng):
         name = row["Name"]
         yield Fact(
@@ -140,6 +146,7 @@ def origin(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def cylinders(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """How many cylinders a car of the table has."""
     for row in _shuffled(material.engines(part), rng):
         size = f"An engine of {row['Displacement']:g} cubic inches has {row['Horsepower']} horsepower."
         question, check = f"{size} How many cylinders does it have?", f"{size} Does it have {{}} cylinders?"
@@ -148,6 +155,7 @@ def cylinders(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def season(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """Which season a day of the weather table falls into."""
     for row in _shuffled(tuple({_day(row): row for row in material.weather(part)}.values()), rng):
         month, day = int(row["date"][5:7]), _day(row)
         answer = SEASONS[month % 12 // 3]
@@ -165,6 +173,7 @@ def month(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def warmth(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
+    """How warm a day of the weather table was."""
     for row in _shuffled(material.weather(part), rng):
         degrees = float(row["temp_max"])
         answer = WARMTH[sum(degrees >= limit for limit in (8, 15, 22))]

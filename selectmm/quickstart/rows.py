@@ -33,6 +33,7 @@ def _yes_or_no(item: Item) -> str:
 
 
 def scienceqa(position: int, item: Item) -> Row:
+    """An item in ScienceQA's schema."""
     row = {name: "" for name in ("hint", "task", "grade", "subject", "topic", "category", "skill", "lecture")}
     return {
         **row,
@@ -46,6 +47,7 @@ def scienceqa(position: int, item: Item) -> Row:
 
 
 def vizwiz(position: int, item: Item) -> Row:
+    """An item in VizWiz's schema."""
     return {
         "question_id": f"mini_{position:08d}",
         "image": _png(item),
@@ -56,6 +58,7 @@ def vizwiz(position: int, item: Item) -> Row:
 
 
 def pope(position: int, item: Item) -> Row:
+    """An item in POPE's schema."""
     return {
         "id": str(position),
         "question_id": str(position + 1),
@@ -68,6 +71,7 @@ def pope(position: int, item: Item) -> Row:
 
 
 def mmvet(position: int, item: Item) -> Row:
+    """An item in MM-Vet's schema."""
     return {
         "question_id": f"v1_{position}",
         "image_source": item.kind,
@@ -79,6 +83,7 @@ def mmvet(position: int, item: Item) -> Row:
 
 
 def mmbench(position: int, item: Item) -> Row:
+    """An item in MMBench's schema."""
     letters = {letter: option or "nan" for letter, option in zip_longest("ABCD", item.options)}  # as the real one
     return {
         **letters,
@@ -96,6 +101,7 @@ def mmbench(position: int, item: Item) -> Row:
 
 
 def mme(position: int, item: Item) -> Row:
+    """An item in MME's schema."""
     return {
         "question_id": f"{item.kind}/{position // 2:04d}.png",
         "image": _png(item),
@@ -106,6 +112,7 @@ def mme(position: int, item: Item) -> Row:
 
 
 def mmmu(position: int, item: Item) -> Row:
+    """An item in MMMU's schema."""
     images = {f"image_{number}": None for number in range(1, 8)}
     return {
         **images,
@@ -123,6 +130,7 @@ def mmmu(position: int, item: Item) -> Row:
 
 
 def hellaswag(position: int, item: Item) -> Row:
+    """An item in HellaSwag's schema."""
     return {
         "ind": position,
         "activity_label": item.kind.capitalize(),
@@ -138,11 +146,13 @@ def hellaswag(position: int, item: Item) -> Row:
 
 
 def mmlu(position: int, item: Item) -> Row:
+    """An item in MMLU's schema."""
     place = _place(item, least=4)
     return {"question": item.question, "subject": item.kind, "choices": list(item.options), "answer": place}
 
 
 def mmlu_pro(position: int, item: Item) -> Row:
+    """An item in MMLU-Pro's schema."""
     place = _place(item, most=len(LETTERS))
     return {
         "question_id": position,

@@ -36,6 +36,7 @@ class Clock:
         self._start = time.perf_counter()
 
     def cost(self) -> Cost:
+        """What it took since the clock was started."""
         seconds = time.perf_counter() - self._start
         return Cost(seconds, seconds * self._devices, _peak_gib())
 

@@ -92,10 +92,12 @@ class WandbTracker:
 
     @property
     def folders(self) -> list[Path]:
+        """Where the runs of this process lie."""
         return list(self._opened)
 
     @contextmanager
     def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+        """A W&B run of the stage, finished however the block ends."""
         run = self._open(job_type, config)
         try:
             yield _WandbRun(run)
@@ -182,10 +184,12 @@ class NoTracker:
 
     @property
     def folders(self) -> list[Path]:
+        """None: nothing is written."""
         return []
 
     @contextmanager
     def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+        """A stage that nobody follows."""
         yield _Silence()
 
 

@@ -48,6 +48,7 @@ class Row:
 
     @property
     def full(self) -> bool:
+        """Whether this row is of the whole pool."""
         return is_full(self.outcomes[0].record)
 
     @property
@@ -68,14 +69,17 @@ class Row:
 
     @property
     def rel(self) -> Estimate | None:
+        """`Rel.` over the seeds."""
         return Estimate.of([o.rel for o in self.outcomes])
 
     @property
     def share(self) -> Estimate | None:
+        """Selection and tuning as a share of the full run's tuning."""
         return Estimate.of([o.share for o in self.outcomes])
 
     @property
     def osc(self) -> Estimate | None:
+        """PRISM's cost score over the seeds."""
         return Estimate.of([o.osc for o in self.outcomes])
 
     @property
@@ -109,6 +113,7 @@ class Comparison:
 
     @property
     def fulls(self) -> tuple[RunRecord, ...]:
+        """The records of full runs."""
         return tuple(record for record in self.records if is_full(record))
 
 

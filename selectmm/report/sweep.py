@@ -39,6 +39,7 @@ class SweepReport(Callback):
         self.began = time.time()
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """Remember when the sweep began: its records are those finished after."""
         self.began = time.time()
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:

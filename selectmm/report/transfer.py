@@ -23,7 +23,7 @@ STRONG = 0.6  # below 1: more shades for the many small gains than for the few l
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferPicture:
     """What is drawn: matrices ``[sources, targets]``, their names, and the paper's mean τ (None if it printed none).
 
     Gains are shown times ``scale``, in ``unit``.
@@ -39,7 +39,7 @@ class Transfer:
     scale: float = 100.0
 
 
-def save_transfer(transfer: Transfer, title: str, folder: Path, name: str) -> tuple[Path, Path]:
+def save_transfer(transfer: TransferPicture, title: str, folder: Path, name: str) -> tuple[Path, Path]:
     """Write ``<name>.svg`` and ``<name>.png``; the same numbers give the same bytes.
 
     Returns:
@@ -53,7 +53,7 @@ def save_transfer(transfer: Transfer, title: str, folder: Path, name: str) -> tu
     return svg, png
 
 
-def draw(transfer: Transfer, title: str) -> Figure:
+def draw(transfer: TransferPicture, title: str) -> Figure:
     """Metric left, gains (in per cent) right; under the columns τ of each target, beside the rows τ of each source."""
     figure = Figure(figsize=(14, 8.4), layout="constrained")  # not through pyplot: no global state, no window system
     FigureCanvasAgg(figure)
@@ -72,7 +72,7 @@ def draw(transfer: Transfer, title: str) -> Figure:
     return figure
 
 
-def _heat(axes: Axes, transfer: Transfer, values: np.ndarray, title: str) -> AxesImage:
+def _heat(axes: Axes, transfer: TransferPicture, values: np.ndarray, title: str) -> AxesImage:
     norm = PowerNorm(STRONG, np.nanmin(values), np.nanmax(values))
     shown = axes.imshow(values, cmap=COLOURS, norm=norm, aspect="auto")
     axes.set_title(title, fontsize=14, pad=10, fontweight="bold")
@@ -90,7 +90,7 @@ def _bar(figure: Figure, axes: Axes, shown: AxesImage, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _by_target(axes: Axes, transfer: Transfer) -> None:
+def _by_target(axes: Axes, transfer: TransferPicture) -> None:
     values = tau_target(transfer.metric, transfer.gains)
     axes.plot(range(len(values)), values, "o", color=OURS, markersize=8, clip_on=False)
     axes.axhline(np.nanmean(values), color=OURS, linewidth=LINE)
@@ -103,7 +103,7 @@ def _by_target(axes: Axes, transfer: Transfer) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _by_source(axes: Axes, transfer: Transfer) -> None:
+def _by_source(axes: Axes, transfer: TransferPicture) -> None:
     values = tau_source(transfer.metric, transfer.gains)
     axes.plot(values, range(len(values)), "s", color=OURS, markersize=7, clip_on=False)
     axes.axvline(np.nanmean(values), color=OURS, linewidth=LINE)

@@ -19,6 +19,7 @@ class Difference:
 
     @property
     def within_noise(self) -> bool:
+        """Whether the interval holds zero."""
         return abs(self.value) <= self.margin
 
 

@@ -75,7 +75,7 @@ def test_the_store_keeps_them_like_any_other_feature(vlm: VLM, pool: Pool, check
 def test_a_missing_checkpoint_is_said_in_one_sentence(vlm: VLM, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no test waits for a network
     feature = ClipScore(where)
-    with pytest.raises(UserError, match=rf"No CLIP checkpoint at '{where}': set method\.checkpoint to a folder"):
+    with pytest.raises(UserError, match=rf"No CLIPModel checkpoint at '{where}': give a folder that holds one"):
         feature.compute(seen(vlm, feature))
 
 

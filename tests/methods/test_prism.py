@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates
 from selectmm.methods.check import pool_of
@@ -118,12 +117,6 @@ def test_keep_takes_the_end_of_the_ranking_that_it_names() -> None:
     assert kept["low"].rows.tolist() == sorted(order[:3])
     assert kept["medium"].rows.tolist() == sorted(order[3:6])
     assert kept["high"].rows.tolist() == sorted(order[6:])
-
-
-def test_a_pool_without_images_is_refused_in_one_sentence() -> None:
-    pool = pool_of([("a", "q", None)])
-    with pytest.raises(UserError, match="no row of the pool has one"):
-        Prism().select(pool, Features({}), 1, np.random.default_rng(0))
 
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "scores.csv"

@@ -6,7 +6,6 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
 from selectmm.methods import leverage as leverage_module
@@ -112,8 +111,3 @@ def test_text_rows_that_would_fill_the_budget_get_their_share_of_it() -> None:
     pool = pool_of([("a", f"q{i}", None if i < 20 else f"{i}.png") for i in range(40)])
     subset = ScalSelect().select(pool, Features({FEATURE: matrix(3, 40, 6, 6, 0.8)}), 10, np.random.default_rng(0))
     assert (subset.rows < 20).sum() == 5
-
-
-def test_a_pool_without_images_is_refused_in_one_sentence() -> None:
-    with pytest.raises(UserError, match="no row of the pool has one"):
-        ScalSelect().select(pool_of([("a", "q", None)]), Features({}), 1, np.random.default_rng(0))
