@@ -27,4 +27,4 @@ class Scripted(LM):
         return [f"{'ABCDEFGHIJ'[self._said(request.doc_id)]})." for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise NotImplementedError
+        raise NotImplementedError("no task of ours asks for the likelihood of a whole text")
