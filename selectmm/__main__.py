@@ -5,9 +5,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
@@ -16,11 +19,16 @@ from selectmm.front import CONFIGS, ROOT, check_overrides, command_files, help_t
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
-    """One job of a run or a sweep; returns the path of its record."""
+    """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
     from selectmm.door import build  # after Hydra has said what is wrong with the command: these imports take seconds
+    from selectmm.report.failures import alone
     from selectmm.run import run
 
-    return str(run(build(config, HydraConfig.get().runtime.choices["method"])))
+    hydra = HydraConfig.get()
+    swept = hydra.mode is RunMode.MULTIRUN
+    with alone(Path(hydra.runtime.output_dir), hydra.overrides.task) if swept else nullcontext():
+        return str(run(build(config, hydra.runtime.choices["method"])))
+    return ""
 
 
 def main() -> None:

@@ -102,6 +102,21 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
         assert part in done.stdout
 
 
+def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
+    # A method that cannot work here, between two that can.
+    sweep = ["-m", "method=full,clip_score,random", "experiment=broken"]
+    arguments = [*sweep, *overrides(place, "llava15_7b", "sweep")]
+    done = subprocess.run(
+        [sys.executable, "-m", "selectmm", *arguments], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "method=clip_score" in done.stdout and "method=clip_score needs a CLIP: set method.checkpoint" in done.stdout
+    assert "1 of the sweep's jobs failed; start the same command again and only they run." in done.stdout
+    records = sorted((place / "sweep" / "records").glob("broken-*.json"))
+    assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
+    assert "Table    outputs/tables/broken.md" in done.stdout
+
+
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:
     command = [sys.executable, "-m", "selectmm", "method=full", "recipe.epochs=20", "recipe.checkpoint_every=5"]
     command += overrides(place, "llava15_7b", "stopped")

@@ -33,8 +33,8 @@ Sink = Callable[[str, torch.Tensor], None]
 class GradientNorm:
     """‖g‖₂ of the mean answer loss with respect to the LoRA matrices; [rows].
 
-    Plain gradients, no optimiser state, one checkpoint: as TIVE's released code has it (arXiv 2403.09559). The model has to carry
-    LoRA, which the warm-up of a method gives it.
+    Plain gradients, no optimiser state, one checkpoint, as in TIVE's released code (arXiv 2403.09559). The model has to
+    carry LoRA, which the warm-up of a method gives it.
 
     Attributes:
         scope: LoRA of the ``self_attn`` projections, or of ``all_linear`` layers that have it.

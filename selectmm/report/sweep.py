@@ -1,6 +1,7 @@
 """The end of a sweep: its table, its picture and where everything is."""
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from selectmm.errors import UserError
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
+from selectmm.report.failures import failures_in, tell_failures
 from selectmm.report.references import references_for
 from selectmm.report.report import Report, write_report
 from selectmm.report.table import format_time
@@ -43,11 +45,17 @@ class SweepReport(Callback):
         self.began = time.time()
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
-        """Hydra turns what a callback raises into a warning, so a user's error is said here."""
+        """Report on what succeeded, tell what failed, and end with status 1 if anything did.
+
+        Hydra turns what a callback raises into a warning, so a user's error is said here.
+        """
         try:
             self.report(Path(config.records), config.experiment, instantiate(config.tracker))
         except UserError as problem:
             log.error("No table could be made: %s", problem)
+        if failures := failures_in(Path(config.hydra.sweep.dir)):
+            tell_failures(failures)
+            sys.exit(1)
 
     def report(self, folder: Path, experiment: str, tracker: Tracker) -> Report:
         """Write, track and print the report of this sweep.
