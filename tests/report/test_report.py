@@ -12,6 +12,7 @@ from rich.console import Console
 from selectmm.commands.report import main
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, now, save
+from selectmm.report.failures import alone
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
@@ -81,7 +82,29 @@ def _config(folder: Path, tracker: str) -> object:
         "folder": str(folder),
         "group": "${experiment}",
     }
-    return OmegaConf.create({"records": str(folder / "records"), "experiment": "toy", "tracker": target[tracker]})
+    swept = {"sweep": {"dir": str(folder / "sweep")}}
+    return OmegaConf.create(
+        {"records": str(folder / "records"), "experiment": "toy", "tracker": target[tracker], "hydra": swept}
+    )
+
+
+def test_failed_jobs_are_told_in_their_order_and_end_the_sweep_with_a_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (10, 2):
+        (tmp_path / "sweep" / str(number)).mkdir(parents=True)
+        with alone(tmp_path / "sweep" / str(number), ["method=x", f"seed={number}"]):
+            raise UserError("it cannot work.") if number == 2 else ZeroDivisionError("a bug")
+    caplog.clear()
+    save(_finished_now(FULL), tmp_path / "records")
+    with pytest.raises(SystemExit) as ended:
+        SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
+    assert ended.value.code == 1 and (tmp_path / "tables" / "toy.md").exists()
+    assert [line for line in caplog.messages if line.startswith("Failed")] == [
+        "Failed   method=x seed=2: it cannot work.",
+        "Failed   method=x seed=10: ZeroDivisionError: a bug",
+    ]
+    assert "2 of the sweep's jobs failed" in caplog.text
 
 
 def _finished_now(record: RunRecord) -> RunRecord:
