@@ -7,6 +7,7 @@ from pathlib import Path
 
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
+from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
@@ -29,6 +30,8 @@ from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
 
 log = logging.getLogger("selectmm")
+
+EVALUATION = "evaluation"  # the stage's name
 
 
 def run(experiment: Experiment) -> Path:
@@ -87,19 +90,24 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
 def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
     suite = experiment.suite
-    identity = {"adapter": tuned.fingerprint, "suite": identity_of(suite)}
+    identity = evaluation_identity(suite, tuned.fingerprint)
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
             with load_adapter(vlm, tuned.folder) as adapted:
                 evaluate(adapted, suite, folder, experiment.seed)
 
-        evaluated = run_stage(experiment.cache, "evaluation", identity, make)
+        evaluated = run_stage(experiment.cache, EVALUATION, identity, make)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
     log.info("  evaluate  %s %s", told, _told(evaluated))
     return evaluated
+
+
+def evaluation_identity(suite: Suite, adapter: str) -> dict[str, object]:
+    """Of the evaluation's stage: what the scores follow from. ``adapter`` is the fingerprint of the tuned stage."""
+    return {"adapter": adapter, "suite": identity_of(suite)}
 
 
 def keep_record(

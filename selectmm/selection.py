@@ -1,6 +1,6 @@
 """The second verb: everything that a method needs, and then the choice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,15 @@ from selectmm.features.feature import Features, Targets
 from selectmm.features.store import FeatureStore, passes
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.methods.warmup import WarmUp
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage, source_of
 from selectmm.training import train
 from selectmm.tuning.adapter import carry_adapter
+from selectmm.tuning.recipe import Recipe
+
+STAGE = "subset"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         UserError: pool, model or targets lack what the method needs; said before anything is computed.
     """
     needs = experiment.method.needs()
-    targets = _targets(experiment, needs)
+    targets = targets_of(experiment, needs)
     _check_pool(experiment, pool, needs)
     for rows in (pool, targets):
         if rows is not None:
@@ -91,8 +95,12 @@ def _store(experiment: Experiment, vlm: VLM) -> FeatureStore:
     return FeatureStore(experiment.cache, vlm, size, shard=16 * size, limit=experiment.recipe.max_length)
 
 
-def _targets(experiment: Experiment, needs: Needs) -> Pool | None:
-    """Examples of the suite's benchmarks, if the method chooses for them."""
+def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
+    """Examples of the suite's benchmarks, if the method chooses for them.
+
+    Raises:
+        UserError: there are none, or they are of benchmarks that the suite does not have.
+    """
     if not needs.targets:
         return None
     name, suite = experiment.method_name, experiment.suite
@@ -115,28 +123,41 @@ def _targets(experiment: Experiment, needs: Needs) -> Pool | None:
 def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
     if needs.warmup is None:
         return None
-    rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
-    rows, recipe = needs.warmup.rows(pool, rng), needs.warmup.recipe(experiment.recipe)
+    rows, recipe = warmup_of(experiment, pool, needs.warmup)
     return train(experiment, pool, vlm, rows, recipe, "warmup")
 
 
+def warmup_of(experiment: Experiment, pool: Pool, warmup: WarmUp) -> tuple[np.ndarray, Recipe]:
+    """The rows that a warm-up trains on, [n] of int64, and how."""
+    rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
+    return warmup.rows(pool, rng), warmup.recipe(experiment.recipe)
+
+
 def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:
-    budget = rows_for(experiment.budget, pool)
-    identity = {
+    def make(folder: Path) -> None:
+        save_subset(chosen_by(experiment, pool, features()), pool, folder)
+
+    identity = identity_of(experiment, pool, [stage.fingerprint for stage in stages])
+    return run_stage(experiment.cache, STAGE, identity, make)
+
+
+def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, object]:
+    """Of the subset's stage: what the choice follows from. ``features`` are the fingerprints of their stages."""
+    return {
         "pool": pool.fingerprint,
-        "features": sorted(stage.fingerprint for stage in stages),
+        "features": sorted(features),
         "method": source_of(experiment.method),
         "options": asdict(experiment.method),
-        "rows": budget,
+        "rows": rows_for(experiment.budget, pool),
         "seed": experiment.seed,
         "version": 2,
     }
 
-    def make(folder: Path) -> None:
-        rng = np.random.default_rng(experiment.seed)
-        save_subset(experiment.method.select(pool, features(), budget, rng), pool, folder)
 
-    return run_stage(experiment.cache, "subset", identity, make)
+def chosen_by(experiment: Experiment, pool: Pool, features: Features) -> Subset:
+    """The method's choice with the experiment's budget and seed."""
+    rng = np.random.default_rng(experiment.seed)
+    return experiment.method.select(pool, features, rows_for(experiment.budget, pool), rng)
 
 
 def rows_for(budget: float, pool: Pool) -> int:

@@ -14,6 +14,8 @@ from selectmm.records.stage import Stage, run_stage
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe
 
+STAGE = "adapter"
+
 
 def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:
     """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
@@ -22,18 +24,8 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
         job: what the tracker calls it, ``finetune`` or ``warmup``.
     """
     steps = recipe.steps(len(pool), len(rows))
-    learned = {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}}
-    identity = {
-        "pool": pool.fingerprint,
-        "subset": Subset(rows).fingerprint,
-        "model": vlm.identity,
-        "recipe": learned,
-        "steps": steps,
-        "strategy": asdict(experiment.strategy),
-        "device": vlm.model.device.type,
-        "seed": experiment.seed,
-        "version": 1,
-    }
+    subset, device = Subset(rows).fingerprint, vlm.model.device.type
+    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps)
     with experiment.tracker.stage(job, experiment.config) as tracked:
 
         def make(folder: Path) -> None:
@@ -42,10 +34,31 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
                 build=experiment.config["model"],
             )  # fmt: skip
 
-        tuned = run_stage(experiment.cache, "adapter", identity, make, devices=experiment.strategy.devices)
+        tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)
         if tuned.cached:  # the curve is part of the story, whoever trained
             for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
                 tracked.log(json.loads(line))
         tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})
         tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
     return tuned
+
+
+def identity_of(
+    experiment: Experiment, pool: Pool, subset: str, model: str, device: str, recipe: Recipe, steps: int
+) -> dict[str, object]:
+    """Of an adapter's stage: what the trained weights follow from.
+
+    Args:
+        subset: the fingerprint of the rows. model: a `VLM`'s identity. device: the type of its device.
+    """
+    return {
+        "pool": pool.fingerprint,
+        "subset": subset,
+        "model": model,
+        "recipe": {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}},
+        "steps": steps,
+        "strategy": asdict(experiment.strategy),
+        "device": device,
+        "seed": experiment.seed,
+        "version": 1,
+    }

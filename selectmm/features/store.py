@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from selectmm.errors import UserError
-from selectmm.features.feature import Feature, Seen, units_of
+from selectmm.features.feature import Feature, Seen, View, units_of
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import LAST, Reads
 from selectmm.models.vlm import VLM
@@ -20,6 +20,7 @@ from selectmm.pool.sample import Sample, Turn
 from selectmm.records.progress import track
 from selectmm.records.stage import Stage, run_stage, source_of, write_atomically
 
+STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on
 _NOTHING = (Turn("user", ""),)
 
@@ -87,32 +88,18 @@ class FeatureStore:
             self._run(pool, rest, {**partials, feature: folder}, finished)
             _join(folder)
 
-        finished[feature] = run_stage(self.cache, "features", self._identity(pool, feature), make)
+        identity = identity_of(feature, pool, self.vlm.identity, self.limit)
+        finished[feature] = run_stage(self.cache, STAGE, identity, make)
         if not entered:  # it was there already: the others still have to be looked at
             self._run(pool, rest, partials, finished)
 
-    def _identity(self, pool: Pool, feature: Feature) -> dict[str, object]:
-        return {
-            "feature": source_of(feature),
-            "options": asdict(feature),
-            "pool": pool.fingerprint,
-            "model": self.vlm.identity,
-            "limit": self.limit,
-            "version": 2,
-        }
-
     def _pass(self, pool: Pool, partials: Partials) -> None:
-        """One pass over the rows, one over the answers alone, one over the unique images, as far as each is wanted.
-
-        Image features ride on the pass over the rows if there is one: an image's first row shows it.
-        """
+        """The passes of `riders`, one after the other."""
         mark = uuid.uuid4().hex
         for folder in partials.values():
             write_atomically(folder / PASS, mark)
-        views = {feature.view for feature in partials}
-        for view in sorted(views - ({"image"} if "conversation" in views else set())):
-            riding = {view, "image"} if view == "conversation" else {view}
-            self._pass_over(pool, {f: folder for f, folder in partials.items() if f.view in riding}, view)
+        for view, riding in riders(list(partials)).items():
+            self._pass_over(pool, {feature: partials[feature] for feature in riding}, view)
 
     def _pass_over(self, pool: Pool, wanted: Partials, view: str) -> None:
         names = " + ".join(type(feature).__name__ for feature in wanted)
@@ -151,6 +138,31 @@ class FeatureStore:
                 parts[feature].append(feature.compute(seen).cpu().numpy())
         back = np.argsort(order)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
+
+
+def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[str, object]:
+    """Of a feature's stage: what its values follow from. ``model`` is a `VLM`'s identity, ``limit`` tokens per row."""
+    return {
+        "feature": source_of(feature),
+        "options": asdict(feature),
+        "pool": pool.fingerprint,
+        "model": model,
+        "limit": limit,
+        "version": 2,
+    }
+
+
+def riders(features: Sequence[Feature]) -> dict[View, list[Feature]]:
+    """Which features ride on which pass: one over the rows, one over the answers alone, one over the unique images.
+
+    Only the passes that are wanted. Image features ride on the pass over the rows if there is one: an image's first row
+    shows it.
+    """
+    views = {feature.view for feature in features}
+    if "conversation" not in views:
+        return {view: [f for f in features if f.view == view] for view in sorted(views)}
+    alone = {view: [f for f in features if f.view == view] for view in sorted(views - {"image", "conversation"})}
+    return {**alone, "conversation": [f for f in features if f.view not in alone]}
 
 
 def passes(stages: Sequence[Stage]) -> list[Stage]:

@@ -1,11 +1,13 @@
 """Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import Family
@@ -21,13 +23,15 @@ def open_pretrained(
         cls: the Hugging Face class of the family.
         path: a local folder, ``owner/name`` or ``owner/name@revision``.
         dtype: a torch dtype's name, or ``auto``: bfloat16 on a GPU, float32 on a CPU.
-        device: a torch device, or ``auto``: the first GPU if there is one.
+        device: a torch device, or ``auto``: the first GPU if there is one. ``meta`` is shapes without numbers: only
+            the configuration and the processor have to be there.
 
     Raises:
         UserError: there is no such checkpoint.
     """
     where = pick_device(device)
-    model, processor = read_checkpoint(cls, path, _pick_dtype(dtype, where))
+    read = read_shapes if where.type == "meta" else read_checkpoint
+    model, processor = read(cls, path, pick_dtype(dtype, where))
     model.to(where).eval().requires_grad_(False)
     return model, processor, _identity(path.partition("@")[0], model)
 
@@ -36,22 +40,49 @@ def read_checkpoint(
     cls: type[PreTrainedModel], path: str, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`."""
-    name, _, revision = path.partition("@")
-    options = {"revision": revision} if revision else {}
-    try:
+    name, options = _place(path)
+    with _named(cls, path):
         processor = AutoProcessor.from_pretrained(name, **options)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
-    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
-        raise UserError(
-            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
-            f"({str(problem).splitlines()[0]})"
-        ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
             f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
             f"is, or the model family that it is of."
         )
     return model, processor
+
+
+def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model on the meta device, all shapes and no numbers, from its configuration alone; see `open_pretrained`."""
+    name, options = _place(path)
+    with _named(cls, path):
+        processor = AutoProcessor.from_pretrained(name, **options)
+        config = AutoConfig.from_pretrained(name, **options)
+    if not isinstance(config, cls.config_class):
+        raise UserError(
+            f"The configuration at '{path}' is of a {config.model_type}, not of a {cls.__name__}; choose one that is, "
+            f"or the model family that it is of."
+        )
+    with torch.device("meta"):
+        return cls._from_config(config, dtype=dtype), processor
+
+
+def _place(path: str) -> tuple[str, dict[str, str]]:
+    """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
+    name, _, revision = path.partition("@")
+    return name, {"revision": revision} if revision else {}
+
+
+@contextmanager
+def _named(cls: type[PreTrainedModel], path: str) -> Iterator[None]:
+    """Say in one sentence that nothing was found at ``path``."""
+    try:
+        yield
+    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
+        raise UserError(
+            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
+            f"({str(problem).splitlines()[0]})"
+        ) from problem
 
 
 def pick_device(device: str) -> torch.device:
@@ -61,7 +92,8 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The named dtype; ``auto`` is bfloat16 on a GPU, else float32."""
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return getattr(torch, dtype)

@@ -92,6 +92,17 @@ def run_stage(
             f"Stage '{name}' could not write {folder}: {reason}. What was finished is kept; free some space or point "
             f"'cache' at another folder, and start the same command again."
         ) from problem
+    return _finished(folder, name, mark, identity, cached)
+
+
+def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage | None:
+    """The stage of that identity if it is finished under ``root``; nothing is made, nothing is written."""
+    mark = fingerprint(identity)
+    folder = root / name / mark
+    return _finished(folder, name, mark, identity, cached=True) if folder.exists() else None
+
+
+def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
     entry = json.loads((folder / "stage.json").read_text())
     return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
 

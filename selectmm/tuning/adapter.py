@@ -90,7 +90,6 @@ def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
     if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
         raise UserError(f"There is no adapter in {folder}: it needs {WEIGHTS} and {CONFIG}.")
     weights = load_file(folder / WEIGHTS)
-    content = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     config = LoraConfig.from_pretrained(str(folder))
     stranger = UserError(f"The adapter in {folder} was made for another model than this {vlm.family.name}.")
     names = {name for name, _ in vlm.model.named_modules()}
@@ -102,7 +101,12 @@ def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
             raise stranger
         set_peft_model_state_dict(wrapped, weights)
         wrapped.eval().requires_grad_(False)
-        yield replace(vlm, identity=f"{vlm.identity}+{content}")
+        yield replace(vlm, identity=identity_with(vlm.identity, folder))
+
+
+def identity_with(model: str, folder: Path) -> str:
+    """The identity of a model that carries the adapter in ``folder``."""
+    return f"{model}+{hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]}"
 
 
 @contextmanager
