@@ -18,18 +18,24 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns and their images (RGB). The last turn is the assistant's for training, the user's for generation."""
+    """Turns and their images (RGB), which open the turn ``image_turn``.
+
+    The last turn is the assistant's for training, the user's for generation.
+    """
 
     turns: tuple[Turn, ...]
     images: tuple[Image.Image, ...] = ()
+    image_turn: int = 0
 
 
 Span = tuple[int, int]
 
 
-def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str, list[Span], list[Span]]:
-    """The text of a conversation with ``images`` placeholders; the answers and the user's words in it, as (start, end)
-    **from the text's end**.
+def render(
+    template: Template, turns: Sequence[Turn], images: int, image_turn: int = 0
+) -> tuple[str, list[Span], list[Span]]:
+    """The text of a conversation with ``images`` placeholders at the front of turn ``image_turn``; the answers and the
+    user's words in it, as (start, end) **from the text's end**.
 
     Counted from the end because the processor later replaces a placeholder by many image tokens, which stand before
     every answer: distances from the end do not change. An answer's span holds its end token, and the space that ends
@@ -39,15 +45,13 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
     A user's span is the words alone, without role marks or image.
     """
     text, answers, words = template.start, [], []
-    placeholders = template.image * images
     assistant = template.assistant_prefix.rstrip(" ")
     space = template.assistant_prefix[len(assistant) :]
-    for turn in turns:
+    for place, turn in enumerate(turns):
         if turn.role == "user":
-            text += template.user_prefix + placeholders
+            text += template.user_prefix + template.image * (images if place == image_turn else 0)
             words.append((len(text), len(text) + len(turn.text)))
             text += turn.text + template.user_suffix
-            placeholders = ""
         else:
             text += assistant
             start = len(text)
@@ -71,7 +75,7 @@ def encode(
     Rows are padded on ``side`` and cut to their first ``limit`` tokens (None: not cut), see `cut`.
     Nothing is shuffled: row i of every [n, …] tensor is conversation i.
     """
-    rendered = [render(vlm.family.template, c.turns, len(c.images)) for c in conversations]
+    rendered = [render(vlm.family.template, c.turns, len(c.images), c.image_turn) for c in conversations]
     images = [_prepare(vlm, image) for c in conversations for image in c.images]
     encoded = vlm.processor(
         text=[text for text, _, _ in rendered],
