@@ -1,6 +1,5 @@
 """Read LLaVA's JSON: ``[{"id", "image", "conversations": [{"from": "human", "value": …}, {"from": "gpt", …}]}, …]``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,7 +72,7 @@ def read_llava(content: object, where: str, source: str = "source") -> Row:
     Raises:
         UserError: it does not have LLaVA's shape; the sentence names it.
     """
-    if not isinstance(content, Mapping) or not isinstance(content.get("conversations"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("conversations"), list):
         raise UserError(f"{where} has no list 'conversations'; {SHAPE}.")
     image = one_image(content.get("image"), where)
     turns = [turn_of(turn, "from", "value", where, SHAPE) for turn in content["conversations"]]

@@ -1,6 +1,5 @@
 """Read LRV-Instruction's own JSON: ``[{"image_id", "question", "answer", "task"}, …]`` on Visual Genome's images."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +38,7 @@ def read_lrv(content: object, where: str) -> Row:
     Raises:
         UserError: it does not have LRV's shape; the sentence names it.
     """
-    row = content if isinstance(content, Mapping) else {}
+    row = content if isinstance(content, dict) else {}
     image, question, answer = (row.get(key) for key in ("image_id", "question", "answer"))
     if not isinstance(image, str | int) or not isinstance(question, str) or not isinstance(answer, str):
         raise UserError(f"{where} lacks 'image_id', 'question' or 'answer'; {SHAPE}.")

@@ -55,7 +55,7 @@ def read_rows(
 
     def make(folder: Path) -> None:
         noted = Noted()
-        write_arrow(folder / "pool.arrow", _columns(_checked(raw(folder), read, noted), noted))
+        write_arrow(folder / "pool.arrow", _digested(_checked(raw(folder), read, noted), noted))
         write_atomically(folder / "noted.json", json.dumps(asdict(noted)))
 
     stage = run_stage(cache, "pool-rows", {**identity, "version": VERSION}, make)
@@ -108,38 +108,27 @@ def _checked(raw: Iterable[Raw], read: Callable[[object, str], Row | None], note
         raise UserError(first + (f" ({more:,} more rows cannot be read either.)" if more else ""))
 
 
-def _columns(rows: Iterable[Row], noted: Noted) -> Iterator[dict[str, object]]:
-    """Arrow's columns of each row; what is seen on the way goes into ``noted``."""
+def _digested(rows: Iterable[Row], noted: Noted) -> Iterator[tuple[str, Row]]:
+    """Each row with its digest; what is seen on the way goes into ``noted``."""
     content, position = sha256(), -1
     for position, row in enumerate(rows):
         _note(row, position, noted)
         digest = digest_of(row.source, row.turns, row.image, row.image_turn)
         content.update(digest.encode())
-        yield {
-            "digest": digest,
-            "source": row.source,
-            "image": row.image,
-            "turns": [{"role": turn.role, "text": turn.text} for turn in row.turns],
-            "id": row.id,
-            "image_turn": row.image_turn,
-        }
+        yield digest, row
     if position < 0:
         raise UserError("The pool has no rows" + (": all were left out." if noted.left_out else "."))
     noted.content = content.hexdigest()
 
 
 def _note(row: Row, position: int, noted: Noted) -> None:
-    empty = False
-    for turn in row.turns:
-        said = turn.text.strip()
-        empty = empty or (not said and turn.role == "assistant")
-        noted.plain = noted.plain and said == turn.text
-    noted.plain = noted.plain and not row.image_turn
-    for found, places in (
-        (empty, noted.empty_answer),
-        (row.unplaced, noted.unplaced),
-        (row.spoken, noted.spoken),
-        (row.system, noted.system),
-    ):
-        if found:
-            places.append(position)
+    if noted.plain:
+        noted.plain = not row.image_turn and all(turn.text == turn.text.strip() for turn in row.turns)
+    if any(turn.role == "assistant" and (not turn.text or turn.text.isspace()) for turn in row.turns):
+        noted.empty_answer.append(position)
+    if row.unplaced:
+        noted.unplaced.append(position)
+    if row.spoken:
+        noted.spoken.append(position)
+    if row.system:
+        noted.system.append(position)

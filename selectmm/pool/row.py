@@ -5,7 +5,7 @@ it, is stripped, and gets it back in front; every other sentence, and every row 
 at its ends included.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def turn_of(turn: object, role: str, text: str, where: str, shape: str) -> Turn:
     Raises:
         UserError: it has another shape or an unknown role.
     """
-    if not isinstance(turn, Mapping) or turn.get(role) not in ROLES or not isinstance(turn.get(text), str):
+    if not isinstance(turn, dict) or turn.get(role) not in ROLES or not isinstance(turn.get(text), str):
         raise UserError(f"{where} has a turn without '{role}' (human or gpt) and a text '{text}': {turn!r}; {shape}.")
     return Turn(ROLES[turn[role]], turn[text])
 
@@ -111,5 +111,8 @@ def _check_order(turns: Sequence[Turn], where: str) -> None:
 def _source_of(image: str | None) -> str:
     if image is None:
         return "text"
-    parts = Path(image).parts
+    first, _, rest = image.partition("/")
+    if first not in ("", ".") and rest and rest[0] not in "./":
+        return first
+    parts = Path(image).parts  # slow, and it keeps every part it ever saw
     return parts[0] if len(parts) > 1 else "images"

@@ -33,9 +33,12 @@ class Sample:
     image_turn: int = 0
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every row
+
+
 def digest_of(source: str, turns: tuple[Turn, ...], image: str | None, image_turn: int = 0) -> str:
     """Content hash of a row: 32 hex characters over its source, turns and image path, and over the image's place if
     that is not the first turn.
     """
     content = [source, [[t.role, t.text] for t in turns], image, *([image_turn] if image_turn else [])]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
+    return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()[:32]

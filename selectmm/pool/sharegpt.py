@@ -4,7 +4,6 @@ Turns are in ``messages`` or ``conversations``, each with ``role`` and ``content
 is one path in ``images`` (a list) or ``image``, and is placed by ``<image>``, as `selectmm.pool.row` says.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,7 +67,7 @@ class ChatReader:
         said = _turns(content, where)
         role, text = ("role", "content") if "role" in _keys(said) else ("from", "value")
         system = content.get("system") or ""
-        if said and isinstance(said[0], Mapping) and said[0].get(role) == "system":
+        if said and isinstance(said[0], dict) and said[0].get(role) == "system":
             system, said = said[0].get(text), said[1:]
         turns = [turn_of(turn, role, text, where, SHAPE) for turn in said]
         image = one_image(content.get("images", content.get("image")), where)
@@ -93,11 +92,11 @@ class ChatReader:
 
 
 def _turns(content: object, where: str) -> list[object]:
-    found = content.get("messages", content.get("conversations")) if isinstance(content, Mapping) else None
+    found = content.get("messages", content.get("conversations")) if isinstance(content, dict) else None
     if not isinstance(found, list):
         raise UserError(f"{where} has no list 'messages' or 'conversations'; {SHAPE}.")
     return found
 
 
 def _keys(said: list[object]) -> set[str]:
-    return set(said[0]) if said and isinstance(said[0], Mapping) else set()
+    return set(said[0]) if said and isinstance(said[0], dict) else set()
