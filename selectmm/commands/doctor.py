@@ -33,9 +33,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: the command cannot be understood, or the model's tokenizer is not there.
         SystemExit: with status 1, a run would stop.
     """
-    asked = _parser().parse_args(arguments)
+    asked = _parser().parse_intermixed_args(arguments)
     config = read_config(asked.choices)
-    unset = sorted(f"pool.{key}" for key in OmegaConf.missing_keys(config.pool))
+    unset = sorted(OmegaConf.missing_keys(config.pool))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")

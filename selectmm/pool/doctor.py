@@ -141,7 +141,13 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
     return [
         _rows(pool, "image that no turn mentions", health.unplaced, shown, "look"),
         _rows(pool, "<image> said without an image", health.spoken, taken, "look"),
-        _rows(pool, "image in a later question", later, "It is shown there.", "look"),
+        _rows(
+            pool,
+            "image in a later question",
+            later,
+            "It is shown there; what methods read of an image alone is as if it came first.",
+            "look",
+        ),
         _rows(pool, "system turn", health.system, "pool.system says what becomes of it.", "look"),
         _rows(pool, "text-only", text_only, "Some methods keep them all; see the method's options.", "note"),
     ]

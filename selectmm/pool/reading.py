@@ -113,7 +113,10 @@ def _digested(rows: Iterable[Row], noted: Noted) -> Iterator[tuple[str, Row]]:
     content, position = sha256(), -1
     for position, row in enumerate(rows):
         _note(row, position, noted)
-        digest = digest_of(row.source, row.turns, row.image, row.image_turn)
+        try:
+            digest = digest_of(row.source, row.turns, row.image, row.image_turn)
+        except UnicodeEncodeError as problem:
+            raise UserError(f"Row {position} holds half a character ({problem.reason}); mend its text.") from problem
         content.update(digest.encode())
         yield digest, row
     if position < 0:
