@@ -2,7 +2,7 @@
 
 python experiments/performance/open_pool.py [--rows 665298] [--out FOLDER]
 
-The file is made up (rows of some 650 characters, 1,000 small images), written beside the result and deleted again. The
+The file is made up (rows of some 700 characters, 1,000 small images), written beside the result and deleted again. The
 baseline is what LLaVA's own training does: the whole file through ``json``.
 """
 
@@ -107,21 +107,26 @@ def write_images(folder: Path) -> Path:
 
 def write_rows(path: Path, rows: int) -> Path:
     """A LLaVA JSON of one to three questions a row; every sixteenth row is text-only."""
-    words = np.random.default_rng(0).integers(0, 26, (997, 6)) + ord("a")
-    word = ["".join(map(chr, letters)) for letters in words]
+    rng = np.random.default_rng(0)
+    asked, answers = (_texts(rng, words) for words in (12, 24))
     with path.open("w") as stream:
         for row in range(rows):
             shown = {} if row % 16 == 15 else {"image": _image(row * 7 % IMAGES)}
             said = []
             for turn in range(1 + row % 3):
-                asked = " ".join(word[(row * 31 + turn * 17 + i) % 997] for i in range(12))
-                answer = " ".join(word[(row * 37 + turn * 19 + i) % 997] for i in range(24))
                 opening = "<image>\n" if shown and not turn else ""
-                said += [{"from": "human", "value": opening + asked}, {"from": "gpt", "value": answer}]
+                said.append({"from": "human", "value": opening + asked[(row * 31 + turn) % len(asked)]})
+                said.append({"from": "gpt", "value": answers[(row * 37 + turn) % len(answers)]})
             entry = {"id": f"{row % (rows - rows // 9 + 1):012d}", **shown, "conversations": said}
             stream.write(("[" if row == 0 else ",\n") + json.dumps(entry))
         stream.write("]")
     return path
+
+
+def _texts(rng: np.random.Generator, words: int) -> list[str]:
+    """Many texts of so many words of six letters."""
+    letters = rng.integers(ord("a"), ord("z") + 1, (997, words, 6))
+    return [" ".join("".join(map(chr, word)) for word in text) for text in letters]
 
 
 def _image(number: int) -> str:
