@@ -74,6 +74,8 @@ def test_a_pool_without_blanks_to_strip_keeps_the_name_that_it_had_when_readers_
         {"from": who, "value": text} for who, text in zip(["human", "gpt"] * 2, "a b <image>c d".split(), strict=True)
     ]
     assert named([{"image": "a/1.png", "conversations": late}], 2)
+    late_pool = open_llava_json(str(tmp_path / "rows.json"), str(images), "stop", tmp_path / "cache")
+    assert late_pool[0].image_turn == 2
 
 
 def test_text_only_rows_can_be_left_out_and_any_field_may_name_the_source(tmp_path: Path, images: Path) -> None:
