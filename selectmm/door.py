@@ -26,6 +26,9 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     plain = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+    for group in ("pool", "targets"):
+        if (plain.get(group) or {}).get("bad_rows") == "keep":
+            raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
     return Experiment(
         name=config.experiment,
         scale=config.scale,

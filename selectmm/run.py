@@ -158,6 +158,12 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
         "rows of the pool were dropped for a missing image": len(health.missing_image) if health else 0,
         "rows of the pool were dropped for a broken image": len(health.broken_image) if health else 0,
         "rows of the pool were dropped for an empty answer": len(health.empty_answer) if health else 0,
+        "rows of the pool were left out for having no image": health.left_out if health else 0,
+        "rows of the pool show an image that no turn mentions at the first question": len(health.unplaced)
+        if health
+        else 0,
+        "text-only rows of the pool said <image>, which was taken out": len(health.spoken) if health else 0,
+        "rows of the pool came with a system turn, dealt with as pool.system says": len(health.system) if health else 0,
         "rows were cut to recipe.max_length in training": train["rows_cut"],
         "rows had no answer left in training": train["rows_without_answer"],
     }

@@ -14,7 +14,7 @@ from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "<!-- Made by `python experiments/performance/page.py`; never edited by hand. -->"
-ORDER = ("prism", "scalselect", "shared_pass", "gradients")
+ORDER = ("prism", "scalselect", "shared_pass", "gradients", "open_pool")
 COLUMNS = (
     "what",
     "against",
@@ -100,7 +100,7 @@ def _cells(c: dict, busy: bool) -> tuple[str, ...]:
     times = [_seconds(side[kind]) for kind in ("seconds", "busy") for side in (ours, theirs)]
     memory = [f"{side['grown']:,.0f} MiB" for side in (ours, theirs)]
     differ = "–" if c["differs"] is None else f"{c['differs']:.0e}"
-    of = " (memory)" if c["of"] == "grown" else ""
+    of = {"seconds": "", "grown": " (memory)", "peak": " (whole peak)"}[c["of"]]
     return c["what"], c["baseline"], *times, _ratio(c) + of, _on_a_core(c), _aim(c), met, *memory, differ
 
 
@@ -130,7 +130,7 @@ def _reading(records: list[dict]) -> str:
 - *On a core*: seconds that the side's threads spent computing; beside the wall clock it shows waiting, for the disk or
   for a busy machine's other work. A load well above what the side itself uses means a busy machine.
 - *Memory*: by how much the measured part raised the largest memory of its process (`ru_maxrss`; every side runs in a
-  process of its own). The whole peak, with Python, PyTorch and the model, is in the records: {min(peaks):,.0f} to
+  process of its own). The *whole peak*, with Python, PyTorch and the model, is in the records: {min(peaks):,.0f} to
   {max(peaks):,.0f} MiB.
 - *Cold*: the file's pages were dropped from this machine's cache (`posix_fadvise`, after `fsync`). What the host of a
   virtual machine keeps cannot be dropped from inside, so a cold disk of one's own may be slower, which favours ours.

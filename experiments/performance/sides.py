@@ -42,7 +42,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ours against a baseline, in ``seconds`` or in memory (``grown``).
+    """Ours against a baseline, in ``seconds`` or in memory (``grown``, or the whole ``peak``).
 
     Attributes:
         aim: the ratio is to be at least (``at_least``, baseline / ours) or at most (ours / baseline) this; None where
@@ -56,7 +56,7 @@ class Comparison:
     theirs: Side
     aim: float | None
     at_least: bool = True
-    of: Literal["seconds", "grown"] = "seconds"
+    of: Literal["seconds", "grown", "peak"] = "seconds"
     differs: float | None = None
 
     @property

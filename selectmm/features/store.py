@@ -201,7 +201,7 @@ def _conversations(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Conv
 
 
 def _whole(pool: Pool, sample: Sample) -> Conversation:
-    return Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else ())
+    return Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else (), sample.image_turn)
 
 
 def _answers_alone(sample: Sample) -> Conversation:

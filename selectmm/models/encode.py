@@ -18,36 +18,44 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns and their images (RGB). The last turn is the assistant's for training, the user's for generation."""
+    """Turns and their images (RGB), which open the turn ``image_turn``.
+
+    The last turn is the assistant's for training, the user's for generation.
+    """
 
     turns: tuple[Turn, ...]
     images: tuple[Image.Image, ...] = ()
+    image_turn: int = 0
 
 
 Span = tuple[int, int]
 
 
-def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str, list[Span], list[Span]]:
-    """The text of a conversation with ``images`` placeholders; the answers and the user's words in it, as (start, end)
-    **from the text's end**.
+def render(
+    template: Template, turns: Sequence[Turn], images: int, image_turn: int = 0
+) -> tuple[str, list[Span], list[Span]]:
+    """The text of a conversation with ``images`` placeholders at the front of turn ``image_turn``; the answers and the
+    user's words in it, as (start, end) **from the text's end**.
 
-    Counted from the end because the processor later replaces a placeholder by many image tokens, which stand before
-    every answer: distances from the end do not change. An answer's span holds its end token, and the space that ends
-    the assistant's prefix: many vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the
-    loss on it too. If the last turn is the user's, the text ends where an answer's span would begin.
+    Counted from the end because the processor later replaces a placeholder by many image tokens, which mostly stand
+    before every answer: distances from the end do not change. What stands before a later turn's image is counted from
+    the start, at 0 or above. An answer's span holds its end token, and the space that ends the assistant's prefix: many
+    vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the loss on it too. If the last
+    turn is the user's, the text ends where an answer's span would begin.
 
     A user's span is the words alone, without role marks or image.
     """
-    text, answers, words = template.start, [], []
-    placeholders = template.image * images
+    text, answers, words, shown = template.start, [], [], 0
     assistant = template.assistant_prefix.rstrip(" ")
     space = template.assistant_prefix[len(assistant) :]
-    for turn in turns:
+    for place, turn in enumerate(turns):
         if turn.role == "user":
-            text += template.user_prefix + placeholders
+            text += template.user_prefix
+            if place == image_turn:
+                shown = len(text)
+                text += template.image * images
             words.append((len(text), len(text) + len(turn.text)))
             text += turn.text + template.user_suffix
-            placeholders = ""
         else:
             text += assistant
             start = len(text)
@@ -55,11 +63,13 @@ def render(template: Template, turns: Sequence[Turn], images: int) -> tuple[str,
             answers.append((start, len(text)))
     if turns[-1].role == "user":
         text += assistant
-    return text, _from_end(answers, text), _from_end(words, text)
+    before = shown if images else 0
+    return text, _from_end(answers, text, before), _from_end(words, text, before)
 
 
-def _from_end(spans: Sequence[Span], text: str) -> list[Span]:
-    return [(start - len(text), end - len(text)) for start, end in spans]
+def _from_end(spans: Sequence[Span], text: str, before: int) -> list[Span]:
+    """Spans that do not end at ``before`` or earlier, from the end; those as they are."""
+    return [(start, end) if end <= before else (start - len(text), end - len(text)) for start, end in spans]
 
 
 def encode(
@@ -71,7 +81,7 @@ def encode(
     Rows are padded on ``side`` and cut to their first ``limit`` tokens (None: not cut), see `cut`.
     Nothing is shuffled: row i of every [n, …] tensor is conversation i.
     """
-    rendered = [render(vlm.family.template, c.turns, len(c.images)) for c in conversations]
+    rendered = [render(vlm.family.template, c.turns, len(c.images), c.image_turn) for c in conversations]
     images = [_prepare(vlm, image) for c in conversations for image in c.images]
     encoded = vlm.processor(
         text=[text for text, _, _ in rendered],
@@ -96,13 +106,14 @@ def encode(
 
 
 def _inside(offsets: torch.Tensor, real: torch.Tensor, spans: Sequence[Sequence[Span]]) -> torch.Tensor:
-    """Which tokens overlap one of their row's spans (counted from the text's end), [n, tokens] of bool."""
+    """Which tokens overlap one of their row's spans (as `render` counts them), [n, tokens] of bool."""
     found = torch.zeros_like(real)
     for row, wanted in enumerate(spans):
         length = int(offsets[row][real[row]].max())
         begins, ends = offsets[row].unbind(-1)
         for start, end in wanted:
-            found[row] |= real[row] & (ends > length + start) & (begins < length + end)
+            origin = length if start < 0 else 0
+            found[row] |= real[row] & (ends > origin + start) & (begins < origin + end)
     return found
 
 

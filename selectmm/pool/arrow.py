@@ -1,24 +1,47 @@
 """A pool on disk: one Arrow file that is memory-mapped, so that its size does not matter."""
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.row import Row
 
-ROWS_PER_BATCH = 10_000
+ROWS_PER_BATCH = 4_096
+WRITTEN = SCHEMA.append(pa.field("id", pa.string())).append(pa.field("image_turn", pa.int32()))
 
 
-def write_arrow(path: Path, rows: Iterable[dict[str, object]]) -> None:
-    """Write rows (see `SCHEMA`) in batches, so that memory does not grow with their number."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+def write_arrow(path: Path, rows: Iterable[tuple[str, Row]]) -> None:
+    """Write rows and their digests (see `WRITTEN`) in batches, so that memory does not grow with their number."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, WRITTEN) as writer:
         stream = iter(rows)
         while batch := list(islice(stream, ROWS_PER_BATCH)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, SCHEMA))
+            writer.write_batch(_batch(batch))
 
 
 def open_arrow(path: Path, image_root: Path, fingerprint: str) -> Pool:
     """Map a file written by `write_arrow`."""
     return Pool(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), image_root, fingerprint)
+
+
+def _batch(rows: list[tuple[str, Row]]) -> pa.RecordBatch:
+    """Column by column, several times faster than row by row."""
+    digests, read = zip(*rows, strict=True)
+    said = list(chain.from_iterable(row.turns for row in read))
+    ends = np.cumsum([0, *(len(row.turns) for row in read)], dtype=np.int32)
+    kind = WRITTEN.field("turns").type.value_type
+    words = pa.StructArray.from_arrays(
+        [pa.array([turn.role for turn in said]), pa.array([turn.text for turn in said])], fields=list(kind)
+    )
+    columns = [
+        pa.array(digests),
+        pa.array([row.source for row in read]),
+        pa.array([row.image for row in read], pa.string()),
+        pa.ListArray.from_arrays(ends, words, WRITTEN.field("turns").type),
+        pa.array([row.id for row in read], pa.string()),
+        pa.array([row.image_turn for row in read], pa.int32()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=WRITTEN)

@@ -1,7 +1,6 @@
 """Look at a pool before anything long starts: is every image there, does it open, has every question an answer?"""
 
 import json
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -9,31 +8,39 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.health import Health
 from selectmm.pool.pool import Pool, inside, open_image
+from selectmm.pool.reading import Noted
 from selectmm.records.progress import track
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 MISSING = -1  # the size of an image that is not there
+AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
+State = Literal["good", "truncated", "unreadable"]
 
 
-def healthy(pool: Pool, bad_rows: Literal["stop", "drop"], cache: Path) -> Pool:
+def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"], cache: Path) -> Pool:
     """The pool without bad rows, its fingerprint extended by the state of its images.
 
     Every unique image is decoded once per state of the image folder (paths and sizes); the finding is cached.
 
+    Args:
+        noted: what was seen while the rows were read.
+        bad_rows: ``stop`` or ``drop``; ``keep`` leaves them in, told in ``Pool.health``, for who looks at them.
+
     Raises:
         UserError: there are bad rows and ``bad_rows`` is ``stop``, or every row is bad.
     """
-    if bad_rows not in ("stop", "drop"):
+    if bad_rows not in ("stop", "drop", "keep"):
         raise UserError(f"There is no pool.bad_rows={bad_rows}; there are: stop, drop.")
     sizes = _sizes(pool)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
-    stage = run_stage(cache, "pool-health", state, lambda folder: _examine(pool, sizes, folder))
+    stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, noted, folder))
     health = Health(**json.loads((stage.folder / "health.json").read_text()))
-    if not health.bad:
+    if not health.bad or bad_rows == "keep":
         return Pool(pool.table, pool.image_root, stage.fingerprint, health)
     found = f"{_told(pool, health)}. The full list is in {stage.folder / 'health.json'}."
     if bad_rows == "stop":
@@ -70,32 +77,43 @@ def _sizes(pool: Pool) -> np.ndarray:
         return np.fromiter(threads.map(size, pool.images, chunksize=256), np.int64, len(pool.images))
 
 
-def _examine(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
-    broken = np.zeros(len(sizes) + 1, bool)  # the last entry answers for −1, no image
-    missing = np.append(sizes == MISSING, False)
-    with ThreadPoolExecutor(16) as threads:
-        present = np.flatnonzero(sizes != MISSING)
-        opened = threads.map(lambda image: _opens(pool, image), present.tolist())
-        broken[present] = [not good for good in track(opened, "looking at the images", len(present))]
+def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
+    present = np.flatnonzero(sizes != MISSING)
+    states = np.full(len(sizes), "unreadable", object)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        seen = threads.map(lambda image: state_of(pool, image), present.tolist())
+        states[present] = list(track(seen, "looking at the images", len(present)))
+
+    def rows_of(images: np.ndarray) -> list[int]:
+        return np.flatnonzero(np.append(images, False)[pool.image_of]).tolist()  # −1, no image, meets the appended one
+
     health = Health(
         rows=len(pool),
         text_only=int((pool.image_of < 0).sum()),
         unique_images=len(sizes),
-        per_source=dict(Counter(pool.sources.tolist()).most_common()),
-        missing_image=np.flatnonzero(missing[pool.image_of]).tolist(),
-        broken_image=np.flatnonzero(broken[pool.image_of]).tolist(),
-        empty_answer=[i for i, turns in enumerate(pool.table["turns"].to_pylist()) if _has_empty_answer(turns)],
+        per_source=pool.counts(),
+        missing_image=rows_of(sizes == MISSING),
+        broken_image=rows_of((sizes != MISSING) & (states != "good")),
+        truncated_image=rows_of(states == "truncated"),
+        empty_answer=noted.empty_answer,
+        unplaced=noted.unplaced,
+        spoken=noted.spoken,
+        system=noted.system,
+        left_out=noted.left_out,
     )
     write_atomically(folder / "health.json", json.dumps(asdict(health)))
 
 
-def _opens(pool: Pool, image: int) -> bool:
+def state_of(pool: Pool, image: int) -> State:
+    """Of one of `Pool.images` that is there: ``truncated`` if its header opens and its pixels do not."""
+    path = pool.images[image]
     try:
-        open_image(pool.image_root, pool.images[image]).close()
+        open_image(pool.image_root, path).close()
+        return "good"
     except UserError:
-        return False
-    return True
-
-
-def _has_empty_answer(turns: list[dict[str, str]]) -> bool:
-    return any(turn["role"] == "assistant" and not turn["text"].strip() for turn in turns)
+        pass
+    try:
+        Image.open(inside(pool.image_root, path)).close()
+        return "truncated"
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        return "unreadable"

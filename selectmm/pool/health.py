@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Health:
-    """What was found in a pool as it was read: counts of rows, and the bad rows by reason."""
+    """What was found in a pool as it was read: counts, and positions of rows, ascending, by what is odd in them.
+
+    Attributes:
+        missing_image, broken_image, empty_answer: bad rows. truncated_image: those of ``broken_image`` whose file opens
+            but ends too early.
+        unplaced, spoken, system: good rows of which something has to be said, see `selectmm.pool.row.Row`.
+        left_out: rows that the pool was asked to leave out.
+    """
 
     rows: int
     text_only: int
@@ -13,7 +20,12 @@ class Health:
     per_source: dict[str, int]
     missing_image: list[int]
     broken_image: list[int]
+    truncated_image: list[int]
     empty_answer: list[int]
+    unplaced: list[int]
+    spoken: list[int]
+    system: list[int]
+    left_out: int
 
     @property
     def bad(self) -> list[int]:

@@ -42,16 +42,21 @@ class Pool:
     def __getitem__(self, position: int) -> Sample:
         row = self.table.slice(position, 1).to_pylist()[0]
         turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["turns"])
-        return Sample(position, row["digest"], row["source"], turns, row["image"])
+        return Sample(position, row["digest"], row["source"], turns, row["image"], row.get("image_turn") or 0)
 
     @cached_property
     def sources(self) -> np.ndarray:
         """Source name of each row, [n] of str."""
-        return np.asarray(self.table["source"].to_pylist(), dtype=object)
+        encoded = self._sources
+        return np.asarray(encoded.dictionary.to_pylist(), dtype=object)[encoded.indices.to_numpy()]
+
+    @cached_property
+    def _sources(self) -> pa.DictionaryArray:
+        return _encoded(self.table["source"])
 
     @cached_property
     def _images(self) -> pa.DictionaryArray:
-        return self.table["image"].combine_chunks().dictionary_encode()
+        return _encoded(self.table["image"])
 
     @cached_property
     def images(self) -> list[str]:
@@ -65,7 +70,8 @@ class Pool:
 
     def counts(self) -> dict[str, int]:
         """Rows per source, largest first."""
-        return dict(Counter(self.sources.tolist()).most_common())
+        rows = np.bincount(self._sources.indices.to_numpy()).tolist()
+        return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
     def open_image(self, relative: str) -> Image.Image:
         """The image as RGB.
@@ -74,6 +80,11 @@ class Pool:
             UserError: it is missing, broken, or its path leaves the image root.
         """
         return open_image(self.image_root, relative)
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Each distinct text once, in order of first use, and for each row its index: little beside the texts."""
+    return column.dictionary_encode().combine_chunks()
 
 
 def inside(root: Path, relative: str) -> Path:

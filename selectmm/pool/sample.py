@@ -21,7 +21,8 @@ class Sample:
     """A row of a pool.
 
     Its identity is (position, digest), never the ``id`` field of the JSON: ids repeat in LLaVA-665K.
-    ``image`` is a path relative to the pool's image root, or None for a text-only row.
+    ``image`` is a path relative to the pool's image root, or None for a text-only row; ``image_turn`` is the index of
+    the turn that it opens.
     """
 
     position: int
@@ -29,9 +30,15 @@ class Sample:
     source: str
     turns: tuple[Turn, ...]
     image: str | None
+    image_turn: int = 0
 
 
-def digest_of(source: str, turns: tuple[Turn, ...], image: str | None) -> str:
-    """Content hash of a row: 32 hex characters over its source, turns and image path."""
-    content = json.dumps([source, [[t.role, t.text] for t in turns], image], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every row
+
+
+def digest_of(source: str, turns: tuple[Turn, ...], image: str | None, image_turn: int = 0) -> str:
+    """Content hash of a row: 32 hex characters over its source, turns and image path, and over the image's place if
+    that is not the first turn.
+    """
+    content = [source, [[t.role, t.text] for t in turns], image, *([image_turn] if image_turn else [])]
+    return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()[:32]

@@ -49,7 +49,9 @@ class MicroBatches(Dataset[MicroBatch]):
 
     def __getitem__(self, index: int) -> MicroBatch:
         samples = [self.pool[int(row)] for row in self.rows[index]]
-        talks = [Conversation(s.turns, (self.pool.open_image(s.image),) if s.image else ()) for s in samples]
+        talks = [
+            Conversation(s.turns, (self.pool.open_image(s.image),) if s.image else (), s.image_turn) for s in samples
+        ]
         extra = [_BLANK] if self.blank and not any(talk.images for talk in talks) else []
         whole = encode(self.vlm, talks + extra, side="right", limit=None)
         lengths = whole["attention_mask"].sum(1)[: len(talks)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.performance import gradients, prism, scalselect, shared_pass
+from experiments.performance import gradients, open_pool, prism, scalselect, shared_pass
 from experiments.performance.page import ROOT, make
 from tests.tiny import tiny_llava, write_pool
 
@@ -49,6 +49,12 @@ def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str
 
 def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(gradients.main(tiny), 3, capsys)
+
+
+def test_opening_a_pool_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = open_pool.main(["--rows", "1600", "--out", str(tmp_path)])
+    assert_told(record, 7, capsys)
+    assert list(tmp_path.iterdir()) == [record], "the pools are deleted"
 
 
 def assert_told(record: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from selectmm.models import llava
 from selectmm.models.encode import IGNORED, Conversation, encode
 from selectmm.models.vlm import VLM
-from selectmm.pool.llava_json import parse
+from selectmm.pool.llava_json import read_llava
 from selectmm.pool.sample import Turn
 from tests.models.golden import byte_tokenizer, ids_and_labels, vlm_of
 
@@ -79,8 +79,17 @@ def test_text_only() -> None:
 @pytest.mark.parametrize("question", ["<image>\nWhat is this?", "What is this?\n<image>", "What is <image>this?"])
 def test_an_image_is_moved_to_the_front_of_its_question(question: str) -> None:
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": "A dog."}]
-    row = next(parse([{"image": "a.png", "conversations": talk}], Path("rows.json")))
-    assert encoded(Conversation(row.turns, (IMAGE,))) == ids_and_labels(SINGLE)
+    row = read_llava({"image": "a.png", "conversations": talk}, "Row 0")
+    assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(SINGLE)
+
+
+def test_blanks_stay_where_no_image_is_mentioned_and_a_later_image_stays_in_its_question() -> None:
+    said = [("human", " What is this? "), ("gpt", " A dog.\n"), ("human", " And \n<image> this?"), ("gpt", "A cat ")]
+    talk = [{"from": who, "value": text} for who, text in said]
+    row = read_llava({"image": "a.png", "conversations": talk}, "Row 0")
+    first = f"<s>{SYSTEM} USER:  What is this?  ASSISTANT:⟦  A dog.\n</s>⟧"
+    golden = f"{first}USER: {FOUR}\nAnd \n this? ASSISTANT:⟦ A cat </s>⟧"
+    assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(golden)
 
 
 def test_a_cut_conversation_loses_the_end_of_its_answer_and_keeps_the_rest_of_the_mask() -> None:

@@ -8,7 +8,9 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.reading import content_of
 from selectmm.pool.sample import Turn
+from selectmm.records.stage import fingerprint
 
 
 def row(image: str | None = "a/1.png", answer: str = "red", **more: object) -> dict[str, object]:
@@ -53,6 +55,53 @@ def test_the_fingerprint_follows_rows_and_images_and_nothing_else(tmp_path: Path
     assert changed != first
     write(tmp_path, [row(), row()])
     assert open_llava_json(file, str(images), "stop", tmp_path / "cache").fingerprint not in {first, changed}
+
+
+def test_a_pool_without_blanks_to_strip_keeps_the_name_that_it_had_when_readers_stripped(
+    tmp_path: Path, images: Path
+) -> None:
+    def named(rows: list[object], version: int) -> bool:
+        file = write(tmp_path, rows)
+        identity = {"reader": "llava_json", "version": version, "sha256": content_of(Path(file))}
+        sizes = fingerprint({"sizes": [(images / "a/1.png").stat().st_size]})
+        state = {"pool": fingerprint(identity), "images": sizes, "version": 1}
+        pool = open_llava_json(file, str(images), "stop", tmp_path / "cache")
+        return pool.fingerprint == fingerprint(state)
+
+    assert named([row(), row()], 1)
+    assert named([row(), row(answer="red ")], 2)
+    late = [
+        {"from": who, "value": text} for who, text in zip(["human", "gpt"] * 2, "a b <image>c d".split(), strict=True)
+    ]
+    assert named([{"image": "a/1.png", "conversations": late}], 2)
+    late_pool = open_llava_json(str(tmp_path / "rows.json"), str(images), "stop", tmp_path / "cache")
+    assert late_pool[0].image_turn == 2
+
+
+def test_text_only_rows_can_be_left_out_and_any_field_may_name_the_source(tmp_path: Path, images: Path) -> None:
+    file = write(tmp_path, [row(None), row(task="mine"), row()])
+    pool = open_llava_json(file, str(images), "stop", tmp_path / "cache", "leave_out", "task")
+    assert (pool.counts(), pool.health.left_out) == ({"mine": 1, "a": 1}, 1)
+    whole = open_llava_json(file, str(images), "stop", tmp_path / "cache")
+    assert whole.counts() == {"a": 2, "text": 1} and whole.fingerprint != pool.fingerprint
+    with pytest.raises(UserError, match=r"^The pool has no rows: all were left out\.$"):
+        open_llava_json(write(tmp_path, [row(None)]), str(images), "stop", tmp_path / "cache", "leave_out")
+    with pytest.raises(UserError, match=r"There is no pool\.text_only=drop; there are: take, leave_out\."):
+        open_llava_json(file, str(images), "stop", tmp_path / "cache", "drop")
+
+
+def test_many_batches_are_one_pool(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selectmm.pool.arrow.ROWS_PER_BATCH", 2)
+    rows = [row(("a/1.png", None, "a/2.png")[i % 3], answer=f"{i}", source="xyx"[i % 3]) for i in range(7)]
+    pool = open_llava_json(write(tmp_path, rows), str(images), "stop", tmp_path / "cache")
+    assert pool.sources.tolist() == [row["source"] for row in rows]
+    assert pool.image_of.tolist() == [0, -1, 1, 0, -1, 1, 0]
+    assert [pool[i].turns[1].text for i in range(7)] == list("0123456")
+
+
+def test_a_text_that_cannot_be_written_is_named(tmp_path: Path, images: Path) -> None:
+    with pytest.raises(UserError, match=r"Row 1 holds half a character"):
+        open_llava_json(write(tmp_path, [row(), row(answer="\ud800")]), str(images), "stop", tmp_path / "cache")
 
 
 def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Path, images: Path) -> None:

@@ -1,0 +1,33 @@
+"""A checkpoint's tokenizer alone, where the weights are not needed."""
+
+from collections.abc import Callable, Sequence
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from selectmm.errors import UserError
+
+
+def open_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a local folder, ``owner/name`` or ``owner/name@revision``.
+
+    Raises:
+        UserError: there is none.
+    """
+    name, _, revision = path.partition("@")
+    try:
+        return AutoTokenizer.from_pretrained(name, **({"revision": revision} if revision else {}))
+    except (OSError, ValueError) as problem:
+        raise UserError(
+            f"No tokenizer at '{path}': give a folder that holds one, or a hub id while online "
+            f"({str(problem).splitlines()[0]})"
+        ) from problem
+
+
+def token_counts(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], Sequence[int]]:
+    """Counts the tokens of texts, without what a template adds."""
+
+    def count(texts: list[str]) -> list[int]:
+        # Not truncated, whatever the tokenizer's own limit, which it would only warn of.
+        return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+
+    return count

@@ -1,0 +1,185 @@
+"""Look a pool over before anything runs: what is wrong with it, how often, where first, and what to do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selectmm.pool.composition import Composition
+from selectmm.pool.health import Health
+from selectmm.pool.pool import Pool
+
+EXAMPLES = 3
+CHARACTERS = 8_000  # of a row; where no model says what a token is
+# A character that could not be decoded; control characters; UTF-8 that was read as Latin-1 or Windows-1252.
+DAMAGE = "�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|[ÂÃ][\u0080-\u00bf€‚„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€"
+
+Weight = Literal["blocks", "look", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        count: rows it is true of. of: rows there are.
+        examples: the first few, in words.
+        advice: what to do.
+        weight: ``blocks`` a run, deserves a ``look``, or is a ``note``.
+    """
+
+    name: str
+    count: int
+    of: int
+    examples: list[str]
+    advice: str
+    weight: Weight
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long a row may be: ``most`` of ``unit``, as ``lengths`` counts them in texts (tokens; None: characters)."""
+
+    most: int = CHARACTERS
+    unit: str = "characters"
+    lengths: Callable[[list[str]], Sequence[int]] | None = None
+
+
+def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: str) -> list[Finding]:
+    """Everything that was found, what blocks a run first. No row is changed.
+
+    Args:
+        pool: opened with ``bad_rows=keep``, so that its bad rows are in it and its `Health` tells them.
+        bad_rows: what a run would do with them, ``stop`` or ``drop``.
+    """
+    damaged, long = _texts(pool, limit)
+    found = [
+        *_bad(pool, pool.health, bad_rows),
+        *(_composed(pool, expected) if expected else []),
+        _rows(pool, "likely encoding damage", damaged, "Export the file again as UTF-8, or mend these texts.", "look"),
+        _rows(
+            pool,
+            f"longer than {limit.most:,} {limit.unit}",
+            long,
+            "They are cut in training, and the run's record counts them; raise recipe.max_length to keep them whole."
+            if limit.lengths
+            else "Give model=… and recipe=… to count tokens, and recipe.max_length instead.",
+            "look",
+        ),
+        *_repeated(pool),
+        *_placed(pool, pool.health),
+    ]
+    order: list[Weight] = ["blocks", "look", "note"]
+    return sorted((finding for finding in found if finding.count), key=lambda finding: order.index(finding.weight))
+
+
+def _bad(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
+    stops = bad_rows == "stop" or len(health.bad) == len(pool)
+    weight: Weight = "blocks" if stops else "look"
+    way = "or set pool.bad_rows=drop to leave these rows out." if stops else "or they are left out."
+    truncated = set(health.truncated_image)
+    unreadable = [row for row in health.broken_image if row not in truncated]
+    return [
+        _rows(pool, "missing image", health.missing_image, f"Put the files under {pool.image_root}, {way}", weight),
+        _rows(pool, "truncated image", health.truncated_image, f"Fetch these files again, {way}", weight),
+        _rows(pool, "unreadable image", unreadable, f"They are no images; replace them, {way}", weight),
+        _rows(pool, "empty answer", health.empty_answer, f"Write the answers, {way}", weight),
+    ]
+
+
+def _composed(pool: Pool, expected: Composition) -> list[Finding]:
+    """Where the pool differs from what was published, and image folders that are not there at all."""
+    counts, wanted = pool.counts(), expected.expected()
+    differ = {
+        name: counts.get(name, 0) - wanted.get(name, 0)
+        for name in [*wanted, *(name for name in counts if name not in wanted)]
+    }
+    told = [f"{name} {by:+,}" for name, by in differ.items() if by]
+    absent = [folder for folder in expected.folders if not (pool.image_root / folder).is_dir()]
+    rows = sum(abs(by) for by in differ.values())
+    advice = "Compare the file's size and source with pool's config; results are then not of the published pool."
+    where = f"Unpack them under {pool.image_root}; the pool's config says where they come from."
+    return [
+        Finding("not as published", rows, expected.rows, told, advice, "look"),
+        Finding("image folders not there", len(absent), len(expected.folders), absent, where, "look"),
+    ]
+
+
+def _repeated(pool: Pool) -> list[Finding]:
+    """Rows whose id, or whose whole content, an earlier row has."""
+    ids = _seen_before(pool.table["id"]) if "id" in pool.table.column_names else []
+    same = _seen_before(pool.table["digest"])
+    return [
+        _rows(
+            pool,
+            "same content again",
+            same,
+            "Source, text and image are an earlier row's; remove if not meant.",
+            "look",
+        ),
+        _rows(pool, "same id again", ids, "Nothing: a row is known by its place and content, never by its id.", "note"),
+    ]
+
+
+def _seen_before(column: pa.ChunkedArray) -> list[int]:
+    codes = column.dictionary_encode().combine_chunks().indices
+    rows = np.flatnonzero(pc.is_valid(codes).to_numpy(zero_copy_only=False))
+    _, first = np.unique(codes.drop_null().to_numpy(), return_index=True)
+    return np.delete(rows, first).tolist()
+
+
+def _placed(pool: Pool, health: Health) -> list[Finding]:
+    """What the reader had to decide, and the rows without image."""
+    shown = "The image is shown at the first question; LLaVA's own training would not show it. Add <image> to be sure."
+    taken = "<image> is taken out of the text; LLaVA's own training would keep it as plain text."
+    text_only = np.flatnonzero(pool.image_of < 0).tolist()
+    later = pc.greater(pool.table["image_turn"], 0) if "image_turn" in pool.table.column_names else pa.array([])
+    later = np.flatnonzero(later.to_numpy(zero_copy_only=False)).tolist() if len(later) else []
+    return [
+        _rows(pool, "image that no turn mentions", health.unplaced, shown, "look"),
+        _rows(pool, "<image> said without an image", health.spoken, taken, "look"),
+        _rows(
+            pool,
+            "image in a later question",
+            later,
+            "It is shown there; what methods read of an image alone is as if it came first.",
+            "look",
+        ),
+        _rows(pool, "system turn", health.system, "pool.system says what becomes of it.", "look"),
+        _rows(pool, "text-only", text_only, "Some methods keep them all; see the method's options.", "note"),
+    ]
+
+
+def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:
+    """A finding about ``rows``; its examples are the first of them."""
+    shown = [f"row {row}{f', {image}' if (image := pool[row].image) else ''}" for row in rows[:EXAMPLES]]
+    return Finding(name, len(rows), len(pool), shown, advice, weight)
+
+
+def _texts(pool: Pool, limit: Limit) -> tuple[list[int], list[int]]:
+    """Rows with damaged text, and rows that are too long; a batch of rows at a time."""
+    damaged, long, start = [], [], 0
+    for batch in pool.table.select(["turns"]).to_batches():
+        turns = batch.column(0)
+        texts = pc.struct_field(turns.flatten(), "text")
+        row_of = pc.list_parent_indices(turns).to_numpy()
+        hurt = pc.match_substring_regex(texts, DAMAGE).to_numpy(zero_copy_only=False)
+        damaged += (start + np.unique(row_of[hurt])).tolist()
+        long += (start + _long(texts, row_of, batch.num_rows, limit)).tolist()
+        start += batch.num_rows
+    return damaged, long
+
+
+def _long(texts: pa.StringArray, row_of: np.ndarray, rows: int, limit: Limit) -> np.ndarray:
+    """Rows of a batch whose turns together are longer than the limit, [found] of int64."""
+    count = pc.utf8_length if limit.lengths is None else pc.binary_length  # no token is shorter than a byte
+    sizes = np.bincount(row_of, count(texts).to_numpy(), rows)
+    found = np.flatnonzero(sizes > limit.most)
+    if limit.lengths is None or not len(found):
+        return found
+    asked = np.flatnonzero(np.isin(row_of, found))
+    tokens = np.asarray(limit.lengths(texts.take(pa.array(asked)).to_pylist()))
+    return np.flatnonzero(np.bincount(row_of[asked], tokens, rows) > limit.most)

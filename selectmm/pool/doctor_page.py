@@ -1,0 +1,90 @@
+"""The doctor's report, for people and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from selectmm.pool.composition import Composition
+from selectmm.pool.doctor import Finding
+
+STYLES = {"blocks": "bold red", "look": "yellow", "note": "dim"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a pool.
+
+    Attributes:
+        unread: why its rows cannot be read at all; then nothing else is known.
+        counts: rows by source.
+    """
+
+    pool: str
+    unread: str | None
+    rows: int
+    images: int
+    counts: dict[str, int]
+    expected: Composition | None
+    findings: list[Finding]
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a run on this pool would stop."""
+        return self.unread is not None or any(finding.weight == "blocks" for finding in self.findings)
+
+    def as_json(self) -> dict[str, object]:
+        """The same as plain objects."""
+        return {**asdict(self), "blocked": self.blocked}
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the report: sources, findings, and what they come to."""
+    if report.unread is not None:
+        console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red", markup=False)
+        return
+    console.print(f"\n{report.pool}: {report.rows:,} rows, {report.images:,} images\n", markup=False)
+    console.print(_sources(report.counts, report.expected))
+    console.print(_findings(report.findings))
+    verdict = (
+        "A run on it would stop: see the lines marked 'blocks'." if report.blocked else "Nothing here stops a run."
+    )
+    console.print(verdict, style="bold")
+
+
+def _sources(counts: dict[str, int], expected: Composition | None) -> Table:
+    table = Table(title="sources", title_justify="left")
+    for column in ("source", "rows", *(("expected", "difference", "made of") if expected else ("share",))):
+        table.add_column(column, justify="left" if column in ("source", "made of") else "right")
+    wanted = expected.expected() if expected else {}
+    for name in [*counts, *(name for name in wanted if name not in counts)]:
+        rows = counts.get(name, 0)
+        if expected is None:
+            table.add_row(name, f"{rows:,}", _share(rows, sum(counts.values())))
+            continue
+        parts = ", ".join(f"{part} {n:,}" for part, n in expected.sources.get(name, {}).items())
+        table.add_row(name, f"{rows:,}", f"{wanted.get(name, 0):,}", _difference(rows - wanted.get(name, 0)), parts)
+    if expected is not None:
+        found = sum(counts.values())
+        table.add_section()
+        table.add_row("all", f"{found:,}", f"{expected.rows:,}", _difference(found - expected.rows), "")
+    return table
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    table = Table(title="findings", title_justify="left", show_lines=True)
+    for column in ("", "what", "count", "share", "first", "what to do"):
+        table.add_column(column, justify="right" if column in ("count", "share") else "left", overflow="fold")
+    for f in findings:
+        share = _share(f.count, f.of)
+        table.add_row(f.weight, f.name, f"{f.count:,}", share, "\n".join(f.examples), f.advice, style=STYLES[f.weight])
+    return table
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count / of:.2%}" if of else "–"
+
+
+def _difference(by: int) -> str:
+    return f"{by:+,}" if by else "0"

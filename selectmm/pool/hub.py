@@ -1,0 +1,69 @@
+"""Read a data set of the Hugging Face hub through ``datasets``: the one reader that may use the network."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from datasets import Dataset, load_dataset
+
+from selectmm.errors import UserError
+from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
+from selectmm.pool.examine import healthy
+from selectmm.pool.pool import Pool
+from selectmm.pool.reading import folder_of, opened, read_rows
+from selectmm.pool.sharegpt import ChatReader, System
+
+
+def open_hub(
+    dataset: str,
+    name: str | None,
+    revision: str,
+    split: str,
+    images: str | None,
+    bad_rows: Literal["stop", "drop", "keep"],
+    cache: str,
+    system: System,
+    source: str,
+) -> Pool:
+    """Open a data set of the hub, or a local folder laid out like one, as a pool.
+
+    Args:
+        dataset: ``owner/name``, or a folder. name: its configuration, None for its default.
+        revision: a commit (or a branch or tag, which may move); not looked at for a folder.
+        images: None if the images are inside the data set: they are written to the cache once. Else the folder that the
+            image paths are relative to.
+        bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
+
+    Raises:
+        UserError: the data set cannot be had, has no column of turns, a row is no chat, or bad rows were found.
+    """
+    root = None if images is None else folder_of(images)
+    data = _load(dataset, name, revision, split)
+    check_columns(data.column_names, f"Data set {dataset}")
+    # datasets' own fingerprint follows from the files it was made from.
+    identity = {
+        "reader": "hub",
+        "data": data._fingerprint,
+        "system": system,
+        "source": source,
+        "inside": images is None,
+    }
+
+    def raw(folder: Path) -> Iterator[tuple[str, object]]:
+        batches = data.with_format("arrow").iter(ROWS_AT_ONCE)  # undecoded: images stay the bytes they are
+        return table_rows(batches, dataset, folder / "images" if root is None else None)
+
+    folder, noted = read_rows(Path(cache), identity, raw, ChatReader(system, source))
+    pool = opened(folder, root or folder / "images", {"rows": noted.content})
+    return healthy(pool, noted, bad_rows, Path(cache))
+
+
+def _load(dataset: str, name: str | None, revision: str, split: str) -> Dataset:
+    local = Path(dataset).is_dir()
+    try:
+        return load_dataset(dataset, name, split=split, revision=None if local else revision)
+    except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split
+        raise UserError(
+            f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be had "
+            f"({str(problem).splitlines()[0]}); go online, or download it and set pool.dataset to its folder."
+        ) from problem

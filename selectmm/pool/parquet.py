@@ -1,0 +1,63 @@
+"""Read parquet as Hugging Face writes it: a column of turns, and images as paths or inside as ``{bytes, path}``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selectmm.errors import UserError
+from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
+from selectmm.pool.examine import healthy
+from selectmm.pool.pool import Pool
+from selectmm.pool.reading import folder_of, opened, read_rows
+from selectmm.pool.sharegpt import ChatReader, System
+
+
+def open_parquet(
+    file: str, images: str | None, bad_rows: Literal["stop", "drop", "keep"], cache: str, system: System, source: str
+) -> Pool:
+    """Open a parquet file, or a folder's parquet files in the order of their names, as a pool.
+
+    The files are known by name, size and time of last change, because to hash the images inside takes long; the pool's
+    fingerprint follows from the rows and images themselves.
+
+    Args:
+        images: the folder that the image paths are relative to; None for images inside the files, which are written to
+            the cache once.
+        bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
+
+    Raises:
+        UserError: there is no such file, it has no column of turns, a row is no chat, or bad rows were found.
+    """
+    files = _files(Path(file))
+    root = None if images is None else folder_of(images)
+    known = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    identity = {"reader": "parquet", "files": known, "system": system, "source": source, "inside": images is None}
+
+    def raw(folder: Path) -> Iterator[tuple[str, object]]:
+        return table_rows(_batches(files), file, folder / "images" if root is None else None)
+
+    folder, noted = read_rows(Path(cache), identity, raw, ChatReader(system, source))
+    pool = opened(folder, root or folder / "images", {"rows": noted.content})
+    return healthy(pool, noted, bad_rows, Path(cache))
+
+
+def _files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise UserError(f"There is no parquet file at {path}; set pool.file to one, or to a folder that holds some.")
+    return files
+
+
+def _batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as stored:
+                check_columns(stored.schema_arrow.names, str(path))
+                yield from stored.iter_batches(ROWS_AT_ONCE)
+        except (pa.ArrowInvalid, OSError) as problem:
+            raise UserError(
+                f"{path} is not a whole parquet file ({problem}); download or export it again."
+            ) from problem

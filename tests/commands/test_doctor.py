@@ -1,0 +1,73 @@
+"""python -m selectmm doctor: its status, its file, its words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selectmm.commands.doctor import main
+from selectmm.door import build
+from selectmm.errors import UserError
+from selectmm.front import read_config
+from tests.tiny import tiny_llava, write_pool
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+@pytest.fixture
+def choices(tmp_path: Path) -> list[str]:
+    file, images = write_pool(tmp_path, rows=16)
+    place = [f"pool.file={file}", f"pool.images={images}", f"cache={tmp_path / 'cache'}"]
+    return ["pool=llava_json", *place, "--json", str(tmp_path / "report.json")]
+
+
+def test_a_good_pool_ends_with_status_0(choices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(choices)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["rows"], report["blocked"], report["expected"]) == (16, False, None)
+    assert "Nothing here stops a run." in capsys.readouterr().out
+
+
+def test_a_bad_pool_ends_with_status_1_and_is_told(
+    choices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next((tmp_path / "images").rglob("*.png")).unlink()
+    with pytest.raises(SystemExit) as end:
+        main(choices)
+    assert end.value.code == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["findings"][0]["name"] == "missing image" and report["blocked"]
+    assert "missing image" in capsys.readouterr().out
+    main([*choices, "pool.bad_rows=drop"])
+
+
+def test_rows_that_cannot_be_read_are_told_in_the_report(choices: list[str], tmp_path: Path) -> None:
+    (tmp_path / "pool.json").write_text('[{"conversations": []}, {"text": "…"}]')
+    with pytest.raises(SystemExit):
+        main(choices)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "Row 0 of" in report["unread"] and "(1 more rows cannot be read either.)" in report["unread"]
+
+
+def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_path: Path) -> None:
+    model = tiny_llava(tmp_path / "model")
+    main([*choices, "model=llava15_7b", f"model.path={model}", "recipe.max_length=8"])
+    findings = {f["name"]: f for f in json.loads((tmp_path / "report.json").read_text())["findings"]}
+    assert 0 < findings["longer than 8 tokens"]["count"] <= 16
+    with pytest.raises(UserError, match="No tokenizer at"):
+        main([*choices, "model=llava15_7b", f"model.path={tmp_path / 'none'}"])
+
+
+def test_what_is_not_set_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"Not set: pool\.file, pool\.images; give pool\.file="):
+        main(["pool=llava_json"])
+
+
+def test_a_run_does_not_keep_bad_rows(choices: list[str]) -> None:
+    with pytest.raises(UserError, match=r"pool\.bad_rows=keep is for looking at bad rows; a run takes stop or drop\."):
+        build(read_config([*choices[:-2], "pool.bad_rows=keep"]), "prism")

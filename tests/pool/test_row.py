@@ -1,0 +1,64 @@
+"""Texts and image places as LLaVA's preprocess_multimodal leaves them, written out by hand."""
+
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.pool.row import Row, row_of
+from selectmm.pool.sample import Role, Turn
+
+
+def talk(*texts: str) -> list[Turn]:
+    roles: list[Role] = ["user", "assistant"]
+    return [Turn(roles[place % 2], text) for place, text in enumerate(texts)]
+
+
+def texts(row: Row) -> list[str]:
+    return [turn.text for turn in row.turns]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "place"),
+    [
+        (["<image>\nWhat? ", " A dog. "], ["What?", " A dog. "], 0),  # only the sentence with the image is stripped
+        ([" What? \n<image>", "A dog."], ["What?", "A dog."], 0),
+        (["<image><image>\nWhat?", "A dog."], ["What?", "A dog."], 0),  # one sentence shows one image
+        (["  Hello\t", "Hi\n", "This <image> one ", "Ah "], ["  Hello\t", "Hi\n", "This  one", "Ah "], 2),
+    ],
+)
+def test_only_the_sentence_with_the_image_is_stripped(said: list[str], kept: list[str], place: int) -> None:
+    row = row_of("Row 0", talk(*said), "a/1.png", None, None)
+    assert (texts(row), row.image_turn, row.unplaced) == (kept, place, False)
+
+
+def test_without_an_image_nothing_is_stripped_and_a_placeholder_is_taken_out_and_noted() -> None:
+    row = row_of("Row 0", talk(" What? ", "\nA dog. "), None, None, None)
+    assert (texts(row), row.spoken, row.source) == ([" What? ", "\nA dog. "], False, "text")
+    row = row_of("Row 0", talk("In HTML, <image> is ", "wrong"), None, None, None)
+    assert (texts(row), row.spoken) == (["In HTML,  is ", "wrong"], True)
+
+
+def test_an_image_that_nobody_mentions_is_at_the_first_question_and_noted() -> None:
+    row = row_of("Row 0", talk("What? ", "A dog."), "a/1.png", None, 7)
+    assert (texts(row), row.image_turn, row.unplaced, row.id) == (["What? ", "A dog."], 0, True, "7")
+
+
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [("coco/train2017/1.jpg", "coco"), ("./coco/1.jpg", "coco"), ("1.jpg", "images"), ("a/", "images"), ("/a/b", "/")],
+)
+def test_a_source_is_the_first_folder(image: str, source: str) -> None:
+    assert row_of("Row 0", talk("<image>What?", "A dog."), image, None, None).source == source
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (["<image>One?", "1", "<image>Two?", "2"], "Row 0 shows images in turns [0, 2], but one image per row"),
+        (["What?", "<image>A dog."], "Row 0 has <image> in an answer (turn 1)"),
+        (["What?", "A dog.", "And?"], "Row 0 does not alternate human and gpt, ending in gpt"),
+    ],
+)
+def test_what_one_image_and_two_roles_cannot_say_is_refused(said: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as problem:
+        row_of("Row 0", talk(*said), "a/1.png", None, None)
+    assert sentence in str(problem.value)

@@ -1,0 +1,99 @@
+"""Chats in every spelling become the same pool, and what is no chat is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
+from selectmm.pool.sharegpt import open_sharegpt
+
+ASKED, SAID = "<image>What is this?", "A dog."
+SWIFT = {"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}]}
+SHAREGPT = {"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": SAID}]}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "images" / "a" / "1.png")
+    return tmp_path
+
+
+def opened(place: Path, rows: list[object], system: str = "stop", name: str = "rows.json") -> Pool:
+    file = place / name
+    file.write_text("\n".join(map(json.dumps, rows)) if name.endswith("l") else json.dumps(rows))
+    return open_sharegpt(str(file), str(place / "images"), "stop", str(place / "cache"), system, "source")
+
+
+def test_every_spelling_gives_the_same_rows(place: Path) -> None:
+    rows = [
+        {**SWIFT, "images": ["a/1.png"]},
+        {**SHAREGPT, "images": ["a/1.png"]},
+        {**SHAREGPT, "image": "a/1.png"},
+        {**SWIFT, "images": [str(place / "images" / "a" / "1.png")]},  # ms-swift's paths are often absolute
+    ]
+    pool = opened(place, rows)
+    assert {pool[row].turns for row in range(4)} == {(Turn("user", "What is this?"), Turn("assistant", "A dog."))}
+    assert len({pool[row].digest for row in range(3)}) == 1
+    assert pool.open_image(pool[3].image).size == (8, 6)
+    assert opened(place, rows, name="rows.jsonl").fingerprint == pool.fingerprint
+
+
+def test_a_chat_without_images_is_text_only(place: Path) -> None:
+    plain = {"messages": [{"role": "user", "content": "Two?"}, {"role": "assistant", "content": "2"}]}
+    pool = opened(place, [plain, {**plain, "images": []}, {**plain, "images": None}])
+    assert pool.image_of.tolist() == [-1, -1, -1] and pool.counts() == {"text": 3}
+
+
+def test_llava_json_and_sharegpt_agree(place: Path) -> None:
+    pool = opened(place, [{**SHAREGPT, "image": "a/1.png", "id": 3}])
+    other = open_llava_json(str(place / "rows.json"), str(place / "images"), "stop", place / "cache")
+    assert pool[0] == other[0] and pool.table.equals(other.table)
+
+
+@pytest.mark.parametrize(
+    ("system", "question"), [("join", "Be brief.\n\nWhat is this?"), ("leave_out", "What is this?")]
+)
+def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, question: str) -> None:
+    turn = {"role": "system", "content": "Be brief."}
+    rows = [
+        {"messages": [turn, *SWIFT["messages"]], "images": ["a/1.png"]},
+        {**SWIFT, "system": "Be brief.", "images": ["a/1.png"]},  # LLaMA-Factory's own column
+    ]
+    pool = opened(place, rows, system)
+    assert pool[0].turns[0].text == pool[1].turns[0].text == question
+    assert pool.health.system == [0, 1]
+    with pytest.raises(
+        UserError, match=r"Row 0 of .* has a system turn, .* pool\.system=join .* pool\.system=leave_out"
+    ):
+        opened(place, rows, "stop")
+    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: stop, join, leave_out\."):
+        opened(place, rows, "keep")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": [{"role": "tool", "content": "x"}]}, "Row 0 of .* has a turn without 'role' (human or gpt)"),
+        ({"messages": SWIFT["messages"][::-1]}, "does not alternate human and gpt"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "has a turn without 'role'"),
+        ({"messages": []}, "does not alternate human and gpt"),
+        ({"text": "…"}, "has no list 'messages' or 'conversations'; rows look like"),
+        ({**SWIFT, "images": ["a/1.png", "a/1.png"]}, "has an 'image' that is not one path"),
+        ({**SWIFT, "images": ["../secret.png"]}, "leaves the image folder"),
+    ],
+)
+def test_what_is_no_chat_is_named(place: Path, row: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        opened(place, [row])
+
+
+def test_all_unreadable_rows_are_counted_in_one_go(place: Path) -> None:
+    bad = {**SWIFT, "images": ["a/1.png", "a/2.png"]}
+    with pytest.raises(UserError, match=r"^Row 1 of .* one image per row is supported\. \(2 more rows cannot be read"):
+        opened(place, [{**SWIFT, "images": ["a/1.png"]}, bad, bad, bad])

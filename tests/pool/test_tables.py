@@ -1,0 +1,137 @@
+"""Parquet files and hub data sets: the rows and images that went in come out, offline."""
+
+import io
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.hub import open_hub
+from selectmm.pool.parquet import open_parquet
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
+
+TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A dog."}]
+PLAIN = [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]
+
+
+def png(colour: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 6), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def parquet(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def opened(path: Path, images: Path | None = None, bad_rows: str = "stop") -> Pool:
+    cache = str(path.parent / "cache")
+    return open_parquet(str(path), str(images) if images else None, bad_rows, cache, "stop", "source")
+
+
+def inside(colour: str, path: str = "coco/1.png") -> dict[str, object]:
+    return {"conversations": TALK, "image": {"bytes": png(colour), "path": path}}
+
+
+def test_images_inside_become_files_once(tmp_path: Path) -> None:
+    rows = [inside("red"), inside("blue", "1.png"), inside("red"), {"conversations": PLAIN, "image": None}]
+    pool = opened(parquet(tmp_path / "rows.parquet", rows))
+    assert pool[0].turns == (Turn("user", "What?"), Turn("assistant", "A dog."))
+    assert pool.image_of.tolist() == [0, 1, 0, -1]
+    assert pool.counts() == {"coco": 2, "images": 1, "text": 1}
+    assert np.asarray(pool.open_image(pool.images[1]))[0, 0].tolist() == [0, 0, 255]
+    assert len(list(pool.image_root.rglob("*.png"))) == 2
+
+
+def test_the_fingerprint_follows_rows_and_images_and_not_the_files(tmp_path: Path) -> None:
+    whole = opened(parquet(tmp_path / "one" / "rows.parquet", [inside("red"), inside("blue")]))
+    parquet(tmp_path / "two" / "0.parquet", [inside("red")])
+    parquet(tmp_path / "two" / "1.parquet", [inside("blue")])
+    assert opened(tmp_path / "two").fingerprint == whole.fingerprint
+    other = opened(parquet(tmp_path / "three" / "rows.parquet", [inside("red"), inside("green")]))
+    assert other.fingerprint != whole.fingerprint
+
+
+@pytest.mark.parametrize("image", ["a/1.png", {"bytes": None, "path": "a/1.png"}])
+def test_images_as_paths_lie_in_their_folder(tmp_path: Path, image: object) -> None:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "images" / "a" / "1.png").write_bytes(png("red"))
+    rows = [{"conversations": TALK, "image": image, "source": "mine"}]
+    pool = opened(parquet(tmp_path / "rows.parquet", rows), tmp_path / "images")
+    assert (pool.images, pool.counts()) == (["a/1.png"], {"mine": 1})
+    with pytest.raises(UserError, match=r"Row 0 of .* has an image that is only a path \(a/1\.png\); set pool\.images"):
+        opened(tmp_path / "rows.parquet")
+
+
+def test_bytes_that_do_not_open_are_bad_rows(tmp_path: Path) -> None:
+    rows = [inside("red"), {"conversations": TALK, "image": {"bytes": b"<html>404", "path": "a.png"}}]
+    path = parquet(tmp_path / "rows.parquet", rows)
+    with pytest.raises(UserError, match=r"1 rows with a broken image \(first: row 1, images/"):
+        opened(path)
+    assert len(opened(path, bad_rows="drop")) == 1
+
+
+def test_what_is_no_such_parquet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no column 'messages' or 'conversations'; it has: text\."):
+        opened(parquet(tmp_path / "text.parquet", [{"text": "…"}]))
+    with pytest.raises(UserError, match=r"Row 0 of .* has an 'image' that is not one path"):
+        opened(parquet(tmp_path / "two.parquet", [{"conversations": TALK, "images": [{"bytes": png("red")}] * 2}]))
+    with pytest.raises(UserError, match=r"There is no parquet file at .*none\.parquet; set pool\.file"):
+        opened(tmp_path / "none.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "text.parquet").read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"cut\.parquet is not a whole parquet file"):
+        opened(tmp_path / "cut.parquet")
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def hub(place: Path, dataset: str, split: str = "train") -> Pool:
+    return open_hub(dataset, None, "main", split, None, "stop", str(place / "cache"), "stop", "data_source")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_data_set_of_the_hub_in_a_folder(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {
+            "conversations": [{"from": datasets.Value("string"), "value": datasets.Value("string")}],
+            "image": datasets.Image(),
+            "data_source": datasets.Value("string"),
+        }
+    )
+    rows = [
+        {"conversations": TALK, "image": {"bytes": png("red"), "path": None}, "data_source": "mine"},
+        {"conversations": PLAIN, "image": None, "data_source": None},
+    ]
+    folder = tmp_path / "owner" / "name"
+    (folder / "data").mkdir(parents=True)
+    datasets.Dataset.from_list(rows, features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
+    )
+    pool = hub(tmp_path, str(folder))
+    assert pool.counts() == {"mine": 1, "text": 1} and pool.image_of.tolist() == [0, -1]
+    assert pool.open_image(pool.images[0]).size == (8, 6)
+    assert hub(tmp_path, str(folder)).fingerprint == pool.fingerprint
+    with pytest.raises(UserError, match=r"split 'test' cannot be had \(.*test.*\)"):
+        hub(tmp_path, str(folder), "test")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_name_while_offline_is_answered_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as problem:
+        hub(tmp_path, "owner/no-such-data-set")
+    assert "Data set 'owner/no-such-data-set' at revision 'main', split 'train' cannot be had" in str(problem.value)
+    assert str(problem.value).endswith("go online, or download it and set pool.dataset to its folder.")
