@@ -149,5 +149,5 @@ def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> No
     command = [sys.executable, "-m", "selectmm", "pool=llava_json", "pool.file=none.json", "pool.images=."]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "There is no pool file none.json; set pool.file to a LLaVA JSON file." in done.stderr
+    assert "There is no pool file none.json; set pool.file to the file of the pool's rows." in done.stderr
     assert "Traceback" not in done.stderr

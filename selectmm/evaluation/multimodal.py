@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 from loguru import logger
-from PIL import Image
+from PIL import Image, ImageFile
 from tenacity import RetryError
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
@@ -36,6 +36,10 @@ from lmms_eval.api.model import lmms  # isort: skip
 from lmms_eval.api.task import ConfigurableTask  # isort: skip
 from lmms_eval.evaluator import evaluate  # isort: skip
 from lmms_eval.tasks import TaskManager, get_task_dict  # isort: skip
+
+# lmms_eval makes PIL fill what a cut-off image lacks with grey, in this whole process: no such image of a pool would be
+# noticed again.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 IMAGE_ERRORS = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
 HARNESS = f"lmms-eval {version('lmms-eval')}"

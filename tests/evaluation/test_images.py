@@ -1,12 +1,17 @@
 """Blind and shuffled images."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.evaluation import multimodal
 from selectmm.evaluation.images import content, derangement
 from selectmm.evaluation.tasks import rendered
+from selectmm.pool.pool import open_image
 from tests.evaluation.material import benchmarks, items, tasks
 
 
@@ -61,3 +66,12 @@ def test_blind_leaves_the_image_out_and_keeps_the_question() -> None:
     blind = shown_as("pope", "blind")
     assert [pictures for _, pictures in blind] == [()] * len(items()["pope"])
     assert [prompt for prompt, _ in blind] == [prompt for prompt, _ in shown_as("pope", "shown")]
+
+
+def test_the_harness_does_not_make_cut_off_images_whole_for_everybody(tmp_path: Path) -> None:
+    assert multimodal.HARNESS  # lmms_eval, which is imported with it, sets a switch of PIL's
+    whole = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(whole, "PNG")
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:80])
+    with pytest.raises(UserError, match=r"cut\.png cannot be read"):
+        open_image(tmp_path, "cut.png")
