@@ -7,11 +7,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast, get_args, get_origin, get_type_hints
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 
@@ -35,6 +37,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         open_pool=partial(open_pool, plain["pool"]),
         open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
         open_model=partial(open_model, plain["model"]),
+        open_shapes=partial(open_shapes, plain["model"]),
+        device=pick_device(plain["model"].get("device", "auto")).type,
         method_name=method_name,
         method=_made(plain["method"]),
         budget=_number(config, "budget", float),
@@ -58,6 +62,17 @@ def open_pool(config: Mapping[str, object]) -> Pool:
 def open_model(config: Mapping[str, object]) -> VLM:
     """The model that a ``model`` group describes; opened once per process, which a sweep of many jobs shares."""
     return _model(json.dumps(config, sort_keys=True))
+
+
+def open_shapes(config: Mapping[str, object], device: str) -> VLM:
+    """The same model without its numbers, its dtype as on a device of that type (`selectmm.models.load`).
+
+    A loader that has no option ``device`` can only be asked for the whole model.
+    """
+    if "device" not in config:
+        return open_model(config)
+    dtype = str(pick_dtype(str(config.get("dtype", "auto")), torch.device(device))).removeprefix("torch.")
+    return open_model({**config, "device": "meta", "dtype": dtype})
 
 
 @cache

@@ -21,6 +21,9 @@ class Experiment:
         name: the question it belongs to; records, tables and W&B groups carry it.
         scale: ``embedded`` or ``full``; rows of different scales never share a table.
         open_pool, open_model: called once each; they may take a while.
+        open_shapes: the model on the meta device, sizes and processor without numbers, with the dtype that it would
+            have on a device of the given type.
+        device: the type of the device that the model is opened on.
         open_targets: examples of the suite's benchmarks, for methods that choose for a target.
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1.
@@ -37,6 +40,8 @@ class Experiment:
     open_pool: Callable[[], Pool]
     open_targets: Callable[[], Pool] | None
     open_model: Callable[[], VLM]
+    open_shapes: Callable[[str], VLM]
+    device: str
     method_name: str
     method: Method
     budget: float

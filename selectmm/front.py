@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.errors import UserError
 
@@ -99,14 +101,54 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
     return _composed(CONFIGS, list(arguments))
 
 
+def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig, str]]:
+    """The configuration of a run, or of every job of a sweep, each with the name of its method.
+
+    Args:
+        arguments: as a run's. multirun: whether ``-m`` was given; an experiment may say so itself.
+
+    Raises:
+        UserError: see `check_overrides`; also for several values of a key without ``-m``.
+    """
+    check_overrides(CONFIGS, arguments)
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    hydra = _composed(CONFIGS, fixed, whole=True).hydra
+    if not (multirun or hydra.mode == RunMode.MULTIRUN):
+        for override in given:
+            if override.is_sweep_override():
+                raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
+        return [_job(fixed)]
+    swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    everything = OverridesParser.create().parse_overrides([*swept, *arguments])
+    return [_job(list(words)) for words in product(*(_words(override) for override in everything))]
+
+
+def _words(override: Override) -> list[str]:
+    """An override as it is typed for one job, once for each value of a sweep."""
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _job(words: list[str]) -> tuple[DictConfig, str]:
+    config = _composed(CONFIGS, words, whole=True)
+    method = config.hydra.runtime.choices["method"]
+    with open_dict(config):
+        del config["hydra"]
+    return config, method
+
+
 def _values(override: Override) -> list[object]:
     """The value, or all of a sweep's."""
     return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
 
-def _composed(configs: Path, choices: list[str]) -> DictConfig:
+def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictConfig:
+    """The configuration; ``whole``: with Hydra's own part."""
     with initialize_config_dir(str(configs), version_base="1.3"):
-        return compose("run", choices)
+        return compose("run", choices, return_hydra_config=whole)
 
 
 def _check_key(config: DictConfig, key: str) -> None:

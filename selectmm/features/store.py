@@ -133,7 +133,7 @@ class FeatureStore:
         order = _by_length(pool, view, units)
         for start in range(0, len(order), self.batch_size):
             some = order[start : start + self.batch_size].tolist()
-            seen = Seen(self.vlm, list(_conversations(pool, view, some)), reads, self.limit)
+            seen = Seen(self.vlm, list(conversations_of(pool, view, some)), reads, self.limit)
             for feature in features:
                 parts[feature].append(feature.compute(seen).cpu().numpy())
         back = np.argsort(order)
@@ -189,8 +189,8 @@ def _by_length(pool: Pool, view: str, units: range) -> np.ndarray:
     return units.start + np.lexsort(([sum(lengths) for lengths in said], image))
 
 
-def _conversations(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Conversation]:
-    """Rows as a view shows them; for images, the shortest conversation that shows one."""
+def conversations_of(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Conversation]:
+    """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
     if view == "image":
         for image in units:
             yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),))

@@ -1,0 +1,51 @@
+"""Say what a run or a sweep would take, stage by stage, before anything runs.
+
+Choices are those of a run: ``python -m selectmm plan method=prism``, ``python -m selectmm plan -m
+experiments=quickstart/ten_minutes --gpu h100``; ``python -m selectmm --dry-run …`` is the same. The model's weights
+are not needed, its configuration and processor are.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectmm.door import build
+from selectmm.errors import UserError
+from selectmm.front import read_jobs
+from selectmm.planning.gpus import UTILISATION, gpu_of
+from selectmm.planning.page import as_json, show
+from selectmm.planning.plan import plan
+from selectmm.records.stage import write_atomically
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the plan and, if asked, write it as JSON.
+
+    Raises:
+        UserError: of the choices, the pool or the GPU's name.
+    """
+    asked = _parser().parse_intermixed_args(arguments)
+    if not 0 < asked.utilisation <= 1:
+        raise UserError(f"--utilisation {asked.utilisation:g} is not a share; give a number above 0 and at most 1.")
+    if asked.sample < 1:
+        raise UserError(f"--sample {asked.sample} is not a number of rows; give 1 or more.")
+    gpu = gpu_of(asked.gpu)
+    experiments = [build(config, method) for config, method in read_jobs(asked.choices, asked.multirun)]
+    plans = plan(experiments, gpu, asked.sample)
+    show(plans, gpu, asked.utilisation, asked.sample)
+    if asked.json:
+        content = as_json(plans, gpu, asked.utilisation, asked.sample)
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(asked.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm plan", description=__doc__)
+    parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m also several values")
+    parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: all jobs, shared stages once")
+    parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")
+    parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak (default: 0.4)")
+    parser.add_argument("--sample", type=int, default=256, help="rows that are encoded to count tokens (default: 256)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON too")
+    return parser

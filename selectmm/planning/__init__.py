@@ -1,0 +1,1 @@
+"""What an experiment will cost before anything runs: stages, tokens, FLOPs, memory, time on a named GPU (README.md)."""

@@ -1,0 +1,95 @@
+"""What a device can do: a table of GPUs from NVIDIA's data sheets, and this machine's own processor, measured."""
+
+import os
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from selectmm.errors import UserError
+
+UTILISATION = 0.4  # share of the peak that work is assumed to reach; --utilisation sets another
+SIDE, REPEATS = 1024, 5  # of the matrices that a processor is measured with
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device.
+
+    Attributes:
+        name: as it is asked for.
+        bf16, fp32: peak dense FLOP/s; bfloat16 on tensor cores with float32 accumulation, float32 without TF32.
+        memory: bytes.
+        source: where the figures are from.
+        shown: a part of the name that CUDA gives the device.
+    """
+
+    name: str
+    bf16: float
+    fp32: float
+    memory: float
+    source: str
+    shown: str = ""
+
+    def peak(self, precision: str) -> float:
+        """FLOP/s for one of the recipe's precisions."""
+        return self.fp32 if precision == "32-true" else self.bf16
+
+
+def _gpu(name: str, bf16: float, fp32: float, gib: float, source: str, shown: str) -> Gpu:
+    return Gpu(name, bf16 * 1e12, fp32 * 1e12, gib * 2**30, source, shown)
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        _gpu("a100-40", 312, 19.5, 40, "NVIDIA A100 data sheet", "A100-SXM4-40GB"),
+        _gpu("a100-80", 312, 19.5, 80, "NVIDIA A100 data sheet", "A100-SXM4-80GB"),
+        _gpu("h100", 989.4, 66.9, 80, "NVIDIA H100 data sheet, SXM5", "H100"),
+        _gpu("h200", 989.4, 66.9, 141, "NVIDIA H200 data sheet, SXM", "H200"),
+        _gpu("l40s", 362, 91.6, 48, "NVIDIA L40S data sheet", "L40S"),
+        _gpu("a6000", 154.8, 38.7, 48, "NVIDIA Ampere GA102 whitepaper, RTX A6000", "RTX A6000"),
+        _gpu("3090", 71, 35.6, 24, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090", "RTX 3090"),
+        _gpu("4090", 165.2, 82.6, 24, "NVIDIA Ada whitepaper, GeForce RTX 4090", "RTX 4090"),
+    )
+}
+
+
+def gpu_of(name: str) -> Gpu:
+    """The device of that name; ``cpu`` is this machine's, ``here`` what a run on this machine would use.
+
+    Raises:
+        UserError: it is not in the table; the sentence lists those that are.
+    """
+    if name == "here":
+        return _recognised(torch.cuda.get_device_name()) if torch.cuda.is_available() else _cpu()
+    if name == "cpu":
+        return _cpu()
+    if name not in GPUS:
+        raise UserError(f"There is no --gpu {name} in the table; there are: {', '.join([*GPUS, 'cpu', 'here'])}.")
+    return GPUS[name]
+
+
+def _recognised(shown: str) -> Gpu:
+    """The entry for a device as CUDA names it."""
+    for gpu in GPUS.values():
+        if gpu.shown in shown:
+            return gpu
+    raise UserError(f"This machine's {shown} is not in the table; give --gpu with the nearest of: {', '.join(GPUS)}.")
+
+
+@cache
+def _cpu() -> Gpu:
+    """This machine's processor: the best of several products of two float32 matrices, after one to warm up."""
+    left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    seconds = []
+    for _ in range(1 + REPEATS):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    speed = 2 * SIDE**3 / min(seconds[1:])
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    threads = torch.get_num_threads()
+    source = f"measured here: float32 product of two {SIDE} × {SIDE} matrices on {threads} threads, best of {REPEATS}"
+    return Gpu("cpu", speed, speed, memory, source)

@@ -1,0 +1,182 @@
+"""The stages of one job before it runs: the same identities as the run's, as far as they can be known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from selectmm import selection, training
+from selectmm.evaluation.suite import Suite
+from selectmm.experiment import Experiment
+from selectmm.features import store
+from selectmm.features.feature import Feature, Features, View, units_of
+from selectmm.methods.method import Needs
+from selectmm.methods.subset import Subset, load_subset
+from selectmm.models.vlm import VLM
+from selectmm.planning.flops import Load
+from selectmm.planning.items import items_of
+from selectmm.planning.load import Loads
+from selectmm.planning.stages import Planned, State
+from selectmm.planning.work import Device, Work
+from selectmm.pool.pool import Pool
+from selectmm.records.cost import Cost
+from selectmm.records.stage import find_stage, fingerprint
+from selectmm.run import EVALUATION, evaluation_identity
+from selectmm.tuning.adapter import identity_with
+from selectmm.tuning.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model as shapes, as this machine's run would open it, and how it would lie on the device that is asked for."""
+
+    vlm: VLM
+    device: Device
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. An identity that needs a result which is not there has a mark instead that begins with ``?``.
+
+    Attributes:
+        model: None if its configuration is not there.
+        loads: measures rows. planned: marks of what earlier jobs make; grows.
+    """
+
+    experiment: Experiment
+    pool: Pool
+    model: Model | None
+    loads: Loads
+    planned: set[str]
+
+    def stages(self) -> list[Planned]:
+        """In the order of the run.
+
+        Raises:
+            UserError: the targets cannot be opened, or the pool does not fit the method.
+        """
+        needs = self.experiment.method.needs()
+        targets = selection.targets_of(self.experiment, needs)
+        warmup = self._warmup(needs)
+        passes = self._features(self.pool, needs, warmup, "")
+        if targets is not None:
+            passes += self._features(targets, needs, warmup, " of the targets")
+        subset, chosen = self._subset(needs, [mark for each in passes for mark in each.marks])
+        tuned = self._finetune(subset, chosen)
+        whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
+        pool = Planned("pool", whole, [self.pool.fingerprint], "cached", len(self.pool))
+        return [pool, *([warmup] if warmup else []), *passes, subset, tuned, self._evaluate(tuned)]
+
+    def _stage(self, stage: str, identity: dict[str, object], made: Planned, waits_for: State | None) -> Planned:
+        """``made`` with its mark and state; ``waits_for``: what keeps its identity from being known."""
+        mark = fingerprint(identity) if waits_for is None else f"?{fingerprint(identity)}"
+        found = find_stage(self.experiment.cache, stage, identity) if waits_for is None else None
+        if found is not None:
+            return replace(made, marks=[mark], state="cached", cost=found.cost, folder=found.folder)
+        shared = mark in self.planned
+        self.planned.add(mark)
+        return replace(made, marks=[mark], state="shared" if shared else waits_for or "to do")
+
+    def _waits(self, *marks: str, result: State) -> State | None:
+        """Why something that is made of ``marks`` cannot be named yet; None if it can."""
+        if any(mark.startswith("?") for mark in marks):
+            return result if self.model else "unknown"
+        return None
+
+    @property
+    def _identity(self) -> str:
+        return self.model.vlm.identity if self.model else "?model"
+
+    def _load(self, pool: Pool, view: View, rows: np.ndarray) -> Load:
+        return self.loads.of(self.model.vlm, pool, view, rows, self.experiment.recipe.max_length)
+
+    def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe) -> Planned:
+        """A fine-tuning on rows, or on as many of the whole pool's kind as the budget allows if they are not known."""
+        experiment = self.experiment
+        count = selection.rows_for(experiment.budget, self.pool) if rows is None else len(rows)
+        steps = recipe.steps(len(self.pool), count)
+        seen = steps * recipe.batch_size
+        work = Work()
+        if self.model:
+            load = self._load(self.pool, "conversation", np.arange(len(self.pool)) if rows is None else rows)
+            work = self.model.device.train(load.as_many_as(seen), recipe, experiment.strategy)
+        identity = training.identity_of(
+            experiment, self.pool, subset, self._identity, experiment.device, recipe, steps
+        )
+        what = f"{steps:,} steps of {recipe.batch_size}"
+        made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
+        waits = self._waits(subset, self._identity, result="depends on the choice")
+        return self._stage(training.STAGE, identity, made, waits)
+
+    def _warmup(self, needs: Needs) -> Planned | None:
+        if needs.warmup is None:
+            return None
+        rows, recipe = selection.warmup_of(self.experiment, self.pool, needs.warmup)
+        return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe)
+
+    def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> list[Planned]:
+        """What is there, and one entry for each pass that the rest would ride on."""
+        model = self._identity
+        if warmup is not None:
+            model = identity_with(model, warmup.folder) if warmup.folder else f"?{warmup.marks[0]}"
+        waits = self._waits(model, result="depends on the warm-up")
+        alone = {}
+        for feature in sorted(set(needs.features), key=repr):
+            identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
+            made = Planned("features", type(feature).__name__ + of, (), "to do", units_of(pool, feature))
+            alone[feature] = self._stage(store.STAGE, identity, made, waits)
+        rank = needs.warmup.rank if needs.warmup else 0
+        passes = []
+        for state in dict.fromkeys(stage.state for stage in alone.values()):
+            same = {feature: stage for feature, stage in alone.items() if stage.state == state}
+            for view, riding in store.riders(list(same)).items():
+                passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
+        return passes
+
+    def _pass(self, pool: Pool, view: View, riding: dict[Feature, Planned], rank: int, of: str) -> Planned:
+        units = len(pool.images) if view == "image" else len(pool)
+        work, first = Work(), next(iter(riding.values()))
+        if self.model:
+            load = self._load(pool, view, np.arange(units))
+            work = self.model.device.features(load, list(riding), rank, self.experiment.batch_size)
+        # Features of one pass have its whole cost each.
+        cost = max((stage.cost for stage in riding.values() if stage.cost), key=_seconds, default=None)
+        names = " + ".join(type(feature).__name__ for feature in riding)
+        marks = [mark for stage in riding.values() for mark in stage.marks]
+        return replace(first, what=names + of, marks=marks, rows=units, work=work, cost=cost)
+
+    def _subset(self, needs: Needs, features: Sequence[str]) -> tuple[Planned, np.ndarray | None]:
+        """The choice and, if it is cached or needs nothing that has to be computed, the chosen rows."""
+        experiment = self.experiment
+        disk = 8 * (len(self.pool) + selection.rows_for(experiment.budget, self.pool))  # digits, and a score per row
+        name = experiment.method_name
+        made = Planned("subset", name, (), "to do", len(self.pool), Work(disk=disk))
+        waits = self._waits(*features, result="depends on the warm-up")
+        subset = self._stage(selection.STAGE, selection.identity_of(experiment, self.pool, features), made, waits)
+        if subset.folder is not None:
+            return subset, load_subset(subset.folder / "subset.json", self.pool).rows
+        if not needs.features and needs.warmup is None:
+            return subset, selection.chosen_by(experiment, self.pool, Features({})).rows
+        return subset, None
+
+    def _finetune(self, subset: Planned, rows: np.ndarray | None) -> Planned:
+        chosen = f"?{subset.marks[0]}" if rows is None else Subset(rows).fingerprint
+        return self._trained("finetune", rows, chosen, self.experiment.recipe)
+
+    def _evaluate(self, tuned: Planned) -> Planned:
+        suite: Suite = self.experiment.suite
+        counts = list(items_of(suite).values())
+        items = None if None in counts else reduce(add, counts, 0)
+        work = Work()
+        if self.model:
+            load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
+            work = self.model.device.evaluate(load, items, suite)
+        made = Planned("evaluate", f"{len(suite.benchmarks)} benchmarks, suite {suite.name}", (), "to do", items, work)
+        identity = evaluation_identity(suite, tuned.marks[0])
+        return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))
+
+
+def _seconds(cost: Cost) -> float:
+    return cost.device_seconds

@@ -1,0 +1,105 @@
+"""A plan as tables to read, and as JSON for machines."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from selectmm.planning.gpus import Gpu
+from selectmm.planning.stages import Plan, Planned, total_of
+
+COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "GPU-hours", "memory", "fits")
+FULL = 0.9  # share of a device's memory above which it is tight: the context and fragmentation take the rest
+
+
+def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> None:
+    """Print a table per job, then what all of them come to."""
+    console = Console(width=max(Console().width, 150), highlight=False)
+    for plan in plans:
+        table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
+        for stage in plan.stages:
+            table.add_row(*_cells(stage, gpu, utilisation))
+        console.print(table)
+        console.print()
+    for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+        console.print(f"Note: {note}")
+    for line in _ending(plans, gpu, utilisation, sample):
+        console.print(line)
+
+
+def _cells(stage: Planned, gpu: Gpu, utilisation: float) -> list[str]:
+    work, seconds = stage.work, stage.seconds(gpu, utilisation)
+    state = f"cached ({stage.cost.device_seconds:,.1f} s)" if stage.cost else stage.state
+    memory = work.memory and work.memory.total
+    return [
+        stage.name,
+        stage.what,
+        state,
+        "unknown" if stage.rows is None else f"{stage.rows:,.0f}",
+        *(_short(value, unit) for value, unit in ((work.tokens, ""), (work.flops, ""), (work.disk, "B"))),
+        "–" if seconds is None else hours(seconds),
+        _short(memory, "B"),
+        "–" if not memory else _fits(memory, gpu),
+    ]
+
+
+def _fits(memory: float, gpu: Gpu) -> str:
+    if memory > gpu.memory:
+        return "no"
+    return "tight" if memory > FULL * gpu.memory else "yes"
+
+
+def hours(seconds: float) -> str:
+    """Device-seconds in hours, two figures."""
+    return f"{seconds / 3600:,.0f}" if seconds >= 36000 else f"{seconds / 3600:.2g}"
+
+
+def _short(value: float | None, unit: str) -> str:
+    """Three figures and a letter: k, M, G, T, P, E."""
+    if value is None:
+        return "–"
+    for letter in ("", "k", "M", "G", "T", "P"):
+        if value < 1000:
+            return f"{value:.3g} {letter}{unit}".strip()
+        value /= 1000
+    return f"{value:,.3g} E{unit}"
+
+
+def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> list[str]:
+    total = total_of(plans, gpu, utilisation)
+    least = f" at least ({total.unknown} stages have no estimate)" if total.unknown else ""
+    return [
+        f"To do: {total.stages} stages{least}: {_short(total.flops, 'FLOP')}, {_short(total.tokens, '')} tokens, "
+        f"{_short(total.disk, 'B')} of disk, {hours(total.seconds)} GPU-hours.",
+        f"Reused: {total.reused} stages; the cached ones took {total.saved:,.1f} device-seconds when they ran.",
+        f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
+        f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); tokens from at most "
+        f"{sample} rows of each pool; padding not counted. selectmm/planning/README.md has the formulas.",
+    ]
+
+
+def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, object]:
+    """The same for machines: bytes, FLOPs and device-seconds, None where nobody knows."""
+    return {
+        "estimates": True,
+        "gpu": asdict(gpu),
+        "utilisation": utilisation,
+        "sample": sample,
+        "jobs": [
+            {"name": plan.name, "notes": list(plan.notes), "stages": [_entry(s, gpu, utilisation) for s in plan.stages]}
+            for plan in plans
+        ],
+        "total": asdict(total_of(plans, gpu, utilisation)),
+    }
+
+
+def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, object]:
+    memory = stage.work.memory
+    entry = {key: value for key, value in asdict(stage).items() if key != "folder"}
+    return entry | {
+        "device_seconds": stage.seconds(gpu, utilisation),
+        "fits": None if memory is None else memory.total <= gpu.memory,
+    }

@@ -1,0 +1,52 @@
+"""Plan a run or a sweep: every job's stages, those that jobs share once."""
+
+from collections.abc import Sequence
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.gpus import Gpu
+from selectmm.planning.items import items_of
+from selectmm.planning.job import Job, Model
+from selectmm.planning.load import Loads
+from selectmm.planning.stages import Plan
+from selectmm.planning.work import Device
+
+
+def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
+    """One plan per experiment, in order.
+
+    The model is not loaded, and nothing is made that a run would have to make. Pool, targets and benchmarks are opened
+    as a run opens them, which reads or builds them the first time.
+
+    Args:
+        sample: the most rows of a pool that are encoded to count tokens.
+
+    Raises:
+        UserError: a pool or targets cannot be opened, or do not fit the method.
+    """
+    loads, planned, plans = Loads(sample), set(), []
+    for experiment in experiments:
+        notes: list[str] = []
+        model, pool = _model(experiment, gpu, notes), experiment.open_pool()
+        stages = Job(experiment, pool, model, loads, planned).stages()
+        unknown = [task for task, count in items_of(experiment.suite).items() if count is None]
+        if unknown:
+            notes.append(
+                f"How many items {', '.join(unknown)} have is not known without their data, so evaluation is not "
+                f"counted."
+            )
+        told = experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
+        plans.append(Plan("{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told), stages, notes))
+    return plans
+
+
+def _model(experiment: Experiment, gpu: Gpu, notes: list[str]) -> Model | None:
+    """The model as shapes; None, and a note, if its configuration is not there."""
+    try:
+        here = experiment.open_shapes(experiment.device)
+        there = experiment.open_shapes("cpu" if gpu.name == "cpu" else "cuda")
+    except UserError as problem:
+        notes.append(f"No tokens, FLOPs and memory, because the model's configuration is not here: {problem}")
+        return None
+    return Model(here, Device(anatomy_of(here), there.model.dtype.itemsize))

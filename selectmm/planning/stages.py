@@ -1,0 +1,90 @@
+"""What a plan says: stages, jobs, and their total."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from selectmm.planning.gpus import Gpu
+from selectmm.planning.work import Work
+from selectmm.records.cost import Cost
+
+State = Literal["cached", "shared", "to do", "depends on the choice", "depends on the warm-up", "unknown"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage, or one pass that several features ride on.
+
+    Attributes:
+        name: which verb. what: on what.
+        marks: fingerprints; one begins with ``?`` where it depends on a result that is not there yet.
+        state: ``shared``: an earlier job of the same sweep makes it.
+        rows: that it goes over, as often as it does; None where nobody knows.
+        work: an estimate. cost: what it took when it ran, if it is cached. folder: of a cached stage.
+        devices: that it runs on.
+    """
+
+    name: str
+    what: str
+    marks: Sequence[str]
+    state: State
+    rows: float | None
+    work: Work = field(default_factory=Work)
+    cost: Cost | None = None
+    folder: Path | None = None
+    devices: int = 1
+
+    @property
+    def reused(self) -> bool:
+        """Whether a run finds it done."""
+        return self.state in ("cached", "shared")
+
+    def seconds(self, gpu: Gpu, utilisation: float) -> float | None:
+        """Device-seconds on ``gpu`` at that share of its peak; None where the work is not known."""
+        return None if self.work.flops is None else self.work.flops / (gpu.peak(self.work.precision) * utilisation)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job: its name, its stages in order, and sentences about what could not be known."""
+
+    name: str
+    stages: Sequence[Planned]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Total:
+    """Over the stages that are left to do; a lower bound if ``unknown`` of them have no estimate.
+
+    Attributes:
+        stages, reused: how many are left, and how many are not because they are cached or shared.
+        saved: device-seconds that the cached ones took when they ran.
+    """
+
+    stages: int
+    reused: int
+    unknown: int
+    tokens: float
+    flops: float
+    disk: float
+    seconds: float
+    saved: float
+
+
+def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
+    """Sum up what is left."""
+    every = [stage for plan in plans for stage in plan.stages]
+    left = [stage for stage in every if not stage.reused]
+    counted = [stage for stage in left if stage.name != "subset"]  # choosing is not the model's work
+    return Total(
+        stages=len(left),
+        reused=len(every) - len(left),
+        unknown=sum(stage.work.flops is None for stage in counted),
+        tokens=sum(stage.work.tokens or 0 for stage in left),
+        flops=sum(stage.work.flops or 0 for stage in left),
+        disk=sum(stage.work.disk or 0 for stage in left),
+        seconds=sum(stage.seconds(gpu, utilisation) or 0 for stage in left),
+        saved=sum(stage.cost.device_seconds for stage in every if stage.cost and stage.state == "cached"),
+    )

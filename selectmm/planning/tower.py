@@ -1,0 +1,75 @@
+"""FLOPs of a family's vision tower on the images of an encoded batch, without the projector."""
+
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import nn
+from transformers.vision_utils import get_vision_window_index
+
+from selectmm.models.encode import Batch
+from selectmm.models.vlm import VLM
+
+_TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and shape: one pass over shapes takes a second
+
+
+def tower_flops(vlm: VLM, batch: Batch) -> int:
+    """Of all images of a batch; 0 without images.
+
+    A family that resizes images to one size (LLaVA, InternVL's tiles) is passed through once as shapes; one that takes
+    patches of any number (Qwen) has its formula.
+    """
+    if "image_grid_thw" in batch:
+        return _patches(vlm, batch["image_grid_thw"])
+    if "pixel_values" not in batch:
+        return 0
+    tile = batch["pixel_values"].shape[1:]
+    key = (id(vlm.model), tile)
+    if key not in _TILES:
+        _TILES[key] = _tile(vlm.model.get_submodule(vlm.family.vision), tile)
+    return _TILES[key] * len(batch["pixel_values"])
+
+
+@torch.no_grad()
+def _tile(tower: nn.Module, shape: torch.Size) -> int:
+    """One image of a fixed size [channels, height, width]: each product as it is met, attention where queries are."""
+    flops = 0
+
+    def count(name: str, module: nn.Linear | nn.Conv2d, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal flops
+        channels = module.weight.shape[0]
+        flops += 2 * module.weight.numel() * (output.numel() // channels)
+        if name.endswith("q_proj"):
+            flops += 4 * output.shape[-2] ** 2 * channels
+
+    with ExitStack() as hooks:
+        for name, module in tower.named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                hooks.callback(module.register_forward_hook(partial(count, name)).remove)
+        weight = next(tower.parameters())
+        tower(torch.zeros(1, *shape, device=weight.device, dtype=weight.dtype))
+    return flops
+
+
+def _patches(vlm: VLM, grids: torch.Tensor) -> int:
+    """Images as grids of patches [images, 3]: linear layers see each patch, mergers a token, attention a window."""
+    tower, config = vlm.model.get_submodule(vlm.family.vision), vlm.model.config.vision_config
+    sizes = grids.prod(1)
+    patches, tokens = int(sizes.sum()), int(sizes.sum()) // config.spatial_merge_size**2
+    width, flops = 0, 0
+    for name, module in tower.named_modules():
+        if not isinstance(module, nn.Linear | nn.Conv3d) or _in_projector(vlm, name):
+            continue
+        flops += 2 * module.weight.numel() * (tokens if "merger" in name else patches)
+        width = module.in_features if name.endswith("qkv") else width
+    whole = len(tower.blocks)
+    windowed = 0
+    if hasattr(tower, "fullatt_block_indexes"):  # Qwen2.5-VL: all other blocks attend inside windows
+        whole = len(set(tower.fullatt_block_indexes))
+        _, ends = get_vision_window_index(grids, config.spatial_merge_size, config.window_size, config.patch_size)
+        windowed = (len(tower.blocks) - whole) * int(ends.unique().diff().square().sum())
+    return flops + 4 * width * (whole * int(sizes.square().sum()) + windowed)
+
+
+def _in_projector(vlm: VLM, name: str) -> bool:
+    return f"{vlm.family.vision}.{name}.".startswith(f"{vlm.family.projector}.")
