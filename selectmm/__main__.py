@@ -49,6 +49,9 @@ def _answer(arguments: Sequence[str]) -> None:
     first = arguments[0] if arguments else ""
     if first in command_files():
         importlib.import_module(f"selectmm.commands.{first.replace('-', '_')}").main(arguments[1:])
+    elif "--dry-run" in arguments:
+        planned = [word for word in arguments if word != "--dry-run"]
+        importlib.import_module("selectmm.commands.plan").main(planned)
     elif {"--help", "-h"} & set(arguments):
         print(help_text(ROOT))
     else:

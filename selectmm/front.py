@@ -25,6 +25,7 @@ selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost
   a whole question    python -m selectmm -m experiments=quickstart/ten_minutes
   your own data       python -m selectmm pool=llava_json pool.file=rows.json pool.images=folder
   see, do not run     python -m selectmm method=prism --cfg job
+  what it would take  python -m selectmm --dry-run method=prism --gpu h100
 
 Beside running there are commands, python -m selectmm <command> …; each answers --help:
 

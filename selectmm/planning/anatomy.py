@@ -7,7 +7,8 @@ from torch import nn
 
 from selectmm.models.vlm import VLM
 
-ENTERING = ("q_proj", "k_proj", "v_proj")  # the linear layers that read what enters a decoder layer
+# The linear layers that read what enters a decoder layer; fc1 is Phi's, whose MLP runs beside attention.
+ENTERING = ("q_proj", "k_proj", "v_proj", "fc1")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from selectmm.errors import UserError
 
 UTILISATION = 0.4  # share of the peak that work is assumed to reach; --utilisation sets another
-SIDE, REPEATS = 1024, 5  # of the matrices that a processor is measured with
+SIDE, REPEATS = 512, 100  # of the products that a processor is measured with: short ones find it undisturbed
 
 
 @dataclass(frozen=True)

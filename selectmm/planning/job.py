@@ -30,7 +30,7 @@ from selectmm.tuning.recipe import Recipe
 
 @dataclass(frozen=True)
 class Model:
-    """The model as shapes, as this machine's run would open it, and how it would lie on the device that is asked for."""
+    """The model as shapes, as a run on this machine would open it, and how it would lie on the device asked for."""
 
     vlm: VLM
     device: Device
@@ -102,9 +102,7 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)) if rows is None else rows)
             work = self.model.device.train(load.as_many_as(seen), recipe, experiment.strategy)
-        identity = training.identity_of(
-            experiment, self.pool, subset, self._identity, experiment.device, recipe, steps
-        )
+        identity = training.identity_of(experiment, self.pool, subset, self._identity, experiment.device, recipe, steps)
         what = f"{steps:,} steps of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")

@@ -70,7 +70,9 @@ def real_llava_7b() -> VLM:
         vocab_size=32064, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
     )
     with torch.device("meta"):
-        model = LlavaForConditionalGeneration._from_config(LlavaConfig(vision_config=vision, text_config=text), dtype=torch.bfloat16)
+        model = LlavaForConditionalGeneration._from_config(
+            LlavaConfig(vision_config=vision, text_config=text), dtype=torch.bfloat16
+        )
     return VLM(model, None, family(VICUNA), "shapes")
 
 

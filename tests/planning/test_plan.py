@@ -1,0 +1,203 @@
+"""Plans against what a run then makes, on tiny models and data of one's own."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from torch.utils.flop_counter import FlopCounterMode
+
+from selectmm.commands.plan import main
+from selectmm.door import build
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.planning.gpus import GPUS
+from selectmm.planning.plan import plan
+from selectmm.planning.stages import Plan, Planned, total_of
+from selectmm.run import evaluate_tuned, select_rows, take_pool, tune
+from tests.test_line import ROOT, overrides
+from tests.tiny import tiny_llava, write_pool
+
+H100 = GPUS["h100"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plan")
+    tiny_llava(folder / "llava")
+    write_pool(folder / "pool", rows=24)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+def words(place: Path, output: str, *arguments: str) -> list[str]:
+    return [*overrides(place, "llava15_7b", output), "recipe.max_length=1024", "tracker=none", *arguments]
+
+
+def experiment_of(place: Path, output: str, *arguments: str) -> Experiment:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("run", [word for word in words(place, output, *arguments) if "tracker.folder" not in word])
+    return build(config, next(a.split("=")[1] for a in arguments if a.startswith("method=")))
+
+
+def planned(*experiments: Experiment, sample: int = 256) -> list[Plan]:
+    return plan(experiments, H100, sample)
+
+
+def states(found: Plan) -> dict[str, str]:
+    return {stage.name: stage.state for stage in found.stages}
+
+
+def stage(found: Plan, name: str) -> Planned:
+    return next(each for each in found.stages if each.name == name)
+
+
+def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
+    """TIVE has every kind of stage: a warm-up, features after it, a choice, an adapter, scores."""
+    experiment = experiment_of(place, "named", "method=tive", "method.exclude=[]", "budget=0.5")
+    before = planned(experiment)[0]
+    assert states(before) == {
+        "pool": "cached",
+        "warm-up": "to do",
+        "features": "depends on the warm-up",
+        "subset": "depends on the warm-up",
+        "finetune": "depends on the choice",
+        "evaluate": "depends on the choice",
+    }
+    assert not {path.parent.name for path in experiment.cache.glob("*/*")} & {"adapter", "features", "subset"}
+    pool, vlm = take_pool(experiment), experiment.open_model()
+    selection = select_rows(experiment, pool, vlm)
+    assert stage(before, "warm-up").marks == [selection.warmup.fingerprint]
+    between = planned(experiment)[0]
+    assert stage(between, "features").marks == [selection.features[0].fingerprint]
+    assert stage(between, "subset").marks == [selection.chosen.fingerprint]
+    assert states(between)["subset"] == "cached" and states(between)["finetune"] == "to do"
+    tuned = tune(experiment, pool, vlm, selection.subset)
+    assert stage(between, "finetune").marks == [tuned.fingerprint]
+    evaluated = evaluate_tuned(experiment, vlm, tuned)
+    after = planned(experiment)[0]
+    assert stage(after, "evaluate").marks == [evaluated.fingerprint]
+    assert set(states(after).values()) == {"cached"}
+    assert stage(after, "finetune").cost == tuned.cost
+    assert total_of([after], H100, 0.5).stages == 0
+
+
+def test_stages_that_jobs_share_are_planned_once(place: Path) -> None:
+    steps = ["recipe.length=steps", "recipe.name=steps", "recipe.epochs=0.5"]
+    jobs = [
+        experiment_of(place, "sweep", "method=prism", "budget=0.5"),
+        experiment_of(place, "sweep", "method=prism", "budget=0.5", *steps),
+        experiment_of(place, "sweep", "method=prism", "budget=0.5", "seed=1"),
+        experiment_of(place, "sweep", "method=random", "budget=0.5"),
+    ]
+    first, same, seed, random = planned(*jobs)
+    # Half a pass over the whole pool takes as many steps as one over half of it: whatever is chosen, it is one training.
+    assert {name for name, state in states(same).items() if state == "shared"} == {
+        "features", "subset", "finetune", "evaluate",
+    }  # fmt: skip
+    assert states(seed)["features"] == "shared" and states(seed)["finetune"] == "depends on the choice"
+    assert states(random)["finetune"] == "to do", "a choice that needs nothing is known beforehand"
+    assert total_of([first, same], H100, 0.5).flops == total_of([first], H100, 0.5).flops
+
+
+def test_flops_of_features_and_tuning_are_those_that_the_run_counts(place: Path) -> None:
+    experiment = experiment_of(place, "counted", "method=prism", "batch_size=1", "recipe.micro_batch=1", "budget=0.5")
+    pool, vlm = experiment.open_pool(), experiment.open_model()
+    vlm.model.set_attn_implementation("eager")  # the counter knows no fused kernel of a CPU
+    work = stage(planned(experiment)[0], "features").work
+    with FlopCounterMode(display=False) as counter:
+        selection = select_rows(experiment, pool, vlm)
+    assert counter.get_total_flops() == work.flops
+    rows = selection.subset.rows[pool.image_of[selection.subset.rows] >= 0][:4]  # a text-only row gets a blank image
+    listed = place / "rows.json"
+    listed.write_text(json.dumps(rows.tolist()))
+    chosen = replace(experiment_of(place, "counted", "method=from_indices", f"method.file={listed}"), seed=3)
+    chosen = replace(chosen, recipe=replace(chosen.recipe, micro_batch=1, dropout=0.0))
+    tuning = stage(planned(chosen)[0], "finetune")
+    with FlopCounterMode(display=False) as counter:
+        tuned = tune(chosen, pool, vlm, select_rows(chosen, pool, vlm).subset)
+    assert tuning.rows == 4 and counter.get_total_flops() == tuning.work.flops
+    assert tuning.work.disk == pytest.approx((tuned.folder / "adapter_model.safetensors").stat().st_size, rel=0.15)
+
+
+def test_a_sample_speaks_for_the_pool(place: Path) -> None:
+    experiment = experiment_of(place, "sample", "method=full")
+    exact, rough = (stage(planned(experiment, sample=n)[0], "finetune").work for n in (24, 12))
+    assert rough.tokens != exact.tokens and rough.tokens == pytest.approx(exact.tokens, rel=0.3)
+
+
+def test_a_folder_with_configuration_and_processor_alone_is_planned_alike(place: Path) -> None:
+    bare = place / "bare"
+    shutil.copytree(place / "llava", bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    whole, alone = planned(
+        experiment_of(place, "bare", "method=prism"), experiment_of(place, "bare", "method=prism", f"model.path={bare}")
+    )
+    for name in ("features", "finetune", "evaluate"):
+        assert stage(alone, name).work == stage(whole, name).work
+    assert stage(alone, "features").marks != stage(whole, "features").marks, "other weights, or none, are another model"
+
+
+def test_without_a_configuration_the_rest_is_planned_and_what_is_missing_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = place / "gone"
+    main([*words(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"), "--gpu", "h100"])
+    told = capsys.readouterr().out
+    assert "Note: No tokens, FLOPs and memory, because the model's configuration is not here: No LlavaFor" in told
+    found = planned(experiment_of(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"))[0]
+    assert states(found)["features"] == states(found)["finetune"] == "unknown"
+    assert [each.rows for each in found.stages[:4]] == [24, 12, 24, 12]
+    assert total_of([found], H100, 0.5).unknown == 3
+
+
+def test_precision_and_gpu_decide_over_time_and_memory(place: Path) -> None:
+    full = stage(planned(experiment_of(place, "gpu", "method=full", "model.dtype=auto"))[0], "finetune")
+    assert full.seconds(H100, 0.5) == full.work.flops / (66.9e12 * 0.5), "the recipe trains in float32"
+    half = experiment_of(place, "gpu", "method=full", "model.dtype=auto", "recipe.precision=bf16-mixed")
+    mixed = stage(planned(half)[0], "finetune")
+    assert mixed.seconds(H100, 0.25) == mixed.work.flops / (989.4e12 * 0.25)
+    assert mixed.work.memory.weights < full.work.memory.weights
+
+
+def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = place / "plans" / "plan.json"
+    arguments = words(place, "line", "method=full,random", "budget=0.5")
+    main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3", "--json", str(file)])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "run: full, budget 0.5" in told and "run: random, budget 0.5" in told
+    assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in told
+    content = json.loads(file.read_text())
+    assert [job["stages"][2]["name"] for job in content["jobs"]] == ["finetune", "finetune"]
+    tuned = content["jobs"][0]["stages"][2]
+    assert tuned["device_seconds"] == tuned["work"]["flops"] / (19.5e12 * 0.3) and tuned["fits"] is True
+    assert content["total"]["flops"] == sum(
+        each["work"]["flops"] or 0 for job in content["jobs"] for each in job["stages"] if each["state"] != "shared"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--gpu", "h1000"],
+            "There is no --gpu h1000 in the table; there are: a100-40, a100-80, h100, h200, l40s, a60",
+        ),
+        (["--utilisation", "40"], "--utilisation 40 is not a share; give a number above 0 and at most 1."),
+        (["--sample", "0"], "--sample 0 is not a number of rows; give 1 or more."),
+        (["method=prism,random"], "'method=prism,random' is a sweep; give -m as well, or one value."),
+        (["pool=llava_json", "pool.file=none.json", "pool.images=."], "There is no pool file none.json; set pool.file"),
+        (["method=prsm"], "There is no 'method=prsm': did you mean 'method=prism'?"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_in_one_sentence(place: Path, arguments: list[str], said: str) -> None:
+    base = [] if any("pool" in word for word in arguments) else words(place, "bad")
+    here = [] if "--gpu" in arguments else ["--gpu", "h100"]
+    with pytest.raises(UserError) as problem:
+        main([*base, "suite=prism", *arguments, *here])
+    assert str(problem.value).startswith(said)
