@@ -28,8 +28,8 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     loads, planned, plans = Loads(sample), set(), []
     for experiment in experiments:
         notes: list[str] = []
-        model, pool = _model(experiment, gpu, notes), experiment.open_pool()
-        stages = Job(experiment, pool, model, loads, planned).stages()
+        pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
+        stages = Job(experiment, pool, _model(experiment, gpu, notes), loads, planned).stages()
         unknown = [task for task, count in items_of(experiment.suite).items() if count is None]
         if unknown:
             notes.append(

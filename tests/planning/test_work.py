@@ -1,0 +1,59 @@
+"""What stages write and evaluations ask, by hand."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.features.gradients import ProjectedGradient
+from selectmm.features.states import ImageStates
+from selectmm.features.tokens import TokenCount
+from selectmm.planning.anatomy import Anatomy, Layer
+from selectmm.planning.flops import Load
+from selectmm.planning.items import items_of
+from selectmm.planning.work import Device
+
+LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4)
+BODY = Anatomy(1000, 4, 5, (LAYER, LAYER), 0, 0, 0)
+ROWS = Load(rows=2, tokens=20, squares=200, answers=6, longest=10)
+
+
+def suite_of(tasks: Path | None, limit: int | None, *names: str) -> Suite:
+    benchmarks = [Benchmark(name, "lmms-eval", name, "accuracy", 100, None) for name in names]
+    return Suite("own", benchmarks, tasks, limit, batch_size=3, max_new_tokens=7)
+
+
+def test_items_are_counted_where_the_data_lie(tmp_path: Path) -> None:
+    for name, rows in (("shapes", 12), ("words", 3)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        pq.write_table(pa.table({"question": ["?"] * rows}), tmp_path / "data" / name / "test.parquet")
+        text = f"include: x.yaml\ntask: {name}\ndataset_path: ${{here}}/data/{name}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    assert items_of(suite_of(tmp_path, None, "shapes", "words")) == {"shapes": 12, "words": 3}
+    assert items_of(suite_of(tmp_path, 5, "shapes", "pope")) == {"shapes": 5, "pope": None}
+    assert items_of(suite_of(None, 5, "pope")) == {"pope": None}
+
+
+def test_an_item_is_read_and_answered() -> None:
+    work = Device(BODY, size=2).evaluate(ROWS, 4, suite_of(None, None, "shapes"))
+    read = 2 * 2 * 160 * 40 + 2 * 4 * 4 * 400 + 2 * 20 * 4  # four items of 10 tokens, the head on the last of each
+    said = 4 * 7 * (2 * 2 * 160 + 2 * 4 * 4 * 10 + 2 * 20)  # seven tokens each, which attend to ten
+    assert work.flops == read + said and work.tokens == 40 + 28
+    assert work.precision == "bf16-true" and work.disk is None
+
+
+def test_features_on_disk_are_as_wide_as_their_values() -> None:
+    device = Device(BODY, size=2)
+    assert device.features(ROWS, [ImageStates(1)], 0, 8).disk == 2 * 4 * 2, "float16 of a half-precision model"
+    assert device.features(ROWS, [TokenCount()], 0, 8).disk == 2 * 4
+    assert device.features(ROWS, [ProjectedGradient(16)], 4, 8).disk == 2 * 17 * 4
+    assert device.features(ROWS, [TokenCount()], 0, 8).flops == 0
+
+
+def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:
+    device = Device(BODY, size=4)
+    both = device.features(ROWS, [ImageStates(1), ImageStates(2)], 0, 8).flops
+    assert both == device.features(ROWS, [ImageStates(2)], 0, 8).flops
+    assert both == pytest.approx(2 * device.features(ROWS, [ImageStates(1)], 0, 8).flops)
