@@ -1,8 +1,6 @@
 """Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,9 +39,14 @@ def read_checkpoint(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`."""
     name, options = _place(path)
-    with _named(cls, path):
+    try:
         processor = AutoProcessor.from_pretrained(name, **options)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
+    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
+        raise UserError(
+            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
+            f"({str(problem).splitlines()[0]})"
+        ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
             f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
@@ -53,11 +56,22 @@ def read_checkpoint(
 
 
 def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model on the meta device, all shapes and no numbers, from its configuration alone; see `open_pretrained`."""
+    """A model on the meta device, all shapes and no numbers, from its configuration and processor alone.
+
+    Both come from a folder or the hub's cache; nothing is fetched.
+
+    Raises:
+        UserError: they are not there, or the configuration is of another class.
+    """
     name, options = _place(path)
-    with _named(cls, path):
-        processor = AutoProcessor.from_pretrained(name, **options)
-        config = AutoConfig.from_pretrained(name, **options)
+    try:
+        processor = AutoProcessor.from_pretrained(name, **options, local_files_only=True)
+        config = AutoConfig.from_pretrained(name, **options, local_files_only=True)
+    except (OSError, ValueError) as problem:
+        raise UserError(
+            f"There is no configuration and processor of '{path}', neither as a folder nor in the hub's cache: set "
+            f"model.path to a folder, or fetch them once, online (hf download {name} --exclude '*.safetensors' '*.bin')"
+        ) from problem
     if not isinstance(config, cls.config_class):
         raise UserError(
             f"The configuration at '{path}' is of a {config.model_type}, not of a {cls.__name__}; choose one that is, "
@@ -71,18 +85,6 @@ def _place(path: str) -> tuple[str, dict[str, str]]:
     """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
     name, _, revision = path.partition("@")
     return name, {"revision": revision} if revision else {}
-
-
-@contextmanager
-def _named(cls: type[PreTrainedModel], path: str) -> Iterator[None]:
-    """Say in one sentence that nothing was found at ``path``."""
-    try:
-        yield
-    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
-        raise UserError(
-            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
-            f"({str(problem).splitlines()[0]})"
-        ) from problem
 
 
 def pick_device(device: str) -> torch.device:

@@ -15,7 +15,7 @@ FULL = 0.9  # share of a device's memory above which it is tight: the context an
 
 def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> None:
     """Print a table per job, then what all of them come to."""
-    console = Console(width=max(Console().width, 150), highlight=False)
+    console = Console(width=max(Console().width, 150), highlight=False, markup=False)
     for plan in plans:
         table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for column in COLUMNS:

@@ -42,11 +42,11 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
 
 
 def _model(experiment: Experiment, gpu: Gpu, notes: list[str]) -> Model | None:
-    """The model as shapes; None, and a note, if its configuration is not there."""
+    """The model as shapes; None, and a note, if its configuration or its processor is not there."""
     try:
         here = experiment.open_shapes(experiment.device)
         there = experiment.open_shapes("cpu" if gpu.name == "cpu" else "cuda")
     except UserError as problem:
-        notes.append(f"No tokens, FLOPs and memory, because the model's configuration is not here: {problem}")
+        notes.append(f"Without the model there are no tokens, FLOPs and memory. {problem}")
         return None
     return Model(here, Device(anatomy_of(here), there.model.dtype.itemsize))

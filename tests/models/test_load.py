@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from selectmm.errors import UserError
 from selectmm.models import llava, qwen2_vl
+from selectmm.models.load import identity_of
 from tests.tiny import tiny_llava
 
 
@@ -19,3 +21,33 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone"):
         with pytest.raises(UserError, match=f"No LlavaForConditionalGeneration checkpoint at '{path}'"):
             llava.load(str(path), device="cpu")
+
+
+def test_shapes_need_the_configuration_and_the_processor_alone(tmp_path: Path) -> None:
+    whole = llava.load(str(tiny_llava(tmp_path / "llava")), device="cpu")
+    shapes = llava.load(str(tmp_path / "llava"), device="meta", dtype="float32")
+    assert shapes.identity == whole.identity
+    assert {n: w.shape for n, w in shapes.model.named_parameters()} == {
+        n: w.shape for n, w in whole.model.named_parameters()
+    }
+    assert all(weight.is_meta for weight in shapes.model.parameters())
+    (tmp_path / "llava" / "model.safetensors").unlink()
+    assert llava.load(str(tmp_path / "llava"), device="meta").layers
+    with pytest.raises(UserError, match=r"The configuration at '.*' is of a llava, not of a Qwen2VLFor"):
+        qwen2_vl.load(str(tmp_path / "llava"), device="meta")
+
+
+def test_shapes_of_the_hub_come_from_its_cache_and_nothing_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"neither as a folder nor in the hub's cache: .*hf download own/tiny --excl"):
+        llava.load("own/tiny", device="meta")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "cache" / "models--own--tiny"
+    tiny_llava(cached / "snapshots" / commit)
+    (cached / "snapshots" / commit / "model.safetensors").unlink()
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    shapes = llava.load("own/tiny", device="meta", dtype="float32")
+    assert shapes.identity == identity_of(f"own/tiny@{commit}", shapes.model, shapes.family)
