@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
@@ -31,7 +32,7 @@ def open_pretrained(
     read = read_shapes if where.type == "meta" else read_checkpoint
     model, processor = read(cls, path, pick_dtype(dtype, where))
     model.to(where).eval().requires_grad_(False)
-    return model, processor, _identity(path.partition("@")[0], model)
+    return model, processor, _identity(path)
 
 
 def read_checkpoint(
@@ -106,11 +107,13 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asdict(family)})
 
 
-def _identity(name: str, model: PreTrainedModel) -> str:
+def _identity(path: str) -> str:
     """A local folder is its content, wherever it lies; a hub checkpoint is its id and commit."""
+    name, options = _place(path)
     folder = Path(name)
     if not folder.is_dir():
-        return f"{name}@{model.config._commit_hash}"
+        # The hub's cache keeps a commit's files in a folder of its name; what was just opened lies there.
+        return f"{name}@{Path(str(try_to_load_from_cache(name, 'config.json', **options))).parent.name}"
     content = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".json", ".jinja"}):
         content.update(file.name.encode())
