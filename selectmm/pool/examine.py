@@ -1,16 +1,14 @@
 """Look at a pool before anything long starts: is every image there, does it open, has every question an answer?"""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageFile
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.health import Health
@@ -82,7 +80,7 @@ def _sizes(pool: Pool) -> np.ndarray:
 def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
     present = np.flatnonzero(sizes != MISSING)
     states = np.full(len(sizes), "unreadable", object)
-    with _to_the_end(), ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
         seen = threads.map(lambda image: state_of(pool, image), present.tolist())
         states[present] = list(track(seen, "looking at the images", len(present)))
 
@@ -104,17 +102,6 @@ def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
         left_out=noted.left_out,
     )
     write_atomically(folder / "health.json", json.dumps(asdict(health)))
-
-
-@contextmanager
-def _to_the_end() -> Iterator[None]:
-    """Without Pillow's leniency, which lmms-eval switches on for the whole process: it fills up truncated images."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def state_of(pool: Pool, image: int) -> State:

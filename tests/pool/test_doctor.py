@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 from rich.console import Console
 
 from selectmm.pool.composition import Composition
@@ -38,12 +38,6 @@ ROWS = [
 ROWS[10]["conversations"][2] = {"from": "human", "value": "This?<image>"}
 
 
-@pytest.fixture(params=[False, True], ids=["Pillow strict", "Pillow lenient"])
-def lenient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Libraries of benchmarks let Pillow fill up truncated images, for the whole process."""
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", request.param)
-
-
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
     images = tmp_path / "images"
@@ -61,7 +55,6 @@ def found(pool: Pool, limit: Limit | None = None, bad_rows: str = "stop") -> dic
     return {finding.name: finding for finding in diagnose(pool, None, limit or Limit(100), bad_rows)}
 
 
-@pytest.mark.usefixtures("lenient")
 def test_one_fault_of_every_kind_is_counted(pool: Pool) -> None:
     assert {name: (finding.count, finding.weight) for name, finding in found(pool).items()} == {
         "missing image": (1, "blocks"),
@@ -105,8 +98,7 @@ def test_tokens_are_counted_where_a_row_may_be_too_long(pool: Pool) -> None:
     assert all(len(text) > 3 for text in asked) and "A dog." not in asked
 
 
-def test_states_of_images(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+def test_states_of_images(pool: Pool) -> None:
     by_name = {path: state_of(pool, place) for place, path in enumerate(pool.images) if path != "coco/none.png"}
     assert by_name == {
         "coco/good.png": "good",
