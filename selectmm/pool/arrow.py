@@ -10,7 +10,7 @@ import pyarrow as pa
 from selectmm.pool.pool import SCHEMA, Pool
 from selectmm.pool.row import Row
 
-ROWS_PER_BATCH = 4_096
+ROWS_PER_BATCH = 8_192
 WRITTEN = SCHEMA.append(pa.field("id", pa.string())).append(pa.field("image_turn", pa.int32()))
 
 

@@ -68,21 +68,17 @@ def row_of(
     name = None if id is None else str(id)
     mentions = [place for place, turn in enumerate(turns) if PLACEHOLDER in turn.text]
     if image is None:
-        clean = tuple(Turn(turn.role, turn.text.replace(PLACEHOLDER, "")) for turn in turns)
-        return Row(named, clean, None, id=name, spoken=bool(mentions), system=system)
+        clean = [Turn(turn.role, turn.text.replace(PLACEHOLDER, "")) for turn in turns] if mentions else turns
+        return Row(named, tuple(clean), None, id=name, spoken=bool(mentions), system=system)
     if len(mentions) > 1:
         raise UserError(f"{where} shows images in turns {mentions}, but one image per row is supported; split the row.")
     place = mentions[0] if mentions else 0
     if turns[place].role == "assistant":
         raise UserError(f"{where} has {PLACEHOLDER} in an answer (turn {place}); a row's image belongs to a question.")
-    placed = tuple(_without_placeholder(turn) for turn in turns)
-    return Row(named, placed, image, place, name, unplaced=not mentions, system=system)
-
-
-def _without_placeholder(turn: Turn) -> Turn:
-    if PLACEHOLDER not in turn.text:
-        return turn
-    return Turn(turn.role, turn.text.replace(PLACEHOLDER, "").strip())
+    placed = list(turns)
+    if mentions:
+        placed[place] = Turn("user", turns[place].text.replace(PLACEHOLDER, "").strip())
+    return Row(named, tuple(placed), image, place, name, unplaced=not mentions, system=system)
 
 
 def one_image(image: object, where: str) -> str | None:
