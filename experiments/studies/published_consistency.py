@@ -125,8 +125,8 @@ def page() -> str:
 
 
 TEXT = """Numbers that a paper's table makes of its own cells, made again from `results/published/scores.csv`. A number
-follows if it comes out within what two printed digits can hide (0.1 points, half an hour, half a row). In brackets: from
-the readable cells alone, where some are not; that decides nothing.
+follows if it comes out within what two printed digits can hide (0.1 points, half an hour, half a row). In brackets:
+from the readable cells alone, where some are not; that decides nothing.
 
 What stands out: **DICS divides mean scores, it does not average ratios.** Its `Rel.` is another quantity than that of
 ICONS, MCL and ours, under the same name."""
