@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from selectmm.errors import UserError
 from selectmm.front import CONFIGS, ROOT, check_overrides, command_files, help_text
+from selectmm.records.provenance import COMMAND, command_line
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -34,6 +35,7 @@ def job(config: DictConfig) -> str:
 def main() -> None:
     """The command line. A `UserError` ends it with its sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
+    os.environ[COMMAND] = command_line(sys.argv)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     try:
         _answer(sys.argv[1:])

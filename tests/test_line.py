@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,8 +104,8 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
 
 
 def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
-    # A method that cannot work here, between two that can.
-    sweep = ["-m", "method=full,clip_score,random", "experiment=broken"]
+    # A method that cannot work here, between two that can; each job in a process of its own, as on a cluster.
+    sweep = ["-m", "method=full,clip_score,random", "experiment=broken", "hydra/launcher=submitit_local"]
     arguments = [*sweep, *overrides(place, "llava15_7b", "sweep")]
     done = subprocess.run(
         [sys.executable, "-m", "selectmm", *arguments], cwd=place, capture_output=True, text=True, check=False
@@ -115,6 +116,8 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     records = sorted((place / "sweep" / "records").glob("broken-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
     assert "Table    outputs/tables/broken.md" in done.stdout
+    command = json.loads(records[0].read_text())["provenance"]["command"]
+    assert command == f"python -m selectmm {shlex.join(arguments)}", "as typed, not as the launcher starts its jobs"
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from selectmm.records.record import load
+from selectmm.report.leaderboard.page import write_leaderboard
 from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
 
@@ -52,6 +53,15 @@ def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str
     made = (RESULTS / "tables" / f"{table}.md").read_text().splitlines()
     assert len(lines) > 4
     assert set(lines) <= set(made)
+
+
+def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
+    records = {path.name: load(path) for path in sorted((RESULTS / "records").glob("*.json"))}
+    references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
+    write_leaderboard(records, tmp_path / "leaderboard.html", references)
+    assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
+        "make it again: python -m selectmm leaderboard results/records/*.json --references results/references/mini.json"
+    )
 
 
 @pytest.mark.parametrize("path", sorted((RESULTS / "records").glob("*.json")), ids=lambda path: path.stem)

@@ -34,7 +34,8 @@ class Tive:
     Attributes:
         warmup: the training that the reference model gets, by default the authors'.
         projection_dim: numbers per projected gradient. scope: whose LoRA matrices.
-        difficulty: mean ``norm``, or mean ``squared_norm``.
+        difficulty: mean ``norm``, or mean ``squared_norm``; ``size`` gives a task its share of the pool instead (an
+            ablation).
         sharpness: weights are softmax(sharpness · influence) under ``multiply``, softmax(influence / sharpness) under
             ``divide``. sharpness_by: which of the two.
         exclude: sources that get no budget (the authors leave TextCaps out, but count its rows in the pool's size).
@@ -43,7 +44,7 @@ class Tive:
     warmup: WarmUp = field(default_factory=WarmUp)
     projection_dim: int = 8192
     scope: Scope = "self_attn"
-    difficulty: Literal["norm", "squared_norm"] = "norm"
+    difficulty: Literal["norm", "squared_norm", "size"] = "norm"
     sharpness: float = 0.001
     sharpness_by: Literal["multiply", "divide"] = "multiply"
     exclude: Sequence[str] = ("textcaps",)
@@ -59,9 +60,7 @@ class Tive:
         """Every task's budget by its difficulty, its rows drawn by influence."""
         tasks = self._tasks(pool)
         gradients = features[self._feature()]
-        norms = np.asarray(gradients[:, 0], np.float64)
-        measure = norms**2 if self.difficulty == "squared_norm" else norms
-        budgets = shares(np.array([max(measure[task].mean(), 1e-30) for task in tasks]), budget)
+        budgets = shares(self._difficulties(np.asarray(gradients[:, 0], np.float64), tasks), budget)
         scores, chosen = np.full(len(pool), np.nan), []
         sharp = self.sharpness if self.sharpness_by == "multiply" else 1 / self.sharpness
         for task in tasks:
@@ -71,6 +70,13 @@ class Tive:
             chosen += [np.tile(task, count // len(task)), task[ranked(keys[task], count % len(task), "low")]]
         left_out = len(pool) - sum(len(task) for task in tasks)
         return Subset(np.concatenate(chosen), scores, {"rows of excluded sources": left_out} if left_out else {})
+
+    def _difficulties(self, norms: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
+        """What the budgets are in proportion to, [tasks], none of them 0."""
+        if self.difficulty == "size":
+            return np.array([len(task) for task in tasks], np.float64)
+        measure = norms**2 if self.difficulty == "squared_norm" else norms
+        return np.array([max(measure[task].mean(), 1e-30) for task in tasks])
 
     def _tasks(self, pool: Pool) -> list[np.ndarray]:
         """Rows of each task, by name."""

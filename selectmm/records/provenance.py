@@ -15,6 +15,9 @@ PACKAGES = (
     "hydra-core", "wandb", "numpy",
 )  # fmt: skip
 
+COMMAND = "SELECTMM_COMMAND"
+"""Environment variable: the command as typed, for jobs that a launcher starts in processes of its own."""
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -49,7 +52,8 @@ def provenance() -> Provenance:
     """Of the running process."""
     commit, dirty = git_state(Path(__file__).parent)
     packages = {name: _version(name) for name in PACKAGES}
-    return Provenance(command_line(sys.argv), commit, dirty, platform.python_version(), packages, hardware())
+    command = os.environ.get(COMMAND) or command_line(sys.argv)
+    return Provenance(command, commit, dirty, platform.python_version(), packages, hardware())
 
 
 def command_line(argv: list[str]) -> str:

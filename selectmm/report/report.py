@@ -11,6 +11,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.groups import comparable
 from selectmm.report.notes import caption, notes
+from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import compare
 from selectmm.report.table import Table, show, tabulate, to_markdown
@@ -34,7 +35,8 @@ def write_report(
     """Write ``<name>.md``, ``<name>.svg`` and ``<name>.png`` under ``folder`` and print the tables.
 
     The order of the records does not matter, and the same records give the same bytes. Records that must not be
-    compared get tables and pictures of their own (``<name>-2.svg``, …), the largest table first.
+    compared get tables and pictures of their own (``<name>-2.svg``, …), the largest table first. If the experiment
+    reproduces a paper's table, that table stands below with ours in it.
 
     Args:
         references: by benchmark; an empty mapping if none were measured.
@@ -49,17 +51,22 @@ def write_report(
 
     folder.mkdir(parents=True, exist_ok=True)
     groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
-    tables, svgs, pngs = [], [], []
+    tables, svgs, pngs, comparisons = [], [], [], []
     for number, group in enumerate(groups, 1):
         comparison = compare(group.records, references)
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         svg, png = save_picture(comparison, folder, name if number == 1 else f"{name}-{number}")
+        comparisons.append(comparison)
         tables.append(table)
         svgs.append(svg)
         pngs.append(png)
         show(table, console or Console())
+    papers = beside_papers(comparisons)
+    for paper in papers:
+        show(paper, console or Console())
     page = folder / f"{name}.md"
     pictures = [f"![Rel. against cost]({svg.name})\n" for svg in svgs]
     sections = [f"{to_markdown(table)}\n{picture}" for table, picture in zip(tables, pictures, strict=True)]
+    sections += [to_markdown(paper) for paper in papers]
     write_atomically(page, "\n".join([HEAD, f"# {name}\n", *sections]))
     return Report(page, tuple(tables), tuple(svgs), tuple(pngs))

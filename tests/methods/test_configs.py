@@ -14,6 +14,7 @@ from selectmm.methods.method import Method
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(file.stem for file in (CONFIGS / "method").glob("*.yaml"))
+VARIANTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "method").glob("*/*.yaml"))
 MIXES = {"oracle"}  # a hand-made mix of one pool's sources: by_source with its lists filled in
 
 
@@ -26,7 +27,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 def options(name: str, *overrides: str) -> dict[str, object]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("run", [f"method={name}", *overrides])
-    return OmegaConf.to_container(config.method)
+    return OmegaConf.to_container(config.method, resolve=True)
 
 
 def made(name: str, *overrides: str) -> Method:
@@ -65,6 +66,13 @@ def test_a_method_made_from_its_file_keeps_the_contract() -> None:
     for name in ("random", "prism", "scalselect", "dataprophet", "by_source"):
         check_method(made(name))
     check_method(made("tive", "method.exclude=[source-1]"), repeats=True)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_differs_from_its_method_and_keeps_the_contract(name: str) -> None:
+    method, plain_one = made(name), made(name.split("/")[0])
+    assert type(method) is type(plain_one) and method != plain_one
+    check_method(method, repeats=name.startswith("tive/"))
 
 
 def test_files_of_rows_and_scores_are_made_from_a_path(tmp_path: Path) -> None:

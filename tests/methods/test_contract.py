@@ -65,7 +65,7 @@ REPEATING: list[Method] = varied(
     Tive,
     projection_dim=[64],
     scope=["all_linear"],
-    difficulty=["squared_norm"],
+    difficulty=["squared_norm", "size"],
     sharpness=[5.0],
     sharpness_by=["divide"],
     exclude=[(), ("source-1",)],

@@ -177,3 +177,10 @@ def test_warm_up_trains_as_the_experiment_does_but_for_its_own_values() -> None:
 
 def test_shares_follow_weights_that_are_no_counts() -> None:
     assert shares(np.array([0.2, 0.2, 0.6]), 10).tolist() == [2, 2, 6]
+
+
+def test_budgets_by_size_are_shares_of_the_pool() -> None:
+    pool = pool_with(easy=30, hard=10)
+    values = gradients(np.concatenate([np.full(30, 1.0), np.full(10, 9.0)]))
+    subset = select(Tive(difficulty="size"), pool, values, 20)
+    assert np.bincount(subset.rows >= 30).tolist() == [15, 5]

@@ -1,0 +1,31 @@
+"""Records as one self-contained page: filter, sort, open a row; works from a file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectmm.records.record import load
+from selectmm.report.leaderboard.page import write_leaderboard
+from selectmm.report.references import references_for
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the records, write the page.
+
+    Raises:
+        UserError: a record cannot be read or does not validate, or there is none.
+    """
+    asked = _parser().parse_args(arguments)
+    records = {path.name: load(path) for path in sorted(asked.records)}
+    references = references_for(asked.references, list(records.values())) if asked.references else {}
+    boards = write_leaderboard(records, asked.to, references)
+    rows = sum(len(board["rows"]) for board in boards)
+    print(f"Leaderboard  {asked.to}: {len(records)} records, {rows} rows on {len(boards)} boards")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm leaderboard", description=__doc__)
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
+    parser.add_argument("--to", type=Path, default=Path("results/leaderboard.html"), help="the page to write")
+    parser.add_argument("--references", type=Path, help="JSON of reference scores by benchmark")
+    return parser

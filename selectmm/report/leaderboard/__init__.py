@@ -1,0 +1,1 @@
+"""Records as one static page to filter, sort and look into."""

@@ -1,0 +1,98 @@
+"""Every experiment of a paper runs shrunken: each of its jobs on a tiny model and a small pool of one's own."""
+
+import os
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from selectmm.door import build
+from selectmm.report.published import Reproduces, read_printed
+from selectmm.selection import select
+from tests.test_line import ROOT, one_run, overrides
+from tests.tiny import tiny_llava, write_pool
+
+os.environ.setdefault("SELECTMM_ROOT", str(ROOT))  # before pytest has fixtures: the jobs are the tests' parameters
+
+PAPERS = [
+    path
+    for paper in ("prism", "scalselect", "tive", "dataprophet")
+    for path in sorted((ROOT / "experiments" / paper).glob("*.yaml"))
+    if "setting:" in path.read_text()
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("papers")
+    tiny_llava(folder / "llava")
+    write_pool(folder / "pool", rows=24)
+    return folder
+
+
+def composed(path: Path, *arguments: str) -> dict:
+    name = path.relative_to(ROOT / "experiments").with_suffix("")
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("run", [f"experiments={name}", *arguments], return_hydra_config=True)
+
+
+def jobs_of(path: Path) -> list[tuple[str, float]]:
+    """Method and budget of each job of its first seed, as the sweep at the embedded scale would have them."""
+    config = composed(path, "setting=embedded")
+    params = config.hydra.sweeper.params
+    assert params.seed == "0,1,2", "one seed ranks nothing"
+    assert str(params.get("model", "embedded")) == "embedded"
+    return list(product(params.method.split(","), map(float, str(params.get("budget", config.budget)).split(","))))
+
+
+JOBS = sorted({job for path in PAPERS for job in jobs_of(path)}) if PAPERS else []
+
+
+def test_every_paper_has_its_experiments() -> None:
+    assert {path.parent.name for path in PAPERS} == {"prism", "scalselect", "tive", "dataprophet"}
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_experiment_stands_at_full_scale_and_one_override_brings_it_to_the_laptop(path: Path) -> None:
+    full, small = composed(path), composed(path, "setting=embedded")
+    assert (full.scale, small.scale) == ("full", "embedded")
+    assert small.model == composed(ROOT / "experiments" / "quickstart" / "ten_minutes.yaml").model
+    assert small.suite.name == "mini" and small.recipe.name == "embedded"
+    for line in (
+        "# Command:  python -m selectmm -m experiments=",
+        "# Laptop:   ",
+        "# Full:     ",
+        "# Unsaid by the paper: ",
+    ):
+        assert line in path.read_text()
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_it_reproduces_is_among_the_printed_tables(path: Path) -> None:
+    told = composed(path).published
+    if told is None:
+        pytest.skip("the paper's cells could not be read")
+    reproduces = Reproduces(**told)
+    rows = {row.method for row in read_printed(reproduces.paper, reproduces.table)}
+    assert rows.issuperset(reproduces.methods.values())
+    methods = {method for method, _ in jobs_of(path)}
+    assert methods.issuperset(reproduces.methods)
+
+
+@pytest.mark.parametrize(("method", "budget"), JOBS, ids=lambda value: str(value))
+def test_each_job_selects_shrunken(place: Path, method: str, budget: float) -> None:
+    arguments = [*overrides(place, "llava15_7b", "papers"), "depth.deep=2", f"method={method}", f"budget={budget}"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        experiment = build(compose("run", arguments), method)
+    chosen = select(experiment, experiment.open_pool(), experiment.open_model())
+    assert len(chosen.subset.rows) == (24 if method == "full" else max(1, round(24 * budget)))
+
+
+@pytest.mark.parametrize("paper", ["prism/layer", "scalselect/ablations", "tive/score", "dataprophet/selection"])
+def test_a_job_of_each_paper_goes_through_the_whole_line(place: Path, paper: str) -> None:
+    method, budget = jobs_of(ROOT / "experiments" / f"{paper}.yaml")[-1]
+    arguments = [*overrides(place, "llava15_7b", "papers"), "depth.deep=2", f"method={method}", f"budget={budget}"]
+    record = one_run(f"experiments={paper}", "setting=embedded", *arguments)
+    assert (record.method.name, record.experiment) == (method, paper.replace("/", "-"))
+    assert record.scores and record.scale == "embedded"
