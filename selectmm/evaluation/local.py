@@ -44,7 +44,7 @@ def check_local(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data:
         UserError: one does not.
     """
     for benchmark in benchmarks:
-        for name in _hub_names(benchmark, suite_tasks):
+        for name in hub_names(benchmark, suite_tasks):
             folder = data / name
             if not folder.is_dir():
                 raise UserError(
@@ -61,7 +61,7 @@ def copy_tasks(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: 
     """Copy the harness folders of the benchmarks' tasks to ``<to>/<package>``, reading ``data`` instead of the hub."""
     for benchmark in benchmarks:
         package = HARNESSES[benchmark.harness]
-        for file in _chain(benchmark, suite_tasks):
+        for file in task_files(benchmark, suite_tasks):
             if not file.is_relative_to(tasks_of(package)):
                 continue
             top = file.relative_to(tasks_of(package)).parts[0]
@@ -72,7 +72,7 @@ def copy_tasks(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: 
 
 def content_of(suite: Suite) -> str:
     """A fingerprint of all files of the data sets that the suite's tasks read from ``suite.data``."""
-    names = {name for benchmark in suite.benchmarks for name in _hub_names(benchmark, suite.tasks)}
+    names = {name for benchmark in suite.benchmarks for name in hub_names(benchmark, suite.tasks)}
     content = hashlib.sha256()
     for name in sorted(names):
         for file in sorted(path for path in (suite.data / name).rglob("*") if path.is_file()):
@@ -99,9 +99,9 @@ def _is_text(file: Path) -> bool:
     return file.is_file() and (file.suffix in {".yaml", ".py"} or file.name.endswith("_yaml"))
 
 
-def _hub_names(benchmark: Benchmark, suite_tasks: Path | None) -> list[str]:
+def hub_names(benchmark: Benchmark, suite_tasks: Path | None) -> list[str]:
     """The hub repositories that a task reads; of a group of tasks, those named beside it."""
-    chain = _chain(benchmark, suite_tasks)
+    chain = task_files(benchmark, suite_tasks)
     for file in chain:
         if found := _NAMES.findall(file.read_text()):
             return found[:1]
@@ -111,7 +111,7 @@ def _hub_names(benchmark: Benchmark, suite_tasks: Path | None) -> list[str]:
     return sorted({name for path in beside for name in _NAMES.findall(path.read_text())})
 
 
-def _chain(benchmark: Benchmark, suite_tasks: Path | None) -> list[Path]:
+def task_files(benchmark: Benchmark, suite_tasks: Path | None) -> list[Path]:
     """The file that defines the benchmark's task and those that it includes; none if nobody knows the task."""
     own = [OURS] if suite_tasks is None else [suite_tasks, OURS]
     found = next(_defining(benchmark.task, [*own, tasks_of(HARNESSES[benchmark.harness])]), None)

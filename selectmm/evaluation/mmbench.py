@@ -4,7 +4,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from lmms_eval.tasks.mmbench import cn_utils
+import selectmm.models  # noqa: F401  (lets torchvision import)
+
+from lmms_eval.tasks.mmbench import cn_utils  # isort: skip
 
 LETTERS = "ABCD"
 _SAID = re.compile(r"(?:答案|选项|选择|应选|故选|应该是|选)\s*(?:应该|应|是|为|:)*\s*[(\[「]?\s*([A-D])(?![A-Za-z])")

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from lmms_eval.tasks.mmvet import utils as mmvet_utils
 
 from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
@@ -32,13 +32,20 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 
 
 @pytest.fixture(autouse=True)
-def said(monkeypatch: pytest.MonkeyPatch) -> None:
+def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model answers every question with the question, so that the judge can tell items apart."""
 
     def answers(*arguments: object, **_: object) -> list[str]:
         return [f"said of {question.prompt}" for question in arguments[1]]
 
     monkeypatch.setattr(module, "generate", answers)
+
+
+@pytest.fixture
+def mmvet_utils() -> ModuleType:
+    """lmms-eval's own file, imported the way that keeps it from connecting to its judge."""
+    mmvet.template()
+    return import_module("lmms_eval.tasks.mmvet.utils")
 
 
 def server(url: str) -> Server:
@@ -59,7 +66,7 @@ def by_item(replies: dict[int, object], other: object) -> Say:
     return say
 
 
-def test_mmvet_is_the_mean_of_the_judge_s_scores(vlm: VLM, tmp_path: Path) -> None:
+def test_mmvet_is_the_mean_of_the_judge_s_scores(vlm: VLM, tmp_path: Path, mmvet_utils: ModuleType) -> None:
     with judge_server(by_item({0: "1.0", 1: "0.5 | because", 2: "0.3\n"}, "0.0")) as (url, asked):
         wanted = suite(server(url), MMVET)
         score = evaluate(vlm, wanted, tmp_path, 0)[0]
@@ -80,7 +87,7 @@ def test_mmvet_is_the_mean_of_the_judge_s_scores(vlm: VLM, tmp_path: Path) -> No
     assert (identity["model"], identity["temperature"], len(identity["prompt"])) == ("judge-1", 0, 16)
 
 
-def test_mmvet_asks_as_the_harness_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mmvet_asks_as_the_harness_would(monkeypatch: pytest.MonkeyPatch, mmvet_utils: ModuleType) -> None:
     doc = {"question_id": "v1_0", "question": "x?", "answer": "-1<AND>-5<OR>2", "capability": "math"}
     prompts = []
 
@@ -109,7 +116,7 @@ def test_llava_w_is_the_ratio_of_the_points(vlm: VLM, tmp_path: Path) -> None:
     assert system == {"role": "system", "content": llava_w.SYSTEM}
     assert user["content"].startswith(
         "[Context]\nA red field.\n\n[Question]\nDescribe picture 0.\n\n[Assistant 1]\nIt is a plain red field.\n\n"
-        "[End of Assistant 1]\n\n[Assistant 2]\nsaid of Describe picture 0.\n\n[End of Assistant 2]\n\n[System]\nWe would"
+        "[End of Assistant 1]\n\n[Assistant 2]\nsaid of Describe picture 0.\n\n[End of Assistant 2]\n\n[System]\nWe "
     )
 
 
