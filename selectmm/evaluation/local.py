@@ -9,12 +9,14 @@ Data are read afresh each time, see `selectmm.evaluation.tasks`.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 import pyarrow.parquet as pq
+import yaml
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
@@ -22,6 +24,7 @@ from selectmm.evaluation.suite import Benchmark, Suite
 OURS = Path(__file__).parent / "yaml"  # tasks of ours that every suite may name
 HARNESSES = {"lmms-eval": "lmms_eval", "lm-eval": "lm_eval"}  # their packages
 _NAMES = re.compile(r"^[\"']?dataset_path[\"']?:\s*[\"']?([\w.-]+/[\w.-]+)[\"']?\s*$", re.MULTILINE)
+_DEFINES = re.compile(r"^[\"']?(?:task|group)[\"']?[ \t]*:[ \t]*[\"']?([\w.-]+)[\"']?[ \t]*$", re.MULTILINE)
 _INCLUDE = re.compile(r"^[\"']?include[\"']?:\s*[\"']?([^\"'\s]+)[\"']?\s*$", re.MULTILINE)
 
 
@@ -55,6 +58,31 @@ def check_local(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data:
                 raise UserError(
                     f"Benchmark '{benchmark.name}': the data folder {folder} holds no rows in parquet files."
                 )
+            _check_split(benchmark, task_files(benchmark, suite_tasks), folder)
+
+
+def _check_split(benchmark: Benchmark, task: Sequence[Path], folder: Path) -> None:
+    """Look whether the data set's README names the configuration and split that a task reads (groups read many)."""
+    config = _entry(task, "dataset_name") or "default"
+    wanted = f"{config}/{_entry(task, 'test_split') or _entry(task, 'validation_split')}"
+    readme = folder / "README.md"
+    front = re.match(r"---\n(.*?)\n---", readme.read_text(), re.DOTALL) if readme.exists() else None
+    configs = (yaml.safe_load(front[1]) or {}).get("configs", []) if front else []
+    files = [(c["config_name"], file) for c in configs if isinstance(c["data_files"], list) for file in c["data_files"]]
+    there = [f"{config}/{file['split']}" for config, file in files if isinstance(file, dict)]
+    if there and not wanted.endswith("/None") and wanted not in there:
+        raise UserError(
+            f"Benchmark '{benchmark.name}': the data set {folder} has no configuration and split {wanted}, which task "
+            f"'{benchmark.task}' reads; it has: {', '.join(there)}."
+        )
+
+
+def _entry(files: Sequence[Path], key: str) -> str | None:
+    """What a task's files say of ``key``; an including file is asked before the included one."""
+    for file in files:
+        if found := re.search(rf"^[\"']?{key}[\"']?:[ \t]*[\"']?([\w-]+)", file.read_text(), re.MULTILINE):
+            return None if found[1] in ("null", "None") else found[1]
+    return None
 
 
 def copy_tasks(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: Path, to: Path) -> None:
@@ -114,16 +142,26 @@ def hub_names(benchmark: Benchmark, suite_tasks: Path | None) -> list[str]:
 def task_files(benchmark: Benchmark, suite_tasks: Path | None) -> list[Path]:
     """The file that defines the benchmark's task and those that it includes; none if nobody knows the task."""
     own = [OURS] if suite_tasks is None else [suite_tasks, OURS]
-    found = next(_defining(benchmark.task, [*own, tasks_of(HARNESSES[benchmark.harness])]), None)
+    found = next((index[benchmark.task] for index in map(_index, own) if benchmark.task in index), None)
+    found = found or _built_in(HARNESSES[benchmark.harness]).get(benchmark.task)
     chain = [] if found is None else [found]
     while chain and (name := _INCLUDE.search(chain[-1].read_text())):
         chain.append(_included(name[1], chain[-1], own))
     return chain
 
 
-def _defining(task: str, places: Sequence[Path]) -> Iterator[Path]:
-    line = re.compile(rf"^[\"']?(task|group)[\"']?\s*:\s*[\"']?{re.escape(task)}[\"']?\s*$", re.MULTILINE)
-    return (file for place in places for file in sorted(place.rglob("*.yaml")) if line.search(file.read_text()))
+def _index(folder: Path) -> dict[str, Path]:
+    """The YAMLs below a folder by the task or group that they define (by the first file, if there are several)."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*.yaml")):
+        for name in _DEFINES.findall(file.read_text()):
+            found.setdefault(name, file)
+    return found
+
+
+@cache
+def _built_in(package: str) -> dict[str, Path]:
+    return _index(tasks_of(package))
 
 
 def _included(name: str, by: Path, own: Sequence[Path]) -> Path:

@@ -10,8 +10,8 @@ from lmms_eval.tasks.mmbench import cn_utils  # isort: skip
 
 LETTERS = "ABCD"
 _SAID = re.compile(r"(?:答案|选项|选择|应选|故选|应该是|选)\s*(?:应该|应|是|为|:)*\s*[(\[「]?\s*([A-D])(?![A-Za-z])")
-_FIRST = re.compile(r"[(\[]?\s*([A-D])(?![A-Za-z])")
-_ALONE = re.compile(r"(?<![A-Za-z])([A-D])(?![A-Za-z])")
+_FIRST = re.compile(r"[(\[]?\s*([A-D])(?!\s*[A-Za-z])")  # not the article of "A dog"
+_ALONE = re.compile(r"(?<![A-Za-z])([A-D])(?!\s*[A-Za-z])")
 
 
 def letter(answer: str, options: Mapping[str, str]) -> str | None:

@@ -4,7 +4,7 @@ import functools
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -141,7 +141,27 @@ def parts() -> list[Part]:
         Part("echo840/OCRBench", "default", "test", _columns(OCR, answer=TEXTS), _shown(OCR)),
         Part(f"{LMMS}/llava-bench-in-the-wild", "default", "train", {**_LLAVA_W, "image": PICTURE}, _shown(LLAVA_W)),
         _part("ChartQA", "default", "test", CHART),
+        *(replace(_mini("hellaswag", "", "default", s), name="Rowan/hellaswag") for s in ("train", "validation")),
+        *_mmlu_pro(),
         _part("DocVQA", "DocVQA", "validation", DOC, answers=TEXTS),
+    ]
+
+
+CATEGORIES = (
+    "biology business chemistry computer_science economics engineering health history law math other philosophy "
+    "physics psychology"
+).split()
+
+
+def _mmlu_pro() -> list[Part]:
+    """One question of each of the fourteen subjects, and five of each to show before it."""
+    schema = SCHEMAS["mmlu_pro"]
+    row = schema.row(0, items()["mmlu_pro"][0])
+    rows = [{**row, "category": subject.replace("_", " "), "cot_content": "A: So (A)."} for subject in CATEGORIES]
+    shots = [row for row in rows for _ in range(5)]
+    return [
+        Part("TIGER-Lab/MMLU-Pro", "default", split, schema.columns, made)
+        for split, made in (("test", rows), ("validation", shots))
     ]
 
 

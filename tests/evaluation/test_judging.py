@@ -18,6 +18,7 @@ from selectmm.evaluation.results import read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
+from selectmm.run import not_evaluated
 from tests.evaluation import hub
 from tests.evaluation.judge_server import Say, judge_server
 from tests.tiny import tiny_llava
@@ -223,6 +224,13 @@ def test_the_judge_decides_what_runs(judge: Judge, kept: list[tuple[str, str]], 
     made = suite(judge, MMVET, LLAVA_W)
     assert [(benchmark.task, benchmark.judge) for benchmark in made.benchmarks] == kept
     assert made.left_out == left_out
+
+
+def test_a_record_says_what_its_suite_left_out() -> None:
+    assert not_evaluated(suite(NoJudge(), MMVET, LLAVA_W)) == [
+        "Left out of suite tested, so not in Rel.: MM-Vet, LLaVA-W (it needs a judge, and judge is none)."
+    ]
+    assert not_evaluated(suite(ExactJudge(), MMVET)) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selectmm.errors import UserError
-from selectmm.evaluation import multimodal
+from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.generate import Question
 from selectmm.evaluation.outcome import Outcome
@@ -17,7 +17,8 @@ from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import rendered
 from selectmm.models import llava
 from tests.evaluation import hub
-from tests.evaluation.material import answering, said
+from tests.evaluation.material import answering, items, said
+from tests.evaluation.scripted import Scripted
 from tests.tiny import tiny_llava
 
 
@@ -135,6 +136,20 @@ def test_chinese_mmbench_reads_the_letter_out_of_chinese_answers() -> None:
     ).value == pytest.approx(100)
 
 
+def test_a_text_task_and_a_group_of_text_tasks() -> None:
+    hellaswag = Benchmark("HellaSwag", "lm-eval", "hellaswag", "acc_norm", 100, None)
+    with rendered(None, [hellaswag], hub.hub()) as folder:
+        model = Scripted(items()["hellaswag"], lambda position: position % 4 > 0)
+        found = text.run([hellaswag], folder, model, limit=None, seed=0)["HellaSwag"]
+    assert (found.value, len(found.answers)) == (75, 8)
+    group = Benchmark("MMLU-Pro", "lm-eval", "mmlu_pro", "exact_match", 100, None)
+    with rendered(None, [group], hub.hub()) as folder:
+        model = Scripted(items()["mmlu_pro"], lambda _: True, "The answer is ({})")
+        found = text.run([group], folder, model, limit=None, seed=0)["MMLU-Pro"]
+    assert (found.value, len(found.answers)) == (100, len(hub.CATEGORIES))
+    assert all(answer.prompt.count("Let's think step by step") == 6 for answer in found.answers)
+
+
 def suite_of(*made: Benchmark, data: Path) -> Suite:
     return Suite("tested", made, None, None, 4, 8, data)
 
@@ -175,5 +190,25 @@ def test_a_data_set_without_rows(tmp_path: Path) -> None:
             UserError, match=r"Benchmark 'chartqa': the data folder .*ChartQA holds no rows in parquet files\."
         ),
         rendered(None, [benchmark("chartqa", "relaxed_overall")], tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("task", "harness", "wanted", "there"),
+    [
+        ("pope_pop", "lmms-eval", "Full/popular", "Full/random"),
+        ("hellaswag", "lm-eval", "default/validation", "default/train"),
+        ("scienceqa", "lmms-eval", "ScienceQA-FULL/test", "ScienceQA-IMG/test"),
+    ],
+)
+def test_a_data_set_that_lacks_a_split(task: str, harness: str, wanted: str, there: str, tmp_path: Path) -> None:
+    hub.write([part for part in hub.parts() if f"{part.config}/{part.split}" in ("Full/random", there)], tmp_path)
+    said = (
+        rf"Benchmark '{task}': .* has no configuration and split {wanted}, which task '{task}' reads; it has: {there}\."
+    )
+    with (
+        pytest.raises(UserError, match=said),
+        rendered(None, [Benchmark(task, harness, task, "x", 100, None)], tmp_path),
     ):
         pass
