@@ -84,7 +84,8 @@ def identity_of(suite: Suite) -> dict[str, object]:
     tasks = None if suite.tasks is None else _content_of(suite.tasks)
     versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
     data = None if suite.data is None else content_of(suite)
-    judge = {"model": suite.judge.model} if isinstance(suite.judge, Server) else type(suite.judge).__name__
+    asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
+    judge = suite.judge.model if asked else None
     places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
     return {**asdict(suite), **places, "ours": _content_of(Path(__file__).parent), "harnesses": versions}
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,7 +15,7 @@ from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import llava_w, mmvet
 from selectmm.evaluation.evaluate import evaluate, read_answers
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
-from selectmm.evaluation.results import read_manifest
+from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
@@ -231,6 +232,16 @@ def test_a_record_says_what_its_suite_left_out() -> None:
         "Left out of suite tested, so not in Rel.: MM-Vet, LLaVA-W (it needs a judge, and judge is none)."
     ]
     assert not_evaluated(suite(ExactJudge(), MMVET)) == []
+
+
+def test_an_evaluation_is_known_by_its_judge_s_name_where_one_is_asked() -> None:
+    def known(judge: Judge, *made: Benchmark) -> dict[str, object]:
+        return identity_of(replace(suite(judge, *made), data=None))
+
+    here, there = Server("http://here/v1", "m", None, 1, 1, 0), Server("http://there/v1", "m", None, 9, 2, 1)
+    assert known(here, MMVET) == known(there, MMVET) != known(replace(here, model="n"), MMVET)
+    rules = replace(MMVET, judge="none")
+    assert known(here, rules) == known(NoJudge(), rules) == known(ExactJudge(), rules)
 
 
 @pytest.mark.parametrize(
