@@ -83,8 +83,8 @@ class Server:
                 time.sleep(min(self.wait * 2 ** (attempt - 1), LONGEST_WAIT))
             try:
                 return _reply(self._post(json.dumps(content).encode()))
-            except HTTPError as error:
-                problem = f"HTTP {error.code} {error.reason}: {_start(error.read())}"
+            except _Status as error:
+                problem = str(error)
                 if error.code in OF_ONE_ITEM:
                     raise NotJudged(f"the judge refused the question ({problem})") from error
                 if error.code < 500 and error.code not in BUSY:
@@ -99,11 +99,22 @@ class Server:
         if self.key is not None:
             headers["Authorization"] = f"Bearer {os.environ[self.key]}"
         request = Request(f"{self.url.rstrip('/')}/chat/completions", data=content, headers=headers, method="POST")
-        with urlopen(request, timeout=self.timeout) as response:
-            return response.read()
+        try:
+            with urlopen(request, timeout=self.timeout) as response:
+                return response.read()
+        except HTTPError as error:
+            raise _Status(error.code, f"HTTP {error.code} {error.reason}: {_start(error.read())}") from error
 
 
 Judge = NoJudge | ExactJudge | Server
+
+
+class _Status(Exception):
+    """The server answered with an error of HTTP's."""
+
+    def __init__(self, code: int, problem: str) -> None:
+        super().__init__(problem)
+        self.code = code
 
 
 class _NoCompletion(Exception):

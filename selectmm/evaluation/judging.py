@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Message, NotJudged, Server
 from selectmm.records.progress import track
 from selectmm.records.stage import fingerprint
 
-NAMED = 3  # failed items that the error quotes
+NAMED = 3  # failed items whose reason the error gives
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,32 @@ def judge_all(
     known, failed, judged = read_judgements(file), {}, []
     pairs = list(zip(items, payloads, strict=True))
     with file.open("a", encoding="utf-8") as lines:
+        lines.write("\n" if file.stat().st_size else "")  # a kill may have cut the last line in half
         for item, payload in track(pairs, f"{benchmark} judge", len(pairs)):
             asked: Asked = payload["asked"]
-            mark = fingerprint({"model": server.model, "messages": list(asked.messages)})
             try:
-                reply = known[mark] if mark in known else server.ask(asked.messages, asked.max_tokens)
-                told = asked.read(reply)
+                told = _told(server, asked, item, known, lines)
             except NotJudged as problem:
                 failed[item] = str(problem)
-                continue
             except UserError as problem:
                 raise UserError(f"Benchmark '{benchmark}', item {item}: {problem}. {_AGAIN}") from problem
-            if mark not in known:
-                lines.write(json.dumps({"item": item, "asked": mark, "reply": reply}, ensure_ascii=False) + "\n")
-                lines.flush()
-            judged.append({**{key: value for key, value in payload.items() if key != "asked"}, **told})
+            else:
+                judged.append({**{key: value for key, value in payload.items() if key != "asked"}, **told})
     if failed:
         raise UserError(_failure(benchmark, failed, len(items)))
     return judged, _identity(server, payloads)
+
+
+def _told(server: Server, asked: Asked, item: str, known: dict[str, str], lines: TextIO) -> Mapping[str, object]:
+    """What the judge says of one item: said before, or asked now and then kept."""
+    mark = fingerprint({"model": server.model, "messages": list(asked.messages)})
+    reply = known[mark] if mark in known else server.ask(asked.messages, asked.max_tokens)
+    told = asked.read(reply)
+    if mark not in known:
+        lines.write(json.dumps({"item": item, "asked": mark, "reply": reply}, ensure_ascii=False) + "\n")
+        lines.flush()
+        known[mark] = reply
+    return told
 
 
 _AGAIN = "What was judged is kept; start the same command again, and only the rest is asked."
@@ -83,14 +92,15 @@ _AGAIN = "What was judged is kept; start the same command again, and only the re
 
 def _failure(benchmark: str, failed: Mapping[str, str], items: int) -> str:
     named = "; ".join(f"item {item}: {problem}" for item, problem in list(failed.items())[:NAMED])
-    more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+    rest = list(failed)[NAMED:]
+    more = f"; also items {', '.join(rest)}" if rest else ""
     return f"Benchmark '{benchmark}': {len(failed)} of {items} items have no judgement ({named}{more}). {_AGAIN}"
 
 
 def read_judgements(file: Path) -> dict[str, str]:
     """Replies by what was asked; a line that a kill cut in half is passed over."""
     found = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+    for line in file.read_text(encoding="utf-8").split("\n") if file.exists() else ():  # replies may hold other breaks
         try:
             entry = json.loads(line)
         except ValueError:

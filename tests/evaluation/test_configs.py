@@ -142,7 +142,7 @@ def test_a_benchmark_says_every_value_and_where_its_chance_is_from(path: Path) -
     text = path.read_text()
     assert text.startswith("# ")
     assert list(yaml.safe_load(text)) == [path.stem]
-    for key in ("name", "harness", "task", "metric", "scale", "better"):
+    for key in ("name", "harness", "task", "metric", "scale", "better", "judge"):
         assert f"\n  {key}: " in text
     assert re.search(r"\n  chance: [\w.]+  # .{8,}", text), "chance, or null, with its reason"
 

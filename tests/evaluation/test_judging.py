@@ -12,9 +12,10 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
-from selectmm.evaluation import llava_w, mmvet
+from selectmm.evaluation import judging, llava_w, mmvet
 from selectmm.evaluation.evaluate import evaluate, read_answers
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
+from selectmm.evaluation.judging import Asked
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
@@ -194,6 +195,20 @@ def test_a_server_that_fails_stops_the_run_at_its_item(vlm: VLM, tmp_path: Path)
     with judge_server(by_item({}, "0.5")) as (url, asked):
         evaluate(vlm, suite(server(url), MMVET), tmp_path, 0)
     assert len(asked) == 5
+    assert len(judging.read_judgements(file)) == 8
+
+
+def test_all_failed_items_are_named_and_replies_may_hold_any_character(tmp_path: Path) -> None:
+    payloads = [{"asked": Asked([{"role": "user", "content": str(n)}], 8, mmvet.read, "")} for n in range(6)]
+    file = tmp_path / "file.jsonl"
+    with judge_server(lambda question: "0.5 \u2028 ß" if question == "0" else "no") as (url, asked):
+        for requests in (6, 11):
+            with pytest.raises(
+                UserError, match=r"5 of 6 items .*item 1: .*item 2: .*item 3: .*'no'; also items 4, 5\)"
+            ):
+                judging.judge_all(server(url), "MM-Vet", file, list("012345"), payloads)
+            assert len(asked) == requests
+    assert list(judging.read_judgements(file).values()) == ["0.5 \u2028 ß"]
 
 
 def test_another_judge_s_replies_are_not_taken(vlm: VLM, tmp_path: Path) -> None:
