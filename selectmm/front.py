@@ -16,6 +16,7 @@ from selectmm.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
+PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
 HELP = """\
 selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost.
@@ -42,7 +43,7 @@ same command again: it continues."""
 
 def help_text(root: Path) -> str:
     """The page that ``--help`` prints: how to run, and what can be chosen."""
-    groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name != "hydra"]
+    groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
     lines = [f"  {folder.name:<12} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
     commands = [f"  {name:<12} {_first_line(path)}" for name, path in command_files().items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands))
@@ -75,7 +76,9 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         overrides = OverridesParser.create().parse_overrides(words)
     except HydraException as problem:
         raise UserError(f"Cannot read the command: {str(problem).splitlines()[0]}") from problem
-    groups = {folder.name: folder for folder in configs.iterdir() if folder.is_dir()}
+    groups = {
+        folder.name: folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}
+    }
     groups["experiments"] = configs.parent / "experiments"
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:

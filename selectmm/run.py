@@ -102,6 +102,8 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
     log.info("  evaluate  %s %s", told, _told(evaluated))
+    for line in not_evaluated(suite):
+        log.info("            %s", line)
     return evaluated
 
 
@@ -142,7 +144,7 @@ def keep_record(
             evaluate=StageCost.of(evaluated),
         ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
-        deviations=tuple(left_out(pool, tuned)),
+        deviations=(*left_out(pool, tuned), *not_evaluated(experiment.suite)),
     )
     path = save(record, experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
@@ -168,6 +170,16 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
         "rows had no answer left in training": train["rows_without_answer"],
     }
     return [f"{count:,} {what}." for what, count in found.items() if count]
+
+
+def not_evaluated(suite: Suite) -> list[str]:
+    """Which benchmarks of the suite have no score, one sentence for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in suite.left_out.items():
+        names.setdefault(why, []).append(name)
+    return [
+        f"Left out of suite {suite.name}, so not in Rel.: {', '.join(many)} ({why})." for why, many in names.items()
+    ]
 
 
 def _cost(stage: Stage) -> dict[str, object]:

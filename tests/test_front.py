@@ -53,6 +53,7 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
         ("recipe.epoch=2", "There is no 'recipe.epoch': did you mean 'recipe.epochs'?"),
         ("method.layr=2", "There is no 'method.layr': did you mean 'method.layer'?"),
         ("budget.rows=2", "'budget' is one value and has no 'rows'."),
+        ("benchmark=sqa", "There is no 'benchmark': "),
         ("zzzz=1", "There is no 'zzzz': There are:"),
         ("budget=[0.3", "Cannot read the command:"),
     ],
@@ -84,7 +85,8 @@ def test_a_value_without_default_is_asked_for() -> None:
 @pytest.mark.parametrize("group", [path.name for path in sorted((ROOT / "configs").iterdir()) if path.is_dir()])
 def test_every_choice_of_every_group_composes(group: str) -> None:
     for path in (ROOT / "configs" / group).glob("*.yaml"):
-        assert composed(f"{group}={path.stem}")[group]
+        choice = f"+benchmark@made={path.stem}" if group == "benchmark" else f"{group}={path.stem}"
+        assert composed(choice)["made" if group == "benchmark" else group]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem)

@@ -1,6 +1,7 @@
 """The whole line, pool to record, on tiny random models and a user's own data: every family alike."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from rich.console import Console
 
 from selectmm.door import build
 from selectmm.records.record import RunRecord, load
+from selectmm.report.report import write_report
 from selectmm.run import run
+from tests.evaluation.hub import hub
 from tests.families import FAMILIES
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
@@ -79,6 +83,17 @@ def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Pat
     assert again.costs.tuning == first.costs.tuning, "a cached stage keeps the cost it had"
     assert again.scores == first.scores
     assert again.name == first.name
+
+
+def test_a_paper_s_suite_on_local_data_says_in_record_and_table_what_it_left_out(place: Path) -> None:
+    arguments = [*overrides(place, "llava15_7b", "icons"), "method=full", "suite=icons", f"suite.data={hub()}"]
+    record = one_run(*arguments, "suite.max_new_tokens=4", "judge=none")
+    columns = ["VQAv2", "GQA", "VizWiz", "SQA-I", "TextVQA", "POPE", "MME-P", "MMB-en", "MMB-cn"]
+    assert [score.benchmark for score in record.scores] == columns
+    said = "Left out of suite icons, so not in Rel.: LLaVA-W (it needs a judge, and judge is none)."
+    assert record.deviations == (said,)
+    page = write_report([record], place / "icons", "icons", {}, Console(file=io.StringIO())).markdown.read_text()
+    assert said in page and "| LLaVA-W |" not in page
 
 
 def test_equal_steps_train_a_subset_as_long_as_the_pool_and_full_is_trained_once(place: Path) -> None:

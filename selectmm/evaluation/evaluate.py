@@ -11,8 +11,10 @@ from pathlib import Path
 
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.generate import generate
+from selectmm.evaluation.judge import Server
+from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.outcome import Answer, Outcome
-from selectmm.evaluation.results import read_scores
+from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
 from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models.vlm import VLM
@@ -33,15 +35,23 @@ def evaluate(vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images = "
             Both leave the text benchmarks out: they have no images.
 
     Raises:
-        UserError: see `check_data`, `multimodal.run` and `text.run`. Benchmarks that had finished stay in ``folder``.
+        UserError: see `rendered`, `check_data`, `multimodal.run`, `text.run` and `read_entry`. Benchmarks that had
+            finished stay in ``folder``.
     """
     wanted = [b for b in suite.benchmarks if images == "shown" or b.harness == "lmms-eval"]
-    with rendered(suite.tasks) as tasks:
-        for group in _groups([b for b in wanted if not (folder / f"{b.name}.json").exists()]):
-            outcomes = _run(vlm, suite, group, tasks, seed, images)
+    missing = [benchmark for benchmark in wanted if not _finished(benchmark, suite, folder)]
+    with rendered(suite.tasks, missing, suite.data) as tasks:
+        for group in _groups(missing):
+            outcomes = _run(vlm, suite, group, tasks, seed, images, folder)
             for benchmark in group:
                 _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images)
     return read_scores(folder, replace(suite, benchmarks=wanted))
+
+
+def _finished(benchmark: Benchmark, suite: Suite, folder: Path) -> bool:
+    """Whether its results lie in ``folder`` (those of another evaluator are an error, see `read_entry`)."""
+    file = folder / f"{benchmark.name}.json"
+    return file.exists() and bool(read_entry(file, suite, benchmark))
 
 
 def _groups(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
@@ -53,7 +63,7 @@ def _groups(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
 
 
 def _run(
-    vlm: VLM, suite: Suite, group: Sequence[Benchmark], tasks: Path, seed: int, images: Images
+    vlm: VLM, suite: Suite, group: Sequence[Benchmark], tasks: Path, seed: int, images: Images, folder: Path
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
     if group[0].harness == "lm-eval":
@@ -61,9 +71,16 @@ def _run(
         return text.run(group, tasks, model, limit=suite.limit, seed=seed)
     what = " ".join(benchmark.name for benchmark in group)
     answer = partial(generate, vlm, batch_size=suite.batch_size, what=what)
-    return multimodal.run(
-        group, tasks, answer, limit=suite.limit, max_new_tokens=suite.max_new_tokens, images=images, seed=seed
-    )
+    judging = _judging(suite, group[0], folder)
+    settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
+    return multimodal.run(group, tasks, answer, **settings, judging=judging)
+
+
+def _judging(suite: Suite, benchmark: Benchmark, folder: Path) -> Judging | None:
+    """How the benchmark's answers are judged, with a file in ``folder`` that keeps the judgements."""
+    if benchmark.judge != "url" or not isinstance(suite.judge, Server):
+        return None
+    return partial(judge_all, suite.judge, benchmark.name, folder / f"{benchmark.name}.judgements.jsonl")
 
 
 def _write(vlm: VLM, suite: Suite, benchmark: Benchmark, outcome: Outcome, folder: Path, images: Images) -> None:

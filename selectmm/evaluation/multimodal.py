@@ -27,7 +27,8 @@ import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation.generate import Answerer, Question
 from selectmm.evaluation.images import as_shown
-from selectmm.evaluation.multimodal_scores import outcome
+from selectmm.evaluation.judging import Judging
+from selectmm.evaluation.multimodal_scores import judged, outcome
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.suite import Benchmark, Images
 
@@ -112,6 +113,7 @@ def run(
     max_new_tokens: int,
     images: Images,
     seed: int,
+    judging: Judging | None = None,
 ) -> dict[str, Outcome]:
     """Run the one task that ``benchmarks`` share; returns each benchmark's outcome by its name.
 
@@ -122,6 +124,7 @@ def run(
         max_new_tokens: cap on the task's own.
         seed: of the shuffled images and the bootstrap. The harness's own draws (MMMU guesses where an answer cannot
             be parsed) are seeded as lmms-eval seeds them.
+        judging: scores the answers of a task that a judge model decides (`selectmm.evaluation.judging`).
 
     Raises:
         UserError: unknown task, data that do not load, unreadable image, or a metric that the task does not give.
@@ -143,6 +146,10 @@ def run(
             process_docs_parallel=1,  # several threads would draw MMMU's guesses in any order
         )
         samples, results = found["samples"][name], found["results"][name]
+        if judging is not None:
+            with redirect_stdout(screen):
+                samples, results, judge = judged(benchmarks[0], task, samples, results, judging)
+            asker.generation["judge"] = judge
         return {b.name: outcome(b, task, samples, results, asker.generation, seed) for b in benchmarks}
 
 

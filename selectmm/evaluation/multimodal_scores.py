@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from lmms_eval.api.task import ConfigurableTask
 
+from selectmm.evaluation.judging import Judging
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
 from selectmm.evaluation.references import majority
 from selectmm.evaluation.standard_error import standard_error
@@ -64,7 +65,23 @@ def outcome(
         )
         for sample, target, score in zip(samples, targets, _item_scores(payloads, units, parts), strict=True)
     )
-    return Outcome(value, stderr, majority(targets, lambda text: scorer.constant(docs, text)), answers, generation)
+    constant = None if benchmark.judge == "url" else majority(targets, lambda text: scorer.constant(docs, text))
+    return Outcome(value, stderr, constant, answers, generation)
+
+
+def judged(
+    benchmark: Benchmark,
+    task: ConfigurableTask,
+    samples: Sequence[Sample],
+    results: Mapping[str, object],
+    judging: Judging,
+) -> tuple[list[Sample], dict[str, object], Mapping[str, object]]:
+    """Samples and results of a task that has run, with the judge's scores and their value; and the judge's identity."""
+    key = metric_key(benchmark, results)
+    metric = key.split(",")[0]
+    payloads, judge = judging([str(sample["doc_id"]) for sample in samples], [sample[metric] for sample in samples])
+    scored = [{**sample, metric: payload} for sample, payload in zip(samples, payloads, strict=True)]
+    return scored, {**results, key: task.aggregation()[metric](payloads)}, judge
 
 
 class _Scorer:
@@ -128,4 +145,7 @@ def _item_scores(
 def _target(sample: Sample) -> str:
     """The right answer as text; VizWiz's is what most of its ten people said (its task file names no column)."""
     said = sample["doc"].get("answers", sample["target"])
-    return Counter(map(str, said)).most_common(1)[0][0] if isinstance(said, list) else str(said)
+    if not isinstance(said, list):
+        return str(said)
+    people = [answer["answer"] if isinstance(answer, Mapping) else str(answer) for answer in said]  # VQAv2's are dicts
+    return Counter(people).most_common(1)[0][0]

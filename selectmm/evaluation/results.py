@@ -7,7 +7,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from selectmm.evaluation.suite import Score, Suite
+from selectmm.errors import UserError
+from selectmm.evaluation.judge import Server
+from selectmm.evaluation.local import content_of
+from selectmm.evaluation.suite import Benchmark, Score, Suite
 
 
 def read_scores(folder: Path, suite: Suite) -> list[Score]:
@@ -39,15 +42,52 @@ def read_manifest(folder: Path, suite: Suite) -> dict[str, object]:
     }
 
 
-def _entries(folder: Path, suite: Suite) -> list[tuple[object, Mapping[str, object]]]:
-    return [(b, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
+def _entries(folder: Path, suite: Suite) -> list[tuple[Benchmark, Mapping[str, object]]]:
+    return [
+        (benchmark, read_entry(folder / f"{benchmark.name}.json", suite, benchmark)) for benchmark in suite.benchmarks
+    ]
+
+
+def read_entry(file: Path, suite: Suite, benchmark: Benchmark) -> Mapping[str, object]:
+    """What `selectmm.evaluation.evaluate.evaluate` wrote of one benchmark.
+
+    Raises:
+        UserError: the file cannot be read, or was written by another harness, for another task or by another judge.
+    """
+    try:
+        entry = json.loads(file.read_text())
+        made = {**entry["benchmark"], "harness": entry["harness"], "limit": entry["limit"], "judge": _judge(entry)}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UserError(
+            f"The results file {file} cannot be read ({problem!r}); delete it, and start again."
+        ) from problem
+    judge = suite.judge.model if benchmark.judge == "url" and isinstance(suite.judge, Server) else benchmark.judge
+    harness = f"{benchmark.harness} {version(benchmark.harness)}"
+    asked = {"harness": harness, "task": benchmark.task, "metric": benchmark.metric, "scale": benchmark.scale}
+    for key, value in {**asked, "limit": suite.limit, "judge": judge}.items():
+        if made.get(key) != value:
+            raise UserError(
+                f"The results file {file} is another evaluator's: its {key} is {made.get(key)}, here it is {value}; "
+                f"delete it, or set 'cache' to another folder."
+            )
+    return entry
+
+
+def _judge(entry: Mapping[str, object]) -> object:
+    """The name of the judge model that scored, or which rules did."""
+    judge = entry["generation"].get("judge")
+    return entry["benchmark"]["judge"] if judge is None else judge["model"]
 
 
 def identity_of(suite: Suite) -> dict[str, object]:
     """What an evaluation depends on besides the model: the suite, the harnesses, all task YAMLs and local data."""
     tasks = None if suite.tasks is None else _content_of(suite.tasks)
     versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
-    return {**asdict(suite), "tasks": tasks, "ours": _content_of(Path(__file__).parent), "harnesses": versions}
+    data = None if suite.data is None else content_of(suite)
+    asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
+    judge = suite.judge.model if asked else None
+    places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
+    return {**asdict(suite), **places, "ours": _content_of(Path(__file__).parent), "harnesses": versions}
 
 
 def _content_of(tasks: Path) -> str:

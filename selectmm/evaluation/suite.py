@@ -1,11 +1,12 @@
-"""What is evaluated: benchmarks with task, metric key, scale and chance level."""
+"""What is evaluated: benchmarks with task, metric key, scale, direction and chance level."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from selectmm.errors import UserError
+from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, Server
 
 Images = Literal["shown", "blind", "shuffled"]
 
@@ -21,7 +22,11 @@ class Benchmark:
         metric: the metric key in the harness's results; ``metric,filter`` where a task has several filters.
         scale: what the harness's value is multiplied by for the table (100 for a fraction).
         chance: what guessing scores, in the table's unit; None where it is not defined.
-        judge: ``none`` needs no judge; ``exact`` is scored by our offline matcher instead of a judge model.
+        judge: what scores its answers: ``none``, the task's own rules; ``exact``, our offline matcher in the place of a
+            judge model; ``url``, a judge model, see `Suite.judge`.
+        exact: for a benchmark that needs a judge model, the task that our offline matcher scores instead, if there is
+            one.
+        better: whether higher or lower values are better, as the harness says.
     """
 
     name: str
@@ -30,7 +35,9 @@ class Benchmark:
     metric: str
     scale: float
     chance: float | None
-    judge: Literal["none", "exact"] = "none"
+    judge: Literal["none", "exact", "url"] = "none"
+    exact: str | None = None
+    better: Literal["higher", "lower"] = "higher"
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,20 @@ class Suite:
     """Benchmarks that are run together, and how.
 
     Attributes:
-        benchmarks: any sequence of them; kept as a tuple.
+        benchmarks: any sequence of them, or a mapping to them; kept as a tuple of those that ``judge`` lets run.
         tasks: folder of task YAMLs of the suite's own (see `selectmm.evaluation.tasks`), or None for built-in tasks.
         limit: items per task, or None for all.
         batch_size: sequences per forward pass; scores do not depend on it.
         max_new_tokens: a cap on generated tokens where a multimodal task sets none or a larger one. Text tasks keep
             their own, because a chain of thought that is cut has no answer.
+        data: folder that built-in tasks read instead of the hub, see `selectmm.evaluation.local`; None for the hub.
+        judge: who scores benchmarks that need a judge model.
+        absent: benchmarks that the suite would have but cannot, with the reason.
+        left_out: ``absent`` and those that lack their judge; a run records it, and its tables say so.
 
     Raises:
-        UserError: two benchmarks have one name, or a name cannot be a file's.
+        UserError: two benchmarks have one name, a name cannot be a file's, or lower values are better: ``Rel.``, chance
+            and majority are only defined for scores that are better when higher.
     """
 
     name: str
@@ -55,16 +67,50 @@ class Suite:
     limit: int | None
     batch_size: int
     max_new_tokens: int
+    data: Path | None = None
+    judge: Judge = field(default_factory=ExactJudge)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "benchmarks", tuple(self.benchmarks))
-        object.__setattr__(self, "tasks", None if self.tasks is None else Path(self.tasks))
-        names = [benchmark.name for benchmark in self.benchmarks]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"Suite '{self.name}' has two benchmarks named '{name}'; give each its own name.")
-            if not name or "/" in name or name.startswith("."):
-                raise UserError(f"Suite '{self.name}' has a benchmark named '{name}'; a name must do as a file name.")
+        given = self.benchmarks.values() if isinstance(self.benchmarks, Mapping) else self.benchmarks
+        scored = {benchmark: scored_by(benchmark, self.judge) for benchmark in given}
+        _check_names(self.name, list(given))
+        unjudged = {b.name: _unjudged(b, self.judge) for b, chosen in scored.items() if chosen is None}
+        object.__setattr__(self, "benchmarks", tuple(chosen for chosen in scored.values() if chosen is not None))
+        object.__setattr__(self, "left_out", {**self.absent, **unjudged})
+        for name in ("tasks", "data"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Path(value))
+
+
+def scored_by(benchmark: Benchmark, judge: Judge) -> Benchmark | None:
+    """The benchmark as this judge scores it; None if it needs another."""
+    if benchmark.judge != "url" or isinstance(judge, Server):
+        return benchmark
+    if isinstance(judge, ExactJudge) and benchmark.exact is not None:
+        return replace(benchmark, task=benchmark.exact, judge="exact")
+    return None
+
+
+def _unjudged(benchmark: Benchmark, judge: Judge) -> str:
+    if isinstance(judge, NoJudge):
+        return "it needs a judge, and judge is none"
+    return "it needs a judge model (judge=url); our offline matcher cannot score it"
+
+
+def _check_names(suite: str, benchmarks: Sequence[Benchmark]) -> None:
+    names = [benchmark.name for benchmark in benchmarks]
+    for benchmark in benchmarks:
+        name = benchmark.name
+        if names.count(name) > 1:
+            raise UserError(f"Suite '{suite}' has two benchmarks named '{name}'; give each its own name.")
+        if not name or "/" in name or name.startswith("."):
+            raise UserError(f"Suite '{suite}' has a benchmark named '{name}'; a name must do as a file name.")
+        if benchmark.better == "lower":
+            raise UserError(
+                f"Suite '{suite}': of '{name}' lower values are better, which Rel. is not defined for; leave it out."
+            )
 
 
 @dataclass(frozen=True)

@@ -9,28 +9,36 @@ alone, and show one folder's rows for another's, or yesterday's for today's.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
-
-OURS = Path(__file__).parent / "yaml"  # tasks of ours that every suite may name
+from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, tasks_of
+from selectmm.evaluation.suite import Benchmark
 
 
 @contextmanager
-def rendered(suite_tasks: Path | None) -> Iterator[Path]:
+def rendered(
+    suite_tasks: Path | None, benchmarks: Sequence[Benchmark] = (), data: Path | None = None
+) -> Iterator[Path]:
     """Yield a folder with our task YAMLs and the suite's, placeholders replaced; it is deleted afterwards.
 
+    Args:
+        benchmarks: whose built-in tasks read ``data``, see `selectmm.evaluation.local`.
+        data: a folder laid out as the hub, or None to leave built-in tasks to the hub.
+
     Raises:
-        UserError: the suite's task folder does not exist or holds no YAML.
+        UserError: the suite's task folder does not exist or holds no YAML, or ``data`` lacks a data set.
     """
     with TemporaryDirectory(prefix="selectmm-tasks-") as name:
         folder = Path(name)
+        if data is not None:
+            check_local(benchmarks, suite_tasks, data)
+            copy_tasks(benchmarks, suite_tasks, data, folder)
         for source in [OURS] if suite_tasks is None else [OURS, suite_tasks]:
             files = sorted(source.glob("*.yaml"))
             if not files:
@@ -39,7 +47,7 @@ def rendered(suite_tasks: Path | None) -> Iterator[Path]:
                     f"suite's is made together with its data)."
                 )
             for file in files:
-                (folder / file.name).write_text(_replace(file.read_text(), source.resolve(), folder / "cache"))
+                (folder / file.name).write_text(_replace(file.read_text(), source.resolve(), folder))
         yield folder
 
 
@@ -64,16 +72,11 @@ def check_data(task: str, tasks: Path) -> None:
             raise UserError(f"Task '{task}' has no items in {data}; make the suite's data again.")
 
 
-def _replace(text: str, here: Path, cache: Path) -> str:
+def _replace(text: str, here: Path, folder: Path) -> str:
     if "${here}" in text:
-        text += f"\ndataset_kwargs:\n  cache_dir: {cache}\n"
-    for harness in ("lmms_eval", "lm_eval"):
-        text = text.replace(f"${{{harness}}}", str(_package(harness) / "tasks"))
+        text += f"\ndataset_kwargs:\n  cache_dir: {folder / 'cache'}\n"
+    for package in HARNESSES.values():
+        for copied in sorted((folder / package).glob("*")):
+            text = text.replace(f"${{{package}}}/{copied.name}/", f"{copied}/")
+        text = text.replace(f"${{{package}}}", str(tasks_of(package)))
     return text.replace("${here}", str(here))
-
-
-def _package(name: str) -> Path:
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise UserError(f"The package '{name}' is not installed; install from requirements.lock (see the README).")
-    return Path(spec.origin).parent

@@ -1,6 +1,6 @@
 """What has to be said under a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.relative import NO_FULL
@@ -17,6 +17,7 @@ def notes(comparison: Comparison) -> list[str]:
     return [
         *verdicts(comparison),
         *_reading(comparison),
+        *_judges(comparison),
         *_unknown(comparison),
         *_cached(comparison.records),
         *_deviations(comparison.records),
@@ -46,6 +47,20 @@ def _reading(comparison: Comparison) -> list[str]:
             f"by more than 1.64 standard errors."
         )
     return told
+
+
+def _judges(comparison: Comparison) -> list[str]:
+    """Who scored the benchmarks that no rule scores. Inside a table all records agree on it (`report.groups`)."""
+    told: dict[str, list[str]] = {}
+    for name in comparison.benchmarks:
+        entry = comparison.records[0].suite.evaluator.get(name)
+        judge = entry.get("judge") if isinstance(entry, Mapping) else None
+        if judge == "exact":
+            who = "our offline matcher (judge: exact), not by a judge model; such scores compare only with one another"
+            told.setdefault(who, []).append(name)
+        if judge == "url":
+            told.setdefault(f"the judge model {entry['generation']['judge']['model']}", []).append(name)
+    return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
 
 
 def _unknown(comparison: Comparison) -> list[str]:

@@ -68,6 +68,17 @@ def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
     assert "Deviation: The judge was exact." in told
 
 
+def test_the_notes_say_who_scored_what_no_rule_scores() -> None:
+    judged = {"judge": "url", "generation": {"judge": {"model": "judge-1", "prompt": "0", "temperature": 0}}}
+    evaluator = {"POPE": {"judge": "exact"}, "MMMU": judged, "batch_size": 8}
+    told = _table(run_of("full", {"POPE": 80.0, "MMMU": 50.0, "SQA": 9.0}, evaluator=evaluator)).notes
+    assert [note for note in told if note.startswith("Scored by")] == [
+        "Scored by our offline matcher (judge: exact), not by a judge model; such scores compare only with one "
+        "another: POPE.",
+        "Scored by the judge model judge-1: MMMU.",
+    ]
+
+
 def test_the_origin_stands_below() -> None:
     dirty = replace(FULL, provenance=replace(FULL.provenance, dirty=True, command="python -m selectmm method=full"))
     told = _table(dirty, *PRISM).notes

@@ -1,0 +1,214 @@
+"""Built-in tasks, the real task code, on local folders laid out as the hub; nothing reaches the network."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.evaluation import multimodal, text
+from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.generate import Question
+from selectmm.evaluation.outcome import Outcome
+from selectmm.evaluation.results import identity_of
+from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.evaluation.tasks import rendered
+from selectmm.models import llava
+from tests.evaluation import hub
+from tests.evaluation.material import answering, items, said
+from tests.evaluation.scripted import Scripted
+from tests.tiny import tiny_llava
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may so much as try to reach the network (GQA's workers talk to one another over local sockets)."""
+    connect = socket.socket.connect
+
+    def refuse(this: socket.socket, address: object) -> None:
+        assert this.family == socket.AF_UNIX, "a connection was attempted"
+        connect(this, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def benchmark(task: str, metric: str, scale: float = 100) -> Benchmark:
+    return Benchmark(task, "lmms-eval", task, metric, scale, None)
+
+
+def run(made: Benchmark, answers: Sequence[str], data: Path | None = None) -> Outcome:
+    with rendered(None, [made], data or hub.hub()) as folder:
+        answer = answering(answers)
+        found = multimodal.run([made], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)
+    return found[made.name]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "key", "scale"),
+    [
+        ("scienceqa", "exact_match", "sqa", 100),
+        ("scienceqa_img", "exact_match", "sqa_img", 100),
+        ("vizwiz_vqa_val", "exact_match", "vizwiz", 100),
+        ("pope", "pope_f1_score", "pope", 100),
+        ("pope_pop", "pope_f1_score", "pope", 100),
+        ("pope_random", "pope_f1_score", "pope", 100),
+        ("pope_adv", "pope_f1_score", "pope", 100),
+        ("mmvet_exact", "gpt_eval_score", "mmvet", 1),
+        ("mmbench_en_dev_static", "gpt_eval_score", "mmbench", 1),
+        ("mmbench_cn_dev_static", "gpt_eval_score", "mmbench", 1),
+        ("mme", "mme_perception_score", "mme", 0.5),
+        ("mme", "mme_cognition_score", "mme", 0.5),
+        ("mmmu_val", "mmmu_acc", "mmmu", 100),
+    ],
+)
+def test_the_mini_items_under_the_real_tasks_names(task: str, metric: str, key: str, scale: float) -> None:
+    made = benchmark(task, metric, scale)
+    assert run(made, said(key, lambda _: True)).value == pytest.approx(100)
+    assert run(made, said(key, lambda _: False)).value == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "answers", "value"),
+    [
+        ("textvqa_val", "exact_match", ["STOP.", "sony"], 50),
+        ("vqav2_val", "exact_match", ["red", "blue"], 50),
+        ("gqa", "exact_match", ["Yes", "no", "yes."], 200 / 3),
+        ("seedbench", "seed_image", ["A", "A", "A"], 50),
+        ("seedbench", "seed_all", ["A", "A", "A"], 200 / 3),
+        ("ai2d", "exact_match", ["A. root", "a"], 50),
+        ("ocrbench_mean", "ocrbench_accuracy", ["the centre", "exit", "cab", "x+1"], 75),
+        ("chartqa", "relaxed_overall", ["104", "Chile"], 50),
+        ("chartqa", "relaxed_augmented_split", ["104", "Chile"], 0),
+        ("docvqa_val", "anls", ["1998"], 75),
+    ],
+)
+def test_tasks_of_the_other_suites(task: str, metric: str, answers: list[str], value: float) -> None:
+    assert run(benchmark(task, metric), answers).value == pytest.approx(value)
+
+
+def test_gqa_joins_questions_and_pictures_of_the_same_folder() -> None:
+    seen = []
+
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
+        seen.extend(question.images()[0].size for question in questions)
+        return ["yes"] * len(questions)
+
+    made = benchmark("gqa", "exact_match")
+    with rendered(None, [made], hub.hub()) as folder:
+        multimodal.run([made], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)
+    assert seen == [(40 + number, 60 - number) for number in range(3)]
+
+
+def test_textvqa_shows_the_ocr_tokens_between_question_and_instruction() -> None:
+    told = "\nAnswer the question using a single word or phrase."
+    with_tokens = run(benchmark("textvqa_ocr", "exact_match"), ["stop", "acme"])
+    assert [answer.prompt for answer in with_tokens.answers] == [
+        f"What does it say?\nReference OCR token: STOP, ALL, WAY{told}",
+        f"Which brand?\nReference OCR token: {told}",
+    ]
+    # Two of ten people said acme: for each of the eight others min(1, 2/3), for each of the two min(1, 1/3).
+    assert [answer.score for answer in with_tokens.answers] == pytest.approx([1, (8 * 2 / 3 + 2 * 1 / 3) / 10])
+    without = run(benchmark("textvqa_val", "exact_match"), ["stop", "acme"])
+    assert [answer.prompt for answer in without.answers] == [f"What does it say?{told}", f"Which brand?{told}"]
+
+
+def test_vqav2_names_what_most_people_said() -> None:
+    assert [answer.target for answer in run(benchmark("vqav2_val", "exact_match"), ["red", "blue"]).answers] == [
+        "red"
+    ] * 2
+
+
+def test_ocrbench_gives_the_same_value_twice_and_its_error() -> None:
+    # lmms-eval's own sum would be 3/1000 the first time and 6/1000 the second.
+    values = [run(benchmark("ocrbench_mean", "ocrbench_accuracy"), ["centre", "exit", "cab", "x+1"]) for _ in range(2)]
+    assert [value.value for value in values] == [75, 75]
+    assert values[0].stderr == pytest.approx(100 * (0.75 * 0.25 / 3) ** 0.5)
+
+
+def test_chinese_mmbench_reads_the_letter_out_of_chinese_answers() -> None:
+    right = said("mmbench", lambda _: True)
+    forms = ["答案是{}。", "选{}", "{}、因为", "（{}）", "正确选项：{}", "{}", "我认为应该选择{}", "{}。"]
+    assert run(
+        benchmark("mmbench_cn_dev_static", "gpt_eval_score", 1),
+        [form.format(letter) for form, letter in zip(forms, right, strict=True)],
+    ).value == pytest.approx(100)
+
+
+def test_a_text_task_and_a_group_of_text_tasks() -> None:
+    hellaswag = Benchmark("HellaSwag", "lm-eval", "hellaswag", "acc_norm", 100, None)
+    with rendered(None, [hellaswag], hub.hub()) as folder:
+        model = Scripted(items()["hellaswag"], lambda position: position % 4 > 0)
+        found = text.run([hellaswag], folder, model, limit=None, seed=0)["HellaSwag"]
+    assert (found.value, len(found.answers)) == (75, 8)
+    group = Benchmark("MMLU-Pro", "lm-eval", "mmlu_pro", "exact_match", 100, None)
+    with rendered(None, [group], hub.hub()) as folder:
+        model = Scripted(items()["mmlu_pro"], lambda _: True, "The answer is ({})")
+        found = text.run([group], folder, model, limit=None, seed=0)["MMLU-Pro"]
+    assert (found.value, len(found.answers)) == (100, len(hub.CATEGORIES))
+    assert all(answer.prompt.count("Let's think step by step") == 6 for answer in found.answers)
+
+
+def suite_of(*made: Benchmark, data: Path) -> Suite:
+    return Suite("tested", made, None, None, 4, 8, data)
+
+
+def test_a_suite_reads_its_data_from_a_folder(tmp_path: Path) -> None:
+    vlm = llava.load(str(tiny_llava(tmp_path / "llava")), device="cpu")
+    (tmp_path / "out").mkdir()
+    scores = evaluate(vlm, suite_of(benchmark("chartqa", "relaxed_overall"), data=hub.hub()), tmp_path / "out", 0)
+    assert [(score.benchmark, score.items) for score in scores] == [("chartqa", 2)]
+
+
+def test_a_suite_is_known_by_its_data_not_by_where_they_lie(tmp_path: Path) -> None:
+    made = benchmark("chartqa", "relaxed_overall")
+    part = next(part for part in hub.parts() if part.name.endswith("ChartQA"))
+    for place, rows in (("here", part.rows), ("there", part.rows), ("other", part.rows[:1])):
+        hub.write([replace(part, rows=rows)], tmp_path / place)
+    here, there, other = (identity_of(suite_of(made, data=tmp_path / p)) for p in ("here", "there", "other"))
+    assert here == there != other
+
+
+def test_a_data_set_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            UserError,
+            match=r"Benchmark 'pope_pop': there is no data folder .*/lmms-lab-encoder/POPE for task 'pope_pop'; put "
+            r"the hub's data set lmms-lab-encoder/POPE there, or set suite\.data=null to read it from the hub\.",
+        ),
+        rendered(None, [benchmark("pope_pop", "pope_f1_score")], tmp_path),
+    ):
+        pass
+
+
+def test_a_data_set_without_rows(tmp_path: Path) -> None:
+    part = next(part for part in hub.parts() if part.name.endswith("ChartQA"))
+    hub.write([replace(part, rows=[])], tmp_path)
+    with (
+        pytest.raises(
+            UserError, match=r"Benchmark 'chartqa': the data folder .*ChartQA holds no rows in parquet files\."
+        ),
+        rendered(None, [benchmark("chartqa", "relaxed_overall")], tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("task", "harness", "wanted", "there"),
+    [
+        ("pope_pop", "lmms-eval", "Full/popular", "Full/random"),
+        ("hellaswag", "lm-eval", "default/validation", "default/train"),
+        ("scienceqa", "lmms-eval", "ScienceQA-FULL/test", "ScienceQA-IMG/test"),
+    ],
+)
+def test_a_data_set_that_lacks_a_split(task: str, harness: str, wanted: str, there: str, tmp_path: Path) -> None:
+    hub.write([part for part in hub.parts() if f"{part.config}/{part.split}" in ("Full/random", there)], tmp_path)
+    said = (
+        rf"Benchmark '{task}': .* has no configuration and split {wanted}, which task '{task}' reads; it has: {there}\."
+    )
+    with (
+        pytest.raises(UserError, match=said),
+        rendered(None, [Benchmark(task, harness, task, "x", 100, None)], tmp_path),
+    ):
+        pass
