@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
+from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
@@ -36,6 +37,7 @@ class MicroBatches(Dataset[MicroBatch]):
             vision tower and the projector then take part in every pass on every rank, which ZeRO-3 needs (ranks gather
             weights together) and which gives the projector the same optimiser steps under every strategy. LLaVA's own
             training does it too, with a blank image for every text-only row.
+        packing: one sequence per micro-batch, see `selectmm.models.pack.pack`.
     """
 
     vlm: VLM
@@ -43,6 +45,7 @@ class MicroBatches(Dataset[MicroBatch]):
     rows: np.ndarray
     max_length: int
     blank: bool
+    packing: bool
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,4 +72,5 @@ class MicroBatches(Dataset[MicroBatch]):
             (lengths > self.max_length).sum(),
             (answers == 0).sum(),
         )
+        inputs = pack(self.vlm, inputs) if self.packing else inputs
         return MicroBatch(inputs, tuple(int(count) for count in counts))

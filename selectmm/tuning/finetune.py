@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selectmm.errors import UserError
+from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.fit import fit
@@ -79,3 +80,5 @@ def _check(vlm: VLM, rows: np.ndarray, recipe: Recipe, strategy: Strategy) -> No
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.checkpoint_every < 1:
         raise UserError(f"recipe.checkpoint_every={recipe.checkpoint_every} must be at least one step.")
+    if recipe.packing:
+        check_packable(vlm)

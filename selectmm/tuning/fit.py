@@ -50,7 +50,7 @@ def fit(
     share = rows[share_of(planned[done:], recipe.micro_batch, rank, strategy.devices)]
     # Where only the language model trains and nothing is gathered, text-only rows need no blank image beside them.
     blank = recipe.projector_lr > 0 or strategy.kind == "zero3"
-    data = MicroBatches(vlm, pool, share, recipe.max_length, blank)
+    data = MicroBatches(vlm, pool, share, recipe.max_length, blank, recipe.packing)
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state

@@ -21,6 +21,8 @@ class Recipe:
         warmup: share of the steps with a linear rise; cosine to zero afterwards.
         clip: gradient norm limit (0: none).
         max_length: tokens per row; longer rows are cut (and counted).
+        packing: a micro-batch's rows stand one behind the other in one sequence, without padding and without seeing
+            each other; otherwise they are padded to the longest. The loss is the same, see `selectmm.models.pack`.
         precision: a Lightning precision, ``32-true`` or ``bf16-mixed`` or ``bf16-true``.
         checkpoint_every: optimiser steps between resumable checkpoints.
     """
@@ -39,6 +41,7 @@ class Recipe:
     warmup: float
     clip: float
     max_length: int
+    packing: bool
     precision: str
     gradient_checkpointing: bool
     checkpoint_every: int

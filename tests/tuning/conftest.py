@@ -31,6 +31,7 @@ RECIPE = Recipe(
     warmup=0.1,
     clip=0.05,
     max_length=256,
+    packing=False,
     precision="32-true",
     gradient_checkpointing=False,
     checkpoint_every=2,

@@ -65,6 +65,18 @@ def test_gradient_checkpointing_changes_no_loss_in_any_family(bench: Bench, tmp_
     assert bench.tune(tmp_path / "saving", replace(recipe, gradient_checkpointing=True)) == pytest.approx(plain)
 
 
+def test_packing_changes_neither_losses_nor_weights(bench: Bench, tmp_path: Path) -> None:
+    """The last, mixed batch included, and gradient checkpointing. Dropout is off: it is drawn by a batch's shape."""
+    recipe = replace(RECIPE, epochs=1, dropout=0.0, max_length=512)
+    packing = replace(recipe, packing=True, gradient_checkpointing=True)
+    plain = bench.tune(tmp_path / "rows", recipe)
+    assert bench.tune(tmp_path / "packs", packing) == pytest.approx(plain, rel=1e-5)
+    assert (tmp_path / "packs" / "train.json").read_bytes() == (tmp_path / "rows" / "train.json").read_bytes()
+    weights = load_file(tmp_path / "rows" / "adapter_model.safetensors")
+    for name, weight in load_file(tmp_path / "packs" / "adapter_model.safetensors").items():
+        torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-4)
+
+
 def _talk(bench: Bench, row: int) -> Conversation:
     sample = bench.pool[row]
     return Conversation(sample.turns, (bench.pool.open_image(sample.image),))

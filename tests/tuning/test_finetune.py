@@ -3,21 +3,26 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BloomConfig
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import answer_loss, inputs_of
 from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.strategy import check_buildable
+from tests.families import LLAVA, Tiny
+from tests.tiny import tiny_llava
 from tests.tuning.conftest import RECIPE, Bench
 
 
@@ -216,6 +221,14 @@ def test_a_missing_compiler_is_named() -> None:
     with pytest.raises(UserError, match=r"compiler \(g\+\+\) and ninja"):
         check_buildable(Strategy("zero2", 2), torch.device("cpu"), {"PATH": ""})
     check_buildable(Strategy("ddp", 2), torch.device("cpu"), {"PATH": ""})
+
+
+def test_a_model_that_cannot_be_packed_is_refused_before_anything_starts(pool: Pool, tmp_path: Path) -> None:
+    tiny = Tiny(partial(tiny_llava, body=BloomConfig), {"_target_": LLAVA, "template": "chatml"})
+    bench = Bench(tiny.load(tmp_path / "model"), {}, pool)
+    with pytest.raises(UserError, match=r"recipe.packing is not supported for this llava model"):
+        bench.tune(tmp_path / "out", replace(RECIPE, packing=True))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_question_without_image_can_be_asked_of_the_tuned_model(llava: Bench, tmp_path: Path) -> None:
