@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,10 @@ class Keeper(pl.Callback):
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
+        if trainer.world_size > 1:
+            # Lightning's handler waits for a broadcast that the other ranks may never join; what is on disk is whole
+            # at any moment, so a rank may as well end at once.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._checkpoint is not None:
             restore(pl_module, self._checkpoint)
         self._since = time.perf_counter()

@@ -1,8 +1,10 @@
 """The plan: what is trained on when."""
 
+import random
 from collections import Counter
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,13 +41,25 @@ def test_at_most_the_last_batch_mixes_rows_with_and_without_image(
     assert mixed in ([], [case[3] - 1])
 
 
-@given(multisets())
+@given(multisets(), st.integers(0, 2**32 - 1))
 @settings(deadline=None)
-def test_the_seed_alone_decides(case: tuple[np.ndarray, np.ndarray, int, int, int]) -> None:
-    before = plan(*case)
-    np.random.default_rng(0).random(10)
-    assert (plan(*case) == before).all()
-    assert len(case[0]) < 30 or case[2] * case[3] < 30 or (plan(*case[:4], case[4] + 1) != before).any()
+def test_the_seed_alone_decides_and_global_random_states_are_neither_read_nor_moved(
+    case: tuple[np.ndarray, np.ndarray, int, int, int], anything: int
+) -> None:
+    expected = plan(*case)
+    random.seed(anything)
+    np.random.seed(anything)
+    with torch.random.fork_rng():
+        torch.manual_seed(anything)
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        assert (plan(*case) == expected).all()
+        assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_another_seed_gives_another_plan() -> None:
+    images, lengths = np.arange(60) % 3 > 0, np.arange(60)
+    first = plan(images, lengths, 4, 15, seed=0)
+    assert all((plan(images, lengths, 4, 15, seed) != first).any() for seed in range(1, 20))
 
 
 def test_rows_of_like_length_share_a_batch() -> None:

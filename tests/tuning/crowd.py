@@ -1,0 +1,69 @@
+"""Several jobs in one start of two worker processes: a start takes longer than a tiny job.
+
+``torchrun … -m tests.tuning.crowd FOLDER …`` is one rank; `train` starts both from a test.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from selectmm.tuning import worker
+from selectmm.tuning.checkpoint import latest, read_meta
+from selectmm.tuning.job import ERROR, Job, Task, write_job
+from selectmm.tuning.keeper import keep_losses
+from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.strategy import worker_environment
+from tests.tuning.conftest import RECIPE, Bench
+
+LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other wait for ever
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job over two ranks: which model learns which of the pool's rows."""
+
+    bench: Bench
+    strategy: Strategy
+    rows: np.ndarray
+    recipe: Recipe = RECIPE
+
+    def write(self, folder: Path) -> None:
+        """What `selectmm.tuning.spawn` writes before it starts the ranks."""
+        pool = self.bench.pool
+        task = Task(self.recipe, self.strategy, self.recipe.steps(len(pool), len(self.rows)), seed=0)
+        checkpoint = latest(folder)
+        keep_losses(folder, read_meta(checkpoint, self.strategy)[0] if checkpoint else 0)
+        write_job(folder, Job(task, self.bench.build, str(pool.image_root), os.getpid()), pool, self.rows)
+
+
+def train(cases: Mapping[str, Case], root: Path) -> None:
+    """Train each case in ``root/name``, or go on there; fails with the ranks' output, also if they hang."""
+    for name, case in cases.items():
+        (root / name).mkdir(exist_ok=True)
+        case.write(root / name)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.tuning.crowd", *(str(root / name) for name in cases)]
+    output = root / "crowd.log"
+    with output.open("w") as log:
+        process = subprocess.Popen(
+            command, env=worker_environment(torch.device("cpu")), stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            code: int | str = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            code = f"none: they hang after {LIMIT} s"
+        finally:
+            process.terminate()  # torchrun ends its ranks
+            process.wait()
+    told = [error.read_text() for error in root.glob(f"*/{ERROR}")]
+    assert code == 0, "\n".join([f"exit code {code}", *told, output.read_text()[-4000:]])
+
+
+if __name__ == "__main__":
+    sys.exit(max(worker.main(Path(folder)) for folder in sys.argv[1:]))
