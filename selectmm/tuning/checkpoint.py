@@ -1,18 +1,25 @@
 """Resumable checkpoints: trained weights and optimiser state, never the frozen weights."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from selectmm.errors import UserError
+from selectmm.pool.pool import Pool
+from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
-from selectmm.tuning.recipe import Strategy
 
 STATE = "state.pt"
+FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 
 def latest(folder: Path) -> Path | None:
@@ -20,22 +27,41 @@ def latest(folder: Path) -> Path | None:
     return max(folder.glob("checkpoint-*"), default=None)
 
 
-def read_meta(checkpoint: Path, strategy: Strategy) -> tuple[int, list[int]]:
+def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, object]:
+    """What a run must agree in with a checkpoint that it goes on from, by the names under which a user sets it.
+
+    The same in a worker, whose pool holds the chosen rows alone.
+    """
+    chosen = pool.table["digest"].take(pa.array(rows))
+    recipe = {f"recipe.{name}": value for name, value in asdict(task.recipe).items() if name not in FREE}
+    strategy = {f"strategy.{name}": value for name, value in asdict(task.strategy).items()}
+    content = hashlib.sha256("".join(chosen.to_pylist()).encode()).hexdigest()[:16]
+    asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content}
+    return json.loads(json.dumps(asked))  # as it will be read
+
+
+def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[int]]:
     """The checkpoint's step and the `COUNTS` until then.
 
+    Args:
+        asked: see `asked_of`.
+
     Raises:
-        UserError: it was written under another strategy, whose shards cannot be read by this one.
+        UserError: it belongs to another run: another recipe, seed or rows, or a strategy whose shards this one cannot
+            read.
     """
     meta = json.loads((checkpoint / "meta.json").read_text())
-    if (meta["kind"], meta["devices"]) != (strategy.kind, strategy.devices):
-        raise UserError(
-            f"{checkpoint} was written under strategy {meta['kind']} on {meta['devices']} devices, not "
-            f"{strategy.kind} on {strategy.devices}; go on with the first, or delete {checkpoint.parent}."
-        )
+    before = meta["asked"]
+    for name in {**asked, **before}:
+        if asked.get(name) != before.get(name):
+            raise UserError(
+                f"{checkpoint} was written under {name}={before.get(name)}, not {asked.get(name)}; go on with the "
+                f"first, or delete {checkpoint.parent}."
+            )
     return meta["step"], meta["counts"]
 
 
-def save_checkpoint(module: Tuning, strategy: Strategy, folder: Path, step: int, counts: list[int]) -> None:
+def save_checkpoint(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:
     """Write ``folder/checkpoint-<step>`` and delete the one before (a kill leaves either); every rank calls it."""
     trainer = module.trainer
     whole = folder / f"checkpoint-{step:08d}"
@@ -43,7 +69,7 @@ def save_checkpoint(module: Tuning, strategy: Strategy, folder: Path, step: int,
     if module.global_rank == 0:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
-        meta = {"step": step, "counts": counts, "kind": strategy.kind, "devices": strategy.devices}
+        meta = {"step": step, "counts": counts, "asked": asked}
         (beside / "meta.json").write_text(json.dumps(meta))
     trainer.strategy.barrier()
     if isinstance(trainer.strategy, DeepSpeedStrategy):
@@ -59,6 +85,12 @@ def save_checkpoint(module: Tuning, strategy: Strategy, folder: Path, step: int,
         beside.rename(whole)
         for other in before:
             shutil.rmtree(other)
+
+
+def clear(folder: Path) -> None:
+    """Delete the checkpoints of a run that has ended, unfinished ones too."""
+    for checkpoint in [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*")]:
+        shutil.rmtree(checkpoint)
 
 
 def restore(module: Tuning, checkpoint: Path) -> None:

@@ -10,6 +10,7 @@ from selectmm.errors import UserError
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.tuning.checkpoint import clear
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import Job, Task
 from selectmm.tuning.keeper import REPORT
@@ -47,7 +48,8 @@ def finetune(
             an answer left after cutting; the loss is not finite; a worker failed.
     """
     _check(vlm, rows, recipe, strategy)
-    if (folder / REPORT).exists():  # written last: a run killed after this has nothing left to do
+    if (folder / REPORT).exists():  # a run killed after this has nothing left to do but to tidy up
+        clear(folder)
         return
     task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed)
     with step_bar(task.steps) as show:

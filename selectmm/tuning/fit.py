@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import injected, lora_config
-from selectmm.tuning.checkpoint import latest, read_meta
+from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.data import COUNTS, MicroBatches
 from selectmm.tuning.job import Task
 from selectmm.tuning.keeper import Keeper, keep_losses
@@ -42,8 +42,8 @@ def fit(
     See `selectmm.tuning.finetune.finetune` for what is written and raised.
     """
     recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
-    checkpoint = latest(folder)
-    done, counts = read_meta(checkpoint, strategy) if checkpoint else (0, [0] * len(COUNTS))
+    checkpoint, asked = latest(folder), asked_of(task, pool, rows)
+    done, counts = read_meta(checkpoint, asked) if checkpoint else (0, [0] * len(COUNTS))
     if rank == 0:
         keep_losses(folder, done)
     planned = plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), recipe.batch_size, steps, seed)
@@ -57,7 +57,7 @@ def fit(
         with injected(vlm, lora_config(vlm, recipe)) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, projector=vlm.family.projector, steps=steps, done=done, seed=seed)
-            keeper = Keeper(folder, strategy, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
+            keeper = Keeper(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
             trainer = _trainer(vlm.model.device, recipe, strategy, keeper)
             trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 

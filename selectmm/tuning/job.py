@@ -13,7 +13,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
-JOB, ROWS, LOG, ERROR, LOCK = "job.json", "rows.arrow", "worker.log", "error.txt", "worker.lock"
+JOB, ROWS, LOG, LOCK = "job.json", "rows.arrow", "worker.log", "worker.lock"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Job:
     build: Mapping[str, object]
     images: str
     parent: int
+
+
+def error_file(folder: Path, starter: int) -> Path:
+    """Where a worker says what went wrong; one for each starter, because workers may outlive a killed one a little."""
+    return folder / f"error-{starter}.txt"
 
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:

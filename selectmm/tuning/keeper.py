@@ -2,10 +2,9 @@
 
 import json
 import math
-import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,9 @@ import torch
 from selectmm.errors import UserError
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
-from selectmm.tuning.checkpoint import restore, save_checkpoint, whole_weights
+from selectmm.tuning.checkpoint import clear, restore, save_checkpoint, whole_weights
 from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.module import Tuning
-from selectmm.tuning.recipe import Strategy
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
 
@@ -35,6 +33,7 @@ class Keeper(pl.Callback):
     """Lightning calls it on every rank; only rank 0 writes.
 
     Args:
+        asked: what a checkpoint has to be asked for with, see `selectmm.tuning.checkpoint.asked_of`.
         checkpoint: what to continue from, or None.
         counts: the `COUNTS` until there.
         rows: rows of one pass over the subset.
@@ -44,14 +43,14 @@ class Keeper(pl.Callback):
     def __init__(
         self,
         folder: Path,
-        strategy: Strategy,
+        asked: Mapping[str, object],
         *,
         checkpoint: Path | None,
         counts: list[int],
         rows: int,
         log: Callable[[dict[str, float]], None],
     ) -> None:
-        self._folder, self._strategy, self._checkpoint, self._log = folder, strategy, checkpoint, log
+        self._folder, self._asked, self._checkpoint, self._log = folder, asked, checkpoint, log
         self._before, self._counts = np.asarray(counts), np.zeros(len(COUNTS), np.int64)
         self._rows = rows
         self._losses: list[torch.Tensor] = []
@@ -93,7 +92,7 @@ class Keeper(pl.Callback):
         if step == first_pass:
             self._check_answers(trainer, module)
         if step % module.recipe.checkpoint_every == 0 and step < module.steps:
-            save_checkpoint(module, self._strategy, self._folder, step, self._total(trainer))
+            save_checkpoint(module, self._asked, self._folder, step, self._total(trainer))
         self._since = time.perf_counter()
         if trainer.is_global_zero:
             self._log(entry)
@@ -115,13 +114,12 @@ class Keeper(pl.Callback):
         if not trainer.is_global_zero:
             return
         save_adapter(pl_module.wrapped, weights, self._folder)
-        for checkpoint in self._folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
         report = {
             "steps": pl_module.steps,
             **dict(zip(COUNTS, counts, strict=True)),
             "trainable_parameters": sum(weight.numel() for weight in weights.values()),
-            "strategy": self._strategy.kind,
+            "strategy": self._asked["strategy.kind"],
             "world_size": trainer.world_size,
         }
         write_atomically(self._folder / REPORT, json.dumps(report, indent=1))
+        clear(self._folder)  # after the report: killed on the way, the run has still ended

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
-from selectmm.tuning.checkpoint import latest, read_meta
-from selectmm.tuning.job import ERROR, JOB, LOCK, LOG, ROWS, Job, write_job
+from selectmm.tuning.checkpoint import asked_of, latest, read_meta
+from selectmm.tuning.job import JOB, LOCK, LOG, ROWS, Job, error_file, write_job
 from selectmm.tuning.keeper import LOSSES, keep_losses
 from selectmm.tuning.strategy import check_buildable, worker_environment
 
@@ -40,9 +40,9 @@ def spawn(
     check_buildable(strategy, device, environment)
     with FileLock(folder / LOCK):  # held by workers that have not yet noticed that who started them was killed
         checkpoint = latest(folder)
-    done = read_meta(checkpoint, strategy)[0] if checkpoint else 0
+    done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else 0
     keep_losses(folder, done)
-    (folder / ERROR).unlink(missing_ok=True)
+    error_file(folder, job.parent).unlink(missing_ok=True)
     write_job(folder, job, pool, rows)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={strategy.devices}"]
     command += ["-m", "selectmm.tuning.worker", str(folder)]
@@ -50,9 +50,9 @@ def spawn(
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)
     if process.returncode != 0:
-        raise UserError(_explain(folder, process.returncode))
-    for name in (JOB, ROWS, LOG, LOCK):
-        (folder / name).unlink()
+        raise UserError(_explain(error_file(folder, job.parent), process.returncode))
+    for file in [*(folder / name for name in (JOB, ROWS, LOG, LOCK)), *folder.glob("error-*.txt")]:
+        file.unlink()
 
 
 @contextmanager
@@ -91,9 +91,9 @@ def _follow(process: subprocess.Popen, losses: Path, done: int) -> Iterator[dict
                     yield entry
 
 
-def _explain(folder: Path, code: int) -> str:
-    error = folder / ERROR
+def _explain(error: Path, code: int) -> str:
     if error.exists():
         return error.read_text()
-    lines = (folder / LOG).read_text(errors="replace").splitlines()[-TAIL:]
-    return f"A worker process ended with code {code}; its last lines (all in {folder / LOG}):\n" + "\n".join(lines)
+    log = error.parent / LOG
+    lines = log.read_text(errors="replace").splitlines()[-TAIL:]
+    return f"A worker process ended with code {code}; its last lines (all in {log}):\n" + "\n".join(lines)

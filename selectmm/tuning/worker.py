@@ -14,8 +14,9 @@ from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
 from selectmm.tuning.fit import fit
-from selectmm.tuning.job import ERROR, LOCK, read_job
+from selectmm.tuning.job import LOCK, Job, error_file, read_job
 
 TAIL = 15  # lines of a traceback that are worth showing
 
@@ -23,21 +24,22 @@ TAIL = 15  # lines of a traceback that are worth showing
 def main(folder: Path) -> int:
     """Train as the rank that torchrun's environment names; 1 if a user can mend what went wrong."""
     rank = int(os.environ["RANK"])
+    job, pool = read_job(folder)
+    error = error_file(folder, job.parent)
     try:
         with FileLock(folder / LOCK) if rank == 0 else nullcontext():
-            _train(folder, rank)
+            _train(job, pool, folder, rank)
     except UserError as problem:
-        _report(folder, str(problem))
+        _report(error, str(problem))
         return 1
     except Exception:
         lines = traceback.format_exc().splitlines()[-TAIL:]
-        _report(folder, "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines]))
+        _report(error, "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines]))
         raise
     return 0
 
 
-def _train(folder: Path, rank: int) -> None:
-    job, pool = read_job(folder)
+def _train(job: Job, pool: Pool, folder: Path, rank: int) -> None:
     fit(_build(job.build), pool, np.arange(len(pool)), job.task, folder, _stop_if_orphaned(job.parent), rank)
 
 
@@ -63,9 +65,9 @@ def _stop_if_orphaned(starter: int) -> Callable[[object], None]:
     return stop
 
 
-def _report(folder: Path, message: str) -> None:
+def _report(file: Path, message: str) -> None:
     """The first rank to fail says why; what the others then meet is only its consequence."""
-    with suppress(FileExistsError), (folder / ERROR).open("x") as error:
+    with suppress(FileExistsError), file.open("x") as error:
         error.write(message)
 
 

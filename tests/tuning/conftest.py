@@ -68,7 +68,7 @@ class Bench:
         return losses
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Tiny tensors gain nothing from threads, and threads that wait for a busy core cost seconds per step."""
     before = torch.get_num_threads()

@@ -1,9 +1,10 @@
 """Several jobs in one start of two worker processes: a start takes longer than a tiny job.
 
-``torchrun … -m tests.tuning.crowd FOLDER …`` is one rank; `train` starts both from a test.
+``torchrun … -m tests.tuning.crowd DEATH FOLDER …`` is one rank; `train` starts both from a test.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 
 from selectmm.tuning import worker
-from selectmm.tuning.checkpoint import latest, read_meta
-from selectmm.tuning.job import ERROR, Job, Task, write_job
+from selectmm.tuning.checkpoint import asked_of, latest, read_meta
+from selectmm.tuning.job import Job, Task, write_job
 from selectmm.tuning.keeper import keep_losses
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import worker_environment
@@ -38,17 +39,21 @@ class Case:
         pool = self.bench.pool
         task = Task(self.recipe, self.strategy, self.recipe.steps(len(pool), len(self.rows)), seed=0)
         checkpoint = latest(folder)
-        keep_losses(folder, read_meta(checkpoint, self.strategy)[0] if checkpoint else 0)
+        keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
         write_job(folder, Job(task, self.bench.build, str(pool.image_root), os.getpid()), pool, self.rows)
 
 
-def train(cases: Mapping[str, Case], root: Path) -> None:
-    """Train each case in ``root/name``, or go on there; fails with the ranks' output, also if they hang."""
+def train(cases: Mapping[str, Case], root: Path, death: str = "") -> None:
+    """Train each case in ``root/name``, or go on there; fails with the ranks' output, also if they hang.
+
+    Args:
+        death: rank 0 is killed before it renames this file or folder, and then that is what must happen.
+    """
     for name, case in cases.items():
         (root / name).mkdir(exist_ok=True)
         case.write(root / name)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "tests.tuning.crowd", *(str(root / name) for name in cases)]
+    command += ["-m", "tests.tuning.crowd", death, *(str(root / name) for name in cases)]
     output = root / "crowd.log"
     with output.open("w") as log:
         process = subprocess.Popen(
@@ -61,9 +66,26 @@ def train(cases: Mapping[str, Case], root: Path) -> None:
         finally:
             process.terminate()  # torchrun ends its ranks
             process.wait()
-    told = [error.read_text() for error in root.glob(f"*/{ERROR}")]
-    assert code == 0, "\n".join([f"exit code {code}", *told, output.read_text()[-4000:]])
+    told = [error.read_text() for error in root.glob("*/error-*.txt")]
+    assert code == 0 or (death and f"-{signal.SIGKILL:d}" in output.read_text()), "\n".join(
+        [f"exit code {code}", *told, output.read_text()[-4000:]]
+    )
+
+
+def kill_before(event: str, path: str) -> None:
+    """SIGKILL for this process before ``event`` happens to a path with ``path`` in it; it cannot be taken back.
+
+    Python itself tells of what it does to files (PEP 578), so nothing of ours is replaced.
+    """
+
+    def watch(found: str, given: tuple) -> None:
+        if found == event and path in str(given[0]) and (found != "open" or given[2] & (os.O_WRONLY | os.O_RDWR)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
 
 
 if __name__ == "__main__":
-    sys.exit(max(worker.main(Path(folder)) for folder in sys.argv[1:]))
+    if sys.argv[1] and os.environ["RANK"] == "0":
+        kill_before("os.rename", sys.argv[1])
+    sys.exit(max(worker.main(Path(folder)) for folder in sys.argv[2:]))

@@ -209,12 +209,44 @@ def test_user_errors_are_sentences(llava: Bench, tmp_path: Path) -> None:
             bench.tune(tmp_path / str(number), recipe, rows=rows)
 
 
-def test_a_checkpoint_of_another_strategy_is_refused(llava: Bench, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint-00000002"
-    checkpoint.mkdir()
-    (checkpoint / "meta.json").write_text(json.dumps({"step": 2, "counts": [0] * 5, "kind": "zero2", "devices": 2}))
-    with pytest.raises(UserError, match="zero2 on 2 devices"):
-        llava.tune(tmp_path)
+@pytest.mark.parametrize(
+    ("other", "rows", "message"),
+    [
+        ({"lr": 2e-2}, 24, r"checkpoint-00000002 was written under recipe.lr=0.01, not 0.02; go on with the first, or"),
+        ({"clip": 1.0}, 24, "recipe.clip=0.05, not 1.0"),
+        ({"length": "steps"}, 23, "recipe.length=epochs, not steps"),
+        ({}, 23, "rows=[0-9a-f]{16}, not [0-9a-f]{16}"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(
+    llava: Bench, tmp_path: Path, other: dict[str, object], rows: int, message: str
+) -> None:
+    stop_at_step_3(llava, tmp_path)
+    with pytest.raises(UserError, match=message):
+        llava.tune(tmp_path, replace(RECIPE, **other), rows=np.arange(rows))
+
+
+def test_a_checkpoint_of_another_strategy_is_refused_before_workers_start(llava: Bench, tmp_path: Path) -> None:
+    stop_at_step_3(llava, tmp_path)
+    with pytest.raises(UserError, match=r"under strategy.kind=single, not ddp"):
+        llava.tune(tmp_path, strategy=Strategy("ddp", 2))
+    assert not (tmp_path / "job.json").exists()
+
+
+def test_how_often_checkpoints_are_written_may_change_on_the_way(llava: Bench, tmp_path: Path) -> None:
+    stop_at_step_3(llava, tmp_path)
+    assert len(llava.tune(tmp_path, replace(RECIPE, checkpoint_every=1))) == 4
+
+
+def stop_at_step_3(bench: Bench, folder: Path) -> None:
+    """After the first checkpoint, of step 2."""
+
+    def stop(entry: dict[str, float]) -> None:
+        if entry["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.tune(folder, log=stop)
 
 
 def test_a_missing_compiler_is_named() -> None:

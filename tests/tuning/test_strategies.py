@@ -6,16 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock
 from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
+from selectmm.tuning.checkpoint import latest
+from selectmm.tuning.job import LOCK
 from selectmm.tuning.plan import lengths_of, plan, share_of
 from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE, Bench
-from tests.tuning.crowd import Case, train
+from tests.tuning.crowd import LIMIT, Case, train
+from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, numbers_in
 
 ROWS = np.arange(24)
 MIXED = 1  # pass over the 18 rows with an image and the 6 without ends in a batch of 2 and 6
@@ -28,6 +33,7 @@ CASES = [
     "llava_chatml-zero3-packed",
     *(f"{family}-zero3-mixed" for family in UNLIKE),
 ]
+LASTING = "llava_chatml-zero2-long"  # long enough to be killed on the way by a process that looks five times a second
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +45,9 @@ def benches(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> dict[str, B
 @pytest.fixture(scope="module")
 def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     made = {}
-    for name in CASES:
+    for name in [*CASES, LASTING]:
         family, kind, rows = name.split("-")
-        recipe = replace(LONG, packing=rows == "packed", epochs=MIXED if rows == "mixed" else RECIPE.epochs)
+        recipe = replace(LONG, packing=rows == "packed", epochs={"mixed": MIXED, "long": 10}.get(rows, RECIPE.epochs))
         made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe)
     return made
 
@@ -82,6 +88,38 @@ def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
     planned = plan(images, lengths_of(pool, ROWS), RECIPE.batch_size, replace(RECIPE, epochs=MIXED).steps(24, 24), 0)
     first, second = (images[share_of(planned, RECIPE.micro_batch, rank, world=2)].any(1) for rank in range(2))
     assert (first & ~second).any()
+
+
+def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_to_the_same_bits(
+    cases: dict[str, Case], spread: Path, tmp_path: Path
+) -> None:
+    case = cases[LASTING]
+    killed(lambda: case.bench.tune(tmp_path, case.recipe, case.strategy, log=kill_at(3)))
+    with FileLock(tmp_path / LOCK, timeout=LIMIT):  # until its ranks have ended
+        assert_only_what_is_trained(latest(tmp_path), spread / LASTING)
+    case.bench.tune(tmp_path, case.recipe, case.strategy)
+    assert_same_bits(tmp_path, spread / LASTING)
+    assert {file.name for file in tmp_path.iterdir()} == {*WRITTEN, "losses.jsonl"}
+
+
+def test_a_zero3_run_whose_rank_is_killed_while_it_saves_goes_on_to_the_same_bits(
+    cases: dict[str, Case], spread: Path, tmp_path: Path
+) -> None:
+    name = "llava_chatml-zero3-all"
+    train({name: cases[name]}, tmp_path, death=".checkpoint-00000004")
+    assert [folder.name for folder in (tmp_path / name).glob("checkpoint-*")] == ["checkpoint-00000002"]
+    assert_only_what_is_trained(latest(tmp_path / name), spread / name)
+    train({name: cases[name]}, tmp_path)
+    assert_same_bits(tmp_path / name, spread / name)
+
+
+def assert_only_what_is_trained(checkpoint: Path, ended: Path) -> None:
+    """The weights (ZeRO-2), and over two ranks a float32 copy of them and AdamW's two moments; and a few counters."""
+    trained = json.loads((ended / "train.json").read_text())["trainable_parameters"]
+    files = [torch.load(file, weights_only=False) for file in checkpoint.rglob("*.pt")]
+    names = {name for file in files for name in file.get("module", {})}
+    assert all(".lora_" in name or ".modules_to_save." in name for name in names)
+    assert 3 * trained <= sum(map(numbers_in, files)) <= 4 * trained + 16
 
 
 def test_a_failing_worker_is_explained(llava: Bench, tmp_path: Path) -> None:
