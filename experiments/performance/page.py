@@ -14,7 +14,7 @@ from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "<!-- Made by `python experiments/performance/page.py`; never edited by hand. -->"
-ORDER = ("prism", "scalselect", "shared_pass", "gradients", "open_pool")
+ORDER = ("prism", "scalselect", "shared_pass", "gradients", "open_pool", "training", "gpu_step")
 COLUMNS = (
     "what",
     "against",
@@ -72,14 +72,16 @@ machine. Sizes are those in the tables, some of them smaller than the sizes that
 
 
 def _busy(record: dict) -> bool:
-    """More was running than the side itself and something light."""
-    return record["load"] > record["threads"] + 1
+    """More was running than the side itself and something light; figures of a GPU do not mind."""
+    return bool(record["comparisons"]) and record["load"] > record["threads"] + 1
 
 
 def _section(record: dict) -> str:
     origin = record["provenance"]
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
-    lines = [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
+    lines = [f"- {name}: {value}" for name, value in record.get("figures", {}).items()]
+    if record["comparisons"]:
+        lines += [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
     lines += [f"| {' | '.join(_cells(c, _busy(record)))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
     return "\n".join(
@@ -123,7 +125,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _reading(records: list[dict]) -> str:
-    peaks = [side["peak"] for r in records for c in r["comparisons"] for side in (c["ours"], c["theirs"])]
+    peaks = [side["peak"] for r in records for c in r["comparisons"] for side in (c["ours"], c["theirs"])] or [0]
     return f"""## How to read it
 
 - *Ratio*: baseline / ours where the aim is "at least", ours / baseline where it is "at most"; of time, or of memory.
@@ -135,7 +137,8 @@ def _reading(records: list[dict]) -> str:
 - *Cold*: the file's pages were dropped from this machine's cache (`posix_fadvise`, after `fsync`). What the host of a
   virtual machine keeps cannot be dropped from inside, so a cold disk of one's own may be slower, which favours ours.
 - *Numbers differ by*: largest difference of both sides' results, as a share of the largest.
-- Every time is one run, not a mean: differences of some per cent mean nothing.
+- Every time is one run, not a mean (of training the median of rounds in which the sides take turns): differences of
+  some per cent mean nothing.
 """
 
 

@@ -6,10 +6,11 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -82,7 +83,8 @@ def measure(work: Work, *arguments: object) -> tuple[Side, np.ndarray | None]:
     """
     context = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = str(ROOT)  # the server is told of no sys.path, and would find another checkout or none
-    context.set_forkserver_preload(["experiments.performance.shared_pass", "experiments.performance.gradients"])
+    pages = ("shared_pass", "gradients", "training")
+    context.set_forkserver_preload([f"experiments.performance.{page}" for page in pages])
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(sender, work, arguments))
     child.start()
@@ -100,8 +102,18 @@ def differs(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def keep(name: str, settings: dict[str, object], comparisons: list[Comparison], folder: Path) -> Path:
-    """Print the comparisons and write them as ``folder/name.json``, with where they come from."""
+def keep(
+    name: str,
+    settings: dict[str, object],
+    comparisons: list[Comparison],
+    folder: Path,
+    figures: Mapping[str, object] = MappingProxyType({}),
+) -> Path:
+    """Print the comparisons and write them as ``folder/name.json``, with where they come from.
+
+    Args:
+        figures: what is held against nothing, by what the page calls it.
+    """
     for c in comparisons:
         aim = "" if c.aim is None else f", aim {'≥' if c.at_least else '≤'} {c.aim:g}: {'met' if c.met else 'NOT met'}"
         print(f"{c.what}\n  against {c.baseline}\n  ratio {c.ratio:.3g} in {c.of}{aim}")
@@ -110,7 +122,7 @@ def keep(name: str, settings: dict[str, object], comparisons: list[Comparison], 
             print(f"  {label:9}{times}, peak {side.peak:,.0f} MiB, of it grown {side.grown:,.0f}")
     made = [{**asdict(c), "ratio": c.ratio, "met": c.met} for c in comparisons]
     machine = {"threads": torch.get_num_threads(), "load": os.getloadavg()[1]}  # over the last five minutes
-    record = {"name": name, "settings": settings, **machine, "comparisons": made}
+    record = {"name": name, "settings": settings, **machine, "comparisons": made, "figures": dict(figures)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False) + "\n")

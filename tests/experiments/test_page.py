@@ -4,13 +4,18 @@ Nothing is asserted on time: it depends on what else the machine does.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from experiments.performance import gradients, open_pool, prism, scalselect, shared_pass
+from experiments.performance import gpu_step, gradients, open_pool, prism, scalselect, shared_pass, training
 from experiments.performance.page import ROOT, make
+from experiments.performance.sides import keep
 from tests.tiny import tiny_llava, write_pool
+
+from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip  (only once selectmm has let torchvision import)
 
 
 def test_the_committed_page_is_made_again(tmp_path: Path) -> None:
@@ -49,6 +54,52 @@ def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str
 
 def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(gradients.main(tiny), 3, capsys)
+
+
+def test_training_runs_and_both_sides_compute_the_same(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    record = training.main([*tiny, "--rounds", "1"])
+    assert_told(record, 5, capsys)
+    *_, same_order = json.loads(record.read_text())["comparisons"]
+    assert same_order["differs"] < 1e-5, "in the same order every step has the same loss"
+
+
+def test_without_a_gpu_its_step_is_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_step.main(["--out", str(tmp_path)]) is None
+    assert "not measured" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_of_a_tiny_model_is_measured_like_the_large_one(tmp_path: Path) -> None:
+    body = LlamaConfig(vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    tower = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    vlm = gpu_step.random_llava(body, tower, torch.device("cpu"))
+    recipe = replace(gpu_step.recipe_of("llava15_lora"), batch_size=4, micro_batch=2, rank=2, alpha=4, max_length=512)
+    figures = gpu_step.measure(vlm, recipe, steps=3)
+    assert (figures["rows of a step"], figures["tokens of a row"]) == (4, 512)
+    assert figures["rows per second"] == pytest.approx(4 / figures["seconds of a step (median)"], rel=0.05)
+    linear = 2 * (4 * 32 * 32 + 3 * 32 * 64)  # numbers in the linear layers of the language model
+    assert figures["model FLOPs of a step"] > 2 * 2 * linear * 4 * 512  # once forward, once backward
+    assert figures["share of peak"] == "unknown"
+
+
+def test_the_large_model_has_the_published_sizes() -> None:
+    vlm = gpu_step.random_llava(gpu_step.BODY, gpu_step.TOWER, torch.device("meta"))
+    assert sum(weight.numel() for weight in vlm.model.parameters()) == 7_063_427_072  # of llava-hf/llava-1.5-7b-hf
+    assert {weight.dtype for weight in vlm.model.parameters()} == {torch.bfloat16}
+    assert gpu_step.recipe_of("llava15_lora").max_length == 2048
+
+
+def test_the_page_shows_figures_that_are_held_against_nothing(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    keep("gpu_step", {}, [], tmp_path / "records", {"rows per second": 4.2})
+    page = make(tmp_path, tmp_path / "records").read_text()
+    assert "## gpu_step" in page and "- rows per second: 4.2" in page
+    assert "**Not measured yet**: prism" in page and "Provisional" not in page
 
 
 def test_opening_a_pool_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
