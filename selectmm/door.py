@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.models.compute import PLAIN
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -31,6 +32,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     for group in ("pool", "targets"):
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
+    _check_compute(plain)
     return Experiment(
         name=config.experiment,
         scale=config.scale,
@@ -52,6 +54,18 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         records=Path(config.records),
         config=plain,
     )
+
+
+def _check_compute(config: Mapping[str, object]) -> None:
+    """Whether this machine can compute the model so, said before anything runs.
+
+    Raises:
+        UserError: it cannot, or the model can only be computed plainly.
+    """
+    compute, model = _made(config["compute"]), config["model"]
+    if compute != PLAIN and "compute" not in model:
+        raise UserError("This model is computed as it is; use compute=plain, or another model.")
+    compute.check(pick_device(str(model.get("device", "auto"))))
 
 
 def open_pool(config: Mapping[str, object]) -> Pool:

@@ -28,6 +28,7 @@ from selectmm.records.stage import Stage, run_stage
 from selectmm.selection import Selection, rows_for, select
 from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.finetune import check_tunable
 
 log = logging.getLogger("selectmm")
 
@@ -44,6 +45,7 @@ def run(experiment: Experiment) -> Path:
     log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
     pool = take_pool(experiment)
     vlm = experiment.open_model()
+    check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)
     evaluated = evaluate_tuned(experiment, vlm, tuned)

@@ -39,7 +39,8 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
             for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
                 tracked.log(json.loads(line))
         tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})
-        tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
+        if recipe.tune == "lora":  # whole models are gigabytes and stay in the cache
+            tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
     return tuned
 
 
@@ -55,7 +56,7 @@ def identity_of(
         "pool": pool.fingerprint,
         "subset": subset,
         "model": model,
-        "recipe": {key: value for key, value in asdict(recipe).items() if key not in {"name", "length", "epochs"}},
+        "recipe": recipe.learned(),
         "steps": steps,
         "strategy": asdict(experiment.strategy),
         "device": device,

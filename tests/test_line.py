@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from selectmm.door import build
+from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, load
 from selectmm.report.report import write_report
 from selectmm.run import run
@@ -104,6 +105,20 @@ def test_equal_steps_train_a_subset_as_long_as_the_pool_and_full_is_trained_once
     assert steps.costs.finetune.cached, "both lengths mean the same six steps for the full pool"
     subset = one_run(*arguments, "method=random", "budget=0.5", "recipe.length=steps", "recipe.name=steps")
     assert subset.recipe.steps == 6 and subset.subset.rows == 12
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is_computed(place: Path) -> None:
+    with pytest.raises(UserError, match=r"recipe\.precision=8-bit is not one of"):
+        one_run(*overrides(place, "llava15_7b", "early"), "recipe.precision=8-bit")
+    assert not list((place / "early" / "cache").glob("features*")) + list((place / "early" / "cache").glob("subset*"))
+
+
+def test_a_model_that_is_trained_in_full_is_evaluated_and_recorded(place: Path) -> None:
+    arguments = [*overrides(place, "llava15_7b", "full"), "recipe.tune=full", "recipe.rank=0", "recipe.lr=1.0e-3"]
+    record = one_run(*arguments, "method=random", "budget=0.5")
+    assert record.recipe.options["tune"] == "full" and len(record.scores) == 11
+    (adapter,) = (place / "full" / "cache" / "adapter").glob("*/trained.safetensors")
+    assert not (adapter.parent / "adapter_model.safetensors").exists()
 
 
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:

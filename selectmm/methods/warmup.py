@@ -18,7 +18,9 @@ class WarmUp:
     Attributes:
         fraction: share of the pool's rows; each source gives ``int(fraction · rows / sources)`` of its own, at least
             one, and all it has if it has fewer.
-        rank, alpha, lr: of LoRA. epochs: passes over those rows.
+        rank, alpha, lr: of LoRA, which the warm-up has on all linear layers of the language model and nowhere else,
+            whatever the recipe trains: features are taken of it.
+        epochs: passes over those rows.
     """
 
     fraction: float = 0.08
@@ -29,9 +31,9 @@ class WarmUp:
 
     def recipe(self, own: Recipe) -> Recipe:
         """The experiment's recipe with the warm-up's values."""
-        return replace(
-            own, name="warmup", length="epochs", epochs=self.epochs, rank=self.rank, alpha=self.alpha, lr=self.lr
-        )
+        where = {"tune": "lora", "lora_layers": "all", "projector": "full", "vision_lr": 0.0}
+        lora = {"rank": self.rank, "alpha": self.alpha, "lr": self.lr}
+        return replace(own, name="warmup", length="epochs", epochs=self.epochs, **where, **lora)
 
     def rows(self, pool: Pool, rng: np.random.Generator) -> np.ndarray:
         """Positions of the rows to train on, [n] of int64, ascending."""

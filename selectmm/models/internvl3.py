@@ -3,8 +3,9 @@
 from transformers import InternVLForConditionalGeneration
 
 from selectmm.errors import UserError
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
-from selectmm.models.vlm import VLM, Family, Template
+from selectmm.models.vlm import LINEAR, VLM, Family, Template
 
 # The port's own chat_template.jinja. It gives no system message; OpenGVLab's original code has one in Chinese. The
 # processor puts <img> and </img> around an image's <IMG_CONTEXT> tokens, and repeats those 256 times per tile.
@@ -23,12 +24,12 @@ FAMILY = Family(
     layers="model.language_model.layers",
     vision="model.vision_tower",
     projector="model.multi_modal_projector",
-    lora=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    lora=LINEAR,
     square=False,
 )
 
 
-def load(path: str, tiles: int = 1, dtype: str = "auto", device: str = "auto") -> VLM:
+def load(path: str, tiles: int = 1, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
     Args:
@@ -37,12 +38,13 @@ def load(path: str, tiles: int = 1, dtype: str = "auto", device: str = "auto") -
             has 256 · (tiles + 1) tokens; one that is not has 256.
         dtype: as in `open_pretrained`.
         device: as in `open_pretrained`.
+        compute: as in `open_pretrained`.
 
     Raises:
-        UserError: nothing is there, or ``tiles`` is less than 1.
+        UserError: nothing is there, this machine cannot compute so, or ``tiles`` is less than 1.
     """
     if tiles < 1:
         raise UserError(f"model.tiles={tiles}, but an image has at least one tile.")
-    model, processor, weights = open_pretrained(InternVLForConditionalGeneration, path, dtype, device)
+    model, processor, weights = open_pretrained(InternVLForConditionalGeneration, path, dtype, device, compute)
     processor.image_processor.max_patches = tiles
     return VLM(model, processor, FAMILY, identity_of(f"{weights}, {tiles} tiles", model, FAMILY))

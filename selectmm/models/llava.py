@@ -5,8 +5,9 @@ from dataclasses import replace
 from transformers import LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
-from selectmm.models.vlm import VLM, Family, Template
+from selectmm.models.vlm import LINEAR, VLM, Family, Template
 
 # LLaVA's conversation.py, conv_vicuna_v1: roles are parted by a space, an answer ends in </s>.
 VICUNA = Template(
@@ -54,7 +55,6 @@ QWEN = Template(
 
 TEMPLATES = {"vicuna": VICUNA, "chatml": CHATML, "phi2": PHI2, "llama3": LLAMA3, "qwen": QWEN}
 
-LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 # Phi names the linear layers of attention's end and of its MLP in its own way.
 LINEAR_OF = {"phi": r".*language_model.*\.(q_proj|k_proj|v_proj|dense|fc1|fc2)"}
 
@@ -72,15 +72,22 @@ def family(template: Template, *, square: bool = True, lora: str = LINEAR) -> Fa
     )
 
 
-def load(path: str, template: str = "vicuna", dtype: str = "auto", device: str = "auto", square: bool = True) -> VLM:
+def load(
+    path: str,
+    template: str = "vicuna",
+    dtype: str = "auto",
+    device: str = "auto",
+    square: bool = True,
+    compute: Compute = PLAIN,
+) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
     Raises:
-        UserError: nothing is there, or the template is not one of `TEMPLATES`.
+        UserError: nothing is there, this machine cannot compute so, or the template is not one of `TEMPLATES`.
     """
     if template not in TEMPLATES:
         raise UserError(f"No LLaVA template '{template}'; there are: {', '.join(TEMPLATES)}.")
-    model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device)
+    model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device, compute)
     linear = LINEAR_OF.get(model.config.text_config.model_type, LINEAR)
     kind = family(TEMPLATES[template], square=square, lora=linear)
     return VLM(model, processor, kind, identity_of(weights, model, kind))

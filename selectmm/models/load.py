@@ -1,6 +1,7 @@
 """Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.vlm import Family
 from selectmm.records.stage import fingerprint
 
 
 def open_pretrained(
-    cls: type[PreTrainedModel], path: str, dtype: str, device: str
+    cls: type[PreTrainedModel], path: str, dtype: str, device: str, compute: Compute = PLAIN
 ) -> tuple[PreTrainedModel, ProcessorMixin, str]:
     """The model (in eval mode, frozen), its processor, and what names the exact weights.
 
@@ -24,25 +26,33 @@ def open_pretrained(
         dtype: a torch dtype's name, or ``auto``: bfloat16 on a GPU, float32 on a CPU.
         device: a torch device, or ``auto``: the first GPU if there is one. ``meta`` is shapes without numbers: only
             the configuration and the processor have to be there.
+        compute: attention kernel, 4-bit weights, fused kernels.
 
     Raises:
-        UserError: there is no such checkpoint.
+        UserError: there is no such checkpoint, or this machine cannot compute so.
     """
     where = pick_device(device)
-    read = read_shapes if where.type == "meta" else read_checkpoint
-    model, processor = read(cls, path, pick_dtype(dtype, where))
-    model.to(where).eval().requires_grad_(False)
-    return model, processor, _identity(path)
+    kind = pick_dtype(dtype, where)
+    if where.type == "meta":
+        model, processor = read_shapes(cls, path, kind)
+    else:
+        compute.check(where)
+        model, processor = read_checkpoint(cls, path, kind, compute.options(where, kind))
+        compute.patch(model)
+    if compute.weights == "as_is":  # others were put where they are while they were loaded
+        model.to(where)
+    model.eval().requires_grad_(False)
+    return model, processor, ", ".join(filter(None, [_identity(path), compute.name]))
 
 
 def read_checkpoint(
-    cls: type[PreTrainedModel], path: str, dtype: torch.dtype
+    cls: type[PreTrainedModel], path: str, dtype: torch.dtype, others: Mapping[str, object] | None = None
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model with all its weights, and its processor; see `open_pretrained`."""
+    """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = _place(path)
     try:
         processor = AutoProcessor.from_pretrained(name, **options)
-        model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
+        model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
     except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
             f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "

@@ -5,6 +5,7 @@ from dataclasses import replace
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from selectmm.models import qwen2_vl
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
 from selectmm.models.vlm import VLM
 
@@ -13,11 +14,11 @@ from selectmm.models.vlm import VLM
 FAMILY = replace(qwen2_vl.FAMILY, name="qwen2_5_vl")
 
 
-def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+def load(path: str, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
     Raises:
-        UserError: nothing is there.
+        UserError: nothing is there, or this machine cannot compute so.
     """
-    model, processor, weights = open_pretrained(Qwen2_5_VLForConditionalGeneration, path, dtype, device)
+    model, processor, weights = open_pretrained(Qwen2_5_VLForConditionalGeneration, path, dtype, device, compute)
     return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

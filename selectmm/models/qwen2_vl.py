@@ -2,8 +2,9 @@
 
 from transformers import Qwen2VLForConditionalGeneration
 
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
-from selectmm.models.vlm import VLM, Family, Template
+from selectmm.models.vlm import LINEAR, VLM, Family, Template
 
 # The chat template in Qwen2-VL's own tokenizer_config.json.
 CHATML = Template(
@@ -21,16 +22,16 @@ FAMILY = Family(
     layers="model.language_model.layers",
     vision="model.visual",
     projector="model.visual.merger",
-    lora=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    lora=LINEAR,
     square=False,
 )
 
 
-def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+def load(path: str, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
     Raises:
-        UserError: nothing is there.
+        UserError: nothing is there, or this machine cannot compute so.
     """
-    model, processor, weights = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device)
+    model, processor, weights = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device, compute)
     return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from transformers import Qwen3VLForConditionalGeneration
 
 from selectmm.models import qwen2_vl
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
 from selectmm.models.vlm import VLM
 
@@ -22,11 +23,11 @@ CHATML = replace(qwen2_vl.CHATML, start="")
 FAMILY = replace(qwen2_vl.FAMILY, name="qwen3_vl", template=CHATML)
 
 
-def load(path: str, dtype: str = "auto", device: str = "auto") -> VLM:
+def load(path: str, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
     Raises:
-        UserError: nothing is there.
+        UserError: nothing is there, or this machine cannot compute so.
     """
-    model, processor, weights = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device)
+    model, processor, weights = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device, compute)
     return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))

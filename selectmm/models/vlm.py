@@ -24,11 +24,16 @@ class Template:
     assistant_suffix: str
 
 
+# The linear layers of a language model whose layers have Llama's names.
+LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
 @dataclass(frozen=True)
 class Family:
     """Where the parts of a family's models are. Paths are dotted module paths inside the Hugging Face model.
 
-    ``lora`` is a regular expression over module names (peft's ``target_modules``). ``square`` pads an image to a
+    ``lora`` is a regular expression over module names (peft's ``target_modules``): the linear layers of the language
+    model. Those of the vision tower and of the projector are found where these are. ``square`` pads an image to a
     square of the image processor's mean colour before preprocessing, as LLaVA-1.5 was trained.
     """
 

@@ -1,11 +1,10 @@
-"""Put LoRA into a loaded model and take it out again; the adapter as files."""
+"""Put LoRA into a loaded model and take it out again; what was trained as files."""
 
 import hashlib
 import json
-import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,26 +17,32 @@ from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.targets import any_match, lora_pattern
+from selectmm.tuning.unchanged import unchanged
+from selectmm.tuning.whole import TRAINED, Whole, exchanged, opened
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def lora_config(vlm: VLM, recipe: Recipe) -> LoraConfig:
-    """LoRA on the family's target modules; the projector is trained in full if the recipe gives it a rate.
+    """LoRA where the recipe has it (`lora_pattern`), and a projector that is trained in full if it has that.
 
     Raises:
-        UserError: the family's pattern matches no module of this model.
+        UserError: there is no layer where LoRA would sit.
     """
-    pattern = vlm.family.lora
-    if not _matches(vlm, pattern):
-        raise UserError(f"No module of this {vlm.family.name} model matches the LoRA pattern {pattern}; correct it.")
+    in_full = recipe.projector_lr > 0 and recipe.projector == "full"
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=pattern,
-        modules_to_save=[vlm.family.projector] if recipe.projector_lr > 0 else None,
+        target_modules=lora_pattern(vlm, recipe),
+        modules_to_save=[vlm.family.projector] if in_full else None,
     )
+
+
+def trainable(vlm: VLM, recipe: Recipe, keep: bool) -> AbstractContextManager[PeftModel | Whole]:
+    """The model as the recipe trains it, for the length of a block; ``keep`` as in `selectmm.tuning.whole.opened`."""
+    return opened(vlm, recipe, keep) if recipe.tune == "full" else injected(vlm, lora_config(vlm, recipe))
 
 
 @contextmanager
@@ -47,53 +52,52 @@ def injected(vlm: VLM, config: LoraConfig) -> Iterator[PeftModel]:
     "As it was" covers modules, weights (bit for bit), buffers, dtypes, training modes and which weights are trainable.
     """
     model = vlm.model
-    modes = {module: module.training for module in model.modules()}
-    weights = {weight: (weight.device, weight.dtype, weight.requires_grad) for weight in model.parameters()}
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    saved = {name: model.get_submodule(name) for name in config.modules_to_save or ()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it is about to drop
-        wrapped = get_peft_model(model, config)
-    try:
-        yield wrapped
-    finally:
-        wrapped.unload()
-        for name, module in saved.items():  # peft's unload leaves the trained copy in the original's place
-            model.set_submodule(name, module)
-        for module, training in modes.items():
-            module.training = training
-        for weight, (device, dtype, trainable) in weights.items():
-            weight.data, weight.grad = weight.data.to(device, dtype), None
-            weight.requires_grad_(trainable)
-        for name, buffer in buffers.items():
-            path, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(path), leaf, buffer)
+    with unchanged(model):
+        saved = {name: model.get_submodule(name) for name in config.modules_to_save or ()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it is about to drop
+            wrapped = get_peft_model(model, config)
+        try:
+            yield wrapped
+        finally:
+            wrapped.unload()
+            for name, module in saved.items():  # peft's unload leaves the trained copy in the original's place
+                model.set_submodule(name, module)
 
 
 @contextmanager
 def load_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
-    """As `carry_adapter`, with LoRA merged into the weights, which is faster and how LLaVA evaluates too."""
-    with carry_adapter(vlm, folder) as adapted, _merged(adapted):
-        yield adapted
+    """As `carry_adapter`, with LoRA merged into the weights, which is faster and how LLaVA evaluates too.
+
+    4-bit weights stay as they are: what is merged into them would be rounded to four bits again.
+    """
+    with carry_adapter(vlm, folder) as adapted:
+        with nullcontext() if getattr(vlm.model, "is_quantized", False) else _merged(adapted):
+            yield adapted
 
 
 @contextmanager
 def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
-    """The model with an adapter of `finetune` beside its weights, for the length of the block; intact afterwards.
+    """The model with what `finetune` trained, for the length of the block; intact afterwards.
 
     Args:
-        folder: holds ``adapter_model.safetensors`` and ``adapter_config.json``.
+        folder: holds ``adapter_model.safetensors`` and ``adapter_config.json``, which come beside the model's weights,
+            or ``trained.safetensors``, which take the place of weights.
 
     Raises:
-        UserError: there is no adapter, or it belongs to another model.
+        UserError: there is neither, or it belongs to another model.
     """
+    if (folder / TRAINED).is_file():
+        with exchanged(vlm, folder) as tuned:
+            yield tuned
+        return
     if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
         raise UserError(f"There is no adapter in {folder}: it needs {WEIGHTS} and {CONFIG}.")
     weights = load_file(folder / WEIGHTS)
     config = LoraConfig.from_pretrained(str(folder))
     stranger = UserError(f"The adapter in {folder} was made for another model than this {vlm.family.name}.")
     names = {name for name, _ in vlm.model.named_modules()}
-    if not names.issuperset(config.modules_to_save or ()) or not _matches(vlm, config.target_modules):
+    if not names.issuperset(config.modules_to_save or ()) or not any_match(vlm, config.target_modules):
         raise stranger
     with injected(vlm, config) as wrapped:
         expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -127,8 +131,15 @@ def _merged(adapted: VLM) -> Iterator[None]:
                 layer.get_base_layer().weight.copy_(old)
 
 
-def save_adapter(wrapped: PeftModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write the adapter in peft's format; ``weights`` are the trained parameters by their names in ``wrapped``."""
+def save_adapter(wrapped: PeftModel | Whole, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write an adapter in peft's format, or the weights of a model that was trained in full.
+
+    Args:
+        weights: the trained parameters by their names in ``wrapped``.
+    """
+    if isinstance(wrapped, Whole):
+        wrapped.save(weights, folder)
+        return
     config = wrapped.peft_config["default"]
     state = get_peft_model_state_dict(wrapped, dict(weights), save_embedding_layers=False)
     content = config.to_dict() | {"inference_mode": True}
@@ -136,10 +147,6 @@ def save_adapter(wrapped: PeftModel, weights: Mapping[str, torch.Tensor], folder
     beside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
     beside.replace(folder / WEIGHTS)
     write_atomically(folder / CONFIG, json.dumps(content, indent=1, sort_keys=True, default=_plain))
-
-
-def _matches(vlm: VLM, pattern: str) -> bool:
-    return any(re.fullmatch(pattern, name) for name, _ in vlm.model.named_modules())
 
 
 def _plain(value: object) -> object:

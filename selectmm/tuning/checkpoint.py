@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -109,12 +109,21 @@ def restore(module: Tuning, checkpoint: Path) -> None:
 
 
 def whole_weights(module: Tuning) -> dict[str, torch.Tensor]:
-    """The trained weights on the CPU by their names in the wrapped model, not sharded; every rank calls it."""
-    trained = module.trained()
-    strategy = module.trainer.strategy
-    with ExitStack() as stack:
-        if isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3:
-            import deepspeed  # here, because it is slow to import, and talkative
+    """The trained weights on the CPU by their names in the wrapped model, not sharded; every rank calls it.
 
-            stack.enter_context(deepspeed.zero.GatheredParameters(list(trained.values())))
-        return {name: weight.detach().cpu().clone() for name, weight in trained.items()}
+    One weight at a time, because a model that is trained in full may not fit on one device, and for rank 0 alone, which
+    is the one to write them; other ranks get none.
+    """
+    sharded = isinstance(module.trainer.strategy, DeepSpeedStrategy) and module.trainer.strategy.zero_stage_3
+    weights = {}
+    for name, weight in module.trained().items():
+        with _gathered(weight) if sharded else nullcontext():
+            if module.global_rank == 0:
+                weights[name] = weight.detach().cpu().clone()
+    return weights
+
+
+def _gathered(weight: torch.nn.Parameter) -> AbstractContextManager[None]:
+    import deepspeed  # here, because it is slow to import, and talkative
+
+    return deepspeed.zero.GatheredParameters([weight])

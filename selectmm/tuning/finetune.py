@@ -17,6 +17,8 @@ from selectmm.tuning.keeper import REPORT
 from selectmm.tuning.progress import step_bar
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.spawn import spawn
+from selectmm.tuning.strategy import check_buildable, worker_environment
+from selectmm.tuning.targets import lora_pattern
 
 
 def finetune(
@@ -30,11 +32,12 @@ def finetune(
     log: Callable[[dict[str, float]], None],
     build: Mapping[str, object] | None = None,
 ) -> None:
-    """Train LoRA (and the projector, if the recipe gives it a rate) and write the result into ``folder``.
+    """Train what the recipe says, and write the result into ``folder``.
 
-    Written are peft's ``adapter_model.safetensors`` and ``adapter_config.json``, ``losses.jsonl`` (per step: step,
-    loss, lr, seconds) and ``train.json``. The model comes back as it was. A run that was killed goes on from its last
-    checkpoint when it is started again with the same arguments, and ends with the same weights.
+    Written are peft's ``adapter_model.safetensors`` and ``adapter_config.json`` (of a model that is trained in full
+    ``trained.safetensors`` instead), ``losses.jsonl`` (per step: step, loss, lr, seconds) and ``train.json``. The model
+    comes back as it was. A run that was killed goes on from its last checkpoint when it is started again with the same
+    arguments, and ends with the same weights.
 
     Args:
         rows: positions in the pool, [n]; a multiset.
@@ -44,10 +47,12 @@ def finetune(
             strategies other than ``single`` need it.
 
     Raises:
-        UserError: recipe, strategy and rows do not fit together; an image does not fit into ``max_length``; no row has
-            an answer left after cutting; the loss is not finite; a worker failed.
+        UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an answer left
+            after cutting; the loss is not finite; memory ran out; a worker failed.
     """
-    _check(vlm, rows, recipe, strategy)
+    check_tunable(vlm, recipe, strategy)
+    if len(rows) == 0:
+        raise UserError("There are no rows to train on; the subset is empty.")
     if (folder / REPORT).exists():  # a run killed after this has nothing left to do but to tidy up
         clear(folder)
         return
@@ -67,9 +72,28 @@ def finetune(
             spawn(job, pool, rows, vlm.model.device, folder, report)
 
 
-def _check(vlm: VLM, rows: np.ndarray, recipe: Recipe, strategy: Strategy) -> None:
-    if len(rows) == 0:
-        raise UserError("There are no rows to train on; the subset is empty.")
+def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
+    """What can be known before anything is computed.
+
+    Raises:
+        UserError: recipe, strategy, model and machine do not fit together.
+    """
+    _check_numbers(recipe, strategy)
+    if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
+        raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
+    if recipe.tune == "lora":
+        lora_pattern(vlm, recipe)
+    if getattr(vlm.model, "is_quantized", False) and (recipe.tune == "full" or strategy.kind == "zero3"):
+        raise UserError(
+            "A 4-bit model trains with recipe.tune=lora and under every strategy but zero3, which cannot spread its "
+            "weights; set compute=plain for others."
+        )
+    if recipe.packing:
+        check_packable(vlm)
+    check_buildable(strategy, vlm.model.device, worker_environment(vlm.model.device))
+
+
+def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:
     at_once = recipe.micro_batch * strategy.devices
     if recipe.batch_size % at_once or recipe.batch_size < 1:
         raise UserError(
@@ -78,9 +102,5 @@ def _check(vlm: VLM, rows: np.ndarray, recipe: Recipe, strategy: Strategy) -> No
         )
     if recipe.precision not in ("32-true", "bf16-mixed", "bf16-true"):
         raise UserError(f"recipe.precision={recipe.precision} is not one of 32-true, bf16-mixed, bf16-true.")
-    if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
-        raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.checkpoint_every < 1:
         raise UserError(f"recipe.checkpoint_every={recipe.checkpoint_every} must be at least one step.")
-    if recipe.packing:
-        check_packable(vlm)

@@ -15,15 +15,17 @@ from torch.utils.data import DataLoader
 
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.tuning.adapter import injected, lora_config
+from selectmm.tuning.adapter import trainable
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.data import COUNTS, MicroBatches
 from selectmm.tuning.job import Task
 from selectmm.tuning.keeper import Keeper, keep_losses
+from selectmm.tuning.memory import memory_explained
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.plan import lengths_of, plan, share_of
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import lightning_strategy
+from selectmm.tuning.whole import Whole
 
 LOADERS_PER_GPU = 4  # on a CPU the encoding stays in the process: there is no idle core to give it to
 
@@ -49,20 +51,22 @@ def fit(
     planned = plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), recipe.batch_size, steps, seed)
     share = rows[share_of(planned[done:], recipe.micro_batch, rank, strategy.devices)]
     # Where only the language model trains and nothing is gathered, text-only rows need no blank image beside them.
-    blank = recipe.projector_lr > 0 or strategy.kind == "zero3"
+    blank = recipe.images_teach or strategy.kind == "zero3"
     data = MicroBatches(vlm, pool, share, recipe.max_length, blank, recipe.packing)
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
-        with injected(vlm, lora_config(vlm, recipe)) as wrapped, _checkpointing(wrapped, recipe):
+        alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back
+        with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
-            module = Tuning(wrapped, recipe, projector=vlm.family.projector, steps=steps, done=done, seed=seed)
+            module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             keeper = Keeper(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
             trainer = _trainer(vlm.model.device, recipe, strategy, keeper)
-            trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
+            with memory_explained(module):
+                trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
 
-def _ready(wrapped: PeftModel, recipe: Recipe) -> None:
+def _ready(wrapped: PeftModel | Whole, recipe: Recipe) -> None:
     """Dtypes and training mode; `injected` takes them back."""
     wrapped.train()
     if recipe.precision == "32-true":
@@ -74,7 +78,7 @@ def _ready(wrapped: PeftModel, recipe: Recipe) -> None:
 
 
 @contextmanager
-def _checkpointing(wrapped: PeftModel, recipe: Recipe) -> Iterator[None]:
+def _checkpointing(wrapped: PeftModel | Whole, recipe: Recipe) -> Iterator[None]:
     """Gradient checkpointing for the length of the block, if the recipe has it."""
     if not recipe.gradient_checkpointing:
         yield

@@ -9,8 +9,10 @@ from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
 
 from selectmm.models.forward import answer_loss
+from selectmm.models.vlm import Family
 from selectmm.tuning.data import MicroBatch
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.whole import Whole
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
@@ -25,37 +27,53 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 
 class Tuning(pl.LightningModule):
-    """Trains what peft made trainable.
+    """Trains what is trainable.
 
     The loss of a micro-batch is the mean over its answer tokens; a step's gradient is the mean over its micro-batches
     on all devices (Hugging Face's convention, which DDP implies), so a token counts more where answers are short.
 
     Args:
-        wrapped: the model with LoRA inside.
-        projector: the dotted path of the projector, whose weights get ``recipe.projector_lr``.
+        wrapped: the model with LoRA inside, or with its own weights trainable.
+        family: says where projector and vision tower are, whose weights have rates of their own.
         steps: optimiser steps of the whole run.
         done: optimiser steps that were taken before this process began.
         seed: what dropout is drawn from.
+        offload: whether the optimiser works in main memory, as DeepSpeed's own AdamW.
+
+    Attributes:
+        at: the step that is taken (from 1) and the shape of its micro-batch, (rows, tokens).
     """
 
-    def __init__(self, wrapped: PeftModel, recipe: Recipe, *, projector: str, steps: int, done: int, seed: int) -> None:
+    def __init__(
+        self,
+        wrapped: PeftModel | Whole,
+        recipe: Recipe,
+        family: Family,
+        *,
+        steps: int,
+        done: int,
+        seed: int,
+        offload: bool,
+    ) -> None:
         super().__init__()
         self.wrapped = wrapped
         self.recipe, self.steps, self.done = recipe, steps, done
-        self._projector, self._seed = projector, seed
+        self._family, self._seed, self._offload = family, seed, offload
+        self.at = (done + 1, (0, 0))
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The trainable parameters by their names in the wrapped model."""
         return {name: weight for name, weight in self.wrapped.named_parameters() if weight.requires_grad}
 
     def rate_of(self, step: int) -> float:
-        """The rate of the LoRA weights at ``step`` (from 0)."""
+        """The rate of the language model at ``step`` (from 0)."""
         return self.recipe.lr * rate(step, self.steps, self.recipe.warmup)
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> dict[str, torch.Tensor]:
         """The loss of one micro-batch: ``answer_loss``, and as ``loss`` in the scale that Lightning wants it in."""
         accumulate = self.trainer.accumulate_grad_batches
         step, micro = divmod(batch_idx, accumulate)
+        self.at = (self.done + step + 1, tuple(batch.inputs["input_ids"].shape))
         # Dropout is drawn from the micro-batch's place in the plan: a resumed run, or one on more devices, draws alike.
         place = [self._seed, 1, self.done + step, micro * self.trainer.world_size + self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
@@ -68,10 +86,21 @@ class Tuning(pl.LightningModule):
         """AdamW; biases are not decayed (Hugging Face's convention)."""
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for name, weight in self.trained().items():
-            peak = self.recipe.projector_lr if f"{self._projector}." in name else self.recipe.lr
+            peak = self._peak_of(name)
             decay = self.recipe.weight_decay if weight.ndim > 1 else 0.0
             groups.setdefault((peak, decay), []).append(weight)
         parts = [{"params": weights, "lr": peak, "weight_decay": decay} for (peak, decay), weights in groups.items()]
-        optimizer = torch.optim.AdamW(parts)
+        if self._offload:
+            from deepspeed.ops.adam import DeepSpeedCPUAdam  # here, because it is slow to import, and compiles
+
+            optimizer: torch.optim.Optimizer = DeepSpeedCPUAdam(parts)  # decoupled decay is its default
+        else:
+            optimizer = torch.optim.AdamW(parts)
         schedule = LambdaLR(optimizer, lambda step: rate(self.done + step, self.steps, self.recipe.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _peak_of(self, name: str) -> float:
+        """The peak rate of a weight. The projector comes first: Qwen-VL's lies inside its vision tower."""
+        if f"{self._family.projector}." in name:
+            return self.recipe.projector_lr
+        return self.recipe.vision_lr if f"{self._family.vision}." in name else self.recipe.lr

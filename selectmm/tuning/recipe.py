@@ -1,6 +1,6 @@
 """The fine-tuning recipe and the strategy it runs under."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from selectmm.errors import UserError
@@ -10,6 +10,9 @@ from selectmm.errors import UserError
 class Recipe:
     """Everything that decides what is learned, the same for every method of an experiment.
 
+    Common to all recipes: AdamW with PyTorch's and Hugging Face's β (0.9, 0.999) and ε (1e-8), a linear rise of the
+    rates and then a cosine to zero, and batches of rows that all have an image or all have none and are of like length.
+
     Attributes:
         length: ``epochs`` trains ``epochs`` passes over the *subset*; ``steps`` trains as many steps as ``epochs``
             passes over the *whole pool* would take, whatever the subset's size. Under ``epochs`` more data also means
@@ -17,7 +20,14 @@ class Recipe:
         epochs: see ``length``.
         batch_size: rows per optimiser step over all devices.
         micro_batch: rows per forward pass on one device; batch_size is a multiple of micro_batch × devices.
-        lr, projector_lr: peak rates of the LoRA weights and of the projector (0 keeps the projector frozen).
+        tune: of the language model, ``lora``: low-rank matrices beside its linear layers, or ``full``: all its weights,
+            embeddings and head included. The projector is then trained in full or not at all, the tower not at all.
+        rank, alpha, dropout: of LoRA, wherever it is; 0 where it is nowhere.
+        lora_layers: of the language model, ``all`` linear layers or those of its ``attention``.
+        projector: ``full`` or ``lora``, if ``projector_lr`` is not 0.
+        lr: peak rate of the language model.
+        projector_lr: peak rate of the projector (0 keeps it frozen).
+        vision_lr: peak rate of LoRA on all linear layers of the vision tower (0: no LoRA there, the tower is frozen).
         warmup: share of the steps with a linear rise; cosine to zero afterwards.
         clip: gradient norm limit (0: none).
         max_length: tokens per row; longer rows are cut (and counted).
@@ -32,11 +42,15 @@ class Recipe:
     epochs: float
     batch_size: int
     micro_batch: int
+    tune: Literal["lora", "full"]
     rank: int
     alpha: int
     dropout: float
+    lora_layers: Literal["all", "attention"]
+    projector: Literal["full", "lora"]
     lr: float
     projector_lr: float
+    vision_lr: float
     weight_decay: float
     warmup: float
     clip: float
@@ -45,6 +59,25 @@ class Recipe:
     precision: str
     gradient_checkpointing: bool
     checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        """Raises a `UserError` if the words contradict one another (types are the door's to check)."""
+        if self.tune == "lora" and self.rank == 0:
+            raise UserError("recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full.")
+        if self.tune == "full" and (self.projector == "lora" or self.vision_lr != 0):
+            raise UserError(
+                "recipe.tune=full trains weights themselves and has no LoRA beside them; set recipe.projector=full and "
+                "recipe.vision_lr=0, or recipe.tune=lora."
+            )
+
+    @property
+    def images_teach(self) -> bool:
+        """Whether anything that an image passes through before the language model is trained."""
+        return self.projector_lr > 0 or self.vision_lr > 0
+
+    def learned(self) -> dict[str, object]:
+        """The values that, with the rows and the number of steps, decide what is learned."""
+        return {key: value for key, value in asdict(self).items() if key not in {"name", "length", "epochs"}}
 
     def steps(self, pool_rows: int, subset_rows: int) -> int:
         """Optimiser steps for a subset of a pool, at least one."""
@@ -59,11 +92,16 @@ class Strategy:
     Attributes:
         kind: ``single``, ``ddp``, ``zero2`` or ``zero3`` (DeepSpeed).
         devices: processes on this machine, one device each.
+        offload: keep what DeepSpeed spreads in main memory: the optimiser and its state, under ``zero3`` the parameters
+            as well. It saves device memory and costs time.
     """
 
     kind: Literal["single", "ddp", "zero2", "zero3"]
     devices: int
+    offload: bool = False
 
     def __post_init__(self) -> None:
         if self.devices < 1 or (self.kind == "single" and self.devices != 1):
             raise UserError(f"Strategy '{self.kind}' cannot run on {self.devices} devices; set strategy.devices.")
+        if self.offload and self.kind not in ("zero2", "zero3"):
+            raise UserError(f"Only DeepSpeed offloads, strategy '{self.kind}' does not; use zero2_offload.")

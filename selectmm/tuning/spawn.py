@@ -16,10 +16,11 @@ from selectmm.pool.pool import Pool
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import JOB, LOCK, LOG, ROWS, Job, error_file, write_job
 from selectmm.tuning.keeper import LOSSES, keep_losses
-from selectmm.tuning.strategy import check_buildable, worker_environment
+from selectmm.tuning.strategy import worker_environment
 
 POLL = 0.2  # seconds between looks at the losses file
 PATIENCE = 45  # seconds for torchrun to end; it gives its workers 30
+KILLED = "(exitcode: -9)"  # in torchrun's words
 TAIL = 15  # lines of a failed worker's output that are shown
 
 
@@ -37,7 +38,6 @@ def spawn(
     """
     strategy = job.task.strategy
     environment = worker_environment(device)
-    check_buildable(strategy, device, environment)
     with FileLock(folder / LOCK):  # held by workers that have not yet noticed that who started them was killed
         checkpoint = latest(folder)
     done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else 0
@@ -95,5 +95,13 @@ def _explain(error: Path, code: int) -> str:
     if error.exists():
         return error.read_text()
     log = error.parent / LOG
-    lines = log.read_text(errors="replace").splitlines()[-TAIL:]
-    return f"A worker process ended with code {code}; its last lines (all in {log}):\n" + "\n".join(lines)
+    output = log.read_text(errors="replace")
+    if KILLED in output:
+        return (
+            f"A worker process was killed from outside, as Linux does when main memory runs out; use fewer devices or "
+            f"strategy zero3, or free some memory, and start the same command again: it goes on from the last "
+            f"checkpoint (all output is in {log})."
+        )
+    return f"A worker process ended with code {code}; its last lines (all in {log}):\n" + "\n".join(
+        output.splitlines()[-TAIL:]
+    )

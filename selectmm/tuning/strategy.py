@@ -33,6 +33,8 @@ def lightning_strategy(strategy: recipe.Strategy, micro_batch: int, device: torc
             kind = CPUDeepSpeedStrategy if device.type == "cpu" else DeepSpeedStrategy
             return kind(
                 stage=int(strategy.kind[-1]),
+                offload_optimizer=strategy.offload,
+                offload_parameters=strategy.offload and strategy.kind == "zero3",
                 process_group_backend=backend,
                 logging_batch_size_per_gpu=micro_batch,
                 exclude_frozen_parameters=True,
@@ -40,20 +42,22 @@ def lightning_strategy(strategy: recipe.Strategy, micro_batch: int, device: torc
 
 
 def check_buildable(strategy: recipe.Strategy, device: torch.device, environment: Mapping[str, str]) -> None:
-    """DeepSpeed compiles a small communication op on first use over CPU processes; say so before it fails.
+    """DeepSpeed compiles what it needs on first use, over CPU processes a small communication op, for offload its
+    AdamW; say so before it fails.
 
     Raises:
         UserError: a tool that it compiles with is missing.
     """
-    if strategy.kind not in ("zero2", "zero3") or device.type != "cpu":
+    if strategy.kind not in ("zero2", "zero3") or (device.type != "cpu" and not strategy.offload):
         return
     path = environment.get("PATH", "")
     tools = {"a C++ compiler (g++)": environment.get("CXX", "g++"), "ninja": "ninja"}
     missing = [name for name, program in tools.items() if shutil.which(program, path=path) is None]
     if missing:
+        where, other = (" with offload", strategy.kind) if strategy.offload else (" on a CPU", "ddp")
         raise UserError(
-            f"Strategy '{strategy.kind}' on a CPU needs {' and '.join(missing)}, with which DeepSpeed compiles an "
-            f"operator on first use; install that, or use strategy ddp."
+            f"Strategy '{strategy.kind}'{where} needs {' and '.join(missing)}, with which DeepSpeed compiles an "
+            f"operator on first use; install that, or use strategy {other if device.type != 'cpu' else 'ddp'}."
         )
 
 

@@ -175,6 +175,16 @@ def test_warm_up_trains_as_the_experiment_does_but_for_its_own_values() -> None:
     assert made == replace(own, name="warmup", length="epochs", epochs=3, rank=16, alpha=32, lr=1e-3)
 
 
+def test_warm_up_has_lora_in_the_language_model_whatever_the_experiment_trains() -> None:
+    for own in (
+        replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0),
+        replace(RECIPE, vision_lr=1e-4, projector="lora", lora_layers="attention"),
+    ):
+        made = WarmUp(rank=16).recipe(own)
+        assert (made.tune, made.rank, made.lora_layers) == ("lora", 16, "all")
+        assert (made.projector, made.vision_lr) == ("full", 0)
+
+
 def test_shares_follow_weights_that_are_no_counts() -> None:
     assert shares(np.array([0.2, 0.2, 0.6]), 10).tolist() == [2, 2, 6]
 

@@ -51,3 +51,8 @@ def test_shapes_of_the_hub_come_from_its_cache_and_nothing_is_fetched(
     (cached / "refs" / "main").write_text(commit)
     shapes = llava.load("own/tiny", device="meta", dtype="float32")
     assert shapes.identity == identity_of(f"own/tiny@{commit}", shapes.model, shapes.family)
+
+
+def test_a_template_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    with pytest.raises(UserError, match="No LLaVA template 'vicunia'; there are: vicuna, chatml, phi2, llama3, qwen"):
+        llava.load("anywhere", template="vicunia", device="cpu")

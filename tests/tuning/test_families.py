@@ -14,6 +14,7 @@ from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import answer_loss
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.targets import lora_pattern
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.test_finetune import assert_same, snapshot
@@ -75,6 +76,60 @@ def test_packing_changes_neither_losses_nor_weights(bench: Bench, tmp_path: Path
     weights = load_file(tmp_path / "rows" / "adapter_model.safetensors")
     for name, weight in load_file(tmp_path / "packs" / "adapter_model.safetensors").items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-4)
+
+
+def test_lora_on_tower_and_projector_sits_on_every_linear_layer_that_an_image_passes_through(bench: Bench) -> None:
+    """As a backward pass finds them: a layer that no image passes through has no gradient."""
+    vlm, recipe = bench.vlm, replace(RECIPE, vision_lr=1e-2, projector="lora")
+    answer_loss(vlm.model.requires_grad_(True), encode(vlm, [_talk(bench, 0)], side="right", limit=None)).backward()
+    homes = (f"{vlm.family.layers}.", f"{vlm.family.vision}.", f"{vlm.family.projector}.")
+    linear = {name: module for name, module in vlm.model.named_modules() if isinstance(module, nn.Linear)}
+    passed = {name for name, module in linear.items() if name.startswith(homes) and module.weight.grad is not None}
+    vlm.model.zero_grad()
+    vlm.model.requires_grad_(False)
+    touched = {name for name, _ in vlm.model.named_modules() if re.fullmatch(lora_pattern(vlm, recipe), name)}
+    assert touched == passed
+    assert all(any(name.startswith(home) for name in touched) for home in homes)
+
+
+def test_lora_on_attention_leaves_the_mlps_alone(bench: Bench) -> None:
+    names = {name for name, _ in bench.vlm.model.named_modules() if re.fullmatch(bench.vlm.family.lora, name)}
+    pattern = lora_pattern(bench.vlm, replace(RECIPE, lora_layers="attention"))
+    touched = {name for name, _ in bench.vlm.model.named_modules() if re.fullmatch(pattern, name)}
+    assert touched == {name for name in names if ".self_attn." in name}
+    assert len(touched) == 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("rates", "parts"), [((1e-2, 0, 0), "language"), ((0, 1e-2, 0), "projector"), ((0, 0, 1e-2), "tower")]
+)
+def test_every_part_has_its_own_rate(
+    bench: Bench, rates: tuple[float, float, float], parts: str, tmp_path: Path
+) -> None:
+    """LoRA's second matrix is zero until it learns, so it tells who did."""
+    lr, projector_lr, vision_lr = (rate or 1e-30 for rate in rates)
+    recipe = replace(RECIPE, epochs=1, max_length=512, lr=lr, projector_lr=projector_lr, vision_lr=vision_lr)
+    before = snapshot(bench.vlm)
+    bench.tune(tmp_path, replace(recipe, projector="lora", weight_decay=0.0))
+    assert_same(snapshot(bench.vlm), before)
+    second = {k: w for k, w in load_file(tmp_path / "adapter_model.safetensors").items() if "lora_B" in k}
+    learned = {_part_of(bench, name) for name, weight in second.items() if weight.abs().max() > 1e-9}
+    assert learned == {parts}
+    assert {_part_of(bench, name) for name in second} == {"language", "projector", "tower"}
+
+
+def _part_of(bench: Bench, name: str) -> str:
+    family = bench.vlm.family
+    homes = {"projector": family.projector, "tower": family.vision, "language": family.layers}
+    return next(part for part, home in homes.items() if f"{home}." in name)
+
+
+def test_training_in_full_lowers_the_loss_and_leaves_the_model_as_it_was(bench: Bench, tmp_path: Path) -> None:
+    before = snapshot(bench.vlm)
+    recipe = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0, lr=1e-3, clip=1.0, epochs=4, max_length=512)
+    losses = bench.tune(tmp_path, recipe)
+    assert losses[-1] < losses[0] - 0.2
+    assert_same(snapshot(bench.vlm), before)
 
 
 def _talk(bench: Bench, row: int) -> Conversation:

@@ -1,0 +1,90 @@
+"""Full fine-tuning: the language model's own weights (and the projector's) are trained, saved and put in place."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from selectmm.errors import UserError
+from selectmm.models.vlm import VLM
+from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.unchanged import unchanged
+
+TRAINED = "trained.safetensors"
+
+
+class Whole(nn.Module):
+    """A model some of whose own weights are trained; training knows it and a ``PeftModel`` by the same face."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self._dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
+
+    def get_base_model(self) -> PreTrainedModel:
+        """The Hugging Face model."""
+        return self.model
+
+    def save(self, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+        """Write the trained weights, named as in ``self``, under the model's own names and in the dtype it had before
+        training (which is what it computes with afterwards; bfloat16 on a GPU)."""
+        named = {name.removeprefix("model."): weight for name, weight in weights.items()}
+        beside = folder / f".{TRAINED}"
+        save_file({name: weight.to(self._dtypes[name]).contiguous() for name, weight in named.items()}, beside)
+        beside.replace(folder / TRAINED)
+
+
+@contextmanager
+def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[Whole]:
+    """Make the language model trainable for the length of the block, and the projector if the recipe gives it a rate.
+
+    Args:
+        keep: put the weights back afterwards, as everything else is; they wait in main memory. A process that ends
+            after training can do without.
+    """
+    with unchanged(vlm.model):
+        parts = [vlm.model.get_submodule(vlm.family.layers.rpartition(".")[0]), vlm.model.lm_head]
+        if recipe.projector_lr > 0:
+            parts.append(vlm.model.get_submodule(vlm.family.projector))
+        for part in parts:
+            part.requires_grad_(True)
+        with _kept([weight for part in parts for weight in part.parameters()] if keep else []):
+            yield Whole(vlm.model)
+
+
+@contextmanager
+def exchanged(vlm: VLM, folder: Path) -> Iterator[VLM]:
+    """The model with the trained weights of a folder in the place of its own, for the length of the block.
+
+    Raises:
+        UserError: they belong to another model.
+    """
+    file = folder / TRAINED
+    trained, own = load_file(file), dict(vlm.model.named_parameters())
+    if any(name not in own or own[name].shape != weight.shape for name, weight in trained.items()):
+        raise UserError(f"The weights in {folder} were made for another model than this {vlm.family.name}.")
+    with file.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    with _kept([own[name] for name in trained]):
+        with torch.no_grad():
+            for name, weight in trained.items():
+                own[name].copy_(weight)
+        yield replace(vlm, identity=f"{vlm.identity}+{content}")
+
+
+@contextmanager
+def _kept(weights: list[nn.Parameter]) -> Iterator[None]:
+    """Put weights back after the block, bit for bit."""
+    before = [weight.detach().to("cpu", copy=True) for weight in weights]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, old in zip(weights, before, strict=True):
+                weight.copy_(old)

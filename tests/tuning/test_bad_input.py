@@ -1,0 +1,130 @@
+"""What cannot work is said in one sentence, before the long part where it can be known."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from selectmm.errors import UserError
+from selectmm.models.vlm import VLM
+from selectmm.tuning.finetune import check_tunable
+from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.strategy import check_buildable
+from tests.tuning.conftest import RECIPE, SINGLE, Bench
+
+FULL = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"rank": 0}, "recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full"),
+        (
+            {"tune": "full", "projector": "lora"},
+            "no LoRA beside them; set recipe.projector=full and recipe.vision_lr=0",
+        ),
+        ({"tune": "full", "vision_lr": 1e-4}, "no LoRA beside them; set recipe.projector=full and recipe.vision_lr=0"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        replace(RECIPE, **changed)
+
+
+@pytest.mark.parametrize("kind", ["ddp", "single"])
+def test_only_deepspeed_offloads(kind: str) -> None:
+    with pytest.raises(UserError, match=f"Only DeepSpeed offloads, strategy '{kind}' does not; use zero2_offload"):
+        Strategy(kind, 1, offload=True)
+
+
+def test_a_missing_compiler_is_named_where_offload_needs_it() -> None:
+    offload, nothing = Strategy("zero2", 2, offload=True), {"PATH": ""}
+    with pytest.raises(UserError, match=r"'zero2' with offload needs a C\+\+ compiler .* or use strategy zero2\."):
+        check_buildable(offload, torch.device("cuda"), nothing)
+    with pytest.raises(UserError, match=r"'zero2' with offload needs .* or use strategy ddp\."):
+        check_buildable(offload, torch.device("cpu"), nothing)
+    check_buildable(Strategy("zero2", 2), torch.device("cuda"), nothing)
+
+
+def test_lora_where_there_is_no_linear_layer_is_refused(llava: Bench) -> None:
+    """The embedded model's tower is such a one."""
+    tower = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0, global_pool="")
+    assert not any(isinstance(module, nn.Linear) for module in tower.modules())
+    for part, recipe in (
+        ("vision", replace(RECIPE, vision_lr=1e-4)),
+        ("projector", replace(RECIPE, projector="lora")),
+    ):
+        without = replace(llava.vlm, family=replace(llava.vlm.family, **{part: "model.vision_tower.embeddings"}))
+        with pytest.raises(
+            UserError, match=f"The {part}.* of this llava model has no linear layers for LoRA to sit on"
+        ):
+            check_tunable(without, recipe, SINGLE)
+
+
+@pytest.mark.parametrize(("recipe", "strategy"), [(FULL, SINGLE), (RECIPE, Strategy("zero3", 2))])
+def test_four_bit_weights_are_neither_trained_nor_spread(
+    llava: Bench, recipe: Recipe, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llava.vlm.model, "is_quantized", True, raising=False)
+    with pytest.raises(
+        UserError, match=r"A 4-bit model trains with recipe\.tune=lora and under every strategy but zero3"
+    ):
+        check_tunable(llava.vlm, recipe, strategy)
+    check_tunable(llava.vlm, RECIPE, SINGLE)
+
+
+@pytest.mark.parametrize("what", ["main memory", "a GPU"])
+def test_memory_that_runs_out_is_explained(llava: Bench, what: str, tmp_path: Path) -> None:
+    passes = []
+
+    def run_out(_module: nn.Module, _inputs: tuple) -> None:
+        passes.append(1)
+        if len(passes) == 10:  # of four micro-batches a step: the second of the third
+            if what == "a GPU":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            torch.empty(2**50)
+
+    hook = llava.vlm.model.model.language_model.register_forward_pre_hook(run_out)
+    try:
+        with pytest.raises(UserError) as problem:
+            llava.tune(tmp_path)
+    finally:
+        hook.remove()
+    said = str(problem.value)
+    assert said.startswith("Memory ran out in step 3, on a micro-batch of ")
+    for way_out in ("lower recipe.micro_batch (now 2)", "recipe.gradient_checkpointing=true", "strategy=zero3"):
+        assert way_out in said
+    assert "recipe.max_length (now 256)" in said
+    assert [file.name for file in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000002"]
+    assert len(llava.tune(tmp_path)) == 4, "the same command goes on once there is memory again"
+
+
+def test_a_worker_that_the_system_killed_is_explained(llava: Bench, tmp_path: Path) -> None:
+    build = {"_target_": "signal.raise_signal", "_args_": [signal.SIGKILL.value]}
+    with pytest.raises(
+        UserError, match="killed from outside, as Linux does when main memory runs out; use fewer devices"
+    ):
+        replace(llava, build=build).tune(tmp_path, RECIPE, Strategy("ddp", 1))
+
+
+def test_another_error_stays_what_it_is(llava: Bench, tmp_path: Path) -> None:
+    def fail(_module: nn.Module, _inputs: tuple) -> None:
+        raise RuntimeError("something else")
+
+    hook = llava.vlm.model.model.language_model.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="something else"):
+            llava.tune(tmp_path)
+    finally:
+        hook.remove()
+
+
+def test_what_does_not_fit_together_is_known_without_rows(llava: Bench) -> None:
+    nothing: VLM = replace(llava.vlm, family=replace(llava.vlm.family, lora=r".*\.no_such_projection"))
+    with pytest.raises(UserError, match=r"matches the LoRA pattern .*no_such_projection"):
+        check_tunable(nothing, RECIPE, SINGLE)
+    check_tunable(nothing, FULL, SINGLE)
