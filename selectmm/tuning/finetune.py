@@ -47,8 +47,8 @@ def finetune(
             strategies other than ``single`` need it.
 
     Raises:
-        UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an answer left
-            after cutting; the loss is not finite; memory ran out; a worker failed.
+        UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an
+            answer left after cutting; the loss is not finite; memory ran out; a worker failed.
     """
     check_tunable(vlm, recipe, strategy)
     if len(rows) == 0:
