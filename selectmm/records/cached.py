@@ -1,0 +1,84 @@
+"""From a run's record back to the stages in the cache that it was made of."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from selectmm.errors import UserError
+from selectmm.records.record import RunRecord
+
+
+def adapter_of(record: RunRecord, cache: Path) -> Path:
+    """The folder of the adapter that the recorded run trained.
+
+    The record does not hold the stage's fingerprint; pool, subset, base, recipe, steps, strategy and seed name it.
+
+    Raises:
+        UserError: it is not in the cache (any more), or several fit, made on different kinds of device.
+    """
+
+    def fits(identity: Mapping[str, object]) -> bool:
+        learned = identity.get("recipe")
+        wanted = {
+            "pool": record.pool.fingerprint,
+            "subset": record.subset.fingerprint,
+            "model": record.model,
+            "steps": record.recipe.steps,
+            "strategy": record.recipe.strategy,
+            "seed": record.seed,
+        }
+        return _within(wanted, identity) and isinstance(learned, dict) and _within(learned, record.recipe.options)
+
+    found = _stages(cache, "adapter", fits)
+    if len(found) > 1:
+        raise UserError(f"{_several(found)} could be the adapter of {record.name}; name one with --adapter.")
+    return _only(found, "adapter", record, cache)
+
+
+def subset_of(record: RunRecord, cache: Path) -> Path:
+    """The folder of the subset that the recorded run chose, with its scores if the method has some.
+
+    Raises:
+        UserError: it is not in the cache (any more), or several fit whose scores differ.
+    """
+
+    def fits(identity: Mapping[str, object]) -> bool:
+        options = record.method.options
+        wanted = {"pool": record.pool.fingerprint, "options": options, "seed": record.seed}
+        return _within(wanted, identity)
+
+    found = [folder for folder in _stages(cache, "subset", fits) if _rows_of(folder) == record.subset.fingerprint]
+    if len({_bytes(folder / "scores.npy") for folder in found}) > 1:
+        raise UserError(f"{_several(found)} chose the rows of {record.name} by other scores; name one with --subset.")
+    return _only(found[:1], "subset", record, cache)
+
+
+def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, object]], bool]) -> list[Path]:
+    entries = sorted((cache / name).glob("*/stage.json"))  # a partial folder has none
+    return [path.parent for path in entries if fits(json.loads(path.read_text())["identity"])]
+
+
+def _within(part: Mapping[str, object], whole: Mapping[str, object]) -> bool:
+    missing = object()
+    return all(whole.get(key, missing) == value for key, value in part.items())
+
+
+def _rows_of(folder: Path) -> str:
+    return json.loads((folder / "subset.json").read_text())["fingerprint"]
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _several(found: list[Path]) -> str:
+    return " and ".join(str(folder) for folder in found)
+
+
+def _only(found: list[Path], what: str, record: RunRecord, cache: Path) -> Path:
+    if not found:
+        raise UserError(
+            f"The {what} of {record.name} is not in the cache {cache} (any more); point --cache at another, or make it "
+            f"again: {record.provenance.command}"
+        )
+    return found[0]
