@@ -60,7 +60,8 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
             f"- recipe: {record.recipe.name} ({options}), {record.recipe.steps:,} steps, seed {record.seed}",
             f"- subset: {record.subset.rows:,} rows that {record.method.name} chose of a pool of {record.pool.rows:,} "
             f"(budget {record.budget:g}, subset {record.subset.fingerprint}, pool {record.pool.fingerprint})",
-            f"- record: {record.name}, by `{record.provenance.command}`, commit {record.provenance.commit or 'unknown'}",
+            f"- record: {record.name}, commit {record.provenance.commit or 'unknown'}",
+            f"- command: `{record.provenance.command}`",
         ]
     stored = str(dtype).removeprefix("torch.")
     same = "as it was evaluated" if dtype == tuned.model.dtype else f"evaluated in {tuned.model.dtype}, cast afterwards"

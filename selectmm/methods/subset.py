@@ -89,8 +89,10 @@ def load_subset(file: Path, pool: Pool) -> Subset:
     """Read the ``subset.json`` that `save_subset` wrote, and the scores beside it.
 
     Raises:
-        UserError: the file is no subset, or was made from another pool.
+        UserError: there is no such file, it is no subset, or was made from another pool.
     """
+    if not file.is_file():
+        raise UserError(f"There is no {file.name} in {file.parent}; give the folder of a subset that was chosen here.")
     entry = json.loads(file.read_text())
     if not {"pool", "rows", "excluded"} <= entry.keys():
         raise UserError(f"{file} is not a subset that this project wrote; it needs pool, rows and excluded.")
