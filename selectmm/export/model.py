@@ -11,6 +11,7 @@ from selectmm.export.card import Origin, card
 from selectmm.export.folder import new_folder
 from selectmm.export.template import chat_template
 from selectmm.models.vlm import VLM
+from selectmm.records.record import RunRecord
 from selectmm.tuning.adapter import load_adapter
 
 _PEFT = [  # how peft renames what it wraps; what it adds stands under the last two
@@ -53,6 +54,19 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
         text = card(tuned, origin, dtype or tuned.model.dtype, own_template=template is not None)
         (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def check_base(vlm: VLM, record: RunRecord) -> None:
+    """Whether an opened model is the one that the run started from.
+
+    Raises:
+        UserError: it is another.
+    """
+    if vlm.identity != record.model:
+        raise UserError(
+            f"{record.name} was made with base {record.model}, but the model here is {vlm.identity} "
+            f"({vlm.model.dtype}): set model.path and model.dtype to what the run used."
+        )
 
 
 def merged_weights(tuned: VLM, names: list[str]) -> dict[str, torch.Tensor]:

@@ -112,10 +112,10 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
     [
         ([], "'nothing' cannot be exported; say model or subset"),
         (["modle"], "'modle' cannot be exported; say model or subset"),
-        (["model", "--to", "x"], "Say what to export: --record FILE, or --adapter FOLDER and model=…"),
+        (["model", "--to", "x"], "Say which: --record FILE, or --adapter FOLDER and model=…"),
         (
             ["subset", "--to", "x", "--format", "llava"],
-            "Say what to export: --record FILE, or --subset FOLDER and pool",
+            "Say which: --record FILE, or --subset FOLDER and pool",
         ),
         (["model", "--record", "nowhere.json", "--to", "x"], "There is no record to read at nowhere.json"),
         (["model", "--record", "RECORD", "--to", "PLACE"], "is not empty; give --to a new folder"),

@@ -108,7 +108,7 @@ def test_a_model_with_a_tower_of_ours_says_what_to_import(bench: Bench, tmp_path
 
 
 def test_generation_settings_that_only_warn_are_kept(llava: tuple[VLM, Path], bench: Bench, tmp_path: Path) -> None:
-    """Vicuna's, and so LLaVA's own, have a temperature without sampling; transformers writes no *new* ones like that."""
+    """Vicuna's, and so LLaVA's own, have a temperature without sampling; transformers writes no *new* ones so."""
     _, adapter = llava
     base = shutil.copytree(bench.build["path"], tmp_path / "base")
     settings = json.loads((base / "generation_config.json").read_text()) | {"temperature": 0.9}
