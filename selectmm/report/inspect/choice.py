@@ -43,21 +43,31 @@ class Choice:
         Empty where no score parts them: nothing was scored, all or none of it was kept, or scores were not all that
         decided (quotas per source, draws, rows chosen for their neighbours).
         """
-        if len(self.scored) == 0:
+        chosen = self.times[self.scored] > 0
+        scores = self.subset.scores[self.scored] if len(self.scored) else np.empty(0)
+        kept, dropped = scores[chosen], scores[~chosen]
+        if len(kept) == 0 or len(dropped) == 0:
             return ()
-        kept, scores = self.times[self.scored] > 0, self.subset.scores[self.scored]
-        changes = np.flatnonzero(kept[1:] != kept[:-1])
-        blurred = len(changes) > 2 and not _ties_alone(scores, kept)
-        if len(changes) == 0 or blurred:
+        if not _between(dropped, kept):  # one stretch was kept: an end, or the middle
+            ends = [kept.min()] if (dropped <= kept.min()).any() else []
+            ends += [kept.max()] if (dropped >= kept.max()).any() else []
+        elif not _between(kept, dropped):  # one stretch was dropped
+            ends = [kept[kept <= dropped.min()].max(), kept[kept >= dropped.max()].min()]
+        else:
             return ()
-        return tuple(sorted({float(scores[i + (not kept[i])]) for i in changes}))
+        return tuple(sorted({float(end) for end in ends}))
+
+    @property
+    def prefers_low(self) -> bool:
+        """Whether kept rows have lower scores than dropped ones, by the mean of their ranks."""
+        kept = self.times[self.scored] > 0
+        ranks = np.arange(len(kept))
+        return bool(kept.any() and not kept.all() and ranks[kept].mean() > ranks[~kept].mean())
 
 
-def _ties_alone(scores: np.ndarray, kept: np.ndarray) -> bool:
-    """Whether kept and dropped rows alternate only among rows of one score."""
-    inside = scores[kept]
-    between = (scores < inside.max()) & (scores > inside.min()) & ~kept
-    return not between.any()
+def _between(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether one of ``some`` lies strictly inside the range of ``others``."""
+    return bool(((some > others.min()) & (some < others.max())).any())
 
 
 def overlap(subsets: Sequence[Subset]) -> np.ndarray:

@@ -43,10 +43,9 @@ def groups_of(choice: Choice, each: int) -> list[Group]:
             ("At the cut: just dropped", nearest[~kept[nearest]]),
         ]
     elif inside.any() and not inside.all():
-        found += [
-            ("Kept in spite of low scores", order[inside][::-1]),
-            ("Dropped in spite of high scores", order[~inside]),
-        ]
+        step, (last, first) = (1, ("highest", "lowest")) if choice.prefers_low else (-1, ("lowest", "highest"))
+        found.append((f"Kept with the {last} scores", order[inside][::step]))
+        found.append((f"Dropped with the {first} scores", order[~inside][::-step]))
     return _filled([(title, rows[:each]) for title, rows in [*found, ("Lowest scores", order[::-1])]])
 
 

@@ -24,7 +24,8 @@ def overlaps(choices: Sequence[Choice]) -> str:
             _cell(matrix[i, j], None if i == j else _chance(choice, choices[j])) for j in range(len(choices))
         )
         rows.append(f"<tr><th>{numbers[i]}. {escape(choice.name)}</th>{cells}</tr>")
-    return f'<table class="overlap"><tr><td></td>{head}</tr>{"".join(rows)}</table><p class="note">{NOTE}</p>'
+    table = f'<table class="overlap"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
+    return f'<div class="scroll">{table}</div><p class="note">{NOTE}</p>'
 
 
 def _chance(first: Choice, second: Choice) -> float:

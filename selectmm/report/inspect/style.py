@@ -29,6 +29,7 @@ figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 1
 rect.kept { fill: var(--kept); } rect.dropped { fill: var(--dropped); } .axis { stroke: var(--soft); }
 line.cut { stroke: var(--cut); stroke-width: 2; stroke-dasharray: 5 4; }
 svg text.cut { fill: var(--cut); font-size: 13px; }
+.scroll { overflow-x: auto; }
 .overlap td, .overlap th { padding: 7px 10px; min-width: 58px; text-align: center; }
 .overlap th:first-child { text-align: left; font-weight: 500; padding-left: 0; }
 .overlap td.dark { color: #fff; } .overlap small { display: block; font-size: 11px; opacity: .75; }
