@@ -1,4 +1,4 @@
-"""Show what a method kept of a pool and what it dropped, as one HTML page that works without a network."""
+"""Show which rows were kept and which were dropped, as one HTML page that works without a network."""
 
 from collections.abc import Sequence
 from pathlib import Path

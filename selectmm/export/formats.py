@@ -2,8 +2,8 @@
 
 Sources: LLaVA's docs/Finetune_Custom_Data.md; LLaMA-Factory's data/README.md (formatting ``sharegpt``, one ``<image>``
 in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Custom-dataset.md (``messages`` and
-``images``). LLaVA's preprocess_multimodal puts "<image>" and a line break in front of the first question, and so does
-its file here. The two others show it without a break: what follows an image is a matter of their chat templates.
+``images``). LLaVA's preprocess_multimodal puts "<image>" and a line break in front of the question, and so does its
+file here. The two others show it without a break: what follows an image is a matter of their chat templates.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Format:
     Attributes:
         file: name of the file of rows.
         lines: one JSON value per line instead of one list.
-        row: what stands in the file for a row, given the path of its image.
+        row: what stands in the file for a row, given the path of its image and its id.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
         usage: how the trainer is told of the data set; ``{images}`` is the folder that paths are relative to.
@@ -31,29 +31,35 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, str | None], object]
+    row: Callable[[Sample, str | None, str], object]
     usage: str
     marks: tuple[str, ...] = ()
     advice: str = ""
     beside: Mapping[str, object] = field(default_factory=dict)
 
 
-def llava(sample: Sample, image: str | None) -> dict[str, object]:
-    """``id`` is the row's position in the pool; a row that was chosen twice stands there twice, with one id."""
+def llava(sample: Sample, image: str | None, id: str) -> dict[str, object]:
+    """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
+
+    A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
+    in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was.
+    """
     names = {"user": "human", "assistant": "gpt"}
-    said = [{"from": names[role], "value": text} for role, text in _turns(sample, f"{IMAGE}\n")]
+    opening = sample.turns[sample.image_turn].text
+    mark = f"{IMAGE}\n" if opening == opening.strip() else ""
+    said = [{"from": names[role], "value": text} for role, text in _turns(sample, mark)]
     shown = {} if image is None else {"image": image}
-    return {"id": str(sample.position), **shown, "conversations": said, "source": sample.source}
+    return {"id": id, **shown, "conversations": said, "source": sample.source}
 
 
-def messages(sample: Sample, image: str | None) -> dict[str, object]:
+def messages(sample: Sample, image: str | None, id: str) -> dict[str, object]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
     said = [{"role": role, "content": text} for role, text in _turns(sample, IMAGE)]
     return {"messages": said, "images": [] if image is None else [image]}
 
 
 def _turns(sample: Sample, mark: str) -> list[tuple[str, str]]:
-    """Roles and texts, the picture's mark in front of the first.
+    """Roles and texts, the picture's mark in front of the turn that it opens.
 
     Raises:
         UserError: a text holds the mark itself.
@@ -65,11 +71,11 @@ def _turns(sample: Sample, mark: str) -> list[tuple[str, str]]:
         )
     texts = [turn.text for turn in sample.turns]
     if sample.image is not None:
-        texts[0] = mark + texts[0]
+        texts[sample.image_turn] = mark + texts[sample.image_turn]
     return [(turn.role, text) for turn, text in zip(sample.turns, texts, strict=True)]
 
 
-def position(sample: Sample, image: str | None) -> int:
+def position(sample: Sample, image: str | None, id: str) -> int:
     """The row's position in the pool, as method=from_indices reads it."""
     return sample.position
 

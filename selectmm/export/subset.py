@@ -57,7 +57,8 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
-        entry = json.dumps(kind.row(sample, _image(pool, sample, absolute)), ensure_ascii=False)
+        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row))
+        entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)
         yield start + entry, [row] if held else []
@@ -68,3 +69,9 @@ def _image(pool: Pool, sample: Sample, absolute: bool) -> str | None:
     if sample.image is None or not absolute:
         return sample.image
     return str(inside(pool.image_root, sample.image))
+
+
+def _id(pool: Pool, row: int) -> str:
+    """As the pool's file has it, where it has one; else the position."""
+    given = pool.table["id"][row].as_py() if "id" in pool.table.column_names else None
+    return str(row) if given is None else given

@@ -9,6 +9,8 @@ from PIL import Image
 from selectmm.methods.subset import Subset
 from selectmm.pool.arrow import open_arrow, write_arrow
 from selectmm.pool.pool import Pool
+from selectmm.pool.row import Row
+from selectmm.pool.sample import Turn
 from selectmm.report.inspect.choice import Choice
 
 
@@ -17,12 +19,7 @@ def pool_of(folder: Path, rows: Sequence[tuple[str, str, str, str | None]]) -> P
     for name, colour in (("a.png", (200, 30, 30)), ("b.png", (30, 30, 200))):
         Image.new("RGB", (300, 100), colour).save(folder / name)
     entries = [
-        {
-            "digest": str(number),
-            "source": source,
-            "image": image,
-            "turns": [{"role": "user", "text": question}, {"role": "assistant", "text": answer}],
-        }
+        (str(number), Row(source, (Turn("user", question), Turn("assistant", answer)), image))
         for number, (source, question, answer, image) in enumerate(rows)
     ]
     write_arrow(folder / "pool.arrow", entries)
