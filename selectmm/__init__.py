@@ -10,6 +10,7 @@ Follow `selectmm.run.run` from the pool to the record. The parts, in the order i
     evaluation  lmms-eval and lm-eval, each known to one file
     records     the cost clock, stages, the run record, W&B
     report      tables and the time-versus-score picture
+    export      tuned models and subsets for other people's tools
     quickstart  the embedded model, pool and benchmarks
 """
 

@@ -86,18 +86,42 @@ def save_subset(subset: Subset, pool: Pool, folder: Path) -> None:
 
 
 def load_subset(file: Path, pool: Pool) -> Subset:
-    """Read the ``subset.json`` that `save_subset` wrote, and the scores beside it.
+    """Read the ``subset.json`` that `save_subset` wrote, and the scores beside it; others may have touched both.
 
     Raises:
-        UserError: the file is no subset, or was made from another pool.
+        UserError: there is no such file, it is no subset, or was made from another pool.
     """
-    entry = json.loads(file.read_text())
-    if not {"pool", "rows", "excluded"} <= entry.keys():
-        raise UserError(f"{file} is not a subset that this project wrote; it needs pool, rows and excluded.")
+    if not file.is_file():
+        raise UserError(f"There is no {file.name} in {file.parent}; give the folder of a subset that was chosen here.")
+    entry = _entry(file)
     if entry["pool"] != pool.fingerprint:
         raise UserError(
             f"The subset {file} was made from pool {entry['pool']}, but the pool here is {pool.fingerprint}: rows "
             f"would not mean the same; select again from this pool."
         )
-    scores = file.with_name("scores.npy")
-    return Subset(np.asarray(entry["rows"]), np.load(scores) if scores.exists() else None, entry["excluded"])
+    rows = np.asarray(entry["rows"] or np.empty(0, np.int64))
+    if rows.ndim != 1 or rows.dtype.kind != "i" or (len(rows) and not 0 <= rows.min() <= rows.max() < len(pool)):
+        raise UserError(f"{file} lists other rows than 0 to {len(pool) - 1}: it was changed; select again.")
+    return Subset(rows, _scores(file.with_name("scores.npy"), len(pool)), entry["excluded"])
+
+
+def _entry(file: Path) -> dict[str, object]:
+    try:
+        entry = json.loads(file.read_bytes())
+    except ValueError as problem:
+        raise UserError(f"{file} is not JSON ({problem}); select again.") from problem
+    if not (isinstance(entry, dict) and {"pool", "rows", "excluded"} <= entry.keys()):
+        raise UserError(f"{file} is not a subset that this project wrote; it needs pool, rows and excluded.")
+    return entry
+
+
+def _scores(file: Path, rows: int) -> np.ndarray | None:
+    if not file.exists():
+        return None
+    try:
+        scores = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as problem:
+        raise UserError(f"{file} is no plain .npy array ({problem}); select again.") from problem
+    if scores.shape != (rows,) or scores.dtype.kind != "f":
+        raise UserError(f"{file} does not hold one number per row of the pool; select again.")
+    return scores

@@ -85,7 +85,7 @@ def run_stage(
     except UserError:
         raise
     except Exception as problem:
-        reason = _cannot_write(problem, root)
+        reason = cannot_write(problem, root)
         if reason is None:
             raise
         raise UserError(
@@ -156,7 +156,7 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
                 note()
 
 
-def _cannot_write(problem: Exception, root: Path) -> str | None:
+def cannot_write(problem: Exception, root: Path) -> str | None:
     """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
 
     Writers outside of Python (torch, safetensors) do not say why they failed, so the disk is asked.

@@ -30,6 +30,48 @@ def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
         load_subset(tmp_path / "subset.json", other)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("[1, 9]", "lists other rows than 0 to 8: it was changed"),
+        ("[-1]", "lists other rows than 0 to 8"),
+        ("[0.5]", "lists other rows than 0 to 8"),
+        ("[[1]]", "lists other rows than 0 to 8"),
+        ('"all"', "lists other rows than 0 to 8"),
+        ("[", "is not JSON"),
+    ],
+)
+def test_a_subset_that_somebody_touched_is_refused(rows: str, said: str, tmp_path: Path) -> None:
+    text = f'{{"pool": "invented", "excluded": {{}}, "rows": {rows}}}'
+    (tmp_path / "subset.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_subset(tmp_path / "subset.json", invented_pool(9))
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (np.zeros(8), "one number per row"),
+        (np.zeros((9, 1)), "one number"),
+        (np.array([None] * 9), "no plain .npy array"),
+    ],
+)
+def test_scores_that_somebody_touched_are_refused(scores: np.ndarray, said: str, tmp_path: Path) -> None:
+    pool = invented_pool(9)
+    save_subset(Subset(np.array([1])), pool, tmp_path)
+    np.save(tmp_path / "scores.npy", scores)
+    with pytest.raises(UserError, match=said):
+        load_subset(tmp_path / "subset.json", pool)
+
+
+def test_no_file_and_no_rows_are_two_things(tmp_path: Path) -> None:
+    pool = invented_pool(9)
+    with pytest.raises(UserError, match=r"There is no subset\.json in .*; give the folder of a subset"):
+        load_subset(tmp_path / "subset.json", pool)
+    save_subset(Subset(np.array([], int)), pool, tmp_path)
+    assert len(load_subset(tmp_path / "subset.json", pool).rows) == 0
+
+
 def test_coverage_counts_rows_by_source() -> None:
     pool = pool_of([("a", "1", "x.png"), ("a", "2", "x.png"), ("b", "3", None)])
     coverage = Subset(np.array([0, 2, 2]), np.array([1.0, 2.0, np.nan])).coverage(pool)

@@ -1,0 +1,68 @@
+"""Take a tuned model or a chosen subset elsewhere: a Hugging Face folder, or another trainer's data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from selectmm.commands._asked import groups_of, parser_of, record_of
+from selectmm.door import open_model, open_pool
+from selectmm.errors import UserError
+from selectmm.export.card import Origin
+from selectmm.export.folder import check_free
+from selectmm.export.formats import FORMATS
+from selectmm.export.model import check_base, export_model
+from selectmm.export.subset import export_subset
+from selectmm.methods.subset import load_subset
+from selectmm.records.cached import adapter_of, cache_of, subset_of
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Export ``model`` or ``subset``, as the first word says.
+
+    Raises:
+        UserError: what is asked for is not there, does not fit together, or cannot be written.
+    """
+    commands = {"model": _model, "subset": _subset}
+    what = arguments[0] if arguments else "nothing"
+    if what in commands:
+        commands[what](arguments[1:])
+    elif what in {"-h", "--help"}:
+        print(f"{__doc__}\n\n  python -m selectmm export model --help\n  python -m selectmm export subset --help")
+    else:
+        raise UserError(f"'{what}' cannot be exported; say model or subset.")
+
+
+def _model(arguments: Sequence[str]) -> None:
+    parser = parser_of("export model", "Merge a run's adapter into its base and write a Hugging Face folder.")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="of an adapter, if it is not the cached one")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights; by default that in which the base is opened")
+    asked = parser.parse_intermixed_args(arguments)
+    record = record_of(asked, asked.adapter, "--adapter FOLDER and model=…")
+    check_free(asked.to)
+    adapter = asked.adapter or adapter_of(record, cache_of(record, asked.cache))
+    config = groups_of(record, asked)["model"]
+    vlm = open_model(config)
+    if record is not None:
+        check_base(vlm, record)
+    export_model(vlm, adapter, Origin(config, record), asked.to, getattr(torch, asked.dtype) if asked.dtype else None)
+    print(f"Model   {asked.to}")
+
+
+def _subset(arguments: Sequence[str]) -> None:
+    parser = parser_of("export subset", "Write a run's subset as another trainer's data set.")
+    parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="whose data set it will be")
+    parser.add_argument("--absolute", action="store_true", help="absolute image paths, not relative to the pool's")
+    asked = parser.parse_intermixed_args(arguments)
+    record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
+    check_free(asked.to)
+    folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
+    pool = open_pool(groups_of(record, asked)["pool"])
+    subset = load_subset(folder / "subset.json", pool)
+    marked = export_subset(pool, subset, asked.format, asked.to, record, asked.absolute)
+    print(f"Subset  {asked.to}: {len(subset.rows):,} rows")
+    if marked:
+        print(f"        {len(marked):,} of them hold a placeholder of the trainer in their text; see its README.md")

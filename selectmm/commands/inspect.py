@@ -1,0 +1,85 @@
+"""Show which rows were kept and which were dropped, as one HTML page that works without a network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectmm.commands._asked import groups_of, parser_of, record_of
+from selectmm.door import open_pool
+from selectmm.errors import UserError
+from selectmm.methods.subset import load_subset
+from selectmm.pool.pool import Pool
+from selectmm.records.cached import cache_of, subset_of
+from selectmm.records.record import RunRecord, load
+from selectmm.records.stage import cannot_write, write_atomically
+from selectmm.report.inspect.choice import Choice
+from selectmm.report.inspect.page import page
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Inspect a ``subset``, as the first word says.
+
+    Raises:
+        UserError: what is asked for is not there, does not fit together, or cannot be written.
+    """
+    what = arguments[0] if arguments else "nothing"
+    if what in {"-h", "--help"}:
+        print(f"{__doc__}\n\n  python -m selectmm inspect subset --help")
+    elif what == "subset":
+        _subset(arguments[1:])
+    else:
+        raise UserError(f"'{what}' cannot be inspected; say subset.")
+
+
+def _subset(arguments: Sequence[str]) -> None:
+    parser = parser_of("inspect subset", str(__doc__))
+    parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
+    parser.add_argument(
+        "--others",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="WHERE",
+        help="records or folders of subsets to compare with",
+    )
+    parser.add_argument("--each", type=int, default=8, metavar="N", help="rows under each heading of the gallery")
+    asked = parser.parse_intermixed_args(arguments)
+    record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
+    folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
+    pool = open_pool(groups_of(record, asked)["pool"])
+    choice = _choice(record, folder, pool)
+    others = [_other(where, asked.cache, pool) for where in asked.others]
+    _write(asked.to, page(choice, others, max(1, asked.each)))
+    print(f"Page  {asked.to}")
+
+
+def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
+    subset = load_subset(folder / "subset.json", pool)
+    facts = [("subset", subset.fingerprint), ("pool", pool.fingerprint)]
+    if record is None:
+        return Choice(folder.name, pool, subset, tuple(facts))
+    options = ", ".join(f"{name}={value}" for name, value in record.method.options.items())
+    told = [("options", options)] if options else []
+    told += [("recipe", record.recipe.name), ("scale", record.scale), ("record", record.name)]
+    told += [("command", record.provenance.command)]
+    return Choice(_name(record), pool, subset, (*told, *facts))
+
+
+def _other(where: Path, cache: Path | None, pool: Pool) -> Choice:
+    """A subset to compare with: a record's, or that of a folder."""
+    if where.is_dir():
+        return _choice(None, where, pool)
+    record = load(where)
+    return _choice(record, subset_of(record, cache_of(record, cache)), pool)
+
+
+def _name(record: RunRecord) -> str:
+    return f"{record.method.name}, budget {record.budget:g}, seed {record.seed}"
+
+
+def _write(to: Path, text: str) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(to, text)
+    except OSError as problem:
+        reason = cannot_write(problem, to.parent) or problem.strerror
+        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another file.") from problem

@@ -1,0 +1,45 @@
+"""A folder that appears whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selectmm.errors import UserError
+from selectmm.records.stage import cannot_write
+
+
+def check_free(to: Path) -> None:
+    """Said before anything long starts.
+
+    Raises:
+        UserError: there is something at ``to`` already.
+    """
+    if to.is_file() or (to.is_dir() and any(to.iterdir())):
+        raise UserError(f"{to} is not empty; give --to a new folder, or empty this one.")
+
+
+@contextmanager
+def new_folder(to: Path) -> Iterator[Path]:
+    """A folder to fill, beside ``to``; it becomes ``to`` when the block ends, and is gone if the block fails.
+
+    Raises:
+        UserError: there is something at ``to`` already, the disk is full, or the place cannot be written.
+    """
+    check_free(to)
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        beside.rename(to)
+    except UserError:
+        raise
+    except Exception as problem:
+        reason = cannot_write(problem, to.parent)
+        if reason is None:
+            raise
+        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another folder.") from problem
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""How other trainers want their rows: LLaVA's JSON, LLaMA-Factory's ShareGPT, ms-swift's messages; or positions alone.
+
+Sources: LLaVA's docs/Finetune_Custom_Data.md; LLaMA-Factory's data/README.md (formatting ``sharegpt``, one ``<image>``
+in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Custom-dataset.md (``messages`` and
+``images``). LLaVA's preprocess_multimodal puts "<image>" and a line break in front of the question, and so does its
+file here. The two others show it without a break: what follows an image is a matter of their chat templates.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from selectmm.errors import UserError
+from selectmm.pool.sample import Sample
+
+IMAGE = "<image>"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A data set on disk.
+
+    Attributes:
+        file: name of the file of rows.
+        lines: one JSON value per line instead of one list.
+        row: what stands in the file for a row, given the path of its image and its id.
+        marks: texts that the trainer takes for placeholders wherever they stand.
+        advice: what to do about a row that holds one of them.
+        usage: how the trainer is told of the data set; ``{images}`` is the folder that paths are relative to.
+        beside: content of other JSON files, by name.
+    """
+
+    file: str
+    lines: bool
+    row: Callable[[Sample, str | None, str], object]
+    usage: str
+    marks: tuple[str, ...] = ()
+    advice: str = ""
+    beside: Mapping[str, object] = field(default_factory=dict)
+
+
+def llava(sample: Sample, image: str | None, id: str) -> dict[str, object]:
+    """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
+
+    A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
+    in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was.
+    """
+    names = {"user": "human", "assistant": "gpt"}
+    opening = sample.turns[sample.image_turn].text
+    mark = f"{IMAGE}\n" if opening == opening.strip() else ""
+    said = [{"from": names[role], "value": text} for role, text in _turns(sample, mark)]
+    shown = {} if image is None else {"image": image}
+    return {"id": id, **shown, "conversations": said, "source": sample.source}
+
+
+def messages(sample: Sample, image: str | None, id: str) -> dict[str, object]:
+    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
+    said = [{"role": role, "content": text} for role, text in _turns(sample, IMAGE)]
+    return {"messages": said, "images": [] if image is None else [image]}
+
+
+def _turns(sample: Sample, mark: str) -> list[tuple[str, str]]:
+    """Roles and texts, the picture's mark in front of the turn that it opens.
+
+    Raises:
+        UserError: a text holds the mark itself.
+    """
+    if any(IMAGE in turn.text for turn in sample.turns):
+        raise UserError(
+            f"Row {sample.position} of the pool says {IMAGE} in its text, which every trainer takes for a picture; "
+            f"take the row out of the pool."
+        )
+    texts = [turn.text for turn in sample.turns]
+    if sample.image is not None:
+        texts[sample.image_turn] = mark + texts[sample.image_turn]
+    return [(turn.role, text) for turn, text in zip(sample.turns, texts, strict=True)]
+
+
+def position(sample: Sample, image: str | None, id: str) -> int:
+    """The row's position in the pool, as method=from_indices reads it."""
+    return sample.position
+
+
+_DATASET_INFO = {
+    "subset": {
+        "file_name": "subset.json",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+    }
+}
+
+FORMATS = {
+    "llava": Format(
+        file="subset.json",
+        lines=False,
+        row=llava,
+        usage="LLaVA: `--data_path subset.json --image_folder {images}`. selectmm: `python -m selectmm pool=llava_json "
+        "pool.file=subset.json pool.images={images} method=full`.",
+    ),
+    "llama_factory": Format(
+        file="subset.json",
+        lines=False,
+        row=messages,
+        usage="LLaMA-Factory: `dataset_dir: <this folder>`, `dataset: subset`, `media_dir: {images}`.",
+        marks=("<video>", "<audio>"),
+        advice="Set the environment variables VIDEO_PLACEHOLDER and AUDIO_PLACEHOLDER to something else in training.",
+        beside={"dataset_info.json": _DATASET_INFO},
+    ),
+    "ms_swift": Format(
+        file="subset.jsonl",
+        lines=True,
+        row=messages,
+        usage="ms-swift: `ROOT_IMAGE_DIR={images} swift sft --dataset subset.jsonl …`; its documentation prefers "
+        "absolute paths (export with --absolute).",
+        marks=("<video>", "<audio>", "<ref-object>", "<bbox>"),
+        advice="ms-swift replaces them; take these rows out if that matters.",
+    ),
+    "indices": Format(
+        file="rows.json",
+        lines=False,
+        row=position,
+        usage="selectmm: `python -m selectmm method=from_indices method.file=rows.json`, with the same pool.",
+    ),
+}

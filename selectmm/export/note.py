@@ -1,0 +1,64 @@
+"""The README.md beside exported rows: what they are and how to train on them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selectmm.export.formats import Format
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+from selectmm.records.record import RunRecord
+
+
+def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, paths: str, marked: Sequence[int]) -> str:
+    """The page, in Markdown.
+
+    Args:
+        paths: ``relative`` or ``absolute``.
+        marked: rows that hold one of the trainer's placeholders.
+    """
+    lines = [
+        "# A subset of instruction rows",
+        "",
+        f"`{kind.file}` holds {len(subset.rows):,} rows ({len(np.unique(subset.rows)):,} different ones) of a pool of "
+        f"{len(pool):,}, in the pool's order. A row that was chosen twice stands there twice.",
+        "",
+        *_origin(pool, subset, record),
+        f"- images: paths are {paths}; the image folder is `{pool.image_root.resolve()}`",
+        "",
+        kind.usage.format(images=pool.image_root.resolve()),
+        "",
+        *_warning(kind, marked),
+        "| source | in the pool | kept |",
+        "|---|---:|---:|",
+        *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(pool: Pool, subset: Subset, record: RunRecord | None) -> list[str]:
+    known = ["- method: unknown (no record was given)"]
+    if record is not None:
+        options = ", ".join(f"{name}={value}" for name, value in record.method.options.items()) or "none"
+        known = [
+            f"- method: {record.method.name} (options: {options}), seed {record.seed}",
+            f"- budget: {record.budget:g} of the pool",
+            f"- record: {record.name}, by `{record.provenance.command}`",
+        ]
+    return [*known, f"- subset fingerprint: {subset.fingerprint}", f"- pool fingerprint: {pool.fingerprint}"]
+
+
+def _warning(kind: Format, marked: Sequence[int]) -> list[str]:
+    if not marked:
+        return []
+    first = ", ".join(str(row) for row in marked[:10])
+    words = " or ".join(f"`{mark}`" for mark in kind.marks)
+    return [f"**{len(marked):,} rows say {words} in their text** (positions {first}…). {kind.advice}", ""]
+
+
+def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:
+    return subset.coverage(pool)["per_source"]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,77 @@
+"""Write chosen rows as somebody else's data set."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.export.folder import new_folder
+from selectmm.export.formats import FORMATS, Format
+from selectmm.export.note import note
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool, inside
+from selectmm.pool.sample import Sample
+from selectmm.records.progress import track
+from selectmm.records.record import RunRecord
+
+
+def export_subset(
+    pool: Pool, subset: Subset, format_name: str, to: Path, record: RunRecord | None = None, absolute: bool = False
+) -> list[int]:
+    """Write the rows in the pool's order, each as often as it was chosen, and a README.md that says what they are.
+
+    Images are not copied: their paths stay relative to the pool's image folder, or become absolute.
+
+    Args:
+        format_name: one of `FORMATS`.
+        to: a folder that does not exist yet, or is empty.
+        record: of the run that chose them, for the README.
+
+    Returns:
+        Positions of the rows (ascending) that hold a text which the trainer takes for a placeholder.
+
+    Raises:
+        UserError: ``to`` is not empty or cannot be written, or a row's text would be taken for its image.
+    """
+    kind = FORMATS[format_name]
+    if len(subset.rows) == 0:
+        raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
+    marked = []
+    with new_folder(to) as folder:
+        with (folder / kind.file).open("w", encoding="utf-8") as out:
+            for piece, found in _pieces(pool, subset.rows, kind, absolute):
+                out.write(piece)
+                marked += found
+        for name, content in kind.beside.items():
+            (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        marked = sorted(set(marked))
+        text = note(pool, subset, kind, record, "absolute" if absolute else "relative", marked)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    return marked
+
+
+def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Iterator[tuple[str, list[int]]]:
+    """The file's text, one row after the other (memory does not grow with their number), and marked positions."""
+    between = "\n" if kind.lines else ",\n"
+    for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
+        sample = pool[row]
+        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row))
+        entry = json.dumps(content, ensure_ascii=False)
+        start = between if number else "" if kind.lines else "["
+        held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)
+        yield start + entry, [row] if held else []
+    yield ("\n" if kind.lines else "]\n"), []
+
+
+def _image(pool: Pool, sample: Sample, absolute: bool) -> str | None:
+    if sample.image is None or not absolute:
+        return sample.image
+    return str(inside(pool.image_root, sample.image))
+
+
+def _id(pool: Pool, row: int) -> str:
+    """As the pool's file has it, where it has one; else the position."""
+    given = pool.table["id"][row].as_py() if "id" in pool.table.column_names else None
+    return str(row) if given is None else given

@@ -1,0 +1,177 @@
+"""``python -m selectmm export``: from a record, or from folders, to a folder; every mistake is one sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from selectmm.commands.export import main
+from selectmm.errors import UserError
+from selectmm.records.cached import adapter_of, subset_of
+from selectmm.records.record import load
+from selectmm.tuning.adapter import load_adapter
+from tests.export.recorded import model_choices, pool_choices, recorded_run
+
+from transformers import AutoModelForImageTextToText  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A place and the record of a run there."""
+    place = tmp_path_factory.mktemp("run")
+    return place, recorded_run(place, "method=length")
+
+
+def logits_of(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.arange(6, 40)[None]).logits
+
+
+def exported(folder: Path) -> torch.Tensor:
+    return logits_of(AutoModelForImageTextToText.from_pretrained(folder).eval())
+
+
+def test_a_record_is_enough_to_export_its_model(run: tuple[Path, Path], tmp_path: Path) -> None:
+    place, record = run
+    main(["model", "--record", str(record), "--to", str(tmp_path / "out")])
+    vlm = instantiate(load(record).config["model"])
+    with load_adapter(vlm, adapter_of(load(record), place / "cache")) as tuned:
+        assert torch.equal(exported(tmp_path / "out"), logits_of(tuned.model))
+    card = (tmp_path / "out" / "README.md").read_text()
+    for part in (
+        load(record).name,
+        "4 rows that length chose of a pool of 8",
+        "budget 0.5",
+        "recipe: embedded (",
+        "base",
+    ):
+        assert part in card
+
+
+def test_an_adapters_folder_and_a_model_are_enough_too(run: tuple[Path, Path], tmp_path: Path) -> None:
+    place, record = run
+    main(["model", "--record", str(record), "--to", str(tmp_path / "one")])
+    adapter = adapter_of(load(record), place / "cache")
+    main(["model", "--adapter", str(adapter), *model_choices(place), "--to", str(tmp_path / "two")])
+    assert torch.equal(exported(tmp_path / "one"), exported(tmp_path / "two"))
+    assert "unknown (exported from an adapter alone)" in (tmp_path / "two" / "README.md").read_text()
+
+
+def test_a_run_that_was_moved_is_found_with_its_new_places(run: tuple[Path, Path], tmp_path: Path) -> None:
+    place = shutil.copytree(run[0], tmp_path / "moved")
+    record = place / "records" / run[1].name
+    content = record.read_text().replace(str(run[0]), "/elsewhere")
+    record.write_text(content)
+    there = ["--record", str(record), "--cache", str(place / "cache")]
+    main(["model", *there, f"model.path={place / 'base'}", "--to", str(tmp_path / "model")])
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    choices = [choice for choice in pool_choices(place) if "." in choice.split("=")[0]]
+    main(["subset", *there, *choices, "--format", "llava", "--to", str(tmp_path / "subset")])
+    assert len(json.loads((tmp_path / "subset" / "subset.json").read_text())) == 4
+
+
+def test_the_subset_of_a_record_is_exported_with_its_method(run: tuple[Path, Path], tmp_path: Path) -> None:
+    place, record = run
+    main(["subset", "--record", str(record), "--format", "llava", "--to", str(tmp_path / "out")])
+    chosen = json.loads((subset_of(load(record), place / "cache") / "subset.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "out" / "subset.json").read_text())
+    assert [int(row["id"]) for row in rows] == chosen
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "- method: length (options: none), seed 0" in page
+    assert "- budget: 0.5 of the pool" in page
+
+
+def test_a_subsets_folder_and_a_pool_are_enough_too(run: tuple[Path, Path], tmp_path: Path) -> None:
+    place, record = run
+    folder = subset_of(load(record), place / "cache")
+    told = ["--subset", str(folder), *pool_choices(place), f"cache={place / 'cache'}"]
+    main(["subset", *told, "--format", "ms_swift", "--to", str(tmp_path / "out")])
+    assert len((tmp_path / "out" / "subset.jsonl").read_text().splitlines()) == 4
+
+
+def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
+    run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(run[0] / "pool", place / "pool")
+    rows = json.loads((place / "pool" / "pool.json").read_text())
+    rows[0]["conversations"][1]["value"] = "Use <video> here."
+    (place / "pool" / "pool.json").write_text(json.dumps(rows))
+    shutil.copytree(run[0] / "base", place / "base")
+    record = recorded_run(place, "method=full")
+    main(["subset", "--record", str(record), "--format", "llama_factory", "--to", str(tmp_path / "out")])
+    assert "1 of them hold a placeholder of the trainer in their text; see its README.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "'nothing' cannot be exported; say model or subset"),
+        (["modle"], "'modle' cannot be exported; say model or subset"),
+        (["model", "--to", "x"], "Say which: --record FILE, or --adapter FOLDER and model=…"),
+        (
+            ["subset", "--to", "x", "--format", "llava"],
+            "Say which: --record FILE, or --subset FOLDER and pool",
+        ),
+        (["model", "--record", "nowhere.json", "--to", "x"], "There is no record to read at nowhere.json"),
+        (["model", "--record", "RECORD", "--to", "PLACE"], "is not empty; give --to a new folder"),
+        (
+            ["model", "--record", "RECORD", "--to", "x", "model.path=/nowhere"],
+            "checkpoint at '/nowhere': give a folder",
+        ),
+        (["model", "--record", "RECORD", "--to", "x", "model.dtype=bfloat16"], "torch.bfloat16.*set model.path and"),
+        (["model", "--record", "RECORD", "--to", "x", "recipe.lr=1"], "only values of its pool and its model"),
+        (["model", "--record", "RECORD", "--to", "x", "model.pth=1"], "only values of its pool and its model"),
+        (["model", "--record", "RECORD", "--to", "x", "--cache", "none"], "The adapter of run-length-.* cache none"),
+        (["subset", "--record", "RECORD", "--to", "x", "--cache", "none", "--format", "llava"], "The subset of run-"),
+        (["model", "--adapter", "PLACE", "--to", "x", "MODEL"], "There is no adapter in"),
+        (["subset", "--subset", "PLACE", "--to", "x", "--format", "llava", "POOL"], "no subset.json in"),
+    ],
+)
+def test_every_mistake_is_one_sentence(
+    words: list[str], said: str, run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, record = run
+    monkeypatch.chdir(tmp_path)
+    known = {"RECORD": [str(record)], "PLACE": [str(place)], "MODEL": model_choices(place), "POOL": pool_choices(place)}
+    with pytest.raises(UserError, match=said):
+        main([word for given in words for word in known.get(given, [given])])
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_adapter_that_is_gone_comes_with_the_command_that_makes_it_again(run: tuple[Path, Path]) -> None:
+    place, record = run
+    with pytest.raises(UserError) as told:
+        adapter_of(load(record), place / "empty")
+    assert str(told.value).endswith(f"or make it again: {load(record).provenance.command}")
+
+
+def test_two_adapters_that_fit_are_not_guessed_between(run: tuple[Path, Path], tmp_path: Path) -> None:
+    """Such as one trained on a GPU and one on the CPU: the record does not say which."""
+    cache = shutil.copytree(run[0] / "cache", tmp_path / "cache")
+    folder = adapter_of(load(run[1]), cache)
+    shutil.copytree(folder, folder.with_name("another"))
+    with pytest.raises(UserError, match=r" and .* could be the adapter of run-length-.*; name one with --adapter"):
+        adapter_of(load(run[1]), cache)
+
+
+def test_subsets_of_equal_rows_and_other_scores_are_not_guessed_between(run: tuple[Path, Path], tmp_path: Path) -> None:
+    cache = shutil.copytree(run[0] / "cache", tmp_path / "cache")
+    folder = subset_of(load(run[1]), cache)
+    shutil.copytree(folder, folder.with_name("another"))
+    assert subset_of(load(run[1]), cache).name in {folder.name, "another"}
+    np.save(folder.with_name("another") / "scores.npy", np.zeros(8))
+    with pytest.raises(UserError, match=r"chose the rows of run-length-.* by other scores; name one with --subset"):
+        subset_of(load(run[1]), cache)
+
+
+def test_another_run_is_another_adapter(run: tuple[Path, Path]) -> None:
+    """Seed, recipe and rows tell stages of one cache apart."""
+    place, record = run
+    others = [recorded_run(place, "method=length", "seed=1"), recorded_run(place, "method=full")]
+    folders = {adapter_of(load(each), place / "cache") for each in [record, *others]}
+    assert len(folders) == 3
