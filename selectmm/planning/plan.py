@@ -10,7 +10,7 @@ from selectmm.planning.items import items_of
 from selectmm.planning.job import Job, Model
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
-from selectmm.planning.work import Device
+from selectmm.planning.work import Device, is_counted
 
 
 def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
@@ -23,11 +23,18 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
         sample: the most rows of a pool that are encoded to count tokens.
 
     Raises:
-        UserError: a pool or targets cannot be opened, or do not fit the method.
+        UserError: a pool or targets cannot be opened, or do not fit the method; the weights would be in 4 bits.
     """
     loads, planned, plans = Loads(sample), set(), []
     for experiment in experiments:
         notes: list[str] = []
+        if experiment.config["compute"]["weights"] != "as_is":
+            raise UserError("A plan knows no memory and no time of 4-bit weights; plan with compute=plain.")
+        if not is_counted(experiment.recipe, experiment.strategy):
+            notes.append(
+                "FLOPs and memory of fine-tuning are unknown: they are known of LoRA on all linear layers of the "
+                "language model, with the projector in full or frozen, the tower frozen, and without offload."
+            )
         pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
         stages = Job(experiment, pool, _model(experiment, gpu, notes), loads, planned).stages()
         unknown = [task for task, count in items_of(experiment.suite).items() if count is None]

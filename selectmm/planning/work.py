@@ -45,7 +45,9 @@ class Device:
         return "32-true" if self.size == 4 else "bf16-true"
 
     def train(self, load: Load, recipe: Recipe, strategy: Strategy) -> Work:
-        """Fine-tune on rows that stand in ``load`` as often as they are trained on."""
+        """Fine-tune on rows that stand in ``load`` as often as they are trained on; see `is_counted`."""
+        if not is_counted(recipe, strategy):
+            return Work(tokens=load.tokens, precision=recipe.precision)
         tuned = recipe.projector_lr > 0
         return Work(
             tokens=load.tokens,
@@ -88,6 +90,14 @@ class Device:
         spoken = Load(rows=items, tokens=said, squares=said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * said
         return Work(read.tokens + said, flops, None, memory, self.precision)
+
+
+def is_counted(recipe: Recipe, strategy: Strategy) -> bool:
+    """Whether FLOPs and memory of such a training are known: LoRA on all linear layers of the language model, a
+    projector that is trained in full or not at all, a frozen tower, nothing offloaded."""
+    projector = recipe.projector == "full" or recipe.projector_lr == 0
+    language = recipe.tune == "lora" and recipe.lora_layers == "all"
+    return language and projector and recipe.vision_lr == 0 and not strategy.offload
 
 
 def _answered(load: Load) -> float:

@@ -49,6 +49,18 @@ def test_transformers_loads_the_folder_and_computes_the_same_logits_bit_for_bit(
     assert model.dtype == vlm.model.dtype
 
 
+def test_a_model_that_was_trained_in_full_is_written_like_any_other(bench: Bench, tmp_path: Path) -> None:
+    recipe = replace(RECIPE_HERE, tune="full", rank=0, alpha=0, dropout=0.0, lr=1e-3)
+    bench.tune(tmp_path / "tuned", recipe)
+    export_model(bench.vlm, tmp_path / "tuned", Origin({}, None), tmp_path / "out")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").eval()
+    batch = batch_of(bench.vlm, bench.pool)
+    with torch.no_grad(), load_adapter(bench.vlm, tmp_path / "tuned") as adapted:
+        assert torch.equal(model(**batch).logits, adapted.model(**batch).logits)
+    with torch.no_grad():
+        assert not torch.equal(model(**batch).logits, bench.vlm.model(**batch).logits)
+
+
 @pytest.fixture
 def llava(bench: Bench, tmp_path: Path) -> tuple[VLM, Path]:
     """A LLaVA and an adapter of it."""

@@ -1,5 +1,6 @@
 """What stages write and evaluations ask, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.flops import Load
 from selectmm.planning.items import items_of
 from selectmm.planning.work import Device
+from selectmm.tuning.recipe import Strategy
+from tests.tuning.conftest import RECIPE
 
 LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4)
 BODY = Anatomy(1000, 4, 5, (LAYER, LAYER), 0, 0, 0)
@@ -57,3 +60,23 @@ def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:
     both = device.features(ROWS, [ImageStates(1), ImageStates(2)], 0, 8).flops
     assert both == device.features(ROWS, [ImageStates(2)], 0, 8).flops
     assert both == pytest.approx(2 * device.features(ROWS, [ImageStates(1)], 0, 8).flops)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tune": "full", "rank": 0},
+        {"lora_layers": "attention"},
+        {"projector": "lora"},
+        {"vision_lr": 1e-4},
+    ],
+)
+def test_what_a_training_of_another_kind_takes_is_unknown(changed: dict[str, object]) -> None:
+    device, single = Device(BODY, size=2), Strategy("single", 1)
+    assert device.train(ROWS, RECIPE, single).flops
+    work = device.train(ROWS, replace(RECIPE, **changed), single)
+    assert (work.tokens, work.flops, work.disk, work.memory) == (20, None, None, None)
+
+
+def test_what_offload_leaves_on_a_device_is_unknown() -> None:
+    assert Device(BODY, size=2).train(ROWS, RECIPE, Strategy("zero2", 2, offload=True)).memory is None
