@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from selectmm.models.vlm import VLM
+from selectmm.tuning.recipe import Recipe
 
 # The linear layers that read what enters a decoder layer; fc1 is Phi's, whose MLP runs beside attention.
 ENTERING = ("q_proj", "k_proj", "v_proj", "fc1")
@@ -22,7 +23,7 @@ class Layer:
         inner: the widest that its linear layers put out (the MLP's).
         sides: Σ (in + out) over the linear layers that carry LoRA; ``attention_sides``: over attention's alone.
         inputs: Σ in over the same; ``entering_inputs``: over those that read what enters the layer.
-        last: the out of the last linear layer that carries LoRA.
+        last: the out of the last linear layer, if it carries LoRA. final: weights of that layer.
     """
 
     parameters: int
@@ -36,6 +37,7 @@ class Layer:
     inputs: int
     entering_inputs: int
     last: int
+    final: int
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,30 @@ class Anatomy:
     """A model.
 
     Attributes:
-        parameters: of the whole model, tied ones once.
+        parameters: of the whole model, tied ones once; ``language_parameters``: of the language model and the head.
         width: of the hidden states. vocabulary: rows of the head.
         layers: the decoder layers, first to last.
         projector: weights of its linear layers, ``projector_parameters`` all of them.
         projector_first: weights of its first linear layer, if nothing trainable precedes it: then nobody needs the
             gradient of its input; else 0.
+        projector_entry: weights of its first linear layer.
+        projector_sides: Σ (in + out) over its linear layers that carry LoRA; ``projector_inputs``: in of the first.
+        tower_sides: the same over the vision tower's, ``tower_weights``: their weights.
     """
 
     parameters: int
+    language_parameters: int
     width: int
     vocabulary: int
     layers: tuple[Layer, ...]
     projector: int
     projector_parameters: int
     projector_first: int
+    projector_entry: int = 0
+    projector_sides: int = 0
+    projector_inputs: int = 0
+    tower_sides: int = 0
+    tower_weights: int = 0
 
     @property
     def head(self) -> int:
@@ -65,35 +76,62 @@ class Anatomy:
         return self.width * self.vocabulary
 
     def lora(self, rank: int) -> int:
-        """Trainable numbers of LoRA on all matched layers: [rank, in] and [out, rank] for each."""
+        """Trainable numbers of the language model's LoRA: [rank, in] and [out, rank] for each layer."""
         return rank * sum(layer.sides for layer in self.layers)
 
-    def trained(self, rank: int, projector: bool) -> int:
-        """Trainable numbers: LoRA's, and the projector's if it is tuned."""
-        return self.lora(rank) + projector * self.projector_parameters
+    def trained(self, recipe: Recipe) -> int:
+        """All trainable numbers of a recipe."""
+        projector = self.projector_parameters if in_full(recipe) else 0
+        if recipe.tune == "full":
+            return self.language_parameters + projector
+        return self.lora(recipe.rank) + recipe.rank * (self.projector_sides + self.tower_sides) + projector
 
 
-def anatomy_of(vlm: VLM) -> Anatomy:
-    """Read the sizes off a model; it may be on the meta device."""
+def in_full(recipe: Recipe) -> bool:
+    """Whether the projector's own weights are trained."""
+    return recipe.projector_lr > 0 and recipe.projector == "full"
+
+
+def anatomy_of(vlm: VLM, pattern: str | None = None) -> Anatomy:
+    """Read the sizes off a model; it may be on the meta device.
+
+    Args:
+        pattern: where LoRA is (`selectmm.tuning.targets.lora_pattern`); None: the family's own.
+    """
+    pattern = vlm.family.lora if pattern is None else pattern
     model, projector = vlm.model, vlm.model.get_submodule(vlm.family.projector)
     first = next(module for module in projector.modules() if list(module.parameters(recurse=False)))
     linears = [module for module in projector.modules() if isinstance(module, nn.Linear)]
+    adapted = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and re.fullmatch(pattern, name)
+    ]
+    bridge = [it for name, it in adapted if name.startswith(f"{vlm.family.projector}.")]
+    tower = [it for name, it in adapted if name.startswith(f"{vlm.family.vision}.") and it not in bridge]
+    language = [model.get_submodule(vlm.family.layers.rpartition(".")[0]), model.lm_head]
     return Anatomy(
         parameters=sum(weight.numel() for weight in model.parameters()),
+        language_parameters=sum({id(w): w.numel() for part in language for w in part.parameters()}.values()),
         width=model.lm_head.in_features,
         vocabulary=model.lm_head.out_features,
-        layers=tuple(_layer(vlm, index) for index in range(len(vlm.layers))),
+        layers=tuple(_layer(vlm, index, pattern) for index in range(len(vlm.layers))),
         projector=sum(linear.weight.numel() for linear in linears),
         projector_parameters=sum(weight.numel() for weight in projector.parameters()),
         projector_first=first.weight.numel() if isinstance(first, nn.Linear) else 0,
+        projector_entry=linears[0].weight.numel(),
+        projector_sides=sum(_sides(it) for it in bridge),
+        projector_inputs=linears[0].in_features if bridge else 0,
+        tower_sides=sum(_sides(it) for it in tower),
+        tower_weights=sum(it.weight.numel() for it in tower),
     )
 
 
-def _layer(vlm: VLM, index: int) -> Layer:
+def _layer(vlm: VLM, index: int, pattern: str) -> Layer:
     layer, path = vlm.layers[index], f"{vlm.family.layers}.{index}"
     linears = {name: module for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
     entering = {name: module for name, module in linears.items() if name.endswith(ENTERING)}
-    adapted = {name: it for name, it in linears.items() if re.fullmatch(vlm.family.lora, f"{path}.{name}")}
+    adapted = {name: it for name, it in linears.items() if re.fullmatch(pattern, f"{path}.{name}")}
     size = {name.rpartition(".")[2]: module.out_features for name, module in entering.items()}
     return Layer(
         parameters=sum(weight.numel() for weight in layer.parameters()),
@@ -107,6 +145,7 @@ def _layer(vlm: VLM, index: int) -> Layer:
         inputs=sum(it.in_features for it in adapted.values()),
         entering_inputs=sum(it.in_features for name, it in adapted.items() if name in entering),
         last=list(adapted.values())[-1].out_features if list(adapted)[-1:] == list(linears)[-1:] else 0,
+        final=list(linears.values())[-1].weight.numel(),
     )
 
 

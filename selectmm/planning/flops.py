@@ -5,7 +5,8 @@ All are linear in a few sums over rows (`Load`), so that a sample of rows speaks
 
 from dataclasses import dataclass, fields, replace
 
-from selectmm.planning.anatomy import Anatomy
+from selectmm.planning.anatomy import Anatomy, in_full
+from selectmm.tuning.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,42 @@ def decoder(body: Anatomy, load: Load, depth: int | None = None, rank: int = 0) 
     return linear + sum(4 * layer.queries for layer in layers) * load.squares
 
 
-def training(body: Anatomy, load: Load, rank: int, projector: bool, checkpointing: bool) -> float:
-    """Forward and backward of LoRA training, the vision tower frozen; see README.md for every term."""
-    total = forward(body, load, rank=rank) + _inputs(body, load, rank, projector)
+def training(body: Anatomy, load: Load, recipe: Recipe) -> float:
+    """Forward and backward of a recipe's training; see README.md for every term."""
+    full, rank = recipe.tune == "full", 0 if recipe.tune == "full" else recipe.rank
+    total = forward(body, load, rank=rank) + _inputs(body, load, rank, full or recipe.images_teach)
     total += 2 * body.lora(rank) * load.tokens  # gradients of the LoRA matrices themselves
-    if projector:  # its weights' gradients, and its inputs' as far as something trainable lies before them
-        total += 2 * (2 * body.projector - body.projector_first) * load.image_tokens
-    if checkpointing:
-        total += decoder(body, load, rank=rank) - sum(2 * rank * layer.last for layer in body.layers) * load.tokens
+    if full:  # of all weights
+        total += sum(2 * layer.weights for layer in body.layers) * load.tokens + 2 * body.head * load.answers
+    total += _projector(body, load, recipe) + _tower(body, load, recipe)
+    if recipe.gradient_checkpointing:  # the last product of a layer is not needed again
+        spared = sum(2 * (layer.final if full else rank * layer.last) for layer in body.layers)
+        total += decoder(body, load, rank=rank) - spared * load.tokens
     return total
+
+
+def _projector(body: Anatomy, load: Load, recipe: Recipe) -> float:
+    """What training costs in the projector beyond its forward pass, which LoRA makes longer."""
+    if not recipe.images_teach:
+        return 0
+    entered = recipe.vision_lr > 0  # its input needs a gradient
+    inputs = 2 * (body.projector - (0 if entered else body.projector_first))
+    if in_full(recipe):  # a norm before its first layer is trained too
+        return (inputs + 2 * body.projector) * load.image_tokens
+    own = 2 * recipe.rank * body.projector_sides
+    if not entered and recipe.projector_lr > 0:  # LoRA: nothing before the first linear layer is trained
+        inputs = 2 * (body.projector - body.projector_entry)
+    spared = 0 if entered else 2 * recipe.rank * body.projector_inputs
+    return (inputs + 3 * own - spared) * load.image_tokens
+
+
+def _tower(body: Anatomy, load: Load, recipe: Recipe) -> float:
+    """LoRA in the vision tower, approximately: its pass once more for activations' gradients, LoRA's three products,
+    and with checkpointing the whole pass again."""
+    if recipe.vision_lr == 0:
+        return 0
+    lora = recipe.rank * body.tower_sides / body.tower_weights * load.tower
+    return load.tower + 3 * lora + recipe.gradient_checkpointing * (load.tower + lora)
 
 
 def row_gradients(body: Anatomy, load: Load, rank: int, all_linear: bool) -> float:

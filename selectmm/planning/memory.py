@@ -33,24 +33,27 @@ def training_memory(
         size: bytes of a number of the model as it is loaded. longest: tokens of a row, padding included.
         answered: the share of its tokens that the loss is taken on.
     """
-    tuned = recipe.projector_lr > 0
-    trained = body.trained(recipe.rank, tuned)  # of a tuned projector peft keeps the untuned one beside it
+    trained = body.trained(recipe)
+    # LoRA stands beside the weights, and of a tuned projector peft keeps the untuned one; full tuning changes its own.
+    frozen = body.parameters - (trained if recipe.tune == "full" else 0)
     sharded = strategy.devices if strategy.kind in SHARDED else 1
     whole = 4 if recipe.precision == "32-true" else 2  # of what DeepSpeed keeps, and of activations
     if strategy.kind in SHARDED:
-        weights, gradients = whole * (body.parameters + trained), whole * trained
+        weights, gradients = whole * (frozen + trained), whole * trained
         optimizer = 12 * trained  # its own float32 copy of the weights, and Adam's two moments of it
     else:
         kept = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
-        weights, gradients = kept[0] * body.parameters + kept[1] * trained, kept[1] * trained
+        weights, gradients = kept[0] * frozen + kept[1] * trained, kept[1] * trained
         optimizer = 2 * kept[1] * trained
         gradients *= 2 if strategy.kind == "ddp" else 1  # DDP's buckets
+    if strategy.offload:  # to main memory
+        gradients = optimizer = 0
     states = activations(
         body, recipe.rank, recipe.dropout, recipe.gradient_checkpointing, whole, recipe.micro_batch * longest, answered
     )
     if strategy.kind == "zero3":
         states += whole * (2 * max(layer.parameters for layer in body.layers) + body.head)  # gathered while in use
-        weights /= sharded
+        weights = 0 if strategy.offload else weights / sharded
     return Memory(weights, gradients / sharded, optimizer / sharded, states)
 
 

@@ -10,7 +10,7 @@ from selectmm.planning.items import items_of
 from selectmm.planning.job import Job, Model
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
-from selectmm.planning.work import Device, is_counted
+from selectmm.planning.work import Device
 
 
 def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
@@ -30,11 +30,6 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
         notes: list[str] = []
         if experiment.config["compute"]["weights"] != "as_is":
             raise UserError("A plan knows no memory and no time of 4-bit weights; plan with compute=plain.")
-        if not is_counted(experiment.recipe, experiment.strategy):
-            notes.append(
-                "FLOPs and memory of fine-tuning are unknown: they are known of LoRA on all linear layers of the "
-                "language model, with the projector in full or frozen, the tower frozen, and without offload."
-            )
         pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
         stages = Job(experiment, pool, _model(experiment, gpu, notes), loads, planned).stages()
         unknown = [task for task, count in items_of(experiment.suite).items() if count is None]
@@ -56,4 +51,4 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str]) -> Model | None:
     except UserError as problem:
         notes.append(f"Without the model there are no tokens, FLOPs and memory. {problem}")
         return None
-    return Model(here, Device(anatomy_of(here), there.model.dtype.itemsize))
+    return Model(here, Device(here, anatomy_of(here), there.model.dtype.itemsize))

@@ -9,10 +9,12 @@ from selectmm.evaluation.suite import Suite
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.models.forward import Reads
-from selectmm.planning.anatomy import Anatomy
+from selectmm.models.vlm import VLM
+from selectmm.planning.anatomy import Anatomy, anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
 from selectmm.planning.memory import Memory, activations, forward_memory, generating_memory, training_memory
 from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.targets import lora_pattern
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Device:
-    """How the model lies on the device: ``size`` bytes a number (as loaded)."""
+    """How the model lies on the device: ``vlm`` may be shapes alone, ``body`` is its sizes, ``size`` bytes a number."""
 
+    vlm: VLM
     body: Anatomy
     size: int
 
@@ -45,15 +48,15 @@ class Device:
         return "32-true" if self.size == 4 else "bf16-true"
 
     def train(self, load: Load, recipe: Recipe, strategy: Strategy) -> Work:
-        """Fine-tune on rows that stand in ``load`` as often as they are trained on; see `is_counted`."""
-        if not is_counted(recipe, strategy):
-            return Work(tokens=load.tokens, precision=recipe.precision)
-        tuned = recipe.projector_lr > 0
+        """Fine-tune on rows that stand in ``load`` as often as they are trained on."""
+        body = anatomy_of(self.vlm, lora_pattern(self.vlm, recipe)) if recipe.tune == "lora" else self.body
+        # A fully tuned model is saved in the dtype it had, LoRA and projector in that of training.
+        size = self.size if recipe.tune == "full" else 2 if recipe.precision == "bf16-true" else 4
         return Work(
             tokens=load.tokens,
-            flops=training(self.body, load, recipe.rank, tuned, recipe.gradient_checkpointing),
-            disk=(2 if recipe.precision == "bf16-true" else 4) * self.body.trained(recipe.rank, tuned),
-            memory=training_memory(self.body, recipe, strategy, self.size, load.longest, _answered(load)),
+            flops=training(body, load, recipe),
+            disk=size * body.trained(recipe),
+            memory=training_memory(body, recipe, strategy, self.size, load.longest, _answered(load)),
             precision=recipe.precision,
         )
 
@@ -90,14 +93,6 @@ class Device:
         spoken = Load(rows=items, tokens=said, squares=said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * said
         return Work(read.tokens + said, flops, None, memory, self.precision)
-
-
-def is_counted(recipe: Recipe, strategy: Strategy) -> bool:
-    """Whether FLOPs and memory of such a training are known: LoRA on all linear layers of the language model, a
-    projector that is trained in full or not at all, a frozen tower, nothing offloaded."""
-    projector = recipe.projector == "full" or recipe.projector_lr == 0
-    language = recipe.tune == "lora" and recipe.lora_layers == "all"
-    return language and projector and recipe.vision_lr == 0 and not strategy.offload
 
 
 def _answered(load: Load) -> float:

@@ -11,10 +11,11 @@ from selectmm.models.llava import VICUNA, family
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.memory import training_memory
-from selectmm.tuning.adapter import injected, lora_config
+from selectmm.tuning.adapter import trainable
 from selectmm.tuning.fit import _ready
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Strategy
+from selectmm.tuning.targets import lora_pattern
 from tests.families import FAMILIES
 from tests.planning.test_flops import TALK, encoded
 from tests.tuning.conftest import RECIPE, SINGLE
@@ -28,29 +29,34 @@ def bytes_of(tensors: list[torch.Tensor]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "projector_lr"),
+    ("name", "changed"),
     [
-        ("llava_vicuna", "32-true", 1e-3),
-        ("llava_phi2", "32-true", 0.0),
-        ("qwen3_vl", "32-true", 1e-3),
-        ("internvl3", "32-true", 1e-3),
-        ("llava_vicuna", "bf16-mixed", 1e-3),
-        ("qwen2_vl", "bf16-mixed", 0.0),
+        ("llava_vicuna", {}),
+        ("llava_phi2", {"projector_lr": 0.0}),
+        ("qwen3_vl", {"lora_layers": "attention"}),
+        ("internvl3", {"projector": "lora"}),
+        ("llava_vicuna", {"precision": "bf16-mixed"}),
+        ("llava_vicuna", {"tune": "full"}),
+        ("llava_vicuna", {"vision_lr": 1e-3}),
+        ("qwen2_vl", {"precision": "bf16-mixed", "projector_lr": 0.0, "tune": "full"}),
+        ("qwen2_vl", {"precision": "bf16-mixed", "vision_lr": 1e-3, "projector": "lora"}),
     ],
 )
 def test_weights_gradients_and_moments_are_those_of_the_tensors(
-    name: str, precision: str, projector_lr: float, tmp_path: Path
+    name: str, changed: dict[str, object], tmp_path: Path
 ) -> None:
     vlm = FAMILIES[name].load(tmp_path / name)
-    if precision == "bf16-mixed":
+    recipe = replace(RECIPE, **changed)
+    half = recipe.precision == "bf16-mixed"
+    if half:
         vlm.model.to(torch.bfloat16)
-    recipe = replace(RECIPE, precision=precision, projector_lr=projector_lr)
-    planned = training_memory(anatomy_of(vlm), recipe, SINGLE, vlm.model.dtype.itemsize, longest=100)
-    with injected(vlm, lora_config(vlm, recipe)) as wrapped:
+    body = anatomy_of(vlm, None if recipe.tune == "full" else lora_pattern(vlm, recipe))
+    planned = training_memory(body, recipe, SINGLE, vlm.model.dtype.itemsize, longest=100)
+    with trainable(vlm, recipe, keep=False) as wrapped:
         _ready(wrapped, recipe)
-        module = Tuning(wrapped, recipe, projector=vlm.family.projector, steps=1, done=0, seed=0)
+        module = Tuning(wrapped, recipe, vlm.family, steps=1, done=0, seed=0, offload=False)
         optimizer = module.configure_optimizers()["optimizer"]
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
             answer_loss(wrapped.get_base_model(), encoded(vlm, TALK)).backward()
         optimizer.step()
         assert planned.weights == bytes_of(list(wrapped.parameters()))
@@ -100,6 +106,14 @@ def test_what_a_strategy_spreads_over_devices(
     planned = training_memory(anatomy_of(real_llava_7b()), recipe, Strategy(kind, devices), 2, longest=2048)
     found = planned.weights / 1e9, planned.gradients / 1e9, planned.optimizer / 1e9
     assert found == pytest.approx((weights, gradients, optimizer), rel=1e-4)
+
+
+def test_offloading_leaves_the_weights_under_zero2_and_nothing_but_work_under_zero3() -> None:
+    body, recipe = anatomy_of(real_llava_7b()), replace(RECIPE, precision="bf16-mixed")
+    for kind, weights in (("zero2", 2 * (body.parameters + body.trained(recipe))), ("zero3", 0)):
+        planned = training_memory(body, recipe, Strategy(kind, 2, offload=True), 2, longest=100)
+        assert (planned.weights, planned.gradients, planned.optimizer) == (weights, 0, 0)
+        assert planned.activations > 0
 
 
 def test_checkpointing_leaves_a_layer_s_input_and_zero3_gathers_layers() -> None:

@@ -219,13 +219,13 @@ def test_what_cannot_be_planned_is_said_in_one_sentence(place: Path, arguments: 
     assert str(problem.value).startswith(said)
 
 
-def test_a_plan_says_what_it_does_not_know_of_a_recipe(place: Path) -> None:
-    full = ["recipe.tune=full", "recipe.rank=0", "method=full"]
-    (found,) = planned(experiment_of(place, "whole", *full))
-    assert any("FLOPs and memory of fine-tuning are unknown" in note for note in found.notes)
-    assert stage(found, "finetune").work.flops is None and stage(found, "finetune").work.tokens
-    (known,) = planned(experiment_of(place, "lora", "method=full"))
-    assert not any("FLOPs and memory of fine-tuning" in note for note in known.notes)
+def test_full_tuning_is_planned_and_four_bits_are_not(place: Path) -> None:
+    lora, full = planned(
+        experiment_of(place, "whole", "method=full"),
+        experiment_of(place, "whole", "method=full", "recipe.tune=full", "recipe.rank=0"),
+    )
+    more, less = stage(full, "finetune").work, stage(lora, "finetune").work
+    assert more.flops > less.flops and more.disk > less.disk and more.memory.optimizer > less.memory.optimizer
     experiment = experiment_of(place, "qlora", "method=full")
     quantised = replace(experiment, config={**experiment.config, "compute": {"weights": "nf4"}})
     with pytest.raises(UserError, match="knows no memory and no time of 4-bit weights; plan with compute=plain"):

@@ -1,6 +1,5 @@
 """What stages write and evaluations ask, by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,11 +14,9 @@ from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.flops import Load
 from selectmm.planning.items import items_of
 from selectmm.planning.work import Device
-from selectmm.tuning.recipe import Strategy
-from tests.tuning.conftest import RECIPE
 
-LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4)
-BODY = Anatomy(1000, 4, 5, (LAYER, LAYER), 0, 0, 0)
+LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4, 32)
+BODY = Anatomy(1000, 900, 4, 5, (LAYER, LAYER), 0, 0, 0)
 ROWS = Load(rows=2, tokens=20, squares=200, answers=6, longest=10)
 
 
@@ -40,7 +37,7 @@ def test_items_are_counted_where_the_data_lie(tmp_path: Path) -> None:
 
 
 def test_an_item_is_read_and_answered() -> None:
-    work = Device(BODY, size=2).evaluate(ROWS, 4, suite_of(None, None, "shapes"))
+    work = Device(None, BODY, size=2).evaluate(ROWS, 4, suite_of(None, None, "shapes"))
     read = 2 * 2 * 160 * 40 + 2 * 4 * 4 * 400 + 2 * 20 * 4  # four items of 10 tokens, the head on the last of each
     said = 4 * 7 * (2 * 2 * 160 + 2 * 4 * 4 * 10 + 2 * 20)  # seven tokens each, which attend to ten
     assert work.flops == read + said and work.tokens == 40 + 28
@@ -48,7 +45,7 @@ def test_an_item_is_read_and_answered() -> None:
 
 
 def test_features_on_disk_are_as_wide_as_their_values() -> None:
-    device = Device(BODY, size=2)
+    device = Device(None, BODY, size=2)
     assert device.features(ROWS, [ImageStates(1)], 0, 8).disk == 2 * 4 * 2, "float16 of a half-precision model"
     assert device.features(ROWS, [TokenCount()], 0, 8).disk == 2 * 4
     assert device.features(ROWS, [ProjectedGradient(16)], 4, 8).disk == 2 * 17 * 4
@@ -56,27 +53,7 @@ def test_features_on_disk_are_as_wide_as_their_values() -> None:
 
 
 def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:
-    device = Device(BODY, size=4)
+    device = Device(None, BODY, size=4)
     both = device.features(ROWS, [ImageStates(1), ImageStates(2)], 0, 8).flops
     assert both == device.features(ROWS, [ImageStates(2)], 0, 8).flops
     assert both == pytest.approx(2 * device.features(ROWS, [ImageStates(1)], 0, 8).flops)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"tune": "full", "rank": 0},
-        {"lora_layers": "attention"},
-        {"projector": "lora"},
-        {"vision_lr": 1e-4},
-    ],
-)
-def test_what_a_training_of_another_kind_takes_is_unknown(changed: dict[str, object]) -> None:
-    device, single = Device(BODY, size=2), Strategy("single", 1)
-    assert device.train(ROWS, RECIPE, single).flops
-    work = device.train(ROWS, replace(RECIPE, **changed), single)
-    assert (work.tokens, work.flops, work.disk, work.memory) == (20, None, None, None)
-
-
-def test_what_offload_leaves_on_a_device_is_unknown() -> None:
-    assert Device(BODY, size=2).train(ROWS, RECIPE, Strategy("zero2", 2, offload=True)).memory is None
