@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.local import check_local
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
@@ -43,6 +44,9 @@ def run(experiment: Experiment) -> Path:
     """
     told = experiment.name, experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
     log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
+    suite = experiment.suite
+    if suite.data is not None:  # hours of tuning come before it is read
+        check_local(suite.benchmarks, suite.tasks, suite.data)
     pool = take_pool(experiment)
     vlm = experiment.open_model()
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long

@@ -97,6 +97,13 @@ def test_a_paper_s_suite_on_local_data_says_in_record_and_table_what_it_left_out
     assert said in page and "| LLaVA-W |" not in page
 
 
+def test_benchmark_data_that_are_missing_are_told_before_the_training(place: Path) -> None:
+    arguments = [*overrides(place, "llava15_7b", "nowhere"), "suite=icons", f"suite.data={place / 'nowhere'}"]
+    with pytest.raises(UserError, match=r"Benchmark 'VQAv2': there is no data folder .*/VQAv2 for task 'vqav2_val'"):
+        one_run(*arguments, "judge=none")
+    assert not (place / "nowhere" / "cache").exists()
+
+
 def test_equal_steps_train_a_subset_as_long_as_the_pool_and_full_is_trained_once(place: Path) -> None:
     arguments = overrides(place, "llava15_7b", "steps")
     full = one_run(*arguments, "method=full")

@@ -7,7 +7,6 @@ configurations), so the folders of the tasks that are needed are copied and the 
 Data are read afresh each time, see `selectmm.evaluation.tasks`.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -98,16 +97,11 @@ def copy_tasks(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: 
                 _localise(to / package / top, data, to / "cache")
 
 
-def content_of(suite: Suite) -> str:
-    """A fingerprint of all files of the data sets that the suite's tasks read from ``suite.data``."""
+def local_files(suite: Suite) -> list[Path]:
+    """What the suite's tasks read below ``suite.data``: parquet files and READMEs, not what downloads leave beside."""
     names = {name for benchmark in suite.benchmarks for name in hub_names(benchmark, suite.tasks)}
-    content = hashlib.sha256()
-    for name in sorted(names):
-        for file in sorted(path for path in (suite.data / name).rglob("*") if path.is_file()):
-            content.update(str(file.relative_to(suite.data)).encode())
-            with file.open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
-    return content.hexdigest()[:16]
+    files = [file for name in names for file in (suite.data / name).rglob("*")]
+    return sorted(file for file in files if file.suffix == ".parquet" or file.name == "README.md")
 
 
 def _localise(folder: Path, data: Path, cache: Path) -> None:

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Server
-from selectmm.evaluation.local import content_of
+from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
 
@@ -81,22 +82,32 @@ def _judge(entry: Mapping[str, object]) -> object:
 
 def identity_of(suite: Suite) -> dict[str, object]:
     """What an evaluation depends on besides the model: the suite, the harnesses, all task YAMLs and local data."""
-    tasks = None if suite.tasks is None else _content_of(suite.tasks)
-    versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
-    data = None if suite.data is None else content_of(suite)
+    here = Path(__file__).parent
+    tasks = None if suite.tasks is None else _content_of(suite.tasks, _all_files(suite.tasks))
+    data = None if suite.data is None else _content_of(suite.data, local_files(suite))
     asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
     judge = suite.judge.model if asked else None
     places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
-    return {**asdict(suite), **places, "ours": _content_of(Path(__file__).parent), "harnesses": versions}
+    versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
+    return {**asdict(suite), **places, "ours": _content_of(here, _all_files(here)), "harnesses": versions}
 
 
-def _content_of(tasks: Path) -> str:
+def _all_files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if path.name != "stage.json" and path.suffix != ".pyc")
+
+
+def _content_of(folder: Path, files: Sequence[Path]) -> str:
     """A fingerprint of a folder's files, wherever the folder lies."""
     content = hashlib.sha256()
-    for file in sorted(
-        path for path in tasks.rglob("*") if path.is_file() and path.name != "stage.json" and path.suffix != ".pyc"
-    ):
-        content.update(str(file.relative_to(tasks)).encode())
-        with file.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in files:
+        content.update(str(file.relative_to(folder)).encode())
+        content.update(_digest(file, file.stat().st_size, file.stat().st_mtime_ns))
     return content.hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path, size: int, changed: int) -> bytes:
+    """Of one file's content; the jobs of a sweep read gigabytes once."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
