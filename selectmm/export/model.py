@@ -2,6 +2,9 @@
 
 import json
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -41,7 +44,7 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
             "unquantised (the adapter fits it as well)."
         )
     names = list(vlm.model.state_dict())
-    with new_folder(to) as folder, load_adapter(vlm, adapter) as tuned:
+    with new_folder(to) as folder, _silent(), load_adapter(vlm, adapter) as tuned:
         weights = merged_weights(tuned, names)
         if dtype is not None:
             weights = cast(weights, dtype)
@@ -54,6 +57,14 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
         text = card(tuned, origin, dtype or tuned.model.dtype, own_template=template is not None)
         (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without peft's remark that the base lies in another folder than in training: `load_adapter` looks at weights."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The PEFT config's `base_model_name_or_path`")
+        yield
 
 
 def check_base(vlm: VLM, record: RunRecord) -> None:

@@ -2,7 +2,6 @@
 
 import json
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from selectmm.models.encode import render
@@ -70,7 +69,7 @@ def _own(vlm: VLM) -> str | None:
     said[0]["content"].insert(0, {"type": "image"})
     try:
         text = vlm.processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
-    except (ValueError, TemplateError):  # it has no template, or one that cannot say this
+    except Exception:  # it has no template, or one of a language model alone, which may fail in any way on parts
         return None
     ours = render(vlm.family.template, turns, 1)[0].removeprefix(vlm.family.template.start)
     return text.removesuffix(ours) if text.endswith(ours) else None

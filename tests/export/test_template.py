@@ -58,5 +58,7 @@ def test_a_base_that_asks_as_in_training_keeps_its_template_and_any_other_gets_o
     assert chat_template(vlm) == jinja_of(template, template.start)
     vlm.processor.chat_template = "{# the same #}" + jinja_of(template, template.start)
     assert chat_template(vlm) is None
+    vlm.processor.chat_template = "{{ 'a text alone, ' + messages[0]['content'] }}"
+    assert chat_template(vlm) == jinja_of(template, template.start)
     vlm.processor.chat_template = jinja_of(replace(template, start=""), "")
     assert chat_template(vlm) == jinja_of(template, template.start)
