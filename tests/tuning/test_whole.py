@@ -13,10 +13,12 @@ from selectmm.errors import UserError
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.forward import answer_logits
 from selectmm.tuning.adapter import carry_adapter, load_adapter
-from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.whole import TRAINED
 from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.crowd import Case, train
 from tests.tuning.test_finetune import assert_same, snapshot
+from tests.tuning.test_kill import numbers_in
 
 FULL = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0, lr=1e-3)
 
@@ -117,25 +119,61 @@ def test_weights_of_another_model_are_refused(llava: Bench, qwen: Bench, tmp_pat
         pass
 
 
-@pytest.mark.parametrize(
-    ("recipe", "strategy"),
-    [
-        (FULL, Strategy("zero2", 2)),
-        (FULL, Strategy("zero3", 2)),
-        (RECIPE, Strategy("zero2", 2, offload=True)),
-        (FULL, Strategy("zero3", 2, offload=True)),
-    ],
-    ids=lambda value: value.tune if isinstance(value, Recipe) else f"{value.kind}{'_offload' * value.offload}",
-)
-def test_two_processes_learn_what_one_learns(llava: Bench, recipe: Recipe, strategy: Strategy, tmp_path: Path) -> None:
+SPREAD = {
+    "full-zero2": (FULL, Strategy("zero2", 2)),
+    "full-zero3": (FULL, Strategy("zero3", 2)),
+    "lora-zero2_offload": (RECIPE, Strategy("zero2", 2, offload=True)),
+    "full-zero3_offload": (FULL, Strategy("zero3", 2, offload=True)),
+}
+
+
+@pytest.fixture(scope="module")
+def cases(llava: Bench) -> dict[str, Case]:
+    return {name: Case(llava, strategy, np.arange(24), recipe) for name, (recipe, strategy) in SPREAD.items()}
+
+
+@pytest.fixture(scope="module")
+def spread(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All cases over two processes; a folder for each."""
+    root = tmp_path_factory.mktemp("whole")
+    train(cases, root)
+    return root
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_two_processes_learn_what_one_learns(name: str, cases: dict[str, Case], spread: Path, tmp_path: Path) -> None:
     """Without offload and with it: what differs is the order of summing floats."""
-    alone = llava.tune(tmp_path / "alone", recipe)
-    spread = llava.tune(tmp_path / "spread", recipe, strategy)
-    assert spread == pytest.approx(alone, abs=1e-5)
+    recipe = cases[name].recipe
+    alone = cases[name].bench.tune(tmp_path, recipe)
+    losses = [json.loads(line)["loss"] for line in (spread / name / "losses.jsonl").open()]
+    assert losses == pytest.approx(alone, abs=1e-5)
     file = TRAINED if recipe.tune == "full" else "adapter_model.safetensors"
-    weights, expected = load_file(tmp_path / "spread" / file), load_file(tmp_path / "alone" / file)
+    weights, expected = load_file(spread / name / file), load_file(tmp_path / file)
     assert weights.keys() == expected.keys()
-    for name, weight in expected.items():
-        np.testing.assert_allclose(weights[name].numpy(), weight.numpy(), atol=1e-4)
-    report = json.loads((tmp_path / "spread" / "train.json").read_text())
+    for key, weight in expected.items():
+        np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
+    report = json.loads((spread / name / "train.json").read_text())
     assert report["trainable_parameters"] == sum(weight.numel() for weight in expected.values())
+
+
+def test_offload_changes_no_loss(spread: Path) -> None:
+    """The losses of ZeRO-3 with offload and without, to the rounding of two implementations of AdamW."""
+    with_it, without = (
+        [json.loads(line)["loss"] for line in (spread / name / "losses.jsonl").open()]
+        for name in ("full-zero3_offload", "full-zero3")
+    )
+    assert with_it == pytest.approx(without, abs=1e-5)
+
+
+def test_a_killed_zero3_run_goes_on_and_its_checkpoint_holds_no_frozen_weight(
+    cases: dict[str, Case], spread: Path, tmp_path: Path
+) -> None:
+    name = "full-zero3"
+    train({name: cases[name]}, tmp_path, death=".checkpoint-00000004")
+    (checkpoint,) = (tmp_path / name).glob("checkpoint-*")
+    trained = json.loads((spread / name / "train.json").read_text())["trainable_parameters"]
+    files = [torch.load(file, weights_only=False) for file in checkpoint.rglob("*.pt")]
+    assert not any("vision_tower" in key for file in files for key in file.get("module", {}))
+    assert 3 * trained <= sum(map(numbers_in, files)) <= 4 * trained + 200, "a few counters, and padding to two ranks"
+    train({name: cases[name]}, tmp_path)
+    assert (tmp_path / name / TRAINED).read_bytes() == (spread / name / TRAINED).read_bytes()
