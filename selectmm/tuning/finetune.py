@@ -81,6 +81,8 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
     _check_numbers(recipe, strategy)
     if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
+    if recipe.packing:
+        check_packable(vlm)
     if recipe.tune == "lora":
         lora_pattern(vlm, recipe)
     if getattr(vlm.model, "is_quantized", False) and (recipe.tune == "full" or strategy.kind == "zero3"):
@@ -88,8 +90,6 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
             "A 4-bit model trains with recipe.tune=lora and under every strategy but zero3, which cannot spread its "
             "weights; set compute=plain for others."
         )
-    if recipe.packing:
-        check_packable(vlm)
     check_buildable(strategy, vlm.model.device, worker_environment(vlm.model.device))
 
 
