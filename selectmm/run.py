@@ -62,6 +62,7 @@ def take_pool(experiment: Experiment) -> Pool:
         pool = experiment.open_pool()
         without = int((pool.image_of < 0).sum())
         tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
+        tracked.artifact(None, f"pool-{pool.fingerprint}", "pool")
     log.info(
         "  pool      %s rows of %d sources, %s images, %s rows without",
         f"{len(pool):,}", len(pool.counts()), f"{len(pool.images):,}", f"{without:,}",
@@ -77,7 +78,8 @@ def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         selection = select(experiment, pool, vlm)
         chosen, subset = selection.chosen, selection.subset
         tracked.summary({"kept": len(subset.rows), **_cost(chosen), "coverage": subset.coverage(pool)})
-        tracked.artifact(chosen.folder / "subset.json", f"subset-{chosen.fingerprint}", "subset")
+        parents, name = [f"pool-{pool.fingerprint}"], f"subset-{subset.fingerprint}"
+        tracked.artifact(chosen.folder / "subset.json", name, "subset", made_from=parents)
     log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", _told(*selection.stages))
     for line in coverage_lines(subset, pool):
         log.info("            %s", line)
@@ -154,7 +156,7 @@ def keep_record(
     )
     path = save(record, experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
-        tracked.artifact(path, f"record-{record.name}", "record")
+        tracked.artifact(path, f"record-{record.name}", "record", made_from=[f"adapter-{tuned.fingerprint}"])
     log.info("  record    %s", path)
     return path
 

@@ -40,7 +40,9 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
                 tracked.log(json.loads(line))
         tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})
         if recipe.tune == "lora":  # whole models are gigabytes and stay in the cache
-            tracked.artifact(tuned.folder / "adapter_model.safetensors", f"adapter-{tuned.fingerprint}", "adapter")
+            parent = f"subset-{subset}" if job == "finetune" else f"pool-{pool.fingerprint}"
+            weights = tuned.folder / "adapter_model.safetensors"
+            tracked.artifact(weights, f"adapter-{tuned.fingerprint}", "adapter", made_from=[parent])
     return tuned
 
 

@@ -36,8 +36,13 @@ class Run(Protocol):
         """A picture file."""
         ...
 
-    def artifact(self, path: Path, name: str, kind: str) -> None:
-        """A file, or the files of a folder, to keep: a subset, an adapter, a record; never a pool or a base model."""
+    def artifact(self, path: Path | None, name: str, kind: str, made_from: Sequence[str] = ()) -> None:
+        """A file, or the files of a folder, to keep: a subset, an adapter, a record.
+
+        Args:
+            path: None for what has a name alone: a pool, whose files are the user's.
+            made_from: names of the artifacts that this one was made from, pool → subset → adapter → record.
+        """
         ...
 
 
@@ -166,16 +171,25 @@ class _WandbRun:
 
         self.run.log({name: wandb.Image(str(path))})
 
-    def artifact(self, path: Path, name: str, kind: str) -> None:
+    def artifact(self, path: Path | None, name: str, kind: str, made_from: Sequence[str] = ()) -> None:
         import wandb
 
-        artifact = wandb.Artifact(name, type=kind)
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
-                inside = str(file.relative_to(path if path.is_dir() else path.parent))
-                artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
+        # As metadata, because W&B's own lineage (use_artifact) needs its server, and most runs are offline.
+        artifact = wandb.Artifact(name, type=kind, metadata={"made_from": list(made_from)})
+        for file in _files(path):
+            policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
+            inside = str(file.relative_to(path if path.is_dir() else path.parent))
+            artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
+        if not self.run.offline:
+            for parent in made_from:
+                self.run.use_artifact(f"{parent}:latest")
         self.run.log_artifact(artifact)
+
+
+def _files(path: Path | None) -> list[Path]:
+    if path is None:
+        return []
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 @dataclass(frozen=True)
@@ -207,5 +221,5 @@ class _Silence:
     def image(self, name: str, path: Path) -> None:
         pass
 
-    def artifact(self, path: Path, name: str, kind: str) -> None:
+    def artifact(self, path: Path | None, name: str, kind: str, made_from: Sequence[str] = ()) -> None:
         pass

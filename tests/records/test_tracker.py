@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import wandb
@@ -12,7 +13,7 @@ from wandb.proto import wandb_internal_pb2 as proto
 from wandb.sdk.internal.datastore import DataStore
 
 from selectmm.errors import UserError
-from selectmm.records.tracker import NoTracker, Tracker, WandbTracker
+from selectmm.records.tracker import NoTracker, Tracker, WandbTracker, _WandbRun
 
 
 def _read(folder: Path) -> list[proto.Record]:
@@ -125,6 +126,27 @@ def test_the_folder_of_an_artifact_keeps_its_layout(tmp_path: Path) -> None:
         run.artifact(tmp_path / "adapter", "adapter-1", "adapter")
     artifact = next(r.artifact for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "artifact")
     assert [entry.path for entry in artifact.manifest.contents] == ["deep/weights"]
+
+
+def test_lineage_is_read_back_from_the_offline_runs(tmp_path: Path) -> None:
+    for name in ("subset.json", "record.json"):
+        (tmp_path / name).write_text("{}")
+    tracker = WandbTracker("selectmm", tmp_path, "toy")
+    with tracker.stage("pool", {}) as run:
+        run.artifact(None, "pool-1", "pool")
+    with tracker.stage("select", {}) as run:
+        run.artifact(tmp_path / "subset.json", "subset-1", "subset", made_from=["pool-1"])
+    with tracker.stage("record", {}) as run:
+        run.artifact(tmp_path / "record.json", "record-1", "record", made_from=["subset-1"])
+    told = [r.artifact for f in tracker.folders for r in _read(f) if r.WhichOneof("record_type") == "artifact"]
+    parents = {artifact.name: json.loads(artifact.metadata)["made_from"] for artifact in told}
+    assert parents == {"pool-1": [], "subset-1": ["pool-1"], "record-1": ["subset-1"]}
+
+
+def test_online_a_stage_uses_what_it_was_made_from() -> None:
+    online = MagicMock(offline=False)
+    _WandbRun(online).artifact(None, "subset-1", "subset", made_from=["pool-1"])
+    online.use_artifact.assert_called_once_with("pool-1:latest")
 
 
 def test_an_unknown_mode_is_one_sentence(tmp_path: Path) -> None:
