@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.features.gradients import ProjectedGradient
 from selectmm.features.states import ImageStates
