@@ -16,7 +16,7 @@ from selectmm.tuning.job import Job, Task
 from selectmm.tuning.keeper import REPORT
 from selectmm.tuning.progress import step_bar
 from selectmm.tuning.recipe import Recipe, Strategy
-from selectmm.tuning.spawn import spawn
+from selectmm.tuning.spawn import spawn, tidy
 from selectmm.tuning.strategy import check_buildable, worker_environment
 from selectmm.tuning.targets import lora_pattern
 
@@ -55,6 +55,7 @@ def finetune(
         raise UserError("There are no rows to train on; the subset is empty.")
     if (folder / REPORT).exists():  # a run killed after this has nothing left to do but to tidy up
         clear(folder)
+        tidy(folder)
         return
     task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed)
     with step_bar(task.steps) as show:

@@ -51,8 +51,13 @@ def spawn(
             log(entry)
     if process.returncode != 0:
         raise UserError(_explain(error_file(folder, job.parent), process.returncode))
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Delete what the workers of a run that has ended were told and said."""
     for file in [*(folder / name for name in (JOB, ROWS, LOG, LOCK)), *folder.glob("error-*.txt")]:
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -84,9 +84,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(llava: Bench, tmp_p
     assert logged == losses
 
 
-def test_a_finished_folder_is_left_alone(llava: Bench, tmp_path: Path) -> None:
+def test_a_finished_folder_is_left_alone_but_for_what_a_kill_left_in_it(llava: Bench, tmp_path: Path) -> None:
     llava.tune(tmp_path)
+    ended = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    (tmp_path / "checkpoint-00000004").mkdir()
+    for name in ("rows.arrow", "worker.log", "error-1.txt"):
+        (tmp_path / name).touch()
     assert llava.tune(tmp_path) == []
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ended
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen"])
