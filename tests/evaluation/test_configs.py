@@ -125,6 +125,14 @@ def test_a_judge_without_an_address_or_a_name_is_asked_for(monkeypatch: pytest.M
         build(config, "prism")
 
 
+def test_a_judge_whose_key_is_not_set_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
+        config = compose("run", ["suite=prism", "judge=url", "judge.url=http://localhost:1/v1", "judge.model=judge-1"])
+    with pytest.raises(UserError, match="The judge's key is read from the environment variable OPENAI_API_KEY, which"):
+        build(config, "prism")
+
+
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
 def test_a_benchmark_names_a_task_and_a_metric_of_the_installed_harness(path: Path) -> None:
     made = part(path)
