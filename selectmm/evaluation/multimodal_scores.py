@@ -14,6 +14,7 @@ from lmms_eval.api.task import ConfigurableTask
 
 from selectmm.evaluation.judging import Judging
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
+from selectmm.evaluation.picture_keys import picture_keys
 from selectmm.evaluation.references import majority
 from selectmm.evaluation.standard_error import standard_error
 from selectmm.evaluation.suite import Benchmark
@@ -55,6 +56,8 @@ def outcome(
     )
     targets = [_target(sample) for sample in samples]
     docs = [task.eval_docs_no_media[sample["doc_id"]] for sample in samples]
+    pictures = picture_keys(task.eval_docs, [sample["doc_id"] for sample in samples])
+    keys = [_key(position, payload) for position, payload in enumerate(payloads)]
     answers = tuple(
         Answer(
             item=str(sample["doc_id"]),
@@ -62,8 +65,13 @@ def outcome(
             target=target,
             answer=sample["filtered_resps"][0],
             score=score,
+            image=picture,
+            unit=str(unit),
+            stratum=str(stratum),
         )
-        for sample, target, score in zip(samples, targets, _item_scores(payloads, units, parts), strict=True)
+        for sample, target, score, picture, (stratum, unit) in zip(
+            samples, targets, _item_scores(payloads, units, parts), pictures, keys, strict=True
+        )
     )
     constant = None if benchmark.judge == "url" else majority(targets, lambda text: scorer.constant(docs, text))
     return Outcome(value, stderr, constant, answers, generation)
