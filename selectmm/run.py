@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from selectmm.evaluation.evaluate import evaluate
@@ -12,6 +12,7 @@ from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.records.answers import keep_answers
 from selectmm.records.provenance import provenance
 from selectmm.records.record import (
     Costs,
@@ -148,7 +149,8 @@ def keep_record(
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
         deviations=(*left_out(pool, tuned), *not_evaluated(experiment.suite)),
     )
-    path = save(record, experiment.records)
+    kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
+    path = save(replace(record, answers=kept), experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
         tracked.artifact(path, f"record-{record.name}", "record")
     log.info("  record    %s", path)
