@@ -1,7 +1,8 @@
 """A run's per-item answers beside its record: one compressed file, named and check-summed by the record.
 
-One JSON object per line: ``benchmark`` and the fields of `Answer`, but for the prompt. The prompt is the task's, the
-same for every run, and would be most of the file; its hash is in the record's evaluator, the text in the stage's folder.
+One JSON object per line: ``benchmark`` and the fields of `Answer`, but for the prompt, which the task's code
+makes alike for every run: its hash is in the record's evaluator, its text in the stage's folder. Some 12 KB for the
+embedded suite's 956 answers, 18 KB with prompts.
 """
 
 import gzip
@@ -62,8 +63,8 @@ def load_answers(record: RunRecord, path: Path) -> dict[str, list[Answer]]:
         content = file.read_bytes()
     except OSError as problem:
         raise UserError(
-            f"Record {path} names its answers {file}, which cannot be read ({problem.strerror}); copy the file from where "
-            f"the run was made, or start the run again."
+            f"Record {path} names its answers {file}, which cannot be read ({problem.strerror}); copy the file from "
+            f"where the run was made, or start the run again."
         ) from problem
     if hashlib.sha256(content).hexdigest() != record.answers.sha256:
         raise UserError(

@@ -89,8 +89,8 @@ def _check(first: Path, second: Path, one: RunRecord, other: RunRecord) -> tuple
     """
     if one.suite.name != other.suite.name:
         raise UserError(
-            f"{first} ran suite '{one.suite.name}' and {second} suite '{other.suite.name}'; only runs of the same suite "
-            f"answered the same items."
+            f"{first} ran suite '{one.suite.name}' and {second} suite '{other.suite.name}'; only runs of the same "
+            f"suite answered the same items."
         )
     odd = set(_benchmarks(one)) ^ set(_benchmarks(other))
     if odd:

@@ -42,7 +42,7 @@ def test_rel_of_the_icons_table_follows_from_its_cells(method: str) -> None:
 
 
 def test_rel_of_the_icons_table_comes_out_of_a_table_of_ours() -> None:
-    """Its cells as eleven records, through grouping, choice of the full run and tabulation: the way every table goes."""
+    """Its cells as eleven records, through grouping, the choice of the full run and tabulation, as every table goes."""
     benchmarks = [name for name in ICONS["full"] if name != "Rel"]
     records = [run_of(method, {name: row[name] for name in benchmarks}, stderr=None) for method, row in ICONS.items()]
     (group,) = comparable(records)

@@ -98,5 +98,5 @@ def test_another_suite_and_the_same_run(tmp_path: Path) -> None:
         compare_files(first, first)
     second = written(tmp_path, "random", {"a": answers(GOOD)})
     second.write_text(second.read_text().replace('"name": "toy"', '"name": "prism"', 1))
-    with pytest.raises(UserError, match="ran suite 'toy' and .* suite 'prism'; only runs of the same suite"):
+    with pytest.raises(UserError, match=r"ran suite 'toy' and .* suite 'prism'; only runs of the same suite"):
         compare_files(first, second)
