@@ -4,7 +4,8 @@ A prompt is cut into *pieces*: its lines and sentences, lower case, without punc
 ten items of a task share are instructions ("Answer with …") or examples, not the question; what is left is the item's
 own. The same: all own pieces are pieces of what the user asks in one row. Nearly: a run of 13 words of the item's own
 text (of all its words if it has 8 to 12) occurs in a row, question or answer. Runs that occur in more than ten rows are
-phrases and do not count. Shorter texts have no runs. 13, 8 and ten are GPT-3's (arXiv 2005.14165, appendix C).
+phrases and do not count. Shorter texts have no runs. 13, 8 and ten are GPT-3's (arXiv 2005.14165, appendix C); that
+runs of more than ten *items* are phrases too is ours, because many benchmarks fill templates.
 """
 
 import re
@@ -18,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 SHARED = 0.9  # of a task's items: what so many share is not the question
 FEWEST = 10  # items in which sharing can be seen
 LONGEST, SHORTEST = 13, 8  # words in a run
-COMMON = 10  # rows
+COMMON = 10  # rows, or texts
 CHUNK = 200_000  # words of the pool looked at together
 
 _TAG = re.compile(r"<[^<>]{1,20}>")
@@ -36,7 +37,8 @@ def own_pieces(prompts: Sequence[str]) -> list[tuple[str, ...]]:
     """For each prompt of one task the pieces that are its own; all of them where nothing else is left."""
     every = [pieces(prompt) for prompt in prompts]
     counts = Counter(piece for found in every for piece in set(found))
-    shared = {piece for piece, count in counts.items() if count >= max(FEWEST, SHARED * len(every))}
+    enough = SHARED * len(every) if len(every) >= FEWEST else len(every) + 1
+    shared = {piece for piece, count in counts.items() if count >= enough}
     return [tuple(p for p in found if p not in shared) or tuple(found) for found in every]
 
 
@@ -84,7 +86,7 @@ def near_questions(texts: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> dic
                 occurs.setdefault((length, value), set()).add(int(positions[place]))
     found: dict[int, set[int]] = {}
     for (length, value), where in occurs.items():
-        if len(where) <= COMMON:
+        if max(len(where), len(runs[length][value])) <= COMMON:
             for index in runs[length][value]:
                 found.setdefault(index, set()).update(where)
     return {index: sorted(where) for index, where in found.items()}
