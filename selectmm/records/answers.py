@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 from selectmm.errors import UserError
@@ -20,6 +20,7 @@ from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import AnswersEntry, RunRecord
 from selectmm.records.stage import write_atomically
 
+OPTIONAL = {entry.name: entry.default for entry in fields(Answer) if entry.default is not MISSING}
 FOLDER = "answers"  # inside the records' folder, so that copying it copies both
 
 
@@ -81,7 +82,7 @@ def _parsed(content: bytes) -> dict[str, list[Answer]]:
     found: dict[str, list[Answer]] = {}
     for line in gzip.decompress(content).splitlines():  # bytes: an answer may hold separators that only text knows
         entry = json.loads(line)
-        found.setdefault(entry.pop("benchmark"), []).append(read(Answer, {"prompt": "", **entry}))
+        found.setdefault(entry.pop("benchmark"), []).append(read(Answer, {"prompt": "", **OPTIONAL, **entry}))
     return found
 
 
