@@ -47,17 +47,19 @@ def outcome(
     units = _units(payloads)
     value = float(results[key]) * benchmark.scale
     parts = [scorer(unit) for unit in units.values()]
+    pictures = picture_keys(task.eval_docs, [sample["doc_id"] for sample in samples])
+    keys = [_key(position, payload) for position, payload in enumerate(payloads)]
+    shown = dict(zip(keys, pictures, strict=True))
     stderr = standard_error(
         parts,
         value,
         np.random.default_rng(seed),
         again=lambda drawn: scorer(_again(list(units.values()), drawn)),
         strata=[stratum for stratum, _ in units],
+        clusters=[shown[key] or key for key in units],
     )
     targets = [_target(sample) for sample in samples]
     docs = [task.eval_docs_no_media[sample["doc_id"]] for sample in samples]
-    pictures = picture_keys(task.eval_docs, [sample["doc_id"] for sample in samples])
-    keys = [_key(position, payload) for position, payload in enumerate(payloads)]
     answers = tuple(
         Answer(
             item=str(sample["doc_id"]),

@@ -7,7 +7,7 @@ from rich.text import Text
 from selectmm.verification.verdicts import Verdict
 from selectmm.verification.verify import Verification
 
-COLUMNS = ("benchmark", "ours", "released", "difference", "band", "verdict", "why")
+COLUMNS = ("benchmark", "ours", "released", "difference", "band", "verdict")
 UNKNOWN = "unknown"
 
 
@@ -16,7 +16,7 @@ def show(found: Verification, console: Console) -> None:
     console.print(f"Against {found.released} ({found.source})", markup=False, highlight=False)
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in COLUMNS:
-        grid.add_column(column, justify="left" if column in ("benchmark", "verdict", "why") else "right")
+        grid.add_column(column, justify="left" if column in ("benchmark", "verdict") else "right")
     for verdict in found.verdicts:
         grid.add_row(*(Text(cell) for cell in cells(verdict)))
     console.print(grid)
@@ -34,7 +34,6 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
         f"{verdict.ours - verdict.released:+.1f}" if known else UNKNOWN,
         UNKNOWN if verdict.margin is None else f"± {verdict.margin:.1f}",
         verdict.answer,
-        verdict.why,
     )
 
 
@@ -43,10 +42,14 @@ def notes(found: Verification) -> list[str]:
     counts = [f"{sum(v.answer == kind for v in found.verdicts)} {kind}" for kind in ("inside", "outside", "unknown")]
     generation = [entry["generation"] for entry in found.evaluator.values()]
     kinds = {key: sorted({str(g[key]) for g in generation if key in g}) for key in ("batch_size", "dtype", "padding")}
+    reasons: dict[str, list[str]] = {}
+    for verdict in found.verdicts:
+        reasons.setdefault(verdict.why, []).append(verdict.benchmark)
     told = [
         f"{', '.join(counts)}. A correct evaluator is inside every band that is known.",
         f"Evaluator: {', '.join(sorted({str(entry['harness']) for entry in found.evaluator.values()}))}; "
         + "; ".join(f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in kinds.items() if values),
+        *(f"{', '.join(names)}: {why}." for why, names in reasons.items()),
     ]
     if found.changed:
         told.append(f"Prompts are others than when these scores were recorded: {', '.join(found.changed)}.")
