@@ -31,7 +31,7 @@ def standard_error(
             and are drawn together. None: each unit by itself.
 
     Returns:
-        Where the value is the mean of its parts, the error of a mean over clusters (sd/√n if each unit is one); else the
+        Where the value is the mean of its parts, the error of a mean over clusters (sd/√n for single units); else the
         sd of ``DRAWS`` bootstrap values; None for fewer than two clusters, or where the task has no aggregation to
         repeat.
     """
