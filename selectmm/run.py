@@ -74,7 +74,7 @@ def take_pool(experiment: Experiment) -> Pool:
 def look_for_items(experiment: Experiment, pool: Pool) -> Contamination | None:
     """Count the suite's items that occur in the pool, before anything is trained; None if that was not asked for."""
     if not experiment.contamination:
-        log.info("  check     the suite's items were not looked for in the pool (contamination=false)")
+        log.info("  check     whether the pool holds the suite's items: not checked (contamination=false)")
         return None
     checked, stages = check(pool, experiment.suite, experiment.cache)
     log.info("  check     %s %s", sentence(checked), _told(*stages))

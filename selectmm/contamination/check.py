@@ -6,7 +6,7 @@ row asks its question. Each is the same or nearly the same: see pictures.py and 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -24,6 +24,7 @@ from selectmm.records.progress import track
 from selectmm.records.stage import Stage, run_stage, write_atomically
 
 VERSION = 1  # of what is computed here, in pictures.py and in texts.py
+ROWS = 4096  # read at a time
 LISTED = 20  # rows named for an item; their number is always told
 
 SAME, NEAR = "same", "near"
@@ -164,13 +165,12 @@ def count(matches: Sequence[Match]) -> Found:
 def _matches(
     pool: Pool, images: Pictures, entries: Mapping[str, Sequence[Mapping[str, object]]], shown: Pictures
 ) -> list[Match]:
-    rows = [_row(turns) for turns in pool.table["turns"].to_pylist()]
     equal, close = pictures.same(shown, images), pictures.nearly(shown, images)
     owners = _owners(pool)
     texts_of = _own_texts(entries)
     distinct = list(dict.fromkeys(texts_of.values()))
     places = {text: index for index, text in enumerate(distinct)}
-    asked, near = texts.same_questions(distinct, rows), texts.near_questions(distinct, rows)
+    asked, near = texts.same_questions(distinct, _rows(pool)), texts.near_questions(distinct, _rows(pool))
     found = []
     for benchmarks, items in entries.items():
         for item in items:
@@ -192,6 +192,12 @@ def _match(
     told = sorted(wholes[0] or wholes[1] or same[0] or near[0] or same[1] or near[1])
     name, prompt = str(item["name"]), str(item["prompt"])
     return Match(benchmarks, name, prompt, shown, whole, *kinds, tuple(told[:LISTED]), len(told))
+
+
+def _rows(pool: Pool) -> Iterator[texts.Row]:
+    """What each row says, a few thousand in memory at a time."""
+    for batch in pool.table.select(["turns"]).to_batches(max_chunksize=ROWS):
+        yield from (_row(turns) for turns in batch.column(0).to_pylist())
 
 
 def _row(turns: Sequence[Mapping[str, str]]) -> texts.Row:

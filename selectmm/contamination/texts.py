@@ -10,7 +10,7 @@ runs of more than ten *items* are phrases too is ours, because many benchmarks f
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ class Row:
     said: str
 
 
-def same_questions(texts: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> dict[int, list[int]]:
+def same_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dict[int, list[int]]:
     """For each text (its own pieces) that occurs, by index, the positions of the rows that ask it."""
     counts = Counter(piece for text in texts for piece in set(text))
     by_rarest: dict[str, list[int]] = {}
@@ -67,7 +67,7 @@ def same_questions(texts: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> dic
     return found
 
 
-def near_questions(texts: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> dict[int, list[int]]:
+def near_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dict[int, list[int]]:
     """For each text that shares a run of words with rows, by index, their positions; see the module."""
     vocabulary: dict[str, int] = {}
     words = [[vocabulary.setdefault(w, len(vocabulary) + 1) for p in text for w in p.split()] for text in texts]
@@ -105,7 +105,7 @@ def _hashes(numbers: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     return places, (windows[places].astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
 
 
-def _chunks(rows: Sequence[Row], vocabulary: Mapping[str, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _chunks(rows: Iterable[Row], vocabulary: Mapping[str, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The rows' words as numbers, a zero between rows, with the row that each word is of."""
     numbers: list[int] = []
     positions: list[int] = []

@@ -149,7 +149,7 @@ class RunRecord:
     costs: Costs
     scores: tuple[Score, ...]
     answers: AnswersEntry | None = None
-    contamination: Mapping[str, object] | None = None
+    contamination: Mapping[str, Mapping[str, int]] | None = None
     deviations: tuple[str, ...] = ()
     finished: str = field(default_factory=now)
 
