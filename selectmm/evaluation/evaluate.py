@@ -119,5 +119,4 @@ def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> s
 
 def read_answers(path: Path) -> list[Answer]:
     """The per-item answers that a benchmark wrote."""
-    lines = gzip.decompress(path.read_bytes()).splitlines()  # bytes: an answer may hold separators that only text knows
-    return [Answer(**json.loads(line)) for line in lines]
+    return [Answer(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
