@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from selectmm.contamination.check import Contamination, Found
+from selectmm.contamination.check import Contamination
+from selectmm.contamination.search import Found
 
 COLUMNS = ("benchmark", "items", "occur", "nearly", "picture", "nearly", "question", "nearly")
 
