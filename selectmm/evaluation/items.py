@@ -48,7 +48,7 @@ def items_of(suite: Suite) -> Iterator[tuple[str, list[Item]]]:
     groups: dict[tuple[str, str], list[Benchmark]] = {}
     for benchmark in suite.benchmarks:
         groups.setdefault((benchmark.harness, benchmark.task), []).append(benchmark)
-    with rendered(suite.tasks) as tasks:
+    with rendered(suite.tasks, suite.benchmarks, suite.data) as tasks:
         for (harness, task), group in groups.items():
             check_data(task, tasks)
             ask = _text if harness == "lm-eval" else _multimodal

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selectmm.errors import UserError
+from selectmm.evaluation import local
 from selectmm.quickstart.schemas import TASKS
 from selectmm.verification import task_hash as module
 from selectmm.verification.task_hash import task_hash
@@ -35,8 +36,9 @@ def test_it_follows_the_files_not_their_place(tmp_path: Path) -> None:
 
 def test_it_covers_the_harness_code_that_a_task_includes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = task_hash(POPE, TASKS)
-    shutil.copytree(module._tasks_of("lmms-eval") / "pope", tmp_path / "pope")
-    monkeypatch.setattr(module, "_tasks_of", lambda _: tmp_path)
+    shutil.copytree(local.tasks_of("lmms_eval") / "pope", tmp_path / "pope")
+    for place in (local, module):
+        monkeypatch.setattr(place, "tasks_of", lambda _: tmp_path)
     assert task_hash(POPE, TASKS) == before
     (tmp_path / "pope" / "utils.py").write_text("# another scoring\n")
     assert task_hash(POPE, TASKS) != before
