@@ -45,6 +45,15 @@ def test_every_released_benchmark_has_a_band_and_every_band_a_column_and_a_reaso
         assert band.drift > 0 or not band.tasks
 
 
+def test_the_bands_name_the_suites_benchmarks_and_their_tasks() -> None:
+    files = sorted((ROOT / "configs" / "benchmark").glob("*.yaml"))
+    entries = [entry for file in files for entry in yaml.safe_load(file.read_text()).values()]
+    tasks = {entry["name"]: entry["task"] for entry in entries}
+    for band in released_as("llava-1.5-7b full fine-tune").bands:
+        for name in band.of if band.tasks else ():
+            assert tasks[name] in band.tasks
+
+
 @pytest.mark.parametrize("wrong", [("MMB-cn", 22.4), ("SQA-I", 58.7), ("MME-P", 1373.0), ("TextVQA", 46.0)])
 def test_evaluators_that_others_found_wrong_are_outside_of_the_7b_bands(wrong: tuple[str, float]) -> None:
     name, value = wrong
