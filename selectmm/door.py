@@ -50,6 +50,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         tracker=_made(plain["tracker"]),
         seed=_number(config, "seed", int),
         batch_size=_number(config, "batch_size", int),
+        contamination=_switch(config, "contamination"),
         cache=Path(config.cache),
         records=Path(config.records),
         config=plain,
@@ -132,6 +133,13 @@ _SCALARS = {
     bool: ((bool,), "true or false"),
     str: ((str,), "a word"),
 }
+
+
+def _switch(config: DictConfig, key: str) -> bool:
+    """A value that has to be true or false."""
+    if not isinstance(config[key], bool):
+        raise UserError(f"{key}={config[key]} is neither true nor false.")
+    return config[key]
 
 
 def _number(config: DictConfig, key: str, kind: type[int] | type[float]) -> int | float:

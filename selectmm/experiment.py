@@ -28,6 +28,7 @@ class Experiment:
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
+        contamination: whether the suite's items are looked for in the pool before anything is trained.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
 
@@ -51,6 +52,7 @@ class Experiment:
     tracker: Tracker
     seed: int
     batch_size: int
+    contamination: bool
     cache: Path
     records: Path
     config: Mapping[str, object]

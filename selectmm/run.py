@@ -2,9 +2,11 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from selectmm.contamination.check import Contamination, check
+from selectmm.contamination.page import sentence
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.local import check_local
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
@@ -13,6 +15,7 @@ from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.records.answers import keep_answers
 from selectmm.records.provenance import provenance
 from selectmm.records.record import (
     Costs,
@@ -50,10 +53,11 @@ def run(experiment: Experiment) -> Path:
     pool = take_pool(experiment)
     vlm = experiment.open_model()
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
+    checked = look_for_items(experiment, pool)
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)
     evaluated = evaluate_tuned(experiment, vlm, tuned)
-    return keep_record(experiment, pool, vlm, selection, tuned, evaluated)
+    return keep_record(experiment, pool, checked, vlm, selection, tuned, evaluated)
 
 
 def take_pool(experiment: Experiment) -> Pool:
@@ -70,6 +74,18 @@ def take_pool(experiment: Experiment) -> Pool:
     if pool.health and pool.health.bad:
         log.info("            %s bad rows were dropped, as pool.bad_rows says", f"{len(pool.health.bad):,}")
     return pool
+
+
+def look_for_items(experiment: Experiment, pool: Pool) -> Contamination | None:
+    """Count the suite's items that occur in the pool, before anything is trained; None if that was not asked for."""
+    if not experiment.contamination:
+        log.info("  check     whether the pool holds the suite's items: not checked (contamination=false)")
+        return None
+    checked, stages = check(pool, experiment.suite, experiment.cache)
+    log.info("  check     %s %s", sentence(checked), _told(*stages))
+    if checked.total.same or checked.total.near:
+        log.info("            they are listed in %s", checked.listing)
+    return checked
 
 
 def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
@@ -121,7 +137,13 @@ def evaluation_identity(suite: Suite, adapter: str) -> dict[str, object]:
 
 
 def keep_record(
-    experiment: Experiment, pool: Pool, vlm: VLM, selection: Selection, tuned: Stage, evaluated: Stage
+    experiment: Experiment,
+    pool: Pool,
+    checked: Contamination | None,
+    vlm: VLM,
+    selection: Selection,
+    tuned: Stage,
+    evaluated: Stage,
 ) -> Path:
     """Write the run's record: everything that a table, a plot or a doubter needs."""
     subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
@@ -152,9 +174,11 @@ def keep_record(
             evaluate=StageCost.of(evaluated),
         ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
+        contamination=None if checked is None else {name: asdict(found) for name, found in checked.found.items()},
         deviations=(*left_out(pool, tuned), *not_evaluated(experiment.suite)),
     )
-    path = save(record, experiment.records)
+    kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
+    path = save(replace(record, answers=kept), experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
         tracked.artifact(path, f"record-{record.name}", "record", made_from=[f"adapter-{tuned.fingerprint}"])
     log.info("  record    %s", path)

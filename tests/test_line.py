@@ -17,6 +17,7 @@ from rich.console import Console
 
 from selectmm.door import build
 from selectmm.errors import UserError
+from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord, load
 from selectmm.report.report import write_report
 from selectmm.run import run
@@ -55,6 +56,7 @@ def overrides(place: Path, model: str, output: str) -> list[str]:
         "recipe.micro_batch=4",
         "recipe.rank=4",
         "recipe.max_length=2048",
+        "contamination=false",  # one test looks: five models need not
         f"cache={place / output / 'cache'}",
         f"records={place / output / 'records'}",
         f"tracker.folder={place / output}",
@@ -126,6 +128,16 @@ def test_a_model_that_is_trained_in_full_is_evaluated_and_recorded(place: Path) 
     assert record.recipe.options["tune"] == "full" and len(record.scores) == 11
     (adapter,) = (place / "full" / "cache" / "adapter").glob("*/trained.safetensors")
     assert not (adapter.parent / "adapter_model.safetensors").exists()
+
+
+def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_lie(place: Path) -> None:
+    arguments = overrides(place, "llava15_7b", "steps")
+    assert one_run(*arguments, "method=full").contamination is None, "not looked for"
+    record = one_run(*arguments, "method=full", "contamination=true")
+    assert len(record.contamination) == 11
+    assert all(found["items"] in (2, 4) and found["same"] == 0 for found in record.contamination.values())
+    kept = load_answers(record, place / "steps" / "records" / f"{record.name}.json")
+    assert {name: len(answers) for name, answers in kept.items()} == {s.benchmark: s.items for s in record.scores}
 
 
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from selectmm.records.answers import load_answers
 from selectmm.records.record import load
 from selectmm.report.leaderboard.page import write_leaderboard
 from selectmm.report.references import references_for
@@ -70,3 +71,11 @@ def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     assert record.name == path.stem
     assert record.provenance.commit and not record.provenance.dirty
     assert str(Path.home()) not in path.read_text()
+    if record.answers is not None:
+        kept = load_answers(record, path)
+        assert {name: len(answers) for name, answers in kept.items()} == {s.benchmark: s.items for s in record.scores}
+
+
+def test_results_stay_small() -> None:
+    """Per-item answers are most of it, and compressed."""
+    assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 20 * 2**20

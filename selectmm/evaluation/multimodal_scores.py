@@ -14,6 +14,7 @@ from lmms_eval.api.task import ConfigurableTask
 
 from selectmm.evaluation.judging import Judging
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
+from selectmm.evaluation.picture_keys import picture_keys
 from selectmm.evaluation.references import majority
 from selectmm.evaluation.standard_error import standard_error
 from selectmm.evaluation.suite import Benchmark
@@ -46,12 +47,16 @@ def outcome(
     units = _units(payloads)
     value = float(results[key]) * benchmark.scale
     parts = [scorer(unit) for unit in units.values()]
+    pictures = picture_keys(task.eval_docs, [sample["doc_id"] for sample in samples])
+    keys = [_key(position, payload) for position, payload in enumerate(payloads)]
+    shown = dict(zip(keys, pictures, strict=True))
     stderr = standard_error(
         parts,
         value,
         np.random.default_rng(seed),
         again=lambda drawn: scorer(_again(list(units.values()), drawn)),
         strata=[stratum for stratum, _ in units],
+        clusters=[shown[key] or key for key in units],
     )
     targets = [_target(sample) for sample in samples]
     docs = [task.eval_docs_no_media[sample["doc_id"]] for sample in samples]
@@ -62,8 +67,13 @@ def outcome(
             target=target,
             answer=sample["filtered_resps"][0],
             score=score,
+            image=picture,
+            unit=str(unit),
+            stratum=str(stratum),
         )
-        for sample, target, score in zip(samples, targets, _item_scores(payloads, units, parts), strict=True)
+        for sample, target, score, picture, (stratum, unit) in zip(
+            samples, targets, _item_scores(payloads, units, parts), pictures, keys, strict=True
+        )
     )
     constant = None if benchmark.judge == "url" else majority(targets, lambda text: scorer.constant(docs, text))
     return Outcome(value, stderr, constant, answers, generation)

@@ -12,7 +12,10 @@ class Answer:
     """One item: the prompt as the task's code made it, what the model said, and the item's own score in 0..1.
 
     ``answer`` is the generated text; for a task scored by likelihoods it is the option the model finds likeliest.
-    ``score`` is None where the metric is not a property of single items.
+    ``score`` is None where the metric is not a property of single items. What belongs together when two models are
+    compared item by item: ``image`` is a hash of the item's pictures as they are stored (empty without one), ``unit``
+    names the items that count as one (MME's pairs, MMBench's rotations) and ``stratum`` the group that is averaged by
+    itself (MME's categories); files of before these fields were kept have them empty.
     """
 
     item: str
@@ -20,6 +23,9 @@ class Answer:
     target: str
     answer: str
     score: float | None
+    image: str = ""
+    unit: str = ""
+    stratum: str = ""
 
 
 @dataclass(frozen=True)

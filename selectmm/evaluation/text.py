@@ -1,4 +1,4 @@
-"""Text benchmarks through lm-eval, on the language path of a VLM. The only file that knows lm-eval (0.4.13)."""
+"""Text benchmarks through lm-eval, on the language path of a VLM. Only this file and items.py know lm-eval (0.4.13)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,8 @@ from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.stage import Stage, fingerprint, write_atomically
 
-SCHEMA = 2
+SCHEMA = 3
+NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # fields that schema 2, which is read too, did not have
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,14 @@ class Costs:
         return self.finetune.device_seconds
 
 
+@dataclass(frozen=True)
+class AnswersEntry:
+    """The file of all per-item answers: its path, relative to the record's folder, and its SHA-256."""
+
+    file: str
+    sha256: str
+
+
 def now() -> str:
     """The time in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -118,6 +127,8 @@ class RunRecord:
         budget: share of the pool's rows that was asked for, in (0, 1]; what was kept if the method ignores it (full).
         model: identity of the base model's weights.
         scores: one per benchmark, in the suite's order; one that was not measured is absent, never zero.
+        answers: where the per-item answers lie (`selectmm.records.answers`); None in records of before they were kept.
+        contamination: by benchmark what of it occurs in the pool (`selectmm.contamination`); None if not checked.
         deviations: sentences on what was done otherwise than asked or published.
         finished: UTC time stamp.
     """
@@ -137,6 +148,8 @@ class RunRecord:
     model: str
     costs: Costs
     scores: tuple[Score, ...]
+    answers: AnswersEntry | None = None
+    contamination: Mapping[str, Mapping[str, int]] | None = None
     deviations: tuple[str, ...] = ()
     finished: str = field(default_factory=now)
 
@@ -195,6 +208,8 @@ def load(path: Path) -> RunRecord:
         raise UserError(f"There is no record to read at {path} ({problem.strerror}).") from problem
     except ValueError as problem:
         raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem
+    if isinstance(content, dict) and content.get("schema") == SCHEMA - 1:
+        content = {**NOT_KEPT_BEFORE, **content, "schema": SCHEMA}
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"Record {path} has schema {found!r}, this version reads {SCHEMA}; make the run again.")

@@ -21,6 +21,7 @@ def notes(comparison: Comparison) -> list[str]:
         *_unknown(comparison),
         *_cached(comparison.records),
         *_deviations(comparison.records),
+        *_contamination(comparison.records),
         *_origin(comparison.records),
     ]
 
@@ -97,6 +98,20 @@ def _times(costs: Sequence[StageCost]) -> str:
 
 def _deviations(records: Sequence[RunRecord]) -> list[str]:
     return [f"Deviation: {text}" for text in _distinct([text for record in records for text in record.deviations])]
+
+
+def _contamination(records: Sequence[RunRecord]) -> list[str]:
+    """What of the suite the pool holds; nothing where no record says (those of before the check, or all unchecked)."""
+    checked = [record.contamination for record in records if record.contamination is not None]
+    told = _distinct([_held(found) for found in checked])
+    if checked and len(checked) < len(records):
+        told.append(f"For {len(records) - len(checked)} of {len(records)} runs this was not checked.")
+    return told
+
+
+def _held(found: Mapping[str, Mapping[str, int]]) -> str:
+    items, same, near = (sum(counts[key] for counts in found.values()) for key in ("items", "same", "near"))
+    return f"Of the suite's {items:,} items the pool holds {same:,}, and {near:,} nearly (contamination check)."
 
 
 def _origin(records: Sequence[RunRecord]) -> list[str]:

@@ -25,16 +25,6 @@ from selectmm.quickstart.item import Item
 from selectmm.quickstart.tower import HEAD, Tower, TowerConfig, imagenet_weights
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("quickstart")
-
-
-@pytest.fixture(scope="module")
-def vlm(folder: Path) -> VLM:
-    return base.load(device="cpu", folder=str(folder))
-
-
 def test_tower_is_timms_network() -> None:
     tower = Tower(TowerConfig()).eval()
     tower.network.load_state_dict(imagenet_weights())

@@ -176,12 +176,12 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "record.json"
     write_atomically(path, "old")
 
-    def half(self: Path, text: str) -> None:
-        with self.open("w") as stream:
-            stream.write(text[: len(text) // 2])
+    def half(self: Path, content: bytes) -> None:
+        with self.open("wb") as stream:
+            stream.write(content[: len(content) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "something new")
     assert path.read_text() == "old"

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selectmm.evaluation.suite import Score
+from selectmm.report.groups import comparable
 from selectmm.report.references import Reference
 from selectmm.report.relative import NO_FULL, at_chance, full_of, osc, outcome, relative
+from selectmm.report.rows import compare
+from selectmm.report.table import tabulate
 from tests.report.runs import run_of
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "scores.csv"
@@ -36,6 +39,27 @@ def test_icons_has_eleven_rows_of_ten_benchmarks() -> None:
 def test_rel_of_the_icons_table_follows_from_its_cells(method: str) -> None:
     benchmarks = [name for name in ICONS["full"] if name != "Rel"]
     assert relative(ICONS[method], ICONS["full"], benchmarks) == pytest.approx(ICONS[method]["Rel"], abs=0.1)
+
+
+def test_rel_of_the_icons_table_comes_out_of_a_table_of_ours() -> None:
+    """Its cells as eleven records, through grouping, the choice of the full run and tabulation, as every table goes."""
+    benchmarks = [name for name in ICONS["full"] if name != "Rel"]
+    records = [run_of(method, {name: row[name] for name in benchmarks}, stderr=None) for method, row in ICONS.items()]
+    (group,) = comparable(records)
+    table = tabulate(compare(group.records, {}), {}, "", [])
+    place = table.columns.index("Rel. %")
+    shown = {row[0]: float(row[place]) for row in table.rows if not row[0].startswith("(")}
+    assert shown == {method: pytest.approx(row["Rel"], abs=0.1) for method, row in ICONS.items()}
+
+
+def test_a_missing_cell_makes_rel_unknown_in_the_table() -> None:
+    """Never averaged over, never zero: without its POPE score the best method has no Rel."""
+    benchmarks = [name for name in ICONS["full"] if name != "Rel"]
+    records = [run_of(method, {name: ICONS[method][name] for name in benchmarks}) for method in ("full", "random")]
+    short = run_of("icons", {name: 90.0 for name in benchmarks if name != "POPE"})
+    table = tabulate(compare([*records, short], {}), {}, "", [])
+    cells = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert (cells["icons"]["POPE"], cells["icons"]["Rel. %"]) == ("missing", "unknown")
 
 
 def test_rel_by_hand() -> None:

@@ -1,0 +1,27 @@
+"""Say per benchmark by how much two runs differ on the same items, and whether that is within noise."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from selectmm.statistics.compare import compare_files
+from selectmm.statistics.page import show
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read two records with their answers and print the comparison.
+
+    Raises:
+        UserError: a record or its answers cannot be read, or the two did not answer the same items.
+    """
+    asked = _parser().parse_args(arguments)
+    show(compare_files(asked.first, asked.second), Console())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm compare", description=__doc__)
+    parser.add_argument("first", type=Path, metavar="RECORD", help="a run record (JSON file), its answers beside it")
+    parser.add_argument("second", type=Path, metavar="RECORD", help="another run of the same suite")
+    return parser

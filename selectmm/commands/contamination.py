@@ -1,0 +1,31 @@
+"""Count and list a suite's items that occur in a pool, the same or nearly.
+
+Choices are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from selectmm.contamination.check import check
+from selectmm.contamination.page import show
+from selectmm.door import build
+from selectmm.front import read_config
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Open pool and suite, look for the one in the other and print what was found.
+
+    Raises:
+        UserError: of the configuration, the pool or the suite's data.
+    """
+    experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
+    checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
+    show(checked, Console())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm contamination", description=__doc__)
+    parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: pool=embedded suite=mini")
+    return parser

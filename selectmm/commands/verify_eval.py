@@ -1,0 +1,48 @@
+"""Evaluate a released checkpoint and say whether its scores are those that were released, within stated bands.
+
+Choices are those of a run: ``python -m selectmm verify-eval model=llava15_7b suite=icons``; with the embedded default
+the scores recorded in results/references take the place of released ones. Ends with status 1 if a score is outside.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from selectmm.door import build
+from selectmm.front import ROOT, read_config
+from selectmm.verification.bands import released_as, released_for
+from selectmm.verification.page import show
+from selectmm.verification.verify import save, verify
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate, compare, print, and keep verdicts and manifest as JSON.
+
+    Raises:
+        UserError: of the configuration, the model or the evaluation; or no released scores are known.
+    """
+    asked = _parser().parse_args(arguments)
+    experiment = build(read_config(asked.choices), "full")
+    path, suite = experiment.config["model"].get("path"), experiment.suite
+    released = released_as(asked.released) if asked.released else None
+    vlm = experiment.open_model()
+    released = released or released_for(path, vlm.identity, ROOT / "results" / "references" / f"{suite.name}.json")
+    found = verify(vlm, suite, released, experiment.cache, experiment.seed)
+    show(found, Console())
+    file = asked.to / f"{re.sub(r'[^A-Za-z0-9.]+', '_', released.name)}-{suite.name}.json"
+    save(found, file)
+    print(f"\nVerdicts and the evaluator's manifest  {file}")
+    if any(verdict.answer == "outside" for verdict in found.verdicts):
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m selectmm verify-eval", description=__doc__)
+    parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: model=… suite=…")
+    parser.add_argument("--released", help="the row of the LLaVA-1.5 model zoo that the model is a copy of")
+    parser.add_argument("--to", type=Path, default=Path("outputs/verify"), help="folder for the JSON")
+    return parser

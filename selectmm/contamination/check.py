@@ -1,0 +1,101 @@
+"""Look for a suite's items in a pool, before anything is trained, and keep what was found."""
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from selectmm.contamination import pictures
+from selectmm.contamination.pictures import Pictures, load_pictures, look_at
+from selectmm.contamination.search import Found, count, matches_of
+from selectmm.evaluation.items import Item, items_of
+from selectmm.evaluation.results import identity_of
+from selectmm.evaluation.suite import Suite
+from selectmm.pool.pool import Pool
+from selectmm.records.progress import track
+from selectmm.records.stage import Stage, run_stage, write_atomically
+
+VERSION = 1  # of what is computed here, in search.py, pictures.py and texts.py
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What was found, by the names of the benchmarks that share a task, and the file that lists the items."""
+
+    found: Mapping[str, Found]
+    listing: Path
+    pool_images: int
+
+    @property
+    def total(self) -> Found:
+        """Over all tasks."""
+        return Found(*(sum(getattr(one, field.name) for one in self.found.values()) for field in fields(Found)))
+
+
+def check(pool: Pool, suite: Suite, cache: Path) -> tuple[Contamination, list[Stage]]:
+    """Look for the suite's items in the pool; pool, suite and finding are each looked at once and then cached.
+
+    Returns:
+        What was found, and the three stages that it took.
+
+    Raises:
+        UserError: of the suite's data (`items_of`) or the pool's images.
+    """
+    rows = run_stage(
+        cache, "pool-pictures", {"pool": pool.fingerprint, "version": VERSION}, lambda folder: _look(pool, folder)
+    )
+    asked = run_stage(
+        cache, "suite-items", {"suite": identity_of(suite), "version": VERSION}, lambda folder: _ask(suite, folder)
+    )
+    identity = {"pool": rows.fingerprint, "suite": asked.fingerprint, "version": VERSION}
+
+    def make(folder: Path) -> None:
+        _search(pool, load_pictures(rows.folder / "pictures.npz"), asked.folder, folder)
+
+    stage = run_stage(cache, "contamination", identity, make)
+    return read(stage.folder, len(pool.images)), [rows, asked, stage]
+
+
+def read(folder: Path, pool_images: int) -> Contamination:
+    """What a finished check found."""
+    entries = json.loads((folder / "found.json").read_text())
+    found = {name: Found(**entry) for name, entry in entries.items()}
+    return Contamination(found, folder / "items.json", pool_images)
+
+
+def _look(pool: Pool, folder: Path) -> None:
+    """The pool's unique images, each decoded once."""
+    with ThreadPoolExecutor(16) as threads:
+        seen = threads.map(lambda image: look_at([pool.open_image(image)]), pool.images)
+        kept = list(track(seen, "pictures of the pool", len(pool.images)))
+    pictures.join(kept).save(folder / "pictures.npz")
+
+
+def _ask(suite: Suite, folder: Path) -> None:
+    """The suite's items by task: prompts, and which pictures are whose."""
+    entries: dict[str, list[dict[str, object]]] = {}
+    kept: list[Pictures] = []
+    count = 0
+    for benchmarks, items in items_of(suite):
+        entries[benchmarks] = []
+        for item in track(items, f"items of {benchmarks}", len(items)):
+            seen = look_at(item.images())
+            kept.append(seen)
+            entries[benchmarks].append({**_told(item), "pictures": list(range(count, count + len(seen)))})
+            count += len(seen)
+    pictures.join(kept).save(folder / "pictures.npz")
+    write_atomically(folder / "items.json", json.dumps(entries, ensure_ascii=False))
+
+
+def _told(item: Item) -> dict[str, object]:
+    return {"task": item.task, "name": item.name, "prompt": item.prompt}
+
+
+def _search(pool: Pool, images: Pictures, asked: Path, folder: Path) -> None:
+    entries = json.loads((asked / "items.json").read_text())
+    matches = matches_of(pool, images, entries, load_pictures(asked / "pictures.npz"))
+    counted = {name: asdict(count([match for match in matches if match.benchmark == name])) for name in entries}
+    listed = [asdict(match) for match in matches if match.picture or match.question]
+    write_atomically(folder / "items.json", json.dumps(listed, indent=1, ensure_ascii=False))
+    write_atomically(folder / "found.json", json.dumps(counted, indent=1))

@@ -1,0 +1,91 @@
+"""A suite's items as the harnesses' own task code shows them, with nobody answering.
+
+Each harness is started as for an evaluation, with a model that keeps what it is asked and stops it there; nothing is
+scored, and no judge is asked. With text.py the only file that knows lm-eval.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from selectmm.evaluation import multimodal, text
+from selectmm.evaluation.generate import Question
+from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.evaluation.tasks import check_data, rendered
+
+from lm_eval.api.instance import Instance  # isort: skip
+from lm_eval.api.model import LM  # isort: skip
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task: its name, the prompt without any model's template, and a way to open its pictures."""
+
+    task: str
+    name: str
+    prompt: str
+    images: Callable[[], tuple[Image.Image, ...]]
+
+
+class _Asked(Exception):
+    """Carries the items out of a harness."""
+
+    def __init__(self, items: list[Item]) -> None:
+        super().__init__("asked")
+        self.items = items
+
+
+def items_of(suite: Suite) -> Iterator[tuple[str, list[Item]]]:
+    """Yield the items of each task under the names of the benchmarks that share it (``MME-P, MME-C``).
+
+    Pictures can be opened until the next task is asked for.
+
+    Raises:
+        UserError: as `selectmm.evaluation.evaluate.evaluate`, but for what is found when answers are scored.
+    """
+    groups: dict[tuple[str, str], list[Benchmark]] = {}
+    for benchmark in suite.benchmarks:
+        groups.setdefault((benchmark.harness, benchmark.task), []).append(benchmark)
+    with rendered(suite.tasks, suite.benchmarks, suite.data) as tasks:
+        for (harness, task), group in groups.items():
+            check_data(task, tasks)
+            ask = _text if harness == "lm-eval" else _multimodal
+            yield ", ".join(benchmark.name for benchmark in group), ask(group, tasks, suite)
+
+
+def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:
+    def keep(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
+        task = group[0].task
+        raise _Asked(
+            [Item(task, f"{task}/{n}", question.prompt, question.images) for n, question in enumerate(questions)]
+        )
+
+    try:
+        multimodal.run(
+            group, tasks, keep, limit=suite.limit, max_new_tokens=suite.max_new_tokens, images="shown", seed=0
+        )
+    except _Asked as asked:
+        return asked.items
+    return []
+
+
+def _text(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:
+    try:
+        text.run(group, tasks, _Keeper(), limit=suite.limit, seed=0)
+    except _Asked as asked:
+        return asked.items
+    return []
+
+
+class _Keeper(LM):
+    """Keeps the first request of each document (the base class is demanded by lm-eval)."""
+
+    def _keep(self, requests: list[Instance]) -> list[object]:
+        firsts: dict[tuple[str, int], Instance] = {}
+        for request in requests:
+            firsts.setdefault((request.task_name, request.doc_id), request)
+        raise _Asked([Item(task, f"{task}/{doc}", str(r.args[0]), tuple) for (task, doc), r in firsts.items()])
+
+    loglikelihood = loglikelihood_rolling = generate_until = _keep

@@ -1,0 +1,1 @@
+"""What two runs' answers to the same items say about their difference."""

@@ -1,0 +1,63 @@
+"""A comparison of two runs for the screen."""
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from selectmm.records.record import RunRecord
+from selectmm.statistics.compare import Line, Pair
+from selectmm.statistics.paired import RESAMPLES
+
+COLUMNS = ("benchmark", "first", "second", "difference", "95 %", "p", "p (Holm)", "items", "clusters", "verdict")
+UNKNOWN = "unknown"
+
+
+def show(pair: Pair, console: Console) -> None:
+    """Print both runs, a row per benchmark, and how to read it."""
+    for name, record in (("first ", pair.first), ("second", pair.second)):
+        console.print(f"{name}  {_told(record)}", markup=False, highlight=False)
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in COLUMNS:
+        grid.add_column(column, justify="left" if column in ("benchmark", "verdict") else "right", no_wrap=True)
+    for line in pair.lines:
+        grid.add_row(*(Text(cell) for cell in cells(line)))
+    console.print(grid)
+    for note in notes(pair):
+        console.print(f"· {note}", markup=False, highlight=False)
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """The texts under `COLUMNS`."""
+    found, told = line.difference, (line.benchmark, f"{line.first:.1f}", f"{line.second:.1f}")
+    difference = f"{line.first - line.second:+.1f}"
+    if found is None or line.p is None or line.adjusted is None:
+        return (*told, difference, UNKNOWN, UNKNOWN, UNKNOWN, str(line.items), str(line.clusters or UNKNOWN), UNKNOWN)
+    bounds = f"{found.low:+.1f} to {found.high:+.1f}"
+    p = f"{line.p:.4f}{'' if line.exact else ' b'}"
+    higher = "first is higher" if found.value > 0 else "second is higher"
+    verdict = "within noise" if line.within_noise else higher
+    return (*told, difference, bounds, p, f"{line.adjusted:.4f}", str(line.items), str(line.clusters), verdict)
+
+
+def notes(pair: Pair) -> list[str]:
+    """Sentences on how to read the rows, what is unknown, and what else differs."""
+    tested = [line for line in pair.lines if line.p is not None]
+    told = [
+        f"95 %: percentile bootstrap of the difference, paired over items, {RESAMPLES:,} draws of clusters: items "
+        f"that show one picture are drawn together.",
+        "p: McNemar's exact test where items are right or wrong; b: from the bootstrap, where they are not (F1, "
+        "points, shares of a match).",
+        f"p (Holm): corrected for {len(tested)} benchmarks. A difference is named only if this is at most 0.05 and "
+        f"the interval leaves 0 out; all else is within noise.",
+        "This is about these two models on these items. Whether one method beats another takes several seeds of each "
+        "(python -m selectmm report).",
+    ]
+    told += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]
+    if pair.apart:
+        told.append(f"Besides what was chosen, the runs differ in {', '.join(pair.apart)}.")
+    return told
+
+
+def _told(record: RunRecord) -> str:
+    run = f"{record.method.name}, budget {record.budget:g}, recipe {record.recipe.name}, seed {record.seed}"
+    return f"{run} · suite {record.suite.name} · {record.name}"

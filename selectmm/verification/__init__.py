@@ -1,0 +1,1 @@
+"""Does this evaluator give a released checkpoint the scores that its makers released?"""

@@ -1,0 +1,86 @@
+"""Our scores against released ones: inside the band, outside, or unknown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean
+from typing import Literal
+
+from selectmm.evaluation.suite import Score
+from selectmm.verification.bands import Band, Released
+
+TWO_SIDED_95 = 1.96  # standard errors
+FLIPS = 2  # items that another processor may answer otherwise
+
+Answer = Literal["inside", "outside", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One benchmark, in its unit; what is not known is None, and ``why`` says why."""
+
+    benchmark: str
+    ours: float | None
+    released: float | None
+    margin: float | None
+    answer: Answer
+    why: str
+
+
+def verdicts(
+    scores: Sequence[Score], manifest: Mapping[str, Mapping[str, object]], released: Released, limit: int | None
+) -> list[Verdict]:
+    """A verdict on each measured benchmark, in the suite's order; one on the mean where the mean was released.
+
+    Args:
+        manifest: the evaluator's, by benchmark (`read_manifest`).
+        limit: items per task that were asked, None for all: then the items' error joins every band.
+    """
+    measured = {score.benchmark: score for score in scores}
+    found: dict[str, Verdict] = {}
+    for score in scores:
+        band = _band_of(score.benchmark, measured, released)
+        verdict = (
+            Verdict(score.benchmark, score.value, None, None, "unknown", f"no score was released by {released.name}")
+            if band is None
+            else _verdict(band, [measured[name] for name in band.of if name in measured], manifest, released, limit)
+        )
+        found.setdefault(verdict.benchmark, verdict)
+    return list(found.values())
+
+
+def _band_of(benchmark: str, measured: Mapping[str, Score], released: Released) -> Band | None:
+    """The entry of the benchmark that can be computed from what was measured, else any entry of it."""
+    entries = [band for band in released.bands if benchmark in band.of and band.released in released.scores]
+    return next((band for band in entries if all(name in measured for name in band.of)), next(iter(entries), None))
+
+
+def _verdict(
+    band: Band,
+    scores: Sequence[Score],
+    manifest: Mapping[str, Mapping[str, object]],
+    released: Released,
+    limit: int | None,
+) -> Verdict:
+    name = band.released if len(scores) > 1 else scores[0].benchmark
+    ours, target = fmean(score.value for score in scores), released.scores[band.released]
+    missing = [other for other in band.of if other not in {score.benchmark for score in scores}]
+    tasks = [str(manifest[score.benchmark]["task"]) for score in scores]
+    strange = [task for task in tasks if task not in band.tasks]
+    if band.tasks and missing:
+        why = f"{band.released} was released as the mean of {', '.join(band.of)}; not measured: {', '.join(missing)}"
+        return Verdict(name, ours, target, None, "unknown", why)
+    if strange:
+        why = band.why if not band.tasks else f"task {strange[0]} is not the released one: {band.why}"
+        return Verdict(name, ours, target, None, "unknown", why)
+    margin = _margin(band, scores, limit)
+    answer: Answer = "inside" if abs(ours - target) <= margin else "outside"
+    return Verdict(name, ours, target, margin, answer, band.why)
+
+
+def _margin(band: Band, scores: Sequence[Score], limit: int | None) -> float:
+    """Half-width of the band; the mean of several has the error of a mean."""
+    error = sqrt(sum((score.stderr or 0.0) ** 2 for score in scores)) / len(scores)
+    if band.split == "recorded":
+        return max(error / 2, 100 * FLIPS / scores[0].items)
+    return band.drift + (TWO_SIDED_95 * error if band.split == "other" or limit is not None else 0.0)

@@ -1,0 +1,90 @@
+"""The same question in another wording of the instructions, runs of words, and phrases that do not count."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selectmm.contamination.texts import (
+    COMMON,
+    LONGEST,
+    SHORTEST,
+    Row,
+    near_questions,
+    own_pieces,
+    pieces,
+    same_questions,
+)
+
+SHORT = "\nAnswer the question using a single word or phrase."
+
+
+def row(text: str, answer: str = "yes") -> Row:
+    return Row(text, f"{text}\n{answer}")
+
+
+def test_pieces_are_lines_and_sentences_without_tags_and_signs() -> None:
+    assert pieces("<image 1> What's THIS?  Is it 3.5 cm?\nA. yes\n\n") == ["what s this", "is it 3 5 cm", "a", "yes"]
+
+
+def test_what_nearly_all_items_share_is_not_their_question() -> None:
+    prompts = [f"Is it {n}? Please answer yes or no." for n in range(9)] + ["Is it dark? Say why."]
+    own = own_pieces(prompts)
+    assert own[:2] == [("is it 0",), ("is it 1",)]
+    assert own[-1] == ("is it dark", "say why")
+    assert own_pieces(["What is this?"] * 20)[0] == ("what is this",), "where all are alike nothing else is left"
+    assert own_pieces(["What is this? Look."] * 3)[0] == ("what is this", "look"), "three items show no habit"
+
+
+def test_the_same_question_with_other_instructions() -> None:
+    rows = [row(f"What is this?{SHORT}"), row("Look. What is this?\nA. dog\nB. cat"), row("What is this thing?")]
+    assert same_questions([("what is this",), ("what is this", "cat"), ("who is this",)], rows) == {0: [0, 1], 1: [1]}
+
+
+def test_a_question_is_not_found_in_an_answer() -> None:
+    assert same_questions([("what is this",)], [Row("Ask me something.", "Ask me something.\nWhat is this?")]) == {}
+
+
+def test_a_run_of_thirteen_words_is_nearly_the_same() -> None:
+    words = [f"w{n}" for n in range(20)]
+    text = (" ".join(words),)
+    inside, short = " ".join(["so", *words[3:16], "ends"]), " ".join(words[3:15])
+    assert near_questions([text], [row("nothing"), row("well", inside), row(short)]) == {0: [1]}
+
+
+def test_a_text_of_eight_words_has_to_occur_whole_and_a_shorter_one_has_no_runs() -> None:
+    eight, seven = "one two three four five six seven eight", "one two three four five six seven"
+    assert near_questions([(eight,), (seven,)], [row(f"Zero {eight}, nine?"), row(seven)]) == {0: [0]}
+
+
+def test_a_run_in_more_than_ten_rows_is_a_phrase() -> None:
+    text = " ".join(f"w{n}" for n in range(LONGEST))
+    assert near_questions([(text,)], [row(text)] * COMMON) == {0: list(range(COMMON))}
+    assert near_questions([(text,)], [row(text)] * (COMMON + 1)) == {}
+
+
+def test_a_run_in_more_than_ten_texts_is_a_template() -> None:
+    beginning = " ".join(f"w{n}" for n in range(LONGEST))
+    texts = [(f"{beginning} number {n}",) for n in range(COMMON + 1)]
+    assert near_questions(texts, [row(f"{beginning} number 3")]) == {3: [0]}, "its own run ends in its number"
+    assert near_questions(texts, [row(beginning)]) == {}
+    assert near_questions(texts[1:], [row(beginning)]) == {n: [0] for n in range(COMMON)}
+
+
+WORDS = st.lists(st.sampled_from("abc"), min_size=0, max_size=20).map(" ".join)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(WORDS, min_size=1, max_size=6))
+def test_runs_are_those_that_a_search_finds(texts: list[str], rows: list[str]) -> None:
+    def runs(text: str, length: int) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text)
+        return {tuple(words[n : n + length]) for n in range(len(words) - length + 1)}
+
+    expected: dict[int, list[int]] = {}
+    for index, text in enumerate(texts):
+        length = min(LONGEST, len(text.split()))
+        if length >= SHORTEST and (
+            found := [n for n, said in enumerate(rows) if runs(text, length) & runs(said, length)]
+        ):
+            expected[index] = found
+    assert near_questions([(text,) for text in texts], [Row(said, said) for said in rows]) == expected

@@ -1,0 +1,102 @@
+"""Two records compared: what is printed, and what cannot be compared."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from selectmm.commands.compare import main
+from selectmm.errors import UserError
+from selectmm.statistics.compare import compare_files
+from selectmm.statistics.page import cells, notes, show
+from tests.statistics.runs import answers, written
+
+GOOD, BAD, MIXED = [1.0] * 40, [0.0] * 40, [1.0] * 22 + [0.0] * 18
+
+
+def test_a_clear_difference_and_noise(tmp_path: Path) -> None:
+    first = written(tmp_path, "prism", {"a": answers(GOOD), "b": answers(MIXED)})
+    second = written(tmp_path, "random", {"a": answers(BAD), "b": answers(MIXED[::-1])})
+    clear, noise = compare_files(first, second).lines
+    assert (clear.within_noise, noise.within_noise) == (False, True)
+    assert (clear.first, clear.second, clear.items, clear.clusters) == (100, 0, 40, 40)
+    assert clear.p == pytest.approx(2 / 2**40) and clear.adjusted == pytest.approx(4 / 2**40)
+    assert cells(clear)[3:] == ("+100.0", "+100.0 to +100.0", "0.0000", "0.0000", "40", "40", "first is higher")
+    assert cells(noise)[-1] == "within noise"
+
+
+def test_a_difference_that_hangs_on_one_picture_is_noise(tmp_path: Path) -> None:
+    """Forty items of two pictures: McNemar, which knows of no pictures, would call it certain."""
+    pictures = ["one"] * 20 + ["other"] * 20
+    first = written(tmp_path, "prism", {"a": answers([1.0] * 40, pictures)})
+    second = written(tmp_path, "random", {"a": answers([0.0] * 20 + [1.0] * 20, pictures)})
+    (line,) = compare_files(first, second).lines
+    assert line.clusters == 2 and line.adjusted < 0.001
+    assert line.difference.low == 0 and line.within_noise
+
+
+def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
+    many = {name: answers(MIXED) for name in "bcdef"}
+    first = written(tmp_path, "prism", {"a": answers([1.0] * 7 + BAD), **many, "g": answers([None])})
+    second = written(tmp_path, "random", {"a": answers([0.0] * 7 + BAD), **many, "g": answers([None])})
+    pair = compare_files(first, second)
+    assert pair.lines[0].p == pytest.approx(2 / 2**7) and pair.lines[0].adjusted == pytest.approx(6 * 2 / 2**7)
+    assert pair.lines[0].within_noise, "0.016 is not enough among six"
+    assert cells(pair.lines[-1])[-1] == "unknown"
+    told = "\n".join(notes(pair))
+    assert "corrected for 6 benchmarks" in told
+    assert "g is unknown: its metric is no property of single items." in told
+
+
+def test_a_record_that_its_answers_do_not_bear_out_is_unknown(tmp_path: Path) -> None:
+    first = written(tmp_path, "prism", {"a": answers(GOOD)}, values={"a": 90.0})
+    second = written(tmp_path, "random", {"a": answers(MIXED)})
+    assert "a is unknown: its answers give 100.00 where the record says 90.00." in notes(compare_files(first, second))
+
+
+def test_the_same_records_give_the_same_page_and_the_command_prints_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = written(tmp_path, "prism", {"a": answers([0.5, 0.2, 1.0, 0.3])})
+    second = written(tmp_path, "random", {"a": answers([0.1, 0.9, 0.4, 0.2])}, lr=1e-3)
+    pages = []
+    for _ in range(2):
+        screen = io.StringIO()
+        show(compare_files(first, second), Console(file=screen, width=200))
+        pages.append(screen.getvalue())
+    assert pages[0] == pages[1]
+    assert " b " in pages[0], "shares of a match are tested by the bootstrap"
+    assert "Besides what was chosen, the runs differ in recipe.lr." in pages[0]
+    main([str(first), str(second)])
+    assert "within noise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"evaluator": {"prompts": "p1"}}, r"were not evaluated alike: evaluator.a.prompts is p0 in one and p1 in the"),
+        (
+            {"evaluator": {"harness": "lmms-eval 0.8"}},
+            r"evaluator.a.harness is lmms-eval 0.7.3 in one and lmms-eval 0.8",
+        ),
+        ({"made": {"a": answers(GOOD), "b": answers(GOOD)}}, r"Only one of .* has a score on b; run both"),
+        ({"made": {"a": answers(GOOD[:-1])}}, r"did not answer the same items of a; run both"),
+        ({"made": {"a": answers(GOOD, ["x"] * 40)}}, r"did not answer the same items of a; run both"),
+    ],
+)
+def test_what_cannot_be_compared(tmp_path: Path, changed: dict[str, object], sentence: str) -> None:
+    first = written(tmp_path, "prism", {"a": answers(GOOD)})
+    second = written(tmp_path, "random", **{"made": {"a": answers(GOOD)}, **changed})
+    with pytest.raises(UserError, match=sentence):
+        compare_files(first, second)
+
+
+def test_another_suite_and_the_same_run(tmp_path: Path) -> None:
+    first = written(tmp_path, "prism", {"a": answers(GOOD)})
+    with pytest.raises(UserError, match="are records of the same run; there is nothing to compare"):
+        compare_files(first, first)
+    second = written(tmp_path, "random", {"a": answers(GOOD)})
+    second.write_text(second.read_text().replace('"name": "toy"', '"name": "prism"', 1))
+    with pytest.raises(UserError, match=r"ran suite 'toy' and .* suite 'prism'; only runs of the same suite"):
+        compare_files(first, second)
