@@ -5,9 +5,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.evaluate import evaluate, oddities
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
 from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.workers import Job, hired
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
@@ -96,10 +97,14 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
-            with load_adapter(vlm, tuned.folder) as adapted:
-                evaluate(adapted, suite, folder, experiment.seed)
+            job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
+            with (
+                load_adapter(vlm, tuned.folder) as adapted,
+                hired(job, experiment.workers, folder, vlm.model.device) as team,
+            ):
+                evaluate(adapted, suite, folder, experiment.seed, team=team)
 
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make)
+        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.workers)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
@@ -146,7 +151,11 @@ def keep_record(
             evaluate=StageCost.of(evaluated),
         ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
-        deviations=(*left_out(pool, tuned), *not_evaluated(experiment.suite)),
+        deviations=(
+            *left_out(pool, tuned),
+            *not_evaluated(experiment.suite),
+            *oddities(evaluated.folder, experiment.suite),
+        ),
     )
     path = save(record, experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
