@@ -1,6 +1,7 @@
 """Two processes give what one gives, with an adapter too, after a kill, and when one of them fails."""
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,10 @@ CPU = torch.device("cpu")
 
 def config(*keys: str, folder: Path | None = None) -> dict[str, object]:
     """A suite as the door takes it, three items a batch."""
-    made = suite(*keys, folder=folder, batch_size=3)
-    module = "selectmm.evaluation.suite"
-    benchmarks = [{"_target_": f"{module}.Benchmark", **vars(benchmark)} for benchmark in made.benchmarks]
-    return {"_target_": f"{module}.Suite", **vars(made), "tasks": str(made.tasks), "benchmarks": benchmarks}
+    made, place = suite(*keys, folder=folder, batch_size=3), "selectmm.evaluation.suite"
+    benchmarks = [{"_target_": f"{place}.Benchmark", **asdict(benchmark)} for benchmark in made.benchmarks]
+    settings = {"name": made.name, "limit": None, "batch_size": made.batch_size, "max_new_tokens": made.max_new_tokens}
+    return {"_target_": f"{place}.Suite", **settings, "tasks": str(made.tasks), "benchmarks": benchmarks}
 
 
 def adapter(vlm: VLM, folder: Path) -> Path:
