@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
+from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.models.compute import PLAIN
 from selectmm.models.load import pick_device, pick_dtype
@@ -46,11 +47,12 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         budget=_number(config, "budget", float),
         recipe=_made(plain["recipe"]),
         strategy=_made(plain["strategy"]),
-        suite=_made(plain["suite"]),
+        suite=open_suite(plain["suite"]),
         tracker=_made(plain["tracker"]),
         seed=_number(config, "seed", int),
         batch_size=_number(config, "batch_size", int),
         contamination=_switch(config, "contamination"),
+        workers=_number(config, "workers", int),
         cache=Path(config.cache),
         records=Path(config.records),
         config=plain,
@@ -71,6 +73,11 @@ def _check_compute(config: Mapping[str, object]) -> None:
 
 def open_pool(config: Mapping[str, object]) -> Pool:
     """The pool that a ``pool`` group describes."""
+    return _made(config)
+
+
+def open_suite(config: Mapping[str, object]) -> Suite:
+    """The suite that a ``suite`` group describes."""
     return _made(config)
 
 

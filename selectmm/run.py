@@ -7,10 +7,11 @@ from pathlib import Path
 
 from selectmm.contamination.check import Contamination, check
 from selectmm.contamination.page import sentence
-from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.evaluate import evaluate, oddities
 from selectmm.evaluation.local import check_local
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
 from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.workers import Job, hired
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
@@ -118,10 +119,14 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
 
         def make(folder: Path) -> None:
-            with load_adapter(vlm, tuned.folder) as adapted:
-                evaluate(adapted, suite, folder, experiment.seed)
+            job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
+            with (
+                load_adapter(vlm, tuned.folder) as adapted,
+                hired(job, experiment.workers, folder, vlm.model.device) as team,
+            ):
+                evaluate(adapted, suite, folder, experiment.seed, team=team)
 
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make)
+        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.workers)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
@@ -175,7 +180,11 @@ def keep_record(
         ),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
         contamination=None if checked is None else {name: asdict(found) for name, found in checked.found.items()},
-        deviations=(*left_out(pool, tuned), *not_evaluated(experiment.suite)),
+        deviations=(
+            *left_out(pool, tuned),
+            *not_evaluated(experiment.suite),
+            *oddities(evaluated.folder, experiment.suite),
+        ),
     )
     kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
     path = save(replace(record, answers=kept), experiment.records)

@@ -4,13 +4,15 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from selectmm.evaluation import multimodal, text
-from selectmm.evaluation.generate import generate
+from selectmm.evaluation.answering import ALONE, Desk, LeftToOthers, Team
+from selectmm.evaluation.generate import Backend, generate, in_batches
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.outcome import Answer, Outcome
@@ -21,11 +23,20 @@ from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
 
 
-def evaluate(vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images = "shown") -> list[Score]:
+def evaluate(
+    vlm: VLM,
+    suite: Suite,
+    folder: Path,
+    seed: int,
+    images: Images = "shown",
+    team: Team = ALONE,
+    backend: Backend | None = None,
+) -> list[Score]:
     """Run the suite's benchmarks and return their scores, in the suite's order.
 
     Each benchmark writes ``<name>.answers.jsonl.gz`` and then ``<name>.json`` into ``folder`` as it finishes; one whose
-    JSON is there is not run again, so that a killed evaluation continues.
+    JSON is there is not run again. Until then its answers are kept batch by batch, so that a killed evaluation
+    continues with the question that it was at. Neither that nor batch size nor team changes an answer.
 
     Args:
         vlm: the model, its adapter loaded, in eval mode.
@@ -33,25 +44,60 @@ def evaluate(vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images = "
         seed: of the shuffled images and of bootstrapped errors; greedy answers need none.
         images: ``blind`` asks the same questions without their images and ``shuffled`` with another item's image.
             Both leave the text benchmarks out: they have no images.
+        team: processes that evaluate the same into the same folder, see `selectmm.evaluation.workers.hired`.
+        backend: answers the multimodal questions in the place of `generate`.
 
     Raises:
         UserError: see `rendered`, `check_data`, `multimodal.run`, `text.run` and `read_entry`. Benchmarks that had
             finished stay in ``folder``.
     """
-    wanted = [b for b in suite.benchmarks if images == "shown" or b.harness == "lmms-eval"]
+    wanted = _wanted(suite, images)
+    for group, tasks in _unfinished(suite, wanted, folder):
+        desk = _desk(folder, group, team)
+        outcomes = _run(vlm, suite, group, tasks, seed, images, desk, backend)
+        for benchmark in group:
+            _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images, backend)
+        desk.clear()
+    for group in _groups(wanted):  # what a kill just before the line above left
+        _desk(folder, group, team).clear()
+    return read_scores(folder, replace(suite, benchmarks=wanted))
+
+
+def help_evaluate(vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images, team: Team) -> None:
+    """Answer this process's share of every benchmark's questions; rank 0, in `evaluate`, scores them."""
+    for group, tasks in _unfinished(suite, _wanted(suite, images), folder):
+        with suppress(LeftToOthers):
+            _run(vlm, suite, group, tasks, seed, images, _desk(folder, group, team), backend=None)
+
+
+def oddities(folder: Path, suite: Suite) -> list[str]:
+    """What is odd about a finished evaluation's answers, for the record; how many they are stands in ``folder``."""
+    entries = [(b.name, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
+    cut = [f"Some answers of {name} were cut at the token cap." for name, entry in entries if entry["cut"]]
+    return cut + [f"Some answers of {name} were empty." for name, entry in entries if entry["empty"]]
+
+
+def _wanted(suite: Suite, images: Images) -> list[Benchmark]:
+    return [b for b in suite.benchmarks if images == "shown" or b.harness == "lmms-eval"]
+
+
+def _unfinished(suite: Suite, wanted: Sequence[Benchmark], folder: Path) -> Iterator[tuple[list[Benchmark], Path]]:
+    """Groups of benchmarks that have no result in ``folder`` yet, each with the folder of its task's YAML."""
     missing = [benchmark for benchmark in wanted if not _finished(benchmark, suite, folder)]
     with rendered(suite.tasks, missing, suite.data) as tasks:
         for group in _groups(missing):
-            outcomes = _run(vlm, suite, group, tasks, seed, images, folder)
-            for benchmark in group:
-                _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images)
-    return read_scores(folder, replace(suite, benchmarks=wanted))
+            if not all((folder / f"{benchmark.name}.json").exists() for benchmark in group):  # by another process
+                yield group, tasks
 
 
 def _finished(benchmark: Benchmark, suite: Suite, folder: Path) -> bool:
     """Whether its results lie in ``folder`` (those of another evaluator are an error, see `read_entry`)."""
     file = folder / f"{benchmark.name}.json"
     return file.exists() and bool(read_entry(file, suite, benchmark))
+
+
+def _desk(folder: Path, group: Sequence[Benchmark], team: Team) -> Desk:
+    return Desk(folder, group[0].task, " ".join(benchmark.name for benchmark in group), team)
 
 
 def _groups(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
@@ -63,15 +109,21 @@ def _groups(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
 
 
 def _run(
-    vlm: VLM, suite: Suite, group: Sequence[Benchmark], tasks: Path, seed: int, images: Images, folder: Path
+    vlm: VLM,
+    suite: Suite,
+    group: Sequence[Benchmark],
+    tasks: Path,
+    seed: int,
+    images: Images,
+    desk: Desk,
+    backend: Backend | None,
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
     if group[0].harness == "lm-eval":
-        model = text.language_model(vlm, suite.batch_size)
-        return text.run(group, tasks, model, limit=suite.limit, seed=seed)
-    what = " ".join(benchmark.name for benchmark in group)
-    answer = partial(generate, vlm, batch_size=suite.batch_size, what=what)
-    judging = _judging(suite, group[0], folder)
+        model = text.language_model(vlm, suite.batch_size, desk)
+        return text.run(group, tasks, model, limit=suite.limit, seed=seed, cut=model.cut)
+    answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
+    judging = _judging(suite, group[0], desk.folder)
     settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
     return multimodal.run(group, tasks, answer, **settings, judging=judging)
 
@@ -83,19 +135,32 @@ def _judging(suite: Suite, benchmark: Benchmark, folder: Path) -> Judging | None
     return partial(judge_all, suite.judge, benchmark.name, folder / f"{benchmark.name}.judgements.jsonl")
 
 
-def _write(vlm: VLM, suite: Suite, benchmark: Benchmark, outcome: Outcome, folder: Path, images: Images) -> None:
+def _write(
+    vlm: VLM,
+    suite: Suite,
+    benchmark: Benchmark,
+    outcome: Outcome,
+    folder: Path,
+    images: Images,
+    backend: Backend | None,
+) -> None:
     answers = f"{benchmark.name}.answers.jsonl.gz"
     _write_answers(folder / answers, outcome.answers)
+    generation = {**outcome.generation, "batch_size": suite.batch_size, "dtype": str(vlm.model.dtype)}
+    if backend is not None and benchmark.harness == "lmms-eval":
+        generation["backend"] = backend.name
     entry = {
         "benchmark": asdict(benchmark),
         "value": outcome.value,
         "stderr": outcome.stderr,
         "majority": outcome.majority,
         "items": len(outcome.answers),
+        "cut": sum(answer.cut for answer in outcome.answers),
+        "empty": sum(not answer.answer.strip() for answer in outcome.answers),
         "images": images,
         "limit": suite.limit,
         "harness": multimodal.HARNESS if benchmark.harness == "lmms-eval" else text.HARNESS,
-        "generation": {**outcome.generation, "batch_size": suite.batch_size, "dtype": str(vlm.model.dtype)},
+        "generation": generation,
         "prompts": _prompt_hash(vlm, benchmark, outcome.answers),
         "answers": answers,
     }
@@ -119,4 +184,4 @@ def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> s
 
 def read_answers(path: Path) -> list[Answer]:
     """The per-item answers that a benchmark wrote."""
-    return [Answer(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+    return [Answer(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]]

@@ -1,18 +1,15 @@
-"""Greedy answers of a VLM to many questions, batched."""
+"""Answers of a VLM to questions about images, batch by batch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
 
-import torch
 from PIL import Image
-from transformers import GenerationConfig
 
-from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of, to_device
+from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.decode import Reply, Until, decode, ends_of
+from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from selectmm.records.progress import track
 
 
 @dataclass(frozen=True)
@@ -23,62 +20,48 @@ class Question:
     images: Callable[[], tuple[Image.Image, ...]]
 
 
-# Answers questions in order: (questions, tokens allowed, strings that end an answer) → answers.
-Answerer = Callable[[Sequence[Question], int, Sequence[str]], list[str]]
+# Answers questions in order: (questions, tokens allowed, strings that end an answer) → replies.
+Answerer = Callable[[Sequence[Question], int, Sequence[str]], list[Reply]]
 
 
-def generate(
-    vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str], *, batch_size: int, what: str
-) -> list[str]:
-    """The answers, in the order of ``questions``, each cut at the first of ``stops``; a bar named ``what`` shows.
+@dataclass(frozen=True)
+class Backend:
+    """Something else than `generate` that answers batches of questions; a score's manifest carries its ``name``."""
 
-    Questions of similar length share a batch. Decoding is greedy and padding on the left, so answers do not depend
-    on the batch (up to ties within floating-point noise).
-    """
-    longest_first = sorted(range(len(questions)), key=lambda i: (-len(questions[i].prompt), i))
-    stream = iter(track(longest_first, what, len(questions)))
-    answers = [""] * len(questions)
-    while batch := list(islice(stream, batch_size)):
-        texts = _continue(vlm, [questions[i] for i in batch], max_new_tokens)
-        for index, text in zip(batch, texts, strict=True):
-            answers[index] = _cut(text, stops)
-    return answers
+    name: str
+    answer: Answerer
 
 
-@torch.inference_mode()
-def _continue(vlm: VLM, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
+    """The VLM's greedy replies to one batch of questions; they do not depend on the batch (`decode`)."""
     conversations = [Conversation((Turn("user", q.prompt),), q.images()) for q in questions]
-    # A prompt is never cut: half a question would be scored as if it had been asked.
-    batch = to_device(encode(vlm, conversations, side="left", limit=None), vlm.model)
-    output = vlm.model.generate(**inputs_of(batch), generation_config=_greedy(vlm, max_new_tokens))
-    new = output[:, batch["input_ids"].shape[1] :]
-    return vlm.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+
+    def encoded(rows: Sequence[int]) -> Batch:
+        # A prompt is never cut: half a question would be scored as if it had been asked.
+        return encode(vlm, [conversations[row] for row in rows], side="left", limit=None)
+
+    return decode(vlm, encoded, len(questions), Until(max_new_tokens, stops, ends_of_turn(vlm)))
 
 
-def _greedy(vlm: VLM, max_new_tokens: int) -> GenerationConfig:
-    """Every setting that could sample or penalise is set here, so that a checkpoint's own defaults do not apply."""
-    tokenizer = vlm.processor.tokenizer
-    ends = vlm.model.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id, _end_of_turn(vlm)}
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        eos_token_id=sorted(end for end in ends if end is not None),
-        pad_token_id=pad,
-    )
-
-
-def _end_of_turn(vlm: VLM) -> int | None:
-    """The token that the template ends an answer with (a checkpoint's generation config may not know it)."""
+def ends_of_turn(vlm: VLM) -> frozenset[int]:
+    """The checkpoint's end tokens and the one that the template ends an answer with, which it may not know."""
     ids = vlm.processor.tokenizer(vlm.family.template.assistant_suffix, add_special_tokens=False)["input_ids"]
-    return ids[0] if ids and ids[0] in vlm.processor.tokenizer.all_special_ids else None
+    return ends_of(vlm) | (set(ids[:1]) & set(vlm.processor.tokenizer.all_special_ids))
 
 
-def _cut(text: str, stops: Sequence[str]) -> str:
-    for stop in stops:
-        text = text.split(stop)[0] if stop else text
-    return text
+def in_batches(answer: Answerer, batch_size: int, desk: Desk) -> Answerer:
+    """Answer any number of questions through ``answer``, which takes a batch; every batch's replies are kept.
+
+    Questions of similar length share a batch, the longest first.
+    """
+
+    def answer_all(questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
+        keys = [[question.prompt, max_new_tokens, list(stops)] for question in questions]
+        order = sorted(range(len(questions)), key=lambda i: (-len(questions[i].prompt), i))
+
+        def ask(items: Sequence[int]) -> list[dict[str, object]]:
+            return [asdict(reply) for reply in answer([questions[i] for i in items], max_new_tokens, stops)]
+
+        return [Reply(**kept) for kept in desk.answer(keys, order, batch_size, ask)]
+
+    return answer_all

@@ -79,6 +79,7 @@ class _Asker:
         self._task, self._answer, self._cap, self._images, self._seed = task, answer, cap, images, seed
         self._screen = screen
         self.generation: dict[str, object] = {}
+        self.cut: set[str] = set()  # items whose answer was still going on at the cap
 
     def __call__(self, requests: list[Instance]) -> list[str]:
         settings = requests[0].args[1]
@@ -89,7 +90,9 @@ class _Asker:
         questions = [Question(r.args[0], lambda r=r: self._open(r)) for r in requests]
         questions = as_shown(questions, self._images, np.random.default_rng(self._seed))
         with redirect_stdout(self._screen):
-            return self._answer(questions, tokens, stops)
+            replies = self._answer(questions, tokens, stops)
+        self.cut |= {str(request.args[3]) for request, reply in zip(requests, replies, strict=True) if reply.cut}
+        return [reply.text for reply in replies]
 
     def _open(self, request: Instance) -> tuple[Image.Image, ...]:
         _, _, doc_to_visual, row, name, split = request.args
@@ -119,7 +122,7 @@ def run(
 
     Args:
         tasks: folder of rendered task YAMLs (`selectmm.evaluation.tasks.rendered`).
-        answer: answers questions; for a model, `selectmm.evaluation.generate.generate`.
+        answer: answers all of a task's questions; for a model, `generate.in_batches` of `generate.generate`.
         limit: the first so many items, or None for all.
         max_new_tokens: cap on the task's own.
         seed: of the shuffled images and the bootstrap. The harness's own draws (MMMU guesses where an answer cannot
@@ -150,7 +153,9 @@ def run(
             with redirect_stdout(screen):
                 samples, results, judge = judged(benchmarks[0], task, samples, results, judging)
             asker.generation["judge"] = judge
-        return {b.name: outcome(b, task, samples, results, asker.generation, seed) for b in benchmarks}
+        return {
+            b.name: outcome(b, task, samples, results, asker.generation, seed).marked(asker.cut) for b in benchmarks
+        }
 
 
 @contextmanager

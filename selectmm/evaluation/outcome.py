@@ -1,7 +1,7 @@
 """What a harness's run of one benchmark comes to, whichever harness it was."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark
@@ -12,10 +12,11 @@ class Answer:
     """One item: the prompt as the task's code made it, what the model said, and the item's own score in 0..1.
 
     ``answer`` is the generated text; for a task scored by likelihoods it is the option the model finds likeliest.
-    ``score`` is None where the metric is not a property of single items. What belongs together when two models are
-    compared item by item: ``image`` is a hash of the item's pictures as they are stored (empty without one), ``unit``
-    names the items that count as one (MME's pairs, MMBench's rotations) and ``stratum`` the group that is averaged by
-    itself (MME's categories); files of before these fields were kept have them empty.
+    ``score`` is None where the metric is not a property of single items. ``cut``: the text was still going on when the
+    tokens allowed were used up. What belongs together when two models are compared item by item: ``image`` is a hash of
+    the item's pictures as they are stored (empty without one), ``unit`` names the items that count as one (MME's pairs,
+    MMBench's rotations) and ``stratum`` the group that is averaged by itself (MME's categories); files of before these
+    fields were kept have them empty.
     """
 
     item: str
@@ -26,6 +27,7 @@ class Answer:
     image: str = ""
     unit: str = ""
     stratum: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Outcome:
     majority: float | None
     answers: tuple[Answer, ...]
     generation: Mapping[str, object]
+
+    def marked(self, cut: Container[str]) -> "Outcome":
+        """The same outcome, the answers to the items in ``cut`` marked so."""
+        return replace(self, answers=tuple(replace(answer, cut=answer.item in cut) for answer in self.answers))
 
 
 def metric_key(benchmark: Benchmark, results: Mapping[str, object]) -> str:

@@ -1,11 +1,14 @@
 """Text benchmarks through lm-eval, on the language path of a VLM. Only this file and items.py know lm-eval (0.4.13)."""
 
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 import datasets
@@ -14,39 +17,147 @@ from datasets.exceptions import DatasetsError
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
+from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.decode import Reply, Until, decode, ends_of, one_thread, tolerance
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
 from selectmm.evaluation.references import most_frequent_share
 from selectmm.evaluation.standard_error import standard_error
 from selectmm.evaluation.suite import Benchmark
+from selectmm.models.encode import Batch
 from selectmm.models.vlm import VLM
 
+from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
 from lm_eval.evaluator import simple_evaluate  # isort: skip
 from lm_eval.models.huggingface import HFLM  # isort: skip
+from lm_eval.models.utils import normalize_gen_kwargs  # isort: skip
 from lm_eval.tasks import TaskManager  # isort: skip
 
+CHUNK = 8  # batches of likelihoods that are kept at once: HFLM sorts what it is given, and shares contexts in it
 HARNESS = f"lm-eval {version('lm-eval')}"
 
 
-def language_model(vlm: VLM, batch_size: int) -> LM:
-    """lm-eval's own model class around the VLM, which without an image is its language model."""
+def language_model(vlm: VLM, batch_size: int, desk: Desk) -> "LanguageModel":
+    """The VLM without images as a model of lm-eval's; what it answers is kept at ``desk``."""
     with _quiet():
-        return HFLM(
+        theirs = HFLM(
             pretrained=vlm.model,
             tokenizer=vlm.processor.tokenizer,
             backend="causal",
             batch_size=batch_size,
             device=str(vlm.model.device),
+            max_length=vlm.model.config.get_text_config().max_position_embeddings,
         )
+    return LanguageModel(vlm, theirs, desk)
 
 
-def run(benchmarks: Sequence[Benchmark], tasks: Path, model: LM, *, limit: int | None, seed: int) -> dict[str, Outcome]:
+class LanguageModel(LM):
+    """Likelihoods are lm-eval's own; generated text is `decode`'s (the base class is demanded by lm-eval)."""
+
+    def __init__(self, vlm: VLM, theirs: HFLM, desk: Desk) -> None:
+        super().__init__()
+        self._vlm, self._theirs, self._desk = vlm, theirs, desk
+        self.cut: set[str] = set()  # items whose text was still going on at the cap
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation, and whether it is what greedy decoding says.
+
+        Questions whose best options lie closer together than a batch's noise are asked again, each option alone, so
+        that what is preferred does not depend on the batch.
+        """
+        # A question's options have one context and stay together, which HFLM makes use of.
+        order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].args[0]), requests[i].args[0], i))
+
+        def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
+            return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
+
+        size = self._theirs.batch_size
+        found = self._desk.answer([request.args for request in requests], order, CHUNK * size, ask)
+        ties = _ties(requests, [value for value, _ in found], tolerance(self._vlm.model.dtype))
+        if size > 1 and ties:
+            with one_thread():
+                for item in ties:
+                    found[item] = ask([item])[0]
+        return [(float(value), bool(said)) for value, said in found]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Greedy continuations of each context, as HFLM's but independent of the batch.
+
+        Raises:
+            UserError: a task wants samples, or more tokens than the model's window has.
+        """
+        settings = [json.dumps(request.args[1], sort_keys=True) for request in requests]
+        order = sorted(range(len(requests)), key=lambda i: (settings[i], -len(requests[i].args[0]), i))
+
+        def ask(items: Sequence[int]) -> list[dict[str, object]]:
+            replies = []
+            for _, alike in groupby(items, key=lambda i: settings[i]):
+                replies += self._continue([requests[i] for i in alike])
+            return [asdict(reply) for reply in replies]
+
+        found = self._desk.answer([request.args for request in requests], order, self._theirs.batch_size, ask)
+        replies = [Reply(**kept) for kept in found]
+        self.cut |= {_item(r.task_name, r.doc_id) for r, reply in zip(requests, replies, strict=True) if reply.cut}
+        return [reply.text for reply in replies]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Log-likelihood of whole texts, lm-eval's own; these are not kept."""
+        return self._theirs.loglikelihood_rolling(requests)
+
+    def _continue(self, requests: Sequence[Instance]) -> list[Reply]:
+        settings = normalize_gen_kwargs(requests[0].args[1], self._theirs.max_gen_toks)
+        tokens, window = settings["max_gen_toks"], self._theirs.max_length
+        if settings["do_sample"]:
+            raise UserError(f"Task '{requests[0].task_name}' wants samples; set do_sample: false in its YAML.")
+        if tokens >= window:
+            raise UserError(
+                f"Task '{requests[0].task_name}' generates up to {tokens} tokens, but the model's window has {window}; "
+                f"set max_gen_toks in a task YAML of your own that includes it."
+            )
+
+        def encoded(rows: Sequence[int]) -> Batch:
+            contexts = [requests[row].args[0] for row in rows]
+            ids, mask = self._theirs.tok_batch_encode(contexts, left_truncate_len=window - tokens)
+            return {"input_ids": ids, "attention_mask": mask}
+
+        return decode(self._vlm, encoded, len(requests), Until(tokens, settings["until"], ends_of(self._vlm)))
+
+
+def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -> list[int]:
+    """The options of questions whose two best are closer than ``share`` of a likelihood: as it is, or per character."""
+    questions: dict[object, list[int]] = {}
+    for item, request in enumerate(requests):
+        questions.setdefault((request.task_name, request.doc_id), []).append(item)
+    found = []
+    for items in questions.values():
+        for lengths in ([1] * len(items), [len(requests[i].args[1]) for i in items]):
+            scaled = sorted((values[i] / n for i, n in zip(items, lengths, strict=True)), reverse=True)
+            if len(items) > 1 and scaled[0] - scaled[1] <= share * abs(scaled[1]):
+                found += items
+                break
+    return found
+
+
+def _item(task: str | None, doc: int | None) -> str:
+    return f"{task}/{doc}"
+
+
+def run(
+    benchmarks: Sequence[Benchmark],
+    tasks: Path,
+    model: LM,
+    *,
+    limit: int | None,
+    seed: int,
+    cut: Container[str] = frozenset(),
+) -> dict[str, Outcome]:
     """Run the one task (or group of tasks) that ``benchmarks`` share; returns each benchmark's outcome by its name.
 
     Args:
         tasks: folder of rendered task YAMLs (`selectmm.evaluation.tasks.rendered`).
         limit: the first so many items of each task, or None for all.
         seed: of the bootstrap, where one is needed. Few-shot draws are seeded as lm-eval seeds them.
+        cut: where ``model`` notes the items whose text was cut.
 
     Raises:
         UserError: unknown task, data that do not load, or a metric that the task does not give.
@@ -63,7 +174,8 @@ def run(benchmarks: Sequence[Benchmark], tasks: Path, model: LM, *, limit: int |
     shots = sorted({shots for shots in found["n-shot"].values() if shots is not None})
     config = next(iter(found["configs"].values()))
     generation = {"output": config["output_type"], "few_shot": shots, **(config.get("generation_kwargs") or {})}
-    return {b.name: _outcome(b, samples, results, generation, seed) for b in benchmarks}
+    outcomes = {b.name: _outcome(b, samples, results, generation, seed) for b in benchmarks}
+    return {name: outcome.marked(cut) for name, outcome in outcomes.items()}
 
 
 @contextmanager
@@ -111,7 +223,7 @@ def _outcome(
     scores = [float(sample[metric]) if isinstance(sample[metric], int | float) else None for _, sample in kept]
     parts = None if None in scores else [score * benchmark.scale for score in scores]
     answers = tuple(
-        Answer(f"{task}/{sample['doc_id']}", *_said(sample), score)
+        Answer(_item(task, sample["doc_id"]), *_said(sample), score)
         for (task, sample), score in zip(kept, scores, strict=True)
     )
     share = most_frequent_share([answer.target for answer in answers]) * benchmark.scale

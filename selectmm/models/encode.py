@@ -82,7 +82,7 @@ def encode(
     Nothing is shuffled: row i of every [n, …] tensor is conversation i.
     """
     rendered = [render(vlm.family.template, c.turns, len(c.images), c.image_turn) for c in conversations]
-    images = [_prepare(vlm, image) for c in conversations for image in c.images]
+    images = [prepare(vlm, image) for c in conversations for image in c.images]
     encoded = vlm.processor(
         text=[text for text, _, _ in rendered],
         images=images or None,
@@ -129,7 +129,8 @@ def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:
     return {k: v[:, :limit] if v.shape == shape else v for k, v in batch.items()}
 
 
-def _prepare(vlm: VLM, image: Image.Image) -> Image.Image:
+def prepare(vlm: VLM, image: Image.Image) -> Image.Image:
+    """The image as the family's own code gives it to the image processor."""
     return pad_to_square(image, vlm.processor.image_processor.image_mean) if vlm.family.square else image
 
 

@@ -46,7 +46,7 @@ def spawn(
     write_job(folder, job, pool, rows)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={strategy.devices}"]
     command += ["-m", "selectmm.tuning.worker", str(folder)]
-    with _running(command, environment, folder / LOG) as process:
+    with running(command, environment, folder / LOG) as process:
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)
     if process.returncode != 0:
@@ -61,7 +61,7 @@ def tidy(folder: Path) -> None:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
     """A process in a session of its own (so a Ctrl-C reaches us alone), which does not outlive the block."""
     with log.open("wb") as output:
         process = subprocess.Popen(

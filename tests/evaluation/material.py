@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.generate import Answerer, Question
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.quickstart.item import Item
@@ -88,9 +89,9 @@ def suite(*keys: str, folder: Path | None = None, batch_size: int = 4) -> Suite:
 def answering(answers: Sequence[str]) -> Answerer:
     """A stub in the model's place that gives these answers, whatever is asked."""
 
-    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
         assert len(questions) == len(answers)
-        return list(answers)
+        return [Reply(text) for text in answers]
 
     return answer
 

@@ -13,7 +13,9 @@ import pytest
 from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import multimodal, text
-from selectmm.evaluation.evaluate import evaluate, read_answers
+from selectmm.evaluation.decode import Reply
+from selectmm.evaluation.evaluate import evaluate, oddities, read_answers
+from selectmm.evaluation.generate import Backend
 from selectmm.evaluation.suite import Suite
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.vlm import VLM
@@ -79,6 +81,28 @@ def test_a_killed_evaluation_continues(vlm: VLM, tmp_path: Path, monkeypatch: py
     assert ran == ["mini-SQA", "mini-POPE", "mini-MM-Vet"]
     assert len(scores) == 3
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == kept
+
+
+def test_cut_and_empty_answers_are_counted_and_told(vlm: VLM, tmp_path: Path) -> None:
+    said = [Reply("no"), Reply("yes and yes and", cut=True), Reply(""), Reply(" \n", cut=True), *[Reply("no")] * 4]
+    wanted = suite("pope", batch_size=8)
+    evaluate(vlm, wanted, tmp_path, 0, backend=Backend("stub", lambda asked, _tokens, _stops: said[: len(asked)]))
+    entry = json.loads((tmp_path / "mini-POPE.json").read_text())
+    assert (entry["cut"], entry["empty"]) == (2, 2)
+    answers = read_answers(tmp_path / entry["answers"])
+    assert sum(answer.cut for answer in answers) == 2
+    assert {answer.answer for answer in answers if answer.cut} == {"yes and yes and", " \n"}
+    assert oddities(tmp_path, wanted) == [
+        "Some answers of mini-POPE were cut at the token cap.",
+        "Some answers of mini-POPE were empty.",
+    ]
+
+
+def test_an_answer_may_hold_what_python_takes_for_the_end_of_a_line(vlm: VLM, tmp_path: Path) -> None:
+    strange = "yes\x85\u2028\u2029 no"
+    backend = Backend("stub", lambda asked, _tokens, _stops: [Reply(strange)] * len(asked))
+    (score,) = evaluate(vlm, suite("mmvet"), tmp_path, 0, backend=backend)
+    assert [answer.answer for answer in read_answers(tmp_path / score.answers)] == [strange] * 8
 
 
 def test_references_leave_text_benchmarks_out(vlm: VLM, tmp_path: Path) -> None:

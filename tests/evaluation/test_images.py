@@ -9,6 +9,7 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.evaluation import multimodal
+from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.images import content, derangement
 from selectmm.evaluation.tasks import rendered
 from selectmm.pool.pool import open_image
@@ -42,9 +43,9 @@ def shown_as(key: str, images: str) -> list[tuple[str, tuple[object, ...]]]:
     """Prompt and picture contents of every question, as a model would get them."""
     seen = []
 
-    def answer(questions: list, _tokens: int, _stops: list[str]) -> list[str]:
+    def answer(questions: list, _tokens: int, _stops: list[str]) -> list[Reply]:
         seen.extend((question.prompt, content(question.images())) for question in questions)
-        return [""] * len(questions)
+        return [Reply("")] * len(questions)
 
     with rendered(tasks()) as folder:
         multimodal.run([benchmarks()[key]], folder, answer, limit=None, max_new_tokens=8, images=images, seed=0)

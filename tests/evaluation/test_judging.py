@@ -13,6 +13,7 @@ import pytest
 from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import judging, llava_w, mmvet
+from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate, read_answers
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
 from selectmm.evaluation.judging import Asked
@@ -38,8 +39,8 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model answers every question with the question, so that the judge can tell items apart."""
 
-    def answers(*arguments: object, **_: object) -> list[str]:
-        return [f"said of {question.prompt}" for question in arguments[1]]
+    def answers(*arguments: object) -> list[Reply]:
+        return [Reply(f"said of {question.prompt}") for question in arguments[1]]
 
     monkeypatch.setattr(module, "generate", answers)
 

@@ -9,6 +9,7 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.evaluation import multimodal, text
+from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.generate import Question
 from selectmm.evaluation.outcome import Outcome
@@ -91,9 +92,9 @@ def test_tasks_of_the_other_suites(task: str, metric: str, answers: list[str], v
 def test_gqa_joins_questions_and_pictures_of_the_same_folder() -> None:
     seen = []
 
-    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
         seen.extend(question.images()[0].size for question in questions)
-        return ["yes"] * len(questions)
+        return [Reply("yes")] * len(questions)
 
     made = benchmark("gqa", "exact_match")
     with rendered(None, [made], hub.hub()) as folder:

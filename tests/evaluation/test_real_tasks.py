@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectmm.evaluation import multimodal, text
+from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.tasks import rendered
 from selectmm.quickstart.schemas import write
@@ -118,10 +119,10 @@ def test_benchmarks_that_share_a_task_run_it_once() -> None:
 def test_a_task_gives_prompts_targets_and_images(key: str, tmp_path: Path) -> None:
     seen = []
 
-    def answer(questions: list, tokens: int, stops: list[str]) -> list[str]:
+    def answer(questions: list, tokens: int, stops: list[str]) -> list[Reply]:
         seen.extend((question.prompt, question.images()) for question in questions)
         assert tokens == 8
-        return [""] * len(questions)
+        return [Reply("")] * len(questions)
 
     with rendered(tasks()) as folder:
         multimodal.run([benchmarks()[key]], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)

@@ -1,50 +1,57 @@
 """Text benchmarks on a VLM are lm-eval's on its bare language model."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
-from lm_eval.models.huggingface import HFLM
-from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+import selectmm.models  # noqa: F401  (lets torchvision import)
+from selectmm.errors import UserError
 from selectmm.evaluation import text
+from selectmm.evaluation.answering import Desk
 from selectmm.evaluation.tasks import rendered
-from selectmm.models import llava, qwen2_vl
 from selectmm.models.vlm import VLM
 from tests.evaluation.material import benchmarks, items, tasks
-from tests.tiny import tiny_llava, tiny_qwen2_vl
+from tests.families import FAMILIES
+
+from lm_eval.api.instance import Instance  # isort: skip
+from lm_eval.api.model import LM  # isort: skip
+from lm_eval.models.huggingface import HFLM  # isort: skip
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config  # isort: skip
 
 
-def bare_llama(vlm: VLM) -> PreTrainedModel:
-    return _with_weights(LlamaForCausalLM(vlm.model.config.text_config), vlm)
-
-
-def bare_qwen(vlm: VLM) -> PreTrainedModel:
-    """Qwen2: on text all three parts of the VLM's rotary position are the same, which is Qwen2's own."""
-    text_config = vlm.model.config.text_config
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    sizes = {name: getattr(text_config, name) for name in (*names, "num_key_value_heads", "rms_norm_eps")}
-    rope = {"rope_type": "default", "rope_theta": text_config.rope_parameters["rope_theta"]}
-    config = Qwen2Config(**sizes, rope_parameters=rope, tie_word_embeddings=False, max_position_embeddings=2048)
-    return _with_weights(Qwen2ForCausalLM(config), vlm)
-
-
-def _with_weights(model: PreTrainedModel, vlm: VLM) -> PreTrainedModel:
+def bare(vlm: VLM, folder: Path) -> PreTrainedModel:
+    """The language model alone, opened by AutoModelForCausalLM from a folder that holds its weights and no others."""
+    config = vlm.model.config.get_text_config()
+    if vlm.family.name == "qwen2_vl":
+        # On text all three parts of the VLM's rotary position are the same, which is Qwen2's own.
+        names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        sizes = {name: getattr(config, name) for name in (*names, "num_key_value_heads", "rms_norm_eps")}
+        rope = {"rope_type": "default", "rope_theta": config.rope_parameters["rope_theta"]}
+        config = Qwen2Config(**sizes, rope_parameters=rope, tie_word_embeddings=False, max_position_embeddings=2048)
+    model = AutoModelForCausalLM.from_config(config)
     model.model.load_state_dict(vlm.model.model.language_model.state_dict())
     model.lm_head.load_state_dict(vlm.model.lm_head.state_dict())
-    return model.eval()
+    model.save_pretrained(folder)
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
-FAMILIES = {"llava": (tiny_llava, llava.load, bare_llama), "qwen2_vl": (tiny_qwen2_vl, qwen2_vl.load, bare_qwen)}
+NAMES = {"llava": "llava_chatml", "qwen2_vl": "qwen2_vl", "internvl3": "internvl3"}
 
 
-@pytest.fixture(params=list(FAMILIES), scope="module")
+@pytest.fixture(params=list(NAMES), scope="module")
 def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[VLM, LM, LM]:
     """The VLM, ours on it, and lm-eval's own model on its language model alone."""
-    make, load, bare = FAMILIES[request.param]
-    vlm = load(str(make(tmp_path_factory.mktemp(request.param))), device="cpu")
-    theirs = HFLM(pretrained=bare(vlm), tokenizer=vlm.processor.tokenizer, backend="causal", device="cpu", batch_size=1)
-    return vlm, text.language_model(vlm, 1), theirs
+    vlm = FAMILIES[NAMES[request.param]].load(tmp_path_factory.mktemp(request.param))
+    alone = bare(vlm, tmp_path_factory.mktemp(f"{request.param}-bare"))
+    theirs = HFLM(pretrained=alone, tokenizer=vlm.processor.tokenizer, backend="causal", device="cpu", batch_size=1)
+    return vlm, language_model(vlm, 1), theirs
+
+
+def language_model(vlm: VLM, size: int) -> LM:
+    """Ours, keeping its answers where nobody else looks."""
+    return text.language_model(vlm, size, Desk(Path(tempfile.mkdtemp()), "task", "asked"))
 
 
 def asked() -> list[Instance]:
@@ -73,11 +80,50 @@ def test_a_likelihood_is_the_sum_of_the_answers_log_probabilities(models: tuple[
 
 @pytest.mark.parametrize("key", ["hellaswag", "mmlu", "mmlu_pro"])
 def test_a_score_is_that_of_the_bare_language_model(models: tuple[VLM, LM, LM], key: str) -> None:
-    _, ours, theirs = models
+    vlm, _, theirs = models
     benchmark = benchmarks()[key]
     with rendered(tasks()) as folder:
-        found = [text.run([benchmark], folder, model, limit=None, seed=0)[benchmark.name] for model in (ours, theirs)]
-    assert found[0] == found[1]
+        lone, batch, expected = (
+            text.run([benchmark], folder, model, limit=None, seed=0)[benchmark.name]
+            for model in (language_model(vlm, 1), language_model(vlm, 16), theirs)
+        )
+    assert lone == batch == expected
+
+
+def test_generated_text_is_that_of_the_bare_language_model(models: tuple[VLM, LM, LM]) -> None:
+    vlm, _, theirs = models
+    # lm-eval looks for stops in the names of special tokens too, which are no part of an answer.
+    names = "".join(vlm.processor.tokenizer.all_special_tokens)
+    said = "".join(theirs.generate_until(_continuations([], 12)))
+    stop = next(letter for letter in said if letter.isascii() and letter.isprintable() and letter not in f" {names}")
+    for stops in ([], [stop]):
+        requests = _continuations(stops, 12)
+        expected = theirs.generate_until(requests)
+        assert language_model(vlm, 1).generate_until(requests) == expected
+        assert language_model(vlm, 4).generate_until(requests) == expected
+
+
+def _continuations(stops: list[str], tokens: int) -> list[Instance]:
+    settings = {"until": stops, "max_gen_toks": tokens, "do_sample": False}
+    return [Instance("generate_until", {}, (pair.args[0], settings), n) for n, pair in enumerate(asked())]
+
+
+def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]) -> None:
+    vlm, _, _ = models
+    samples = {"do_sample": True, "temperature": 1.0}
+    for settings, told in ((samples, "wants samples"), ({"max_gen_toks": 99999}, "up to 99999")):
+        with pytest.raises(UserError, match=told):
+            language_model(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
+
+
+def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(models: tuple[VLM, LM, LM]) -> None:
+    vlm, ours, _ = models
+    found = language_model(vlm, 16).loglikelihood(asked())
+    for (value, said), (alone, said_alone) in zip(found, ours.loglikelihood(asked()), strict=True):
+        assert value == pytest.approx(alone, rel=1e-5) and said == said_alone
+    same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
+    tied = language_model(vlm, 16).loglikelihood([*same, *asked()])[:2]
+    assert tied == ours.loglikelihood(same)
 
 
 def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: tuple[VLM, LM, LM]) -> None:

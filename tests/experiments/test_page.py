@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.performance import gpu_step, gradients, open_pool, prism, scalselect, shared_pass, training
+from experiments.performance import evaluation, gpu_step, gradients, open_pool, prism, scalselect, shared_pass, training
 from experiments.performance.page import ROOT, make
 from experiments.performance.sides import keep
 from tests.tiny import tiny_llava, write_pool
@@ -54,6 +54,11 @@ def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str
 
 def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(gradients.main(tiny), 3, capsys)
+
+
+def test_answering_runs_and_both_sides_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert_told(evaluation.main(["--items", "1", "--rounds", "1", *place]), 1, capsys)
 
 
 def test_training_runs_and_both_sides_compute_the_same(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
