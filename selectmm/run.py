@@ -1,36 +1,25 @@
 """The page: one experiment from the pool to its record, in five verbs."""
 
-import json
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from selectmm.contamination.check import Contamination, check
 from selectmm.contamination.page import sentence
-from selectmm.evaluation.evaluate import evaluate, oddities
+from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.local import check_local
-from selectmm.evaluation.results import identity_of, read_manifest, read_scores
+from selectmm.evaluation.results import identity_of, read_scores
 from selectmm.evaluation.suite import Suite
 from selectmm.evaluation.workers import Job, hired
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.recording import not_evaluated, record_of
 from selectmm.records.answers import keep_answers
-from selectmm.records.provenance import provenance
-from selectmm.records.record import (
-    Costs,
-    MethodEntry,
-    PoolEntry,
-    RecipeEntry,
-    RunRecord,
-    StageCost,
-    SubsetEntry,
-    SuiteEntry,
-    save,
-)
+from selectmm.records.record import RunRecord, save
 from selectmm.records.stage import Stage, run_stage
-from selectmm.selection import Selection, rows_for, select
+from selectmm.selection import Selection, select
 from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.finetune import check_tunable
@@ -58,7 +47,8 @@ def run(experiment: Experiment) -> Path:
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)
     evaluated = evaluate_tuned(experiment, vlm, tuned)
-    return keep_record(experiment, pool, checked, vlm, selection, tuned, evaluated)
+    record = record_of(experiment, pool, vlm, checked, selection, tuned, evaluated)
+    return keep(experiment, record, tuned, evaluated)
 
 
 def take_pool(experiment: Experiment) -> Pool:
@@ -141,86 +131,14 @@ def evaluation_identity(suite: Suite, adapter: str) -> dict[str, object]:
     return {"adapter": adapter, "suite": identity_of(suite)}
 
 
-def keep_record(
-    experiment: Experiment,
-    pool: Pool,
-    checked: Contamination | None,
-    vlm: VLM,
-    selection: Selection,
-    tuned: Stage,
-    evaluated: Stage,
-) -> Path:
-    """Write the run's record: everything that a table, a plot or a doubter needs."""
-    subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
-    asked = len(subset.rows) == rows_for(experiment.budget, pool)
-    record = RunRecord(
-        experiment=experiment.name,
-        scale=experiment.scale,
-        provenance=provenance(),
-        config=experiment.config,
-        method=MethodEntry(experiment.method_name, asdict(experiment.method)),
-        budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
-        seed=experiment.seed,
-        pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
-        subset=SubsetEntry(subset.fingerprint, len(subset.rows), subset.coverage(pool)),
-        recipe=RecipeEntry(
-            experiment.recipe.name,
-            asdict(experiment.recipe),
-            asdict(experiment.strategy),
-            experiment.recipe.steps(len(pool), len(subset.rows)),
-        ),
-        suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder, experiment.suite)),
-        model=vlm.identity,
-        costs=Costs(
-            warmup=StageCost.of(*warmup),
-            features=StageCost.of(*selection.features),
-            select=StageCost.of(selection.chosen),
-            finetune=StageCost.of(tuned),
-            evaluate=StageCost.of(evaluated),
-        ),
-        scores=tuple(read_scores(evaluated.folder, experiment.suite)),
-        contamination=None if checked is None else {name: asdict(found) for name, found in checked.found.items()},
-        deviations=(
-            *left_out(pool, tuned),
-            *not_evaluated(experiment.suite),
-            *oddities(evaluated.folder, experiment.suite),
-        ),
-    )
+def keep(experiment: Experiment, record: RunRecord, tuned: Stage, evaluated: Stage) -> Path:
+    """Write the record, and the per-item answers behind its scores beside it."""
     kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
     path = save(replace(record, answers=kept), experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
         tracked.artifact(path, f"record-{record.name}", "record", made_from=[f"adapter-{tuned.fingerprint}"])
     log.info("  record    %s", path)
     return path
-
-
-def left_out(pool: Pool, tuned: Stage) -> list[str]:
-    """What was dropped, cut or passed over on the way, one sentence each; nothing is so in silence."""
-    health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
-    found = {
-        "rows of the pool were dropped for a missing image": len(health.missing_image) if health else 0,
-        "rows of the pool were dropped for a broken image": len(health.broken_image) if health else 0,
-        "rows of the pool were dropped for an empty answer": len(health.empty_answer) if health else 0,
-        "rows of the pool were left out for having no image": health.left_out if health else 0,
-        "rows of the pool show an image that no turn mentions at the first question": len(health.unplaced)
-        if health
-        else 0,
-        "text-only rows of the pool said <image>, which was taken out": len(health.spoken) if health else 0,
-        "rows of the pool came with a system turn, dealt with as pool.system says": len(health.system) if health else 0,
-        "rows were cut to recipe.max_length in training": train["rows_cut"],
-        "rows had no answer left in training": train["rows_without_answer"],
-    }
-    return [f"{count:,} {what}." for what, count in found.items() if count]
-
-
-def not_evaluated(suite: Suite) -> list[str]:
-    """Which benchmarks of the suite have no score, one sentence for each reason."""
-    names: dict[str, list[str]] = {}
-    for name, why in suite.left_out.items():
-        names.setdefault(why, []).append(name)
-    return [
-        f"Left out of suite {suite.name}, so not in Rel.: {', '.join(many)} ({why})." for why, many in names.items()
-    ]
 
 
 def _cost(stage: Stage) -> dict[str, object]:

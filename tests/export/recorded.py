@@ -6,7 +6,8 @@ from pathlib import Path
 
 from selectmm.door import build
 from selectmm.front import ROOT, read_config
-from selectmm.run import keep_record, select_rows, take_pool, tune
+from selectmm.recording import record_of
+from selectmm.run import keep, select_rows, take_pool, tune
 from tests.tiny import tiny_llava, write_pool
 
 
@@ -22,7 +23,8 @@ def recorded_run(place: Path, *choices: str) -> Path:
     pool, vlm = take_pool(experiment), experiment.open_model()
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)
-    return keep_record(experiment, pool, vlm, selection, tuned, tuned)
+    record = record_of(experiment, pool, vlm, None, selection, tuned, tuned)
+    return keep(experiment, record, tuned, tuned)
 
 
 def run_choices(place: Path) -> list[str]:
