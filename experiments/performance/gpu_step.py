@@ -39,6 +39,7 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.targets import lora_pattern
 
 from transformers import (  # isort: skip  (only once selectmm has let torchvision import)
     CLIPImageProcessor,
@@ -140,7 +141,8 @@ def flops_of(vlm: VLM, pool: Pool, recipe: Recipe) -> float:
     """What a step has to compute at least; what gradient checkpointing computes again is not counted as work done."""
     row = encode(vlm, [Conversation(pool[0].turns, (pool.open_image(pool[0].image),))], side="right", limit=None)
     load = load_of(vlm, row, recipe.max_length).as_many_as(recipe.batch_size)
-    return training(anatomy_of(vlm), load, recipe.rank, recipe.projector_lr > 0, checkpointing=False)
+    body = anatomy_of(vlm, lora_pattern(vlm, recipe))
+    return training(body, load, replace(recipe, gradient_checkpointing=False))
 
 
 def share_of_peak(speed: float, precision: str) -> float | str:
