@@ -1,6 +1,6 @@
 """How fast are a suite's questions answered, against lmms-eval's own LLaVA wrapper, a question at a time?
 
-python experiments/performance/evaluation.py [--items 24] [--batch-size 16] [--rounds 2] [--out FOLDER]
+python experiments/performance/evaluation.py [--items 24] [--batch-size 16] [--model FOLDER]
 
 The mini-benchmarks' own task code makes prompts, settings and pictures before anything is timed; both sides then answer
 the same questions with the same weights, image opening aside. Sides take turns, and the faster round of each counts.
@@ -28,6 +28,7 @@ from selectmm.evaluation import multimodal
 from selectmm.evaluation.answering import Desk
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
+from selectmm.models import llava
 from selectmm.models.encode import pad_to_square, render
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
@@ -75,9 +76,16 @@ def sheets(vlm: VLM, items: int, cache: str) -> list[Sheet]:
     return found
 
 
-def ours(items: int, cache: str, batch_size: int) -> Callable[[], np.ndarray]:
+def opened(cache: str, model: str | None) -> VLM:
+    """The embedded model, or another LLaVA from its folder (asked as vicuna_v1), in float32 on the CPU."""
+    if model is None:
+        return open_model("float32", "cpu", cache)
+    return llava.load(model, dtype="float32", device="cpu")
+
+
+def ours(items: int, cache: str, model: str | None, batch_size: int) -> Callable[[], np.ndarray]:
     """Everything that an evaluation does between questions and answers, keeping them on disk too."""
-    vlm = open_model("float32", "cpu", cache)
+    vlm = opened(cache, model)
     asked = sheets(vlm, items, cache)
 
     def run() -> np.ndarray:
@@ -92,7 +100,7 @@ def ours(items: int, cache: str, batch_size: int) -> Callable[[], np.ndarray]:
     return run
 
 
-def theirs(items: int, cache: str) -> Callable[[], np.ndarray]:
+def theirs(items: int, cache: str, model: str | None) -> Callable[[], np.ndarray]:
     """lmms-eval's wrapper, which answers one question at a time (it refuses more)."""
     sys.modules.setdefault("decord", ModuleType("decord")).__dict__.update(
         VideoReader=None, cpu=None
@@ -100,7 +108,7 @@ def theirs(items: int, cache: str) -> Callable[[], np.ndarray]:
     from lmms_eval.api.instance import Instance
     from lmms_eval.models.simple.llava_hf import LlavaHf
 
-    vlm = open_model("float32", "cpu", cache)
+    vlm = opened(cache, model)
     asked = sheets(vlm, items, cache)
     before, after = render(vlm.family.template, (Turn("user", "QUESTION"),), 0)[0].split("QUESTION")
     # As expressions, because Jinja drops a newline at a template's end.
@@ -135,13 +143,12 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--items", type=int, default=24, help="questions of each of the eight benchmarks")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", help="folder of another LLaVA than the embedded one")
     parser.add_argument("--cache", default="outputs/cache")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
-    turns = [
-        (measure(theirs, given.items, given.cache), measure(ours, given.items, given.cache, given.batch_size))
-        for _ in range(given.rounds)
-    ]
+    same = given.items, given.cache, given.model
+    turns = [(measure(theirs, *same), measure(ours, *same, given.batch_size)) for _ in range(given.rounds)]
     wrapper, batched = ([side for side, _ in sides] for sides in zip(*turns, strict=True))
     (_, expected), (_, found) = turns[0]
     what = f"answers to {len(found)} questions, {given.batch_size} at a time"

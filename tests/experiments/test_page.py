@@ -57,8 +57,9 @@ def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_answering_runs_and_both_sides_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
-    assert_told(evaluation.main(["--items", "1", "--rounds", "1", *place]), 1, capsys)
+    model = tiny_llava(tmp_path / "model")
+    place = ["--model", str(model), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert_told(evaluation.main(["--items", "2", "--rounds", "1", *place]), 1, capsys)
 
 
 def test_training_runs_and_both_sides_compute_the_same(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
