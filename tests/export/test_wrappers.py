@@ -85,7 +85,7 @@ def test_the_familys_wrapper_computes_the_same_logits_and_gives_the_same_answer(
     ours = replace(vlm, model=wrapper.model, family=family)
     side = SIDES.get(family.name, 64)
     grey = Image.new("RGB", (side, side), (128, 128, 128))
-    said = generate(ours, [Question(ASKED, lambda: (grey,))], 6, [], batch_size=1, what="asking")[0]
+    said = generate(ours, [Question(ASKED, lambda: (grey,))], 6, [])[0].text
     answer = wrapper.generate_until([request_to(wrapper, grey)])[0]
     assert said.strip()
     assert getattr(answer, "text", answer).strip() == said.strip()
