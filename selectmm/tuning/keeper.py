@@ -57,6 +57,7 @@ class Keeper(pl.Callback):
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
+        """Go on from the checkpoint, if there is one."""
         if trainer.world_size > 1:
             # Lightning's handler waits for a broadcast that the other ranks may never join; what is on disk is whole
             # at any moment, so a rank may as well end at once.
@@ -68,6 +69,7 @@ class Keeper(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Tuning, outputs: dict, batch: MicroBatch, batch_idx: int
     ) -> None:
+        """Count the micro-batch; after the last one of a step, end the step."""
         self._losses.append(outputs["answer_loss"])
         self._counts += batch.counts
         if len(self._losses) == trainer.accumulate_grad_batches:
@@ -110,6 +112,7 @@ class Keeper(pl.Callback):
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
+        """Write what was learned and, last of all, the report."""
         weights, counts = whole_weights(pl_module), self._total(trainer)
         if not trainer.is_global_zero:
             return

@@ -68,9 +68,11 @@ class CPUDeepSpeedStrategy(DeepSpeedStrategy):
     """
 
     def setup_environment(self) -> None:
+        """As without DeepSpeed: no check for a GPU."""
         DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:
+        """Join the processes; no device index is set."""
         reset_seed()
         self.set_world_ranks()
         self._init_deepspeed_distributed()
