@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Literal, cast, get_args, get_origin, get_type_hints
 
@@ -82,7 +82,10 @@ def open_suite(config: Mapping[str, object]) -> Suite:
 
 
 def open_model(config: Mapping[str, object]) -> VLM:
-    """The model that a ``model`` group describes; opened once per process, which a sweep of many jobs shares."""
+    """The model that a ``model`` group describes; jobs of a sweep that follow one another share it.
+
+    The last one alone is kept: a sweep over models would fill the GPU with those that it is done with.
+    """
     return _model(json.dumps(config, sort_keys=True))
 
 
@@ -94,11 +97,16 @@ def open_shapes(config: Mapping[str, object], device: str) -> VLM:
     if "device" not in config:
         return open_model(config)
     dtype = str(pick_dtype(str(config.get("dtype", "auto")), torch.device(device))).removeprefix("torch.")
-    return open_model({**config, "device": "meta", "dtype": dtype})
+    return _shapes(json.dumps({**config, "device": "meta", "dtype": dtype}, sort_keys=True))
 
 
-@cache
+@lru_cache(maxsize=1)
 def _model(config: str) -> VLM:
+    return _made(json.loads(config))
+
+
+@cache  # they take no memory to speak of
+def _shapes(config: str) -> VLM:
     return _made(json.loads(config))
 
 
