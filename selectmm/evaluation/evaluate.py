@@ -19,6 +19,7 @@ from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
 from selectmm.evaluation.tasks import check_data, rendered
+from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
 
@@ -119,13 +120,14 @@ def _run(
     backend: Backend | None,
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
-    if group[0].harness == "lm-eval":
-        model = text.language_model(vlm, suite.batch_size, desk)
-        return text.run(group, tasks, model, limit=suite.limit, seed=seed, cut=model.cut)
-    answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
-    judging = _judging(suite, group[0], desk.folder)
-    settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
-    return multimodal.run(group, tasks, answer, **settings, judging=judging)
+    with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
+        if group[0].harness == "lm-eval":
+            model = text.language_model(vlm, suite.batch_size, desk)
+            return text.run(group, tasks, model, limit=suite.limit, seed=seed, cut=model.cut)
+        answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
+        judging = _judging(suite, group[0], desk.folder)
+        settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
+        return multimodal.run(group, tasks, answer, **settings, judging=judging)
 
 
 def _judging(suite: Suite, benchmark: Benchmark, folder: Path) -> Judging | None:

@@ -14,6 +14,7 @@ from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import LAST, Reads
+from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample, Turn
@@ -134,8 +135,9 @@ class FeatureStore:
         for start in range(0, len(order), self.batch_size):
             some = order[start : start + self.batch_size].tolist()
             seen = Seen(self.vlm, list(conversations_of(pool, view, some)), reads, self.limit)
-            for feature in features:
-                parts[feature].append(feature.compute(seen).cpu().numpy())
+            with enough_memory(f"features of {len(some)} rows were computed at a time", "lower batch_size"):
+                for feature in features:
+                    parts[feature].append(feature.compute(seen).cpu().numpy())
         back = np.argsort(order)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
 

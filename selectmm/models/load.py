@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
+from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import Family
 from selectmm.records.stage import fingerprint
 
@@ -29,7 +30,7 @@ def open_pretrained(
         compute: attention kernel, 4-bit weights, fused kernels.
 
     Raises:
-        UserError: there is no such checkpoint, or this machine cannot compute so.
+        UserError: there is no such checkpoint, this machine cannot compute so, or its GPU is too small.
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
@@ -37,10 +38,12 @@ def open_pretrained(
         model, processor = read_shapes(cls, path, kind)
     else:
         compute.check(where)
-        model, processor = read_checkpoint(cls, path, kind, compute.options(where, kind))
+        with enough_memory(f"{path} was loaded", "choose a smaller model, or a GPU with more memory"):
+            model, processor = read_checkpoint(cls, path, kind, compute.options(where, kind))
         compute.patch(model)
     if compute.weights == "as_is":  # others were put where they are while they were loaded
-        model.to(where)
+        with enough_memory(f"{path} was put on {where}", "choose a smaller model, or a GPU with more memory"):
+            model.to(where)
     model.eval().requires_grad_(False)
     return model, processor, ", ".join(filter(None, [_identity(path), compute.name]))
 
@@ -94,6 +97,8 @@ def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tu
 
 def _place(path: str) -> tuple[str, dict[str, str]]:
     """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
+    if Path(path).is_dir():  # whose name may hold an @
+        return path, {}
     name, _, revision = path.partition("@")
     return name, {"revision": revision} if revision else {}
 
