@@ -46,7 +46,9 @@ def _train(job: Job, pool: Pool, folder: Path, rank: int) -> None:
 def _build(config: Mapping[str, object]) -> VLM:
     """The model on this rank's device."""
     if torch.cuda.is_available() and not str(config.get("device", "auto")).startswith("cpu"):
-        config = {**config, "device": f"cuda:{os.environ['LOCAL_RANK']}"}
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)  # or what names no device would take memory of the first one, on every rank
+        config = {**config, "device": device}
     return hydra.utils.instantiate(config)
 
 
