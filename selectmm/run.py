@@ -19,10 +19,11 @@ from selectmm.recording import not_evaluated, record_of
 from selectmm.records.answers import keep_answers
 from selectmm.records.record import RunRecord, save
 from selectmm.records.stage import Stage, run_stage
-from selectmm.selection import Selection, select
+from selectmm.selection import Selection, check_selectable, select
 from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.finetune import check_tunable
+from selectmm.tuning.strategy import check_devices
 
 log = logging.getLogger("selectmm")
 
@@ -43,6 +44,8 @@ def run(experiment: Experiment) -> Path:
     pool = take_pool(experiment)
     vlm = experiment.open_model()
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
+    check_devices(experiment.workers, "workers", vlm.model.device)
+    check_selectable(experiment, pool, vlm)
     checked = look_for_items(experiment, pool)
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)

@@ -52,11 +52,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         UserError: pool, model or targets lack what the method needs; said before anything is computed.
     """
     needs = experiment.method.needs()
-    targets = targets_of(experiment, needs)
-    _check_pool(experiment, pool, needs)
-    for rows in (pool, targets):
-        if rows is not None:
-            _store(experiment, vlm).check(rows, needs.features)
+    targets = check_selectable(experiment, pool, vlm)
     with ExitStack() as stack:
         warmup = _warm(experiment, pool, vlm, needs)
         if warmup is not None:
@@ -73,6 +69,21 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         everything = [*stages.values(), *target_stages.values()]
         chosen = _choose(experiment, pool, features, everything)
     return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
+    """What can be known before anything is computed; returns the target examples, if the method chooses for them.
+
+    Raises:
+        UserError: pool, model or targets lack what the method needs.
+    """
+    needs = experiment.method.needs()
+    targets = targets_of(experiment, needs)
+    _check_pool(experiment, pool, needs)
+    for rows in (pool, targets):
+        if rows is not None:
+            _store(experiment, vlm).check(rows, needs.features)
+    return targets
 
 
 def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:

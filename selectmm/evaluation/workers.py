@@ -18,7 +18,7 @@ from selectmm.evaluation.answering import ALONE, ENDING, Team
 from selectmm.evaluation.suite import Images
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.spawn import running
-from selectmm.tuning.strategy import worker_environment
+from selectmm.tuning.strategy import check_devices, worker_environment
 
 POLL = 0.2  # seconds between looks at the helpers
 TAIL = 15  # lines of a failed helper's output that are shown
@@ -57,8 +57,7 @@ def hired(job: Job, workers: int, folder: Path, device: torch.device) -> Iterato
     if workers == 1:
         yield ALONE
         return
-    if device.type == "cuda" and workers > torch.cuda.device_count():
-        raise UserError(f"workers={workers} needs as many GPUs, but there are {torch.cuda.device_count()}; set fewer.")
+    check_devices(workers, "workers", device)
     place = folder / PLACE
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()

@@ -61,6 +61,16 @@ def check_buildable(strategy: recipe.Strategy, device: torch.device, environment
         )
 
 
+def check_devices(wanted: int, option: str, device: torch.device) -> None:
+    """Whether there are as many GPUs as an option asks for; a CPU takes any number of processes.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if device.type == "cuda" and wanted > torch.cuda.device_count():
+        raise UserError(f"{option}={wanted} needs as many GPUs, but there are {torch.cuda.device_count()}; set fewer.")
+
+
 class CPUDeepSpeedStrategy(DeepSpeedStrategy):
     """DeepSpeed over gloo: Lightning's strategy refuses CPUs, DeepSpeed itself does not.
 

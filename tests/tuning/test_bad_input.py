@@ -8,12 +8,15 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from selectmm.errors import UserError
+from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.tuning.finetune import check_tunable
+from selectmm.tuning.fit import _sentences
 from selectmm.tuning.recipe import Recipe, Strategy
-from selectmm.tuning.strategy import check_buildable
+from selectmm.tuning.strategy import check_buildable, check_devices
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
 
 FULL = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0)
@@ -48,6 +51,37 @@ def test_a_missing_compiler_is_named_where_offload_needs_it() -> None:
     with pytest.raises(UserError, match=r"'zero2' with offload needs .* or use strategy ddp\."):
         check_buildable(offload, torch.device("cpu"), nothing)
     check_buildable(Strategy("zero2", 2), torch.device("cuda"), nothing)
+
+
+def test_more_devices_than_there_are_gpus_are_refused() -> None:
+    with pytest.raises(UserError, match=r"strategy\.devices=99 needs as many GPUs, but there are \d+; set fewer\."):
+        check_devices(99, "strategy.devices", torch.device("cuda"))
+    check_devices(99, "strategy.devices", torch.device("cpu"))
+
+
+class Odd(Dataset[int]):
+    """Its only row cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise UserError("Row 3 is odd; mend it.") from ValueError("cut")
+
+
+def test_a_loader_process_says_its_sentence_alone() -> None:
+    """PyTorch hands on the traceback as the message; on a GPU rows are read by such processes."""
+    with pytest.raises(UserError) as told, _sentences():
+        next(iter(DataLoader(Odd(), batch_size=None, num_workers=1)))
+    assert str(told.value) == "Row 3 is odd; mend it."
+    with pytest.raises(UserError, match=r"^Another\.$"), _sentences():
+        raise UserError("Another.")
+
+
+def test_a_gpu_that_is_too_small_is_told_with_the_way_out() -> None:
+    said = "The GPU's memory ran out while 32 rows were read: lower batch_size."
+    with pytest.raises(UserError, match=said), enough_memory("32 rows were read", "lower batch_size"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
 def test_lora_where_there_is_no_linear_layer_is_refused(llava: Bench) -> None:
