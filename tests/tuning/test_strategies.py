@@ -31,6 +31,7 @@ CASES = [
     "llava_chatml-zero2-all",
     "llava_chatml-zero3-all",
     "llava_chatml-zero3-packed",
+    "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
     *(f"{family}-zero3-mixed" for family in UNLIKE),
 ]
 LASTING = "llava_chatml-zero2-long"  # long enough to be killed on the way by a process that looks five times a second
@@ -47,7 +48,8 @@ def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     made = {}
     for name in [*CASES, LASTING]:
         family, kind, rows = name.split("-")
-        recipe = replace(LONG, packing=rows == "packed", epochs={"mixed": MIXED, "long": 10}.get(rows, RECIPE.epochs))
+        how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
+        recipe = replace(LONG, epochs={"mixed": MIXED, "long": 10}.get(rows, RECIPE.epochs), **how)
         made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe)
     return made
 
