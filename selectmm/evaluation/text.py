@@ -124,13 +124,18 @@ class LanguageModel(LM):
 
 
 def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -> list[int]:
-    """The options of questions whose two best are closer than ``share`` of a likelihood: as it is, or per character."""
+    """The options of questions whose two best are closer than ``share`` of a likelihood: as it is, or per character.
+
+    lm-eval divides by the characters of the option, which the continuation has a space more than (or not: a task may
+    put nothing between, or begin its options with a space), so both lengths are looked at.
+    """
     questions: dict[object, list[int]] = {}
     for item, request in enumerate(requests):
         questions.setdefault((request.task_name, request.doc_id), []).append(item)
     found = []
     for items in questions.values():
-        for lengths in ([1] * len(items), [len(requests[i].args[1]) for i in items]):
+        said = [len(requests[i].args[1]) for i in items]
+        for lengths in ([1] * len(items), said, [max(1, length - 1) for length in said]):
             scaled = sorted((values[i] / n for i, n in zip(items, lengths, strict=True)), reverse=True)
             if len(items) > 1 and scaled[0] - scaled[1] <= share * abs(scaled[1]):
                 found += items

@@ -126,6 +126,13 @@ def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(m
     assert tied == ours.loglikelihood(same)
 
 
+def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:
+    """lm-eval divides by the option's characters, without the space before it: −2 / 2 and −10 / 10 are a tie."""
+    requests = [Instance("loglikelihood", {}, ("What?", f" {option}"), n) for n, option in enumerate(("ab", "a" * 10))]
+    assert text._ties(requests, [-2.0, -10.0], 1e-4) == [0, 1]
+    assert text._ties(requests, [-2.0, -10.5], 1e-4) == []
+
+
 def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: tuple[VLM, LM, LM]) -> None:
     _, ours, _ = models
     benchmark = benchmarks()["hellaswag"]
