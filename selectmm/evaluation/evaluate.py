@@ -75,7 +75,10 @@ def oddities(folder: Path, suite: Suite) -> list[str]:
     """What is odd about a finished evaluation's answers, for the record; how many they are stands in ``folder``."""
     entries = [(b.name, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
     cut = [f"Some answers of {name} were cut at the token cap." for name, entry in entries if entry["cut"]]
-    return cut + [f"Some answers of {name} were empty." for name, entry in entries if entry["empty"]]
+    empty = [f"Some answers of {name} were empty." for name, entry in entries if entry["empty"]]
+    shortened = [name for name, entry in entries if "shortened_prompts" in entry["generation"]]
+    lost = [f"Some prompts of {name} lost their beginning, to fit into the model's window." for name in shortened]
+    return [*cut, *empty, *lost]
 
 
 def _wanted(suite: Suite, images: Images) -> list[Benchmark]:
@@ -123,7 +126,8 @@ def _run(
     with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
         if group[0].harness == "lm-eval":
             model = text.language_model(vlm, suite.batch_size, desk)
-            return text.run(group, tasks, model, limit=suite.limit, seed=seed, cut=model.cut)
+            noted = {"cut": model.cut, "shortened": model.shortened}
+            return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
         answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
         judging = _judging(suite, group[0], desk.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}

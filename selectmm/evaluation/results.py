@@ -81,15 +81,17 @@ def _judge(entry: Mapping[str, object]) -> object:
 
 
 def identity_of(suite: Suite) -> dict[str, object]:
-    """What an evaluation depends on besides the model: the suite, the harnesses, all task YAMLs and local data."""
+    """What an evaluation depends on besides the model: suite, harnesses, task YAMLs, local data and our own code."""
     here = Path(__file__).parent
+    code = [file for file in _all_files(here) if file.suffix in (".py", ".yaml")]
+    code.append(here.parent / "models" / "encode.py")  # makes the prompts
     tasks = None if suite.tasks is None else _content_of(suite.tasks, _all_files(suite.tasks))
     data = None if suite.data is None else _content_of(suite.data, local_files(suite))
     asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
     judge = suite.judge.model if asked else None
     places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
     versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
-    return {**asdict(suite), **places, "ours": _content_of(here, _all_files(here)), "harnesses": versions}
+    return {**asdict(suite), **places, "ours": _content_of(here.parent, code), "harnesses": versions}
 
 
 def _all_files(folder: Path) -> list[Path]:
