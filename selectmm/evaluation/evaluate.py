@@ -18,6 +18,7 @@ from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
+from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
@@ -168,6 +169,8 @@ def _write(
         "harness": multimodal.HARNESS if benchmark.harness == "lmms-eval" else text.HARNESS,
         "generation": generation,
         "prompts": _prompt_hash(vlm, benchmark, outcome.answers),
+        "material": _hash([[answer.item, answer.target, answer.image] for answer in outcome.answers]),
+        "task_files": task_hash(benchmark, suite.tasks),
         "answers": answers,
     }
     write_atomically(folder / f"{benchmark.name}.json", json.dumps(entry, indent=1, ensure_ascii=False))
@@ -184,8 +187,11 @@ def _write_answers(path: Path, answers: Sequence[Answer]) -> None:
 def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> str:
     """16 hex characters over all prompts, and for a multimodal benchmark over the template they are put into."""
     template = asdict(vlm.family.template) if benchmark.harness == "lmms-eval" else None
-    content = json.dumps([template, [answer.prompt for answer in answers]], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return _hash([template, [answer.prompt for answer in answers]])
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def read_answers(path: Path) -> list[Answer]:

@@ -13,6 +13,8 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
+KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items")
+
 
 def read_scores(folder: Path, suite: Suite) -> list[Score]:
     """The scores that `selectmm.evaluation.evaluate.evaluate` wrote into ``folder``, in the suite's order."""
@@ -31,13 +33,14 @@ def read_scores(folder: Path, suite: Suite) -> list[Score]:
 
 
 def read_manifest(folder: Path, suite: Suite) -> dict[str, object]:
-    """What a score depends on besides the model: per benchmark task, judge, harness, settings and prompts' hash."""
+    """What a score depends on besides the model, by benchmark: task, judge, harness, settings, and hashes of the task's
+    files and our code for it (``task_files``), of the prompts, and of items, targets and pictures (``material``)."""
     return {
         benchmark.name: {
             "task": benchmark.task,
             "metric": benchmark.metric,
             "judge": benchmark.judge,
-            **{key: entry[key] for key in ("harness", "generation", "prompts", "limit", "items")},
+            **{key: entry[key] for key in KEPT},
         }
         for benchmark, entry in _entries(folder, suite)
     }
