@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 from selectmm.models.encode import Conversation, encode, pad_to_square
 from selectmm.pool.sample import Turn
@@ -98,3 +99,16 @@ def test_qwen_keeps_the_shape_of_an_image(size: tuple[int, int], grid: list[int]
     batch = encode(vlm, [Conversation(TURNS, (Image.new("RGB", size, RED),))], side="right", limit=None)
     assert batch["image_grid_thw"].tolist() == [grid]
     assert int((batch["input_ids"] == vlm.image_token_id).sum()) == grid[1] * grid[2] // 4
+
+
+@pytest.mark.parametrize("size", [100, 336, 640])
+def test_resampling_is_pil_s_to_two_grey_levels(size: int) -> None:
+    """LLaVA was trained with PIL's bicubic filter; transformers 5 resizes with torchvision's."""
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size // 8, size // 8, 3), np.uint8))
+    image = coarse.resize((size, size), Image.Resampling.BICUBIC)
+    processor = CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    seen = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
+    resized = np.asarray(image.resize((336, 336), Image.Resampling.BICUBIC), np.float64) / 255
+    expected = ((resized - CLIP_MEAN) / CLIP_DEVIATION).transpose(2, 0, 1)
+    levels = np.abs(seen - expected) * np.array(CLIP_DEVIATION)[:, None, None] * 255
+    assert levels.max() <= 2.01
