@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessor
 
 from selectmm.models.encode import Conversation, encode, pad_to_square
 from selectmm.pool.sample import Turn
@@ -104,6 +103,8 @@ def test_qwen_keeps_the_shape_of_an_image(size: tuple[int, int], grid: list[int]
 @pytest.mark.parametrize("size", [100, 336, 640])
 def test_resampling_is_pil_s_to_two_grey_levels(size: int) -> None:
     """LLaVA was trained with PIL's bicubic filter; transformers 5 resizes with torchvision's."""
+    from transformers import CLIPImageProcessor  # here: torchvision only imports after selectmm.models has
+
     coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size // 8, size // 8, 3), np.uint8))
     image = coarse.resize((size, size), Image.Resampling.BICUBIC)
     processor = CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
