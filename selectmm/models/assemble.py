@@ -1,7 +1,7 @@
 """A LLaVA from its parts: a language model, a CLIP tower and the projector of LLaVA's first stage.
 
 LLaVA's ``scripts/v1_5/finetune.sh`` and ``finetune_lora.sh`` start from Vicuna, CLIP ViT-L/14-336 and a projector that
-was trained alone, while ``llava-hf/llava-1.5-7b-hf`` is where they end. The folder that is written is what Hugging Face's
+was trained alone, while ``llava-hf/llava-1.5-7b-hf`` is where they end. What is written is what Hugging Face's
 ``convert_llava_weights_to_hf.py`` makes of LLaVA's own checkpoints, but for two things: every part keeps its own dtype,
 and the rows that are added to the vocabulary are the mean of the others instead of drawn around it, so that the same
 parts always give the same folder.
@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from selectmm.errors import UserError
 from selectmm.models.load import place, save_processor, weights_of
+from selectmm.models.sentencepiece_proto import lend_description
 
 from transformers import (  # isort: skip
     AddedToken,
@@ -172,6 +173,7 @@ def _silent() -> Iterator[None]:
 
 def _processor(language: str, tower: str, vision: CLIPVisionConfig) -> LlavaProcessor:
     """The language model's tokenizer with the image token and, if it has none to spare, a padding; CLIP's images."""
+    lend_description()
     name, options = place(language)
     tokenizer = AutoTokenizer.from_pretrained(name, **options)
     tokenizer.add_tokens(AddedToken(IMAGE, special=True, normalized=False), special_tokens=True)
