@@ -1,8 +1,8 @@
 """Let transformers read a ``tokenizer.model`` beside a protobuf that sentencepiece's own description is too new for.
 
-sentencepiece 0.2.3 brings code that was generated for protobuf 7, which wandb excludes. Importing it fails, transformers
-then takes the file for tiktoken's, and Vicuna, whose only tokenizer file this is, cannot be opened. transformers has the
-same description for older protobufs.
+sentencepiece 0.2.3 brings code that was generated for protobuf 7, which wandb excludes. Importing it fails,
+transformers then takes the file for tiktoken's, and Vicuna, whose only tokenizer file this is, cannot be opened.
+transformers has the same description for older protobufs.
 """
 
 import importlib
