@@ -10,8 +10,11 @@ from PIL import Image
 from selectmm.door import open_model
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
+from selectmm.models.load import save_processor
 from selectmm.pool.sample import Turn
 from tests.families import FAMILIES
+
+from transformers import AutoProcessor  # isort: skip
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QWEN = {"qwen2_vl": 28, "qwen2_5_vl": 28, "qwen3_vl": 32}  # the side of a token in pixels
@@ -31,6 +34,9 @@ def test_a_large_image_has_as_many_tokens_as_its_pixels_allow(name: str, tmp_pat
     assert tokens == [16, 9, 49]  # the tiny checkpoints' own limit is 16
     assert own.identity == again.identity
     assert len({vlm.identity for vlm in (own, less, more)}) == 3
+    (tmp_path / "saved").mkdir()
+    save_processor(less.processor, tmp_path / "saved")  # as an exported model's: others show it images of that size
+    assert AutoProcessor.from_pretrained(tmp_path / "saved").image_processor.size == less.processor.image_processor.size
     with pytest.raises(UserError, match=r"between 12,544 and 784 pixels; set model\.min_pixels and model\.max_pixels"):
         open_model(config | {"min_pixels": 12544, "max_pixels": 784})
 
