@@ -60,15 +60,13 @@ def build(config: DictConfig, method_name: str) -> Experiment:
 
 
 def _check_compute(config: Mapping[str, object]) -> None:
-    """Whether this machine can compute the model so, said before anything runs.
+    """Whether the model can be computed so at all; whether this machine can is asked as the model is opened.
 
     Raises:
-        UserError: it cannot, or the model can only be computed plainly.
+        UserError: the model can only be computed plainly.
     """
-    compute, model = _made(config["compute"]), config["model"]
-    if compute != PLAIN and "compute" not in model:
+    if _made(config["compute"]) != PLAIN and "compute" not in config["model"]:
         raise UserError("This model is computed as it is; use compute=plain, or another model.")
-    compute.check(pick_device(str(model.get("device", "auto"))))
 
 
 def open_pool(config: Mapping[str, object]) -> Pool:

@@ -84,6 +84,9 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
             len(health.unplaced) if health else 0
         ),
         "text-only rows of the pool said <image>, which was taken out": len(health.spoken) if health else 0,
+        "rows of the pool began with an answer or ended with a question; that turn was left out": (
+            len(health.trimmed) if health else 0
+        ),
         "rows of the pool came with a system turn, dealt with as pool.system says": len(health.system) if health else 0,
         "rows were cut to recipe.max_length in training": train["rows_cut"],
         "rows had no answer left in training": train["rows_without_answer"],

@@ -41,10 +41,10 @@ def run(experiment: Experiment) -> Path:
     suite = experiment.suite
     if suite.data is not None:  # hours of tuning come before it is read
         check_local(suite.benchmarks, suite.tasks, suite.data)
-    pool = take_pool(experiment)
-    vlm = experiment.open_model()
+    vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.workers, "workers", vlm.model.device)
+    pool = take_pool(experiment)
     check_selectable(experiment, pool, vlm)
     checked = look_for_items(experiment, pool)
     selection = select_rows(experiment, pool, vlm)

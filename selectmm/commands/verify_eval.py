@@ -1,7 +1,8 @@
 """Evaluate a released checkpoint and say whether its scores are those that were released, within stated bands.
 
 Choices are those of a run: ``python -m selectmm verify-eval model=llava15_7b suite=icons``; with the embedded default
-the scores recorded in results/references take the place of released ones. Ends with status 1 if a score is outside.
+the scores recorded in results/references take the place of released ones. Ends with status 1 if a score is outside,
+or if none could be compared.
 """
 
 import argparse
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     file = asked.to / f"{re.sub(r'[^A-Za-z0-9.]+', '_', released.name)}-{suite.name}.json"
     save(found, file)
     print(f"\nVerdicts and the evaluator's manifest  {file}")
-    if any(verdict.answer == "outside" for verdict in found.verdicts):
+    answers = {verdict.answer for verdict in found.verdicts}
+    if "outside" in answers or "inside" not in answers:
         sys.exit(1)
 
 

@@ -14,8 +14,9 @@ from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Suite
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
-from selectmm.records.stage import Stage, run_stage, write_atomically
+from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 
+STAGE = "contamination"
 VERSION = 1  # of what is computed here, in search.py, pictures.py and texts.py
 
 
@@ -42,19 +43,23 @@ def check(pool: Pool, suite: Suite, cache: Path) -> tuple[Contamination, list[St
     Raises:
         UserError: of the suite's data (`items_of`) or the pool's images.
     """
-    rows = run_stage(
-        cache, "pool-pictures", {"pool": pool.fingerprint, "version": VERSION}, lambda folder: _look(pool, folder)
-    )
-    asked = run_stage(
-        cache, "suite-items", {"suite": identity_of(suite), "version": VERSION}, lambda folder: _ask(suite, folder)
-    )
-    identity = {"pool": rows.fingerprint, "suite": asked.fingerprint, "version": VERSION}
+    of_pool, of_suite, of_both = identities_of(pool, suite)
+    rows = run_stage(cache, "pool-pictures", of_pool, lambda folder: _look(pool, folder))
+    asked = run_stage(cache, "suite-items", of_suite, lambda folder: _ask(suite, folder))
 
     def make(folder: Path) -> None:
         _search(pool, load_pictures(rows.folder / "pictures.npz"), asked.folder, folder)
 
-    stage = run_stage(cache, "contamination", identity, make)
+    stage = run_stage(cache, STAGE, of_both, make)
     return read(stage.folder, len(pool.images)), [rows, asked, stage]
+
+
+def identities_of(pool: Pool, suite: Suite) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+    """Of the stages of the pool's pictures, of the suite's items, and of what was found."""
+    of_pool = {"pool": pool.fingerprint, "version": VERSION}
+    of_suite = {"suite": identity_of(suite), "version": VERSION}
+    both = {"pool": fingerprint(of_pool), "suite": fingerprint(of_suite), "version": VERSION}
+    return of_pool, of_suite, both
 
 
 def read(folder: Path, pool_images: int) -> Contamination:

@@ -18,6 +18,7 @@ from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
+from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
@@ -75,7 +76,10 @@ def oddities(folder: Path, suite: Suite) -> list[str]:
     """What is odd about a finished evaluation's answers, for the record; how many they are stands in ``folder``."""
     entries = [(b.name, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
     cut = [f"Some answers of {name} were cut at the token cap." for name, entry in entries if entry["cut"]]
-    return cut + [f"Some answers of {name} were empty." for name, entry in entries if entry["empty"]]
+    empty = [f"Some answers of {name} were empty." for name, entry in entries if entry["empty"]]
+    shortened = [name for name, entry in entries if "shortened_prompts" in entry["generation"]]
+    lost = [f"Some prompts of {name} lost their beginning, to fit into the model's window." for name in shortened]
+    return [*cut, *empty, *lost]
 
 
 def _wanted(suite: Suite, images: Images) -> list[Benchmark]:
@@ -123,7 +127,8 @@ def _run(
     with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
         if group[0].harness == "lm-eval":
             model = text.language_model(vlm, suite.batch_size, desk)
-            return text.run(group, tasks, model, limit=suite.limit, seed=seed, cut=model.cut)
+            noted = {"cut": model.cut, "shortened": model.shortened}
+            return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
         answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
         judging = _judging(suite, group[0], desk.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
@@ -164,6 +169,8 @@ def _write(
         "harness": multimodal.HARNESS if benchmark.harness == "lmms-eval" else text.HARNESS,
         "generation": generation,
         "prompts": _prompt_hash(vlm, benchmark, outcome.answers),
+        "material": _hash([[answer.item, answer.target, answer.image] for answer in outcome.answers]),
+        "task_files": task_hash(benchmark, suite.tasks),
         "answers": answers,
     }
     write_atomically(folder / f"{benchmark.name}.json", json.dumps(entry, indent=1, ensure_ascii=False))
@@ -180,8 +187,11 @@ def _write_answers(path: Path, answers: Sequence[Answer]) -> None:
 def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> str:
     """16 hex characters over all prompts, and for a multimodal benchmark over the template they are put into."""
     template = asdict(vlm.family.template) if benchmark.harness == "lmms-eval" else None
-    content = json.dumps([template, [answer.prompt for answer in answers]], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return _hash([template, [answer.prompt for answer in answers]])
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def read_answers(path: Path) -> list[Answer]:

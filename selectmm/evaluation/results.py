@@ -13,6 +13,8 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
+KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items")
+
 
 def read_scores(folder: Path, suite: Suite) -> list[Score]:
     """The scores that `selectmm.evaluation.evaluate.evaluate` wrote into ``folder``, in the suite's order."""
@@ -31,13 +33,14 @@ def read_scores(folder: Path, suite: Suite) -> list[Score]:
 
 
 def read_manifest(folder: Path, suite: Suite) -> dict[str, object]:
-    """What a score depends on besides the model: per benchmark task, judge, harness, settings and prompts' hash."""
+    """What a score depends on besides the model, by benchmark: task, judge, harness, settings, and hashes of the task's
+    files and our code for it (``task_files``), of the prompts, and of items, targets and pictures (``material``)."""
     return {
         benchmark.name: {
             "task": benchmark.task,
             "metric": benchmark.metric,
             "judge": benchmark.judge,
-            **{key: entry[key] for key in ("harness", "generation", "prompts", "limit", "items")},
+            **{key: entry[key] for key in KEPT},
         }
         for benchmark, entry in _entries(folder, suite)
     }
@@ -81,15 +84,17 @@ def _judge(entry: Mapping[str, object]) -> object:
 
 
 def identity_of(suite: Suite) -> dict[str, object]:
-    """What an evaluation depends on besides the model: the suite, the harnesses, all task YAMLs and local data."""
+    """What an evaluation depends on besides the model: suite, harnesses, task YAMLs, local data and our own code."""
     here = Path(__file__).parent
+    code = [file for file in _all_files(here) if file.suffix in (".py", ".yaml")]
+    code.append(here.parent / "models" / "encode.py")  # makes the prompts
     tasks = None if suite.tasks is None else _content_of(suite.tasks, _all_files(suite.tasks))
     data = None if suite.data is None else _content_of(suite.data, local_files(suite))
     asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
     judge = suite.judge.model if asked else None
     places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
     versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
-    return {**asdict(suite), **places, "ours": _content_of(here, _all_files(here)), "harnesses": versions}
+    return {**asdict(suite), **places, "ours": _content_of(here.parent, code), "harnesses": versions}
 
 
 def _all_files(folder: Path) -> list[Path]:

@@ -57,8 +57,8 @@ class Suite:
         left_out: ``absent`` and those that lack their judge; a run records it, and its tables say so.
 
     Raises:
-        UserError: two benchmarks have one name, a name cannot be a file's, or lower values are better: ``Rel.``, chance
-            and majority are only defined for scores that are better when higher.
+        UserError: two benchmarks have one name, a name cannot be a file's, a number is not above 0, or lower values are
+            better: ``Rel.``, chance and majority are only defined for scores that are better when higher.
     """
 
     name: str
@@ -76,6 +76,8 @@ class Suite:
         given = self.benchmarks.values() if isinstance(self.benchmarks, Mapping) else self.benchmarks
         scored = {benchmark: scored_by(benchmark, self.judge) for benchmark in given}
         _check_names(self.name, list(given))
+        for name in ("limit", "batch_size", "max_new_tokens"):
+            _check_number(name, getattr(self, name))
         unjudged = {b.name: _unjudged(b, self.judge) for b, chosen in scored.items() if chosen is None}
         object.__setattr__(self, "benchmarks", tuple(chosen for chosen in scored.values() if chosen is not None))
         object.__setattr__(self, "left_out", {**self.absent, **unjudged})
@@ -111,6 +113,15 @@ def _check_names(suite: str, benchmarks: Sequence[Benchmark]) -> None:
             raise UserError(
                 f"Suite '{suite}': of '{name}' lower values are better, which Rel. is not defined for; leave it out."
             )
+
+
+def _check_number(name: str, value: object) -> None:
+    """The harnesses take a limit of 0 for no items or for all, and one below 1 for a share."""
+    if value is None and name == "limit":
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        or_null = ", or null for all items" if name == "limit" else ""
+        raise UserError(f"suite.{name}={value}: give a whole number above 0{or_null}.")
 
 
 @dataclass(frozen=True)

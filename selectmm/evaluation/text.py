@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -58,6 +58,7 @@ class LanguageModel(LM):
         super().__init__()
         self._vlm, self._theirs, self._desk = vlm, theirs, desk
         self.cut: set[str] = set()  # items whose text was still going on at the cap
+        self.shortened: set[str] = set()  # items whose prompt lost its beginning, because the window is too small
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether it is what greedy decoding says.
@@ -71,6 +72,8 @@ class LanguageModel(LM):
         def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
             return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
 
+        for request in requests:
+            self._note(request, "".join(request.args), self._theirs.max_length + 1)
         size = self._theirs.batch_size
         found = self._desk.answer([request.args for request in requests], order, CHUNK * size, ask)
         ties = _ties(requests, [value for value, _ in found], tolerance(self._vlm.model.dtype))
@@ -96,6 +99,9 @@ class LanguageModel(LM):
             return [asdict(reply) for reply in replies]
 
         found = self._desk.answer([request.args for request in requests], order, self._theirs.batch_size, ask)
+        for request in requests:
+            tokens = normalize_gen_kwargs(request.args[1], self._theirs.max_gen_toks)["max_gen_toks"]
+            self._note(request, request.args[0], self._theirs.max_length - tokens)
         replies = [Reply(**kept) for kept in found]
         self.cut |= {_item(r.task_name, r.doc_id) for r, reply in zip(requests, replies, strict=True) if reply.cut}
         return [reply.text for reply in replies]
@@ -103,6 +109,11 @@ class LanguageModel(LM):
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-likelihood of whole texts, lm-eval's own; these are not kept."""
         return self._theirs.loglikelihood_rolling(requests)
+
+    def _note(self, request: Instance, text: str, room: int) -> None:
+        """Remember the item if its text has more tokens than ``room``; lm-eval drops the first and only logs it."""
+        if len(text.encode()) > room and len(self._theirs.tok_encode(text)) > room:  # a token is at least one byte
+            self.shortened.add(_item(request.task_name, request.doc_id))
 
     def _continue(self, requests: Sequence[Instance]) -> list[Reply]:
         settings = normalize_gen_kwargs(requests[0].args[1], self._theirs.max_gen_toks)
@@ -124,13 +135,18 @@ class LanguageModel(LM):
 
 
 def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -> list[int]:
-    """The options of questions whose two best are closer than ``share`` of a likelihood: as it is, or per character."""
+    """The options of questions whose two best are closer than ``share`` of a likelihood: as it is, or per character.
+
+    lm-eval divides by the characters of the option, which the continuation has a space more than (or not: a task may
+    put nothing between, or begin its options with a space), so both lengths are looked at.
+    """
     questions: dict[object, list[int]] = {}
     for item, request in enumerate(requests):
         questions.setdefault((request.task_name, request.doc_id), []).append(item)
     found = []
     for items in questions.values():
-        for lengths in ([1] * len(items), [len(requests[i].args[1]) for i in items]):
+        said = [len(requests[i].args[1]) for i in items]
+        for lengths in ([1] * len(items), said, [max(1, length - 1) for length in said]):
             scaled = sorted((values[i] / n for i, n in zip(items, lengths, strict=True)), reverse=True)
             if len(items) > 1 and scaled[0] - scaled[1] <= share * abs(scaled[1]):
                 found += items
@@ -150,6 +166,7 @@ def run(
     limit: int | None,
     seed: int,
     cut: Container[str] = frozenset(),
+    shortened: Collection[str] = (),
 ) -> dict[str, Outcome]:
     """Run the one task (or group of tasks) that ``benchmarks`` share; returns each benchmark's outcome by its name.
 
@@ -158,6 +175,7 @@ def run(
         limit: the first so many items of each task, or None for all.
         seed: of the bootstrap, where one is needed. Few-shot draws are seeded as lm-eval seeds them.
         cut: where ``model`` notes the items whose text was cut.
+        shortened: where it notes those whose prompt was; how many they are is part of the settings.
 
     Raises:
         UserError: unknown task, data that do not load, or a metric that the task does not give.
@@ -174,6 +192,8 @@ def run(
     shots = sorted({shots for shots in found["n-shot"].values() if shots is not None})
     config = next(iter(found["configs"].values()))
     generation = {"output": config["output_type"], "few_shot": shots, **(config.get("generation_kwargs") or {})}
+    if shortened:
+        generation["shortened_prompts"] = len(shortened)
     outcomes = {b.name: _outcome(b, samples, results, generation, seed) for b in benchmarks}
     return {name: outcome.marked(cut) for name, outcome in outcomes.items()}
 

@@ -8,6 +8,7 @@ from operator import add
 import numpy as np
 
 from selectmm import selection, training
+from selectmm.contamination import check as contamination
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
@@ -67,7 +68,16 @@ class Job:
         tuned = self._finetune(subset, chosen)
         whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
         pool = Planned("pool", whole, [self.pool.fingerprint], "cached", len(self.pool))
-        return [pool, *([warmup] if warmup else []), *passes, subset, tuned, self._evaluate(tuned)]
+        before = [pool, *self._check(), *([warmup] if warmup else []), *passes]
+        return [*before, subset, tuned, self._evaluate(tuned)]
+
+    def _check(self) -> list[Planned]:
+        """The look for the suite's items in the pool, if the run is to take it; it decodes every image."""
+        if not self.experiment.contamination:
+            return []
+        *_, identity = contamination.identities_of(self.pool, self.experiment.suite)
+        made = Planned("check", "the suite's items in the pool", (), "to do", len(self.pool.images))
+        return [self._stage(contamination.STAGE, identity, made, None)]
 
     def _stage(self, stage: str, identity: dict[str, object], made: Planned, waits_for: State | None) -> Planned:
         """``made`` with its mark and state; ``waits_for``: what keeps its identity from being known."""

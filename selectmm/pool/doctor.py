@@ -135,6 +135,7 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
     """What the reader had to decide, and the rows without image."""
     shown = "The image is shown at the first question; LLaVA's own training would not show it. Add <image> to be sure."
     taken = "<image> is taken out of the text; LLaVA's own training would keep it as plain text."
+    ended = "An answer at the front or a question at the end is left out; LLaVA's own training skips the first too."
     text_only = np.flatnonzero(pool.image_of < 0).tolist()
     later = pc.greater(pool.table["image_turn"], 0) if "image_turn" in pool.table.column_names else pa.array([])
     later = np.flatnonzero(later.to_numpy(zero_copy_only=False)).tolist() if len(later) else []
@@ -149,6 +150,7 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
             "look",
         ),
         _rows(pool, "system turn", health.system, "pool.system says what becomes of it.", "look"),
+        _rows(pool, "turn without its other half", health.trimmed, ended, "look"),
         _rows(pool, "text-only", text_only, "Some methods keep them all; see the method's options.", "note"),
     ]
 

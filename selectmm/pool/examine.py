@@ -100,6 +100,7 @@ def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
         spoken=noted.spoken,
         system=noted.system,
         left_out=noted.left_out,
+        trimmed=noted.trimmed,
     )
     write_atomically(folder / "health.json", json.dumps(asdict(health)))
 

@@ -1,6 +1,6 @@
 """What was found when a pool was looked at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,7 +10,7 @@ class Health:
     Attributes:
         missing_image, broken_image, empty_answer: bad rows. truncated_image: those of ``broken_image`` whose file opens
             but ends too early.
-        unplaced, spoken, system: good rows of which something has to be said, see `selectmm.pool.row.Row`.
+        unplaced, spoken, system, trimmed: good rows of which something has to be said, see `selectmm.pool.row.Row`.
         left_out: rows that the pool was asked to leave out.
     """
 
@@ -26,6 +26,7 @@ class Health:
     spoken: list[int]
     system: list[int]
     left_out: int
+    trimmed: list[int] = field(default_factory=list)
 
     @property
     def bad(self) -> list[int]:

@@ -35,6 +35,7 @@ class Noted:
     unplaced: list[int] = field(default_factory=list)
     spoken: list[int] = field(default_factory=list)
     system: list[int] = field(default_factory=list)
+    trimmed: list[int] = field(default_factory=list)
     left_out: int = 0
 
 
@@ -150,3 +151,5 @@ def _note(row: Row, position: int, noted: Noted) -> None:
         noted.spoken.append(position)
     if row.system:
         noted.system.append(position)
+    if row.trimmed:
+        noted.trimmed.append(position)

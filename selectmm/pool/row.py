@@ -28,6 +28,8 @@ class Row:
         spoken: it has no image, but a turn said ``<image>``, which is taken out: tokenizers know it as the image's
             token. LLaVA would keep it as plain text.
         system: it came with a system turn.
+        trimmed: it began with an answer, which LLaVA's training skips too (``preprocess_v1``), or ended with a question
+            that nobody answers; that turn is left out.
     """
 
     source: str
@@ -38,6 +40,7 @@ class Row:
     unplaced: bool = False
     spoken: bool = False
     system: bool = False
+    trimmed: bool = False
 
 
 def turn_of(turn: object, role: str, text: str, where: str, shape: str) -> Turn:
@@ -63,13 +66,15 @@ def row_of(
     Raises:
         UserError: the turns do not alternate, or the image is mentioned in an answer or by several turns.
     """
+    whole, turns = len(turns), _trimmed(turns)
     _check_order(turns, where)
+    trimmed = len(turns) < whole
     named = str(source or _source_of(image))
     name = None if id is None else str(id)
     mentions = [place for place, turn in enumerate(turns) if PLACEHOLDER in turn.text]
     if image is None:
         clean = [Turn(turn.role, turn.text.replace(PLACEHOLDER, "")) for turn in turns] if mentions else turns
-        return Row(named, tuple(clean), None, id=name, spoken=bool(mentions), system=system)
+        return Row(named, tuple(clean), None, id=name, spoken=bool(mentions), system=system, trimmed=trimmed)
     if len(mentions) > 1:
         raise UserError(f"{where} shows images in turns {mentions}, but one image per row is supported; split the row.")
     place = mentions[0] if mentions else 0
@@ -78,7 +83,7 @@ def row_of(
     placed = list(turns)
     if mentions:
         placed[place] = Turn("user", turns[place].text.replace(PLACEHOLDER, "").strip())
-    return Row(named, tuple(placed), image, place, name, unplaced=not mentions, system=system)
+    return Row(named, tuple(placed), image, place, name, unplaced=not mentions, system=system, trimmed=trimmed)
 
 
 def one_image(image: object, where: str) -> str | None:
@@ -94,6 +99,13 @@ def one_image(image: object, where: str) -> str | None:
     if isinstance(image, str) and image:
         return image
     raise UserError(f"{where} has an 'image' that is not one path: {image!r}; one image per row is supported.")
+
+
+def _trimmed(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Without an answer at the very front and a question at the very end."""
+    first = 1 if turns and turns[0].role == "assistant" else 0
+    last = len(turns) - (1 if turns and turns[-1].role == "user" else 0)
+    return turns[first:last]
 
 
 def _check_order(turns: Sequence[Turn], where: str) -> None:

@@ -25,7 +25,8 @@ class Line:
 
     Attributes:
         difference: first minus second; None if it cannot be tested item by item, ``why`` then says why.
-        p: of no difference: McNemar's where ``exact``, else the bootstrap's.
+        p: of no difference: McNemar's where ``exact``, else the bootstrap's. McNemar's takes units as independent, so
+            it is not asked where two of them show one picture: its p would be too small for Holm's correction.
         adjusted: p after Holm's correction over all benchmarks that were tested.
         clusters: independent pieces, an image with all its items being one.
     """
@@ -139,7 +140,7 @@ def _tested(line: Line, first: Tally, second: Tally) -> Line:
     clusters = len(first.sums)
     if found is None:
         return replace(line, clusters=clusters, why="there is only one independent item")
-    exact = first.right is not None and second.right is not None
+    exact = first.right is not None and second.right is not None and clusters == len(first.right)
     p = mcnemar(first.right, second.right) if exact else found.p
     return replace(line, clusters=clusters, difference=found, p=p, exact=exact)
 

@@ -45,8 +45,8 @@ def notes(pair: Pair) -> list[str]:
     told = [
         f"95 %: percentile bootstrap of the difference, paired over items, {RESAMPLES:,} draws of clusters: items "
         f"that show one picture are drawn together.",
-        "p: McNemar's exact test where items are right or wrong; b: from the bootstrap, where they are not (F1, "
-        "points, shares of a match).",
+        "p: McNemar's exact test where items are right or wrong and no two show one picture; b: from the bootstrap, "
+        "where they are not (F1, points, shares of a match) or do.",
         f"p (Holm): corrected for {len(tested)} benchmarks. A difference is named only if this is at most 0.05 and "
         f"the interval leaves 0 out; all else is within noise.",
         "This is about these two models on these items. Whether one method beats another takes several seeds of each "

@@ -55,7 +55,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """McNemar's exact two-sided p for two models that are each right or wrong on the same items, [items] of bool.
 
     Only items on which one of them is right count; without a difference each of these goes either way with one half.
-    Items are taken as independent, which items of one picture are not.
+    Items are taken as independent, which items of one picture are not: use `paired_bootstrap` for those.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:

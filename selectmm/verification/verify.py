@@ -12,7 +12,6 @@ from selectmm.models.vlm import VLM
 from selectmm.records.provenance import Provenance, provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.verification.bands import Released
-from selectmm.verification.task_hash import task_hash
 from selectmm.verification.verdicts import Verdict, verdicts
 
 
@@ -57,14 +56,13 @@ def verify(vlm: VLM, suite: Suite, released: Released, cache: Path, seed: int) -
 def judged(vlm: VLM, suite: Suite, released: Released, folder: Path) -> Verification:
     """Judge a finished evaluation that lies in ``folder``."""
     manifest = read_manifest(folder, suite)
-    hashed = {b.name: {**manifest[b.name], "task_files": task_hash(b, suite.tasks)} for b in suite.benchmarks}
     return Verification(
         released=released.name,
         source=released.source,
         model=vlm.identity,
         verdicts=tuple(verdicts(read_scores(folder, suite), manifest, released, suite.limit)),
         changed=tuple(_changed(manifest, released.manifest)),
-        evaluator=hashed,
+        evaluator=manifest,
         suite={key: value for key, value in identity_of(suite).items() if key in ("tasks", "ours", "harnesses")},
         template=asdict(vlm.family.template),
         provenance=provenance(),

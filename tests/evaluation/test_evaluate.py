@@ -213,5 +213,12 @@ def test_names_must_differ_and_do_as_file_names() -> None:
         replace(wanted, benchmarks=[replace(wanted.benchmarks[0], name="a/b")])
 
 
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 0.5}, {"batch_size": 0}, {"max_new_tokens": None}])
+def test_numbers_that_ask_nothing(wrong: dict[str, object]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=rf"suite\.{name}={value}: give a whole number above 0"):
+        replace(suite("pope"), **wrong)
+
+
 def test_a_suite_is_plain_data() -> None:
     assert asdict(suite("pope"))["benchmarks"][0]["name"] == "mini-POPE"

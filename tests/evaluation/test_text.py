@@ -116,6 +116,17 @@ def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]
             language_model(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
 
 
+def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: tuple[VLM, LM, LM]) -> None:
+    vlm, _, _ = models
+    for settings in ({"until": [], "max_gen_toks": 12, "do_sample": False}, " red"):
+        ours = language_model(vlm, 2)
+        ours._theirs._max_length = 24
+        kind = "loglikelihood" if isinstance(settings, str) else "generate_until"
+        texts = enumerate(("red", "red " * 40))
+        getattr(ours, kind)([Instance(kind, {}, (said, settings), n, ("toy", n, 1)) for n, said in texts])
+        assert ours.shortened == {"toy/1"}
+
+
 def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(models: tuple[VLM, LM, LM]) -> None:
     vlm, ours, _ = models
     found = language_model(vlm, 16).loglikelihood(asked())
@@ -124,6 +135,13 @@ def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(m
     same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
     tied = language_model(vlm, 16).loglikelihood([*same, *asked()])[:2]
     assert tied == ours.loglikelihood(same)
+
+
+def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:
+    """lm-eval divides by the option's characters, without the space before it: −2 / 2 and −10 / 10 are a tie."""
+    requests = [Instance("loglikelihood", {}, ("What?", f" {option}"), n) for n, option in enumerate(("ab", "a" * 10))]
+    assert text._ties(requests, [-2.0, -10.0], 1e-4) == [0, 1]
+    assert text._ties(requests, [-2.0, -10.5], 1e-4) == []
 
 
 def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: tuple[VLM, LM, LM]) -> None:

@@ -42,6 +42,18 @@ def test_an_image_that_nobody_mentions_is_at_the_first_question_and_noted() -> N
     assert (texts(row), row.image_turn, row.unplaced, row.id) == (["What? ", "A dog."], 0, True, "7")
 
 
+def test_an_answer_at_the_front_and_a_question_at_the_end_are_left_out_and_noted() -> None:
+    whole = [Turn("assistant", "Hello"), *talk("What?", "A dog.", "And?")]
+    row = row_of("Row 0", whole, None, None, None)
+    assert (texts(row), row.trimmed) == (["What?", "A dog."], True)
+    assert not row_of("Row 0", talk("What?", "A dog."), None, None, None).trimmed
+
+
+def test_two_questions_in_a_row_are_refused() -> None:
+    with pytest.raises(UserError, match="Row 0 does not alternate human and gpt, ending in gpt"):
+        row_of("Row 0", [Turn("user", "One?"), *talk("Two?", "2")], None, None, None)
+
+
 @pytest.mark.parametrize(
     ("image", "source"),
     [("coco/train2017/1.jpg", "coco"), ("./coco/1.jpg", "coco"), ("1.jpg", "images"), ("a/", "images"), ("/a/b", "/")],
@@ -55,7 +67,6 @@ def test_a_source_is_the_first_folder(image: str, source: str) -> None:
     [
         (["<image>One?", "1", "<image>Two?", "2"], "Row 0 shows images in turns [0, 2], but one image per row"),
         (["What?", "<image>A dog."], "Row 0 has <image> in an answer (turn 1)"),
-        (["What?", "A dog.", "And?"], "Row 0 does not alternate human and gpt, ending in gpt"),
     ],
 )
 def test_what_one_image_and_two_roles_cannot_say_is_refused(said: list[str], sentence: str) -> None:
