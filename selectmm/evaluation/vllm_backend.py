@@ -24,7 +24,8 @@ def backend(folder: Path, vlm: VLM) -> Backend:
 
     Args:
         folder: a whole checkpoint.
-        vlm: the same checkpoint, opened (on the CPU will do): its processor and template make the prompts.
+        vlm: the same checkpoint, opened (on the CPU will do): its processor and template make the prompts. Pictures
+            get the size that the folder's own processor says, which of an exported model is that of its tuning.
 
     Raises:
         UserError: vLLM is not installed, the folder is no checkpoint, or the family is none that was prepared for.

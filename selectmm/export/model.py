@@ -13,6 +13,7 @@ from selectmm.errors import UserError
 from selectmm.export.card import Origin, card
 from selectmm.export.folder import new_folder
 from selectmm.export.template import chat_template
+from selectmm.models.load import save_processor
 from selectmm.models.vlm import VLM
 from selectmm.records.record import RunRecord
 from selectmm.tuning.adapter import load_adapter
@@ -49,7 +50,7 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
         if dtype is not None:
             weights = cast(weights, dtype)
         tuned.model.save_pretrained(folder, state_dict=weights, max_shard_size="5GB")
-        tuned.processor.save_pretrained(folder)
+        save_processor(tuned.processor, folder)
         if dtype is not None:
             _name_dtype(folder / "config.json", dtype)
         template = chat_template(tuned)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from selectmm.errors import UserError
-from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
+from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut, encode
 from selectmm.models.forward import Answers, Heads, Passed, Reads, run, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -80,7 +80,7 @@ class Seen:
         try:
             return to_device(cut(self._whole, self._limit, self.vlm.image_token_id), self.vlm.model)
         except ValueError as problem:
-            raise UserError(f"Features cannot be computed: {problem}; raise recipe.max_length.") from problem
+            raise UserError(f"Features cannot be computed: {problem}; {ROOM}.") from problem
 
     @property
     def tokens(self) -> torch.Tensor:

@@ -13,6 +13,9 @@ from selectmm.pool.sample import Turn
 
 IGNORED = -100  # the label that cross-entropy skips
 
+# How to make room for an image: what follows "an image does not fit", in a sentence for users.
+ROOM = "raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL: model.tiles)"
+
 Batch = dict[str, torch.Tensor]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
@@ -72,6 +72,25 @@ def family(template: Template, *, square: bool = True, lora: str = LINEAR) -> Fa
     )
 
 
+def spaced(template: Template, tokenizer: PreTrainedTokenizerBase) -> Template:
+    """The template, with spaces where LLaVA's own tokens begin a text and this tokenizer would go on with one.
+
+    LLaVA's tokenizer_image_token gives the pieces around an image to SentencePiece one by one, which puts a "▁" in
+    front of each, as in front of the beginning; here a conversation is one string. Vicuna-1.5's tokenizer (``legacy``
+    false) puts a "▁" in front of the whole string only, and a space there is that "▁". Byte-level vocabularies need
+    none, nor do Llama's older ones, which put a "▁" behind every special token.
+    """
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    image = template.image.rstrip("\n")
+    if ids(f"{image}\n") == ids(image) + ids("\n"):
+        return template
+    start = template.start.replace("<s>", "<s> ", 1)
+    return replace(template, start=start, image=template.image.replace(image, f"{image} "))
+
+
 def load(
     path: str,
     template: str = "vicuna",
@@ -89,5 +108,5 @@ def load(
         raise UserError(f"No LLaVA template '{template}'; there are: {', '.join(TEMPLATES)}.")
     model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device, compute)
     linear = LINEAR_OF.get(model.config.text_config.model_type, LINEAR)
-    kind = family(TEMPLATES[template], square=square, lora=linear)
+    kind = family(spaced(TEMPLATES[template], processor.tokenizer), square=square, lora=linear)
     return VLM(model, processor, kind, identity_of(weights, model, kind))

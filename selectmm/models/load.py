@@ -1,6 +1,7 @@
 """Open a checkpoint from a folder or the hub, and name the exact weights that were opened."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import Family
-from selectmm.records.stage import fingerprint
+from selectmm.records.stage import fingerprint, write_atomically
 
 
 def open_pretrained(
@@ -45,14 +46,14 @@ def open_pretrained(
         with enough_memory(f"{path} was put on {where}", "choose a smaller model, or a GPU with more memory"):
             model.to(where)
     model.eval().requires_grad_(False)
-    return model, processor, ", ".join(filter(None, [_identity(path), compute.name]))
+    return model, processor, ", ".join(filter(None, [weights_of(path), compute.name]))
 
 
 def read_checkpoint(
     cls: type[PreTrainedModel], path: str, dtype: torch.dtype, others: Mapping[str, object] | None = None
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
-    name, options = _place(path)
+    name, options = place(path)
     try:
         processor = AutoProcessor.from_pretrained(name, **options)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
@@ -77,7 +78,7 @@ def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tu
     Raises:
         UserError: they are not there, or the configuration is of another class.
     """
-    name, options = _place(path)
+    name, options = place(path)
     try:
         processor = AutoProcessor.from_pretrained(name, **options, local_files_only=True)
         config = AutoConfig.from_pretrained(name, **options, local_files_only=True)
@@ -95,7 +96,19 @@ def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tu
         return cls._from_config(config, dtype=dtype), processor
 
 
-def _place(path: str) -> tuple[str, dict[str, str]]:
+def save_processor(processor: ProcessorMixin, folder: Path) -> None:
+    """As `AutoProcessor` will open it again, with the tokenizer that it has now.
+
+    transformers 5 forgets to write a Llama tokenizer's ``legacy``; without it, text after a special token would lose
+    the "▁" at its front.
+    """
+    processor.save_pretrained(folder)
+    legacy, file = getattr(processor.tokenizer, "legacy", None), folder / "tokenizer_config.json"
+    if legacy is not None:
+        write_atomically(file, json.dumps(json.loads(file.read_text()) | {"legacy": legacy}, indent=2) + "\n")
+
+
+def place(path: str) -> tuple[str, dict[str, str]]:
     """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
     if Path(path).is_dir():  # whose name may hold an @
         return path, {}
@@ -122,15 +135,15 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asdict(family)})
 
 
-def _identity(path: str) -> str:
-    """A local folder is its content, wherever it lies; a hub checkpoint is its id and commit."""
-    name, options = _place(path)
+def weights_of(path: str) -> str:
+    """What names a checkpoint's weights: a folder's content, wherever it lies; the id and commit of one on the hub."""
+    name, options = place(path)
     folder = Path(name)
     if not folder.is_dir():
         # The hub's cache keeps a commit's files in a folder of its name; what was just opened lies there.
         return f"{name}@{Path(str(try_to_load_from_cache(name, 'config.json', **options))).parent.name}"
     content = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".json", ".jinja"}):
+    for file in sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".bin", ".json", ".jinja"}):
         content.update(file.name.encode())
         with file.open("rb") as stream:
             content.update(hashlib.file_digest(stream, "sha256").digest())

@@ -14,11 +14,15 @@ from selectmm.models.vlm import VLM
 FAMILY = replace(qwen2_vl.FAMILY, name="qwen2_5_vl")
 
 
-def load(path: str, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
-    """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
-
-    Raises:
-        UserError: nothing is there, or this machine cannot compute so.
-    """
+def load(
+    path: str,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    compute: Compute = PLAIN,
+) -> VLM:
+    """Load from a local folder or a hub id; arguments and errors are those of `qwen2_vl.load`."""
     model, processor, weights = open_pretrained(Qwen2_5_VLForConditionalGeneration, path, dtype, device, compute)
-    return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))
+    shown = qwen2_vl.limit_pixels(processor, max_pixels, min_pixels)
+    return VLM(model, processor, FAMILY, identity_of(weights + shown, model, FAMILY))

@@ -1,7 +1,9 @@
 """Qwen2-VL."""
 
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import ProcessorMixin, Qwen2VLForConditionalGeneration
+from transformers.image_utils import SizeDict
 
+from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import identity_of, open_pretrained
 from selectmm.models.vlm import LINEAR, VLM, Family, Template
@@ -27,11 +29,47 @@ FAMILY = Family(
 )
 
 
-def load(path: str, dtype: str = "auto", device: str = "auto", compute: Compute = PLAIN) -> VLM:
+def load(
+    path: str,
+    max_pixels: int | None = None,
+    min_pixels: int | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    compute: Compute = PLAIN,
+) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
+    Args:
+        path: where the checkpoint is.
+        max_pixels: an image of more is made smaller, its sides in proportion; None: the checkpoint's own.
+        min_pixels: an image of fewer is made larger; None: the checkpoint's own.
+        dtype: as in `open_pretrained`.
+        device: as in `open_pretrained`.
+        compute: as in `open_pretrained`.
+
     Raises:
-        UserError: nothing is there, or this machine cannot compute so.
+        UserError: nothing is there, this machine cannot compute so, or the pixels are no range.
     """
     model, processor, weights = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device, compute)
-    return VLM(model, processor, FAMILY, identity_of(weights, model, FAMILY))
+    shown = limit_pixels(processor, max_pixels, min_pixels)
+    return VLM(model, processor, FAMILY, identity_of(weights + shown, model, FAMILY))
+
+
+def limit_pixels(processor: ProcessorMixin, most: int | None, fewest: int | None) -> str:
+    """Set how many pixels the image processor gives an image; returns what that adds to the name of the weights.
+
+    Raises:
+        UserError: nothing is between the two.
+    """
+    if most is None and fewest is None:
+        return ""
+    size = processor.image_processor.size
+    fewest = size["shortest_edge"] if fewest is None else fewest
+    most = size["longest_edge"] if most is None else most
+    if not 0 < fewest <= most:
+        raise UserError(
+            f"An image cannot have between {fewest:,} and {most:,} pixels; set model.min_pixels and model.max_pixels "
+            f"to a range above 0."
+        )
+    processor.image_processor.size = SizeDict(shortest_edge=fewest, longest_edge=most)
+    return f", {fewest} to {most} pixels"

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from selectmm.errors import UserError
-from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
+from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut, encode
 from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -61,9 +61,7 @@ class MicroBatches(Dataset[MicroBatch]):
         try:
             inputs = cut(whole, self.max_length, self.vlm.image_token_id)
         except ValueError as problem:
-            raise UserError(
-                f"One of the rows {self.rows[index].tolist()}: {problem}; raise recipe.max_length."
-            ) from problem
+            raise UserError(f"One of the rows {self.rows[index].tolist()}: {problem}; {ROOM}.") from problem
         answers = (inputs["labels"][: len(talks), 1:] != IGNORED).sum(1)
         counts = (
             len(talks),

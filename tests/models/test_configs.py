@@ -14,7 +14,7 @@ from selectmm.models import llava
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SIZES = """
-    llava15_7b llava15_13b llava_phi2 llava_llama3 llava_qwen25
+    llava15_7b llava15_13b llava15_7b_stage1 llava15_13b_stage1 llava_phi2 llava_llama3 llava_qwen25
     qwen2_vl_2b qwen2_vl_7b qwen2_5_vl_3b qwen2_5_vl_7b qwen3_vl_4b qwen3_vl_8b internvl3_2b
 """
 
@@ -31,7 +31,7 @@ def test_a_models_file_names_its_loader_and_every_option_of_it(name: str) -> Non
     assert options.get("template", "vicuna") in llava.TEMPLATES
 
 
-@pytest.mark.parametrize("name", ["llava_phi2", "llava_qwen25"])
+@pytest.mark.parametrize("name", ["llava15_7b_stage1", "llava15_13b_stage1", "llava_phi2", "llava_qwen25"])
 def test_a_model_without_a_known_public_checkpoint_asks_for_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(CONFIGS.parent))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -205,7 +205,12 @@ def test_user_errors_are_sentences(llava: Bench, tmp_path: Path) -> None:
         (llava, replace(RECIPE, precision="bf16-true"), None, "needs a bfloat16 model"),
         (llava, replace(RECIPE, checkpoint_every=0), None, "checkpoint_every"),
         (llava, replace(RECIPE, max_length=5, projector_lr=0.0), text, "nothing to learn"),
-        (llava, replace(RECIPE, max_length=5), None, "max_length"),
+        (
+            llava,
+            replace(RECIPE, max_length=5),
+            None,
+            r"does not fit in 5 tokens; raise recipe\.max_length, or show .* \(Qwen: model\.max_pixels",
+        ),
         (llava, replace(RECIPE, lr=1e30, warmup=0.0), None, "lower recipe.lr"),
         (replace(llava, vlm=nothing), RECIPE, None, "no_such_projection"),
     ]
