@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from selectmm.records.progress import wide
 from selectmm.statistics.compare import compare_files
 from selectmm.statistics.page import show
 
@@ -17,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: a record or its answers cannot be read, or the two did not answer the same items.
     """
     asked = _parser().parse_args(arguments)
-    show(compare_files(asked.first, asked.second), Console())
+    show(compare_files(asked.first, asked.second), wide())
 
 
 def _parser() -> argparse.ArgumentParser:

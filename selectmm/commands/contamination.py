@@ -6,12 +6,11 @@ Choices are those of a run: ``python -m selectmm contamination pool=embedded sui
 import argparse
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
 from selectmm.door import build
 from selectmm.front import read_config
+from selectmm.records.progress import wide
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
     checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
-    show(checked, Console())
+    show(checked, wide())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,12 +9,10 @@ The status is 1 if a run would stop.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from selectmm.door import open_model, open_pool
 from selectmm.errors import UserError
@@ -23,6 +21,7 @@ from selectmm.models.tokenizer import open_tokenizer, token_counts
 from selectmm.pool.composition import known
 from selectmm.pool.doctor import Limit, diagnose
 from selectmm.pool.doctor_page import Report, show
+from selectmm.records.progress import wide
 from selectmm.records.stage import write_atomically
 
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")
     report = _examined(name, config, _limit(config, asked.choices))
-    show(report, Console(width=None if sys.stdout.isatty() else 140))
+    show(report, wide())
     if asked.json:
         write_atomically(asked.json, json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
     if report.blocked:

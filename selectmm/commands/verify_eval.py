@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from selectmm.door import build
 from selectmm.front import ROOT, read_config
+from selectmm.records.progress import wide
 from selectmm.verification.bands import released_as, released_for
 from selectmm.verification.page import show
 from selectmm.verification.verify import save, verify
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     vlm = experiment.open_model()
     released = released or released_for(path, vlm.identity, ROOT / "results" / "references" / f"{suite.name}.json")
     found = verify(vlm, suite, released, experiment.cache, experiment.seed)
-    show(found, Console())
+    show(found, wide())
     file = asked.to / f"{re.sub(r'[^A-Za-z0-9.]+', '_', released.name)}-{suite.name}.json"
     save(found, file)
     print(f"\nVerdicts and the evaluator's manifest  {file}")

@@ -1,8 +1,9 @@
-"""Progress bars with an estimate of the time left, for every stage that takes long."""
+"""What a person sees: progress bars with an estimate of the time left, and a screen that cuts no number."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -20,3 +21,8 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     )
     with Progress(*columns) as bar:
         yield from bar.track(items, total=total, description=what)
+
+
+def wide(columns: int = 140) -> Console:
+    """The terminal, or ``columns`` where it is narrower or there is none (a pipe): rich would cut a table's numbers."""
+    return Console(width=max(Console().width, columns))
