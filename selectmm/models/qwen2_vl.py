@@ -1,6 +1,6 @@
 """Qwen2-VL."""
 
-from transformers import ProcessorMixin, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel, ProcessorMixin, Qwen2VLForConditionalGeneration
 from transformers.image_utils import SizeDict
 
 from selectmm.errors import UserError
@@ -50,9 +50,21 @@ def load(
     Raises:
         UserError: nothing is there, this machine cannot compute so, or the pixels are no range.
     """
-    model, processor, weights = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device, compute)
-    shown = limit_pixels(processor, max_pixels, min_pixels)
-    return VLM(model, processor, FAMILY, identity_of(weights + shown, model, FAMILY))
+    opened = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device, compute)
+    return with_pixels(opened, FAMILY, max_pixels, min_pixels)
+
+
+def with_pixels(
+    opened: tuple[PreTrainedModel, ProcessorMixin, str], family: Family, most: int | None, fewest: int | None
+) -> VLM:
+    """A model of the Qwen-VL families as `open_pretrained` opened it, its image sizes limited.
+
+    Raises:
+        UserError: see `limit_pixels`.
+    """
+    model, processor, weights = opened
+    shown = limit_pixels(processor, most, fewest)
+    return VLM(model, processor, family, identity_of(weights + shown, model, family))
 
 
 def limit_pixels(processor: ProcessorMixin, most: int | None, fewest: int | None) -> str:

@@ -12,7 +12,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from selectmm.models import qwen2_vl
 from selectmm.models.compute import PLAIN, Compute
-from selectmm.models.load import identity_of, open_pretrained
+from selectmm.models.load import open_pretrained
 from selectmm.models.vlm import VLM
 
 # The chat template in its own chat_template.json: Qwen2-VL's marks, but no system message unless one is given.
@@ -32,6 +32,5 @@ def load(
     compute: Compute = PLAIN,
 ) -> VLM:
     """Load from a local folder or a hub id; arguments and errors are those of `qwen2_vl.load`."""
-    model, processor, weights = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device, compute)
-    shown = qwen2_vl.limit_pixels(processor, max_pixels, min_pixels)
-    return VLM(model, processor, FAMILY, identity_of(weights + shown, model, FAMILY))
+    opened = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device, compute)
+    return qwen2_vl.with_pixels(opened, FAMILY, max_pixels, min_pixels)

@@ -68,12 +68,12 @@ def test_an_experiment_stands_at_full_scale_and_one_override_brings_it_to_the_la
         assert line in path.read_text()
 
 
-@pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+PRINTED = [path for path in PAPERS if "\npublished:" in path.read_text()]  # the others' cells could not be read
+
+
+@pytest.mark.parametrize("path", PRINTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_what_it_reproduces_is_among_the_printed_tables(path: Path) -> None:
-    told = composed(path).published
-    if told is None:
-        pytest.skip("the paper's cells could not be read")
-    reproduces = Reproduces(**told)
+    reproduces = Reproduces(**composed(path).published)
     rows = {row.method for row in read_printed(reproduces.paper, reproduces.table)}
     assert rows.issuperset(reproduces.methods.values())
     methods = {method for method, _ in jobs_of(path)}
