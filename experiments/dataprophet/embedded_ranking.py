@@ -13,7 +13,7 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.dataprophet.cells import flowed, mean_cell, ranged, table
+from experiments.cells import flowed, mean_cell, ranged, table
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, load
 from selectmm.records.stage import write_atomically

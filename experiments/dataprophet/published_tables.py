@@ -12,7 +12,7 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.dataprophet.cells import UNKNOWN, compared, flowed, mean_cell, ranged, signed, table
+from experiments.cells import UNKNOWN, compared, flowed, mean_cell, ranged, signed, table
 from experiments.dataprophet.released import (
     ITEMS,
     PRINTED_DIGIT,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.dataprophet.cells import UNKNOWN, signed, table
+from experiments.cells import UNKNOWN, signed, table
 from experiments.dataprophet.released import ITEMS, PRINTED_DIGIT, Released, recover_base, shares
 
 BUDGET = 280_000  # rows of the paper's mixtures

@@ -9,7 +9,7 @@ from pathlib import Path
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.dataprophet.cells import table
+from experiments.cells import table
 from selectmm.records.record import RunRecord, load
 from selectmm.records.stage import write_atomically
 

@@ -12,7 +12,7 @@ from statistics import fmean
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.dataprophet.cells import UNKNOWN, flowed, signed, table
+from experiments.cells import UNKNOWN, flowed, signed, table
 from selectmm.records.stage import write_atomically
 from selectmm.report.published import REL, Printed, read_printed
 from selectmm.report.relative import relative

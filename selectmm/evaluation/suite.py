@@ -53,12 +53,14 @@ class Suite:
             their own, because a chain of thought that is cut has no answer.
         data: folder that built-in tasks read instead of the hub, see `selectmm.evaluation.local`; None for the hub.
         judge: who scores benchmarks that need a judge model.
+        only: names of the benchmarks to run, in the suite's order; None for all.
         absent: benchmarks that the suite would have but cannot, with the reason.
         left_out: ``absent`` and those that lack their judge; a run records it, and its tables say so.
 
     Raises:
-        UserError: two benchmarks have one name, a name cannot be a file's, a number is not above 0, or lower values are
-            better: ``Rel.``, chance and majority are only defined for scores that are better when higher.
+        UserError: two benchmarks have one name, a name cannot be a file's, ``only`` names none or one that is not
+            there, a number is not above 0, or lower values are better: ``Rel.``, chance and majority are only defined
+            for scores that are better when higher.
     """
 
     name: str
@@ -69,18 +71,21 @@ class Suite:
     max_new_tokens: int
     data: Path | None = None
     judge: Judge = field(default_factory=ExactJudge)
+    only: Sequence[str] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        given = self.benchmarks.values() if isinstance(self.benchmarks, Mapping) else self.benchmarks
+        every = list(self.benchmarks.values() if isinstance(self.benchmarks, Mapping) else self.benchmarks)
+        _check_names(self.name, every)
+        _check_only(self.name, [benchmark.name for benchmark in every], self.only)
+        given = [benchmark for benchmark in every if self.only is None or benchmark.name in self.only]
         scored = {benchmark: scored_by(benchmark, self.judge) for benchmark in given}
-        _check_names(self.name, list(given))
         for name in ("limit", "batch_size", "max_new_tokens"):
             _check_number(name, getattr(self, name))
         unjudged = {b.name: _unjudged(b, self.judge) for b, chosen in scored.items() if chosen is None}
         object.__setattr__(self, "benchmarks", tuple(chosen for chosen in scored.values() if chosen is not None))
-        object.__setattr__(self, "left_out", {**self.absent, **unjudged})
+        object.__setattr__(self, "left_out", {**({} if self.only else self.absent), **unjudged})
         for name in ("tasks", "data"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
@@ -113,6 +118,15 @@ def _check_names(suite: str, benchmarks: Sequence[Benchmark]) -> None:
             raise UserError(
                 f"Suite '{suite}': of '{name}' lower values are better, which Rel. is not defined for; leave it out."
             )
+
+
+def _check_only(suite: str, names: Sequence[str], only: Sequence[str] | None) -> None:
+    if only is None:
+        return
+    if isinstance(only, str) or not only:
+        raise UserError(f"suite.only={only}: give a list of benchmarks, such as [{names[0]}], or null for all.")
+    if strange := [name for name in only if name not in names]:
+        raise UserError(f"suite.only names '{strange[0]}', which suite={suite} does not have: {', '.join(names)}.")
 
 
 def _check_number(name: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """Leverage scores from the Gram matrix, one block of rows at a time."""
 
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -24,14 +25,7 @@ def leverage(values: np.ndarray, rows: np.ndarray, energy: float, centering: boo
         energy: above 0, at most 1. centering: subtract the mean of every column first.
     """
     read = partial(blocks, values, rows, BLOCK)
-    mean = torch.zeros(values.shape[1], dtype=torch.float64)
-    if centering:
-        for _, block in read():
-            mean += torch.ones(len(block), dtype=block.dtype) @ block
-        mean /= len(rows)
-    gram = np.zeros((values.shape[1], values.shape[1]))
-    for _, block in read():
-        gram += _upper_products(_centred(block, mean))
+    mean, gram = _moments(read, values.shape[1], centering)
     basis = _basis(gram, energy)
     scores = torch.empty(len(rows), dtype=torch.float64)
     for some, block in read():
@@ -39,10 +33,37 @@ def leverage(values: np.ndarray, rows: np.ndarray, energy: float, centering: boo
     return scores.numpy()
 
 
+def spectrum(values: np.ndarray, rows: np.ndarray, centering: bool) -> np.ndarray:
+    """Squared singular values of the chosen rows, largest first; [width] of float64. Arguments as `leverage`'s."""
+    _, gram = _moments(partial(blocks, values, rows, BLOCK), values.shape[1], centering)
+    return _energies(gram).numpy()
+
+
 def rank_of(energies: torch.Tensor, energy: float) -> int:
     """The smallest number of ``energies`` (descending) that sum to the share ``energy`` of all; at least 1."""
     share = energies.cumsum(0) / energies.sum().clamp(min=torch.finfo(energies.dtype).tiny)
     return min(int((share < energy - 1e-12).sum()) + 1, len(energies))
+
+
+def _moments(
+    read: Callable[[], Iterable[tuple[slice, torch.Tensor]]], width: int, centering: bool
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The columns' mean (zeros without centring) and the upper triangle of the centred rows' inner products."""
+    mean = torch.zeros(width, dtype=torch.float64)
+    count = 0
+    if centering:
+        for _, block in read():
+            mean += torch.ones(len(block), dtype=block.dtype) @ block
+            count += len(block)
+        mean /= max(count, 1)
+    gram = np.zeros((width, width))
+    for _, block in read():
+        gram += _upper_products(_centred(block, mean))
+    return mean, gram
+
+
+def _energies(gram: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(eigvalsh(gram, lower=False)[::-1].copy()).clamp(min=0)
 
 
 def _upper_products(block: torch.Tensor) -> np.ndarray:
@@ -53,7 +74,7 @@ def _upper_products(block: torch.Tensor) -> np.ndarray:
 
 def _basis(gram: np.ndarray, energy: float) -> torch.Tensor:
     """``V_k Λ_k^(-1/2)``, [width, k], from the upper triangle of a matrix; columns of zeros where nothing varies."""
-    energies = torch.from_numpy(eigvalsh(gram, lower=False)[::-1].copy()).clamp(min=0)
+    energies = _energies(gram)
     k, width = rank_of(energies, energy), len(gram)
     _, vectors = eigh(gram, lower=False, subset_by_index=(width - k, width - 1))
     floor = energies[0] * 1e-12

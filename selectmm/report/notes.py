@@ -1,12 +1,12 @@
 """What has to be said under a table."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.relative import NO_FULL
 from selectmm.report.rows import Comparison
 from selectmm.report.table import format_time
-from selectmm.report.verdict import verdicts
 
 HARNESSES = ("lmms-eval", "lm-eval")
 STAGES = ("warmup", "features", "select", "finetune")
@@ -15,7 +15,6 @@ STAGES = ("warmup", "features", "select", "finetune")
 def notes(comparison: Comparison) -> list[str]:
     """Sentences on how to read the table, what is missing in it, and where it comes from."""
     return [
-        *verdicts(comparison),
         *_reading(comparison),
         *_judges(comparison),
         *_unknown(comparison),
@@ -39,7 +38,9 @@ def _reading(comparison: Comparison) -> list[str]:
         "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
         "benchmarks of score / score of our own full run (the longest, of the same seed if there is one), in per cent. "
         "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / that "
-        "full run's tuning; OSC: share of full / Rel., a method gains below 1."
+        "full run's tuning; OSC: share of full / Rel., a method gains below 1.",
+        "Against random (above): difference in Rel., ± half its 95 % interval over items and seeds; each stands for "
+        "itself, so that of methods equal to random one in twenty would be called different.",
     ]
     if comparison.chance:
         names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)
@@ -92,8 +93,9 @@ def _cached(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _times(costs: Sequence[StageCost]) -> str:
-    seconds = _distinct([format_time(cost.device_seconds) for cost in costs])
-    return f"({' / '.join(seconds)})"
+    """Of one run, or the mean of several that differ (seeds, variants)."""
+    mean = "mean " if len({format_time(cost.device_seconds) for cost in costs}) > 1 else ""
+    return f"({mean}{format_time(fmean(cost.device_seconds for cost in costs))})"
 
 
 def _deviations(records: Sequence[RunRecord]) -> list[str]:

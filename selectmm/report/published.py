@@ -9,8 +9,8 @@ from pathlib import Path
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.report.relative import relative, scores_of
-from selectmm.report.rows import Comparison, Estimate, Row
-from selectmm.report.table import Table, format_estimate
+from selectmm.report.rows import Comparison, Estimate, Row, format_estimate
+from selectmm.report.table import Table
 
 CELLS = Path(__file__).resolve().parents[2] / "results" / "published" / "scores.csv"
 REL = "Rel"

@@ -28,6 +28,14 @@ class Estimate:
         return cls(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
+def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str:
+    """``mean ± sd (n)``, or the value alone where n is 1."""
+    if estimate is None:
+        return unknown
+    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f} ({estimate.n})"
+    return f"{estimate.mean:.{digits}f}{spread}"
+
+
 @dataclass(frozen=True)
 class Row:
     """A method at a budget under a recipe; one outcome per seed, by seed.

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from selectmm.report.references import KINDS, Reference, References
 from selectmm.report.relative import longest, mean_scores, relative
-from selectmm.report.rows import Comparison, Estimate, Row
+from selectmm.report.rows import Comparison, Row, format_estimate
+from selectmm.report.verdict import answers
 
 LABELS = ("method", "budget", "recipe")
 COSTS = ("Rel. %", "selection", "tuning", "share of full", "OSC")
@@ -28,12 +29,16 @@ _REFERENCE_NAMES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Finished text: what stands above, the head, the rows (label cells first), and what stands below."""
+    """Finished text: what stands above, the head, the rows (label cells first), and what stands below.
+
+    ``answers`` are sentences for those who read no further; they stand above too.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
 
 def tabulate(comparison: Comparison, references: References, caption: str, notes: Sequence[str]) -> Table:
@@ -43,15 +48,16 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     """
     heads = [name + (AT_CHANCE if name in comparison.chance else "") for name in comparison.benchmarks]
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison.benchmarks) for row in comparison.rows)]
-    return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes))
+    return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes), tuple(answers(comparison)))
 
 
 def to_markdown(table: Table) -> str:
     """The table as GitHub reads it; text from records cannot break out of its cell."""
     lines = [_line(table.columns), _line(["---"] * len(LABELS) + ["---:"] * (len(table.columns) - len(LABELS)))]
     lines += [_line(row) for row in table.rows]
-    notes = [f"- {_safe(note)}" for note in table.notes]
-    return "\n".join([f"**{_safe(table.caption)}**", "", *lines, "", *notes]) + "\n"
+    told, notes = ([f"- {_safe(one)}" for one in many] for many in (table.answers, table.notes))
+    above = [f"**{_safe(table.caption)}**", "", *told, *([""] if told else [])]
+    return "\n".join([*above, *lines, "", *notes]) + "\n"
 
 
 def show(table: Table, console: Console) -> None:
@@ -61,16 +67,8 @@ def show(table: Table, console: Console) -> None:
     for columns in (range(len(LABELS), costs), range(costs, len(table.columns))):
         for block in _blocks(table, columns, console.width):
             console.print(_grid(table, [*range(len(LABELS)), *block]), "")
-    for note in table.notes:
+    for note in (*table.answers, *table.notes):
         console.print(f"· {note}", markup=False, highlight=False)
-
-
-def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str:
-    """``mean ± sd (n)``, or the value alone where n is 1."""
-    if estimate is None:
-        return unknown
-    spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f} ({estimate.n})"
-    return f"{estimate.mean:.{digits}f}{spread}"
 
 
 def format_time(seconds: float) -> str:

@@ -1,16 +1,19 @@
-"""Does a method beat random, or is it within noise? One sentence per row."""
+"""Does a method beat random, or is it within noise?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import sqrt
 from statistics import fmean
 
 from scipy.special import stdtrit
 
 from selectmm.report.relative import Outcome, full_of, mean_scores
-from selectmm.report.rows import Comparison, Row
+from selectmm.report.rows import Comparison, Row, format_estimate
 
 TWO_SIDED_95 = 1.96  # standard errors
+NOISE, ONE_SEED = "Within noise of it", "Undecided with one seed"
+ORDER = ("Better", "Worse", NOISE, ONE_SEED)
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,41 @@ class Difference:
         return abs(self.value) <= self.margin
 
 
-def verdicts(comparison: Comparison) -> list[str]:
-    """Every row against random at the same budget and recipe, in words; rows without such a random are passed over.
+def answers(comparison: Comparison) -> list[str]:
+    """What random keeps, and which rows differ from it beyond noise; one line for every budget and recipe.
 
-    What is one run under two recipes is said once.
+    Empty if no random run has a known ``Rel.``. What is one run under two recipes is told once.
     """
-    randoms = {(row.budget, row.recipe): row for row in comparison.rows if row.method == "random"}
-    told: list[str] = []
-    said: set[tuple[object, ...]] = set()
-    for row in comparison.rows:
-        random = randoms.get((row.budget, row.recipe))
-        found = difference(row, random, comparison) if random and row is not random else None
-        if found is not None and (row.run, random.run) not in said:
-            said.add((row.run, random.run))
-            told.append(_sentence(row, random, found))
-    return told
+    randoms = [row for row in comparison.rows if row.method == "random" and row.rel is not None]
+    several = len({row.recipe for row in randoms}) > 1
+    told: dict[object, str] = {}
+    for random in sorted(randoms, key=lambda row: (row.budget, row.recipe)):
+        told.setdefault(random.run, _answer(random, comparison, several))
+    return list(told.values())
+
+
+def _answer(random: Row, comparison: Comparison, several: bool) -> str:
+    recipe = f" under {random.recipe}" if several else ""
+    kept = format_estimate(random.rel, 1, "unknown")
+    beside = [row for row in comparison.rows if (row.budget, row.recipe) == (random.budget, random.recipe)]
+    known = [(row, found) for row in beside if row is not random and (found := difference(row, random, comparison))]
+    ranked = sorted(known, key=lambda pair: (ORDER.index(_verdict(*pair, random)), -pair[1].value))
+    groups = groupby(ranked, key=lambda pair: _verdict(*pair, random))
+    parts = [f"{verdict}: {', '.join(map(_named, pairs))}." for verdict, pairs in groups]
+    return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run.", *parts])
+
+
+def _verdict(row: Row, found: Difference, random: Row) -> str:
+    if found.within_noise:
+        return NOISE
+    if min(row.rel.n, random.rel.n) == 1:  # the spread between seeds is unknown, and may be all of it
+        return ONE_SEED
+    return "Better" if found.value > 0 else "Worse"
+
+
+def _named(pair: tuple[Row, Difference]) -> str:
+    row, found = pair
+    return f"{row.label} ({found.value:+.1f} ± {found.margin:.1f})"
 
 
 def difference(row: Row, other: Row, comparison: Comparison) -> Difference | None:
@@ -84,16 +107,3 @@ def _item_variance(outcome: Outcome, comparison: Comparison) -> float:
     errors = {score.benchmark: score.stderr or 0.0 for score in outcome.record.scores}
     counted = comparison.counted
     return sum((100 * errors[name] / full[name]) ** 2 for name in counted) / len(counted) ** 2
-
-
-def _sentence(row: Row, random: Row, found: Difference) -> str:
-    numbers = f"{found.value:+.1f} ± {found.margin:.1f} points of Rel."
-    seeds = f"n = {row.rel.n} and {random.rel.n}"
-    where = f"{row.label} against random at {100 * row.budget:.4g} %, {row.recipe}"
-    if found.within_noise:
-        answer = "within noise"
-    elif min(row.rel.n, random.rel.n) == 1:  # the spread between seeds is unknown, and may be all of it
-        return f"{where}: {numbers} over items alone (95 %, {seeds}): undecided, run more seeds."
-    else:
-        answer = "better than random" if found.value > 0 else "worse than random"
-    return f"{where}: {numbers}, {answer} (95 %, {seeds})."

@@ -179,6 +179,20 @@ def test_lower_is_refused_because_rel_is_not_defined_for_it() -> None:
         Suite("x", [Benchmark("WER", "lmms-eval", "wer", "wer", 1, None, better="lower")], None, None, 1, 1)
 
 
+def test_only_some_of_a_suite_s_benchmarks_in_its_order() -> None:
+    three = [Benchmark(name, "lm-eval", name, "acc", 1, None) for name in "abc"]
+    suite = Suite("x", three, None, None, 1, 1, only=["c", "a"], absent={"d": "no task"})
+    assert [benchmark.name for benchmark in suite.benchmarks] == ["a", "c"]
+    assert suite.left_out == {}, "what was not asked for is not missing"
+    with pytest.raises(UserError, match=r"suite\.only names 'd', which suite=x does not have: a, b, c\."):
+        Suite("x", three, None, None, 1, 1, only=["d"])
+    for wrong in ("a", []):
+        with pytest.raises(
+            UserError, match=r"suite\.only=.*: give a list of benchmarks, such as \[a\], or null for all"
+        ):
+            Suite("x", three, None, None, 1, 1, only=wrong)
+
+
 def test_the_mini_suite_has_the_eleven_columns() -> None:
     names = "SQA SQA-IMG VizWiz POPE MM-Vet MMBench MME MMMU HellaSwag MMLU MMLU-Pro"
     assert [benchmark.name for benchmark in benchmarks().values()] == [f"mini-{name}" for name in names.split()]

@@ -10,7 +10,7 @@ from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
 from selectmm.methods import leverage as leverage_module
 from selectmm.methods.check import pool_of
-from selectmm.methods.leverage import leverage, rank_of
+from selectmm.methods.leverage import leverage, rank_of, spectrum
 from selectmm.methods.scalselect import ScalSelect
 
 FEATURE = AttendedStates()
@@ -69,6 +69,15 @@ def test_blocks_and_what_lies_on_disk_do_not_matter(
     assert clear
     # Relative to the largest: what single precision makes of a row is not less wrong because its leverage is small.
     np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("centering", [True, False])
+def test_the_spectrum_is_that_of_the_decomposition(centering: bool) -> None:
+    values = matrix(0, 60, 12, 12, 0.8)
+    rows = np.flatnonzero(np.arange(60) % 3)
+    wanted = values[rows] - (values[rows].mean(0) if centering else 0)
+    expected = np.linalg.svd(wanted, compute_uv=False) ** 2
+    np.testing.assert_allclose(spectrum(values, rows, centering), expected, rtol=1e-8)
 
 
 def test_identical_rows_have_no_leverage_once_they_are_centred() -> None:

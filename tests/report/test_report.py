@@ -174,5 +174,5 @@ def test_a_real_multirun_ends_with_its_table(tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     page = (tmp_path / "outputs" / "tables" / "mine.md").read_text()
-    assert page.count("(2)") >= 6 and "prism against random" in page
+    assert page.count("(2)") >= 6 and "- A random 30 % keeps" in page
     assert "Table    outputs/tables/mine.md" in done.stdout and "Records  outputs/records (6)" in done.stdout

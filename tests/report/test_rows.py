@@ -7,7 +7,7 @@ import pytest
 from selectmm.errors import UserError
 from selectmm.report.references import Reference
 from selectmm.report.rows import Estimate, compare
-from selectmm.report.verdict import difference, verdicts
+from selectmm.report.verdict import answers, difference
 from tests.report.runs import run_of
 
 FULL = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
@@ -95,10 +95,7 @@ def test_a_difference_by_hand() -> None:
     assert found.value == pytest.approx(5.0)
     assert found.margin == pytest.approx(1.96 * sqrt(2 * 1.25))
     assert not found.within_noise
-    assert verdicts(seen)[0] == (
-        "prism against random at 30 %, toy-epochs: +5.0 ± 3.1 points of Rel. over items alone (95 %, n = 1 and 1): "
-        "undecided, run more seeds."
-    )
+    assert answers(seen) == ["A random 30 % keeps 85.0 % of the full run. Undecided with one seed: prism (+5.0 ± 3.1)."]
 
 
 def test_the_spread_over_seeds_widens_the_margin() -> None:
@@ -108,8 +105,28 @@ def test_the_spread_over_seeds_widens_the_margin() -> None:
     found = difference(seen.rows[2], seen.rows[1], seen)  # Rel. 85, 95 against 85, 85: sd² / n = 50 / 2
     student = 12.7062  # of one degree of freedom, from a table: random's seeds agree, prism has two
     assert (found.value, found.margin) == (pytest.approx(5.0), pytest.approx(student * 5))
-    assert "within noise" in verdicts(seen)[0]
+    assert answers(seen) == [
+        "A random 30 % keeps 85.0 ± 0.0 (2) % of the full run. Within noise of it: prism (+5.0 ± 63.5)."
+    ]
+
+
+def test_every_budget_has_its_answer_best_rows_first() -> None:
+    scores = {"random": 40.0, "good": 45.0, "best": 47.5, "bad": 30.0}
+    runs = [
+        run_of(method, {"a": value, "b": 90.0}, seed=seed, budget=budget, stderr=0.1)
+        for method, value in scores.items()
+        for seed in (0, 1)
+        for budget in (0.3, 0.1)
+        if budget == 0.3 or method != "bad"
+    ]
+    margin = 1.96 * sqrt(2 * (0.1**2 / 50**2 + 0.1**2 / 100**2) * 100**2 / 4)
+    assert f"{margin:.1f}" == "0.3"
+    kept = "85.0 ± 0.0 (2) % of the full run. Better: best (+7.5 ± 0.3), good (+5.0 ± 0.3)."
+    assert answers(compare([FULL, *runs], {})) == [
+        f"A random 10 % keeps {kept}",
+        f"A random 30 % keeps {kept} Worse: bad (-10.0 ± 0.3).",
+    ]
 
 
 def test_no_random_no_verdict() -> None:
-    assert verdicts(compare([FULL, run_of("prism", {"a": 1.0, "b": 1.0})], {})) == []
+    assert answers(compare([FULL, run_of("prism", {"a": 1.0, "b": 1.0})], {})) == []
