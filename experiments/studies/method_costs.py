@@ -4,7 +4,9 @@ python experiments/studies/method_costs.py [FOLDER]
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -21,10 +23,13 @@ ONE_PASS = "perplexity"  # reads the answers' logits of every row: one full forw
 
 def make(folder: Path) -> Path:
     """Write the page under ``folder``; the same records give the same bytes. Returns its path."""
-    records = [load(path) for path in sorted((ROOT / "results" / "records").glob("methods-*.json"))]
-    by_name = {record.method.name: record for record in records}
-    unit = by_name[ONE_PASS].costs.selection
-    rows = [row(record, unit) for record in sorted(records, key=lambda record: record.costs.selection)]
+    runs: dict[str, list[RunRecord]] = {}
+    for path in sorted((ROOT / "results" / "records").glob("methods-*.json")):
+        record = load(path)
+        runs.setdefault(record.method.name, []).append(record)
+    unit = _selection(runs[ONE_PASS])
+    rows = [row(many, unit) for many in sorted(runs.values(), key=_selection)]
+    records = runs[ONE_PASS]
     first = records[0].provenance
     page = folder / f"{NAME}.md"
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,21 +37,24 @@ def make(folder: Path) -> Path:
     write_atomically(
         page,
         f"{HEAD}\n# {NAME}\n\nOne forward pass is what `{ONE_PASS}` costs: every row through the whole model once, "
-        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows, one seed. Warm-up, features and choosing "
-        f"are in device-seconds.\n\n{table(head, rows)}\n"
+        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows, mean of {len(records)} seeds. Warm-up, "
+        f"features and choosing are in device-seconds.\n\n{table(head, rows)}\n"
         f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}\n"
         f"- Measured on: {first.hardware.cores} cores of {first.hardware.cpu}\n",
     )
     return page
 
 
-def row(record: RunRecord, unit: float) -> list[str]:
-    """A method's line, its cost as a multiple of ``unit`` seconds."""
-    costs = record.costs
-    stages = (costs.warmup, costs.features, costs.select)
-    peak = max(stage.peak_gib for stage in stages)
-    seconds = [f"{stage.device_seconds:.1f} s" for stage in stages]
-    return [f"`{record.method.name}`", f"{costs.selection / unit:.2f}", *seconds, f"{peak:.1f} GiB"]
+def row(records: Sequence[RunRecord], unit: float) -> list[str]:
+    """A method's line, the mean over its seeds, its cost as a multiple of ``unit`` seconds."""
+    stages = [(r.costs.warmup, r.costs.features, r.costs.select) for r in records]
+    peak = max(stage.peak_gib for some in stages for stage in some)
+    seconds = [f"{fmean(stage.device_seconds for stage in same):.1f} s" for same in zip(*stages, strict=True)]
+    return [f"`{records[0].method.name}`", f"{_selection(records) / unit:.2f}", *seconds, f"{peak:.1f} GiB"]
+
+
+def _selection(records: Sequence[RunRecord]) -> float:
+    return fmean(record.costs.selection for record in records)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ def caption(comparison: Comparison, apart: str) -> str:
 def _reading(comparison: Comparison) -> list[str]:
     told = [
         "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
-        "benchmarks of score / score of our own full run (the longest, of the same seed if there is one), in per cent. "
-        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / that "
-        "full run's tuning; OSC: share of full / Rel., a method gains below 1.",
+        "benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
+        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / their "
+        "mean tuning; OSC: share of full / Rel., a method gains below 1.",
         "Against random (above): difference in Rel., ± half its 95 % interval over items and seeds; each stands for "
         "itself, so that of methods equal to random one in twenty would be called different.",
     ]

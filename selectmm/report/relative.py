@@ -85,14 +85,15 @@ def longest(fulls: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
-    """The full runs that a run is measured against: its own seed's if there is one, else those of all seeds.
+    """The full runs that a run is measured against: those of all seeds, whose mean is the reference.
 
-    Where full was also stopped early, only its longest training is the reference; under two recipe lengths that may be
-    one and the same run, and that of the record's own recipe is preferred.
+    Not that of its own seed alone: a seed draws other rows and another order for every method, so that pairs share
+    nothing, and a ratio to one noisy run is larger on average than the ratio to the mean. Where full was also stopped
+    early, only its longest training is the reference; under two recipe lengths that may be one and the same run, and
+    that of the record's own recipe is preferred.
     """
     whole = longest(fulls)
-    near = [full for full in whole if full.seed == record.seed] or whole
-    return [full for full in near if full.recipe.name == record.recipe.name] or near
+    return [full for full in whole if full.recipe.name == record.recipe.name] or whole
 
 
 def outcome(record: RunRecord, fulls: Sequence[RunRecord], benchmarks: Sequence[str]) -> Outcome:

@@ -123,10 +123,11 @@ def test_osc_by_hand() -> None:
     assert osc(50.0, 3.0, 30.0, 99.0) == pytest.approx(2 / 3)
 
 
-def test_a_run_is_measured_against_the_full_run_of_its_own_seed() -> None:
-    fulls = [run_of("full", {"a": 50.0}, seed=seed) for seed in (0, 1)]
-    assert full_of(run_of("prism", {}, seed=1), fulls) == [fulls[1]]
-    assert full_of(run_of("prism", {}, seed=2), fulls) == fulls
+def test_a_run_is_measured_against_the_mean_of_the_full_runs() -> None:
+    fulls = [run_of("full", {"a": 40.0 + 20 * seed}, seed=seed, seconds=(0, 0, 80.0 + 40 * seed)) for seed in (0, 1)]
+    found = outcome(run_of("prism", {"a": 40.0}, seed=1), fulls, ["a"])
+    assert (found.rel, found.share) == (pytest.approx(80.0), pytest.approx(30.0))
+    assert [outcome(full, fulls, ["a"]).rel for full in fulls] == [pytest.approx(80.0), pytest.approx(120.0)]
 
 
 def test_a_full_run_serves_both_recipe_lengths_and_the_own_one_first() -> None:
