@@ -61,3 +61,15 @@ def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
     for name, cost in re.findall(r"^\| (`\w+`) \| ([\d.]+) \|", costs, re.MULTILINE):
         row = next(line for line in shown.splitlines() if line.startswith(f"| {name} |"))
         assert row.split("|")[3].strip() == cost, row
+
+
+def test_what_the_papers_table_tells_stands_on_the_page_that_it_links_to() -> None:
+    shown = README.split("## The papers' tables")[1].split("\n## ")[0]
+    rows = [line for line in shown.splitlines() if line.startswith("|") and "results/tables/" in line]
+    told = 0
+    for row in rows:
+        pages = "".join((ROOT / page).read_text() for page in re.findall(r"\((results/tables/[\w-]+\.md)\)", row))
+        for claim in re.findall(r"[\w/]+ \([+-]\d+\.\d ± \d+\.\d\)|\d+\.\d ± \d+\.\d", row):
+            assert claim in pages, (claim, row)
+            told += 1
+    assert told > 10

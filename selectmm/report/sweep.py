@@ -88,8 +88,11 @@ def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
     names = [entry.name for entry in fields(Costs)]
     ran = {n: sum(c.seconds for r in records if not (c := getattr(r.costs, n)).cached) for n in names}
     parts = [f"{name} {format_time(spent)}" for name, spent in ran.items() if spent or name != "warmup"]
-    rest = format_time(max(0.0, seconds - sum(ran.values())))
-    return f"{format_time(seconds)}: {', '.join(parts)}, the rest (imports, pool, model, W&B, this page) {rest}"
+    rest = seconds - sum(ran.values())
+    if rest < 0:  # a launcher of several jobs at a time
+        return f"{format_time(seconds)}; of all jobs, side by side: {', '.join(parts)}"
+    parts.append(f"the rest (imports, pool, model, W&B, this page) {format_time(rest)}")
+    return f"{format_time(seconds)}: {', '.join(parts)}"
 
 
 def _since(folder: Path, experiment: str, moment: float) -> tuple[list[Path], list[RunRecord]]:
