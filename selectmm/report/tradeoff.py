@@ -106,7 +106,7 @@ def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
         point.rel,
         color=colour,
         marker=marker,
-        markersize=13 if marker == "*" else 8 if outlined else 10,
+        markersize=13 if marker == "*" else 8 if outlined else 11,
         markerfacecolor="white" if hollow else colour,
         markeredgecolor=colour if outlined else "white",
         markeredgewidth=1.6 if outlined else 0.9,
