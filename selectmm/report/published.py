@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selectmm.errors import UserError
+from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 from selectmm.report.relative import relative, scores_of
 from selectmm.report.rows import Comparison, Estimate, Row, format_estimate
@@ -25,13 +26,20 @@ class Reproduces:
     Attributes:
         paper, table: as in ``results/published/scores.csv``.
         methods: our method name → what the paper calls the row, where the two differ.
+        models: our model (``model=``) → what the paper adds to the row's name, where its table has several.
         relative_to: the method whose scores the paper's ``Rel.`` is a share of.
     """
 
     paper: str
     table: str
     methods: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     relative_to: str = "full"
+
+    def named(self, method: str, model: object) -> str:
+        """The paper's name of our row."""
+        name = self.methods.get(method, method)
+        return f"{name} {self.models[model]}" if isinstance(model, str) and model in self.models else name
 
 
 @dataclass(frozen=True)
@@ -64,28 +72,41 @@ def read_printed(paper: str, table: str, path: Path = CELLS) -> list[Printed]:
 
 def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
     """For every printed table that the runs' experiments reproduce, that table with our full-scale runs in it."""
-    asked = {json.dumps(told, sort_keys=True) for one in comparisons for told in map(_told, one.records) if told}
-    at_scale = [one for one in comparisons if one.records[0].scale == "full"] or list(comparisons)
-    tables = [Reproduces(**json.loads(one)) for one in sorted(asked)]
-    return [beside_published(one, at_scale[0], read_printed(one.paper, one.table)) for one in tables]
+    asked: dict[str, list[Comparison]] = {}
+    for one in comparisons:
+        for told in {json.dumps(told, sort_keys=True) for told in map(_told, one.records) if told}:
+            asked.setdefault(told, []).append(one)
+    tables = [(_reproduces(json.loads(told)), asked[told]) for told in sorted(asked)]
+    return [beside_published(one, ours, read_printed(one.paper, one.table)) for one, ours in tables]
+
+
+def _reproduces(told: object) -> Reproduces:
+    """What an experiment says, whoever wrote its record."""
+    defaults = {"methods": {}, "models": {}, "relative_to": "full"}
+    try:
+        return read(Reproduces, {**defaults, **told} if isinstance(told, dict) else told, "published")
+    except Mismatch as problem:
+        raise UserError(f"A record's configuration does not say which table it reproduces: {problem}.") from problem
 
 
 def _told(record: RunRecord) -> object:
     return record.config.get("published")
 
 
-def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Sequence[Printed]) -> Table:
+def beside_published(reproduces: Reproduces, comparisons: Sequence[Comparison], printed: Sequence[Printed]) -> Table:
     """The paper's table with ours in it. Runs of another scale than the paper's stay out: they are ``not run``.
 
     Every row of the paper is there, and every method of ours that the paper may have run; a cell that we could not read
-    in the paper is *unknown*, not zero.
+    in the paper is *unknown*, not zero. Each of our rows is relative to its own comparison (of one base model).
     """
     benchmarks = list(dict.fromkeys(name for row in printed for name in row.values if name != REL))
-    ours = [row for row in comparison.rows if row.outcomes[0].record.scale == "full"]
+    at_scale = [one for one in comparisons if one.records[0].scale == "full"]
+    of = {id(row): one for one in at_scale for row in one.rows}
+    ours = [row for one in at_scale for row in one.rows]
     pairs = [(row, _ours(row, ours, reproduces)) for row in printed]
     paired = [row for _, row in pairs if row is not None]
     pairs += [(Printed(row.label, "", {}, UNKNOWN), row) for row in ours if all(row is not other for other in paired)]
-    rows = [_cells(row, mine, benchmarks, reproduces, comparison) for row, mine in pairs]
+    rows = [_cells(row, mine, benchmarks, reproduces, of.get(id(mine))) for row, mine in pairs]
     return Table(
         caption=f"{reproduces.paper}, {reproduces.table}: published / ours / difference · scale: full",
         columns=("method", "rows", "evidence", *benchmarks, "Rel. %"),
@@ -101,19 +122,26 @@ def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Se
 def _ours(printed: Printed, rows: Sequence[Row], reproduces: Reproduces) -> Row | None:
     """Our row of the same method and, if the paper gives it, the same number of rows."""
     for row in rows:
-        named = reproduces.methods.get(row.method, row.method) == printed.method
-        kept = row.outcomes[0].record.subset.rows
+        record = row.outcomes[0].record
+        named = reproduces.named(row.method, _model(record)) == printed.method
+        kept = record.subset.rows
         if named and (not printed.samples or abs(kept - float(printed.samples)) <= ALIKE * kept):
             return row
     return None
 
 
+def _model(record: RunRecord) -> object:
+    """The model by the name it was chosen by; None in records of before choices were kept."""
+    chosen = record.config.get("chosen")
+    return chosen.get("model") if isinstance(chosen, Mapping) else None
+
+
 def _cells(
-    printed: Printed, row: Row | None, benchmarks: Sequence[str], reproduces: Reproduces, comparison: Comparison
+    printed: Printed, row: Row | None, benchmarks: Sequence[str], reproduces: Reproduces, comparison: Comparison | None
 ) -> tuple[str, ...]:
     scores = [_cell(printed.values.get(name), row, None if row is None else row.score(name)) for name in benchmarks]
     told = f"{float(printed.samples):,.0f}" if printed.samples else UNKNOWN
-    rel = None if row is None else _rel(row, reproduces, comparison)
+    rel = None if row is None or comparison is None else _rel(row, reproduces, comparison)
     return printed.method, told, printed.evidence, *scores, _cell(printed.values.get(REL), row, rel)
 
 

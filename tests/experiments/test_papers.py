@@ -104,6 +104,8 @@ def test_what_it_reproduces_is_among_the_printed_tables(path: Path) -> None:
     assert rows.issuperset(reproduces.methods.values())
     methods = {method for method, _ in jobs_of(path)}
     assert methods.issuperset(reproduces.methods)
+    named = {reproduces.named(method, model) for method in methods for model in (*reproduces.models, None)}
+    assert named & rows, "no printed row would ever stand beside one of ours"
 
 
 @pytest.mark.parametrize(("method", "budget"), JOBS, ids=lambda value: str(value))

@@ -33,7 +33,7 @@ def rows_of(cells: Path, *, scale: str) -> dict[str, tuple[str, ...]]:
     runs = [run_of("full", {"POPE": 80.0, "MMMU": 40.0}), run_of("prism", {"POPE": 84.0, "MMMU": 20.0})]
     runs += [run_of("random", {"POPE": 60.0, "MMMU": 30.0})]
     comparison = compare([_at(run, scale) for run in runs], {})
-    table = beside_published(Reproduces("X", "main"), comparison, read_printed("X", "main", cells))
+    table = beside_published(Reproduces("X", "main"), [comparison], read_printed("X", "main", cells))
     assert table.columns == ("method", "rows", "evidence", "POPE", "MMMU", "Rel. %")
     return {row[0]: row for row in table.rows}
 
@@ -66,7 +66,7 @@ def test_a_budget_sweep_is_matched_by_its_number_of_rows(cells: Path) -> None:
     comparison = compare(runs, {})
     kept = runs[1].subset.rows
     printed = read_printed("X", "budgets", cells)
-    table = beside_published(Reproduces("X", "budgets"), comparison, printed)
+    table = beside_published(Reproduces("X", "budgets"), [comparison], printed)
     told = {row[1]: row[-1] for row in table.rows}
     for samples in (100, 200):
         assert ("not run" in told[str(samples)]) == (abs(kept - samples) > 0.01 * kept)
@@ -84,3 +84,29 @@ def test_the_page_of_an_experiment_that_reproduces_a_table_has_it() -> None:
     assert "PRISM, main: published / ours / difference · scale: full" in table.caption
     assert [row[0] for row in table.rows][:2] == ["full", "tive"]
     assert beside_papers([compare([run_of("prism", {"mini-POPE": 84.0})], {})]) == []
+
+
+def test_models_of_one_printed_table_stand_in_it_each_relative_to_its_own_full(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(CSV + "X,models,s,prism small,,Rel,97.0,paper\nX,models,s,prism large,,Rel,99.0,paper\n")
+    reproduces = Reproduces("X", "models", models={"toy_s": "small", "toy_l": "large"})
+    comparisons = []
+    for model, full in (("toy_s", 80.0), ("toy_l", 40.0)):
+        runs = [_at(run_of(name, {"a": value}), "full") for name, value in (("full", full), ("prism", 40.0))]
+        comparisons.append(
+            compare([replace(run, model=model, config={"chosen": {"model": model}}) for run in runs], {})
+        )
+    table = beside_published(reproduces, comparisons, read_printed("X", "models", path))
+    assert [(row[0], row[-1]) for row in table.rows[:2]] == [
+        ("prism small", "97 / 50.0 / -47.0"),
+        ("prism large", "99 / 100.0 / +1.0"),
+    ]
+    assert [row[0] for row in table.rows[2:]] == ["full", "full"], "which the paper does not print"
+
+
+@pytest.mark.parametrize("told", ["main", {"paper": "PRISM"}, {"paper": "PRISM", "table": "main", "methods": 3}])
+def test_what_a_stranger_s_record_reproduces_is_checked(told: object) -> None:
+    run = run_of("prism", {"mini-POPE": 84.0})
+    run.config["published"] = told
+    with pytest.raises(UserError, match="configuration does not say which table it reproduces: field 'published"):
+        beside_papers([compare([run], {})])
