@@ -1,10 +1,10 @@
 """What the leaderboard shows, as plain data: boards of comparable rows, their runs behind them."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable
+from selectmm.report.names import name_of
 from selectmm.report.references import References
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 
@@ -59,16 +59,6 @@ def _board(group: Group, references: References, files: Mapping[int, str]) -> Pl
         "benchmarks": [_benchmark(name, comparison) for name in comparison.benchmarks],
         "rows": [_row(row, comparison, files) for row in comparison.rows],
     }
-
-
-def name_of(config: object) -> str:
-    """What a person would call a configured pool or model: its file or checkpoint, else the module that makes it."""
-    given = config if isinstance(config, Mapping) else {}
-    for key in ("path", "dataset", "file"):
-        if given.get(key):
-            path = PurePosixPath(str(given[key]).partition("@")[0])
-            return path.stem if key == "file" else path.name
-    return str(given.get("_target_", "unknown")).split(".")[-2:][0]
 
 
 def _benchmark(name: str, comparison: Comparison) -> Plain:
