@@ -141,3 +141,32 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     assert methods(filtered) == ["prism"]
     assert '<option value="100 %"' not in filtered, "prism has no run of it"
     assert "No run is of all these." in drawn(page, "method=nothing")
+
+
+PRESSES = """<script>
+const press = (query, key) => {
+  const found = document.querySelector(query);
+  found.focus();
+  found.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+};
+const told = [], tell = () => told.push(`${location.hash} ${JSON.stringify({ ...document.activeElement.dataset })}`);
+const steps = [() => press('[data-point="0-1"]', "Enter"), () => press('[data-row="0-0"]', " "),
+  () => { const b = document.querySelector('[data-sort="0-POPE"]'); b.focus(); b.click(); }];
+const next = () => {
+  if (!steps.length) return document.body.append(told.join("; "));
+  steps.shift()();
+  setTimeout(() => { tell(); next(); }, 100);
+};
+next();
+</script>"""
+
+
+@with_browser
+def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    write_leaderboard(runs(), page, {})
+    page.write_text(page.read_text().replace("</body>", f"{PRESSES}</body>"))
+    assert re.search(
+        r'#open=0-1 {"point":"0-1"}; #open=0-0 {"row":"0-0"}; #open=0-0&amp;sort=POPE {"sort":"0-POPE"}',
+        drawn(page, ""),
+    )
