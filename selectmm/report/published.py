@@ -41,7 +41,7 @@ class Reproduces:
     methods: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     relative_to: str = "full"
-    rel_over: Sequence[str] = ()
+    rel_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,11 @@ def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Se
     Every row of the paper is there, and every method of ours that the paper may have run; a cell that we could not read
     in the paper is *unknown*, not zero.
     """
-    benchmarks = list(dict.fromkeys(name for row in printed for name in row.values if name != REL))
     ours = [row for row in comparison.rows if row.outcomes[0].record.scale == "full"]
+    benchmarks = list(dict.fromkeys(name for row in printed for name in row.values if name != REL))
+    benchmarks += [
+        n for n in comparison.benchmarks if ours and n not in benchmarks and n in _over(reproduces, comparison)
+    ]
     pairs = [(row, _ours(row, ours, reproduces)) for row in printed]
     paired = [row for _, row in pairs if row is not None]
     pairs += [(Printed(row.label, "", {}, UNKNOWN), row) for row in ours if all(row is not other for other in paired)]
@@ -127,7 +130,7 @@ def _notes(reproduces: Reproduces) -> list[str]:
         f"of ours at full scale; runs on the embedded default never stand beside a paper's. Ours: mean ± half its 95 % "
         f"interval over items and seeds (n seeds). Rel. here is to {reproduces.relative_to}, as in the paper, over "
         f"{over}, at chance or not. Costs are ours, in seconds × devices: selection, tuning, both, both as a share of "
-        f"full's tuning, and OSC.",
+        f"full's tuning, and OSC, with the Rel. of our own table.",
     ]
 
 
@@ -190,8 +193,8 @@ def _costs(row: Row | None) -> list[str]:
 
 
 def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured | None:
-    """As the paper takes it: each run against the run of its own seed, if there is one, else against all."""
-    over = list(reproduces.rel_over or comparison.benchmarks)
+    """A share of what the paper takes as a whole, over its benchmarks; each run against the mean over seeds."""
+    over = _over(reproduces, comparison)
     values, errors = [], []
     for run in (outcome.record for outcome in row.outcomes):
         against = mean_scores(_base(run, reproduces, comparison))
@@ -205,12 +208,15 @@ def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured |
     return joined(values, errors)
 
 
+def _over(reproduces: Reproduces, comparison: Comparison) -> Sequence[str]:
+    return reproduces.rel_over or comparison.benchmarks
+
+
 def _base(run: RunRecord, reproduces: Reproduces, comparison: Comparison) -> list[RunRecord]:
     """What a run's ``Rel.`` is a share of; another method than full is taken at the run's own budget and recipe."""
     if reproduces.relative_to == "full":
         return full_of(run, comparison.fulls)
-    alike = [one for one in comparison.records if one.method.name == reproduces.relative_to and _alike(one, run)]
-    return [one for one in alike if one.seed == run.seed] or alike
+    return [one for one in comparison.records if one.method.name == reproduces.relative_to and _alike(one, run)]
 
 
 def _alike(one: RunRecord, run: RunRecord) -> bool:

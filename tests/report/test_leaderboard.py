@@ -31,7 +31,7 @@ def test_a_row_joins_its_seeds_and_names_their_files() -> None:
     (board,) = boards_of(runs(), {})
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert prism["scores"]["POPE"] == {"mean": 60.5, "sd": pytest.approx(0.5**0.5), "n": 2}
-    assert prism["rel"]["mean"] == pytest.approx(50 * (60 / 80 + 61 / 81))
+    assert prism["rel"]["mean"] == pytest.approx(100 * 60.5 / 80.5)
     assert [run["file"] for run in prism["runs"]] == ["prism-0.json", "prism-1.json"]
 
 
