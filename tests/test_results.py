@@ -1,6 +1,7 @@
 """What is committed under results/ was made from its records, and the README shows it as it is."""
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,6 +123,16 @@ def test_a_record_that_was_edited_is_noticed(path: Path) -> None:
     more = replace(record.subset, rows=record.subset.rows - 1)
     assert complaints(replace(record, subset=more), path) == ["what it kept by source does not add up"]
     assert complaints(replace(record, pool=replace(record.pool, rows=1)), path) == ["its pool does not add up"]
+
+
+def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
+    """What is at chance is left out of Rel.: an edited floor would change every method's."""
+    told: dict[str, set[tuple[float | None, ...]]] = {}
+    for record in map(load, RECORDS):
+        for score in record.scores:
+            asked = json.dumps([score.benchmark, record.suite.evaluator[score.benchmark]], sort_keys=True)
+            told.setdefault(asked, set()).add((score.chance, score.majority, score.items))
+    assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 
 
 def test_no_answers_lie_there_without_their_record() -> None:
