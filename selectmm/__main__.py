@@ -3,7 +3,9 @@
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from selectmm.errors import UserError
 from selectmm.front import CONFIGS, ROOT, check_overrides, command_files, help_text
@@ -25,11 +27,23 @@ def job(config: DictConfig) -> str:
     from selectmm.report.failures import alone
     from selectmm.run import run
 
+    end_in_order()
     hydra = HydraConfig.get()
+    with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
+        config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}
     swept = hydra.mode is RunMode.MULTIRUN
     with alone(Path(hydra.runtime.output_dir), hydra.overrides.task) if swept else nullcontext():
         return str(run(build(config, hydra.runtime.choices["method"])))
     return ""
+
+
+def end_in_order() -> None:
+    """From here on SIGTERM (`kill`, a batch system) unwinds as Ctrl-C does, so that every tracked run is finished.
+
+    Who has a way of their own with the signal (submitit, Lightning while it trains) keeps it.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def _dataclass(kind: type[Any], value: object, where: str) -> Any:
 def _scalar(kind: type[Any], value: object, where: str) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is float:  # JSON does not tell 1 from 1.0
-        _expect(whole or isinstance(value, float), "a number", value, where)
+        _expect(isinstance(value, float) or (whole and abs(value) < 2**1023), "a number", value, where)
         return float(value)
     good = whole if kind is int else isinstance(value, kind)
     _expect(good, {int: "a whole number", str: "a text", bool: "true or false"}[kind], value, where)

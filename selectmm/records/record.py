@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
+from selectmm.records.checks import check_finite, check_values
 from selectmm.records.cost import Cost
 from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
@@ -200,13 +201,14 @@ def load(path: Path) -> RunRecord:
     """Read and check a record.
 
     Raises:
-        UserError: it is not there, no JSON, of another schema, or a field is missing, unknown or of the wrong type.
+        UserError: it is not there, no JSON, of another schema, a field is missing, unknown or of the wrong type, or
+            holds what no run can have measured.
     """
     try:
         content = json.loads(path.read_bytes())
     except OSError as problem:
         raise UserError(f"There is no record to read at {path} ({problem.strerror}).") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem
     if isinstance(content, dict) and content.get("schema") == SCHEMA - 1:
         content = {**NOT_KEPT_BEFORE, **content, "schema": SCHEMA}
@@ -214,6 +216,9 @@ def load(path: Path) -> RunRecord:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"Record {path} has schema {found!r}, this version reads {SCHEMA}; make the run again.")
     try:
-        return read(RunRecord, content)
+        check_finite(content)
+        record = read(RunRecord, content)
+        check_values(record)
+        return record
     except Mismatch as problem:
         raise UserError(f"Record {path}: {problem}; records are never edited, so make the run again.") from problem

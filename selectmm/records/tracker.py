@@ -1,6 +1,7 @@
 """Where a run tells its story besides the record: Weights & Biases, or nowhere."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from selectmm.errors import UserError
 if TYPE_CHECKING:
     import wandb
 
+NAME_UP_TO = 128  # characters of an artifact's name
 COPY_UP_TO = (
     2**20
 )  # bytes: records and subsets are copied, adapters are left in their stage folder, which never changes
@@ -30,6 +32,10 @@ class Run(Protocol):
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table; every row has a cell per column."""
+        ...
+
+    def scatter(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], x: str, y: str) -> None:
+        """A table whose columns ``x`` and ``y`` are drawn as points; no dots in names (Vega reads paths)."""
         ...
 
     def image(self, name: str, path: Path) -> None:
@@ -112,7 +118,13 @@ class WandbTracker:
         run.finish()
 
     def _open(self, job_type: str, config: Mapping[str, object]) -> "wandb.Run":
-        import wandb  # a second, which a run without a tracker does not pay
+        try:
+            import wandb  # a second, which a run without a tracker does not pay
+        except ImportError as problem:
+            raise UserError(
+                f"W&B cannot be imported ({problem}); install wandb, or leave it out with tracker=none: everything is "
+                f"written as files too."
+            ) from problem
 
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -166,6 +178,12 @@ class _WandbRun:
 
         self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
 
+    def scatter(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], x: str, y: str) -> None:
+        import wandb
+
+        table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        self.run.log({name: wandb.plot.scatter(table, x, y, title=f"{y} against {x}")})
+
     def image(self, name: str, path: Path) -> None:
         import wandb
 
@@ -175,15 +193,22 @@ class _WandbRun:
         import wandb
 
         # As metadata, because W&B's own lineage (use_artifact) needs its server, and most runs are offline.
-        artifact = wandb.Artifact(name, type=kind, metadata={"made_from": list(made_from)})
+        parents = [_name(parent) for parent in made_from]
+        artifact = wandb.Artifact(_name(name), type=kind, metadata={"made_from": parents})
         for file in _files(path):
             policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
             inside = str(file.relative_to(path if path.is_dir() else path.parent))
             artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
         if not self.run.offline:
-            for parent in made_from:
+            for parent in parents:
                 self.run.use_artifact(f"{parent}:latest")
         self.run.log_artifact(artifact)
+
+
+def _name(name: str) -> str:
+    """As W&B allows it; of one that is too long the beginning and the end, where the fingerprint stands."""
+    allowed = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return allowed if len(allowed) <= NAME_UP_TO else f"{allowed[: NAME_UP_TO // 2]}{allowed[-NAME_UP_TO // 2 :]}"
 
 
 def _files(path: Path | None) -> list[Path]:
@@ -216,6 +241,9 @@ class _Silence:
         pass
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        pass
+
+    def scatter(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], x: str, y: str) -> None:
         pass
 
     def image(self, name: str, path: Path) -> None:

@@ -10,6 +10,7 @@ from math import cos, radians, sin
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
@@ -17,7 +18,10 @@ from matplotlib.text import Annotation, Text
 ANGLES = (0, 180, 25, 155, -25, -155, 65, 115, -65, -115, 90, -90)  # degrees from the right, anticlockwise
 DISTANCES = (13.0, 20.0, 30.0, 42.0, 56.0, 74.0, 96.0)  # points
 CROSSING = 60.0  # square pixels that a leader's crossing of something weighs
+STRIKING = 600.0  # and what its crossing of another label's words weighs
 SMALL_FROM = 10  # labels; so many are written smaller
+LONGEST = 40  # characters of a label; an option may be a path
+SHADE = 0.62  # of the marker's colour, for its words: thin strokes of orange or light blue fade on a screen
 LEADER_FROM = 30.0  # from this distance on, a thin line leads from the text to its point
 
 
@@ -43,8 +47,18 @@ def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     size = 11.0 if len(labels) < SMALL_FROM else 9.0
     taken = [_drawn(axes, label) for label in labels]
     taken += [_along(line.get_transform().transform(line.get_xydata())) for line in axes.get_lines()]
+    words = [np.empty((0, 4))]
     for label in sorted(labels, key=lambda label: (-_crowd(axes, label, labels), label.text)):
-        taken.append(_annotate(figure, axes, label, size, np.concatenate(taken)))
+        boxes = _annotate(figure, axes, label, size, np.concatenate(taken), np.concatenate(words))
+        taken.append(boxes)
+        words.append(boxes[:1])
+
+
+def shortened(text: str) -> str:
+    """One line of at most `LONGEST` printable characters."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[: half - 1]}…{line[-half:]}"  # paths differ at their end
 
 
 def _drawn(axes: Axes, label: Label) -> np.ndarray:
@@ -73,16 +87,22 @@ def _crowd(axes: Axes, label: Label, labels: Sequence[Label]) -> int:
     return sum(((here - there) ** 2).sum() < axes.figure.dpi**2 for there in others)
 
 
-def _annotate(figure: Figure, axes: Axes, label: Label, size: float, avoid: np.ndarray) -> np.ndarray:
-    """Write the label at the first place that is free, else at the freest; returns its box and its leader's."""
+def _annotate(
+    figure: Figure, axes: Axes, label: Label, size: float, avoid: np.ndarray, words: np.ndarray
+) -> np.ndarray:
+    """Write the label at the first place that is free, else at the freest; returns its box and its leader's.
+
+    Args:
+        avoid: boxes of all that is drawn. words: of the labels among it.
+    """
     free: list[tuple[float, int, float, float]] = []
     for order, (distance, angle) in enumerate(product(DISTANCES, ANGLES)):
         text = _write(axes, label, size, distance, angle)
         boxes = _extents(figure, axes, label, text, distance)
         text.remove()
         hidden = _outside(boxes[0], axes.bbox.extents) + _common(boxes[:1], avoid).sum()
-        crossed = (_common(boxes[1:], avoid) > 0).any(0).sum()
-        free.append((hidden + CROSSING * crossed, order, distance, angle))
+        crossed, struck = ((_common(boxes[1:], others) > 0).any(0).sum() for others in (avoid, words))
+        free.append((hidden + CROSSING * crossed + STRIKING * struck, order, distance, angle))
         if free[-1][0] == 0:
             break
     _, _, distance, angle = min(free)
@@ -93,13 +113,14 @@ def _write(axes: Axes, label: Label, size: float, distance: float, angle: float)
     across, up = distance * cos(radians(angle)), distance * sin(radians(angle))
     line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.7, "shrinkB": 6, "shrinkA": 1}
     return axes.annotate(
-        label.text,
+        shortened(label.text),
         (label.x, label.y),
         (across, up),
+        parse_math=False,  # a name may hold dollars
         textcoords="offset points",
         ha="center" if abs(angle) == 90 else "left" if across > 0 else "right",
         va="center" if abs(sin(radians(angle))) < 0.5 else "bottom" if up > 0 else "top",
-        color=label.colour,
+        color=tuple(SHADE * part for part in to_rgb(label.colour)),
         fontsize=size,
         zorder=4,
         arrowprops=line if distance >= LEADER_FROM else None,

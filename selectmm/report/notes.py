@@ -61,8 +61,15 @@ def _judges(comparison: Comparison) -> list[str]:
             who = "our offline matcher (judge: exact), not by a judge model; such scores compare only with one another"
             told.setdefault(who, []).append(name)
         if judge == "url":
-            told.setdefault(f"the judge model {entry['generation']['judge']['model']}", []).append(name)
+            told.setdefault(f"the judge model {_model(entry)}", []).append(name)
     return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
+
+
+def _model(entry: Mapping[str, object]) -> object:
+    found: object = entry
+    for key in ("generation", "judge", "model"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return "unknown" if found is None else found
 
 
 def _unknown(comparison: Comparison) -> list[str]:
@@ -112,7 +119,7 @@ def _contamination(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _held(found: Mapping[str, Mapping[str, int]]) -> str:
-    items, same, near = (sum(counts[key] for counts in found.values()) for key in ("items", "same", "near"))
+    items, same, near = (sum(counts.get(key, 0) for counts in found.values()) for key in ("items", "same", "near"))
     return f"Of the suite's {items:,} items the pool holds {same:,}, and {near:,} nearly (contamination check)."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
+from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 from selectmm.report.margin import Measured, joined, measured
 from selectmm.report.names import name_of
@@ -30,8 +31,7 @@ class Reproduces:
     Attributes:
         paper, table: as in ``results/published/scores.csv``.
         methods: our method name → what the paper calls the row, where the two differ.
-        models: part of the base model's name (the last folder of ``model.path``) → the word that the paper adds to the
-            rows of that model; empty where its table is of one model.
+        models: our model (``model=``) → what the paper adds to the row's name, where its table has several.
         relative_to: the method whose scores the paper's ``Rel.`` is a share of.
         rel_over: the benchmarks that the paper's ``Rel.`` averages; empty for all of the suite.
     """
@@ -42,6 +42,11 @@ class Reproduces:
     models: Mapping[str, str] = field(default_factory=dict)
     relative_to: str = "full"
     rel_over: tuple[str, ...] = ()
+
+    def named(self, method: str, model: object) -> str:
+        """The paper's name of our row."""
+        name = self.methods.get(method, method)
+        return f"{name} {self.models[model]}" if isinstance(model, str) and model in self.models else name
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,15 @@ def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
 
 
 def _told(record: RunRecord) -> Reproduces | None:
+    """What an experiment says, whoever wrote its record."""
     told = record.config.get("published")
-    return Reproduces(**told) if told else None
+    if not told:
+        return None
+    defaults = {"methods": {}, "models": {}, "relative_to": "full", "rel_over": []}
+    try:
+        return read(Reproduces, {**defaults, **told} if isinstance(told, dict) else told, "published")
+    except Mismatch as problem:
+        raise UserError(f"A record's configuration does not say which table it reproduces: {problem}.") from problem
 
 
 def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Sequence[Printed]) -> Table:
@@ -148,7 +160,7 @@ def _items(scores: Sequence[Score], benchmarks: Sequence[str]) -> list[tuple[str
 
 def _ours(printed: Printed, rows: Sequence[Row], reproduces: Reproduces) -> Row | None:
     """Our row of the same method, model and, if the paper gives it, number of rows; of several the nearest."""
-    named = [row for row in rows if _name(row, reproduces) == printed.method]
+    named = [row for row in rows if reproduces.named(row.method, _chosen(row)) == printed.method]
     if not printed.samples:
         return named[0] if named else None
     samples = float(printed.samples)
@@ -156,13 +168,10 @@ def _ours(printed: Printed, rows: Sequence[Row], reproduces: Reproduces) -> Row 
     return near[0] if near and abs(_kept(near[0]) - samples) <= ALIKE * samples else None
 
 
-def _name(row: Row, reproduces: Reproduces) -> str:
-    """What the paper would call a row of ours."""
-    name = reproduces.methods.get(row.method, row.method)
-    if not reproduces.models:
-        return name
-    path = name_of(row.outcomes[0].record.config.get("model")).lower()
-    return " ".join([name, *(word for part, word in reproduces.models.items() if part.lower() in path)])
+def _chosen(row: Row) -> object:
+    """The model by the name it was chosen by; None in records of before choices were kept."""
+    chosen = row.outcomes[0].record.config.get("chosen")
+    return chosen.get("model") if isinstance(chosen, Mapping) else None
 
 
 def _kept(row: Row) -> int:

@@ -84,4 +84,5 @@ def _same(measured: Mapping[str, object], asked: tuple[str, str, object]) -> boo
 
 def _prompts(manifest: Mapping[str, object], name: str) -> object:
     """The hash of a benchmark's prompts; None if the record does not have the benchmark."""
-    return manifest[name]["prompts"] if name in manifest else None
+    entry = manifest.get(name)
+    return entry.get("prompts") if isinstance(entry, Mapping) else None

@@ -11,6 +11,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.groups import comparable
 from selectmm.report.notes import caption, notes
+from selectmm.report.points import cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import compare
@@ -21,10 +22,14 @@ HEAD = "<!-- Made from run records by `python -m selectmm report`; never edited 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, and for each of its tables the cells and the picture as SVG and PNG."""
+    """What was written: the page, and for each of its tables the cells and the picture as SVG, PNG and numbers.
+
+    ``points`` are the picture's, as rows under `selectmm.report.points.COLUMNS`.
+    """
 
     markdown: Path
     tables: tuple[Table, ...]
+    points: tuple[list[tuple[object, ...]], ...]
     svgs: tuple[Path, ...]
     pngs: tuple[Path, ...]
 
@@ -49,7 +54,8 @@ def write_report(
         raise UserError("There are no records to report on; start a run first (python -m selectmm), or name its files.")
     from selectmm.report.tradeoff import save_picture  # matplotlib takes a second, which a failed check should not
 
-    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / f"{name}.md"
+    page.parent.mkdir(parents=True, exist_ok=True)  # an experiment may be named a/b
     groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
     tables, svgs, pngs, comparisons = [], [], [], []
     for number, group in enumerate(groups, 1):
@@ -64,9 +70,9 @@ def write_report(
     papers = beside_papers(comparisons)
     for paper in papers:
         show(paper, console or Console())
-    page = folder / f"{name}.md"
     pictures = [f"![Rel. against cost]({svg.name})\n" for svg in svgs]
     sections = [f"{to_markdown(table)}\n{picture}" for table, picture in zip(tables, pictures, strict=True)]
     sections += [to_markdown(paper) for paper in papers]
     write_atomically(page, "\n".join([HEAD, f"# {name}\n", *sections]))
-    return Report(page, tuple(tables), tuple(svgs), tuple(pngs))
+    found = tuple(cells(comparison) for comparison in comparisons)
+    return Report(page, tuple(tables), found, tuple(svgs), tuple(pngs))

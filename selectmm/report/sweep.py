@@ -15,6 +15,7 @@ from selectmm.errors import UserError
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
 from selectmm.report.failures import failures_in, tell_failures
+from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
 from selectmm.report.report import Report, write_report
 from selectmm.report.table import format_time
@@ -47,15 +48,26 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Report on what succeeded, tell what failed, and end with status 1 if anything did.
 
-        Hydra turns what a callback raises into a warning, so a user's error is said here.
+        Hydra turns what a callback raises into a warning and status 0, so every error is said here.
         """
+        reported = self._reported(config)
+        if failures := failures_in(Path(config.hydra.sweep.dir)):
+            tell_failures(failures)
+        if failures or not reported:
+            sys.exit(1)
+
+    def _reported(self, config: DictConfig) -> bool:
         try:
             self.report(Path(config.records), config.experiment, instantiate(config.tracker))
         except UserError as problem:
-            log.error("No table could be made: %s", problem)
-        if failures := failures_in(Path(config.hydra.sweep.dir)):
-            tell_failures(failures)
-            sys.exit(1)
+            log.error("The report is not whole: %s", problem)
+            return False
+        except Exception:
+            log.exception(
+                "The report is not whole; every record is kept, `python -m selectmm report` starts from them:"
+            )
+            return False
+        return True
 
     def report(self, folder: Path, experiment: str, tracker: Tracker) -> Report:
         """Write, track and print the report of this sweep.
@@ -66,8 +78,8 @@ class SweepReport(Callback):
         paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
         references = references_for(self.references, records) if self.references else {}
         report = write_report(records, self.tables, experiment, references)
-        _track(report, tracker)
-        _tell(report, paths)
+        _tell(report, paths)  # before the tracker, which may be out of reach
+        _track(report, tracker, records)
         self._tell_runs(tracker)
         log.info("Time     %s", where_time_went(records, time.time() - self.began))
         return report
@@ -103,13 +115,17 @@ def _since(folder: Path, experiment: str, moment: float) -> tuple[list[Path], li
     return [path for path, _ in mine], [record for _, record in mine]
 
 
-def _track(report: Report, tracker: Tracker) -> None:
+def _track(report: Report, tracker: Tracker, records: Sequence[RunRecord]) -> None:
+    parents = sorted(f"record-{record.name}" for record in records)
     with tracker.stage("report", {"page": str(report.markdown)}) as run:
-        for number, (table, png) in enumerate(zip(report.tables, report.pngs, strict=True), 1):
+        for number, (table, found) in enumerate(zip(report.tables, report.points, strict=True), 1):
             ending = "" if number == 1 else f"-{number}"
             run.table(f"table{ending}", table.columns, table.rows)
-            run.image(f"tradeoff{ending}", png)
-        run.artifact(report.markdown, f"report-{report.markdown.stem}", "report")
+            run.scatter(f"cost_and_rel{ending}", COLUMNS, found, x=COST, y=REL)
+            run.image(f"tradeoff{ending}", report.pngs[number - 1])
+            svg = report.svgs[number - 1]
+            run.artifact(svg, f"picture-{svg.stem}", "picture", made_from=parents)
+        run.artifact(report.markdown, f"report-{report.markdown.stem}", "report", made_from=parents)
 
 
 def _tell(report: Report, records: Sequence[Path]) -> None:

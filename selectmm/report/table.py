@@ -62,13 +62,13 @@ def to_markdown(table: Table) -> str:
 
 def show(table: Table, console: Console) -> None:
     """Print the same cells; columns that do not fit beside each other go into a further block, Rel. and cost last."""
-    console.print(f"\n{table.caption}", style="bold", markup=False, highlight=False)
+    console.print(f"\n{_plain(table.caption)}", style="bold", markup=False, highlight=False)
     costs = len(table.columns) - len(COSTS)
     for columns in (range(len(LABELS), costs), range(costs, len(table.columns))):
         for block in _blocks(table, columns, console.width):
             console.print(_grid(table, [*range(len(LABELS)), *block]), "")
     for note in (*table.answers, *table.notes):
-        console.print(f"· {note}", markup=False, highlight=False)
+        console.print(f"· {_plain(note)}", markup=False, highlight=False)
 
 
 def format_time(seconds: float) -> str:
@@ -116,7 +116,12 @@ def _line(cells: Sequence[str]) -> str:
 
 def _safe(text: str) -> str:
     """A record may come from a stranger: no pipes, tags or line breaks reach the page."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return _plain(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal or a page would obey: line breaks, escapes."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _blocks(table: Table, columns: range, width: int) -> list[list[int]]:
@@ -140,7 +145,9 @@ def _width(table: Table, column: int) -> int:
 def _grid(table: Table, columns: Sequence[int]) -> Grid:
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for column in columns:
-        grid.add_column(Text(table.columns[column]), justify="left" if column < len(LABELS) else "right", no_wrap=True)
+        grid.add_column(
+            Text(_plain(table.columns[column])), justify="left" if column < len(LABELS) else "right", no_wrap=True
+        )
     for row in table.rows:
-        grid.add_row(*(Text(row[column]) for column in columns))
+        grid.add_row(*(Text(_plain(row[column])) for column in columns))
     return grid

@@ -1,7 +1,6 @@
 """The time-versus-score plot: what a subset costs beside what it keeps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -10,72 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from selectmm.report.labels import Label, place
-from selectmm.report.rows import Comparison, Row
+from selectmm.report.labels import Label, place, shortened
+from selectmm.report.points import Point, pareto, points
+from selectmm.report.rows import Comparison
 
 # Okabe and Ito's palette, which stays apart under the common colour blindnesses; black and grey are the references'.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 REFERENCES = {"full": ("#000000", "*"), "random": ("#767676", "o")}
-STOPPED_EARLY = 99.0  # per cent of the reference's cost; full is its own reference, up to the seeds' spread
 INK, GUIDE = "#555555", "#BDBDBD"
 DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-
-
-@dataclass(frozen=True)
-class Point:
-    """A row on the plot, all in per cent: cost relative to full, Rel., and their deviations over seeds (or None).
-
-    Points of one ``series`` differ in budget alone; they are joined by a line.
-    """
-
-    label: str
-    method: str
-    series: str
-    length: str
-    cost: float
-    rel: float
-    cost_sd: float | None
-    rel_sd: float | None
-
-
-def points(comparison: Comparison) -> list[Point]:
-    """The rows whose Rel. and cost are known, in the table's order; what is one run under two recipes is one point.
-
-    If there are several budgets they are in the labels, and the method's name only in its largest budget's.
-    """
-    measured = [row for row in comparison.rows if row.rel is not None and row.share is not None]
-    runs: dict[tuple[object, ...], Row] = {}
-    for row in measured:
-        runs.setdefault(row.run, row)
-    known = list(runs.values())
-    largest: dict[str, float] = {}
-    for row in known:
-        largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
-    several = len({row.budget for row in known if not row.full}) > 1
-    return [_point(row, several, largest[_series(row)]) for row in known]
-
-
-def _series(row: Row) -> str:
-    return f"{row.label}, {row.recipe}"
-
-
-def _point(row: Row, several: bool, largest: float) -> Point:
-    words = [row.label] if row.full or not several or row.budget == largest else []
-    words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
-    words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
-    spread = row.share.sd, row.rel.sd
-    return Point(" ".join(words), row.method, _series(row), row.length, row.share.mean, row.rel.mean, *spread)
-
-
-def pareto(cost_rel: Sequence[tuple[float, float]]) -> list[int]:
-    """Positions of the (cost, Rel.) pairs that no other beats in both, cheapest first; of equal pairs the first."""
-    order = sorted(range(len(cost_rel)), key=lambda i: (cost_rel[i][0], -cost_rel[i][1], i))
-    front: list[int] = []
-    for index in order:
-        if not front or cost_rel[index][1] > cost_rel[front[-1]][1]:
-            front.append(index)
-    return front
 
 
 def draw(comparison: Comparison) -> Figure:
@@ -127,8 +70,9 @@ def _style(method: str, methods: Sequence[str]) -> tuple[str, str]:
 def _frame(axes: Axes, comparison: Comparison) -> None:
     first = comparison.records[0]
     axes.set_title(
-        f"What does a subset cost, and what does it keep?\n{first.experiment} · {first.scale} scale",
+        f"What does a subset cost, and what does it keep?\n{shortened(first.experiment)} · {first.scale} scale",
         loc="left",
+        parse_math=False,
         fontsize=13,
     )
     axes.set_xlabel("cost of selection + tuning (% of tuning on the full pool)")
@@ -153,17 +97,19 @@ def _join(axes: Axes, series: Sequence[Point], colour: str) -> None:
 
 
 def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
-    axes.errorbar(
+    hollow = point.length == "steps"
+    outlined = hollow or marker == "*"  # other filled markers may overlap: white keeps them apart
+    bars = {"xerr": point.cost_sd, "yerr": point.rel_sd, "fmt": "none", "ecolor": colour, "elinewidth": 1.2}
+    axes.errorbar(point.cost, point.rel, **bars, zorder=2)
+    axes.plot(
         point.cost,
         point.rel,
-        xerr=point.cost_sd,
-        yerr=point.rel_sd,
         color=colour,
         marker=marker,
-        markersize=13 if marker == "*" else 8,
-        markerfacecolor="white" if point.length == "steps" else colour,
-        markeredgewidth=1.6,
-        elinewidth=1.2,
+        markersize=13 if marker == "*" else 8 if outlined else 11,
+        markerfacecolor="white" if hollow else colour,
+        markeredgecolor=colour if outlined else "white",
+        markeredgewidth=1.6 if outlined else 0.9,
         zorder=3,
     )
 

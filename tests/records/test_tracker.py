@@ -1,6 +1,7 @@
 """The trackers: one finished run per stage, offline whatever the environment says, read back from its own file."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
             run.summary({"POPE": 81.5})
             run.table("table", ["method", "Rel. %"], [["prism", "99.0"]])
             run.image("tradeoff", folder / "picture.png")
+            run.scatter("points", ["method", "cost", "Rel."], [["prism", 30.0, 99.5]], "cost", "Rel.")
             run.artifact(folder / "subset.json", "subset-0", "subset")
             run.artifact(folder / "adapter.safetensors", "adapter-0", "adapter")
         with pytest.raises(KeyboardInterrupt), tracker.stage("evaluate", {}):
@@ -102,9 +104,18 @@ def test_scores_are_in_the_summary(records: list[proto.Record]) -> None:
 
 def test_table_and_picture_are_there(records: list[proto.Record], tracker: Tracker) -> None:
     files = [f.path for r in records if r.WhichOneof("record_type") == "files" for f in r.files.files]
-    table = next(tracker.folders[0] / "files" / f for f in files if f.endswith("table.json"))
+    table = next(tracker.folders[0] / "files" / f for f in files if "/table_" in f)
     assert json.loads(table.read_text()) == {"columns": ["method", "Rel. %"], "data": [["prism", "99.0"]]}
     assert any(f.startswith("media/images/tradeoff") for f in files)
+
+
+def test_a_scatter_is_a_table_of_numbers_and_a_chart_of_it(records: list[proto.Record], tracker: Tracker) -> None:
+    files = [f.path for r in records if r.WhichOneof("record_type") == "files" for f in r.files.files]
+    table = next(tracker.folders[0] / "files" / f for f in files if "/points_table_" in f)
+    assert json.loads(table.read_text()) == {"columns": ["method", "cost", "Rel."], "data": [["prism", 30.0, 99.5]]}
+    updates = [u for r in records if r.WhichOneof("record_type") == "config" for u in r.config.update]
+    chart = next(update.value_json for update in updates if list(update.nested_key)[-1:] == ["points"])
+    assert '"wandb/scatter/v0"' in chart and '"x": "cost"' in chart and '"y": "Rel."' in chart
 
 
 def test_small_artifacts_are_copied_and_large_ones_stay_where_they_are(
@@ -143,6 +154,18 @@ def test_lineage_is_read_back_from_the_offline_runs(tmp_path: Path) -> None:
     assert parents == {"pool-1": [], "subset-1": ["pool-1"], "record-1": ["subset-1"]}
 
 
+def test_an_artifact_may_be_named_after_any_experiment(tmp_path: Path) -> None:
+    names = ["report-Größe a/b", "record-" + 200 * "x" + "-0123456789abcdef"]
+    tracker = WandbTracker("selectmm", tmp_path, "toy")
+    with tracker.stage("report", {}) as run:
+        for name in names:
+            run.artifact(None, name, "report", made_from=names)
+    told = [r.artifact for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "artifact"]
+    assert told[0].name == "report-Gr__e_a_b"
+    assert len(told[1].name) == 128 and told[1].name.endswith("x-0123456789abcdef")
+    assert json.loads(told[0].metadata)["made_from"] == [artifact.name for artifact in told]
+
+
 def test_online_a_stage_uses_what_it_was_made_from() -> None:
     online = MagicMock(offline=False)
     _WandbRun(online).artifact(None, "subset-1", "subset", made_from=["pool-1"])
@@ -165,12 +188,20 @@ def test_a_service_that_cannot_be_opened_is_one_sentence(tmp_path: Path, monkeyp
             pass
 
 
+def test_without_the_package_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"W&B cannot be imported .*; install wandb, or .* tracker=none"):
+        with WandbTracker("selectmm", tmp_path, "toy").stage("pool", {}):
+            pass
+
+
 def test_no_tracker_says_nothing_and_hides_no_error(tmp_path: Path) -> None:
     tracker: Tracker = NoTracker()
     with pytest.raises(ValueError, match="mine"), tracker.stage("finetune", {}) as run:
         run.log({"step": 1, "loss": 1.0})
         run.summary({"x": 1})
         run.table("t", ["a"], [[1]])
+        run.scatter("s", ["a", "b"], [[1, 2]], "a", "b")
         run.image("i", tmp_path / "absent.png")
         run.artifact(tmp_path / "absent", "a", "subset")
         raise ValueError("mine")

@@ -20,3 +20,13 @@ def test_runs_that_did_not_look_are_counted_and_records_of_before_say_nothing() 
     told = notes(compare([replace(FULL, contamination=FOUND), RANDOM], {}))
     assert HELD in told and "For 1 of 2 runs this was not checked." in told
     assert not any("checked" in note or "pool holds" in note for note in notes(compare([FULL, RANDOM], {})))
+
+
+def test_an_odd_manifest_is_unknown_and_no_traceback() -> None:
+    odd = replace(
+        run_of("full", {"a": 50.0, "b": 50.0}, evaluator={"a": {"judge": "url", "generation": 3}, "b": "text"}),
+        contamination={"a": {"items": 7}},
+    )
+    told = notes(compare([odd], {}))
+    assert "Scored by the judge model unknown: a." in told
+    assert "Of the suite's 7 items the pool holds 0, and 0 nearly (contamination check)." in told

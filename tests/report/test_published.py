@@ -121,11 +121,12 @@ def test_runs_on_two_models_are_two_tables_and_each_meets_its_own_printed_row(tm
     table = {
         "paper": "ScalSelect",
         "table": "T3",
-        "models": {"qwen3-vl-4b": "qwen3-vl-4b", "qwen3-vl-8b": "qwen3-vl-8b"},
+        "models": {"qwen3_vl_4b": "qwen3-vl-4b", "qwen3_vl_8b": "qwen3-vl-8b"},
     }
     runs = []
     for size in ("4B", "8B"):
         config = {"published": table, "model": {"path": f"Qwen/Qwen3-VL-{size}-Instruct"}}
+        config["chosen"] = {"model": f"qwen3_vl_{size.lower()}"}
         for method, value in (("full", 80.0), ("scalselect", 60.0)):
             run = run_of(method, {"MMB-en": value})
             runs.append(replace(run, scale="full", model=size, config=config))
@@ -151,3 +152,11 @@ def test_the_page_of_an_experiment_that_reproduces_a_table_has_it() -> None:
     assert "PRISM, main: published / ours / difference · scale: full" in table.caption
     assert [row[0] for row in table.rows][:2] == ["full", "tive"]
     assert beside_papers([compare([run_of("prism", {"mini-POPE": 84.0})], {})]) == []
+
+
+@pytest.mark.parametrize("told", ["main", {"paper": "PRISM"}, {"paper": "PRISM", "table": "main", "methods": 3}])
+def test_what_a_stranger_s_record_reproduces_is_checked(told: object) -> None:
+    run = run_of("prism", {"mini-POPE": 84.0})
+    run.config["published"] = told
+    with pytest.raises(UserError, match="configuration does not say which table it reproduces: field 'published"):
+        beside_papers([compare([run], {})])

@@ -12,6 +12,7 @@ from rich.console import Console
 from selectmm.commands.report import main
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, now, save
+from selectmm.records.tracker import NoTracker
 from selectmm.report.failures import alone
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
@@ -130,13 +131,37 @@ def test_a_sweeps_report_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level("INFO", "selectmm"):
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "wandb"))
     media = sorted(file.parent.name for file in tmp_path.glob("wandb/offline-run-*/files/media/*/*"))
-    assert media == ["images", "table"]
+    assert media == ["images", "table", "table"], "the page's, and the scatter's"
     assert f"W&B      {tmp_path}/wandb/offline-run-* (1;" in caplog.text
 
 
 def test_a_sweep_without_records_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
-    assert "No table could be made: There are no records to report on" in caplog.text
+    with pytest.raises(SystemExit):
+        SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
+    assert "The report is not whole: There are no records to report on" in caplog.text
+
+
+def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: object, *_: object) -> None:
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(NoTracker, "stage", breaks)
+    save(_finished_now(FULL), tmp_path / "records")
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    with alone(tmp_path / "sweep" / "0", ["method=x"]):
+        raise UserError("it cannot work.")
+    with pytest.raises(SystemExit), caplog.at_level("INFO", "selectmm"):
+        SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
+    assert f"Table    {tmp_path}/tables/toy.md" in caplog.text and "ConnectionError: no answer" in caplog.text
+    assert "Failed   method=x: it cannot work." in caplog.text
+
+
+def test_an_experiment_may_be_named_like_a_path(tmp_path: Path) -> None:
+    report = write_report([FULL, PRISM], tmp_path, "a/b", {}, SILENT)
+    assert report.markdown == tmp_path / "a" / "b.md" and (tmp_path / "a" / "b.svg").exists()
+    assert "](b.svg)" in report.markdown.read_text()
 
 
 SWEEP = """

@@ -99,9 +99,10 @@ def test_costs_of_different_machines_come_with_a_warning() -> None:
 
 
 def test_markdown_is_a_table_that_strangers_cannot_break() -> None:
-    bad = replace(PRISM[0], model="<script>|\n", deviations=("a | b <img>",))
+    bad = replace(PRISM[0], model="<script>|\n", deviations=("a | b <img>", "c\r# d\x1b[31m\u2028e"))
     text = to_markdown(_table(FULL, bad))
     assert "<script>" not in text and "<img>" not in text
+    assert "- Deviation: c # d [31m e" in text.split("\n") and len(text.splitlines()) == text.count("\n")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in rows} == {11}
 
@@ -114,6 +115,12 @@ def test_every_cell_reaches_the_screen_whole(width: int) -> None:
     for row in table.rows:
         assert all(cell in told for cell in row)
     assert "[" not in told and max(len(line) for line in told.splitlines()) <= width
+
+
+def test_a_terminal_is_sent_no_commands() -> None:
+    bad, screen = replace(PRISM[0], deviations=("\x1b]0;title\x07",)), io.StringIO()
+    show(_table(FULL, bad), Console(file=screen, width=100))
+    assert "title" in screen.getvalue() and "\x1b" not in screen.getvalue() and "\x07" not in screen.getvalue()
 
 
 def test_square_brackets_are_text_on_the_screen() -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation, Text
 
+from selectmm.report.points import COLUMNS, cells, pareto, points
 from selectmm.report.rows import Comparison, compare
-from selectmm.report.tradeoff import draw, pareto, points, save_picture
+from selectmm.report.tradeoff import draw, save_picture
 from tests.report.runs import run_of
 
 
@@ -30,6 +32,18 @@ def test_points_by_hand() -> None:
     assert (full.label, full.cost, full.rel, full.rel_sd) == ("full", 100.0, 100.0, None)
     assert (random.label, random.cost, random.length) == ("random", 30.0, "epochs")
     assert (random.rel, random.rel_sd) == (pytest.approx(90.25), pytest.approx(0.25))
+
+
+def test_the_points_as_numbers_by_hand() -> None:
+    full, random = (dict(zip(COLUMNS, row, strict=True)) for row in cells(_comparison(methods=1))[:2])
+    assert (full["run"], full["budget %"], full["cost (% of full)"], full["on the front"]) == (
+        "full",
+        100.0,
+        100.0,
+        True,
+    )
+    assert (random["recipe"], random["seeds"], random["Rel (% of full)"]) == ("toy-epochs", 3, pytest.approx(90.25))
+    assert random["Rel sd"] == pytest.approx(0.25) and random["on the front"] is True
 
 
 def test_several_budgets_are_in_the_labels_and_the_name_stands_once() -> None:
@@ -87,6 +101,28 @@ def test_labels_overlap_nothing_and_stay_inside() -> None:
         assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
         markers = [axes.transData.transform((point.cost, point.rel)) for point in points(_comparison(methods=5))]
         assert not any(box.contains(x, y) for x, y in markers)
+
+
+def test_a_label_is_text_and_not_longer_than_a_line(tmp_path: Path) -> None:
+    paths = ["$x", "a\n" + 90 * "b"]
+    runs = [run_of("full", {"a": 50.0}), *(run_of("from_file", {"a": 40.0}, options={"file": path}) for path in paths)]
+    told = [text.get_text() for text in draw(compare(runs, {})).axes[0].texts]
+    assert "from_file (file=$x)" in told and f"from_file (file=a {'b' * 1}…{'b' * 19})" in told
+    save_picture(compare(runs, {}), tmp_path, "toy")
+
+
+def _luminance(colour: tuple[float, float, float]) -> float:
+    """Of sRGB, as WCAG 2 defines it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_label_has_the_contrast_that_small_text_needs() -> None:
+    """4.5 to 1 on white, as WCAG 2 asks for."""
+    figure = draw(_comparison(methods=8))
+    colours = {text.get_color() for text in figure.axes[0].texts}
+    assert len(colours) == 8
+    assert all(1.05 / (_luminance(to_rgb(colour)) + 0.05) >= 4.5 for colour in colours)
 
 
 def test_the_title_says_the_question_and_the_scale() -> None:

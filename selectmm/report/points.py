@@ -1,0 +1,83 @@
+"""The points of the time-versus-score plot, their Pareto front, and the same as a table of numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selectmm.report.rows import Comparison, Row
+
+STOPPED_EARLY = 99.0  # per cent of the reference's cost; full is its own reference, up to the seeds' spread
+COST, REL = "cost (% of full)", "Rel (% of full)"
+COLUMNS = ("run", "method", "budget %", "recipe", "seeds", COST, "cost sd", REL, "Rel sd", "on the front")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row on the plot, all in per cent: cost relative to full, Rel., and their deviations over seeds (or None).
+
+    Points of one ``series`` differ in budget alone; they are joined by a line.
+    """
+
+    label: str
+    method: str
+    series: str
+    length: str
+    cost: float
+    rel: float
+    cost_sd: float | None
+    rel_sd: float | None
+
+
+def points(comparison: Comparison) -> list[Point]:
+    """The rows whose Rel. and cost are known, in the table's order; what is one run under two recipes is one point.
+
+    If there are several budgets they are in the labels, and the method's name only in its largest budget's.
+    """
+    known = _known(comparison)
+    largest: dict[str, float] = {}
+    for row in known:
+        largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
+    several = len({row.budget for row in known if not row.full}) > 1
+    return [_point(row, several, largest[_series(row)]) for row in known]
+
+
+def pareto(cost_rel: Sequence[tuple[float, float]]) -> list[int]:
+    """Positions of the (cost, Rel.) pairs that no other beats in both, cheapest first; of equal pairs the first."""
+    order = sorted(range(len(cost_rel)), key=lambda i: (cost_rel[i][0], -cost_rel[i][1], i))
+    front: list[int] = []
+    for index in order:
+        if not front or cost_rel[index][1] > cost_rel[front[-1]][1]:
+            front.append(index)
+    return front
+
+
+def cells(comparison: Comparison) -> list[tuple[object, ...]]:
+    """The points as rows of numbers under `COLUMNS`, for those who draw or sort them themselves."""
+    known = _known(comparison)
+    front = set(pareto([(row.share.mean, row.rel.mean) for row in known]))
+    return [
+        (
+            row.label, row.method, 100 * row.budget, row.recipe, row.rel.n,
+            row.share.mean, row.share.sd, row.rel.mean, row.rel.sd, number in front,
+        )
+        for number, row in enumerate(known)
+    ]  # fmt: skip
+
+
+def _known(comparison: Comparison) -> list[Row]:
+    runs: dict[tuple[object, ...], Row] = {}
+    for row in comparison.rows:
+        if row.rel is not None and row.share is not None:
+            runs.setdefault(row.run, row)
+    return list(runs.values())
+
+
+def _series(row: Row) -> str:
+    return f"{row.label}, {row.recipe}"
+
+
+def _point(row: Row, several: bool, largest: float) -> Point:
+    words = [row.label] if row.full or not several or row.budget == largest else []
+    words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
+    words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
+    spread = row.share.sd, row.rel.sd
+    return Point(" ".join(words), row.method, _series(row), row.length, row.share.mean, row.rel.mean, *spread)
