@@ -1,22 +1,56 @@
 """What is committed under results/ was made from its records, and the README shows it as it is."""
 
 import io
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from selectmm.evaluation.outcome import Answer
+from selectmm.evaluation.suite import Score
 from selectmm.records.answers import load_answers
-from selectmm.records.record import load
+from selectmm.records.record import RunRecord, load
 from selectmm.report.leaderboard.page import write_leaderboard
 from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
+from selectmm.statistics.compare import AGREES
+from selectmm.statistics.tally import tally
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
+RECORDS = sorted((RESULTS / "records").glob("*.json"))
+EVALUATED = [path for path in RECORDS if (RESULTS / "records" / "answers" / f"{path.stem}.jsonl.gz").exists()]
+ANSWERS_SINCE = "2026-11-21T18:00:00Z"  # records of before may be without
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
+
+
+def complaints(record: RunRecord, path: Path) -> list[str]:
+    """What in a record does not follow from the rest of it and from the answers beside it."""
+    per_source = record.subset.coverage["per_source"].values()
+    told = []
+    if sum(entry["kept"] for entry in per_source) != record.subset.rows:
+        told.append("what it kept by source does not add up")
+    if not sum(entry["pool"] for entry in per_source) == sum(record.pool.per_source.values()) == record.pool.rows:
+        told.append("its pool does not add up")
+    if record.answers is None:
+        return told if record.finished < ANSWERS_SINCE else [*told, "no answers are kept"]
+    kept = load_answers(record, path)
+    told += [f"{name}: no score" for name in kept.keys() - {score.benchmark for score in record.scores}]
+    return told + [words for score in record.scores if (words := _unlike(score, record, kept.get(score.benchmark, [])))]
+
+
+def _unlike(score: Score, record: RunRecord, answers: Sequence[Answer]) -> str:
+    if len(answers) != score.items:
+        return f"{score.benchmark}: {len(answers)} answers are kept"
+    found = tally(answers, str(record.suite.evaluator[score.benchmark]["metric"]))
+    if found is None or abs(found.total - score.value) <= AGREES:
+        return ""  # None: its metric is no property of single items
+    return f"{score.benchmark}: its answers give {found.total:.2f}, the record says {score.value:.2f}"
 
 
 def test_there_are_tables() -> None:
@@ -57,7 +91,7 @@ def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str
 
 
 def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
-    records = {path.name: load(path) for path in sorted((RESULTS / "records").glob("*.json"))}
+    records = {f"records/{path.name}": load(path) for path in sorted((RESULTS / "records").glob("*.json"))}
     references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
     write_leaderboard(records, tmp_path / "leaderboard.html", references)
     assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
@@ -65,15 +99,46 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", sorted((RESULTS / "records").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     record = load(path)
     assert record.name == path.stem
-    assert record.provenance.commit and not record.provenance.dirty
+    assert re.fullmatch("[0-9a-f]{40}", record.provenance.commit or "") and record.provenance.dirty is False
     assert str(Path.home()) not in path.read_text()
-    if record.answers is not None:
-        kept = load_answers(record, path)
-        assert {name: len(answers) for name, answers in kept.items()} == {s.benchmark: s.items for s in record.scores}
+    assert complaints(record, path) == []
+
+
+@pytest.mark.parametrize("path", EVALUATED[:1], ids=lambda path: path.stem)
+def test_a_record_that_was_edited_is_noticed(path: Path) -> None:
+    """Whoever raises a score, a count or what was kept has to raise the answers too, whose checksum then differs."""
+    record, first = load(path), load(path).scores[0]
+
+    def scored(**changes: float) -> RunRecord:
+        return replace(record, scores=(replace(first, **changes), *record.scores[1:]))
+
+    assert complaints(scored(value=first.value + 1.0), path)[0].startswith(f"{first.benchmark}: its answers give")
+    assert complaints(scored(items=first.items + 1), path) == [f"{first.benchmark}: {first.items} answers are kept"]
+    assert complaints(replace(record, scores=record.scores[1:]), path) == [f"{first.benchmark}: no score"]
+    assert complaints(replace(record, answers=None), path) == ["no answers are kept"]
+    more = replace(record.subset, rows=record.subset.rows - 1)
+    assert complaints(replace(record, subset=more), path) == ["what it kept by source does not add up"]
+    assert complaints(replace(record, pool=replace(record.pool, rows=1)), path) == ["its pool does not add up"]
+
+
+def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
+    """What is at chance is left out of Rel.: an edited floor would change every method's."""
+    told: dict[str, set[tuple[float | None, ...]]] = {}
+    for record in map(load, RECORDS):
+        for score in record.scores:
+            asked = json.dumps([score.benchmark, record.suite.evaluator[score.benchmark]], sort_keys=True)
+            told.setdefault(asked, set()).add((score.chance, score.majority, score.items))
+    assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
+
+
+def test_no_answers_lie_there_without_their_record() -> None:
+    named = {load(path).answers.file for path in RECORDS if load(path).answers is not None}
+    found = {f"answers/{path.name}" for path in (RESULTS / "records" / "answers").iterdir()}
+    assert found == named
 
 
 def test_results_stay_small() -> None:

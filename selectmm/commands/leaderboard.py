@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectmm.records.record import load
-from selectmm.report.leaderboard.page import write_leaderboard
+from selectmm.report.leaderboard.page import address, write_leaderboard
 from selectmm.report.references import references_for
 
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: a record cannot be read or does not validate, or there is none.
     """
     asked = _parser().parse_args(arguments)
-    records = {path.name: load(path) for path in sorted(asked.records)}
+    records = {address(path, asked.to): load(path) for path in sorted(asked.records)}
     references = references_for(asked.references, list(records.values())) if asked.references else {}
     boards = write_leaderboard(records, asked.to, references)
     rows = sum(len(board["rows"]) for board in boards)

@@ -21,7 +21,7 @@ def notes(comparison: Comparison) -> list[str]:
         *_cached(comparison.records),
         *_deviations(comparison.records),
         *_contamination(comparison.records),
-        *_origin(comparison.records),
+        *origin(comparison.records),
     ]
 
 
@@ -123,7 +123,8 @@ def _held(found: Mapping[str, Mapping[str, int]]) -> str:
     return f"Of the suite's {items:,} items the pool holds {same:,}, and {near:,} nearly (contamination check)."
 
 
-def _origin(records: Sequence[RunRecord]) -> list[str]:
+def origin(records: Sequence[RunRecord]) -> list[str]:
+    """The commands, commits, evaluators and machines of runs."""
     commands = _distinct([record.provenance.command for record in records])
     commits = _distinct([_commit(record) for record in records])
     evaluators = _distinct([_evaluator(record) for record in records])

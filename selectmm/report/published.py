@@ -1,21 +1,26 @@
 """A paper's printed cells beside ours: published / ours / difference, and unknown where one of them is."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 
 from selectmm.errors import UserError
+from selectmm.evaluation.suite import Score
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
-from selectmm.report.relative import relative, scores_of
-from selectmm.report.rows import Comparison, Estimate, Row, format_estimate
-from selectmm.report.table import Table
+from selectmm.report.margin import Measured, joined, measured
+from selectmm.report.names import name_of
+from selectmm.report.notes import origin
+from selectmm.report.relative import full_of, is_full, mean_scores, relative, scores_of
+from selectmm.report.rows import Comparison, Row, format_estimate
+from selectmm.report.table import NOTHING, Table, format_time
 
 CELLS = Path(__file__).resolve().parents[2] / "results" / "published" / "scores.csv"
 REL = "Rel"
-ALIKE = 0.01  # two budgets in rows that differ by this share are the same budget
+ALIKE = 0.03  # two budgets in rows that differ by this share are the same budget; both numbers are shown
+COSTS = ("selection", "tuning", "total", "share of full", "OSC")
 UNKNOWN, NOT_RUN = "unknown", "not run"
 
 
@@ -28,6 +33,7 @@ class Reproduces:
         methods: our method name → what the paper calls the row, where the two differ.
         models: our model (``model=``) → what the paper adds to the row's name, where its table has several.
         relative_to: the method whose scores the paper's ``Rel.`` is a share of.
+        rel_over: the benchmarks that the paper's ``Rel.`` averages; empty for all of the suite.
     """
 
     paper: str
@@ -35,6 +41,7 @@ class Reproduces:
     methods: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     relative_to: str = "full"
+    rel_over: tuple[str, ...] = ()
 
     def named(self, method: str, model: object) -> str:
         """The paper's name of our row."""
@@ -71,91 +78,166 @@ def read_printed(paper: str, table: str, path: Path = CELLS) -> list[Printed]:
 
 
 def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
-    """For every printed table that the runs' experiments reproduce, that table with our full-scale runs in it."""
-    asked: dict[str, list[Comparison]] = {}
-    for one in comparisons:
-        for told in {json.dumps(told, sort_keys=True) for told in map(_told, one.records) if told}:
-            asked.setdefault(told, []).append(one)
-    tables = [(_reproduces(json.loads(told)), asked[told]) for told in sorted(asked)]
-    return [beside_published(one, ours, read_printed(one.paper, one.table)) for one, ours in tables]
+    """For every printed table that the runs' experiments reproduce, that table with our full-scale runs in it.
+
+    Runs that must not be compared (of two base models, say) get a table each; runs of another scale get one in which
+    nothing was run.
+    """
+    records = sorted((record for one in comparisons for record in one.records), key=lambda record: record.finished)
+    # What an experiment says of itself may have been corrected since: the newest run's word counts.
+    asked = {(record.experiment, told.paper, told.table): told for record in records if (told := _told(record))}
+    found = []
+    for (experiment, *_), told in sorted(asked.items(), key=lambda item: item[0]):
+        mine = [one for one in comparisons if any(record.experiment == experiment for record in one.records)]
+        at_scale = [one for one in mine if one.records[0].scale == "full"] or mine[:1]
+        found += [beside_published(told, one, read_printed(told.paper, told.table)) for one in at_scale]
+    return found
 
 
-def _reproduces(told: object) -> Reproduces:
+def _told(record: RunRecord) -> Reproduces | None:
     """What an experiment says, whoever wrote its record."""
-    defaults = {"methods": {}, "models": {}, "relative_to": "full"}
+    told = record.config.get("published")
+    if not told:
+        return None
+    defaults = {"methods": {}, "models": {}, "relative_to": "full", "rel_over": []}
     try:
         return read(Reproduces, {**defaults, **told} if isinstance(told, dict) else told, "published")
     except Mismatch as problem:
         raise UserError(f"A record's configuration does not say which table it reproduces: {problem}.") from problem
 
 
-def _told(record: RunRecord) -> object:
-    return record.config.get("published")
-
-
-def beside_published(reproduces: Reproduces, comparisons: Sequence[Comparison], printed: Sequence[Printed]) -> Table:
+def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Sequence[Printed]) -> Table:
     """The paper's table with ours in it. Runs of another scale than the paper's stay out: they are ``not run``.
 
     Every row of the paper is there, and every method of ours that the paper may have run; a cell that we could not read
-    in the paper is *unknown*, not zero. Each of our rows is relative to its own comparison (of one base model).
+    in the paper is *unknown*, not zero.
     """
+    ours = [row for row in comparison.rows if row.outcomes[0].record.scale == "full"]
     benchmarks = list(dict.fromkeys(name for row in printed for name in row.values if name != REL))
-    at_scale = [one for one in comparisons if one.records[0].scale == "full"]
-    of = {id(row): one for one in at_scale for row in one.rows}
-    ours = [row for one in at_scale for row in one.rows]
+    benchmarks += [
+        n for n in comparison.benchmarks if ours and n not in benchmarks and n in _over(reproduces, comparison)
+    ]
     pairs = [(row, _ours(row, ours, reproduces)) for row in printed]
     paired = [row for _, row in pairs if row is not None]
     pairs += [(Printed(row.label, "", {}, UNKNOWN), row) for row in ours if all(row is not other for other in paired)]
-    rows = [_cells(row, mine, benchmarks, reproduces, of.get(id(mine))) for row, mine in pairs]
+    rows = [_cells(row, mine, benchmarks, reproduces, comparison) for row, mine in pairs]
+    scores = [score for row in ours for outcome in row.outcomes for score in outcome.record.scores]
     return Table(
-        caption=f"{reproduces.paper}, {reproduces.table}: published / ours / difference · scale: full",
-        columns=("method", "rows", "evidence", *benchmarks, "Rel. %"),
-        rows=tuple(rows),
-        notes=(
-            f"Published: results/published/scores.csv. {UNKNOWN}: not readable to us, or not printed. {NOT_RUN}: no "
-            f"record of ours at full scale; runs on the embedded default never stand beside a paper's. Rel. here is to "
-            f"{reproduces.relative_to}, as in the paper, over every benchmark of the suite, at chance or not.",
-        ),
+        caption=_caption(reproduces, comparison if ours else None),
+        columns=("method", "rows", "evidence", *benchmarks, "Rel. %", *COSTS),
+        rows=(*_items(scores, benchmarks), *rows),
+        notes=(*_notes(reproduces), *(origin(comparison.records) if ours else ())),
     )
 
 
+def _caption(reproduces: Reproduces, comparison: Comparison | None) -> str:
+    text = f"{reproduces.paper}, {reproduces.table}: published / ours / difference · scale: full"
+    return text if comparison is None else f"{text} · base model {_model(comparison)}"
+
+
+def _notes(reproduces: Reproduces) -> list[str]:
+    over = ", ".join(reproduces.rel_over) or "every benchmark of the suite"
+    return [
+        f"Published: results/published/scores.csv. {UNKNOWN}: not readable to us, or not printed. {NOT_RUN}: no record "
+        f"of ours at full scale; runs on the embedded default never stand beside a paper's. Ours: mean ± half its 95 % "
+        f"interval over items and seeds (n seeds). Rel. here is to {reproduces.relative_to}, as in the paper, over "
+        f"{over}, at chance or not. Costs are ours, in seconds × devices: selection, tuning, both, both as a share of "
+        f"full's tuning, and OSC, with the Rel. of our own table.",
+    ]
+
+
+def _items(scores: Sequence[Score], benchmarks: Sequence[str]) -> list[tuple[str, ...]]:
+    """What guessing scores, and how many items were answered, under the benchmarks; nothing if we ran nothing."""
+    if not scores:
+        return []
+    by_name = {score.benchmark: score for score in scores}
+    found = [by_name.get(name) for name in benchmarks]
+    chance = [NOTHING if one is None else UNKNOWN if one.chance is None else f"{one.chance:g}" for one in found]
+    items = [NOTHING if one is None else f"{one.items:,}" for one in found]
+    rest = [NOTHING] * (1 + len(COSTS))
+    return [(name, NOTHING, NOTHING, *cells, *rest) for name, cells in (("(chance)", chance), ("(items)", items))]
+
+
 def _ours(printed: Printed, rows: Sequence[Row], reproduces: Reproduces) -> Row | None:
-    """Our row of the same method and, if the paper gives it, the same number of rows."""
-    for row in rows:
-        record = row.outcomes[0].record
-        named = reproduces.named(row.method, _model(record)) == printed.method
-        kept = record.subset.rows
-        if named and (not printed.samples or abs(kept - float(printed.samples)) <= ALIKE * kept):
-            return row
-    return None
+    """Our row of the same method, model and, if the paper gives it, number of rows; of several the nearest."""
+    named = [row for row in rows if reproduces.named(row.method, _chosen(row)) == printed.method]
+    if not printed.samples:
+        return named[0] if named else None
+    samples = float(printed.samples)
+    near = sorted(named, key=lambda row: abs(_kept(row) - samples))
+    return near[0] if near and abs(_kept(near[0]) - samples) <= ALIKE * samples else None
 
 
-def _model(record: RunRecord) -> object:
+def _chosen(row: Row) -> object:
     """The model by the name it was chosen by; None in records of before choices were kept."""
-    chosen = record.config.get("chosen")
+    chosen = row.outcomes[0].record.config.get("chosen")
     return chosen.get("model") if isinstance(chosen, Mapping) else None
 
 
+def _kept(row: Row) -> int:
+    return row.outcomes[0].record.subset.rows
+
+
+def _model(comparison: Comparison) -> str:
+    first = comparison.records[0]
+    return f"{name_of(first.config.get('model'))} ({first.model})"
+
+
 def _cells(
-    printed: Printed, row: Row | None, benchmarks: Sequence[str], reproduces: Reproduces, comparison: Comparison | None
+    printed: Printed, row: Row | None, benchmarks: Sequence[str], reproduces: Reproduces, comparison: Comparison
 ) -> tuple[str, ...]:
-    scores = [_cell(printed.values.get(name), row, None if row is None else row.score(name)) for name in benchmarks]
     told = f"{float(printed.samples):,.0f}" if printed.samples else UNKNOWN
-    rel = None if row is None or comparison is None else _rel(row, reproduces, comparison)
-    return printed.method, told, printed.evidence, *scores, _cell(printed.values.get(REL), row, rel)
+    kept = NOT_RUN if row is None else f"{_kept(row):,}"
+    scores = [_cell(printed.values.get(name), row, None if row is None else measured(row, name)) for name in benchmarks]
+    rel = _cell(printed.values.get(REL), row, None if row is None else _rel(row, reproduces, comparison))
+    return printed.method, f"{told} / {kept}", printed.evidence, *scores, rel, *_costs(row)
 
 
-def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Estimate | None:
-    base = next((other for other in comparison.rows if other.method == reproduces.relative_to), None)
-    if base is None:
-        return None
-    against = {name: found.mean for name in comparison.benchmarks if (found := base.score(name)) is not None}
-    return Estimate.of([relative(scores_of(o.record), against, comparison.benchmarks) for o in row.outcomes])
+def _costs(row: Row | None) -> list[str]:
+    if row is None:
+        return [NOT_RUN] * len(COSTS)
+    times = [format_time(seconds) for seconds in (row.selection, row.tuning, row.selection + row.tuning)]
+    share = format_estimate(row.share, 0, UNKNOWN)
+    return [*times, share if row.share is None else f"{share} %", format_estimate(row.osc, 2, UNKNOWN)]
 
 
-def _cell(printed: float | None, row: Row | None, ours: Estimate | None) -> str:
+def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured | None:
+    """A share of what the paper takes as a whole, over its benchmarks; each run against the mean over seeds."""
+    over = _over(reproduces, comparison)
+    values, errors = [], []
+    for run in (outcome.record for outcome in row.outcomes):
+        against = mean_scores(_base(run, reproduces, comparison))
+        found = relative(scores_of(run), against, over)
+        if found is None:
+            return None
+        values.append(found)
+        stderr = {score.benchmark: score.stderr for score in run.scores}
+        known = all(stderr[name] is not None for name in over)
+        errors.append(sqrt(sum((100 * stderr[n] / against[n]) ** 2 for n in over)) / len(over) if known else None)
+    return joined(values, errors)
+
+
+def _over(reproduces: Reproduces, comparison: Comparison) -> Sequence[str]:
+    return reproduces.rel_over or comparison.benchmarks
+
+
+def _base(run: RunRecord, reproduces: Reproduces, comparison: Comparison) -> list[RunRecord]:
+    """What a run's ``Rel.`` is a share of; another method than full is taken at the run's own budget and recipe."""
+    if reproduces.relative_to == "full":
+        return full_of(run, comparison.fulls)
+    return [one for one in comparison.records if one.method.name == reproduces.relative_to and _alike(one, run)]
+
+
+def _alike(one: RunRecord, run: RunRecord) -> bool:
+    return is_full(run) or (one.budget, one.recipe.name) == (run.budget, run.recipe.name)
+
+
+def _cell(printed: float | None, row: Row | None, ours: Measured | None) -> str:
     told = UNKNOWN if printed is None else f"{printed:g}"
     if row is None:
         return f"{told} / {NOT_RUN} / –"
-    difference = UNKNOWN if printed is None or ours is None else f"{ours.mean - printed:+.1f}"
-    return f"{told} / {format_estimate(ours, 1, 'missing')} / {difference}"
+    if ours is None:
+        return f"{told} / missing / {UNKNOWN}"
+    margin = "" if ours.margin is None else f" ± {ours.margin:.1f}"
+    difference = UNKNOWN if printed is None else f"{ours.mean - printed:+.1f}"
+    return f"{told} / {ours.mean:.1f}{margin} ({ours.n}) / {difference}"

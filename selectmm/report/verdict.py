@@ -69,7 +69,7 @@ def _named(pair: tuple[Row, Difference]) -> str:
 def difference(row: Row, other: Row, comparison: Comparison) -> Difference | None:
     """``row`` minus ``other`` in Rel.; None if either is unknown.
 
-    The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `_quantile`), with the
+    The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `quantile`), with the
     variance of the items of both (as if they were drawn apart: the items are the same, so this errs on the careful
     side) and of both means over seeds (nothing is known of it at n = 1).
     """
@@ -77,10 +77,10 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference | Non
         return None
     seeds = [(_seeds(one), one.rel.n - 1) for one in (row, other)]
     variance = sum(_items(one, comparison) for one in (row, other)) + sum(part for part, _ in seeds)
-    return Difference(row.rel.mean - other.rel.mean, _quantile(variance, seeds) * sqrt(variance))
+    return Difference(row.rel.mean - other.rel.mean, quantile(variance, seeds) * sqrt(variance))
 
 
-def _quantile(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
+def quantile(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
     """The two-sided 95 % point of Student's t with Welch and Satterthwaite's degrees of freedom.
 
     With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied. It is

@@ -106,6 +106,7 @@ def test_what_it_reproduces_is_among_the_printed_tables(path: Path) -> None:
     assert methods.issuperset(reproduces.methods)
     named = {reproduces.named(method, model) for method in methods for model in (*reproduces.models, None)}
     assert named & rows, "no printed row would ever stand beside one of ours"
+    assert set(reproduces.rel_over) <= {entry.name for entry in composed(path).suite.benchmarks.values()}
 
 
 @pytest.mark.parametrize(("method", "budget"), JOBS, ids=lambda value: str(value))

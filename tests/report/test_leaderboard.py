@@ -12,8 +12,9 @@ import pytest
 from selectmm.commands.leaderboard import main
 from selectmm.errors import UserError
 from selectmm.records.record import MethodEntry, RunRecord, save
-from selectmm.report.leaderboard.boards import boards_of, name_of
-from selectmm.report.leaderboard.page import html, write_leaderboard
+from selectmm.report.leaderboard.boards import boards_of
+from selectmm.report.leaderboard.page import address, html, write_leaderboard
+from selectmm.report.names import name_of
 from tests.report.runs import run_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,7 +31,7 @@ def test_a_row_joins_its_seeds_and_names_their_files() -> None:
     (board,) = boards_of(runs(), {})
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert prism["scores"]["POPE"] == {"mean": 60.5, "sd": pytest.approx(0.5**0.5), "n": 2}
-    assert prism["rel"]["mean"] == pytest.approx(50 * (60 / 80 + 61 / 81))
+    assert prism["rel"]["mean"] == pytest.approx(100 * 60.5 / 80.5)
     assert [run["file"] for run in prism["runs"]] == ["prism-0.json", "prism-1.json"]
 
 
@@ -40,6 +41,25 @@ def test_a_run_of_two_experiments_is_shown_once() -> None:
     (board,) = boards_of(records, {})
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert [run["file"] for run in prism["runs"]] == ["again.json", "prism-1.json"]
+    assert [run["older"] for run in prism["runs"]] == [["prism-0.json"], []], "what is not shown is named"
+
+
+def test_a_run_made_again_that_chose_otherwise_stops_no_leaderboard() -> None:
+    records = runs()
+    other = replace(records["prism-0.json"].subset, fingerprint="other")
+    records["again.json"] = replace(records["prism-0.json"], subset=other, finished="2027-01-01T00:00:00Z")
+    (board,) = boards_of(records, {})
+    assert [len(row["runs"]) for row in board["rows"]] == [2, 2]
+
+
+def test_the_same_rows_under_another_recipe_of_the_same_name_are_another_run() -> None:
+    records = {**runs(), "slow.json": run_of("prism", {"POPE": 50.0}, lr=1e-5)}
+    assert [sum(len(row["runs"]) for row in board["rows"]) for board in boards_of(records, {})] == [4, 1]
+
+
+def test_a_record_is_found_from_where_the_page_is(tmp_path: Path) -> None:
+    assert address(tmp_path / "records" / "a.json", tmp_path / "page.html") == "records/a.json"
+    assert address(tmp_path / "a.json", tmp_path / "deep" / "page.html") == "../a.json"
 
 
 def test_what_must_not_be_compared_stands_on_another_board() -> None:
@@ -103,7 +123,7 @@ def drawn(path: Path, state: str) -> str:
 
 
 def methods(dom: str) -> list[str]:
-    return re.findall(r'<tr class="row"[^>]*><td[^>]*>([^<]+)</td>', dom)
+    return re.findall(r'<tr class="row"[^>]*><td[^>]*><div class="name">([^<]+)</div></td>', dom)
 
 
 @with_browser
@@ -113,8 +133,40 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     write_leaderboard({**runs(), "hostile.json": hostile}, page, {})
     dom = drawn(page, "sort=rel&open=0-0")
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
-    assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and "full-1.json" in dom
+    assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
     assert dom.count("<circle") == 3, "the picture has a point per row"
+    assert dom.count('class="point"') == 2 and dom.count('class="point open" style="color:#000000" tabindex="0"') == 1
     assert methods(drawn(page, "sort=rel&up=1"))[-1] == "full"
-    assert methods(drawn(page, "method=prism")) == ["prism"]
+    filtered = drawn(page, "method=prism&budget=30+%25")
+    assert methods(filtered) == ["prism"]
+    assert '<option value="100 %"' not in filtered, "prism has no run of it"
     assert "No run is of all these." in drawn(page, "method=nothing")
+
+
+PRESSES = """<script>
+const press = (query, key) => {
+  const found = document.querySelector(query);
+  found.focus();
+  found.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+};
+const told = [], tell = () => told.push(`${location.hash} ${JSON.stringify({ ...document.activeElement.dataset })}`);
+const steps = [() => press('[data-point="0-1"]', "Enter"), () => press('[data-row="0-0"]', " "),
+  () => { const b = document.querySelector('[data-sort="0-POPE"]'); b.focus(); b.click(); }];
+const next = () => {
+  if (!steps.length) return document.body.append(told.join("; "));
+  steps.shift()();
+  setTimeout(() => { tell(); next(); }, 100);
+};
+next();
+</script>"""
+
+
+@with_browser
+def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    write_leaderboard(runs(), page, {})
+    page.write_text(page.read_text().replace("</body>", f"{PRESSES}</body>"))
+    assert re.search(
+        r'#open=0-1 {"point":"0-1"}; #open=0-0 {"row":"0-0"}; #open=0-0&amp;sort=POPE {"sort":"0-POPE"}',
+        drawn(page, ""),
+    )

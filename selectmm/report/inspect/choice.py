@@ -28,6 +28,11 @@ class Choice:
         """How often each row of the pool was chosen, [n] of int64."""
         return np.bincount(self.subset.rows, minlength=len(self.pool))
 
+    @property
+    def repeats(self) -> int:
+        """How many of the subset's rows are there already: a method may draw a row again."""
+        return len(self.subset.rows) - int(np.count_nonzero(self.times))
+
     @cached_property
     def scored(self) -> np.ndarray:
         """Positions with a finite score, by falling score (ties by position); empty if the method has no scores."""

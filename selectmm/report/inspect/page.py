@@ -22,7 +22,8 @@ def page(choice: Choice, others: Sequence[Choice] = (), each: int = 8) -> str:
         each: rows under each heading of the gallery.
     """
     subset, pool = choice.subset, choice.pool
-    kept = f"{len(subset.rows):,} of {len(pool):,} rows"
+    kept = f"{len(subset.rows) - choice.repeats:,} of {len(pool):,} rows"
+    kept += f", some several times: {len(subset.rows):,} with repeats" if choice.repeats else ""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in choice.facts)
     excluded = [f"{count:,} rows: {reason}" for reason, count in subset.excluded.items()]
     facts += "".join(f"<dt>could not be chosen</dt><dd>{escape(line)}</dd>" for line in excluded)

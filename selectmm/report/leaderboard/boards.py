@@ -1,11 +1,13 @@
 """What the leaderboard shows, as plain data: boards of comparable rows, their runs behind them."""
 
+import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import Group, comparable
+from selectmm.report.groups import Group, comparable, conditions
+from selectmm.report.names import name_of
 from selectmm.report.references import References
+from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 
 Plain = dict[str, object]
@@ -15,39 +17,35 @@ def boards_of(records: Mapping[str, RunRecord], references: References) -> list[
     """One board per group of comparable records, whatever experiment they were made for; a run is shown once.
 
     Args:
-        records: by the name of their file, which a row names as its source.
+        records: by the address of their file as seen from the page, which a row names as its source.
         references: base scores by benchmark, as for a table.
 
     Returns:
         Boards with most rows first; each has its conditions, benchmarks and rows, ready for JSON.
     """
-    once = _once(records)
-    files = {id(record): file for file, record in once.items()}
-    groups = sorted(comparable(list(once.values())), key=lambda group: -len(group.records))
-    return [_board(group, references, files) for group in groups]
+    files = _once(records)
+    newest = [records[of_run[0]] for of_run in files]
+    told = {id(record): of_run for record, of_run in zip(newest, files, strict=True)}
+    groups = sorted(comparable(newest), key=lambda group: -len(group.records))
+    return [_board(group, references, told) for group in groups]
 
 
-def _once(records: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
-    """The newest record of every run: experiments share runs, which differ in nothing but who asked."""
-    newest: dict[tuple[object, ...], str] = {}
-    for file, record in sorted(records.items(), key=lambda item: (item[1].finished, item[0])):
-        newest[_run(record)] = file
-    return {file: records[file] for file in sorted(newest.values())}
+def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
+    """The files of every run, newest first: experiments share runs, and somebody may have made one again."""
+    runs: dict[str, list[str]] = {}
+    for file, record in sorted(records.items(), key=lambda item: (item[1].finished, item[0]), reverse=True):
+        runs.setdefault(_run(record), []).append(file)
+    return sorted(runs.values())
 
 
-def _run(record: RunRecord) -> tuple[object, ...]:
-    told = record.method.name, repr(sorted(record.method.options.items())), record.seed, record.recipe.name
-    return (
-        *told,
-        record.subset.fingerprint,
-        record.model,
-        record.scale,
-        record.suite.name,
-        repr(record.suite.evaluator),
-    )
+def _run(record: RunRecord) -> str:
+    """What two records of one run agree in: all that makes them comparable, and what tells rows and seeds apart."""
+    budget = 1.0 if is_full(record) else record.budget
+    asked = [record.method.name, record.method.options, budget, record.recipe.name, record.seed]
+    return json.dumps([*asked, conditions(record)], sort_keys=True)
 
 
-def _board(group: Group, references: References, files: Mapping[int, str]) -> Plain:
+def _board(group: Group, references: References, files: Mapping[int, list[str]]) -> Plain:
     comparison = compare(group.records, references)
     first = group.records[0]
     return {
@@ -61,16 +59,6 @@ def _board(group: Group, references: References, files: Mapping[int, str]) -> Pl
     }
 
 
-def name_of(config: object) -> str:
-    """What a person would call a configured pool or model: its file or checkpoint, else the module that makes it."""
-    given = config if isinstance(config, Mapping) else {}
-    for key in ("path", "dataset", "file"):
-        if given.get(key):
-            path = PurePosixPath(str(given[key]).partition("@")[0])
-            return path.stem if key == "file" else path.name
-    return str(given.get("_target_", "unknown")).split(".")[-2:][0]
-
-
 def _benchmark(name: str, comparison: Comparison) -> Plain:
     known = [score.chance for record in comparison.records for score in record.scores if score.benchmark == name]
     return {
@@ -80,7 +68,7 @@ def _benchmark(name: str, comparison: Comparison) -> Plain:
     }
 
 
-def _row(row: Row, comparison: Comparison, files: Mapping[int, str]) -> Plain:
+def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]]) -> Plain:
     return {
         "method": row.label,
         "budget": 100 * row.budget,
@@ -90,6 +78,7 @@ def _row(row: Row, comparison: Comparison, files: Mapping[int, str]) -> Plain:
         "osc": _estimate(row.osc),
         "selection": row.selection,
         "tuning": row.tuning,
+        "total": row.selection + row.tuning,
         "scores": {name: _estimate(row.score(name)) for name in comparison.benchmarks},
         "runs": [_told(outcome.record, files[id(outcome.record)]) for outcome in row.outcomes],
     }
@@ -99,19 +88,23 @@ def _estimate(estimate: Estimate | None) -> Plain | None:
     return None if estimate is None else {"mean": estimate.mean, "sd": estimate.sd, "n": estimate.n}
 
 
-def _told(record: RunRecord, file: str) -> Plain:
+def _told(record: RunRecord, files: list[str]) -> Plain:
     origin, per_source = record.provenance, record.subset.coverage.get("per_source", {})
     return {
-        "file": file,
+        "file": files[0],
+        "older": files[1:],
+        "experiment": record.experiment,
         "seed": record.seed,
         "finished": record.finished,
         "command": origin.command,
         "commit": (origin.commit or "unknown")[:10] + (" + uncommitted changes" if origin.dirty else ""),
         "machine": " + ".join([f"{origin.hardware.cores} cores of {origin.hardware.cpu}", *origin.hardware.gpus]),
         "rows": record.subset.rows,
+        "different": record.subset.coverage.get("kept_distinct", record.subset.rows),
         "steps": record.recipe.steps,
         "scores": [
-            {"benchmark": s.benchmark, "value": s.value, "stderr": s.stderr, "items": s.items} for s in record.scores
+            {"benchmark": s.benchmark, "value": s.value, "stderr": s.stderr, "items": s.items, "chance": s.chance}
+            for s in record.scores
         ],
         "sources": [{"source": name, "pool": told["pool"], "kept": told["kept"]} for name, told in per_source.items()],
         "deviations": list(record.deviations),

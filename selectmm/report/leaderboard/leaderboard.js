@@ -4,6 +4,7 @@ const BOARDS = JSON.parse(document.getElementById("data").textContent);
 const FILTERS = ["scale", "pool", "model", "recipe", "budget", "method"];
 const COLOURS = { full: "#000000", random: "#767676" };
 const PALETTE = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito
+const MANY = 25; // points; a picture of more is larger, its points smaller
 const state = () => new URLSearchParams(location.hash.slice(1));
 
 function change(changes) {
@@ -24,6 +25,9 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// From the page's own folder whatever the name: an address of another scheme, or a query, cannot be spelt this way.
+const link = (file) => element("a", { href: `./${file.split("/").map(encodeURIComponent).join("/")}` }, element("code", {}, file));
+
 const value = (board, row, key) =>
   ({ scale: board.scale, pool: board.pool, model: board.model, recipe: row.recipe, method: row.method,
      budget: `${+row.budget.toPrecision(4)} %` })[key];
@@ -38,7 +42,7 @@ function estimate(e, digits) {
 
 function columnsOf(board) {
   const fixed = [
-    ["method", "method", (r) => r.method, (r) => document.createTextNode(r.method)],
+    ["method", "method", (r) => r.method, (r) => element("div", { class: "name" }, r.method)],
     ["budget", "budget", (r) => r.budget, (r) => document.createTextNode(`${+r.budget.toPrecision(4)} %`)],
     ["recipe", "recipe", (r) => r.recipe, (r) => document.createTextNode(r.recipe)],
     ["seeds", "seeds", (r) => r.runs.length, (r) => document.createTextNode(String(r.runs.length))],
@@ -47,6 +51,7 @@ function columnsOf(board) {
     ["osc", "OSC", (r) => r.osc?.mean, (r) => estimate(r.osc, 2)],
     ["selection", "selection", (r) => r.selection, (r) => document.createTextNode(time(r.selection))],
     ["tuning", "tuning", (r) => r.tuning, (r) => document.createTextNode(time(r.tuning))],
+    ["total", "total", (r) => r.total, (r) => document.createTextNode(time(r.total))],
   ];
   const scores = board.benchmarks.map((b) => [b.name, b.name + (b.counts ? "" : " †"), (r) => r.scores[b.name]?.mean,
     (r) => estimate(r.scores[b.name], 1), b.counts ? "" : "chance"]);
@@ -61,19 +66,29 @@ function sorted(rows, columns) {
   return [...rows.filter(known).sort((a, b) => (down ? -1 : 1) * compare(of(a), of(b))), ...rows.filter((r) => !known(r))];
 }
 
+const point = (id) => document.querySelector(`[data-point="${id}"]`);
+
+// Enter and the space bar, as on a button.
+const pressed = (act) => (event) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault();
+  act();
+};
+
 function table(board, number, rows) {
   const columns = columnsOf(board), [key, up] = [state().get("sort") || "rel", state().get("up") === "1"];
   const head = columns.map(([name, title, , , style]) => element("th",
     { class: `${style || ""}${["budget", "recipe"].includes(name) ? " text" : ""}`,
       "aria-sort": name === key ? (up ? "ascending" : "descending") : "none" },
-    element("button", { type: "button", onclick: () => change({ sort: name, up: name === key && !up ? "1" : "" }) }, title)));
+    element("button", { type: "button", "data-sort": `${number}-${name}`, onclick: () => change({ sort: name, up: name === key && !up ? "1" : "" }) }, title)));
   const body = sorted(rows, columns).flatMap((row) => {
     const id = `${number}-${board.rows.indexOf(row)}`, open = state().get("open") === id;
     const toggle = () => change({ open: open ? "" : id });
     const cells = columns.map(([name, , , cell, style]) =>
       element("td", { class: `${style || ""}${["budget", "recipe"].includes(name) ? " text" : ""}` }, cell(row)));
     const line = element("tr", { class: "row", tabindex: "0", "data-row": id, "aria-expanded": String(open), onclick: toggle,
-      onkeydown: (event) => { if (event.key === "Enter") toggle(); } }, ...cells);
+      onkeydown: pressed(toggle),
+      onmouseenter: () => point(id)?.classList.add("near"), onmouseleave: () => point(id)?.classList.remove("near") }, ...cells);
     if (!open) return [line];
     return [line, element("tr", {}, element("td", { class: "detail", colspan: String(columns.length) }, ...row.runs.map(details)))];
   });
@@ -85,17 +100,20 @@ function details(run) {
   const cell = (text, style) => element("td", style ? { class: style } : {}, text);
   const bar = (s) => element("span", { class: "bar", style: `width:${(90 * s.kept) / most}px` });
   const scores = run.scores.map((s) => element("tr", {}, cell(s.benchmark), cell(s.value.toFixed(1)),
-    cell(s.stderr === null ? "unknown" : `± ${(1.96 * s.stderr).toFixed(1)}`), cell(String(s.items))));
+    cell(s.stderr === null ? "unknown" : `± ${(1.96 * s.stderr).toFixed(1)}`), cell(String(s.items)),
+    cell(s.chance === null ? "unknown" : s.chance.toFixed(1))));
   const sources = run.sources.map((s) => element("tr", {}, cell(s.source), cell(String(s.kept)), cell(String(s.pool)),
     cell(`${((100 * s.kept) / s.pool).toFixed(0)} %`), element("td", { class: "text" }, bar(s))));
   const head = (...names) => element("tr", {}, ...names.map((n) => element("th", {}, n)));
   return element("section", {},
-    element("p", {}, element("b", {}, `Seed ${run.seed}`), ` · ${run.rows.toLocaleString("en")} rows, ${run.steps} steps · `
+    element("p", {}, element("b", {}, `Seed ${run.seed}`), ` · ${run.rows.toLocaleString("en")} rows`
+      + (run.different === run.rows ? "" : ` (${run.different.toLocaleString("en")} different)`) + `, ${run.steps} steps · ${run.experiment} · `
       + `commit ${run.commit} · ${run.machine} · ${run.finished}`),
-    element("p", {}, "Record ", element("code", {}, run.file)), element("p", {}, element("code", {}, run.command)),
+    element("p", {}, "Record ", link(run.file)),
+    ...run.older.map((file) => element("p", {}, "An older record of the same run, not shown: ", link(file))), element("p", {}, element("code", {}, run.command)),
     ...run.deviations.map((text) => element("p", {}, `Deviation: ${text}`)),
     element("div", { class: "columns" },
-      element("table", {}, head("benchmark", "score", "95 %, items", "items"), ...scores),
+      element("table", {}, head("benchmark", "score", "95 %, items", "items", "chance"), ...scores),
       element("table", {}, head("source", "kept", "of", "share", ""), ...sources)));
 }
 
@@ -129,7 +147,7 @@ function place(words, px, py, taken, [left, top, right, bottom]) {
 function plot(board, number, rows) {
   const points = rows.filter((r) => r.rel && r.share).map((r) => ({ x: r.share.mean, y: r.rel.mean, row: r }));
   if (points.length < 2) return null;
-  const [width, height, left, right, top, bottom] = [860, 400, 60, 110, 20, 50];
+  const many = points.length > MANY && innerWidth > 1000, [width, height, left, right, top, bottom] = [many ? 1240 : 860, many ? 520 : 400, 60, 110, 20, 50];
   const spreads = points.flatMap((p) => [p.y - (p.row.rel.sd || 0), p.y + (p.row.rel.sd || 0)]);
   const xs = [0, Math.max(100, ...points.map((p) => p.x)) * 1.04], ys = [Math.min(...spreads, 100), Math.max(...spreads, 100)];
   const room = (ys[1] - ys[0]) * 0.06; ys[0] -= room; ys[1] += room;
@@ -154,33 +172,53 @@ function plot(board, number, rows) {
     const label = place(p.row.method, x(p.x), y(p.y), taken, [left, top, width, height - bottom]);
     const words = `${p.row.method}, ${+p.row.budget.toPrecision(4)} %, ${p.row.recipe}: Rel. ${p.y.toFixed(1)}`
       + `${p.row.rel.sd === null ? "" : ` ± ${p.row.rel.sd.toFixed(1)}`} at ${p.x.toFixed(0)} % of the cost`;
-    return element("g", { class: "point", style: `color:${colour(p.row)}`, onclick: () => change({ open: `${number}-${board.rows.indexOf(p.row)}` }) },
+    const id = `${number}-${board.rows.indexOf(p.row)}`, open = () => show(id);
+    return element("g", { class: state().get("open") === id ? "point open" : "point", style: `color:${colour(p.row)}`, tabindex: "0",
+      role: "button", "aria-label": words, "data-point": id, onclick: open, onkeydown: pressed(open) },
       element("title", {}, words),
       p.row.rel.sd === null ? null : line(x(p.x), y(p.y - p.row.rel.sd), x(p.x), y(p.y + p.row.rel.sd), "spread"),
-      element("circle", { cx: x(p.x), cy: y(p.y), r: 6, fill: colour(p.row) }),
+      element("circle", { cx: x(p.x), cy: y(p.y), r: many ? 4.5 : 6, fill: colour(p.row) }),
       label === null ? null : text(label.x, label.y, label.anchor, p.row.method));
   });
-  return element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Rel. against cost" },
+  return element("svg", { viewBox: `0 0 ${width} ${height}`, style: `max-width: ${width}px`, role: "group", "aria-label": "Rel. against cost" },
     ...grid, element("path", { class: "front", d: steps }), ...marks);
 }
 
 function filters() {
-  const all = (key) => [...new Set(BOARDS.flatMap((board) => board.rows.map((row) => value(board, row, key))))].sort();
-  const choice = (key) => element("select", { name: key, onchange: (event) => change({ [key]: event.target.value, open: "" }) },
+  // Of each filter what the others leave, and what it is set to.
+  const left = (board, row, key) => FILTERS.every((other) => other === key || !state().get(other) || state().get(other) === value(board, row, other));
+  const all = (key) => [...new Set([...BOARDS.flatMap((board) => board.rows.filter((row) => left(board, row, key)).map((row) => value(board, row, key))),
+    ...(state().get(key) ? [state().get(key)] : [])])].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const choice = (key) => element("select", { name: key, "data-filter": key, onchange: (event) => change({ [key]: event.target.value, open: "" }) },
     element("option", { value: "" }, "all"),
     ...all(key).map((name) => element("option", { value: name, ...(state().get(key) === name ? { selected: "" } : {}) }, name)));
   document.getElementById("filters").replaceChildren(...FILTERS.map((key) => element("label", {}, key, choice(key))));
 }
 
+// A point's row may be far below it.
+function show(id) {
+  change({ open: id });
+  setTimeout(() => document.querySelector(`[data-row="${id}"]`)?.scrollIntoView({ block: "center" }), 50);
+}
+
+// Everything is drawn anew, so that what had the keyboard's attention has to be found again.
 function draw() {
+  const at = document.activeElement?.dataset ?? {}, before = [...document.querySelectorAll(".board")].map((b) => b.scrollLeft);
+  drawAll();
+  const [name, words] = Object.entries(at)[0] ?? [], again = [...document.querySelectorAll(`[data-${name}]`)].find((e) => e.dataset[name] === words);
+  again?.focus({ preventScroll: true });
+  document.querySelectorAll(".board").forEach((b, i) => { b.scrollLeft = before[i] ?? 0; });
+}
+
+function drawAll() {
   filters();
   const sections = BOARDS.map((board, number) => {
     const rows = board.rows.filter((row) => shown(board, row));
     if (!rows.length) return null;
     return element("section", {},
-      element("h2", {}, `${board.pool} · ${board.suite} · scale: ${board.scale}`),
+      element("h2", {}, `${BOARDS.length > 1 ? `Board ${number + 1} of ${BOARDS.length} · ` : ""}${board.pool} · ${board.suite} · scale: ${board.scale}`),
       element("p", { class: "about" }, `Base model ${board.model}. ${board.apart} † at chance for the full run, left out of Rel. `
-        + "Cells: mean ± standard deviation (seeds); one seed ranks nothing."),
+        + "Cells: mean ± standard deviation (seeds), bars in the picture too; one seed ranks nothing."),
       plot(board, number, rows), element("div", { class: "board" }, table(board, number, rows)));
   }).filter((section) => section !== null);
   document.getElementById("boards").replaceChildren(...(sections.length ? sections : [element("p", {}, "No run is of all these.")]));

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from os.path import relpath
 from pathlib import Path
 
 from selectmm.errors import UserError
@@ -16,7 +17,7 @@ def write_leaderboard(records: Mapping[str, RunRecord], path: Path, references: 
     """Write the page and return its boards; the same records give the same bytes.
 
     Args:
-        records: by the name of their file.
+        records: by the address of their file as seen from the page (see `address`).
 
     Raises:
         UserError: there are no records.
@@ -27,6 +28,11 @@ def write_leaderboard(records: Mapping[str, RunRecord], path: Path, references: 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, html(boards))
     return boards
+
+
+def address(record: Path, page: Path) -> str:
+    """Where a record's file lies as seen from the page, so that the two can be moved together."""
+    return Path(relpath(record.resolve(), page.resolve().parent)).as_posix()
 
 
 def html(boards: list[Plain]) -> str:

@@ -94,12 +94,17 @@ def test_the_page_has_its_five_parts_and_counts_what_was_kept(tmp_path: Path) ->
         "Overlap",
         "Rows",
     ]
-    assert "kept 5 of 10 rows" in found.words
+    assert "kept 4 of 10 rows, some several times: 5 with repeats" in found.words
     told = "|".join(found.words)
-    assert "a|5|5|100.0 % ▲" in told
-    assert "b|5|0|0.0 % ▼" in told
-    assert "Of all rows together 50.0 % were kept" in told
+    assert "a|5|4|5|80.0 % ▲" in told
+    assert "b|5|0|0|0.0 % ▼" in told
+    assert "Of all rows together 40.0 % were kept" in told
     assert "kept 2 times" in told
+
+
+def test_a_subset_without_repeats_has_no_column_for_them(tmp_path: Path) -> None:
+    found = harmless(page(choice_of(plain_pool(tmp_path, 10), [0, 2, 4])))
+    assert "kept 3 of 10 rows" in found.words and "with repeats" not in "|".join(found.words)
 
 
 def test_overlap_is_shown_with_what_chance_gives(tmp_path: Path) -> None:

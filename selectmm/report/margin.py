@@ -1,0 +1,38 @@
+"""A quantity over seeds with the half-width of its interval, where cells of a paper have to be met."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, variance
+
+from selectmm.report.rows import Row
+from selectmm.report.verdict import quantile
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over ``n`` seeds and half its 95 % interval over items and seeds (None if a standard error is unknown)."""
+
+    mean: float
+    margin: float | None
+    n: int
+
+
+def measured(row: Row, benchmark: str) -> Measured | None:
+    """A row's score on a benchmark; None unless every seed has it."""
+    scores = [s for outcome in row.outcomes for s in outcome.record.scores if s.benchmark == benchmark]
+    return joined([s.value for s in scores], [s.stderr for s in scores]) if len(scores) == len(row.outcomes) else None
+
+
+def joined(values: Sequence[float], errors: Sequence[float | None]) -> Measured:
+    """Over seeds. They share the items, whose error therefore stays; the mean over seeds has its own.
+
+    Args:
+        errors: standard errors over items, one per value.
+    """
+    n, mean = len(values), fmean(values)
+    if any(error is None for error in errors):
+        return Measured(mean, None, n)
+    items = fmean(error**2 for error in errors)
+    seeds = variance(values) / n if n > 1 else 0.0
+    return Measured(mean, quantile(items + seeds, [(seeds, n - 1)]) * sqrt(items + seeds), n)
