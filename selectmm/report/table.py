@@ -13,7 +13,7 @@ from selectmm.report.rows import Comparison, Row, format_estimate
 from selectmm.report.verdict import answers
 
 LABELS = ("method", "budget", "recipe")
-COSTS = ("Rel. %", "selection", "tuning", "share of full", "OSC")
+COSTS = ("Rel. %", "selection", "tuning", "total", "share of full", "OSC")
 NOTHING = "–"
 AT_CHANCE = " †"  # behind a benchmark's name
 GAP = 2  # spaces between columns on the screen
@@ -87,6 +87,7 @@ def _cells(row: Row, benchmarks: Sequence[str]) -> tuple[str, ...]:
         format_estimate(row.rel, 1, "unknown"),
         format_time(row.selection),
         format_time(row.tuning),
+        format_time(row.selection + row.tuning),
         f"{row.share.mean:.0f} %" if row.share else "unknown",
         format_estimate(row.osc, 2, "unknown"),
     )
