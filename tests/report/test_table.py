@@ -104,7 +104,7 @@ def test_markdown_is_a_table_that_strangers_cannot_break() -> None:
     assert "<script>" not in text and "<img>" not in text
     assert "- Deviation: c # d [31m e" in text.split("\n") and len(text.splitlines()) == text.count("\n")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in rows} == {11}
+    assert {line.replace("\\|", "").count("|") for line in rows} == {12}
 
 
 @pytest.mark.parametrize("width", [60, 90, 400])
