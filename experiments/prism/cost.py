@@ -117,6 +117,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
         axes.annotate(
             told, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9, path_effects=halo
         )
+    axes.set_xlim(0, 1.12 * max(left))
     full = next(_total(row) for row in rows if row.full)
     axes.axvline(full / 60, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(places, [row.label for row in rows])
