@@ -106,6 +106,8 @@ def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{40}", record.provenance.commit or "") and record.provenance.dirty is False
     assert str(Path.home()) not in path.read_text()
     assert complaints(record, path) == []
+    parts = [str(record.config[group]["_target_"]) for group in ("pool", "model")]
+    assert record.scale == "embedded" or not any(part.startswith("selectmm.quickstart.") for part in parts)
 
 
 @pytest.mark.parametrize("path", EVALUATED[:1], ids=lambda path: path.stem)
