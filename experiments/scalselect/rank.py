@@ -78,7 +78,7 @@ def _ranks(measured: dict) -> str:
 
 def _how(measured: dict) -> str:
     origin = measured["provenance"]
-    return f"""
+    return f"""\
 - Measured: `python experiments/scalselect/spectrum.py`, commit {str(origin["commit"])[:10]}; the frozen base
   {measured["model"]}, {measured["rows"]:,} rows with an image of pool {measured["pool"]}; attended image tokens, as the
   method has them.
@@ -99,12 +99,17 @@ def _draw(measured: dict, folder: Path) -> None:
         for layer, colour in zip(measured["layers"], PALETTE, strict=False):
             held = 100 * np.cumsum(layer["centred"])
             k = rank(layer["centred"])
-            axes.plot(np.arange(1, len(held) + 1), held, color=colour, linewidth=1.8)
-            axes.plot(k, held[k - 1], "o", color=colour, markersize=8)
-            axes.annotate(
-                f"{layer['name']} layer: {k}", (k, held[k - 1]), (10, -16), textcoords="offset points", color=colour
+            axes.plot(
+                np.arange(1, len(held) + 1),
+                held,
+                color=colour,
+                linewidth=1.8,
+                label=f"{layer['name']} layer: {k} directions",
             )
+            axes.plot(k, held[k - 1], "o", color=colour, markersize=8)
+        axes.legend(loc="lower right", frameon=False)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, 103)
         axes.set_xlabel("directions, largest first")
         axes.set_ylabel("energy held (%)")
