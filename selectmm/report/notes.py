@@ -75,12 +75,14 @@ def _model(entry: Mapping[str, object]) -> object:
 def _unknown(comparison: Comparison) -> list[str]:
     if not comparison.fulls:
         return [f"Rel., share of full and OSC are unknown: {NO_FULL}."]
+    unknown = [(row, outcome) for row in comparison.rows for outcome in row.outcomes if outcome.rel is None]
+    whys = {outcome.why for _, outcome in unknown}
+    if len(whys) == 1 and all(row.rel is None for row in comparison.rows):
+        return [f"Rel. and OSC are unknown: {whys.pop()}."]
     return [
         f"Rel. of {row.label} at {100 * row.budget:.4g} % ({row.recipe}, seed {outcome.record.seed}) is unknown: "
         f"{outcome.why}."
-        for row in comparison.rows
-        for outcome in row.outcomes
-        if outcome.rel is None
+        for row, outcome in unknown
     ]
 
 

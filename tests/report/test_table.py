@@ -51,6 +51,12 @@ def test_what_is_not_known_is_said_and_never_zero() -> None:
     assert "Rel. of prism at 30 % (toy-epochs, seed 0) is unknown: it has no score on POPE." in table.notes
 
 
+def test_one_reason_for_all_is_said_once() -> None:
+    table = _table(FULL, *PRISM, references={"POPE": Reference(chance=99.0), "MMMU": Reference(chance=99.0)})
+    told = [note for note in table.notes if "unknown" in note]
+    assert told == ["Rel. and OSC are unknown: every benchmark is at chance for the full run."]
+
+
 def test_without_a_full_run_the_table_says_why_there_is_no_rel() -> None:
     table = _table(*PRISM)
     assert table.rows[-1][-6:] == ("unknown", "9.0 s", "30.0 s", "39.0 s", "unknown", "unknown")
