@@ -30,7 +30,11 @@ def draw(comparison: Comparison) -> Figure:
     found = points(comparison)
     _frame(axes, comparison)
     if not found:
-        axes.text(0.5, 0.5, "no run with a known Rel. and cost", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        for line in list(axes.get_lines()):
+            line.remove()
+        why = "No run has a known Rel. and cost;\nthe notes below the table say why."
+        axes.text(0.5, 0.5, why, ha="center", va="center", fontsize=14, color=INK, transform=axes.transAxes)
         return figure
     _front(axes, found)
     styles = [_style(point.method, [other.method for other in found]) for point in found]
