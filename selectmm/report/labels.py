@@ -19,7 +19,7 @@ ANGLES = (0, 180, 25, 155, -25, -155, 65, 115, -65, -115, 90, -90)  # degrees fr
 DISTANCES = (13.0, 20.0, 30.0, 42.0, 56.0, 74.0, 96.0)  # points
 CROSSING = 60.0  # square pixels that a leader's crossing of something weighs
 STRIKING = 600.0  # and what its crossing of another label's words weighs
-SMALL_FROM = 10  # labels; so many are written smaller
+SMALL_FROM = 8  # labels; so many are written smaller
 LONGEST = 40  # characters of a label; an option may be a path
 SHADE = 0.62  # of the marker's colour, for its words: thin strokes of orange or light blue fade on a screen
 LEADER_FROM = 30.0  # from this distance on, a thin line leads from the text to its point
@@ -132,7 +132,7 @@ def _extents(figure: Figure, axes: Axes, label: Label, text: Annotation, distanc
     """The words' box (an annotation's own extent would hold its leader too), then the leader's, step by step."""
     renderer = figure.canvas.get_renderer()
     text.update_positions(renderer)
-    words = Text.get_window_extent(text, renderer).padded(2)
+    words = Text.get_window_extent(text, renderer).padded(4, 2)
     if distance < LEADER_FROM:
         return words.extents[None]
     point = axes.transData.transform((label.x, label.y))
