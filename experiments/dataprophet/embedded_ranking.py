@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -34,8 +35,8 @@ class Measured:
 
     Attributes:
         sources, targets: names. base: scores of the untuned model, [targets]. after, stderr: scores after training and
-            their standard errors over items, [sources, targets], each in its benchmark's own unit.
-        records: the runs, one per source.
+            their standard errors over items and seeds, [sources, targets], each in its benchmark's own unit.
+        records: the runs, one per source and seed.
     """
 
     sources: list[str]
@@ -79,18 +80,29 @@ def make(folder: Path) -> Path:
 
 def read_measured(targets: list[str]) -> Measured:
     """The committed single-source runs and the base's scores."""
-    records = [load(path) for path in sorted((ROOT / "results" / "records").glob("dataprophet_embedded-*.json"))]
-    records.sort(key=lambda record: str(record.method.options["source"]))
+    runs: dict[str, list[RunRecord]] = {}
+    for path in sorted((ROOT / "results" / "records").glob("dataprophet_embedded-*.json")):
+        record = load(path)
+        runs.setdefault(str(record.method.options["source"]), []).append(record)
     references = load_references(ROOT / "results" / "references" / "mini.json")
-    scores = [{score.benchmark: score for score in record.scores} for record in records]
+    cells = [[measured_at(runs[source], name) for name in targets] for source in sorted(runs)]
     return Measured(
-        [str(record.method.options["source"]) for record in records],
+        sorted(runs),
         targets,
         np.array([references[name].base for name in targets]),
-        np.array([[one[name].value for name in targets] for one in scores]),
-        np.array([[one[name].stderr or 0.0 for name in targets] for one in scores]),
-        records,
+        np.array([[mean for mean, _ in row] for row in cells]),
+        np.array([[error for _, error in row] for row in cells]),
+        [record for source in sorted(runs) for record in runs[source]],
     )
+
+
+def measured_at(records: list[RunRecord], target: str) -> tuple[float, float]:
+    """A benchmark's mean score over the runs (seeds) of one source, and its standard error over items and seeds."""
+    scores = [score for record in records for score in record.scores if score.benchmark == target]
+    values = [score.value for score in scores]
+    seeds = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    items = fmean((score.stderr or 0.0) ** 2 for score in scores)
+    return fmean(values), (items + seeds**2) ** 0.5
 
 
 def product(terms: dict, names: tuple[str, ...]) -> np.ndarray:
@@ -125,7 +137,7 @@ def _opening(metric: np.ndarray, measured: Measured) -> str:
 **Does DataProphet's metric rank the embedded pool's {len(measured.sources)} sources as training on each of them alone
 does?** Over {found.count} mini-benchmarks it is {says}: τ_target {found.mean:.3f}, 95 % bootstrap over benchmarks
 {found.low:.3f} to {found.high:.3f}, where chance is 0 and the measured scores agree with themselves, the items' noise
-added once more, at {best.mean():.3f} {ranged(best)}. Scale: embedded; one seed.
+added once more, at {best.mean():.3f} {ranged(best)}. Scale: embedded; {_seeds(measured)}.
 
 ![M and the measured gains, with τ of every benchmark and source]({NAME}.svg)
 """
@@ -177,8 +189,18 @@ def _how(terms: dict, measured: Measured) -> str:
   format it was never taught. τ_target does not depend on that; τ_source does.
 - Text-only sources and benchmarks take part: two rows without image count as alike, one with and one without as unlike
   (the paper has images everywhere).
-- One run per source: noise of the training seed is in no interval here.
-"""
+{_noise(measured)}"""
+
+
+def _seeds(measured: Measured) -> str:
+    count = len({record.seed for record in measured.records})
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+def _noise(measured: Measured) -> str:
+    if len(measured.records) > len(measured.sources):
+        return f"- Every source was trained on with {_seeds(measured)}; scores are their means.\n"
+    return "- One run per source: noise of the training seed is in no interval here.\n"
 
 
 if __name__ == "__main__":
