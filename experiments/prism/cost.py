@@ -83,7 +83,7 @@ def _how(comparison: Comparison) -> str:
         f"- Scale: {first.scale}; mean over {seeds} seeds, seconds × devices. A model of another size has another\n"
         f"  ratio of choosing to tuning: these are not the costs of a 7B run.\n"
         f"- From the records of `{first.provenance.command}`, commit {commits}.\n"
-        f"- Measured on: {machine.cores} cores of {machine.cpu}, two runs at a time.\n"
+        f"- Measured on: {machine}, two runs at a time.\n"
     )
 
 

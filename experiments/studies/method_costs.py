@@ -40,7 +40,7 @@ def make(folder: Path) -> Path:
         f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows, mean of {len(records)} seeds. Warm-up, "
         f"features and choosing are in device-seconds.\n\n{table(head, rows)}\n"
         f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}\n"
-        f"- Measured on: {first.hardware.cores} cores of {first.hardware.cpu}\n",
+        f"- Measured on: {first.hardware}\n",
     )
     return page
 

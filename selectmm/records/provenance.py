@@ -21,12 +21,22 @@ COMMAND = "SELECTMM_COMMAND"
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machine: processor, usable cores, memory in GiB, and the names of its GPUs."""
+    """The machine: processor, usable cores, memory in GiB, the names of its GPUs.
+
+    ``threads`` is how many of the cores a computation of this process uses at once (None in older records): costs of
+    one thread and of two do not compare.
+    """
 
     cpu: str
     cores: int
     memory_gib: float
     gpus: tuple[str, ...]
+    threads: int | None = None
+
+    def __str__(self) -> str:
+        """In words, for a table."""
+        threads = "" if self.threads is None else f", {self.threads} thread{'' if self.threads == 1 else 's'}"
+        return " + ".join([f"{self.cores} cores of {self.cpu}{threads}", *self.gpus])
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def hardware() -> Hardware:
     """Of this machine; cores and memory are what this process may use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Hardware(_cpu(), cores, round(memory / 2**30, 1), _gpus())
+    return Hardware(_cpu(), cores, round(memory / 2**30, 1), _gpus(), _threads())
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -106,6 +116,11 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 def _gpus() -> tuple[str, ...]:

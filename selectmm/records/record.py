@@ -15,8 +15,9 @@ from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.stage import Stage, fingerprint, write_atomically
 
-SCHEMA = 3
-NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # fields that schema 2, which is read too, did not have
+SCHEMA = 4
+READ_TOO = (2, 3)
+NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,8 @@ def load(path: Path) -> RunRecord:
         raise UserError(f"There is no record to read at {path} ({problem.strerror}).") from problem
     except (ValueError, RecursionError) as problem:
         raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem
-    if isinstance(content, dict) and content.get("schema") == SCHEMA - 1:
-        content = {**NOT_KEPT_BEFORE, **content, "schema": SCHEMA}
+    if isinstance(content, dict) and content.get("schema") in READ_TOO:
+        content = _completed(content)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"Record {path} has schema {found!r}, this version reads {SCHEMA}; make the run again.")
@@ -222,3 +223,12 @@ def load(path: Path) -> RunRecord:
         return record
     except Mismatch as problem:
         raise UserError(f"Record {path}: {problem}; records are never edited, so make the run again.") from problem
+
+
+def _completed(content: Mapping[str, object]) -> dict[str, object]:
+    """A record of an earlier schema, with what that did not keep as unknown."""
+    origin = content.get("provenance")
+    if isinstance(origin, dict) and isinstance(origin.get("hardware"), dict):
+        content = {**content, "provenance": {**origin, "hardware": {"threads": None, **origin["hardware"]}}}
+    before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
+    return {**before, **content, "schema": SCHEMA}

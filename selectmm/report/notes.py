@@ -130,7 +130,7 @@ def origin(records: Sequence[RunRecord]) -> list[str]:
     commands = _distinct([record.provenance.command for record in records])
     commits = _distinct([_commit(record) for record in records])
     evaluators = _distinct([_evaluator(record) for record in records])
-    machines = _distinct([_machine(record) for record in records])
+    machines = _distinct([str(record.provenance.hardware) for record in records])
     told = [
         f"Command: {'; '.join(f'`{command}`' for command in commands)}",
         f"Commit: {', '.join(commits)} · evaluator: {'; '.join(evaluators)} · scale: {records[0].scale}",
@@ -150,11 +150,6 @@ def _commit(record: RunRecord) -> str:
 
 def _evaluator(record: RunRecord) -> str:
     return ", ".join(f"{name} {record.provenance.packages.get(name, 'unknown')}" for name in HARNESSES)
-
-
-def _machine(record: RunRecord) -> str:
-    machine = record.provenance.hardware
-    return " + ".join([f"{machine.cores} cores of {machine.cpu}", *machine.gpus])
 
 
 def _distinct(texts: Sequence[str]) -> list[str]:

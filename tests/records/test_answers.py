@@ -10,7 +10,7 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.records.answers import load_answers
-from selectmm.records.record import AnswersEntry, load, save
+from selectmm.records.record import SCHEMA, AnswersEntry, load, save
 from tests.statistics.runs import answers, written
 
 MADE = {"a": answers([1.0, 0.0, 0.5], ["x", "x", ""]), "b": answers([None])}
@@ -28,12 +28,25 @@ def test_equal_answers_make_equal_files(tmp_path: Path) -> None:
     assert first.answers.file == f"answers/{first.name}.jsonl.gz"
 
 
+def test_a_record_of_before_threads_were_kept_lacks_nothing_else(tmp_path: Path) -> None:
+    path = written(tmp_path, "prism", MADE)
+    content = json.loads(path.read_text())
+    del content["provenance"]["hardware"]["threads"]
+    path.write_text(json.dumps({**content, "schema": 3}))
+    record = load(path)
+    assert (record.schema, record.provenance.hardware.threads) == (SCHEMA, None) and record.answers is not None
+    del content["answers"]
+    path.write_text(json.dumps({**content, "schema": 3}))
+    with pytest.raises(UserError, match="field 'answers' is missing"):
+        load(path)
+
+
 def test_a_record_of_before(tmp_path: Path) -> None:
     path = written(tmp_path, "prism", MADE)
     content = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("answers", "contamination")}
     path.write_text(json.dumps({**content, "schema": 2}))
     record = load(path)
-    assert (record.schema, record.answers, record.contamination) == (3, None, None)
+    assert (record.schema, record.answers, record.contamination) == (SCHEMA, None, None)
     with pytest.raises(UserError, match=r"Record .* keeps no per-item answers .*: python -m selectmm method=prism$"):
         load_answers(record, path)
 

@@ -5,8 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
-from selectmm.records.provenance import PACKAGES, command_line, git_state, hardware, provenance
+from selectmm.records.provenance import PACKAGES, Hardware, command_line, git_state, hardware, provenance
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,19 @@ def test_versions_of_what_decides_results() -> None:
 def test_the_machine_has_a_name_and_sizes() -> None:
     machine = hardware()
     assert machine.cpu and machine.cores >= 1 and machine.memory_gib > 0.1
+    assert machine.threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("threads", "gpus", "said"),
+    [
+        (None, (), "2 cores of toy"),
+        (1, (), "2 cores of toy, 1 thread"),
+        (2, ("H200",), "2 cores of toy, 2 threads + H200"),
+    ],
+)
+def test_the_machine_in_words(threads: int | None, gpus: tuple[str, ...], said: str) -> None:
+    assert str(Hardware("toy", 2, 8.0, gpus, threads)) == said
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -98,7 +98,7 @@ def _told(record: RunRecord, files: list[str]) -> Plain:
         "finished": record.finished,
         "command": origin.command,
         "commit": (origin.commit or "unknown")[:10] + (" + uncommitted changes" if origin.dirty else ""),
-        "machine": " + ".join([f"{origin.hardware.cores} cores of {origin.hardware.cpu}", *origin.hardware.gpus]),
+        "machine": str(origin.hardware),
         "rows": record.subset.rows,
         "different": record.subset.coverage.get("kept_distinct", record.subset.rows),
         "steps": record.recipe.steps,
