@@ -1,5 +1,19 @@
 """One thread per process: on two shared cores, threads that wait for each other cost more than they give."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny LLaVA and a pool of 24 rows, for a run by `tests.test_line.overrides`."""
+    from tests.tiny import tiny_llava, write_pool  # transformers, which most tests do without
+
+    folder = tmp_path_factory.mktemp("place")
+    tiny_llava(folder / "llava")
+    write_pool(folder / "pool", rows=24)
+    return folder

@@ -10,17 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.test_line import overrides
-from tests.tiny import tiny_llava, write_pool
 
 STAGES = ("features", "select", "finetune", "evaluate")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sweeps")
-    tiny_llava(folder / "llava")
-    write_pool(folder / "pool", rows=24)
-    return folder
 
 
 def start(place: Path, name: str) -> subprocess.Popen:

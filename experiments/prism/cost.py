@@ -4,12 +4,11 @@ python experiments/prism/cost.py [FOLDER]
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.cells import table
 from selectmm.records.record import load
 from selectmm.records.stage import write_atomically
+from selectmm.report.pictures import blank, keep
 from selectmm.report.references import references_for
 from selectmm.report.rows import Comparison, Row, compare, format_estimate
 from selectmm.report.table import format_time
@@ -34,9 +34,9 @@ def make(folder: Path) -> Path:
     """Write the page and its picture under ``folder``; the same records give the same bytes. Returns the page."""
     records = [load(path) for path in sorted((ROOT / "results" / "records").glob("prism_main-*.json"))]
     comparison = compare(records, references_for(ROOT / "results" / "references" / "mini.json", records))
-    rows = sorted(comparison.rows, key=_total)
+    rows = sorted(comparison.rows, key=lambda row: row.total)
     folder.mkdir(parents=True, exist_ok=True)
-    _draw(rows, folder)
+    keep(partial(draw, rows), folder, NAME)
     page = folder / f"{NAME}.md"
     write_atomically(page, "\n".join([HEAD, f"# {NAME}\n", _opening(rows), _costs(rows), _how(comparison)]))
     return page
@@ -45,10 +45,6 @@ def make(folder: Path) -> Path:
 def spent(row: Row, part: str) -> float:
     """Mean device-seconds of a stage over the seeds."""
     return fmean(getattr(outcome.record.costs, part).device_seconds for outcome in row.outcomes)
-
-
-def _total(row: Row) -> float:
-    return sum(spent(row, part) for part in PARTS)
 
 
 def _opening(rows: list[Row]) -> str:
@@ -68,7 +64,7 @@ def _costs(rows: list[Row]) -> str:
     return table(head, [
         [
             row.label, f"{100 * row.budget:.4g} %", *(format_time(spent(row, part)) for part in PARTS),
-            format_time(_total(row)), f"{row.share.mean:.0f} %" if row.share else "unknown",
+            format_time(row.total), f"{row.share.mean:.0f} %" if row.share else "unknown",
             format_estimate(row.rel, 1, "unknown"), format_estimate(row.osc, 2, "unknown"),
         ]
         for row in rows
@@ -83,25 +79,26 @@ def _how(comparison: Comparison) -> str:
         f"- Scale: {first.scale}; mean over {seeds} seeds, seconds × devices. A model of another size has another\n"
         f"  ratio of choosing to tuning: these are not the costs of a 7B run.\n"
         f"- From the records of `{first.provenance.command}`, commit {commits}.\n"
-        f"- Measured on: {machine}, two runs at a time.\n"
+        f"- Measured on: {machine}.\n"
     )
 
 
-def _draw(rows: list[Row], folder: Path) -> None:
-    with rc_context({"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        _bars(axes, rows)
-        axes.set_title(
-            "What does choosing cost beside what it saves?\nprism-main · embedded scale", loc="left", fontsize=13
-        )
-        axes.set_xlabel("minutes on one core")
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.legend(loc="upper right", frameon=False)
-        figure.savefig(folder / f"{NAME}.svg", metadata={"Date": None})
-        figure.savefig(folder / f"{NAME}.png", dpi=160, metadata={"Software": None})
+def draw(rows: list[Row]) -> Figure:
+    """Bars of every stage's time, a dashed line where the full run ends."""
+    figure = blank()
+    axes = figure.add_subplot()
+    _bars(axes, rows)
+    first = rows[0].outcomes[0].record
+    axes.set_title(
+        f"What does choosing cost beside what it saves?\n{first.experiment} · {first.scale} scale",
+        loc="left",
+        fontsize=13,
+    )
+    axes.set_xlabel("minutes × devices")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="upper right", frameon=False)
+    return figure
 
 
 def _bars(axes: Axes, rows: list[Row]) -> None:
@@ -118,7 +115,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
             told, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9, path_effects=halo
         )
     axes.set_xlim(0, 1.12 * max(left))
-    full = next(_total(row) for row in rows if row.full)
+    full = next(row.total for row in rows if row.full)
     axes.axvline(full / 60, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(places, [row.label for row in rows])
 

@@ -5,12 +5,11 @@ python experiments/scalselect/rank.py [FOLDER]
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # Run as a script, Python would look beside this file alone.
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.cells import UNKNOWN, flowed, table
 from selectmm.methods.leverage import rank_of
 from selectmm.records.stage import write_atomically
+from selectmm.report.pictures import blank, keep
 from selectmm.report.published import read_printed
 from selectmm.report.tradeoff import PALETTE
 
@@ -33,7 +33,7 @@ def make(folder: Path) -> Path:
     """Write the page and its picture under ``folder``; the same measurement gives the same bytes. Returns the page."""
     measured = json.loads((ROOT / "results" / "metrics" / "scalselect-spectrum.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    _draw(measured, folder)
+    keep(partial(draw, measured), folder, NAME)
     page = folder / f"{NAME}.md"
     write_atomically(
         page, flowed("\n".join([HEAD, f"# {NAME}\n", _opening(measured), _ranks(measured), _how(measured)]))
@@ -90,35 +90,25 @@ def _how(measured: dict) -> str:
 """
 
 
-def _draw(measured: dict, folder: Path) -> None:
-    with rc_context({"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.axhline(100 * ENERGY, color="#BDBDBD", linewidth=0.8, zorder=0)
-        for layer, colour in zip(measured["layers"], PALETTE, strict=False):
-            held = 100 * np.cumsum(layer["centred"])
-            k = rank(layer["centred"])
-            axes.plot(
-                np.arange(1, len(held) + 1),
-                held,
-                color=colour,
-                linewidth=1.8,
-                label=f"{layer['name']} layer: {k} directions",
-            )
-            axes.plot(k, held[k - 1], "o", color=colour, markersize=8)
-        axes.legend(loc="lower right", frameon=False)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(0, 103)
-        axes.set_xlabel("directions, largest first")
-        axes.set_ylabel("energy held (%)")
-        axes.set_title(
-            "How many directions hold 90 % of ScalSelect's features?\nembedded scale", loc="left", fontsize=13
-        )
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / f"{NAME}.svg", metadata={"Date": None})
-        figure.savefig(folder / f"{NAME}.png", dpi=160, metadata={"Software": None})
+def draw(measured: dict) -> Figure:
+    """Energy held by the first directions, a curve for every layer."""
+    figure = blank()
+    axes = figure.add_subplot()
+    axes.axhline(100 * ENERGY, color="#BDBDBD", linewidth=0.8, zorder=0)
+    for layer, colour in zip(measured["layers"], PALETTE, strict=False):
+        held, k = 100 * np.cumsum(layer["centred"]), rank(layer["centred"])
+        told = f"{layer['name']} layer: {k} directions"
+        axes.plot(np.arange(1, len(held) + 1), held, color=colour, linewidth=1.8, label=told)
+        axes.plot(k, held[k - 1], "o", color=colour, markersize=8)
+    axes.legend(loc="lower right", frameon=False)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("directions, largest first")
+    axes.set_ylabel("energy held (%)")
+    axes.set_title("How many directions hold 90 % of ScalSelect's features?\nembedded scale", loc="left", fontsize=13)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 if __name__ == "__main__":

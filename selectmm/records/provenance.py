@@ -15,6 +15,7 @@ PACKAGES = (
     "hydra-core", "wandb", "numpy",
 )  # fmt: skip
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = "SELECTMM_COMMAND"
 """Environment variable: the command as typed, for jobs that a launcher starts in processes of its own."""
 
@@ -74,6 +75,11 @@ def command_line(argv: list[str]) -> str:
         return shlex.join(["python", "-m", spec.name, *argv[1:]])
     if program.name == "__main__.py":
         return shlex.join(["python", "-m", program.parent.name, *argv[1:]])
+    if program.suffix == ".py":  # a script of this checkout, as it is typed from the checkout's folder
+        inside = program.resolve().is_relative_to(CHECKOUT)
+        return shlex.join(
+            ["python", str(program.resolve().relative_to(CHECKOUT)) if inside else program.name, *argv[1:]]
+        )
     return shlex.join([program.name, *argv[1:]])
 
 

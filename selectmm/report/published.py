@@ -196,7 +196,7 @@ def _cells(
 def _costs(row: Row | None) -> list[str]:
     if row is None:
         return [NOT_RUN] * len(COSTS)
-    times = [format_time(seconds) for seconds in (row.selection, row.tuning, row.selection + row.tuning)]
+    times = [format_time(seconds) for seconds in (row.selection, row.tuning, row.total)]
     share = format_estimate(row.share, 0, UNKNOWN)
     return [*times, share if row.share is None else f"{share} %", format_estimate(row.osc, 2, UNKNOWN)]
 

@@ -100,6 +100,11 @@ class Row:
         """Mean device-seconds of fine-tuning."""
         return fmean(o.record.costs.tuning for o in self.outcomes)
 
+    @property
+    def total(self) -> float:
+        """Mean device-seconds of both."""
+        return self.selection + self.tuning
+
 
 @dataclass(frozen=True)
 class Comparison:

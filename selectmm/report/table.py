@@ -87,7 +87,7 @@ def _cells(row: Row, benchmarks: Sequence[str]) -> tuple[str, ...]:
         format_estimate(row.rel, 1, "unknown"),
         format_time(row.selection),
         format_time(row.tuning),
-        format_time(row.selection + row.tuning),
+        format_time(row.total),
         f"{row.share.mean:.0f} %" if row.share else "unknown",
         format_estimate(row.osc, 2, "unknown"),
     )

@@ -1,15 +1,15 @@
 """The time-versus-score plot: what a subset costs beside what it keeps."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selectmm.report.labels import Label, place, shortened
+from selectmm.report.pictures import blank, keep
 from selectmm.report.points import Point, pareto, points
 from selectmm.report.rows import Comparison
 
@@ -23,9 +23,7 @@ DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 def draw(comparison: Comparison) -> Figure:
     """The plot; an empty one says what is missing."""
-    # Not through pyplot: no global state, no window system.
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank()
     axes = figure.add_subplot()
     found = points(comparison)
     _frame(axes, comparison)
@@ -54,12 +52,7 @@ def save_picture(comparison: Comparison, folder: Path, name: str) -> tuple[Path,
     Returns:
         The paths of the SVG and the PNG.
     """
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    with rc_context({"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}):
-        figure = draw(comparison)
-        figure.savefig(svg, metadata={"Date": None})
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-    return svg, png
+    return keep(partial(draw, comparison), folder, name)
 
 
 def _style(method: str, methods: Sequence[str]) -> tuple[str, str]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
+from selectmm.report.pictures import blank, keep
 from selectmm.report.ranking import tau_source, tau_target
 
 # Okabe and Ito's blue and vermilion, and viridis: all stay apart under the common colour blindnesses.
@@ -45,18 +45,12 @@ def save_transfer(transfer: TransferPicture, title: str, folder: Path, name: str
     Returns:
         The paths of the SVG and the PNG.
     """
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    with rc_context({"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}):
-        figure = draw(transfer, title)
-        figure.savefig(svg, metadata={"Date": None})
-        figure.savefig(png, dpi=120, metadata={"Software": None})
-    return svg, png
+    return keep(partial(draw, transfer, title), folder, name, dpi=120)
 
 
 def draw(transfer: TransferPicture, title: str) -> Figure:
     """Metric left, gains (in per cent) right; under the columns τ of each target, beside the rows τ of each source."""
-    figure = Figure(figsize=(14, 8.4), layout="constrained")  # not through pyplot: no global state, no window system
-    FigureCanvasAgg(figure)
+    figure = blank(14, 8.4)
     grid = figure.add_gridspec(3, 3, width_ratios=(14, 14, 5), height_ratios=(15, 4, 0.45))
     metric, measured = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     figure.suptitle(title, x=0.01, ha="left", fontsize=15)

@@ -13,7 +13,6 @@ from selectmm.records.record import Costs, load
 from selectmm.report.published import Reproduces, read_printed
 from selectmm.selection import select
 from tests.test_line import ROOT, one_run, overrides
-from tests.tiny import tiny_llava, write_pool
 
 os.environ.setdefault("SELECTMM_ROOT", str(ROOT))  # before pytest has fixtures: the jobs are the tests' parameters
 
@@ -23,14 +22,6 @@ PAPERS = [
     for path in sorted((ROOT / "experiments" / paper).glob("*.yaml"))
     if "setting:" in path.read_text()
 ]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("papers")
-    tiny_llava(folder / "llava")
-    write_pool(folder / "pool", rows=24)
-    return folder
 
 
 def composed(path: Path, *arguments: str) -> dict:

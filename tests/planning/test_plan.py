@@ -20,17 +20,8 @@ from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.stage import run_stage
 from selectmm.run import EVALUATION, evaluation_identity, select_rows, take_pool, tune
 from tests.test_line import ROOT, overrides
-from tests.tiny import tiny_llava, write_pool
 
 H100 = GPUS["h100"]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plan")
-    tiny_llava(folder / "llava")
-    write_pool(folder / "pool", rows=24)
-    return folder
 
 
 @pytest.fixture(autouse=True)

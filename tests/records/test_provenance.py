@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectmm.records.provenance import PACKAGES, Hardware, command_line, git_state, hardware, provenance
+from selectmm.records.provenance import CHECKOUT, PACKAGES, Hardware, command_line, git_state, hardware, provenance
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ from selectmm.records.provenance import PACKAGES, Hardware, command_line, git_st
         (["/x/selectmm/__main__.py", "-m", "seed=0,1"], "python -m selectmm -m seed=0,1"),
         (["/x/selectmm/__main__.py", "experiment=a b"], "python -m selectmm 'experiment=a b'"),
         (["/x/bin/pytest", "-q"], "pytest -q"),
+        ([str(CHECKOUT / "experiments" / "a" / "b.py"), "to"], "python experiments/a/b.py to"),
+        (["/x/own.py"], "python own.py"),
     ],
 )
 def test_the_command_can_be_typed_again(argv: list[str], typed: str) -> None:

@@ -78,7 +78,7 @@ def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]]) -> Pl
         "osc": _estimate(row.osc),
         "selection": row.selection,
         "tuning": row.tuning,
-        "total": row.selection + row.tuning,
+        "total": row.total,
         "scores": {name: _estimate(row.score(name)) for name in comparison.benchmarks},
         "runs": [_told(outcome.record, files[id(outcome.record)]) for outcome in row.outcomes],
     }
