@@ -143,6 +143,12 @@ def test_no_answers_lie_there_without_their_record() -> None:
     assert found == named
 
 
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.json")), ids=lambda path: str(path.relative_to(RESULTS)))
+def test_a_command_names_no_folder_of_the_machine_that_it_ran_on(path: Path) -> None:
+    commands = re.findall(r'"command": "(.*?)"[,}]', path.read_text())
+    assert not [command for command in commands if re.search(r"(^|[\s=])/", command)]
+
+
 def test_results_stay_small() -> None:
     """Per-item answers are most of it, and compressed."""
     assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 20 * 2**20
