@@ -15,6 +15,7 @@ from selectmm.evaluation.suite import Score
 from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord, load
 from selectmm.report.leaderboard.page import write_leaderboard
+from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
 from selectmm.statistics.compare import AGREES
@@ -67,11 +68,12 @@ def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) 
 
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
 def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
-    found = [load(path) for path in sorted((RESULTS / "records").glob("*.json"))]
-    records = [record for record in found if record.experiment == page.stem]
+    found = [(path, load(path)) for path in RECORDS]
+    mine = [(path, record) for path, record in found if record.experiment == page.stem]
+    records = [record for _, record in mine]
     references = references_for(RESULTS / "references" / "mini.json", records)
     assert references, "the references that are printed were measured on these records' model and prompts"
-    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()))
+    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()), tallies_of(mine))
     assert report.markdown.read_text() == page.read_text()
     for svg in report.svgs:
         assert svg.read_text() == (page.parent / svg.name).read_text()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectmm.records.record import load
+from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str]) -> None:
     asked = _parser().parse_args(arguments)
     records = [load(path) for path in asked.records]
     references = references_for(asked.references, records) if asked.references else {}
-    report = write_report(records, asked.to, asked.name, references)
+    tallies = tallies_of(zip(asked.records, records, strict=True))
+    report = write_report(records, asked.to, asked.name, references, tallies=tallies)
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from selectmm.records.record import RunRecord, StageCost
+from selectmm.report.pairing import paired
 from selectmm.report.relative import NO_FULL
 from selectmm.report.rows import Comparison
 from selectmm.report.table import format_time
+from selectmm.report.verdict import against_random
 
 HARNESSES = ("lmms-eval", "lm-eval")
 STAGES = ("warmup", "features", "select", "finetune")
@@ -35,12 +37,14 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 def _reading(comparison: Comparison) -> list[str]:
     told = [
-        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed. Rel.: unweighted mean over the "
+        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed [± half its 95 % interval over "
+        "items, which says nothing of other seeds]. Rel.: unweighted mean over the "
         "benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
         "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / their "
         "mean tuning; OSC: share of full / Rel., a method gains below 1.",
-        "Against random (above): difference in Rel., ± half its 95 % interval over items and seeds; each stands for "
-        "itself, so that of methods equal to random one in twenty would be called different.",
+        "Against random (above): difference in Rel., ± half its 95 % interval over seeds and over items, which both "
+        "answered. Better and worse stay so after Holm's correction over all rows that are compared with random here.",
+        *_unpaired(comparison),
     ]
     if comparison.chance:
         names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)
@@ -49,6 +53,18 @@ def _reading(comparison: Comparison) -> list[str]:
             f"by more than 1.64 standard errors."
         )
     return told
+
+
+def _unpaired(comparison: Comparison) -> list[str]:
+    """Rows beside a random one whose difference from it is told as if they had answered different items."""
+    pairs = [(row, random) for random, rows in against_random(comparison) for row in rows]
+    lacking = _distinct([row.label for row, random in pairs if not paired(row, random, comparison)])
+    if not lacking:
+        return []
+    return [
+        f"Against random as if the items were different ones, so with too wide an interval: {', '.join(lacking)}. Not "
+        f"every run of it, of random and of full keeps its answers."
+    ]
 
 
 def _judges(comparison: Comparison) -> list[str]:

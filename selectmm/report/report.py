@@ -14,7 +14,7 @@ from selectmm.report.notes import caption, notes
 from selectmm.report.points import cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
-from selectmm.report.rows import compare
+from selectmm.report.rows import Tallies, compare
 from selectmm.report.table import Table, show, tabulate, to_markdown
 
 HEAD = "<!-- Made from run records by `python -m selectmm report`; never edited by hand. -->"
@@ -35,7 +35,12 @@ class Report:
 
 
 def write_report(
-    records: Sequence[RunRecord], folder: Path, name: str, references: References, console: Console | None = None
+    records: Sequence[RunRecord],
+    folder: Path,
+    name: str,
+    references: References,
+    console: Console | None = None,
+    tallies: Tallies | None = None,
 ) -> Report:
     """Write ``<name>.md``, ``<name>.svg`` and ``<name>.png`` under ``folder`` and print the tables.
 
@@ -46,6 +51,7 @@ def write_report(
     Args:
         references: by benchmark; an empty mapping if none were measured.
         console: where to print; the screen if None.
+        tallies: of the records' answers, so that differences are over the same items (see `pairing.tallies_of`).
 
     Raises:
         UserError: there are no records, or two are of the same run.
@@ -59,7 +65,7 @@ def write_report(
     groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
     tables, svgs, pngs, comparisons = [], [], [], []
     for number, group in enumerate(groups, 1):
-        comparison = compare(group.records, references)
+        comparison = compare(group.records, references, tallies)
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         svg, png = save_picture(comparison, folder, name if number == 1 else f"{name}-{number}")
         comparisons.append(comparison)

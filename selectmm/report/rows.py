@@ -9,6 +9,9 @@ from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.report.references import Reference, References
 from selectmm.report.relative import Outcome, at_chance, is_full, longest, outcome
+from selectmm.statistics.tally import Tally
+
+Tallies = Mapping[str, Mapping[str, Tally]]  # of a run's kept answers: by the record's name, by benchmark
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,14 @@ class Comparison:
 
     Attributes:
         benchmarks: in the suite's order. chance: those of them that the full run does not beat (see `at_chance`).
+        tallies: of the answers that are known; without them items cannot be paired.
     """
 
     records: tuple[RunRecord, ...]
     benchmarks: tuple[str, ...]
     chance: frozenset[str]
     rows: tuple[Row, ...]
+    tallies: Tallies
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -130,8 +135,11 @@ class Comparison:
         return tuple(record for record in self.records if is_full(record))
 
 
-def compare(records: Sequence[RunRecord], references: References) -> Comparison:
+def compare(records: Sequence[RunRecord], references: References, tallies: Tallies | None = None) -> Comparison:
     """Turn comparable records (see `selectmm.report.groups`) into rows.
+
+    Args:
+        tallies: as `selectmm.report.pairing.tallies_of` reads them; None if no answers are known.
 
     Raises:
         UserError: two records are of the same run.
@@ -146,7 +154,7 @@ def compare(records: Sequence[RunRecord], references: References) -> Comparison:
         grouped.setdefault(_key(record), []).append(record)
     variants = _variants(records)
     rows = [_row([outcome(r, fulls, counted) for r in group], variants) for group in grouped.values()]
-    return Comparison(tuple(records), benchmarks, chance, tuple(sorted(rows, key=_order)))
+    return Comparison(tuple(records), benchmarks, chance, tuple(sorted(rows, key=_order)), tallies or {})
 
 
 def _at_chance(name: str, fulls: Sequence[RunRecord], references: References) -> bool:

@@ -15,6 +15,7 @@ from selectmm.errors import UserError
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
 from selectmm.report.failures import failures_in, tell_failures
+from selectmm.report.pairing import tallies_of
 from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
 from selectmm.report.report import Report, write_report
@@ -77,7 +78,8 @@ class SweepReport(Callback):
         """
         paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
         references = references_for(self.references, records) if self.references else {}
-        report = write_report(records, self.tables, experiment, references)
+        tallies = tallies_of(zip(paths, records, strict=True))
+        report = write_report(records, self.tables, experiment, references, tallies=tallies)
         _tell(report, paths)  # before the tracker, which may be out of reach
         _track(report, tracker, records)
         self._tell_runs(tracker)

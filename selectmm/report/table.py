@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from selectmm.report.margin import measured
 from selectmm.report.references import KINDS, Reference, References
 from selectmm.report.relative import longest, mean_scores, relative
 from selectmm.report.rows import Comparison, Row, format_estimate
-from selectmm.report.verdict import answers
+from selectmm.report.verdict import answers, rel_margin
 
 LABELS = ("method", "budget", "recipe")
 COSTS = ("Rel. %", "selection", "tuning", "total", "share of full", "OSC")
@@ -44,10 +45,11 @@ class Table:
 def tabulate(comparison: Comparison, references: References, caption: str, notes: Sequence[str]) -> Table:
     """One row per reference that is known, then one per method, budget and recipe; a column per benchmark, then cost.
 
-    Cells are ``mean ± sd (n)`` over n seeds, or one seed's value; what is not known is ``unknown`` or ``missing``.
+    Cells are ``mean ± sd (n)`` over n seeds, or ``value [± half the items' 95 % interval]`` of one seed; what is not
+    known is ``unknown`` or ``missing``.
     """
     heads = [name + (AT_CHANCE if name in comparison.chance else "") for name in comparison.benchmarks]
-    rows = [*_reference_rows(comparison, references), *(_cells(row, comparison.benchmarks) for row in comparison.rows)]
+    rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
     return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes), tuple(answers(comparison)))
 
 
@@ -78,19 +80,32 @@ def format_time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 120 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def _cells(row: Row, benchmarks: Sequence[str]) -> tuple[str, ...]:
+def _cells(row: Row, comparison: Comparison) -> tuple[str, ...]:
     return (
         row.label,
         f"{100 * row.budget:.4g} %",
         row.recipe,
-        *(format_estimate(row.score(name), 1, "missing") for name in benchmarks),
-        format_estimate(row.rel, 1, "unknown"),
+        *(_score(row, name) for name in comparison.benchmarks),
+        _rel(row, comparison),
         format_time(row.selection),
         format_time(row.tuning),
         format_time(row.total),
         f"{row.share.mean:.0f} %" if row.share else "unknown",
         format_estimate(row.osc, 2, "unknown"),
     )
+
+
+def _score(row: Row, benchmark: str) -> str:
+    found = measured(row, benchmark)
+    if found is None or found.n > 1 or found.margin is None:
+        return format_estimate(row.score(benchmark), 1, "missing")
+    return f"{found.mean:.1f} [± {found.margin:.1f}]"
+
+
+def _rel(row: Row, comparison: Comparison) -> str:
+    known = row.rel is not None and row.rel.n == 1 and not row.full  # one full run is 100 by definition
+    margin = rel_margin(row, comparison) if known else None
+    return format_estimate(row.rel, 1, "unknown") if margin is None else f"{row.rel.mean:.1f} [± {margin:.1f}]"
 
 
 def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:

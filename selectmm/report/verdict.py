@@ -3,25 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import sqrt
-from statistics import fmean
+from math import inf, sqrt
 
 from scipy.special import stdtrit
+from scipy.stats import t
 
-from selectmm.report.relative import Outcome, full_of, mean_scores
+from selectmm.report.pairing import item_variance, paired
 from selectmm.report.rows import Comparison, Row, format_estimate
+from selectmm.statistics.paired import holm
 
 TWO_SIDED_95 = 1.96  # standard errors
+ALPHA = 0.05
 NOISE, ONE_SEED = "Within noise of it", "Undecided with one seed"
-ORDER = ("Better", "Worse", NOISE, ONE_SEED)
+AMONG_MANY = "Beyond noise by itself, not as one of {} comparisons"
+ORDER = ("Better", "Worse", AMONG_MANY, NOISE, ONE_SEED)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference in ``Rel.`` (per cent points) and the half-width of its 95 % interval."""
+    """Difference in ``Rel.`` (per cent points), the half-width of its 95 % interval, and the two-sided p of none."""
 
     value: float
     margin: float
+    p: float
 
     @property
     def within_noise(self) -> bool:
@@ -29,81 +33,120 @@ class Difference:
         return abs(self.value) <= self.margin
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a row's difference from the random one beside it comes to: one of `ORDER`."""
+
+    row: Row
+    random: Row
+    found: Difference
+    told: str
+
+
 def answers(comparison: Comparison) -> list[str]:
     """What random keeps, and which rows differ from it beyond noise; one line for every budget and recipe.
 
     Empty if no random run has a known ``Rel.``. What is one run under two recipes is told once.
     """
-    randoms = [row for row in comparison.rows if row.method == "random" and row.rel is not None]
-    several = len({row.recipe for row in randoms}) > 1
-    told: dict[object, str] = {}
-    for random in sorted(randoms, key=lambda row: (row.budget, row.recipe)):
-        told.setdefault(random.run, _answer(random, comparison, several))
-    return list(told.values())
+    randoms = [random for random, _ in against_random(comparison)]
+    judged = verdicts(comparison)
+    recipes = {random.recipe for random in randoms}
+    return [_answer(one, [v for v in judged if v.random is one], len(judged), len(recipes) > 1) for one in randoms]
 
 
-def _answer(random: Row, comparison: Comparison, several: bool) -> str:
-    recipe = f" under {random.recipe}" if several else ""
-    kept = format_estimate(random.rel, 1, "unknown")
-    beside = [row for row in comparison.rows if (row.budget, row.recipe) == (random.budget, random.recipe)]
-    known = [(row, found) for row in beside if row is not random and (found := difference(row, random, comparison))]
-    ranked = sorted(known, key=lambda pair: (ORDER.index(_verdict(*pair, random)), -pair[1].value))
-    groups = groupby(ranked, key=lambda pair: _verdict(*pair, random))
-    parts = [f"{verdict}: {', '.join(map(_named, pairs))}." for verdict, pairs in groups]
-    return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run.", *parts])
+def verdicts(comparison: Comparison) -> list[Verdict]:
+    """Every row beside a random one, judged; best first within each verdict.
+
+    A row is only called better or worse if its p stays below 0.05 after Holm's correction over all of these rows: of
+    twenty methods equal to random one would be called different otherwise. With one seed the spread between seeds is
+    unknown, and may be all of the difference.
+    """
+    beside = [(row, random) for random, rows in against_random(comparison) for row in rows]
+    found = [difference(row, random, comparison) for row, random in beside]
+    adjusted = holm([one.p for one in found])
+    judged = [
+        Verdict(*pair, one, _told(*pair, one, p <= ALPHA)) for pair, one, p in zip(beside, found, adjusted, strict=True)
+    ]
+    return sorted(judged, key=lambda verdict: (ORDER.index(verdict.told), -verdict.found.value))
 
 
-def _verdict(row: Row, found: Difference, random: Row) -> str:
+def _told(row: Row, random: Row, found: Difference, stays: bool) -> str:
     if found.within_noise:
         return NOISE
-    if min(row.rel.n, random.rel.n) == 1:  # the spread between seeds is unknown, and may be all of it
+    if min(row.rel.n, random.rel.n) == 1:
         return ONE_SEED
+    if not stays:
+        return AMONG_MANY
     return "Better" if found.value > 0 else "Worse"
 
 
-def _named(pair: tuple[Row, Difference]) -> str:
-    row, found = pair
-    return f"{row.label} ({found.value:+.1f} ± {found.margin:.1f})"
+def against_random(comparison: Comparison) -> list[tuple[Row, list[Row]]]:
+    """Every random row with those of the same budget and recipe, whose Rel. is known; by budget."""
+    known = [row for row in comparison.rows if row.rel is not None]
+    randoms: dict[object, Row] = {}
+    for row in sorted((row for row in known if row.method == "random"), key=_length):
+        randoms.setdefault(row.run, row)
+    return [
+        (one, [row for row in known if _length(row) == _length(one) and row is not one]) for one in randoms.values()
+    ]
 
 
-def difference(row: Row, other: Row, comparison: Comparison) -> Difference | None:
-    """``row`` minus ``other`` in Rel.; None if either is unknown.
+def _length(row: Row) -> tuple[float, str]:
+    return row.budget, row.recipe
+
+
+def _answer(random: Row, judged: Sequence[Verdict], comparisons: int, several: bool) -> str:
+    recipe = f" under {random.recipe}" if several else ""
+    kept = format_estimate(random.rel, 1, "unknown")
+    groups = groupby(judged, key=lambda verdict: verdict.told)
+    parts = [f"{told.format(comparisons)}: {', '.join(map(_named, group))}." for told, group in groups]
+    return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run.", *parts])
+
+
+def _named(verdict: Verdict) -> str:
+    return f"{verdict.row.label} ({verdict.found.value:+.1f} ± {verdict.found.margin:.1f})"
+
+
+def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
+    """``row`` minus ``other`` in Rel., of which both have to be known.
 
     The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `quantile`), with the
-    variance of the items of both (as if they were drawn apart: the items are the same, so this errs on the careful
-    side) and of both means over seeds (nothing is known of it at n = 1).
+    variance that the items leave in the difference (see `item_variance`) and that of both means over seeds (nothing is
+    known of it at n = 1). What a seed does to single items is in both, so the margin errs on the careful side.
     """
-    if row.rel is None or other.rel is None:
-        return None
     seeds = [(_seeds(one), one.rel.n - 1) for one in (row, other)]
-    variance = sum(_items(one, comparison) for one in (row, other)) + sum(part for part, _ in seeds)
-    return Difference(row.rel.mean - other.rel.mean, quantile(variance, seeds) * sqrt(variance))
+    variance = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
+    value, error = row.rel.mean - other.rel.mean, sqrt(variance)
+    p = 2 * t.sf(abs(value) / error, freedom(variance, seeds)) if error > 0 else float(value == 0)
+    return Difference(value, quantile(variance, seeds) * error, float(p))
+
+
+def rel_margin(row: Row, comparison: Comparison) -> float | None:
+    """Half the 95 % interval of a row's Rel. over items alone, for a row of one seed; None if an error is unknown."""
+    counted = [score for score in row.outcomes[0].record.scores if score.benchmark in comparison.counted]
+    if any(score.stderr is None for score in counted) and not paired(row, None, comparison):
+        return None
+    return TWO_SIDED_95 * sqrt(item_variance(row, None, comparison))
 
 
 def quantile(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
-    """The two-sided 95 % point of Student's t with Welch and Satterthwaite's degrees of freedom.
+    """The two-sided 95 % point of Student's t; 1.96 where all variance is the items'.
 
-    With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied. It is
-    1.96 where all variance is the items'.
+    With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied.
+    """
+    free = freedom(variance, seeds)
+    return float(stdtrit(free, 0.975)) if free < inf else TWO_SIDED_95
+
+
+def freedom(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
+    """Welch and Satterthwaite's degrees of freedom; infinite where all variance is the items'.
 
     Args:
         seeds: the parts of ``variance`` that a spread over seeds gave, with their degrees of freedom.
     """
     spread = sum(part**2 / free for part, free in seeds if part > 0)
-    return float(stdtrit(variance**2 / spread, 0.975)) if spread > 0 else TWO_SIDED_95
+    return variance**2 / spread if spread > 0 else inf
 
 
 def _seeds(row: Row) -> float:
     return row.rel.sd**2 / row.rel.n if row.rel.sd is not None else 0.0
-
-
-def _items(row: Row, comparison: Comparison) -> float:
-    """Variance of Rel. that comes from the benchmarks' finite items; seeds share the items, so it does not shrink."""
-    return fmean(_item_variance(outcome, comparison) for outcome in row.outcomes)
-
-
-def _item_variance(outcome: Outcome, comparison: Comparison) -> float:
-    full = mean_scores(full_of(outcome.record, comparison.fulls))
-    errors = {score.benchmark: score.stderr or 0.0 for score in outcome.record.scores}
-    counted = comparison.counted
-    return sum((100 * errors[name] / full[name]) ** 2 for name in counted) / len(counted) ** 2

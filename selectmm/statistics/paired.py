@@ -51,6 +51,17 @@ def paired_bootstrap(first: Tally, second: Tally, rng: np.random.Generator) -> D
     return Difference(first.total - second.total, float(bounds.low), float(bounds.high), float(p))
 
 
+def jackknife(without_each: np.ndarray, strata: Sequence[str]) -> float:
+    """Variance of a statistic from its values without each cluster in turn, [clusters]; for a mean it is s²/n, exactly.
+
+    Clusters are drawn within strata; a stratum of one cluster says nothing and counts as nothing.
+    Source: B. Efron and C. Stein, "The jackknife estimate of variance", 1981; for strata C. F. J. Wu, 1986, § 9.
+    """
+    names = np.asarray(strata)
+    parts = [without_each[names == name] for name in dict.fromkeys(strata)]
+    return float(sum((len(part) - 1) * part.var() for part in parts))
+
+
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """McNemar's exact two-sided p for two models that are each right or wrong on the same items, [items] of bool.
 

@@ -35,6 +35,11 @@ class Tally:
         """The benchmark's value over all items."""
         return float(self.value(self.sums.sum(axis=0)))
 
+    @property
+    def without_each(self) -> np.ndarray:
+        """The value without each of the clusters in turn, [clusters]: what a jackknife asks for."""
+        return self.value(self.sums.sum(axis=0) - self.sums)
+
 
 def tally(answers: Sequence[Answer], metric: str) -> Tally | None:
     """The tally of a benchmark's answers; None where the metric is not a property of single items.

@@ -26,7 +26,7 @@ def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
         (replace(PRISM, pool=replace(PRISM.pool, fingerprint="pool1")), "pool (here pool1)"),
         (replace(PRISM, suite=replace(PRISM.suite, name="icons")), "suite (here icons)"),
         (run_of("prism", {}, evaluator={"batch_size": 1}), "evaluator.batch_size (here 1)"),
-        (run_of("prism", {}, evaluator={"batch_size": 8, "POPE": {"limit": 5}}), "evaluator.POPE.limit (here 5)"),
+        (run_of("prism", {}, evaluator={"batch_size": 8, "POPE": {"limit": 5}}), "benchmarks (here POPE, batch_size)"),
         (run_of("prism", {}, lr=1e-3), "recipe.lr (here 0.001)"),
         (replace(PRISM, recipe=replace(PRISM.recipe, strategy={"kind": "ddp"})), "strategy.kind (here ddp)"),
     ],
@@ -39,7 +39,14 @@ def test_what_differs_otherwise_does_not_and_says_why(other: RunRecord, reason: 
 
 
 def test_many_differences_are_counted_and_not_listed() -> None:
-    _, other = comparable(
-        [RANDOM, run_of("prism", {}, evaluator={"batch_size": 8, **{f"task{i}": 1 for i in range(9)}})]
-    )
-    assert other.apart.endswith("evaluator.task4 (here 1) and 4 more.")
+    few, many = ({"POPE": {f"field{i}": value for i in range(9)}} for value in (0, 1))
+    _, other = comparable([run_of("random", {}, evaluator=few), run_of("prism", {}, evaluator=many)])
+    assert other.apart.endswith("evaluator.POPE.field4 (here 1) and 4 more.")
+
+
+def test_other_benchmarks_are_named_and_their_settings_are_not() -> None:
+    """As with suite.only: what only one side ran differs in every setting."""
+    both, one = {"v1.5": {"limit": 1}, "MME": {"limit": 5}}, {"v1.5": {"limit": 2}}
+    first, second = comparable([run_of("random", {}, evaluator=both), run_of("prism", {}, evaluator=one)])
+    assert first.apart.endswith("they differ in benchmarks (here MME, v1.5), evaluator.v1.5.limit (here 1).")
+    assert second.apart.endswith("they differ in benchmarks (here v1.5), evaluator.v1.5.limit (here 2).")

@@ -1,13 +1,14 @@
 """Rows over seeds, and whether they beat random."""
 
 from math import sqrt
+from statistics import NormalDist
 
 import pytest
 
 from selectmm.errors import UserError
 from selectmm.report.references import Reference
 from selectmm.report.rows import Estimate, compare
-from selectmm.report.verdict import answers, difference
+from selectmm.report.verdict import answers, difference, verdicts
 from tests.report.runs import run_of
 
 FULL = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
@@ -126,6 +127,25 @@ def test_every_budget_has_its_answer_best_rows_first() -> None:
         f"A random 10 % keeps {kept}",
         f"A random 30 % keeps {kept} Worse: bad (-10.0 ± 0.3).",
     ]
+
+
+def test_a_row_that_is_one_of_many_has_to_differ_by_more() -> None:
+    """One standard error is 1 point of Rel.: p of near is 0.028, which Holm doubles after best."""
+    scores = {"random": 40.0, "best": 45.0, "near": 41.1, "same": 40.0}
+    stderr = 0.5 / sqrt(2)  # of each row; in Rel. twice that, and sqrt(2) for the difference of two rows
+    full = run_of("full", {"a": 50.0})
+    runs = [
+        run_of(method, {"a": value}, seed=seed, stderr=stderr) for method, value in scores.items() for seed in (0, 1)
+    ]
+    seen = compare([full, *runs], {})
+    near = next(verdict for verdict in verdicts(seen) if verdict.row.method == "near")
+    assert near.found.p == pytest.approx(2 * (1 - NormalDist().cdf(2.2)))
+    assert answers(seen) == [
+        "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: best (+10.0 ± 2.0). Beyond noise by itself, not "
+        "as one of 3 comparisons: near (+2.2 ± 2.0). Within noise of it: same (+0.0 ± 2.0)."
+    ]
+    alone = compare([full, *(run for run in runs if run.method.name in ("random", "near"))], {})
+    assert answers(alone) == ["A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: near (+2.2 ± 2.0)."]
 
 
 def test_no_random_no_verdict() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap
 
 from selectmm.evaluation.outcome import Answer
-from selectmm.statistics.paired import RESAMPLES, holm, mcnemar, paired_bootstrap
+from selectmm.statistics.paired import RESAMPLES, holm, jackknife, mcnemar, paired_bootstrap
 from selectmm.statistics.tally import Tally, tally
 
 RNG = np.random.default_rng(1)
@@ -37,6 +37,28 @@ def test_without_pictures_it_is_scipys_paired_bootstrap() -> None:
     )
     assert (mine.low, mine.high) == pytest.approx(tuple(theirs.confidence_interval))
     assert mine.value == pytest.approx(100 * (first.mean() - second.mean()))
+
+
+@pytest.mark.parametrize("strata", [None, ["a"] * 20 + ["b"] * 40])
+def test_the_jackknife_of_a_mean_is_the_textbooks(strata: list[str] | None) -> None:
+    """s²/n; over strata the sum of each one's, by its share of the whole."""
+    scores = RNG.random(60)
+    found = jackknife(_mean(scores, strata=strata).without_each, strata or ["a"] * 60)
+    parts = [scores] if strata is None else [scores[:20], scores[20:]]
+    assert strata or found == pytest.approx(100**2 * scores.var(ddof=1) / 60)
+    assert found == pytest.approx(sum((100 * len(p) / 60) ** 2 * p.var(ddof=1) / len(p) for p in parts), rel=0.05)
+
+
+def test_the_jackknife_of_f1_is_the_bootstraps() -> None:
+    """POPE's metric is no mean; the bootstrap knows nothing of leaving one out."""
+    true, said = RNG.integers(0, 2, (2, 300))
+    words = np.array(["no", "yes"])
+    given = [
+        Answer(str(n), "", words[t], words[s], float(t == s)) for n, (t, s) in enumerate(zip(true, said, strict=True))
+    ]
+    found = tally(given, "pope_f1_score")
+    drawn = found.sums[RNG.integers(0, 300, (4_000, 300))].sum(axis=1)
+    assert jackknife(found.without_each, found.strata) == pytest.approx(found.value(drawn).var(), rel=0.1)
 
 
 def test_items_of_one_picture_are_drawn_together() -> None:

@@ -1,0 +1,80 @@
+"""Two rows on the same items: the variance that the items leave in the difference of their ``Rel.``."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.records.answers import load_answers
+from selectmm.records.record import RunRecord
+from selectmm.report.relative import full_of, mean_scores
+from selectmm.report.rows import Comparison, Row, Tallies
+from selectmm.statistics.paired import jackknife
+from selectmm.statistics.tally import Tally, tally
+
+
+def tallies_of(records: Iterable[tuple[Path, RunRecord]]) -> Tallies:
+    """The tallies of those records that keep their answers, where the answers lie beside them.
+
+    Args:
+        records: with the files that they were read from.
+
+    Raises:
+        UserError: answers are there, but are not those that the record was written with.
+    """
+    return {record.name: _tallies(record, path) for path, record in records if _kept(record, path)}
+
+
+def _kept(record: RunRecord, path: Path) -> bool:
+    return record.answers is not None and (path.parent / record.answers.file).exists()
+
+
+def _tallies(record: RunRecord, path: Path) -> dict[str, Tally]:
+    answers = load_answers(record, path)
+    found = {name: tally(many, str(record.suite.evaluator[name]["metric"])) for name, many in answers.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def paired(row: Row, other: Row | None, comparison: Comparison) -> bool:
+    """Whether every run behind the rows, and their full runs, keep answers that can be laid beside each other."""
+    return all(_aligned(_sides(row, other, comparison, name)) for name in comparison.counted)
+
+
+def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float:
+    """Variance over items of ``row``'s Rel. minus ``other``'s (of its own if that is None), in per cent squared.
+
+    Per benchmark it is the jackknife's, of 100 · (mean of row's seeds − mean of other's) / mean of full's: an item that
+    is hard for all of them says nothing about their difference. Where answers are missing, or the metric is no property
+    of single items, it is the sum of both rows' own variances instead, which is larger for runs that err alike.
+    """
+    counted = comparison.counted
+    return sum(_variance(row, other, comparison, name) for name in counted) / len(counted) ** 2
+
+
+def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> float:
+    sides = _sides(row, other, comparison, benchmark)
+    if not _aligned(sides):
+        return sum(_own(one, comparison, benchmark) for one in (row, other) if one is not None)
+    means = [np.mean([run.without_each for run in side], axis=0) for side in sides]
+    apart = means[0] - means[1] if other is not None else means[0]
+    return jackknife(100 * apart / means[-1], sides[0][0].strata)
+
+
+def _sides(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> list[list[Tally | None]]:
+    """The tallies of row's runs, of other's (if there is one) and of their full runs; None for a run without."""
+    fulls = full_of(row.outcomes[0].record, comparison.fulls)
+    sides = [[outcome.record for outcome in one.outcomes] for one in (row, other) if one is not None]
+    return [[comparison.tallies.get(r.name, {}).get(benchmark) for r in side] for side in (*sides, fulls)]
+
+
+def _aligned(sides: list[list[Tally | None]]) -> bool:
+    """All known, and of the same clusters: records of one table have one evaluator, and so the same items in order."""
+    runs = [run for side in sides for run in side]
+    return None not in runs and len({run.strata for run in runs}) == 1
+
+
+def _own(row: Row, comparison: Comparison, benchmark: str) -> float:
+    """Variance of one row's Rel. by itself; seeds share the items, so it does not shrink with them."""
+    full = mean_scores(full_of(row.outcomes[0].record, comparison.fulls))[benchmark]
+    scores = [s for outcome in row.outcomes for s in outcome.record.scores if s.benchmark == benchmark]
+    return float(np.mean([(100 * (score.stderr or 0.0) / full) ** 2 for score in scores]))
