@@ -85,8 +85,9 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         for value in _values(override):
             if value is not None:
                 _check(f"{override.key_or_group}=", str(value), _names(groups[override.key_or_group]))
-    first = {override.key_or_group: next(iter(_values(override))) for override in chosen}
-    config = _composed(configs, [f"{group}={name}" for group, name in first.items() if name is not None])
+    config = _composed(configs, _first(chosen), whole=True)
+    swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
+    config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))
     for override in overrides:
         if override not in chosen and not override.is_add():
             _check_key(config, override.key_or_group)
@@ -117,15 +118,26 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
     check_overrides(CONFIGS, arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [override.input_line for override in given if not override.is_sweep_override()]
-    hydra = _composed(CONFIGS, fixed, whole=True).hydra
-    if not (multirun or hydra.mode == RunMode.MULTIRUN):
+    config = _composed(CONFIGS, fixed, whole=True)
+    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         for override in given:
             if override.is_sweep_override():
                 raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
         return [_job(fixed)]
-    swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    everything = OverridesParser.create().parse_overrides([*swept, *arguments])
-    return [_job(list(words)) for words in product(*(_words(override) for override in everything))]
+    swept = OverridesParser.create().parse_overrides(_swept(config))
+    everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
+    return [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
+
+
+def _first(choices: Sequence[Override]) -> list[str]:
+    """The first value of each choice, as it is typed; of two choices in one group the later counts."""
+    first = {choice.key_or_group: next(iter(_values(choice))) for choice in choices}
+    return [f"{group}={name}" for group, name in first.items() if name is not None]
+
+
+def _swept(config: DictConfig) -> list[str]:
+    """What a configuration's own sweep varies, as it is typed."""
+    return [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
 
 
 def _words(override: Override) -> list[str]:

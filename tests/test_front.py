@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from selectmm.door import build
 from selectmm.errors import UserError
-from selectmm.front import check_overrides, command_files, help_text, read_config
+from selectmm.front import check_overrides, command_files, help_text, read_config, read_jobs
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,6 +69,20 @@ def test_what_is_right_passes() -> None:
         ROOT / "configs",
         ["-m", "method=full,prism", "seed=0,1", "pool=llava_json", "pool.file=a.json", "hydra.run.dir=x", "+extra=1"],
     )
+
+
+def test_a_key_of_the_method_that_an_experiment_sweeps_passes() -> None:
+    check_overrides(ROOT / "configs", ["experiments=dataprophet/embedded", "method.source=numbers,yesno"])
+    with pytest.raises(UserError, match=r"no 'method.sauce': did you mean 'method.source'"):
+        check_overrides(ROOT / "configs", ["experiments=dataprophet/embedded", "method.sauce=numbers,yesno"])
+
+
+def test_what_is_typed_takes_the_place_of_an_experiments_own_values() -> None:
+    jobs = read_jobs(["experiments=dataprophet/embedded", "method.source=numbers,yesno", "seed=1"], multirun=True)
+    assert [(config.method.source, config.seed, method) for config, method in jobs] == [
+        ("numbers", 1, "one_source"),
+        ("yesno", 1, "one_source"),
+    ]
 
 
 @pytest.mark.parametrize("budget", [0, 2, -0.1])
