@@ -1,5 +1,6 @@
 """Where a run tells its story besides the record: Weights & Biases, or nowhere."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from selectmm.errors import UserError
 
 if TYPE_CHECKING:
     import wandb
+
+log = logging.getLogger("selectmm")
 
 NAME_UP_TO = 128  # characters of an artifact's name
 COPY_UP_TO = (
@@ -201,8 +204,21 @@ class _WandbRun:
             artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
         if not self.run.offline:
             for parent in parents:
-                self.run.use_artifact(f"{parent}:latest")
+                self._use(parent, name)
         self.run.log_artifact(artifact)
+
+    def _use(self, parent: str, name: str) -> None:
+        import wandb
+
+        try:
+            self.run.use_artifact(f"{parent}:latest")
+        except wandb.errors.CommError as problem:
+            log.warning(
+                "W&B has no %s in this project (%s); the lineage of %s is told in its metadata alone.",
+                parent,
+                problem,
+                name,
+            )
 
 
 def _name(name: str) -> str:

@@ -1,0 +1,89 @@
+"""With a key: W&B's own client uploads what a run says, to a service on this machine."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+
+from selectmm.records.tracker import WandbTracker
+from tests.records.wandb_service import Service, serving
+from tests.test_line import one_run, overrides
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that the environment names, with a key for it."""
+    folder = tmp_path_factory.mktemp("online")
+    with serving() as service, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WANDB_BASE_URL", service.address)
+        environment.setenv("WANDB_API_KEY", 40 * "0")
+        environment.setenv("WANDB_ERROR_REPORTING", "false")
+        environment.setenv("WANDB_DATA_DIR", str(folder / "data"))
+        environment.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
+        wandb.teardown()  # its process reads the environment once
+        yield service
+        wandb.teardown()
+
+
+@pytest.fixture
+def service(address: Service) -> Service:
+    """The same, with nothing in it."""
+    address.runs.clear()
+    address.artifacts.clear()
+    address.files.clear()
+    return address
+
+
+def test_a_key_is_all_that_it_takes(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "subset.json").write_text("[1, 2]")
+    tracker = WandbTracker("selectmm", tmp_path, "toy", mode="online")
+    with tracker.stage("pool", {"seed": 1}) as run:
+        run.artifact(None, "pool-1", "pool")
+    with tracker.stage("select", {"seed": 1}) as run:
+        run.log({"step": 3, "loss": 2.5})
+        run.summary({"kept": 7})
+        run.table("table", ["method"], [["prism"]])
+        run.artifact(tmp_path / "subset.json", "subset-1", "subset", made_from=["pool-1"])
+    pool, select = service.runs.values()
+    assert [(run.group, run.job, run.exitcode) for run in (pool, select)] == [("toy", "pool", 0), ("toy", "select", 0)]
+    assert pool.logged == {"pool-1": "pool"} and select.config["seed"] == 1
+    assert (select.history[0]["_step"], select.history[0]["loss"], select.summary["kept"]) == (3, 2.5, 7)
+    assert (select.logged["subset-1"], select.used) == ("subset", ["pool-1"])
+    assert service.files["/subset-1/subset.json"] == b"[1, 2]"
+    table = next(content for name, content in service.files.items() if name.startswith("/media/table/"))
+    assert json.loads(table) == {"columns": ["method"], "data": [["prism"]]}
+
+
+def test_a_whole_run_can_be_followed_from_its_pool_to_its_record(service: Service, place: Path) -> None:
+    arguments = [*overrides(place, "llava15_7b", "online"), "method=random", "budget=0.5", "experiment=followed"]
+    record = one_run(*arguments, "tracker.mode=online", "suite.only=[mini-MMLU]")
+    runs = {run.job: run for run in service.runs.values()}
+    assert list(runs) == ["pool", "select", "finetune", "evaluate", "record"]
+    assert {(run.group, run.exitcode) for run in runs.values()} == {("followed", 0)}
+    assert [entry["step"] for entry in runs["finetune"].history] == list(range(1, record.recipe.steps + 1))
+    assert runs["evaluate"].summary["mini-MMLU"] == record.scores[0].value
+    chain = [(run.used, [name for name in run.logged if name not in run.used]) for run in runs.values() if run.logged]
+    names = [logged[0] for _, logged in chain]
+    assert [name.split("-")[0] for name in names] == ["pool", "subset", "adapter", "record"]
+    assert [used for used, _ in chain] == [[], *([name] for name in names[:-1])]
+
+
+def test_what_the_service_does_not_have_ends_no_run(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A parent may have been logged to another project, or offline."""
+    tracker = WandbTracker("selectmm", tmp_path, "toy", mode="online")
+    with tracker.stage("record", {}) as run:
+        run.artifact(None, "record-1", "record", made_from=["adapter-1"])
+    (kept,) = service.runs.values()
+    assert (kept.logged, kept.used, kept.exitcode) == ({"record-1": "record"}, [], 0)
+    assert "W&B has no adapter-1 in this project" in caplog.text
+
+
+def test_a_failed_stage_is_told_to_the_service(service: Service, tmp_path: Path) -> None:
+    tracker = WandbTracker("selectmm", tmp_path, "toy", mode="online")
+    with pytest.raises(KeyboardInterrupt), tracker.stage("finetune", {}):
+        raise KeyboardInterrupt
+    assert [kept.exitcode for kept in service.runs.values()] == [1]
