@@ -4,6 +4,7 @@ Answers were written down from what the client of the pinned version asks for; a
 request, which the client does not repeat.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -57,7 +58,7 @@ class Service:
             },
             "ArtifactType": lambda asked: {"project": {"artifact": self._found(str(asked["name"]))}},
             "ArtifactByName": lambda asked: {"project": {"artifact": self._found(str(asked["name"]))}},
-            "ArtifactByID": lambda asked: {"artifact": self._found(str(asked["id"]))},
+            "ArtifactByID": lambda asked: {"artifact": self._found(_name(asked["id"]))},
             "FetchArtifactManifest": lambda asked: {"artifact": {"currentManifest": {"file": self._file(asked["id"])}}},
             "ProbeServerUseArtifactInput": lambda _: {"UseArtifactInputInfoType": {"inputFields": []}},
             "UseArtifact": self._use,
@@ -89,7 +90,7 @@ class Service:
         entry = asked["input"]
         name, kind = entry["artifactCollectionName"], entry["artifactTypeName"]
         self.artifacts[name] = self.runs[entry["runName"]].logged[name] = kind
-        made = {"id": name, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        made = {"id": _id(name), "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": made}}
 
     def _manifest(self, asked: Asked) -> object:
@@ -97,7 +98,7 @@ class Service:
         return {"createArtifactManifest": {"artifactManifest": manifest}}
 
     def _file(self, artifact: object) -> Asked:
-        address = f"{self.address}/manifest/{artifact}"
+        address = f"{self.address}/manifest/{_name(artifact)}"
         return {"id": "file", "uploadUrl": address, "directUrl": address, "uploadHeaders": []}
 
     def _artifact_files(self, asked: Asked) -> object:
@@ -106,7 +107,7 @@ class Service:
 
     def _node(self, entry: Asked) -> Asked:
         name, artifact = entry["name"], entry["artifactID"]
-        address = f"{self.address}/{artifact}/{name}"
+        address = f"{self.address}/{_name(artifact)}/{name}"
         return {"storagePath": name, "uploadUrl": address, "uploadHeaders": [], "artifact": {"id": artifact}}
 
     def _found(self, name: str) -> Asked | None:
@@ -115,7 +116,7 @@ class Service:
             return None
         kind = {"name": self.artifacts[name]}
         return {
-            "__typename": "Artifact", "id": name, "artifactType": kind, "versionIndex": 0, "state": "COMMITTED",
+            "__typename": "Artifact", "id": _id(name), "artifactType": kind, "versionIndex": 0, "state": "COMMITTED",
             "artifactSequence": {"__typename": "ArtifactSequence", "name": name, "project": PROJECT},
             "description": None, "metadata": None, "ttlDurationSeconds": -1, "ttlIsInherited": True, "tags": [],
             "historyStep": None, "size": 0, "digest": "0", "commitHash": None, "fileCount": 0, "aliases": [],
@@ -123,8 +124,18 @@ class Service:
         }  # fmt: skip
 
     def _use(self, asked: Asked) -> object:
-        self.runs[str(asked["runName"])].used.append(str(asked["artifactID"]))
-        return {"useArtifact": {"artifact": self._found(str(asked["artifactID"]))}}
+        name = _name(asked["artifactID"])
+        self.runs[str(asked["runName"])].used.append(name)
+        return {"useArtifact": {"artifact": self._found(name)}}
+
+
+def _id(name: str) -> str:
+    """The client reads an artifact's id as base64."""
+    return base64.b64encode(name.encode()).decode()
+
+
+def _name(artifact: object) -> str:
+    return base64.b64decode(str(artifact)).decode()
 
 
 SCHEMA = ("QueryType", "MutationType", "ServerInfoType")
