@@ -38,8 +38,8 @@ def caption(comparison: Comparison, apart: str) -> str:
 def _reading(comparison: Comparison) -> list[str]:
     told = [
         "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed [± half its 95 % interval over "
-        "items, which says nothing of other seeds]. Rel.: unweighted mean over the "
-        "benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
+        "items, which says nothing of other seeds, and cannot be drawn where all items agree]. Rel.: unweighted mean "
+        "over the benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
         "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / their "
         "mean tuning; OSC: share of full / Rel., a method gains below 1.",
         "Against random (above): difference in Rel., ± half its 95 % interval over seeds and over items, which both "

@@ -30,8 +30,8 @@ def _kept(record: RunRecord, path: Path) -> bool:
 
 
 def _tallies(record: RunRecord, path: Path) -> dict[str, Tally]:
-    answers = load_answers(record, path)
-    found = {name: tally(many, str(record.suite.evaluator[name]["metric"])) for name, many in answers.items()}
+    answers, known = load_answers(record, path), record.suite.evaluator
+    found = {name: tally(many, str(known[name]["metric"])) for name, many in answers.items() if name in known}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -97,7 +97,7 @@ def _cells(row: Row, comparison: Comparison) -> tuple[str, ...]:
 
 def _score(row: Row, benchmark: str) -> str:
     found = measured(row, benchmark)
-    if found is None or found.n > 1 or found.margin is None:
+    if found is None or found.n > 1 or not found.margin:  # where all items agree no interval can be drawn
         return format_estimate(row.score(benchmark), 1, "missing")
     return f"{found.mean:.1f} [± {found.margin:.1f}]"
 
@@ -105,7 +105,7 @@ def _score(row: Row, benchmark: str) -> str:
 def _rel(row: Row, comparison: Comparison) -> str:
     known = row.rel is not None and row.rel.n == 1 and not row.full  # one full run is 100 by definition
     margin = rel_margin(row, comparison) if known else None
-    return format_estimate(row.rel, 1, "unknown") if margin is None else f"{row.rel.mean:.1f} [± {margin:.1f}]"
+    return format_estimate(row.rel, 1, "unknown") if not margin else f"{row.rel.mean:.1f} [± {margin:.1f}]"
 
 
 def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:
