@@ -60,7 +60,7 @@ def _apart(mine: Mapping[str, object], every: Sequence[Mapping[str, object]]) ->
     differing = [name for name in differing if not _of_one_side(name, every)]
     if not differing:
         return ""
-    here = ", ".join(f"{name} (here {_short(mine.get(name))})" for name in differing[:NAMED])
+    here = ", ".join(f"{name} (here {_here(name, mine.get(name))})" for name in differing[:NAMED])
     if len(differing) > NAMED:
         here += f" and {len(differing) - NAMED} more"
     return f"One of {len(every)} tables that must not be compared: they differ in {here}."
@@ -72,6 +72,11 @@ def _of_one_side(name: str, every: Sequence[Mapping[str, object]]) -> bool:
         return False
     run = [str(conditions["benchmarks"]).split(", ") for conditions in every]
     return not all(any(f"{name}.".startswith(f"evaluator.{one}.") for one in names) for names in run)
+
+
+def _here(name: str, value: object) -> str:
+    names = str(value).split(", ") if name == "benchmarks" else []
+    return f"{len(names)} of them" if len(names) > NAMED else _short(value)
 
 
 def _short(value: object) -> str:

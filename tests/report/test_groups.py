@@ -44,6 +44,13 @@ def test_many_differences_are_counted_and_not_listed() -> None:
     assert other.apart.endswith("evaluator.POPE.field4 (here 1) and 4 more.")
 
 
+def test_many_benchmarks_are_counted() -> None:
+    many, few = ({f"B{i}": {} for i in range(count)} for count in (11, 3))
+    first, second = comparable([run_of("random", {}, evaluator=many), run_of("prism", {}, evaluator=few)])
+    assert first.apart.endswith("they differ in benchmarks (here 11 of them).")
+    assert second.apart.endswith("they differ in benchmarks (here B0, B1, B2).")
+
+
 def test_other_benchmarks_are_named_and_their_settings_are_not() -> None:
     """As with suite.only: what only one side ran differs in every setting."""
     both, one = {"v1.5": {"limit": 1}, "MME": {"limit": 5}}, {"v1.5": {"limit": 2}}
