@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
+
+
+@cache
+def committed() -> list[tuple[Path, RunRecord]]:
+    """Every record with its file, read once."""
+    return [(path, load(path)) for path in RECORDS]
 
 
 def complaints(record: RunRecord, path: Path) -> list[str]:
@@ -66,8 +73,7 @@ def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) 
 
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
 def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
-    found = [(path, load(path)) for path in RECORDS]
-    mine = [(path, record) for path, record in found if record.experiment == page.stem]
+    mine = [(path, record) for path, record in committed() if record.experiment == page.stem]
     records = [record for _, record in mine]
     references = references_for(RESULTS / "references" / "mini.json", records)
     assert references, "the references that are printed were measured on these records' model and prompts"
@@ -91,7 +97,7 @@ def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str
 
 
 def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
-    records = {f"records/{path.name}": load(path) for path in sorted((RESULTS / "records").glob("*.json"))}
+    records = {f"records/{path.name}": record for path, record in committed()}
     references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
     write_leaderboard(records, tmp_path / "leaderboard.html", references)
     assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
@@ -130,7 +136,7 @@ def test_a_record_that_was_edited_is_noticed(path: Path) -> None:
 def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     """What is at chance is left out of Rel.: an edited floor would change every method's."""
     told: dict[str, set[tuple[float | None, ...]]] = {}
-    for record in map(load, RECORDS):
+    for _, record in committed():
         for score in record.scores:
             asked = json.dumps([score.benchmark, record.suite.evaluator[score.benchmark]], sort_keys=True)
             told.setdefault(asked, set()).add((score.chance, score.majority, score.items))
