@@ -7,7 +7,6 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from experiments.cells import flowed, mean_cell, ranged, table
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, load
 from selectmm.records.stage import write_atomically
+from selectmm.report.margin import joined
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.references import load_references
 from selectmm.report.transfer import TransferPicture, save_transfer
@@ -99,10 +99,8 @@ def read_measured(targets: list[str]) -> Measured:
 def measured_at(records: list[RunRecord], target: str) -> tuple[float, float]:
     """A benchmark's mean score over the runs (seeds) of one source, and its standard error over items and seeds."""
     scores = [score for record in records for score in record.scores if score.benchmark == target]
-    values = [score.value for score in scores]
-    seeds = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    items = fmean((score.stderr or 0.0) ** 2 for score in scores)
-    return fmean(values), (items + seeds**2) ** 0.5
+    found = joined([score.value for score in scores], [score.stderr or 0.0 for score in scores])
+    return found.mean, found.stderr
 
 
 def product(terms: dict, names: tuple[str, ...]) -> np.ndarray:

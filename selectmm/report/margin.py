@@ -11,9 +11,13 @@ from selectmm.report.verdict import quantile
 
 @dataclass(frozen=True)
 class Measured:
-    """A mean over ``n`` seeds and half its 95 % interval over items and seeds (None if a standard error is unknown)."""
+    """A mean over ``n`` seeds, its standard error over items and seeds and half its 95 % interval.
+
+    Both are None if an item error is unknown.
+    """
 
     mean: float
+    stderr: float | None
     margin: float | None
     n: int
 
@@ -32,7 +36,8 @@ def joined(values: Sequence[float], errors: Sequence[float | None]) -> Measured:
     """
     n, mean = len(values), fmean(values)
     if any(error is None for error in errors):
-        return Measured(mean, None, n)
+        return Measured(mean, None, None, n)
     items = fmean(error**2 for error in errors)
     seeds = variance(values) / n if n > 1 else 0.0
-    return Measured(mean, quantile(items + seeds, [(seeds, n - 1)]) * sqrt(items + seeds), n)
+    stderr = sqrt(items + seeds)
+    return Measured(mean, stderr, quantile(items + seeds, [(seeds, n - 1)]) * stderr, n)

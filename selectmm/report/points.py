@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selectmm.report.rows import Comparison, Row
+from selectmm.report.verdict import rel_margin
 
 STOPPED_EARLY = 99.0  # per cent of the reference's cost; full is its own reference, up to the seeds' spread
 COST, REL = "cost (% of full)", "Rel (% of full)"
@@ -13,6 +14,8 @@ COLUMNS = ("run", "method", "budget %", "recipe", "seeds", COST, "cost sd", REL,
 @dataclass(frozen=True)
 class Point:
     """A row on the plot, all in per cent: cost relative to full, Rel., and their deviations over seeds (or None).
+
+    ``rel_items`` is half the 95 % interval of one seed's Rel. over items (None with more seeds, see `rel_margin`).
 
     Points of one ``series`` differ in budget alone; they are joined by a line.
     """
@@ -25,6 +28,12 @@ class Point:
     rel: float
     cost_sd: float | None
     rel_sd: float | None
+    rel_items: float | None
+
+    @property
+    def reach(self) -> float:
+        """How far the bar of Rel. goes to either side."""
+        return self.rel_sd or self.rel_items or 0.0
 
 
 def points(comparison: Comparison) -> list[Point]:
@@ -37,7 +46,7 @@ def points(comparison: Comparison) -> list[Point]:
     for row in known:
         largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
     several = len({row.budget for row in known if not row.full}) > 1
-    return [_point(row, several, largest[_series(row)]) for row in known]
+    return [_point(row, comparison, several, largest[_series(row)]) for row in known]
 
 
 def pareto(cost_rel: Sequence[tuple[float, float]]) -> list[int]:
@@ -75,9 +84,9 @@ def _series(row: Row) -> str:
     return f"{row.label}, {row.recipe}"
 
 
-def _point(row: Row, several: bool, largest: float) -> Point:
+def _point(row: Row, comparison: Comparison, several: bool, largest: float) -> Point:
     words = [row.label] if row.full or not several or row.budget == largest else []
     words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
     words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
-    spread = row.share.sd, row.rel.sd
+    spread = row.share.sd, row.rel.sd, rel_margin(row, comparison)
     return Point(" ".join(words), row.method, _series(row), row.length, row.share.mean, row.rel.mean, *spread)

@@ -103,8 +103,7 @@ def _score(row: Row, benchmark: str) -> str:
 
 
 def _rel(row: Row, comparison: Comparison) -> str:
-    known = row.rel is not None and row.rel.n == 1 and not row.full  # one full run is 100 by definition
-    margin = rel_margin(row, comparison) if known else None
+    margin = rel_margin(row, comparison)
     return format_estimate(row.rel, 1, "unknown") if not margin else f"{row.rel.mean:.1f} [± {margin:.1f}]"
 
 

@@ -81,7 +81,7 @@ def _frame(axes: Axes, comparison: Comparison) -> None:
 
 
 def _label(point: Point, colour: str) -> Label:
-    return Label(point.label, point.cost, point.rel, point.cost_sd or 0.0, point.rel_sd or 0.0, colour)
+    return Label(point.label, point.cost, point.rel, point.cost_sd or 0.0, point.reach, colour)
 
 
 def _front(axes: Axes, found: Sequence[Point]) -> None:
@@ -96,7 +96,8 @@ def _join(axes: Axes, series: Sequence[Point], colour: str) -> None:
 def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
     hollow = point.length == "steps"
     outlined = hollow or marker == "*"  # other filled markers may overlap: white keeps them apart
-    bars = {"xerr": point.cost_sd, "yerr": point.rel_sd, "fmt": "none", "ecolor": colour, "elinewidth": 1.2}
+    width = 1.2 if point.rel_items is None else 0.6  # of one seed: thinner, it says less
+    bars = {"xerr": point.cost_sd, "yerr": point.reach or None, "fmt": "none", "ecolor": colour, "elinewidth": width}
     axes.errorbar(point.cost, point.rel, **bars, zorder=2)
     axes.plot(
         point.cost,
@@ -121,13 +122,16 @@ def _legend(axes: Axes, found: Sequence[Point]) -> None:
     entries.append(Line2D([], [], label="Pareto front", **DASHES))
     if any(point.rel_sd is not None for point in found):
         entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
+    if any(point.rel_items for point in found):
+        thin = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
+        entries.append(Line2D([], [], label="95 % over items, of one seed", color=INK, **thin))
     axes.figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 
 
 def _limits(axes: Axes, found: Sequence[Point]) -> None:
     """Room for labels: cost starts at 0, Rel. ends a little beyond what was measured."""
-    low = min(point.rel - (point.rel_sd or 0) for point in found)
-    high = max(100.0, *(point.rel + (point.rel_sd or 0) for point in found))
+    low = min(point.rel - point.reach for point in found)
+    high = max(100.0, *(point.rel + point.reach for point in found))
     room = max(1.0, 0.12 * (high - low))
     axes.set_ylim(low - room, high + room)
     axes.set_xlim(0, 1.15 * max(100.0, *(point.cost + (point.cost_sd or 0) for point in found)))

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import inf, sqrt
 
-from scipy.special import stdtrit
 from scipy.stats import t
 
 from selectmm.report.pairing import item_variance, paired
 from selectmm.report.rows import Comparison, Row, format_estimate
-from selectmm.statistics.paired import holm
+from selectmm.statistics.paired import ALPHA, holm
 
 TWO_SIDED_95 = 1.96  # standard errors
-ALPHA = 0.05
 NOISE, ONE_SEED = "Within noise of it", "Undecided with one seed"
 AMONG_MANY = "Beyond noise by itself, not as one of {} comparisons"
 ORDER = ("Better", "Worse", AMONG_MANY, NOISE, ONE_SEED)
@@ -122,7 +120,12 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
 
 
 def rel_margin(row: Row, comparison: Comparison) -> float | None:
-    """Half the 95 % interval of a row's Rel. over items alone, for a row of one seed; None if an error is unknown."""
+    """Half the 95 % interval over items of the Rel. of one seed.
+
+    None with more seeds, whose spread says more, for the full run that is itself 100, and if an error is unknown.
+    """
+    if row.rel is None or row.rel.n > 1 or (row.full and row.rel.mean == 100):
+        return None
     counted = [score for score in row.outcomes[0].record.scores if score.benchmark in comparison.counted]
     if any(score.stderr is None for score in counted) and not paired(row, None, comparison):
         return None
@@ -135,7 +138,7 @@ def quantile(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
     With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied.
     """
     free = freedom(variance, seeds)
-    return float(stdtrit(free, 0.975)) if free < inf else TWO_SIDED_95
+    return float(t.ppf(0.975, free)) if free < inf else TWO_SIDED_95
 
 
 def freedom(variance: float, seeds: Sequence[tuple[float, int]]) -> float:

@@ -11,10 +11,9 @@ from selectmm.evaluation.outcome import Answer
 from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord, load
 from selectmm.report.groups import conditions
-from selectmm.statistics.paired import Difference, holm, mcnemar, paired_bootstrap
+from selectmm.statistics.paired import ALPHA, Difference, holm, mcnemar, paired_bootstrap
 from selectmm.statistics.tally import Tally, tally
 
-ALPHA = 0.05
 SEED = 0  # of the bootstrap: the same two records give the same page
 AGREES = 0.01  # a recorded value and the one that follows from its answers; MMMU's code rounds to three digits
 

@@ -8,6 +8,7 @@ from scipy.stats import binomtest, bootstrap
 
 from selectmm.statistics.tally import Tally
 
+ALPHA = 0.05  # of a difference that is told
 RESAMPLES = 9_999  # a two-sided p of 0.0002 can still be seen
 BATCH = 20_000_000  # numbers held at a time
 

@@ -34,6 +34,27 @@ def test_points_by_hand() -> None:
     assert (random.rel, random.rel_sd) == (pytest.approx(90.25), pytest.approx(0.25))
 
 
+def test_one_seed_shows_its_items_and_several_seeds_their_spread() -> None:
+    """A score of 50 ± 1 doubles to a Rel. of 100 ± 2; full is 100 by definition, one stopped early is not."""
+    full, early = (run_of("full", {"a": value}, length=kind, seconds=(0.0, 0.0, cost), steps=steps)
+                   for value, kind, cost, steps in ((50.0, "epochs", 100.0, 10), (40.0, "steps", 30.0, 3)))  # fmt: skip
+    one = run_of("prism", {"a": 45.0})
+    several = [run_of("random", {"a": 44.0 + seed}, seed=seed) for seed in range(3)]
+    found = {point.label: point for point in points(compare([full, early, one, *several], {}))}
+    reached = {label: (point.rel_items, point.reach) for label, point in found.items()}
+    assert reached["full"] == (None, 0.0)
+    assert reached["random"] == (None, pytest.approx(2.0))
+    assert reached["prism"] == reached["full stopped early"] == (pytest.approx(1.96 * 2), pytest.approx(1.96 * 2))
+
+
+def test_a_plot_says_what_its_bars_are() -> None:
+    one = compare([run_of("full", {"a": 50.0}), run_of("prism", {"a": 45.0})], {})
+    told = [{text.get_text() for text in draw(drawn).legends[0].get_texts()} for drawn in (one, _comparison())]
+    items, seeds = "95 % over items, of one seed", "± sd over seeds"
+    assert items in told[0] and seeds not in told[0]
+    assert seeds in told[1] and items not in told[1]
+
+
 def test_the_points_as_numbers_by_hand() -> None:
     full, random = (dict(zip(COLUMNS, row, strict=True)) for row in cells(_comparison(methods=1))[:2])
     assert (full["run"], full["budget %"], full["cost (% of full)"], full["on the front"]) == (
