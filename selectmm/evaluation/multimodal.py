@@ -167,6 +167,21 @@ def _quiet() -> Iterator[TextIO]:
         yield screen
 
 
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """These variables are set, and afterwards the environment is as it was, and the same object.
+
+    Where a task maps its items in processes, as GQA's does, `datasets` leaves a copy in its place. Whoever holds the
+    first one, as W&B's client does, would never see a variable that is set later.
+    """
+    own = os.environ
+    with patch.dict(own, values):
+        try:
+            yield
+        finally:
+            os.environ = own  # noqa: B003 (it is no other environment, but the one that this process began with)
+
+
 @lru_cache(maxsize=2)
 def _manager(tasks: Path | None) -> TaskManager:
     """Index of one folder's tasks; of the built-in ones (several seconds) for None."""
@@ -184,7 +199,7 @@ def _load(name: str, tasks: Path) -> ConfigurableTask:
         near = get_close_matches(name, [*_manager(tasks).all_subtasks, *manager.all_subtasks])
         raise UserError(f"lmms-eval has no single task '{name}'; near it: {', '.join(near) or 'nothing'}.")
     # MM-Vet's file connects to a judge when it is imported; nothing here ever asks one.
-    with patch.dict(os.environ, {"API_TYPE": "dummy"}):
+    with _environment(API_TYPE="dummy"):
         try:
             return get_task_dict([name], manager)[name]
         except RetryError as problem:

@@ -1,5 +1,6 @@
 """Built-in tasks, the real task code, on local folders laid out as the hub; nothing reaches the network."""
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -100,6 +101,14 @@ def test_gqa_joins_questions_and_pictures_of_the_same_folder() -> None:
     with rendered(None, [made], hub.hub()) as folder:
         multimodal.run([made], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)
     assert seen == [(40 + number, 60 - number) for number in range(3)]
+
+
+def test_the_environment_stays_the_one_that_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GQA's items are mapped in processes, and `datasets` then leaves a copy of the environment in its place."""
+    monkeypatch.setenv("API_TYPE", "mine")
+    before = os.environ
+    run(benchmark("gqa", "exact_match"), ["yes", "no", "yes"])
+    assert os.environ is before and os.environ["API_TYPE"] == "mine"
 
 
 def test_textvqa_shows_the_ocr_tokens_between_question_and_instruction() -> None:
