@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("selectmm")
 
 NAME_UP_TO = 128  # characters of an artifact's name
-COPY_UP_TO = (
-    2**20
-)  # bytes: records and subsets are copied, adapters are left in their stage folder, which never changes
+COPY_UP_TO = 2**20  # bytes: records and subsets are copied, adapters stay in their stage folder, which never changes
+PATIENCE = 60.0  # seconds until a run says that it waits for W&B, whose client asks again for hours
 
 
 class Run(Protocol):
@@ -112,13 +112,13 @@ class WandbTracker:
     @contextmanager
     def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
         """A W&B run of the stage, finished however the block ends."""
-        run = self._open(job_type, config)
+        run, code = self._open(job_type, config), 1
         try:
             yield _WandbRun(run)
-        except BaseException:
-            run.finish(exit_code=1)
-            raise
-        run.finish()
+            code = 0
+        finally:
+            with _waiting():
+                run.finish(exit_code=code)
 
     def _open(self, job_type: str, config: Mapping[str, object]) -> "wandb.Run":
         try:
@@ -166,6 +166,22 @@ def _quiet(wandb: object) -> "wandb.Settings":
     )
 
 
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Tells after a while that it is W&B that a run waits for, and how to go on without; its client would be silent."""
+    told = (
+        "W&B has not answered for %.0f s, and its client keeps asking. Ctrl-C, as often as it takes, loses nothing: "
+        "all is kept in files, and the same command with tracker.mode=offline goes on from there and logs it again."
+    )
+    timer = threading.Timer(PATIENCE, log.warning, (told, PATIENCE))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass(frozen=True)
 class _WandbRun:
     run: "wandb.Run"
@@ -179,18 +195,22 @@ class _WandbRun:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         import wandb
 
-        self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+        table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        with _waiting():
+            self.run.log({name: table})
 
     def scatter(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], x: str, y: str) -> None:
         import wandb
 
         table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
-        self.run.log({name: wandb.plot.scatter(table, x, y, title=f"{y} against {x}")})
+        with _waiting():
+            self.run.log({name: wandb.plot.scatter(table, x, y, title=f"{y} against {x}")})
 
     def image(self, name: str, path: Path) -> None:
         import wandb
 
-        self.run.log({name: wandb.Image(str(path))})
+        with _waiting():
+            self.run.log({name: wandb.Image(str(path))})
 
     def artifact(self, path: Path | None, name: str, kind: str, made_from: Sequence[str] = ()) -> None:
         import wandb
@@ -202,10 +222,11 @@ class _WandbRun:
             policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
             inside = str(file.relative_to(path if path.is_dir() else path.parent))
             artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
-        if not self.run.offline:
-            for parent in parents:
-                self._use(parent, name)
-        self.run.log_artifact(artifact)
+        with _waiting():
+            if not self.run.offline:
+                for parent in parents:
+                    self._use(parent, name)
+            self.run.log_artifact(artifact)
 
     def _use(self, parent: str, name: str) -> None:
         import wandb

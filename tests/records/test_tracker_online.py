@@ -1,6 +1,7 @@
 """With a key: W&B's own client uploads what a run says, to a service on this machine."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,26 @@ def test_what_the_service_does_not_have_ends_no_run(
     (kept,) = service.runs.values()
     assert (kept.logged, kept.used, kept.exitcode) == ({"record-1": "record"}, [], 0)
     assert "W&B has no adapter-1 in this project" in caplog.text
+
+
+def test_who_waits_for_the_service_is_told_so(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service sleeps when the stage ends, and wakes up once that was told."""
+    monkeypatch.setattr("selectmm.records.tracker.PATIENCE", 0.1)
+    waking = logging.Handler()
+    monkeypatch.setattr(waking, "emit", lambda record: "has not answered" in record.msg and service.awake.set())
+    log = logging.getLogger("selectmm")
+    log.addHandler(waking)
+    tracker = WandbTracker("selectmm", tmp_path, "toy", mode="online")
+    try:
+        with tracker.stage("finetune", {}) as run:
+            run.log({"step": 1, "loss": 2.5})
+            service.awake.clear()
+    finally:
+        log.removeHandler(waking)
+    assert [kept.exitcode for kept in service.runs.values()] == [0]
+    assert "with tracker.mode=offline goes on from there and logs it again" in caplog.text
 
 
 def test_a_failed_stage_is_told_to_the_service(service: Service, tmp_path: Path) -> None:

@@ -34,12 +34,16 @@ class Kept:
 
 @dataclass
 class Service:
-    """The runs by id, in the order in which they began; artifacts by name, whoever logged them."""
+    """The runs by id, in the order in which they began; artifacts by name, whoever logged them.
+
+    It answers nothing before it is ``awake``; after a minute it does anyway.
+    """
 
     address: str = ""
     runs: dict[str, Kept] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    awake: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, operation: str, asked: Asked) -> object | None:
         """The data of a GraphQL answer; None for a question that it does not know."""
@@ -155,6 +159,7 @@ class Server(ThreadingHTTPServer):
 def serving() -> Iterator[Service]:
     """The service at an address of this machine, until the block ends."""
     service = Service()
+    service.awake.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -168,6 +173,7 @@ def serving() -> Iterator[Service]:
 
         def do_POST(self) -> None:
             sent = json.loads(self._read())
+            service.awake.wait(60)
             if self.path.endswith("/file_stream"):
                 service.stream(self.path.split("/")[-2], sent)
                 self._send(b"{}")
