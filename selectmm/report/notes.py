@@ -5,10 +5,10 @@ from statistics import fmean
 
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.pairing import paired
-from selectmm.report.relative import NO_FULL
-from selectmm.report.rows import Comparison
-from selectmm.report.table import format_time
-from selectmm.report.verdict import against_random
+from selectmm.report.relative import NO_FULL, ONE_SIDED_95
+from selectmm.report.rows import Comparison, Row
+from selectmm.report.table import format_time, heads
+from selectmm.report.verdict import against_random, same_runs
 
 HARNESSES = ("lmms-eval", "lm-eval")
 STAGES = ("warmup", "features", "select", "finetune")
@@ -42,17 +42,47 @@ def _reading(comparison: Comparison) -> list[str]:
         "over the benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
         "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / their "
         "mean tuning; OSC: share of full / Rel., a method gains below 1.",
-        "Against random (above): difference in Rel., ± half its 95 % interval over seeds and over items, which both "
-        "answered. Better and worse stay so after Holm's correction over all rows that are compared with random here.",
+        "Against random (above): difference in Rel., ± half its 95 % interval over seeds, those of the full run too, "
+        "and over items, which both answered. Better and worse stay so after Holm's correction over all rows that are "
+        "compared with random here, not over other pages.",
         *_unpaired(comparison),
+        *_same_runs(comparison),
+        *_repeated(comparison),
     ]
-    if comparison.chance:
-        names = ", ".join(name for name in comparison.benchmarks if name in comparison.chance)
+    if comparison.above:
+        named = zip(heads(comparison), comparison.benchmarks, strict=True)
+        above = ", ".join(f"{head} {comparison.above[name]:.1f}" for head, name in named)
         told.append(
-            f"† At chance, so left out of Rel.: {names}. There the full run does not beat max(chance, majority, blind) "
-            f"by more than 1.64 standard errors."
+            f"† At chance, so left out of Rel.: the full run does not beat max(chance, majority, blind) by more than "
+            f"{ONE_SIDED_95} standard errors. By how many it does: {above}."
         )
     return told
+
+
+def _same_runs(comparison: Comparison) -> list[str]:
+    """Methods that chose the same rows in every seed, and so are the same runs."""
+    return [
+        f"The same runs under several names, which count as one against random: {' and '.join(_names(same))} chose the "
+        f"same rows in every seed."
+        for same in same_runs(comparison)
+        if len(set(_names(same))) > 1
+    ]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return [row.label for row in rows]
+
+
+def _repeated(comparison: Comparison) -> list[str]:
+    """Rows that a method drew more than once: as many steps, of fewer different rows."""
+    told = []
+    for row in comparison.rows:
+        subsets = [outcome.record.subset for outcome in row.outcomes]
+        different = [subset.coverage.get("kept_distinct", subset.rows) for subset in subsets]
+        if any(few < subset.rows for few, subset in zip(different, subsets, strict=True)):
+            some = f"{min(different):,}" + (f" to {max(different):,}" if min(different) < max(different) else "")
+            told.append(f"{row.label} at {100 * row.budget:.4g} %: {some} different of {subsets[0].rows:,}")
+    return [f"Rows drawn more than once: {'; '.join(told)}."] if told else []
 
 
 def _unpaired(comparison: Comparison) -> list[str]:

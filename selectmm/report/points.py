@@ -37,7 +37,7 @@ class Point:
 
 
 def points(comparison: Comparison) -> list[Point]:
-    """The rows whose Rel. and cost are known, in the table's order; what is one run under two recipes is one point.
+    """The rows whose Rel. and cost are known, in the table's order; what is one run is one point, under all its names.
 
     If there are several budgets they are in the labels, and the method's name only in its largest budget's.
     """
@@ -46,7 +46,10 @@ def points(comparison: Comparison) -> list[Point]:
     for row in known:
         largest[_series(row)] = max(row.budget, largest.get(_series(row), 0.0))
     several = len({row.budget for row in known if not row.full}) > 1
-    return [_point(row, comparison, several, largest[_series(row)]) for row in known]
+    same: dict[tuple[object, ...], list[Row]] = {}
+    for row in known:
+        same.setdefault((row.budget, row.trained, row.share.mean), []).append(row)
+    return [_point(rows, comparison, several, largest[_series(rows[0])]) for rows in same.values()]
 
 
 def pareto(cost_rel: Sequence[tuple[float, float]]) -> list[int]:
@@ -84,8 +87,9 @@ def _series(row: Row) -> str:
     return f"{row.label}, {row.recipe}"
 
 
-def _point(row: Row, comparison: Comparison, several: bool, largest: float) -> Point:
-    words = [row.label] if row.full or not several or row.budget == largest else []
+def _point(same: Sequence[Row], comparison: Comparison, several: bool, largest: float) -> Point:
+    row = same[0]
+    words = [" = ".join(one.label for one in same)] if row.full or not several or row.budget == largest else []
     words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
     words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
     spread = row.share.sd, row.rel.sd, rel_margin(row, comparison)

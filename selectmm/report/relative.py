@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import copysign, hypot, inf
 from statistics import fmean, stdev
 
 from selectmm.evaluation.suite import Score
@@ -40,13 +41,12 @@ def scores_of(record: RunRecord) -> dict[str, float]:
     return {score.benchmark: score.value for score in record.scores}
 
 
-def at_chance(full: Sequence[Score], reference: Reference) -> bool:
-    """Whether a benchmark cannot tell models apart, judged by the full runs' scores on it (one per seed).
+def above_chance(full: Sequence[Score], reference: Reference) -> float:
+    """By how many standard errors the full runs (one per seed) beat what needs no image and no learning.
 
-    It is at chance unless their mean exceeds the best that needs no image and no learning, max(chance, majority,
-    blind), by more than 1.64 standard errors (one-sided 95 %). The standard error joins that of the items, which
-    seeds share, with that of the mean over seeds: ``sqrt(mean(stderr)² + sd²/n)``; an unknown part counts as zero.
-    The floor is 0 if no such reference is known.
+    That floor is max(chance, majority, blind), 0 if none is known. The standard error joins that of the items, which
+    seeds share, with that of the mean over seeds: ``sqrt(mean(stderr)² + sd²/n)``; an unknown part counts as zero, and
+    without any what is above is infinitely far above. Up to `ONE_SIDED_95` a benchmark cannot tell models apart.
     """
     told = [value for score in full for value in (score.chance, score.majority)]
     known = [reference.chance, reference.majority, reference.blind, *told]
@@ -54,7 +54,8 @@ def at_chance(full: Sequence[Score], reference: Reference) -> bool:
     values = [score.value for score in full]
     items = fmean([score.stderr or 0.0 for score in full])
     seeds = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return fmean(values) - floor <= ONE_SIDED_95 * (items**2 + seeds**2) ** 0.5
+    above, error = fmean(values) - floor, hypot(items, seeds)
+    return above / error if error > 0 else copysign(inf, above) if above else 0.0
 
 
 def relative(scores: Mapping[str, float], full: Mapping[str, float], benchmarks: Sequence[str]) -> float | None:

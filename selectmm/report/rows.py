@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean, stdev
 
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.report.references import Reference, References
-from selectmm.report.relative import Outcome, at_chance, is_full, longest, outcome
+from selectmm.report.relative import ONE_SIDED_95, Outcome, above_chance, is_full, longest, outcome
 from selectmm.statistics.tally import Tally
 
 Tallies = Mapping[str, Mapping[str, Tally]]  # of a run's kept answers: by the record's name, by benchmark
@@ -63,10 +64,14 @@ class Row:
         return is_full(self.outcomes[0].record)
 
     @property
+    def trained(self) -> tuple[object, ...]:
+        """What was trained on in each seed, and how long."""
+        return tuple((o.record.seed, o.record.subset.fingerprint, o.record.recipe.steps) for o in self.outcomes)
+
+    @property
     def run(self) -> tuple[object, ...]:
-        """What was trained on, and how long; rows that agree here are the same runs under two recipe names."""
-        trained = tuple((o.record.subset.fingerprint, o.record.recipe.steps) for o in self.outcomes)
-        return self.label, self.budget, trained
+        """Rows that agree here are the same runs under two recipe names."""
+        return self.label, self.budget, self.trained
 
     @property
     def length(self) -> str:
@@ -114,15 +119,21 @@ class Comparison:
     """Comparable runs as rows: recipe by recipe, full first, then random, then the others by name and budget.
 
     Attributes:
-        benchmarks: in the suite's order. chance: those of them that the full run does not beat (see `at_chance`).
+        benchmarks: in the suite's order. above: how clearly the full runs beat chance on each (see `above_chance`);
+            empty without full runs.
         tallies: of the answers that are known; without them items cannot be paired.
     """
 
     records: tuple[RunRecord, ...]
     benchmarks: tuple[str, ...]
-    chance: frozenset[str]
+    above: Mapping[str, float]
     rows: tuple[Row, ...]
     tallies: Tallies
+
+    @property
+    def chance(self) -> frozenset[str]:
+        """Benchmarks on which the full runs are not clearly above chance."""
+        return frozenset(name for name, above in self.above.items() if above <= ONE_SIDED_95)
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -147,20 +158,20 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
     records = _without_full_twice(records)
     benchmarks = tuple(dict.fromkeys(score.benchmark for record in records for score in record.scores))
     fulls = [record for record in records if is_full(record)]
-    chance = frozenset(name for name in benchmarks if fulls and _at_chance(name, fulls, references))
-    counted = [name for name in benchmarks if name not in chance]
+    above = {name: _above(name, fulls, references) for name in benchmarks} if fulls else {}
+    counted = [name for name in benchmarks if above.get(name, inf) > ONE_SIDED_95]
     grouped: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in records:
         grouped.setdefault(_key(record), []).append(record)
     variants = _variants(records)
     rows = [_row([outcome(r, fulls, counted) for r in group], variants) for group in grouped.values()]
-    return Comparison(tuple(records), benchmarks, chance, tuple(sorted(rows, key=_order)), tallies or {})
+    return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {})
 
 
-def _at_chance(name: str, fulls: Sequence[RunRecord], references: References) -> bool:
+def _above(name: str, fulls: Sequence[RunRecord], references: References) -> float:
     once = {full.seed: full for full in longest(fulls)}.values()  # under both recipe lengths it is the same run
     scores = [score for full in once for score in full.scores if score.benchmark == name]
-    return bool(scores) and at_chance(scores, references.get(name, Reference()))
+    return above_chance(scores, references.get(name, Reference())) if scores else inf
 
 
 def _without_full_twice(records: Sequence[RunRecord]) -> list[RunRecord]:

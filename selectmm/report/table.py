@@ -1,6 +1,6 @@
 """A comparison as a table: Markdown for the file, the same cells for the screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -48,9 +48,14 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     Cells are ``mean ± sd (n)`` over n seeds, or ``value [± half the items' 95 % interval]`` of one seed; what is not
     known is ``unknown`` or ``missing``.
     """
-    heads = [name + (AT_CHANCE if name in comparison.chance else "") for name in comparison.benchmarks]
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
-    return Table(caption, (*LABELS, *heads, *COSTS), tuple(rows), tuple(notes), tuple(answers(comparison)))
+    told = [*answers(comparison), *_below_majority(comparison, references)]
+    return Table(caption, (*LABELS, *heads(comparison), *COSTS), tuple(rows), tuple(notes), tuple(told))
+
+
+def heads(comparison: Comparison) -> list[str]:
+    """The benchmarks' names, with a dagger where the full run is at chance."""
+    return [name + (AT_CHANCE if name in comparison.chance else "") for name in comparison.benchmarks]
 
 
 def to_markdown(table: Table) -> str:
@@ -107,18 +112,36 @@ def _rel(row: Row, comparison: Comparison) -> str:
     return format_estimate(row.rel, 1, "unknown") if not margin else f"{row.rel.mean:.1f} [± {margin:.1f}]"
 
 
-def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:
+def _below_majority(comparison: Comparison, references: References) -> list[str]:
+    """Which rows keep less than one and the same answer to every question would: most of that is how to answer."""
+    floor = _reference_rel(_reference(comparison, references, "majority"), comparison)
+    if floor is None:
+        return []
+    known = [row for row in comparison.rows if row.rel is not None and not row.full]
+    below = list(dict.fromkeys(f"{row.label} {100 * row.budget:.4g} %" for row in known if row.rel.mean < floor))
+    which = "every row here" if len(below) == len(known) > 1 else ", ".join(below)
+    return [f"Below the {floor:.1f} % that the most frequent answer alone would keep: {which}."] if below else []
+
+
+def _reference(comparison: Comparison, references: References, kind: str) -> dict[str, float]:
+    """What is known of a kind, by benchmark. Records' own chance and majority are of the very items answered."""
     scores = [score for record in comparison.records for score in record.scores]
-    full = mean_scores(longest(comparison.fulls))
+    own = {s.benchmark: getattr(s, kind) for s in scores} if kind in ("chance", "majority") else {}
+    known = {n: getattr(references.get(n, Reference()), kind) for n in comparison.benchmarks}
+    known |= {name: value for name, value in own.items() if value is not None}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _reference_rel(values: Mapping[str, float], comparison: Comparison) -> float | None:
+    return relative(values, mean_scores(longest(comparison.fulls)), comparison.counted)
+
+
+def _reference_rows(comparison: Comparison, references: References) -> list[tuple[str, ...]]:
     rows = []
     for kind in KINDS:
-        # The records' own chance and majority are of the very items that were answered.
-        own = {s.benchmark: getattr(s, kind) for s in scores} if kind in ("chance", "majority") else {}
-        known = {n: getattr(references.get(n, Reference()), kind) for n in comparison.benchmarks}
-        known |= {name: value for name, value in own.items() if value is not None}
-        values = {name: value for name, value in known.items() if value is not None}
+        values = _reference(comparison, references, kind)
         if values:
-            rel = relative(values, full, comparison.counted)
+            rel = _reference_rel(values, comparison)
             cells = [f"{values[name]:.1f}" if name in values else NOTHING for name in comparison.benchmarks]
             tail = [NOTHING if rel is None else f"{rel:.1f}", *[NOTHING] * (len(COSTS) - 1)]
             rows.append((f"({_REFERENCE_NAMES[kind]})", NOTHING, NOTHING, *cells, *tail))

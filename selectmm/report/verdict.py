@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import inf, sqrt
+from statistics import fmean, variance
 
 from scipy.stats import t
 
 from selectmm.report.pairing import item_variance, paired
+from selectmm.report.relative import full_of, mean_scores, scores_of
 from selectmm.report.rows import Comparison, Row, format_estimate
 from selectmm.statistics.paired import ALPHA, holm
 
@@ -79,14 +81,27 @@ def _told(row: Row, random: Row, found: Difference, stays: bool) -> str:
 
 
 def against_random(comparison: Comparison) -> list[tuple[Row, list[Row]]]:
-    """Every random row with those of the same budget and recipe, whose Rel. is known; by budget."""
+    """Every random row with those of the same budget and recipe, whose Rel. is known; by budget.
+
+    Of several methods that chose the same rows in every seed (see `same_runs`) only the first: they are one comparison.
+    """
     known = [row for row in comparison.rows if row.rel is not None]
     randoms: dict[object, Row] = {}
     for row in sorted((row for row in known if row.method == "random"), key=_length):
         randoms.setdefault(row.run, row)
+    again = {id(row) for same in same_runs(comparison) for row in same[1:]}
     return [
-        (one, [row for row in known if _length(row) == _length(one) and row is not one]) for one in randoms.values()
+        (one, [row for row in known if _length(row) == _length(one) and row is not one and id(row) not in again])
+        for one in randoms.values()
     ]
+
+
+def same_runs(comparison: Comparison) -> list[list[Row]]:
+    """Rows of several names that were trained on the same rows in every seed, equally long: groups of two or more."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in comparison.rows:
+        groups.setdefault((*_length(row), row.trained), []).append(row)
+    return [same for same in groups.values() if len(same) > 1]
 
 
 def _length(row: Row) -> tuple[float, str]:
@@ -109,14 +124,15 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
     """``row`` minus ``other`` in Rel., of which both have to be known.
 
     The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `quantile`), with the
-    variance that the items leave in the difference (see `item_variance`) and that of both means over seeds (nothing is
-    known of it at n = 1). What a seed does to single items is in both, so the margin errs on the careful side.
+    variance that the items leave in the difference (see `item_variance`), that of both means over seeds and that of the
+    full runs' (nothing is known of them at n = 1). What a seed does to single items is in both, so the margin errs on
+    the careful side.
     """
-    seeds = [(_seeds(one), one.rel.n - 1) for one in (row, other)]
-    variance = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
-    value, error = row.rel.mean - other.rel.mean, sqrt(variance)
-    p = 2 * t.sf(abs(value) / error, freedom(variance, seeds)) if error > 0 else float(value == 0)
-    return Difference(value, quantile(variance, seeds) * error, float(p))
+    seeds = [*((_seeds(one), one.rel.n - 1) for one in (row, other)), _of_full(row, other, comparison)]
+    whole = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
+    value, error = row.rel.mean - other.rel.mean, sqrt(whole)
+    p = 2 * t.sf(abs(value) / error, freedom(whole, seeds)) if error > 0 else float(value == 0)
+    return Difference(value, quantile(whole, seeds) * error, float(p))
 
 
 def rel_margin(row: Row, comparison: Comparison) -> float | None:
@@ -132,23 +148,38 @@ def rel_margin(row: Row, comparison: Comparison) -> float | None:
     return TWO_SIDED_95 * sqrt(item_variance(row, None, comparison))
 
 
-def quantile(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
+def quantile(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
     """The two-sided 95 % point of Student's t; 1.96 where all variance is the items'.
 
     With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied.
     """
-    free = freedom(variance, seeds)
+    free = freedom(whole, seeds)
     return float(t.ppf(0.975, free)) if free < inf else TWO_SIDED_95
 
 
-def freedom(variance: float, seeds: Sequence[tuple[float, int]]) -> float:
+def freedom(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
     """Welch and Satterthwaite's degrees of freedom; infinite where all variance is the items'.
 
     Args:
-        seeds: the parts of ``variance`` that a spread over seeds gave, with their degrees of freedom.
+        whole: the variance. seeds: the parts of it that a spread over seeds gave, with their degrees of freedom.
     """
     spread = sum(part**2 / free for part, free in seeds if part > 0)
-    return variance**2 / spread if spread > 0 else inf
+    return whole**2 / spread if spread > 0 else inf
+
+
+def _of_full(row: Row, other: Row, comparison: Comparison) -> tuple[float, int]:
+    """What the full runs' spread over seeds leaves in a difference of two ratios to their mean, and its freedom.
+
+    By the delta method: with f a benchmark's mean over the full runs and d the difference of the rows' scores on it,
+    each full run moves 100 · d / f by -100 · d / f² for every point that it is off f.
+    """
+    fulls, counted = full_of(row.outcomes[0].record, comparison.fulls), comparison.counted
+    if len(fulls) < 2:
+        return 0.0, 0
+    mean = mean_scores(fulls)
+    pull = {name: 100 * (row.score(name).mean - other.score(name).mean) / mean[name] ** 2 for name in counted}
+    moved = [fmean(pull[name] * scores_of(full)[name] for name in counted) for full in fulls]
+    return variance(moved) / len(fulls), len(fulls) - 1
 
 
 def _seeds(row: Row) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from selectmm.report.notes import notes
+from selectmm.report.references import Reference
 from selectmm.report.rows import compare
 from tests.report.runs import run_of
 
@@ -20,6 +21,22 @@ def test_runs_that_did_not_look_are_counted_and_records_of_before_say_nothing() 
     told = notes(compare([replace(FULL, contamination=FOUND), RANDOM], {}))
     assert HELD in told and "For 1 of 2 runs this was not checked." in told
     assert not any("checked" in note or "pool holds" in note for note in notes(compare([FULL, RANDOM], {})))
+
+
+def test_rows_that_were_drawn_more_than_once_are_told() -> None:
+    repeated = [
+        replace(run, subset=replace(run.subset, coverage={"kept_distinct": kept}))
+        for run, kept in ((run_of("tive", {"a": 40.0}, seed=seed), 25 + seed) for seed in (0, 1))
+    ]
+    told = notes(compare([FULL, RANDOM, *repeated], {}))
+    assert "Rows drawn more than once: tive at 30 %: 25 to 26 different of 30." in told
+    assert not any("more than once" in note for note in notes(compare([FULL, RANDOM], {})))
+
+
+def test_how_clearly_full_beats_chance_is_told_of_every_benchmark() -> None:
+    """One standard error is 1 point."""
+    seen = compare([run_of("full", {"a": 50.0, "b": 26.0})], {name: Reference(chance=25.0) for name in "ab"})
+    assert any(note.endswith("By how many it does: a 25.0, b † 1.0.") for note in notes(seen))
 
 
 def test_an_odd_manifest_is_unknown_and_no_traceback() -> None:

@@ -1,6 +1,7 @@
 """Rel., at chance, OSC and the choice of the full run, by hand and against the papers."""
 
 import csv
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from selectmm.evaluation.suite import Score
 from selectmm.report.groups import comparable
 from selectmm.report.references import Reference
-from selectmm.report.relative import NO_FULL, at_chance, full_of, osc, outcome, relative
+from selectmm.report.relative import NO_FULL, ONE_SIDED_95, above_chance, full_of, osc, outcome, relative
 from selectmm.report.rows import compare
 from selectmm.report.table import tabulate
 from tests.report.runs import run_of
@@ -114,7 +115,16 @@ def _score(value: float, stderr: float | None, chance: float | None = None, majo
 def test_at_chance_unless_clearly_above_what_needs_no_learning(
     full: list[Score], reference: Reference, expected: bool
 ) -> None:
-    assert at_chance(full, reference) is expected
+    assert (above_chance(full, reference) <= ONE_SIDED_95) is expected
+
+
+def test_above_chance_is_in_standard_errors() -> None:
+    """Seeds 28 and 32 with 4 over items: √(4² + 2²) is one. Without any error, what is above is above beyond doubt."""
+    seeds = [_score(28.0, 4.0, 22.0), _score(32.0, 4.0, 22.0)]
+    assert above_chance(seeds, Reference()) == pytest.approx(8 / 20**0.5)
+    assert above_chance(seeds, Reference(majority=40.0)) == pytest.approx(-10 / 20**0.5)
+    sure = [above_chance([_score(value, None, 25.0)], Reference()) for value in (26.0, 25.0, 24.0)]
+    assert sure == [inf, 0, -inf]
 
 
 def test_osc_by_hand() -> None:

@@ -1,14 +1,19 @@
 """Rows over seeds, and whether they beat random."""
 
+from dataclasses import replace
 from math import sqrt
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 
 from selectmm.errors import UserError
+from selectmm.records.record import MethodEntry
+from selectmm.report.notes import notes
+from selectmm.report.points import points
 from selectmm.report.references import Reference
 from selectmm.report.rows import Estimate, compare
-from selectmm.report.verdict import answers, difference, verdicts
+from selectmm.report.verdict import answers, difference, same_runs, verdicts
 from tests.report.runs import run_of
 
 FULL = run_of("full", {"a": 50.0, "b": 100.0}, seconds=(0.0, 0.0, 100.0))
@@ -109,6 +114,47 @@ def test_the_spread_over_seeds_widens_the_margin() -> None:
     assert answers(seen) == [
         "A random 30 % keeps 85.0 ± 0.0 (2) % of the full run. Within noise of it: prism (+5.0 ± 63.5)."
     ]
+
+
+def test_the_full_runs_spread_over_seeds_widens_the_margin() -> None:
+    """Full 40 and 60: its mean 50 has variance 100; a difference of 5 moves by 100 · 5 / 50² for each of its points."""
+    full = [run_of("full", {"a": value}, seed=seed, stderr=None) for seed, value in enumerate((40.0, 60.0))]
+    runs = [run_of(method, {"a": value}, stderr=None) for method, value in (("random", 40.0), ("prism", 45.0))]
+    seen = compare([*full, *runs], {})
+    found = difference(seen.rows[2], seen.rows[1], seen)
+    student = 12.7062  # of one degree of freedom, from a table
+    assert (found.value, found.margin) == (pytest.approx(10.0), pytest.approx(student * 0.2 * 10))
+
+
+def test_a_ratio_to_a_mean_that_is_itself_measured_spreads_as_the_margin_says() -> None:
+    """Simulated: only the three full runs vary; the variance that is told is, on average, that of the value."""
+    rng, told, values = np.random.default_rng(0), [], []
+    runs = [
+        run_of(method, {"a": value, "b": value}, stderr=None) for method, value in (("random", 40.0), ("prism", 50.0))
+    ]
+    for _ in range(400):
+        full = [
+            run_of("full", dict(zip("ab", rng.normal(80, 5, 2), strict=True)), seed=s, stderr=None) for s in range(3)
+        ]
+        seen = compare([*full, *runs], {})
+        found = difference(seen.rows[2], seen.rows[1], seen)
+        values.append(found.value)
+        told.append((found.margin / 4.30265) ** 2)  # Student's of two degrees of freedom, from a table
+    assert np.mean(told) == pytest.approx(np.var(values), rel=0.15)
+
+
+def test_methods_that_chose_the_same_rows_are_one_comparison() -> None:
+    scores = {"random": 40.0, "prism": 41.1}
+    stderr = 0.5 / sqrt(2)  # as in the test above: one standard error is 1 point of Rel., p is 0.028
+    full = run_of("full", {"a": 50.0})
+    runs = [run_of(method, {"a": value}, seed=s, stderr=stderr) for method, value in scores.items() for s in (0, 1)]
+    again = [replace(run, method=MethodEntry("prism/again", {})) for run in runs if run.method.name == "prism"]
+    seen = compare([full, *runs, *again], {})
+    assert [[row.label for row in same] for same in same_runs(seen)] == [["prism", "prism/again"]]
+    assert answers(seen) == ["A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: prism (+2.2 ± 2.0)."]
+    told = "The same runs under several names, which count as one against random: prism and prism/again chose the"
+    assert sum(note.startswith(told) for note in notes(seen)) == 1
+    assert [point.label for point in points(seen)] == ["full", "random", "prism = prism/again"]
 
 
 def test_every_budget_has_its_answer_best_rows_first() -> None:

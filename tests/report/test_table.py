@@ -27,6 +27,19 @@ def _table(*records: object, references: dict[str, Reference] = REFERENCES) -> T
     return tabulate(comparison, references, caption(comparison, ""), notes(comparison))
 
 
+def test_what_keeps_less_than_the_most_frequent_answer_is_told() -> None:
+    """It scores 75 of full's 80 on the one benchmark that counts."""
+    references = {"POPE": Reference(majority=75.0), "MMMU": Reference(majority=25.0)}
+    told = "Below the 93.8 % that the most frequent answer alone would keep: prism 30 %."
+    assert told in _table(FULL, *PRISM, references=references).answers
+    better = run_of("random", {"POPE": 76.0, "MMMU": 20.0})
+    assert told in _table(FULL, *PRISM, better, references=references).answers
+    worse = run_of("random", {"POPE": 70.0, "MMMU": 20.0})
+    every = told.replace("prism 30 %", "every row here")
+    assert every in _table(FULL, *PRISM, worse, references=references).answers
+    assert not _table(FULL, better, references=references).answers[1:]
+
+
 def test_the_whole_table_by_hand() -> None:
     """Rel. counts POPE alone (MMMU is at chance): 90 and 95. OSC: 0.39 / 0.9 and 0.39 / 0.95."""
     table = _table(FULL, *PRISM)
@@ -70,7 +83,7 @@ def test_without_a_full_run_the_table_says_why_there_is_no_rel() -> None:
 def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
     cached = run_of("prism", {"POPE": 72.0, "MMMU": 25.0}, seconds=(8.0, 1.0, 30.0), cached=True)
     told = "\n".join(_table(FULL, replace(cached, deviations=("The judge was exact.",))).notes)
-    assert "At chance, so left out of Rel.: MMMU." in told
+    assert "At chance, so left out of Rel.: the full run" in told and told.count("MMMU † 0.5.") == 1
     assert (
         "From a cache, counted with what they cost when they ran: features of prism (8.0 s); select of prism (1.0 s); "
         "finetune of prism (30.0 s)."

@@ -126,7 +126,11 @@ def test_labels_overlap_nothing_and_stay_inside() -> None:
 
 def test_a_label_is_text_and_not_longer_than_a_line(tmp_path: Path) -> None:
     paths = ["$x", "a\n" + 90 * "b"]
-    runs = [run_of("full", {"a": 50.0}), *(run_of("from_file", {"a": 40.0}, options={"file": path}) for path in paths)]
+    files = [
+        run_of("from_file", {"a": 40.0}, options={"file": path}, seconds=(cost, 0.0, 30.0))
+        for cost, path in enumerate(paths)
+    ]
+    runs = [run_of("full", {"a": 50.0}), *files]
     told = [text.get_text() for text in draw(compare(runs, {})).axes[0].texts]
     assert "from_file (file=$x)" in told and f"from_file (file=a {'b' * 1}…{'b' * 19})" in told
     save_picture(compare(runs, {}), tmp_path, "toy")
