@@ -15,7 +15,7 @@ from selectmm.report.points import cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import Tallies, compare
-from selectmm.report.table import Table, show, tabulate, to_markdown
+from selectmm.report.table import Table, majority_rel, show, tabulate, to_markdown
 
 HEAD = "<!-- Made from run records by `python -m selectmm report`; never edited by hand. -->"
 
@@ -67,7 +67,8 @@ def write_report(
     for number, group in enumerate(groups, 1):
         comparison = compare(group.records, references, tallies)
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
-        svg, png = save_picture(comparison, folder, name if number == 1 else f"{name}-{number}")
+        picture = name if number == 1 else f"{name}-{number}"
+        svg, png = save_picture(comparison, folder, picture, majority_rel(comparison, references))
         comparisons.append(comparison)
         tables.append(table)
         svgs.append(svg)

@@ -19,10 +19,15 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 REFERENCES = {"full": ("#000000", "*"), "random": ("#767676", "o")}
 INK, GUIDE = "#555555", "#BDBDBD"
 DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+DOTS = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
-def draw(comparison: Comparison) -> Figure:
-    """The plot; an empty one says what is missing."""
+def draw(comparison: Comparison, floor: float | None = None) -> Figure:
+    """The plot; an empty one says what is missing.
+
+    Args:
+        floor: Rel. of the most frequent answer alone, in per cent; None if it is not known.
+    """
     figure = blank()
     axes = figure.add_subplot()
     found = points(comparison)
@@ -35,24 +40,26 @@ def draw(comparison: Comparison) -> Figure:
         axes.text(0.5, 0.5, why, ha="center", va="center", fontsize=14, color=INK, transform=axes.transAxes)
         return figure
     _front(axes, found)
+    if floor is not None:
+        axes.axhline(floor, zorder=1, **DOTS)
     styles = [_style(point.method, [other.method for other in found]) for point in found]
     for series, colour in {point.series: colour for point, (colour, _) in zip(found, styles, strict=True)}.items():
         _join(axes, [point for point in found if point.series == series], colour)
     for point, (colour, marker) in zip(found, styles, strict=True):
         _mark(axes, point, colour, marker)
-    _legend(axes, found)
-    _limits(axes, found)
+    _legend(axes, found, floor)
+    _limits(axes, found, floor)
     place(figure, axes, [_label(point, colour) for point, (colour, _) in zip(found, styles, strict=True)])
     return figure
 
 
-def save_picture(comparison: Comparison, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write ``<name>.svg`` and ``<name>.png``; the same comparison gives the same bytes.
+def save_picture(comparison: Comparison, folder: Path, name: str, floor: float | None = None) -> tuple[Path, Path]:
+    """Write ``<name>.svg`` and ``<name>.png`` of what `draw` draws; the same comparison gives the same bytes.
 
     Returns:
         The paths of the SVG and the PNG.
     """
-    return keep(partial(draw, comparison), folder, name)
+    return keep(partial(draw, comparison, floor), folder, name)
 
 
 def _style(method: str, methods: Sequence[str]) -> tuple[str, str]:
@@ -74,7 +81,7 @@ def _frame(axes: Axes, comparison: Comparison) -> None:
     )
     axes.set_xlabel("cost of selection + tuning (% of tuning on the full pool)")
     many = "1 benchmark" if len(comparison.counted) == 1 else f"{len(comparison.counted)} benchmarks"
-    axes.set_ylabel(f"Rel.: mean score (% of full, {many})")
+    axes.set_ylabel(f"Rel.: mean of score / full's (%, {many})")
     axes.spines[["top", "right"]].set_visible(False)
     for line in (axes.axhline, axes.axvline):
         line(100, color=GUIDE, linewidth=0.8, zorder=0)
@@ -112,14 +119,16 @@ def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
     )
 
 
-def _legend(axes: Axes, found: Sequence[Point]) -> None:
-    """Only what direct labels cannot say: filled, hollow, bars and the front."""
+def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
+    """Only what direct labels cannot say: filled, hollow, bars, the front and the floor."""
     dot = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
         entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
         entries.append(Line2D([], [], label="a number of steps (recipe.length: steps)", markerfacecolor="white", **dot))
-    entries.append(Line2D([], [], label="Pareto front", **DASHES))
+    entries.append(Line2D([], [], label="Pareto front of the means", **DASHES))
+    if floor is not None:
+        entries.append(Line2D([], [], label="the most frequent answer alone", **DOTS))
     if any(point.rel_sd is not None for point in found):
         entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
     if any(point.rel_items for point in found):
@@ -128,10 +137,11 @@ def _legend(axes: Axes, found: Sequence[Point]) -> None:
     axes.figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 
 
-def _limits(axes: Axes, found: Sequence[Point]) -> None:
+def _limits(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
     """Room for labels: cost starts at 0, Rel. ends a little beyond what was measured."""
-    low = min(point.rel - point.reach for point in found)
-    high = max(100.0, *(point.rel + point.reach for point in found))
+    known = [100.0] if floor is None else [100.0, floor]
+    low = min([*known, *(point.rel - point.reach for point in found)])
+    high = max([*known, *(point.rel + point.reach for point in found)])
     room = max(1.0, 0.12 * (high - low))
     axes.set_ylim(low - room, high + room)
     axes.set_xlim(0, 1.15 * max(100.0, *(point.cost + (point.cost_sd or 0) for point in found)))

@@ -47,6 +47,17 @@ def test_one_seed_shows_its_items_and_several_seeds_their_spread() -> None:
     assert reached["prism"] == reached["full stopped early"] == (pytest.approx(1.96 * 2), pytest.approx(1.96 * 2))
 
 
+@pytest.mark.parametrize("floor", [53.9, 12.0])
+def test_the_most_frequent_answer_is_a_line_that_the_legend_names(floor: float) -> None:
+    """Also where it lies far below all that was measured."""
+    without, figure = draw(_comparison()), draw(_comparison(), floor)
+    told = [{text.get_text() for text in one.legends[0].get_texts()} for one in (without, figure)]
+    assert told[1] - told[0] == {"the most frequent answer alone"}
+    axes = figure.axes[0]
+    assert sum(set(line.get_ydata()) == {floor} for line in axes.get_lines()) == 1
+    assert axes.get_ylim()[0] < floor
+
+
 def test_a_plot_says_what_its_bars_are() -> None:
     one = compare([run_of("full", {"a": 50.0}), run_of("prism", {"a": 45.0})], {})
     told = [{text.get_text() for text in draw(drawn).legends[0].get_texts()} for drawn in (one, _comparison())]

@@ -1,0 +1,185 @@
+"""Every difference from random on the pages of several seeds: corrected for all of them, and which benchmarks it needs.
+
+python experiments/studies/verdicts.py [FOLDER]
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+# Run as a script, Python would look beside this file alone.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from experiments.cells import flowed, signed, table
+from selectmm.records.record import RunRecord, load
+from selectmm.records.stage import write_atomically
+from selectmm.report.pairing import tallies_of
+from selectmm.report.pictures import blank, keep
+from selectmm.report.references import References, references_for
+from selectmm.report.rows import Comparison, Tallies, compare
+from selectmm.report.verdict import NOISE, Difference, Verdict, difference, verdicts
+from selectmm.statistics.paired import ALPHA, holm
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "verdicts"
+HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by hand. -->"
+YARDSTICKS = ("oracle", "by_source", "one_source")  # are told what matters: no methods
+STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One difference from random, wherever it is printed.
+
+    Attributes:
+        pages: the experiments that print it. needs: benchmarks without any one of which it would be within noise.
+        overall: its p after Holm's correction over all looks.
+    """
+
+    verdict: Verdict
+    pages: tuple[str, ...]
+    needs: tuple[str, ...]
+    overall: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """Method and budget."""
+        return f"{self.verdict.row.label} {100 * self.verdict.row.budget:.4g} %"
+
+    @property
+    def found(self) -> Difference:
+        """The difference itself."""
+        return self.verdict.found
+
+
+def make(folder: Path) -> Path:
+    """Write the page and its picture under ``folder``; the same records give the same bytes. Returns the page."""
+    looks = gathered()
+    folder.mkdir(parents=True, exist_ok=True)
+    keep(partial(draw, looks), folder, NAME)
+    page = folder / f"{NAME}.md"
+    picture = f"![Every difference from random with its interval]({NAME}.svg)\n"
+    write_atomically(page, "\n".join([HEAD, f"# {NAME}\n", flowed(_opening(looks)), picture, _table(looks)]))
+    return page
+
+
+def gathered() -> list[Look]:
+    """The differences of all experiments of several seeds, surest first; the same runs on several pages are one."""
+    paths = sorted((ROOT / "results" / "records").glob("*.json"))
+    records = sorted(((path, load(path)) for path in paths), key=lambda one: one[1].experiment)
+    found: dict[tuple[object, ...], Look] = {}
+    for name, group in groupby(records, key=lambda one: one[1].experiment):
+        mine = list(group)
+        if len({record.seed for _, record in mine}) > 1:
+            for key, look in looks_of(name, [record for _, record in mine], tallies_of(mine)).items():
+                pages = found[key].pages if key in found else ()
+                found[key] = replace(look, pages=(*pages, name))
+    looks = sorted(found.values(), key=lambda look: look.found.p)
+    overall = holm([look.found.p for look in looks])
+    return [replace(look, overall=float(p)) for look, p in zip(looks, overall, strict=True)]
+
+
+def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mapping[tuple[object, ...], Look]:
+    """One experiment's, by the runs that stand behind them."""
+    references = references_for(ROOT / "results" / "references" / "mini.json", records)
+    seen = compare(records, references, tallies)
+    full, looks = [row.trained for row in seen.rows if row.full], {}
+    for verdict in verdicts(seen):
+        if verdict.row.method not in YARDSTICKS:
+            key = (verdict.row.recipe, verdict.row.trained, verdict.random.trained, *full, seen.counted)
+            looks[key] = Look(verdict, (name,), _needs(verdict, seen, references))
+    return looks
+
+
+def _needs(verdict: Verdict, seen: Comparison, references: References) -> tuple[str, ...]:
+    if verdict.found.within_noise:
+        return ()
+    return tuple(name for name in seen.counted if without(name, verdict, seen, references).within_noise)
+
+
+def without(name: str, verdict: Verdict, seen: Comparison, references: References) -> Difference:
+    """The difference as it would be if a benchmark had not been measured."""
+    records = [replace(r, scores=tuple(score for score in r.scores if score.benchmark != name)) for r in seen.records]
+    other = compare(records, references, seen.tallies)
+    row, random = (next(o for o in other.rows if o.run == r.run) for r in (verdict.row, verdict.random))
+    return difference(row, random, other)
+
+
+def _opening(looks: Sequence[Look]) -> str:
+    stay = [look for look in looks if look.overall <= ALPHA]
+    firm = [look for look in stay if not look.needs]
+    alone = [look for look in looks if look.overall > ALPHA and not look.found.within_noise]
+    return (
+        f"A page corrects for the rows that it compares with random. On all pages of several seeds together stand "
+        f"{len(looks)} different ones. Scale: {looks[0].verdict.row.outcomes[0].record.scale}.\n\n"
+        f"- Beyond noise after Holm's correction over all {len(looks)}: {_named(stay)}.\n"
+        f"- Of these, whichever benchmark is left out: {_named(firm)}.\n"
+        f"- Beyond noise by itself, not as one of {len(looks)}: {_named(alone)}.\n"
+        f"- Difference: in Rel., ± half its 95 % interval over seeds and items, as on the pages. Needs: benchmarks "
+        f"without any one of which it would be within noise by itself.\n"
+    )
+
+
+def _named(looks: Sequence[Look]) -> str:
+    return ", ".join(f"{look.label} ({signed(look.found.value)})" for look in looks) or "none"
+
+
+def _table(looks: Sequence[Look]) -> str:
+    head = ["method, budget", "difference", "p", "p, Holm over all", "on its page", "needs", "pages"]
+    return table(head, [
+        [
+            look.label, f"{signed(look.found.value)} ± {look.found.margin:.1f}", _p(look.found.p), _p(look.overall),
+            _told(look), _needed(look), ", ".join(f"[{page}]({page}.md)" for page in look.pages),
+        ]
+        for look in looks
+    ])  # fmt: skip
+
+
+def _told(look: Look) -> str:
+    return "within noise" if look.verdict.told == NOISE else look.verdict.told.split(",")[0].lower()
+
+
+def _needed(look: Look) -> str:
+    return "–" if look.found.within_noise else ", ".join(look.needs) or "none"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def draw(looks: Sequence[Look]) -> Figure:
+    """Each difference with its interval, largest on top."""
+    figure = blank(8, 1.4 + 0.235 * len(looks))
+    axes = figure.add_subplot()
+    ordered = sorted(looks, key=lambda look: look.found.value)
+    for place, look in enumerate(ordered):
+        colour = WITHIN if look.found.within_noise else STAYS if look.overall <= ALPHA else ALONE
+        bar = {"xerr": look.found.margin, "fmt": "o", "color": colour, "markersize": 5, "elinewidth": 1.4}
+        axes.errorbar(look.found.value, place, **bar)
+    axes.axvline(0, color="#555555", linewidth=1, zorder=0)
+    axes.set_yticks(range(len(ordered)), [look.label for look in ordered], fontsize=9)
+    axes.set_ylim(-0.8, len(ordered) - 0.2)
+    scale = looks[0].verdict.row.outcomes[0].record.scale
+    title = f"Which method differs from a random draw of its size?\nall pages of several seeds · {scale} scale"
+    axes.set_title(title, loc="left", fontsize=13)
+    axes.set_xlabel("difference in Rel. (points), 95 % over seeds and items")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    told = (
+        (STAYS, f"beyond noise as one of {len(looks)}"),
+        (ALONE, "beyond noise by itself"),
+        (WITHIN, "within noise"),
+    )
+    for colour, words in told:
+        axes.plot([], [], "o", color=colour, label=words, markersize=5)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "tables"))

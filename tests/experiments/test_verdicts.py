@@ -1,0 +1,36 @@
+"""The page of all verdicts follows from the committed records; what a difference needs, by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.studies.verdicts import NAME, ROOT, looks_of, make, without
+from selectmm.report.rows import compare
+from selectmm.report.verdict import difference, verdicts
+from tests.report.runs import run_of
+
+
+def test_the_committed_page_and_picture_are_made_again(tmp_path: Path) -> None:
+    tables = ROOT / "results" / "tables"
+    assert make(tmp_path).read_text() == (tables / f"{NAME}.md").read_text()
+    for kind in ("svg", "png"):
+        name = f"{NAME}.{kind}"
+        assert (tmp_path / name).read_bytes() == (tables / name).read_bytes()
+
+
+def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
+    """One standard error is 2 points of Rel. on a benchmark; 20 points on ``a`` alone are 10 of the mean of both."""
+    scores = {"full": (50.0, 50.0), "random": (30.0, 30.0), "prism": (40.0, 30.0), "oracle": (45.0, 45.0)}
+    records = [
+        run_of(method, dict(zip("ab", values, strict=True)), seed=seed, stderr=1.0)
+        for method, values in scores.items()
+        for seed in (0, 1)
+    ]
+    (look,) = looks_of("toy", records, {}).values()
+    assert (look.label, look.pages, look.needs) == ("prism 30 %", ("toy",), ("a",))
+    assert look.found.value == pytest.approx(10)
+    seen = compare(records, {})
+    verdict = next(one for one in verdicts(seen) if one.row.method == "prism")
+    alone = compare([run_of(r.method.name, {"b": scores[r.method.name][1]}, seed=r.seed) for r in records], {})
+    row, random = (next(o for o in alone.rows if o.method == name) for name in ("prism", "random"))
+    assert without("a", verdict, seen, {}) == difference(row, random, alone)
