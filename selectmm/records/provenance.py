@@ -16,6 +16,7 @@ PACKAGES = (
 )  # fmt: skip
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+CODE = ("selectmm", "configs", "experiments")  # folders of a checkout whose files decide what runs
 COMMAND = "SELECTMM_COMMAND"
 """Environment variable: the command as typed, for jobs that a launcher starts in processes of its own."""
 
@@ -47,7 +48,7 @@ class Provenance:
     Attributes:
         command: the command line, quoted for a shell.
         commit: full git hash of this package's checkout, or None outside of git.
-        dirty: whether tracked files differ from the commit; None outside of git.
+        dirty: whether what could have run differs from the commit (see `git_state`); None outside of git.
         python: version of the interpreter. packages: versions by name; an absent package is ``not installed``.
     """
 
@@ -84,15 +85,18 @@ def command_line(argv: list[str]) -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout that holds ``folder`` and whether tracked files were changed; (None, None) without one.
+    """Commit of the checkout that holds ``folder`` and whether it was changed since; (None, None) without one.
 
-    Untracked files do not count: results and caches appear while runs are made. A folder that git does not track (an
+    A file that git does not track counts where code and choices lie, in `CODE`: a new method is not in the commit.
+    Elsewhere it does not, because results and caches appear while runs are made. A folder that git does not track (an
     installed copy inside some other project's checkout) has no commit.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or not _git(folder, "ls-files", "."):
         return None, None
-    return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    top = Path(str(_git(folder, "rev-parse", "--show-toplevel")))
+    added = _git(top, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+    return commit, bool(added or _git(folder, "status", "--porcelain", "--untracked-files=no"))
 
 
 def hardware() -> Hardware:

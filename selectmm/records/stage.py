@@ -1,5 +1,6 @@
 """A stage: work whose result is a folder named by what went into it."""
 
+import ast
 import errno
 import hashlib
 import inspect
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from importlib.util import resolve_name
 from pathlib import Path
 from threading import Event, Thread
 
@@ -44,10 +46,36 @@ def fingerprint(identity: Mapping[str, object]) -> str:
 
 
 def source_of(made: object) -> str:
-    """Name and source of the module that an object's class is from: who mends a method does not get the old result."""
+    """Name and source of an object's class: who mends a method does not get the old result.
+
+    The source is that of its module and of the modules beside it, in the same folder, that this one imports, and so on:
+    what methods share is mended as well.
+    """
     kind = type(made)
-    content = hashlib.sha256(inspect.getsource(inspect.getmodule(kind)).encode()).hexdigest()[:16]
+    sources: dict[str, str] = {}
+    _read_sources(Path(inspect.getfile(kind)), kind.__module__.rpartition(".")[0], sources)
+    content = hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:16]
     return f"{kind.__module__}.{kind.__qualname__}@{content}"
+
+
+def _read_sources(file: Path, package: str, found: dict[str, str]) -> None:
+    """Add the source of a module of ``package``, and of what it imports from there, to ``found``, by file name."""
+    found[file.name] = file.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(found[file.name])):
+        for name in _imported(node, package):
+            beside = file.with_name(f"{name.removeprefix(f'{package}.')}.py")
+            if name.rpartition(".")[0] == package and beside.name not in found and beside.exists():
+                _read_sources(beside, package, found)
+
+
+def _imported(node: ast.AST, package: str) -> list[str]:
+    """What an import statement names: modules, or what is in them."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    source = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+    return [source, *(f"{source}.{alias.name}" for alias in node.names)]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

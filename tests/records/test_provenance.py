@@ -64,6 +64,13 @@ def test_commit_and_dirt(tmp_path: Path) -> None:
     commit = _git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "result.json").write_text("untracked files are results, not changes")
     assert git_state(tmp_path) == (commit, False)
+    (tmp_path / "selectmm" / "methods").mkdir(parents=True)
+    (tmp_path / "selectmm" / "methods" / "mine.py").write_text("a method that nobody committed")
+    assert git_state(tmp_path) == (commit, True)
+    _git(tmp_path, "add", "selectmm")
+    _git(tmp_path, "commit", "-qm", "y")
+    commit = _git(tmp_path, "rev-parse", "HEAD")
+    assert git_state(tmp_path / "selectmm") == (commit, False)
     (tmp_path / "code.py").write_text("2")
     assert git_state(tmp_path) == (commit, True)
 
