@@ -56,7 +56,8 @@ def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
     shown = README.split("<!-- methods:begin -->")[1].split("<!-- methods:end -->")[0]
     named = set(re.findall(r"^\| `(\w+)` \|", shown, re.MULTILINE))
     yardsticks = {"by_source", "oracle", "one_source"}
-    assert named == {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} - yardsticks
+    there = {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} - yardsticks
+    assert named == there, f"README's table of methods lacks, or has too much: {', '.join(sorted(named ^ there))}"
     costs = (ROOT / "results" / "tables" / "method-costs.md").read_text()
     for name, cost in re.findall(r"^\| (`\w+`) \| ([\d.]+) \|", costs, re.MULTILINE):
         row = next(line for line in shown.splitlines() if line.startswith(f"| {name} |"))

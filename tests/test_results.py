@@ -108,8 +108,11 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     record = load(path)
-    assert record.name == path.stem
-    assert re.fullmatch("[0-9a-f]{40}", record.provenance.commit or "") and record.provenance.dirty is False
+    assert record.name == path.stem, f"a record's file has the name of what was asked for: {record.name}.json"
+    commit, dirty = record.provenance.commit, record.provenance.dirty
+    assert re.fullmatch("[0-9a-f]{40}", commit or ""), f"{path.name} was not made in a git checkout"
+    again = "commit what is yours and start the same command again, whose stages come from the cache"
+    assert dirty is False, f"{path.name} was made with changes that are in no commit; {again}"
     assert str(Path.home()) not in path.read_text()
     assert complaints(record, path) == []
     parts = [str(record.config[group]["_target_"]) for group in ("pool", "model")]

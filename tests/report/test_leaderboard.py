@@ -11,7 +11,7 @@ import pytest
 
 from selectmm.commands.leaderboard import main
 from selectmm.errors import UserError
-from selectmm.records.record import MethodEntry, RunRecord, save
+from selectmm.records.record import MethodEntry, RunRecord, StageCost, save
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of
@@ -40,8 +40,17 @@ def test_a_run_of_two_experiments_is_shown_once() -> None:
     records["again.json"] = replace(records["prism-0.json"], experiment="other", finished="2027-01-01T00:00:00Z")
     (board,) = boards_of(records, {})
     prism = next(row for row in board["rows"] if row["method"] == "prism")
-    assert [run["file"] for run in prism["runs"]] == ["again.json", "prism-1.json"]
-    assert [run["older"] for run in prism["runs"]] == [["prism-0.json"], []], "what is not shown is named"
+    assert [run["file"] for run in prism["runs"]] == ["prism-0.json", "prism-1.json"], "of the larger experiment"
+    assert [run["again"] for run in prism["runs"]] == [["again.json"], []], "what is not shown is named"
+
+
+def test_who_makes_full_again_does_not_change_the_others_costs() -> None:
+    records = runs()
+    before = boards_of(records, {})
+    slow = replace(records["full-1.json"], finished="2027-01-01T00:00:00Z")
+    slow = replace(slow, costs=replace(slow.costs, finetune=StageCost(999.0, 999.0, 1.0, False)))
+    (board,), (old,) = boards_of({**records, "slow.json": slow}, {}), before
+    assert [row["osc"] for row in board["rows"]] == [row["osc"] for row in old["rows"]]
 
 
 def test_a_run_made_again_that_chose_otherwise_stops_no_leaderboard() -> None:
@@ -135,6 +144,7 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
     assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
     assert dom.count("<circle") == 3, "the picture has a point per row"
+    assert re.findall(r"<circle [^>]*class=\"one\"", dom) != [] and dom.count('class="one"') == 1, "one seed is hollow"
     assert dom.count('class="point"') == 2 and dom.count('class="point open" style="color:#000000" tabindex="0"') == 1
     assert methods(drawn(page, "sort=rel&up=1"))[-1] == "full"
     filtered = drawn(page, "method=prism&budget=30+%25")

@@ -1,6 +1,7 @@
 """What the leaderboard shows, as plain data: boards of comparable rows, their runs behind them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 
 from selectmm.records.record import RunRecord
@@ -9,6 +10,7 @@ from selectmm.report.names import name_of
 from selectmm.report.references import References
 from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
+from selectmm.report.verdict import rel_margin
 
 Plain = dict[str, object]
 
@@ -24,16 +26,21 @@ def boards_of(records: Mapping[str, RunRecord], references: References) -> list[
         Boards with most rows first; each has its conditions, benchmarks and rows, ready for JSON.
     """
     files = _once(records)
-    newest = [records[of_run[0]] for of_run in files]
-    told = {id(record): of_run for record, of_run in zip(newest, files, strict=True)}
-    groups = sorted(comparable(newest), key=lambda group: -len(group.records))
+    shown = [records[of_run[0]] for of_run in files]
+    told = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
+    groups = sorted(comparable(shown), key=lambda group: -len(group.records))
     return [_board(group, references, told) for group in groups]
 
 
 def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
-    """The files of every run, newest first: experiments share runs, and somebody may have made one again."""
+    """The files of every run, that to be shown first: experiments share runs, and somebody may have made one again.
+
+    It is that of the experiment with the most records, then the oldest: costs compare inside one sweep, and who adds a
+    row with a full run of their own does not change everybody's.
+    """
+    size = Counter(record.experiment for record in records.values())
     runs: dict[str, list[str]] = {}
-    for file, record in sorted(records.items(), key=lambda item: (item[1].finished, item[0]), reverse=True):
+    for file, record in sorted(records.items(), key=lambda one: (-size[one[1].experiment], one[1].finished, one[0])):
         runs.setdefault(_run(record), []).append(file)
     return sorted(runs.values())
 
@@ -74,6 +81,7 @@ def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]]) -> Pl
         "budget": 100 * row.budget,
         "recipe": row.recipe,
         "rel": _estimate(row.rel),
+        "rel_items": rel_margin(row, comparison),
         "share": _estimate(row.share),
         "osc": _estimate(row.osc),
         "selection": row.selection,
@@ -92,7 +100,7 @@ def _told(record: RunRecord, files: list[str]) -> Plain:
     origin, per_source = record.provenance, record.subset.coverage.get("per_source", {})
     return {
         "file": files[0],
-        "older": files[1:],
+        "again": files[1:],
         "experiment": record.experiment,
         "seed": record.seed,
         "finished": record.finished,

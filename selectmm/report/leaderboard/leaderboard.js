@@ -110,7 +110,7 @@ function details(run) {
       + (run.different === run.rows ? "" : ` (${run.different.toLocaleString("en")} different)`) + `, ${run.steps} steps · ${run.experiment} · `
       + `commit ${run.commit} · ${run.machine} · ${run.finished}`),
     element("p", {}, "Record ", link(run.file)),
-    ...run.older.map((file) => element("p", {}, "An older record of the same run, not shown: ", link(file))), element("p", {}, element("code", {}, run.command)),
+    ...run.again.map((file) => element("p", {}, "The same run made again, not shown: ", link(file))), element("p", {}, element("code", {}, run.command)),
     ...run.deviations.map((text) => element("p", {}, `Deviation: ${text}`)),
     element("div", { class: "columns" },
       element("table", {}, head("benchmark", "score", "95 %, items", "items", "chance"), ...scores),
@@ -148,7 +148,8 @@ function plot(board, number, rows) {
   const points = rows.filter((r) => r.rel && r.share).map((r) => ({ x: r.share.mean, y: r.rel.mean, row: r }));
   if (points.length < 2) return null;
   const many = points.length > MANY && innerWidth > 1000, [width, height, left, right, top, bottom] = [many ? 1240 : 860, many ? 520 : 400, 60, 110, 20, 50];
-  const spreads = points.flatMap((p) => [p.y - (p.row.rel.sd || 0), p.y + (p.row.rel.sd || 0)]);
+  const reach = (row) => row.rel.sd ?? row.rel_items ?? 0;
+  const spreads = points.flatMap((p) => [p.y - reach(p.row), p.y + reach(p.row)]);
   const xs = [0, Math.max(100, ...points.map((p) => p.x)) * 1.04], ys = [Math.min(...spreads, 100), Math.max(...spreads, 100)];
   const room = (ys[1] - ys[0]) * 0.06; ys[0] -= room; ys[1] += room;
   const x = (v) => left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - left - right);
@@ -165,19 +166,19 @@ function plot(board, number, rows) {
   ];
   const names = [...new Set(board.rows.map((r) => r.method))].filter((n) => !COLOURS[n]);
   const colour = (r) => COLOURS[r.method] || PALETTE[names.indexOf(r.method) % PALETTE.length];
-  const steps = front(points).map((p, i) => `${i ? "L" : "M"}${x(p.x)} ${y(p.y)}`).join(" ");
+  const steps = front(points.filter((p) => p.row.rel.n > 1 || p.row.method === "full")).map((p, i) => `${i ? "L" : "M"}${x(p.x)} ${y(p.y)}`).join(" ");
   const once = points.filter((p, i) => points.findIndex((q) => q.x === p.x && q.y === p.y && q.row.method === p.row.method) === i);
   const taken = once.map((p) => [x(p.x) - 7, y(p.y) - 7, x(p.x) + 7, y(p.y) + 7]);
   const marks = once.sort((a, b) => b.y - a.y).map((p) => {
     const label = place(p.row.method, x(p.x), y(p.y), taken, [left, top, width, height - bottom]);
     const words = `${p.row.method}, ${+p.row.budget.toPrecision(4)} %, ${p.row.recipe}: Rel. ${p.y.toFixed(1)}`
-      + `${p.row.rel.sd === null ? "" : ` ± ${p.row.rel.sd.toFixed(1)}`} at ${p.x.toFixed(0)} % of the cost`;
+      + `${p.row.rel.sd === null ? ", one seed" : ` ± ${p.row.rel.sd.toFixed(1)}`} at ${p.x.toFixed(0)} % of the cost`;
     const id = `${number}-${board.rows.indexOf(p.row)}`, open = () => show(id);
     return element("g", { class: state().get("open") === id ? "point open" : "point", style: `color:${colour(p.row)}`, tabindex: "0",
       role: "button", "aria-label": words, "data-point": id, onclick: open, onkeydown: pressed(open) },
       element("title", {}, words),
-      p.row.rel.sd === null ? null : line(x(p.x), y(p.y - p.row.rel.sd), x(p.x), y(p.y + p.row.rel.sd), "spread"),
-      element("circle", { cx: x(p.x), cy: y(p.y), r: many ? 4.5 : 6, fill: colour(p.row) }),
+      reach(p.row) ? line(x(p.x), y(p.y - reach(p.row)), x(p.x), y(p.y + reach(p.row)), p.row.rel.n > 1 ? "spread" : "spread one") : null,
+      element("circle", { cx: x(p.x), cy: y(p.y), r: many ? 4.5 : 6, class: p.row.rel.n > 1 ? "" : "one" }),
       label === null ? null : text(label.x, label.y, label.anchor, p.row.method));
   });
   return element("svg", { viewBox: `0 0 ${width} ${height}`, style: `max-width: ${width}px`, role: "group", "aria-label": "Rel. against cost" },
@@ -218,7 +219,8 @@ function drawAll() {
     return element("section", {},
       element("h2", {}, `${BOARDS.length > 1 ? `Board ${number + 1} of ${BOARDS.length} · ` : ""}${board.pool} · ${board.suite} · scale: ${board.scale}`),
       element("p", { class: "about" }, `Base model ${board.model}. ${board.apart} † at chance for the full run, left out of Rel. `
-        + "Cells: mean ± standard deviation (seeds), bars in the picture too; one seed ranks nothing."),
+        + "Rel. is to this board's full runs, so it may differ from that of a page with fewer of them. Cells: mean ± standard deviation (seeds), "
+        + "bars in the picture too. One seed ranks nothing: it is hollow, its bar the 95 % over items, and no line leads through it."),
       plot(board, number, rows), element("div", { class: "board" }, table(board, number, rows)));
   }).filter((section) => section !== null);
   document.getElementById("boards").replaceChildren(...(sections.length ? sections : [element("p", {}, "No run is of all these.")]));
