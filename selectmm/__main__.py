@@ -16,15 +16,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from selectmm.errors import UserError
-from selectmm.front import CONFIGS, ROOT, check_overrides, command_files, help_text
+from selectmm.front import (
+    CONFIGS,
+    ROOT,
+    check_one_job,
+    check_overrides,
+    command_files,
+    help_text,
+    read_jobs,
+    words_of,
+)
 from selectmm.records.provenance import COMMAND, command_line
+from selectmm.report.failures import alone, foretell
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
     """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
     from selectmm.door import build  # after Hydra has said what is wrong with the command: these imports take seconds
-    from selectmm.report.failures import alone
     from selectmm.run import run
 
     end_in_order()
@@ -71,8 +80,20 @@ def _answer(arguments: Sequence[str]) -> None:
     elif {"--help", "-h"} & set(arguments):
         print(help_text(ROOT))
     else:
-        check_overrides(CONFIGS, arguments)
+        _check(arguments)
         job()
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """What is wrong with a command, before Hydra reads it and anything runs."""
+    words = words_of(arguments)
+    swept = bool({"-m", "--multirun"} & set(arguments))
+    if set(arguments) - {*words, "-m", "--multirun"}:  # to be looked at, not run
+        check_overrides(CONFIGS, words)
+        if not swept:
+            check_one_job(words)
+    elif len(jobs := read_jobs(words, swept)) > 1:
+        foretell(jobs)
 
 
 if __name__ == "__main__":

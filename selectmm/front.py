@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -65,17 +66,54 @@ def _names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
+def words_of(arguments: Sequence[str]) -> list[str]:
+    """The choices and values of a run's command line, without Hydra's options.
+
+    Raises:
+        UserError: an option that does not exist.
+    """
+    parser = get_args_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    words = [*parsed.overrides, *rest]  # argparse leaves what follows an option between two words
+    for word in words:
+        if word.startswith("-"):
+            name = word.split("=")[0]
+            close = difflib.get_close_matches(name, [*parser._option_string_actions, "--dry-run"], n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(f"There is no option '{name}': {hint}Values are given without dashes, as key=value.")
+    return words
+
+
+def check_one_job(arguments: Sequence[str]) -> None:
+    """Several values of a key are a sweep, which has to be asked for.
+
+    Args:
+        arguments: choices and values. An experiment may say itself that it is a sweep.
+
+    Raises:
+        UserError: naming the value.
+    """
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    if _composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
+        for override in given:
+            if override.is_sweep_override():
+                raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
+
+
 def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
-    """Answer a mistyped group, choice or key with what exists.
+    """Answer a mistyped command, group, choice or key with what exists.
 
     Raises:
         UserError: naming the word, the closest one that exists, and all that exist beside it.
     """
+    for word in arguments:
+        if "=" not in word and not word.startswith(("-", "~")):
+            close = difflib.get_close_matches(word, command_files(), n=1)
+            hint = f"did you mean the command '{close[0]}'? " if close else ""
+            raise UserError(f"'{word}' is neither a command nor a choice: {hint}Choices are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except HydraException as problem:
-        raise UserError(f"Cannot read the command: {str(problem).splitlines()[0]}") from problem
+    overrides = [_read(word) for word in words]
     groups = {
         folder.name: folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}
     }
@@ -116,17 +154,26 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
         UserError: see `check_overrides`; also for several values of a key without ``-m``.
     """
     check_overrides(CONFIGS, arguments)
+    if not multirun:
+        check_one_job(arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [override.input_line for override in given if not override.is_sweep_override()]
     config = _composed(CONFIGS, fixed, whole=True)
     if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
-        for override in given:
-            if override.is_sweep_override():
-                raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
         return [_job(fixed)]
     swept = OverridesParser.create().parse_overrides(_swept(config))
     everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
     return [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
+
+
+def _read(word: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as problem:
+        raise UserError(
+            f"Cannot read '{word}' ({str(problem).splitlines()[0]}); there are no spaces around '=' and ',', and a "
+            f"value with signs of its own is quoted: 'key=\"a, b\"'."
+        ) from problem
 
 
 def _first(choices: Sequence[Override]) -> list[str]:

@@ -9,7 +9,15 @@ from omegaconf import DictConfig
 
 from selectmm.door import build
 from selectmm.errors import UserError
-from selectmm.front import check_overrides, command_files, help_text, read_config, read_jobs
+from selectmm.front import (
+    check_one_job,
+    check_overrides,
+    command_files,
+    help_text,
+    read_config,
+    read_jobs,
+    words_of,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,13 +63,44 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
         ("budget.rows=2", "'budget' is one value and has no 'rows'."),
         ("benchmark=sqa", "There is no 'benchmark': "),
         ("zzzz=1", "There is no 'zzzz': There are:"),
-        ("budget=[0.3", "Cannot read the command:"),
+        ("budget=[0.3", "Cannot read 'budget=[0.3' ("),
+        ("method=prism,", "Cannot read 'method=prism,' ("),
+        (
+            "reprot",
+            "'reprot' is neither a command nor a choice: did you mean the command 'report'? Choices are given as",
+        ),
+        ("method", "'method' is neither a command nor a choice: Choices are given as key=value."),
     ],
 )
 def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:
     with pytest.raises(UserError) as problem:
         check_overrides(ROOT / "configs", [argument])
     assert said in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dryrun", "seed=1"], "There is no option '--dryrun': did you mean '--dry-run'? Values are given without"),
+        (["--seed=1"], "There is no option '--seed': Values are given without dashes, as key=value."),
+        (["seed=1", "-m", "--budget", "0.3"], "There is no option '--budget': Values are given without dashes"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_answered(arguments: list[str], said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        words_of(arguments)
+    assert str(problem.value).startswith(said)
+
+
+def test_the_words_of_a_command_are_those_that_hydra_reads() -> None:
+    assert words_of(["seed=1", "-m", "budget=0.1,0.2", "--cfg", "job", "~a"]) == ["seed=1", "budget=0.1,0.2", "~a"]
+
+
+def test_several_values_are_a_sweep_which_has_to_be_asked_for() -> None:
+    with pytest.raises(UserError, match=r"^'method=full,prism' is a sweep; give -m as well, or one value\.$"):
+        check_one_job(["seed=0", "method=full,prism"])
+    check_one_job(["seed=0", "method=full"])
+    check_one_job(["experiments=quickstart/ten_minutes", "seed=0,1"])  # says itself that it is a sweep
 
 
 def test_what_is_right_passes() -> None:

@@ -204,3 +204,16 @@ def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> No
     assert done.returncode == 1
     assert "There is no pool file none.json; set pool.file to the file of the pool's rows." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=full,prism"], "'method=full,prism' is a sweep; give -m as well, or one value."),
+        (["reprot", "a.json"], "'reprot' is neither a command nor a choice: did you mean the command 'report'?"),
+        (["--seed=1"], "There is no option '--seed'"),
+    ],
+)
+def test_what_hydra_would_answer_with_a_traceback_is_one_sentence(words: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "selectmm", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith(f"\n{said}")

@@ -3,10 +3,13 @@
 import json
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from selectmm.errors import UserError
 from selectmm.records.stage import write_atomically
@@ -37,6 +40,35 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
         failure = Failure(" ".join(overrides), reason)
         log.error("\nFailed    %s\n          %s", failure.job, reason)
         write_atomically(folder / FAILURE, json.dumps(asdict(failure)))
+
+
+def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
+    """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
+
+    Args:
+        jobs: configurations, each with the name of its method.
+
+    Raises:
+        UserError: of every job.
+    """
+    from selectmm.door import build  # seconds
+
+    reasons: Counter[str] = Counter()
+    for config, method in jobs:
+        try:
+            build(config, method).method.needs()
+        except UserError as problem:
+            reasons[str(problem)] += 1
+    if reasons.total() == len(jobs):
+        raise UserError(" ".join(reasons))
+    if reasons:
+        told = "\n".join(f"  {reason} ({count})" for reason, count in reasons.items())
+        log.warning(
+            "%d of the sweep's %d jobs cannot run, the others will; Ctrl-C to mend the command first:\n%s",
+            reasons.total(),
+            len(jobs),
+            told,
+        )
 
 
 def failures_in(sweep: Path) -> list[Failure]:

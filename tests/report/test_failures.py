@@ -1,0 +1,34 @@
+"""What jobs of a sweep will fail of is told before the first one runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from selectmm.errors import UserError
+from selectmm.front import read_jobs
+from selectmm.report.failures import foretell
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "SELECTMM_ROOT", str(ROOT))
+
+
+def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:
+    foretell(read_jobs(["method=random,clip_score", "budget=0.1,1.5"], multirun=True))
+    assert "3 of the sweep's 4 jobs cannot run, the others will; Ctrl-C to mend the command first:" in caplog.text
+    assert "budget=1.5 is not a share of the pool; give a number above 0 and at most 1, such as 0.3. (2)" in caplog.text
+    assert "method=clip_score needs a CLIP" in caplog.text and "while online" in caplog.text
+
+
+def test_a_sweep_of_which_nothing_can_run_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^seed=a is not a whole number\. seed=b is not a whole number\.$"):
+        foretell(read_jobs(["method=random", "seed=a,b"], multirun=True))
+
+
+def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    foretell(read_jobs(["method=random,full"], multirun=True))
+    assert not caplog.records
