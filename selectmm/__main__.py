@@ -27,7 +27,7 @@ from selectmm.front import (
     words_of,
 )
 from selectmm.records.provenance import COMMAND, command_line
-from selectmm.report.failures import alone, foretell
+from selectmm.report.jobs import alone, foretell, keep_record
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -41,8 +41,12 @@ def job(config: DictConfig) -> str:
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
         config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}
     swept = hydra.mode is RunMode.MULTIRUN
-    with alone(Path(hydra.runtime.output_dir), hydra.overrides.task) if swept else nullcontext():
-        return str(run(build(config, hydra.runtime.choices["method"])))
+    folder = Path(hydra.runtime.output_dir)
+    with alone(folder, hydra.overrides.task) if swept else nullcontext():
+        record = run(build(config, hydra.runtime.choices["method"]))
+        if swept:
+            keep_record(folder, record)
+        return str(record)
     return ""
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from selectmm.errors import UserError
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
-from selectmm.report.failures import failures_in, tell_failures
+from selectmm.report.jobs import failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
 from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
@@ -23,14 +23,9 @@ from selectmm.report.table import format_time
 
 log = logging.getLogger("selectmm")
 
-CLOCK_SKEW = 60.0  # seconds that the clocks of a cluster's machines may be apart
-
 
 class SweepReport(Callback):
     """A Hydra callback: when all jobs of a multirun have ended, report on the records they wrote.
-
-    Every job writes its record anew, even if all its stages came from the cache, so the sweep's records are those of
-    ``config.experiment`` in ``config.records`` that were finished since the sweep began.
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
@@ -43,7 +38,7 @@ class SweepReport(Callback):
         self.began = time.time()
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Remember when the sweep began: its records are those finished after."""
+        """Remember when the sweep began."""
         self.began = time.time()
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
@@ -59,7 +54,7 @@ class SweepReport(Callback):
 
     def _reported(self, config: DictConfig) -> bool:
         try:
-            self.report(Path(config.records), config.experiment, instantiate(config.tracker))
+            self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
         except UserError as problem:
             log.error("The report is not whole: %s", problem)
             return False
@@ -70,13 +65,13 @@ class SweepReport(Callback):
             return False
         return True
 
-    def report(self, folder: Path, experiment: str, tracker: Tracker) -> Report:
-        """Write, track and print the report of this sweep.
+    def report(self, paths: Sequence[Path], experiment: str, tracker: Tracker) -> Report:
+        """Write, track and print the report of this sweep's records.
 
         Raises:
             UserError: no job wrote a record, or a record cannot be read.
         """
-        paths, records = _since(folder, experiment, self.began - CLOCK_SKEW)
+        records = [load(path) for path in paths]
         references = references_for(self.references, records) if self.references else {}
         tallies = tallies_of(zip(paths, records, strict=True))
         report = write_report(records, self.tables, experiment, references, tallies=tallies)
@@ -107,14 +102,6 @@ def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
         return f"{format_time(seconds)}; of all jobs, side by side: {', '.join(parts)}"
     parts.append(f"the rest (imports, pool, model, W&B, this page) {format_time(rest)}")
     return f"{format_time(seconds)}: {', '.join(parts)}"
-
-
-def _since(folder: Path, experiment: str, moment: float) -> tuple[list[Path], list[RunRecord]]:
-    """Records of the experiment that were finished at ``moment`` (seconds since 1970) or later."""
-    earliest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
-    found = [(path, load(path)) for path in sorted(folder.glob("*.json")) if path.stat().st_mtime >= moment]
-    mine = [(path, record) for path, record in found if record.experiment == experiment and record.finished >= earliest]
-    return [path for path, _ in mine], [record for _, record in mine]
 
 
 def _track(report: Report, tracker: Tracker, records: Sequence[RunRecord]) -> None:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from selectmm.commands.report import main
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, now, save
 from selectmm.records.tracker import NoTracker
-from selectmm.report.failures import alone
+from selectmm.report.jobs import alone, keep_record
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
@@ -97,7 +98,7 @@ def test_failed_jobs_are_told_in_their_order_and_end_the_sweep_with_a_status(
         with alone(tmp_path / "sweep" / str(number), ["method=x", f"seed={number}"]):
             raise UserError("it cannot work.") if number == 2 else ZeroDivisionError("a bug")
     caplog.clear()
-    save(_finished_now(FULL), tmp_path / "records")
+    _swept(tmp_path, FULL)
     with pytest.raises(SystemExit) as ended:
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
     assert ended.value.code == 1 and (tmp_path / "tables" / "toy.md").exists()
@@ -108,14 +109,17 @@ def test_failed_jobs_are_told_in_their_order_and_end_the_sweep_with_a_status(
     assert "2 of the sweep's jobs failed" in caplog.text
 
 
-def _finished_now(record: RunRecord) -> RunRecord:
-    return RunRecord(**{**record.__dict__, "finished": now()})
+def _swept(folder: Path, *records: RunRecord) -> None:
+    """As a sweep's jobs leave them."""
+    for number, record in enumerate(records):
+        place = folder / "sweep" / str(number)
+        place.mkdir(parents=True, exist_ok=True)
+        keep_record(place, save(record, folder / "records"))
 
 
 def test_a_sweep_reports_on_its_own_records_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(OTHER, tmp_path / "records")  # finished in a year that lies behind
-    for record in (FULL, PRISM):
-        save(_finished_now(record), tmp_path / "records")
+    save(replace(OTHER, finished=now()), tmp_path / "records")  # of a sweep of the same name at the same time
+    _swept(tmp_path, FULL, PRISM, PRISM)
     callback = SweepReport(str(tmp_path / "tables"))
     callback.on_multirun_start(_config(tmp_path, "none"))
     with caplog.at_level("INFO", "selectmm"):
@@ -127,7 +131,7 @@ def test_a_sweep_reports_on_its_own_records_alone(tmp_path: Path, caplog: pytest
 
 
 def test_a_sweeps_report_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(_finished_now(FULL), tmp_path / "records")
+    _swept(tmp_path, FULL)
     with caplog.at_level("INFO", "selectmm"):
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "wandb"))
     media = sorted(file.parent.name for file in tmp_path.glob("wandb/offline-run-*/files/media/*/*"))
@@ -148,9 +152,9 @@ def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(
         raise ConnectionError("no answer")
 
     monkeypatch.setattr(NoTracker, "stage", breaks)
-    save(_finished_now(FULL), tmp_path / "records")
-    (tmp_path / "sweep" / "0").mkdir(parents=True)
-    with alone(tmp_path / "sweep" / "0", ["method=x"]):
+    _swept(tmp_path, FULL)
+    (tmp_path / "sweep" / "1").mkdir(parents=True)
+    with alone(tmp_path / "sweep" / "1", ["method=x"]):
         raise UserError("it cannot work.")
     with pytest.raises(SystemExit), caplog.at_level("INFO", "selectmm"):
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
@@ -168,13 +172,16 @@ SWEEP = """
 from dataclasses import replace
 from pathlib import Path
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from selectmm.records.record import now, save
+from selectmm.report.jobs import keep_record
 from tests.report.runs import run_of
 
 @hydra.main(version_base="1.3", config_path=".", config_name="run")
 def job(config):
     record = run_of(config.method, {"POPE": 80.0 - config.seed}, seed=config.seed)
-    save(replace(record, experiment=config.experiment, finished=now()), Path(config.records))
+    path = save(replace(record, experiment=config.experiment, finished=now()), Path(config.records))
+    keep_record(Path(HydraConfig.get().runtime.output_dir), path)
 
 job()
 """

@@ -1,4 +1,7 @@
-"""Jobs of a sweep that failed: each is told where it happened and again at the end, and takes no other down."""
+"""What became of a sweep's jobs: the record of each, or why it failed, which takes no other down.
+
+Both are kept as files in the jobs' folders, because a job may run on another machine than the sweep.
+"""
 
 import json
 import logging
@@ -16,7 +19,7 @@ from selectmm.records.stage import write_atomically
 
 log = logging.getLogger("selectmm")
 
-FAILURE = "failure.json"
+FAILURE, RECORD = "failure.json", "record.txt"
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,7 @@ class Failure:
 
 @contextmanager
 def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """What fails inside the block is logged and kept in ``folder``, and the sweep goes on. Ctrl-C still ends it.
-
-    Kept as a file, because a job may run on another machine than the sweep.
-    """
+    """What fails inside the block is logged and kept in ``folder``, and the sweep goes on. Ctrl-C still ends it."""
     try:
         yield
     except Exception as problem:
@@ -71,10 +71,23 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
         )
 
 
+def keep_record(folder: Path, record: Path) -> None:
+    """Note in a job's ``folder`` which record it wrote."""
+    write_atomically(folder / RECORD, str(record))
+
+
+def records_in(sweep: Path) -> list[Path]:
+    """The records that the jobs of a sweep wrote, in the jobs' order, each once."""
+    return list(dict.fromkeys(Path(path.read_text()) for path in _of_jobs(sweep, RECORD)))
+
+
 def failures_in(sweep: Path) -> list[Failure]:
     """Of all jobs of a sweep, in the jobs' order."""
-    found = sorted(sweep.glob(f"*/{FAILURE}"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [Failure(**json.loads(path.read_text())) for path in found]
+    return [Failure(**json.loads(path.read_text())) for path in _of_jobs(sweep, FAILURE)]
+
+
+def _of_jobs(sweep: Path, name: str) -> list[Path]:
+    return sorted(sweep.glob(f"*/{name}"), key=lambda path: (len(path.parent.name), path.parent.name))
 
 
 def tell_failures(failures: Sequence[Failure]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.front import read_jobs
-from selectmm.report.failures import foretell
+from selectmm.report.jobs import foretell
 
 ROOT = Path(__file__).parents[2]
 
