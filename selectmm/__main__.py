@@ -70,7 +70,11 @@ def main() -> None:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command continues from here.", file=sys.stderr)
+        print(
+            "\nStopped. What was finished is kept, of a training that up to its last checkpoint; the same command "
+            "continues from there.",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 

@@ -34,7 +34,8 @@ Beside running there are commands, python -m selectmm <command> …; each answer
 {commands}
 
 Every choice is a file, configs/<group>/<name>.yaml, whose comments say what its values mean. Choose with group=name,
-change a value with group.key=value, sweep with -m and commas.
+change a value with group.key=value, sweep with -m and commas. What belongs to no group (budget, seed, workers, cache,
+records and more) stands in configs/run.yaml.
 
 {groups}
 
@@ -45,8 +46,8 @@ same command again: it continues."""
 def help_text(root: Path) -> str:
     """The page that ``--help`` prints: how to run, and what can be chosen."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
-    lines = [f"  {folder.name:<12} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
-    commands = [f"  {name:<12} {_first_line(path)}" for name, path in command_files().items()]
+    lines = [f"  {folder.name:<13} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
+    commands = [f"  {name:<13} {_first_line(path)}" for name, path in command_files().items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands))
 
 

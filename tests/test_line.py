@@ -182,7 +182,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130, told
-    assert "Stopped. What was finished is kept; the same command continues from here." in told
+    assert "Stopped. What was finished is kept, of a training that up to its last checkpoint; the same command" in told
     assert "Traceback" not in told
     begun = checkpoints[0].parent
     steps_before = len((begun / "losses.jsonl").read_text().splitlines())

@@ -26,6 +26,7 @@ def check_method(method: Method, *, repeats: bool = False) -> None:
 
     Raises:
         AssertionError: a promise is broken; the sentence says which.
+        UserError: rows are no positions.
     """
     mixed = invented_pool(60)
     for budget in (1, 2, 20, 59, 60):
@@ -71,7 +72,11 @@ def _select(method: Method, pool: Pool, budget: int, seed: int) -> Subset:
         examples = _examples()
         targets = Targets(examples, {feature: _values(examples, feature) for feature in needs.features})
     features = Features({feature: _values(pool, feature) for feature in needs.features}, targets)
-    return method.select(pool, features, budget, np.random.default_rng(seed))
+    subset = method.select(pool, features, budget, np.random.default_rng(seed))
+    assert isinstance(subset, Subset), f"{method} gave a {type(subset).__name__}, not a Subset"
+    shape = None if subset.scores is None else np.shape(subset.scores)
+    assert shape in (None, (len(pool),)), f"{method} gave scores of shape {shape} for {len(pool)} rows"
+    return subset
 
 
 def _values(pool: Pool, feature: Feature) -> np.ndarray:

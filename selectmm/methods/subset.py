@@ -21,6 +21,9 @@ class Subset:
         rows: positions in the pool, [n] of int64, ascending; a position that stands twice is trained on twice.
         scores: [rows of the pool] of float64, NaN where a row was not scored; None if the method has no score.
         excluded: rows that could not be chosen, by reason.
+
+    Raises:
+        UserError: rows are no positions: a mask or fractions would be read as other rows than were meant.
     """
 
     rows: np.ndarray
@@ -28,7 +31,13 @@ class Subset:
     excluded: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", np.sort(np.asarray(self.rows, np.int64)))
+        rows = np.asarray(self.rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise UserError(
+                f"A subset's rows are positions in the pool, whole numbers in one dimension, not {rows.dtype} of shape "
+                f"{rows.shape}; np.flatnonzero makes positions of a mask."
+            )
+        object.__setattr__(self, "rows", np.sort(rows.astype(np.int64)))
 
     @property
     def fingerprint(self) -> str:

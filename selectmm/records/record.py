@@ -208,7 +208,8 @@ def load(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_bytes())
     except OSError as problem:
-        raise UserError(f"There is no record to read at {path} ({problem.strerror}).") from problem
+        hint = f"; name its files: {path}/*.json" if path.is_dir() else ""
+        raise UserError(f"There is no record to read at {path} ({problem.strerror}){hint}.") from problem
     except (ValueError, RecursionError) as problem:
         raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem
     if isinstance(content, dict) and content.get("schema") in READ_TOO:

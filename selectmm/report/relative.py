@@ -11,7 +11,10 @@ from selectmm.report.references import Reference
 
 ONE_SIDED_95 = 1.64  # standard errors
 
-NO_FULL = "there is no `full` run in these records: run method=full with the same recipe"
+NO_FULL = (
+    "there is no `full` run in these records: run method=full with the same recipe, or, if that was done, name its "
+    "record too: python -m selectmm report RECORD…"
+)
 
 
 @dataclass(frozen=True)

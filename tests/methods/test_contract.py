@@ -127,6 +127,27 @@ class First:
         return Subset(np.arange(min(budget + self.surplus, len(pool))))
 
 
+@dataclass(frozen=True)
+class Careless:
+    """Gives an array instead of a subset, or scores of the kept rows alone."""
+
+    scores: bool = False
+
+    def needs(self) -> Needs:
+        return Needs()
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        rows = np.arange(budget)
+        return Subset(rows, np.zeros(budget)) if self.scores else rows
+
+
+def test_the_contract_says_what_a_method_has_to_return() -> None:
+    with pytest.raises(AssertionError, match=r"Careless\(scores=False\) gave a ndarray, not a Subset"):
+        check_method(Careless())
+    with pytest.raises(AssertionError, match=r"gave scores of shape \(1,\) for 60 rows"):
+        check_method(Careless(scores=True))
+
+
 def test_the_contract_notices_a_broken_promise() -> None:
     with pytest.raises(AssertionError, match="keeps other rows when the pool is stored in another order"):
         check_method(First())

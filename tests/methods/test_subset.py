@@ -22,6 +22,18 @@ def test_a_subset_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert (again.excluded, again.fingerprint) == ({"too long": 1}, subset.fingerprint)
 
 
+@pytest.mark.parametrize("rows", [np.array([True, False]), np.array([0.0, 1.5]), np.array([[0, 1]]), np.array(["0"])])
+def test_rows_that_are_no_positions_are_refused(rows: np.ndarray) -> None:
+    with pytest.raises(
+        UserError, match=r"A subset's rows are positions in the pool.* np.flatnonzero makes positions of"
+    ):
+        Subset(rows)
+
+
+def test_an_empty_list_of_rows_is_a_subset() -> None:
+    assert Subset([]).rows.dtype == np.int64 and len(Subset(np.array([])).rows) == 0
+
+
 def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
     pool = invented_pool(9)
     save_subset(Subset(np.array([1])), pool, tmp_path)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from selectmm.commands.report import main
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, now, save
+from selectmm.records.record import RunRecord, load, now, save
 from selectmm.records.tracker import NoTracker
 from selectmm.report.jobs import alone, keep_record
 from selectmm.report.references import references_for
@@ -74,6 +74,8 @@ def test_the_commands_errors_are_one_sentence(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.startswith("\nThere is no record to read at ") and ended.stderr.count("\n") == 2
+    with pytest.raises(UserError, match=r"Is a directory\); name its files: .*/\*\.json\."):
+        load(tmp_path)
 
 
 def _config(folder: Path, tracker: str) -> object:
