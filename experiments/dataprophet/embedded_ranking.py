@@ -21,6 +21,7 @@ from selectmm.report.margin import joined
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.references import load_references
 from selectmm.report.transfer import TransferPicture, save_transfer
+from selectmm.statistics.paired import ALPHA
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "dataprophet-embedded"
@@ -64,8 +65,8 @@ def make(folder: Path) -> Path:
         raise UserError(f"The metric knows sources {terms['sources']}, but the runs are of {measured.sources}.")
     metric = product(terms, TERMS)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = metric / metric.mean(0), measured.gains, measured.sources, measured.targets
-    transfer = TransferPicture(*drawn, unit="Δ, standard deviations of the column", scale=1)
+    drawn = metric, measured.gains, measured.sources, measured.targets
+    transfer = TransferPicture(*drawn, unit="Δ, standard deviations of the column", scale=1, by_column=True)
     save_transfer(transfer, _title(metric, measured), folder, NAME)
     sections = [
         _opening(metric, measured),
@@ -122,6 +123,14 @@ def ceiling(measured: Measured) -> np.ndarray:
     return np.array([np.nanmean(tau_target(measured.after, one)) for one in noisy])
 
 
+def by_chance(metric: np.ndarray, gains: np.ndarray) -> float:
+    """One-sided p of τ_target: how often sources in any other order, the same for all targets, are ranked as well."""
+    rng = np.random.default_rng(SEED)
+    found = np.nanmean(tau_target(metric, gains))
+    drawn = [np.nanmean(tau_target(metric[rng.permutation(len(metric))], gains)) for _ in range(DRAWS)]
+    return (1 + sum(one >= found for one in drawn)) / (1 + DRAWS)
+
+
 def _title(metric: np.ndarray, measured: Measured) -> str:
     tau = np.nanmean(tau_target(metric, measured.gains))
     return f"DataProphet's metric and measured gains on the embedded pool: τ over sources {tau:.2f}"
@@ -130,12 +139,14 @@ def _title(metric: np.ndarray, measured: Measured) -> str:
 def _opening(metric: np.ndarray, measured: Measured) -> str:
     found = interval(tau_target(metric, measured.gains), np.random.default_rng(SEED))
     best = ceiling(measured)
-    says = "better than chance" if found.low > 0 else "no better than chance"
+    p = by_chance(metric, measured.gains)
+    says = "better than chance" if p <= ALPHA else "no better than chance"
     return f"""\
 **Does DataProphet's metric rank the embedded pool's {len(measured.sources)} sources as training on each of them alone
-does?** Over {found.count} mini-benchmarks it is {says}: τ_target {found.mean:.3f}, 95 % bootstrap over benchmarks
-{found.low:.3f} to {found.high:.3f}, where chance is 0 and the measured scores agree with themselves, the items' noise
-added once more, at {best.mean():.3f} {ranged(best)}. Scale: embedded; {_seeds(measured)}.
+does?** Over {found.count} mini-benchmarks it is {says}: τ_target {found.mean:.3f}, p {p:.3f} if the sources are
+permuted; 95 % bootstrap over benchmarks {found.low:.3f} to {found.high:.3f}, for these sources. Chance is 0, and the
+measured scores agree with themselves, the items' noise added once more, at {best.mean():.3f} {ranged(best)}. Scale:
+embedded; {_seeds(measured)}.
 
 ![M and the measured gains, with τ of every benchmark and source]({NAME}.svg)
 """

@@ -10,7 +10,6 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -104,19 +103,20 @@ def draw(rows: list[Row]) -> Figure:
 def _bars(axes: Axes, rows: list[Row]) -> None:
     places = list(range(len(rows)))[::-1]
     left = [0.0] * len(rows)
+    most = max(row.total for row in rows)
     for part, colour in PARTS.items():
         wide = [spent(row, part) / 60 for row in rows]
-        axes.barh(places, wide, left=left, color=colour, label=CALLED[part], height=0.65)
+        seen = 60 * max(wide) > 0.002 * most  # the legend names no colour that nobody can see
+        axes.barh(places, wide, left=left, color=colour, label=CALLED[part] if seen else None, height=0.65)
         left = [start + more for start, more in zip(left, wide, strict=True)]
-    halo = [withStroke(linewidth=3, foreground="white")]  # where a label crosses the line of full
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # where a label crosses the line of full
     for place, end, row in zip(places, left, rows, strict=True):
         told = "" if row.full or row.osc is None else f"OSC {row.osc.mean:.2f}"
-        axes.annotate(
-            told, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9, path_effects=halo
-        )
+        axes.annotate(told, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9, bbox=box)
     axes.set_xlim(0, 1.12 * max(left))
     full = next(row.total for row in rows if row.full)
-    axes.axvline(full / 60, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    dashes = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4, 3))}
+    axes.axvline(full / 60, zorder=0, label="tuning on everything", **dashes)
     axes.set_yticks(places, [row.label for row in rows])
 
 

@@ -4,7 +4,7 @@ python experiments/studies/method_costs.py [FOLDER]
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -37,12 +37,25 @@ def make(folder: Path) -> Path:
     write_atomically(
         page,
         f"{HEAD}\n# {NAME}\n\nOne forward pass is what `{ONE_PASS}` costs: every row through the whole model once, "
-        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows, mean of {len(records)} seeds. Warm-up, "
-        f"features and choosing are in device-seconds.\n\n{table(head, rows)}\n"
-        f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}\n"
-        f"- Measured on: {first.hardware}\n",
+        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows. Warm-up, features and choosing are in "
+        f"device-seconds.\n\n{table(head, rows)}\n"
+        f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}, except what came from the cache, below\n"
+        f"- Measured on: {first.hardware}\n{_how_often(runs)}",
     )
     return page
+
+
+def _how_often(runs: Mapping[str, list[RunRecord]]) -> str:
+    """How sure a figure is: seeds share a feature that does not depend on them, so most are one measurement."""
+    timed = {name: {r.costs.features.device_seconds for r in many} for name, many in runs.items()}
+    several = {name: seconds for name, seconds in timed.items() if len(seconds) > 1}
+    spread = ", ".join(f"{name} ({min(s):.0f} to {max(s):.0f} s)" for name, s in sorted(several.items()))
+    cached = sorted(n for n, many in runs.items() if all(r.costs.features.cached for r in many) and max(timed[n]) > 0)
+    return (
+        f"- Features were timed once for all seeds, except those of {spread}: some tens of per cent are what timing\n"
+        f"  alone does.\n"
+        f"- Features from the cache, timed when an earlier sweep computed them: {', '.join(cached)}.\n"
+    )
 
 
 def row(records: Sequence[RunRecord], unit: float) -> list[str]:

@@ -22,6 +22,8 @@ STRIKING = 600.0  # and what its crossing of another label's words weighs
 SMALL_FROM = 8  # labels; so many are written smaller
 LONGEST = 40  # characters of a label; an option may be a path
 SHADE = 0.62  # of the marker's colour, for its words: thin strokes of orange or light blue fade on a screen
+PASSES = 2
+WORDS, LEADER = slice(1), slice(1, None)  # of a label's boxes
 LEADER_FROM = 30.0  # from this distance on, a thin line leads from the text to its point
 
 
@@ -40,18 +42,21 @@ class Label:
 def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     """Annotate every label where it hides no marker, error bar, line or other label, and stays inside the axes.
 
-    Greedy and without randomness: most crowded points first. A label that fits nowhere takes the place where it
-    overlaps least.
+    Greedy and without randomness: most crowded points first, then all once more, now that the others' places are known.
+    A label that fits nowhere takes the place where it overlaps least.
     """
     figure.draw_without_rendering()  # the layout must be final before pixels mean anything
     size = 11.0 if len(labels) < SMALL_FROM else 9.0
-    taken = [_drawn(axes, label) for label in labels]
-    taken += [_along(line.get_transform().transform(line.get_xydata())) for line in axes.get_lines()]
-    words = [np.empty((0, 4))]
-    for label in sorted(labels, key=lambda label: (-_crowd(axes, label, labels), label.text)):
-        boxes = _annotate(figure, axes, label, size, np.concatenate(taken), np.concatenate(words))
-        taken.append(boxes)
-        words.append(boxes[:1])
+    drawn = [_drawn(axes, label) for label in labels]
+    drawn += [_along(line.get_transform().transform(line.get_xydata())) for line in axes.get_lines()]
+    ordered = sorted(labels, key=lambda label: (-_crowd(axes, label, labels), label.text))
+    placed: dict[int, tuple[Annotation, np.ndarray]] = {}
+    for number, label in [*enumerate(ordered)] * PASSES:
+        if number in placed:
+            placed.pop(number)[0].remove()
+        others = [np.empty((0, 4)), *(boxes for _, boxes in placed.values())]
+        words, leaders = (np.concatenate([some[part] for some in others]) for part in (WORDS, LEADER))
+        placed[number] = _annotate(figure, axes, label, size, np.concatenate([*drawn, *others]), words, leaders)
 
 
 def shortened(text: str) -> str:
@@ -88,12 +93,18 @@ def _crowd(axes: Axes, label: Label, labels: Sequence[Label]) -> int:
 
 
 def _annotate(
-    figure: Figure, axes: Axes, label: Label, size: float, avoid: np.ndarray, words: np.ndarray
-) -> np.ndarray:
-    """Write the label at the first place that is free, else at the freest; returns its box and its leader's.
+    figure: Figure,
+    axes: Axes,
+    label: Label,
+    size: float,
+    avoid: np.ndarray,
+    words: np.ndarray,
+    leaders: np.ndarray,
+) -> tuple[Annotation, np.ndarray]:
+    """Write the label at the first place that is free, else at the freest; returns it, its box and its leader's.
 
     Args:
-        avoid: boxes of all that is drawn. words: of the labels among it.
+        avoid: boxes of all that is drawn. words, leaders: of the other labels among it.
     """
     free: list[tuple[float, int, float, float]] = []
     for order, (distance, angle) in enumerate(product(DISTANCES, ANGLES)):
@@ -101,12 +112,14 @@ def _annotate(
         boxes = _extents(figure, axes, label, text, distance)
         text.remove()
         hidden = _outside(boxes[0], axes.bbox.extents) + _common(boxes[:1], avoid).sum()
-        crossed, struck = ((_common(boxes[1:], others) > 0).any(0).sum() for others in (avoid, words))
+        crossed, struck = ((_common(boxes[LEADER], others) > 0).any(0).sum() for others in (avoid, words))
+        struck += (_common(boxes[WORDS], leaders) > 0).any()
         free.append((hidden + CROSSING * crossed + STRIKING * struck, order, distance, angle))
         if free[-1][0] == 0:
             break
     _, _, distance, angle = min(free)
-    return _extents(figure, axes, label, _write(axes, label, size, distance, angle), distance)
+    text = _write(axes, label, size, distance, angle)
+    return text, _extents(figure, axes, label, text, distance)
 
 
 def _write(axes: Axes, label: Label, size: float, distance: float, angle: float) -> Annotation:

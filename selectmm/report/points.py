@@ -48,7 +48,7 @@ def points(comparison: Comparison) -> list[Point]:
     several = len({row.budget for row in known if not row.full}) > 1
     same: dict[tuple[object, ...], list[Row]] = {}
     for row in known:
-        same.setdefault((row.budget, row.trained, row.share.mean), []).append(row)
+        same.setdefault((row.budget, row.trained, round(row.share.mean)), []).append(row)
     return [_point(rows, comparison, several, largest[_series(rows[0])]) for rows in same.values()]
 
 

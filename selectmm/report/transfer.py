@@ -26,7 +26,8 @@ STRONG = 0.6  # below 1: more shades for the many small gains than for the few l
 class TransferPicture:
     """What is drawn: matrices ``[sources, targets]``, their names, and the paper's mean τ (None if it printed none).
 
-    Gains are shown times ``scale``, in ``unit``.
+    Gains are shown times ``scale``, in ``unit``; the metric, if ``by_column``, over the mean of its column, because
+    targets differ more than sources. τ is always of the matrices as they are.
     """
 
     metric: np.ndarray
@@ -37,6 +38,7 @@ class TransferPicture:
     printed_source: float | None = None
     unit: str = "Δ, % of the base score"
     scale: float = 100.0
+    by_column: bool = False
 
 
 def save_transfer(transfer: TransferPicture, title: str, folder: Path, name: str) -> tuple[Path, Path]:
@@ -54,14 +56,15 @@ def draw(transfer: TransferPicture, title: str) -> Figure:
     grid = figure.add_gridspec(3, 3, width_ratios=(14, 14, 5), height_ratios=(15, 4, 0.45))
     metric, measured = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     figure.suptitle(title, x=0.01, ha="left", fontsize=15)
-    before = _heat(metric, transfer, transfer.metric, "metric M(s→t), before training")
+    shown = transfer.metric / transfer.metric.mean(0) if transfer.by_column else transfer.metric
+    before = _heat(metric, transfer, shown, "metric M(s→t), before training")
     after = _heat(measured, transfer, transfer.scale * transfer.gains, "measured gain Δ(s→t), after training")
     metric.set_ylabel("source: trained on", fontsize=12)
     measured.tick_params(labelleft=False)
     _by_target(figure.add_subplot(grid[1, 1], sharex=measured), transfer)
     _by_source(figure.add_subplot(grid[0, 2], sharey=measured), transfer)
     _legend(figure.add_subplot(grid[1, 0]), printed=transfer.printed_target is not None)
-    _bar(figure, figure.add_subplot(grid[2, 0]), before, "M")
+    _bar(figure, figure.add_subplot(grid[2, 0]), before, "M over the mean of its column" if transfer.by_column else "M")
     _bar(figure, figure.add_subplot(grid[2, 1]), after, transfer.unit)
     return figure
 
@@ -91,7 +94,7 @@ def _by_target(axes: Axes, transfer: TransferPicture) -> None:
     if transfer.printed_target is not None:
         axes.axhline(transfer.printed_target, color=PRINTED, linewidth=LINE, linestyle=DASHES)
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_ylim(-0.4, 1)
+    axes.set_ylim(_low(values), 1)
     axes.set_ylabel("τ over\nsources")
     axes.tick_params(top=False, labeltop=False, bottom=False, labelbottom=False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -104,18 +107,23 @@ def _by_source(axes: Axes, transfer: TransferPicture) -> None:
     if transfer.printed_source is not None:
         axes.axvline(transfer.printed_source, color=PRINTED, linewidth=LINE, linestyle=DASHES)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlim(-0.4, 1)
+    axes.set_xlim(_low(values), 1)
     axes.set_xlabel("τ over targets")
     axes.tick_params(left=False, labelleft=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
+def _low(values: np.ndarray) -> float:
+    """Where an axis of τ begins: most are above zero, all have to be seen."""
+    return min(-0.4, float(np.nanmin(values)) - 0.05)
+
+
 def _legend(axes: Axes, printed: bool) -> None:
     mark = {"color": OURS, "linestyle": "", "markersize": 8}
     entries = [
-        Line2D([], [], marker="o", label="Kendall's τ of one target (its column, left against right)", **mark),
-        Line2D([], [], marker="s", label="Kendall's τ of one source (its row, left against right)", **mark),
-        Line2D([], [], color=OURS, linewidth=LINE, label="their mean, from these two matrices"),
+        Line2D([], [], marker="o", label="Kendall's τ of one target (M's column against the gains')", **mark),
+        Line2D([], [], marker="s", label="Kendall's τ of one source (M's row against the gains')", **mark),
+        Line2D([], [], color=OURS, linewidth=LINE, label="their mean"),
         Line2D([], [], color=PRINTED, linewidth=LINE, linestyle=DASHES, label="their mean, as printed"),
     ]
     axes.legend(handles=entries if printed else entries[:-1], loc="center left", frameon=False, fontsize=11)
