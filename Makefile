@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/ready
 	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes
 
+# Two files at a time, each with one thread; a file's tests share what it sets up.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Train the embedded model's alignment again (half an hour); the committed one is what results are comparable with.
 base: $(VENV)/ready
