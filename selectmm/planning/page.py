@@ -9,7 +9,7 @@ from rich.table import Table
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Plan, Planned, total_of
 
-COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "GPU-hours", "memory", "fits")
+COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "memory", "fits")
 FULL = 0.9  # share of a device's memory above which it is tight: the context and fragmentation take the rest
 
 
@@ -70,10 +70,10 @@ def _short(value: float | None, unit: str) -> str:
 
 def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> list[str]:
     total = total_of(plans, gpu, utilisation)
-    least = f" at least ({total.unknown} stages have no estimate)" if total.unknown else ""
+    least = f" at least ({total.unknown} of them without an estimate)" if total.unknown else ""
     return [
         f"To do: {total.stages} stages{least}: {_short(total.flops, 'FLOP')}, {_short(total.tokens, '')} tokens, "
-        f"{_short(total.disk, 'B')} of disk, {hours(total.seconds)} GPU-hours.",
+        f"{_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
         f"Reused: {total.reused} stages; the cached ones took {total.saved:,.1f} device-seconds when they ran.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); tokens from at most "

@@ -51,6 +51,16 @@ def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float:
     return sum(_variance(row, other, comparison, name) for name in counted) / len(counted) ** 2
 
 
+def score_variance(row: Row, other: Row, comparison: Comparison, benchmark: str) -> float:
+    """Variance over items of the difference of both rows' mean scores on one benchmark, in its unit squared."""
+    sides = _sides(row, other, comparison, benchmark)[:2]
+    if _aligned(sides):
+        means = [np.mean([run.without_each for run in side], axis=0) for side in sides]
+        return jackknife(means[0] - means[1], sides[0][0].strata)
+    scores = [[s for o in one.outcomes for s in o.record.scores if s.benchmark == benchmark] for one in (row, other)]
+    return float(sum(np.mean([(score.stderr or 0.0) ** 2 for score in some]) for some in scores))
+
+
 def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> float:
     sides = _sides(row, other, comparison, benchmark)
     if not _aligned(sides):

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from selectmm.report.left_out import left_out
 from selectmm.report.margin import measured
 from selectmm.report.references import KINDS, Reference, References
 from selectmm.report.relative import longest, mean_scores, relative
@@ -49,7 +50,7 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     known is ``unknown`` or ``missing``.
     """
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
-    told = [*answers(comparison), *_below_majority(comparison, references)]
+    told = [*answers(comparison), *left_out(comparison), *_below_majority(comparison, references)]
     return Table(caption, (*LABELS, *heads(comparison), *COSTS), tuple(rows), tuple(notes), tuple(told))
 
 
