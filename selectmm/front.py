@@ -73,7 +73,7 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: an option that does not exist.
     """
-    parser = get_args_parser()
+    parser = get_args_parser()  # Hydra's own, which has no public name: what it reads is what counts
     parsed, rest = parser.parse_known_args(arguments)
     words = [*parsed.overrides, *rest]  # argparse leaves what follows an option between two words
     for word in words:

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from math import sqrt
 from statistics import fmean, variance
-
-from scipy.stats import t
 
 from selectmm.report.pairing import score_variance
 from selectmm.report.rows import Comparison, Row
-from selectmm.report.verdict import against_random, freedom
+from selectmm.report.verdict import against_random, two_sided
 from selectmm.statistics.paired import ALPHA, holm
 
 
@@ -36,7 +33,7 @@ def score_p(row: Row, random: Row, name: str, comparison: Comparison) -> float:
     ]
     whole = score_variance(row, random, comparison, name) + sum(part for part, _ in seeds)
     value = fmean(_values(row, name)) - fmean(_values(random, name))
-    return float(2 * t.sf(abs(value) / sqrt(whole), freedom(whole, seeds))) if whole > 0 else float(value == 0)
+    return two_sided(value, whole, seeds)
 
 
 def _values(row: Row, name: str) -> list[float]:

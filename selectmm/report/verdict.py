@@ -130,9 +130,8 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
     """
     seeds = [*((_seeds(one), one.rel.n - 1) for one in (row, other)), _of_full(row, other, comparison)]
     whole = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
-    value, error = row.rel.mean - other.rel.mean, sqrt(whole)
-    p = 2 * t.sf(abs(value) / error, freedom(whole, seeds)) if error > 0 else float(value == 0)
-    return Difference(value, quantile(whole, seeds) * error, float(p))
+    value = row.rel.mean - other.rel.mean
+    return Difference(value, quantile(whole, seeds) * sqrt(whole), two_sided(value, whole, seeds))
 
 
 def rel_margin(row: Row, comparison: Comparison) -> float | None:
@@ -155,6 +154,11 @@ def quantile(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
     """
     free = freedom(whole, seeds)
     return float(t.ppf(0.975, free)) if free < inf else TWO_SIDED_95
+
+
+def two_sided(value: float, whole: float, seeds: Sequence[tuple[float, int]]) -> float:
+    """The p of a difference with the variance ``whole`` where there is none; see `freedom` for ``seeds``."""
+    return float(2 * t.sf(abs(value) / sqrt(whole), freedom(whole, seeds))) if whole > 0 else float(value == 0)
 
 
 def freedom(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
