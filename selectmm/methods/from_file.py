@@ -12,6 +12,7 @@ from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
 from selectmm.methods.order import Keep, ranked
 from selectmm.methods.subset import Subset, load_subset
+from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
 
 
@@ -21,7 +22,8 @@ class FromIndices:
 
     Attributes:
         content: made from the file's bytes.
-        file: a ``subset.json`` of ours, which knows its pool, or a JSON list (or .npy array) of row positions from 0.
+        file: a ``subset.json`` of ours, which knows its pool, a JSON list (or .npy array) of row positions from 0, or
+            what ``export subset --format indices`` writes: places in the pool's file.
     """
 
     file: str
@@ -40,6 +42,7 @@ class FromIndices:
         content = _content(path)
         if isinstance(content, dict):
             return load_subset(path, pool)
+        content = positions_in(pool, content, str(path))
         rows = _whole_numbers(content)
         if rows is None or len(rows) == 0:
             raise UserError(f"{path} is no list of row positions; give whole numbers such as [0, 5, 17].")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.pool.bad import shown
 from selectmm.pool.health import Health
 from selectmm.pool.sample import Sample, Turn
 
@@ -18,7 +19,7 @@ SCHEMA = pa.schema(
         ("digest", pa.string()),
         ("source", pa.string()),
         ("image", pa.string()),  # relative to the image root; null for a text-only row
-        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
+        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
     ]
 )
 
@@ -41,8 +42,23 @@ class Pool:
 
     def __getitem__(self, position: int) -> Sample:
         row = self.table.slice(position, 1).to_pylist()[0]
-        turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["turns"])
+        turns = tuple(Turn(turn["role"], turn["text"], turn.get("trained") is not False) for turn in row["turns"])
         return Sample(position, row["digest"], row["source"], turns, row["image"], row.get("image_turn") or 0)
+
+    def place_of(self, position: int) -> dict[str, object]:
+        """A row as its file knows it, whichever rows were left out before it: its id, and its place there.
+
+        The place is a ``row`` (a list's entry or a table's row, from 0) or a ``line`` (from 1).
+        """
+        columns = self.table.column_names
+        place = self.table["place"][position].as_py() if "place" in columns else position
+        id = self.table["id"][position].as_py() if "id" in columns else None
+        return {self.health.counted_in if self.health else "row": place, "id": id}
+
+    def named(self, position: int) -> str:
+        """`place_of` in words: "row 195 (id '17')"."""
+        (counted_in, place), (_, id) = self.place_of(position).items()
+        return f"{counted_in} {place}" + ("" if id is None else f" (id {shown(id)})")
 
     @cached_property
     def sources(self) -> np.ndarray:
