@@ -26,6 +26,7 @@ from selectmm.front import (
     read_jobs,
     words_of,
 )
+from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.report.jobs import alone, foretell, keep_record
 
@@ -63,6 +64,7 @@ def main() -> None:
     """The command line. A `UserError` ends it with its sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
+    logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     try:
         _answer(sys.argv[1:])

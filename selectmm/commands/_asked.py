@@ -6,9 +6,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
+from selectmm.door import open_pool
 from selectmm.errors import UserError
 from selectmm.front import read_config
-from selectmm.records.cached import config_of
+from selectmm.pool.pool import Pool
+from selectmm.records.cached import subset_of
 from selectmm.records.record import RunRecord, load
 
 
@@ -20,6 +23,9 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--record", type=Path, metavar="FILE", help="of the run, a JSON file")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of the stages, if not where the record says")
+    parser.add_argument(
+        "--yes", action="store_true", help="open the files, folders and hub ids that the record names without asking"
+    )
     parser.add_argument("--to", type=Path, required=True, help="what to write")
     return parser
 
@@ -35,8 +41,30 @@ def record_of(asked: argparse.Namespace, instead: Path | None, otherwise: str) -
     return load(asked.record) if asked.record else None
 
 
-def groups_of(record: RunRecord | None, asked: argparse.Namespace) -> Mapping[str, Mapping[str, object]]:
-    """The ``pool`` and ``model`` groups: a record's, or those of a run with these choices."""
-    if record is not None:
-        return config_of(record, asked.choices, asked.cache)
+def groups_of(asked: argparse.Namespace) -> Mapping[str, Mapping[str, object]]:
+    """The ``pool`` and ``model`` groups of a run with these choices, for a command that has no record."""
     return OmegaConf.to_container(read_config(asked.choices), resolve=True)
+
+
+def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tuple[Recorded, Path]:
+    """The record's ``pool`` or ``model``, and the root of its cache, after the user agreed to open them.
+
+    Raises:
+        UserError: see `recorded` and `confirm`.
+    """
+    found = recorded(record, group, asked.choices, asked.cache)
+    cache, named = recorded_cache(record, asked.cache)
+    confirm([*found.named, *named], asked.yes)
+    return found, cache
+
+
+def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool]:
+    """The folder of the subset, a record's or the one named, and the pool that it was chosen from.
+
+    Raises:
+        UserError: they are not there, or the user does not agree to open them.
+    """
+    if record is None:
+        return asked.subset, open_pool(groups_of(asked)["pool"])
+    found, cache = from_record(record, "pool", asked)
+    return asked.subset or subset_of(record, cache), found.open()
