@@ -30,7 +30,6 @@ from selectmm.front import (
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.report.jobs import alone, foretell, keep_record
 
-
 COMPLETION = {"--shell-completion", "-sc"}
 
 
