@@ -1,4 +1,4 @@
-"""``python -m selectmm``: a run, which Hydra composes, the door builds and run.py runs; or one of the commands."""
+"""The command line, ``selectmm`` or ``python -m selectmm``: a run, a sweep of runs, or one of the commands."""
 
 import importlib
 import logging
@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from selectmm import __version__
 from selectmm.errors import UserError
 from selectmm.front import (
     CONFIGS,
@@ -29,6 +30,8 @@ from selectmm.front import (
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.report.jobs import alone, foretell, keep_record
+
+COMPLETION = {"--shell-completion", "-sc"}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -89,6 +92,10 @@ def _answer(arguments: Sequence[str]) -> None:
         importlib.import_module("selectmm.commands.plan").main(planned)
     elif {"--help", "-h"} & set(arguments):
         print(help_text(ROOT))
+    elif "--version" in arguments:
+        print(f"selectmm {__version__}")
+    elif COMPLETION & set(arguments):
+        job()  # Hydra answers the shell
     else:
         _check(arguments)
         job()

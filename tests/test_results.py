@@ -85,7 +85,10 @@ def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("document", "marker", "table"),
-    [("README.md", "quickstart", "quickstart"), ("selectmm/quickstart/README.md", "room", "quickstart-room")],
+    [
+        ("experiments/quickstart/README.md", "quickstart", "quickstart"),
+        ("selectmm/quickstart/README.md", "room", "quickstart-room"),
+    ],
 )
 def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str, table: str) -> None:
     text = (ROOT / document).read_text()

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
+from selectmm.paths import here_or_shipped
 from selectmm.records.record import Costs, RunRecord, load
 from selectmm.records.tracker import Tracker
 from selectmm.report.jobs import failures_in, records_in, tell_failures
@@ -29,12 +30,13 @@ class SweepReport(Callback):
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
-        references: JSON of reference scores (see `references_for`); none are shown if there is no such file.
+        references: JSON of reference scores (see `references_for`); if there is no such file, those that come with
+            selectmm; if it has none either, none are shown.
     """
 
     def __init__(self, tables: str = "outputs/tables", references: str | None = None) -> None:
         self.tables = Path(tables)
-        self.references = None if references is None else Path(references)
+        self.references = None if references is None else here_or_shipped(Path(references))
         self.began = time.time()
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
