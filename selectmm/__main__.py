@@ -16,8 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
-from selectmm.errors import UserError
-from selectmm.front import (
+from selectmm.command_line import (
     CONFIGS,
     ROOT,
     check_one_job,
@@ -27,6 +26,7 @@ from selectmm.front import (
     read_jobs,
     words_of,
 )
+from selectmm.errors import UserError
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.report.jobs import alone, foretell, keep_record
@@ -37,7 +37,8 @@ COMPLETION = {"--shell-completion", "-sc"}
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
     """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
-    from selectmm.door import build  # after Hydra has said what is wrong with the command: these imports take seconds
+    # These imports take seconds; Hydra has already said what is wrong with the command.
+    from selectmm.instantiate import build
     from selectmm.run import run
 
     end_in_order()

@@ -15,8 +15,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from selectmm.door import build
 from selectmm.errors import UserError
+from selectmm.instantiate import build
 from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord, load
 from selectmm.report.report import write_report

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-from selectmm.front import check_overrides, command_files, words_of
+from selectmm.command_line import check_overrides, command_files, words_of
 from selectmm.methods.check import check_method
 
 ROOT = Path(__file__).parent.parent

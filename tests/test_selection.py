@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from selectmm.door import build
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.instantiate import build
 from selectmm.methods.subset import coverage_lines
 from selectmm.selection import Selection, select
 from tests.families import FAMILIES

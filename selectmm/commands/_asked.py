@@ -6,10 +6,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from selectmm.command_line import read_config
 from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
-from selectmm.door import open_pool
 from selectmm.errors import UserError
-from selectmm.front import read_config
+from selectmm.instantiate import open_pool
 from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
 from selectmm.records.record import RunRecord, load

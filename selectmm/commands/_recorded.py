@@ -17,8 +17,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from selectmm.command_line import CONFIGS, read_config
 from selectmm.errors import UserError
-from selectmm.front import CONFIGS, read_config
 from selectmm.printable import printable
 from selectmm.records.record import RunRecord
 

@@ -6,10 +6,10 @@ Choices are those of a run: ``python -m selectmm contamination pool=embedded sui
 import argparse
 from collections.abc import Sequence
 
+from selectmm.command_line import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
-from selectmm.door import build
-from selectmm.front import read_config
+from selectmm.instantiate import build
 from selectmm.records.progress import wide
 
 

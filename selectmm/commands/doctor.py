@@ -14,9 +14,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.door import open_model, open_pool
+from selectmm.command_line import read_config
 from selectmm.errors import UserError
-from selectmm.front import read_config
+from selectmm.instantiate import open_model, open_pool
 from selectmm.models.tokenizer import open_tokenizer, token_counts
 from selectmm.pool.composition import known
 from selectmm.pool.doctor import Limit, diagnose

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from selectmm.commands._asked import from_record, groups_of, parser_of, record_of, subset_and_pool
-from selectmm.door import open_model
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.folder import check_free
 from selectmm.export.formats import FORMATS
 from selectmm.export.model import check_base, export_model
 from selectmm.export.subset import export_subset
+from selectmm.instantiate import open_model
 from selectmm.methods.subset import load_subset
 from selectmm.records.cached import adapter_of
 

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.door import build
+from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
-from selectmm.front import read_jobs
+from selectmm.instantiate import build
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.page import as_json, show
 from selectmm.planning.plan import plan

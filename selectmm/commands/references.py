@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from selectmm.door import build
+from selectmm.command_line import read_config
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score
-from selectmm.front import read_config
+from selectmm.instantiate import build
 from selectmm.records.provenance import provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.door import build
-from selectmm.front import ROOT, read_config
+from selectmm.command_line import ROOT, read_config
+from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.verification.bands import released_as, released_for
 from selectmm.verification.page import show

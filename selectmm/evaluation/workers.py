@@ -30,7 +30,8 @@ class Job:
     """What helpers evaluate, the same for all.
 
     Attributes:
-        model, suite: their configurations, as the door takes them. adapter: a folder of `finetune`, None for the base.
+        model, suite: their configurations, as `selectmm.instantiate` takes them.
+        adapter: a folder of `finetune`, None for the base.
         seed, images: as `evaluate` has them.
     """
 

@@ -51,7 +51,7 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     Raises:
         UserError: of every job.
     """
-    from selectmm.door import build  # seconds
+    from selectmm.instantiate import build  # seconds
 
     reasons: Counter[str] = Counter()
     for config, method in jobs:

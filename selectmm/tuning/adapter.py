@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
+from selectmm.tuning.full import TRAINED, FullModel, exchanged, opened
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import any_match, lora_pattern
 from selectmm.tuning.unchanged import unchanged
-from selectmm.tuning.whole import TRAINED, Whole, exchanged, opened
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -40,8 +40,8 @@ def lora_config(vlm: VLM, recipe: Recipe) -> LoraConfig:
     )
 
 
-def trainable(vlm: VLM, recipe: Recipe, keep: bool) -> AbstractContextManager[PeftModel | Whole]:
-    """The model as the recipe trains it, for the length of a block; ``keep`` as in `selectmm.tuning.whole.opened`."""
+def trainable(vlm: VLM, recipe: Recipe, keep: bool) -> AbstractContextManager[PeftModel | FullModel]:
+    """The model as the recipe trains it, for the length of a block; ``keep`` as in `selectmm.tuning.full.opened`."""
     return opened(vlm, recipe, keep) if recipe.tune == "full" else injected(vlm, lora_config(vlm, recipe))
 
 
@@ -131,13 +131,13 @@ def _merged(adapted: VLM) -> Iterator[None]:
                 layer.get_base_layer().weight.copy_(old)
 
 
-def save_adapter(wrapped: PeftModel | Whole, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+def save_adapter(wrapped: PeftModel | FullModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write an adapter in peft's format, or the weights of a model that was trained in full.
 
     Args:
         weights: the trained parameters by their names in ``wrapped``.
     """
-    if isinstance(wrapped, Whole):
+    if isinstance(wrapped, FullModel):
         wrapped.save(weights, folder)
         return
     config = wrapped.peft_config["default"]

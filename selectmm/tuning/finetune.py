@@ -12,10 +12,10 @@ from selectmm.errors import UserError
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.tuning.callback import REPORT
 from selectmm.tuning.checkpoint import clear
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import Job, Task
-from selectmm.tuning.keeper import REPORT
 from selectmm.tuning.progress import step_bar
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.spawn import spawn, tidy

@@ -61,7 +61,7 @@ class Recipe:
     checkpoint_every: int
 
     def __post_init__(self) -> None:
-        """Raises a `UserError` if the words contradict one another (types are the door's to check)."""
+        """Raises a `UserError` if the words contradict one another (`selectmm.instantiate` checks the types)."""
         if self.tune == "lora" and self.rank == 0:
             raise UserError("recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full.")
         if self.tune == "full" and (self.projector == "lora" or self.vision_lr != 0):

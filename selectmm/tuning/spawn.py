@@ -13,9 +13,9 @@ from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
+from selectmm.tuning.callback import LOSSES, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import JOB, LOCK, LOG, ROWS, Job, error_file, write_job
-from selectmm.tuning.keeper import LOSSES, keep_losses
 from selectmm.tuning.strategy import worker_environment
 
 POLL = 0.2  # seconds between looks at the losses file

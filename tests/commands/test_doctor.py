@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.command_line import read_config
 from selectmm.commands.doctor import main
-from selectmm.door import build
 from selectmm.errors import UserError
-from selectmm.front import read_config
+from selectmm.instantiate import build
 from tests.tiny import tiny_llava, write_pool
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from selectmm.command_line import CONFIGS, ROOT, read_config
 from selectmm.commands import export, inspect
 from selectmm.commands._recorded import confirm, loaders, recorded
 from selectmm.errors import UserError
-from selectmm.front import CONFIGS, ROOT, read_config
 from selectmm.records.record import RunRecord, load
 from tests.export.recorded import pool_choices, recorded_run
 

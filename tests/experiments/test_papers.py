@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from selectmm.door import build
+from selectmm.instantiate import build
 from selectmm.records.record import Costs, load
 from selectmm.report.published import Reproduces, read_printed
 from selectmm.selection import select

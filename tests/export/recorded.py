@@ -4,8 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from selectmm.door import build
-from selectmm.front import ROOT, read_config
+from selectmm.command_line import ROOT, read_config
+from selectmm.instantiate import build
 from selectmm.recording import record_of
 from selectmm.run import keep, select_rows, take_pool, tune
 from tests.tiny import tiny_llava, write_pool

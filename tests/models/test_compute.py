@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from selectmm.door import build
 from selectmm.errors import UserError
+from selectmm.instantiate import build
 from selectmm.models import compute as module
 from selectmm.models import internvl3, llava, qwen2_5_vl, qwen2_vl, qwen3_vl
 from selectmm.models.compute import NOT_QUANTISED, PLAIN, Compute

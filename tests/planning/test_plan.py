@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
 from selectmm.commands.plan import main
-from selectmm.door import build
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features import feature as feature_module
+from selectmm.instantiate import build
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of

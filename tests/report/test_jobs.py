@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
-from selectmm.front import read_jobs
 from selectmm.report.jobs import foretell
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from selectmm.tuning import worker
+from selectmm.tuning.callback import keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import Job, Task, write_job
-from selectmm.tuning.keeper import keep_losses
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import worker_environment
 from tests.tuning.conftest import RECIPE, Bench

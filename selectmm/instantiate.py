@@ -1,4 +1,4 @@
-"""The door: the one place where a configuration becomes objects."""
+"""Builds objects from a configuration; nothing else in the library reads one."""
 
 import json
 from collections.abc import Mapping

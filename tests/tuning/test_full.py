@@ -13,8 +13,8 @@ from selectmm.errors import UserError
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.forward import answer_logits
 from selectmm.tuning.adapter import carry_adapter, load_adapter
+from selectmm.tuning.full import TRAINED
 from selectmm.tuning.recipe import Strategy
-from selectmm.tuning.whole import TRAINED
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.crowd import Case, train
 from tests.tuning.test_finetune import assert_same, snapshot

@@ -7,9 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from selectmm.door import build
-from selectmm.errors import UserError
-from selectmm.front import (
+from selectmm.command_line import (
     check_one_job,
     check_overrides,
     command_files,
@@ -18,6 +16,8 @@ from selectmm.front import (
     read_jobs,
     words_of,
 )
+from selectmm.errors import UserError
+from selectmm.instantiate import build
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,7 +19,7 @@ from selectmm.tuning.unchanged import unchanged
 TRAINED = "trained.safetensors"
 
 
-class Whole(nn.Module):
+class FullModel(nn.Module):
     """A model some of whose own weights are trained; training knows it and a ``PeftModel`` by the same face."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -41,7 +41,7 @@ class Whole(nn.Module):
 
 
 @contextmanager
-def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[Whole]:
+def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[FullModel]:
     """Make the language model trainable for the length of the block, and the projector if the recipe gives it a rate.
 
     Args:
@@ -55,7 +55,7 @@ def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[Whole]:
         for part in parts:
             part.requires_grad_(True)
         with _kept([weight for part in parts for weight in part.parameters()] if keep else []):
-            yield Whole(vlm.model)
+            yield FullModel(vlm.model)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def keep_losses(folder: Path, done: int) -> None:
         write_atomically(losses, "".join((lines or [])[:done]))
 
 
-class Keeper(pl.Callback):
+class TrainingCallback(pl.Callback):
     """Lightning calls it on every rank; only rank 0 writes.
 
     Args:
