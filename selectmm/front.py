@@ -123,7 +123,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         if "=" not in word and not word.startswith(("-", "~")):
             close = difflib.get_close_matches(word, command_files(), n=1)
             hint = f"did you mean the command '{close[0]}'? " if close else ""
-            raise UserError(f"'{word}' is neither a command nor a choice: {hint}Choices are given as key=value.")
+            raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
     overrides = [_read(word) for word in words]
     groups = {

@@ -68,9 +68,9 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
         ("method=prism,", "Cannot read 'method=prism,' ("),
         (
             "reprot",
-            "'reprot' is neither a command nor a choice: did you mean the command 'report'? Choices are given as",
+            "'reprot' is neither a command nor an option: did you mean the command 'report'? Options are given as",
         ),
-        ("method", "'method' is neither a command nor a choice: Choices are given as key=value."),
+        ("method", "'method' is neither a command nor an option: Options are given as key=value."),
     ],
 )
 def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:

@@ -32,7 +32,7 @@ def config_of(record: RunRecord, changes: Sequence[str], cache: Path | None) -> 
         return OmegaConf.to_container(OmegaConf.merge(config, OmegaConf.from_dotlist(list(changes))))
     except OmegaConfBaseException as problem:
         raise UserError(
-            f"Beside a record only values of its pool and its model can be changed, such as model.path=…: "
+            f"With --record, only options of its pool and its model can be changed, such as model.path=…: "
             f"{str(problem).splitlines()[0]}."
         ) from problem
 
