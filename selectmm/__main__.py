@@ -77,8 +77,8 @@ def main() -> None:
         sys.exit(f"\n{problem}")
     except KeyboardInterrupt:
         print(
-            "\nStopped. What was finished is kept, of a training that up to its last checkpoint; the same command "
-            "continues from there.",
+            "\nStopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same "
+            "command again to continue.",
             file=sys.stderr,
         )
         sys.exit(130)

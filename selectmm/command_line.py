@@ -1,6 +1,7 @@
 """What the command line answers before anything runs: the help, and what is wrong with a command."""
 
 import difflib
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -20,35 +21,45 @@ CONFIGS = ROOT / "configs"
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
 HELP = """\
-selectmm: take a pool, select a subset, fine-tune, evaluate, record what it cost.
+selectmm compares data-selection methods for vision-language models: it selects a subset of a training pool, fine-tunes
+a model on it, evaluates the model, and records score and cost.
 
-  one run             python -m selectmm method=prism budget=0.15 seed=1
-  a comparison        python -m selectmm -m method=full,random,prism seed=0,1,2
-  a whole question    python -m selectmm -m experiments=quickstart/ten_minutes
-  your own data       python -m selectmm pool=llava_json pool.file=rows.json pool.images=folder
-  see, do not run     python -m selectmm method=prism --cfg job
-  what it would take  python -m selectmm --dry-run method=prism --gpu h100
+  one run                selectmm method=prism budget=0.15 seed=1
+  a comparison           selectmm -m method=full,random,prism seed=0,1,2
+  an experiment          selectmm -m experiments=quickstart/ten_minutes
+  your own data          selectmm pool=llava_json pool.file=rows.json pool.images=folder
+  print, do not run      selectmm method=prism --cfg job
+  estimate, do not run   selectmm --dry-run method=prism --gpu h100
 
-Beside running there are commands, python -m selectmm <command> …; each answers --help:
+Commands. `selectmm <command> --help` explains one.
 
 {commands}
 
-Every choice is a file, configs/<group>/<name>.yaml, whose comments say what its values mean. Choose with group=name,
-change a value with group.key=value, sweep with -m and commas. What belongs to no group (budget, seed, workers, cache,
-records and more) stands in configs/run.yaml.
+Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
+changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, workers, cache
+and records, are in configs/run.yaml. The folder configs/ is in {root}.
 
 {groups}
 
-Nothing is fetched or sent unless you ask: W&B is offline until tracker.mode=online. Ctrl-C at any time, and start the
-same command again: it continues."""
+W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
+Face hub. Press Ctrl-C at any time to stop; the same command continues.
+
+  --version                             print the version
+  eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
 
 
 def help_text(root: Path) -> str:
-    """The page that ``--help`` prints: how to run, and what can be chosen."""
+    """The page that ``--help`` prints: examples, commands, and every option."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
-    lines = [f"  {folder.name:<13} {', '.join(_names(folder))}" for folder in [*groups, root / "experiments"]]
-    commands = [f"  {name:<13} {_first_line(path)}" for name, path in command_files().items()]
-    return HELP.format(groups="\n".join(lines), commands="\n".join(commands))
+    lines = [_wrapped(folder.name, ", ".join(_names(folder))) for folder in [*groups, root / "experiments"]]
+    commands = [_wrapped(name, _first_line(path)) for name, path in command_files().items()]
+    return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
+
+
+def _wrapped(name: str, text: str) -> str:
+    """A name and its text, which starts in the same column on every line."""
+    start = f"  {name:<13} "
+    return textwrap.fill(start + text, 120, subsequent_indent=" " * len(start), break_on_hyphens=False)
 
 
 def command_files() -> dict[str, Path]:
@@ -112,7 +123,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         if "=" not in word and not word.startswith(("-", "~")):
             close = difflib.get_close_matches(word, command_files(), n=1)
             hint = f"did you mean the command '{close[0]}'? " if close else ""
-            raise UserError(f"'{word}' is neither a command nor a choice: {hint}Choices are given as key=value.")
+            raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
     overrides = [_read(word) for word in words]
     groups = {

@@ -66,7 +66,7 @@ def _check_compute(config: Mapping[str, object]) -> None:
         UserError: the model can only be computed plainly.
     """
     if _made(config["compute"]) != PLAIN and "compute" not in config["model"]:
-        raise UserError("This model is computed as it is; use compute=plain, or another model.")
+        raise UserError("This model supports compute=plain only; use that, or another model.")
 
 
 def open_pool(config: Mapping[str, object]) -> Pool:

@@ -12,6 +12,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -109,3 +110,13 @@ def test_the_lock_fits_what_is_declared() -> None:
 
 def _requirements() -> list[str]:
     return [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+
+
+@pytest.mark.parametrize("file", [".github/workflows/test.yml", ".gitlab-ci.yml"])
+def test_a_forge_calls_the_two_commands(file: str) -> None:
+    """Both files give ``make`` one command of a matrix, and make every target that they name."""
+    text = (ROOT / file).read_text()
+    assert yaml.safe_load(text) and re.search(r"make \$\S*", text)
+    named = re.search(r"(?i)command: \[(.*)\]", text)[1].split(", ")
+    assert named == ["test", "quickstart"]
+    assert set(named) <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

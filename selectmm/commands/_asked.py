@@ -19,14 +19,18 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """The arguments that they share; read them with ``parse_intermixed_args``."""
     parser = argparse.ArgumentParser(f"python -m selectmm {command}", description=description)
     parser.add_argument(
-        "choices", nargs="*", help="without a record: as for a run; with one: model.path=… or pool.images=… of here"
+        "choices",
+        nargs="*",
+        help="without --record: options of a run; with it: model.path=… or pool.images=… on this machine",
     )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="of the run, a JSON file")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of the stages, if not where the record says")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="the record of a run, a JSON file")
+    parser.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help="cache with the run's stages, if it is not where the record says"
+    )
     parser.add_argument(
         "--yes", action="store_true", help="open the files, folders and hub ids that the record names without asking"
     )
-    parser.add_argument("--to", type=Path, required=True, help="what to write")
+    parser.add_argument("--to", type=Path, required=True, help="file or folder to write")
     return parser
 
 

@@ -58,7 +58,7 @@ def recorded(record: RunRecord, group: str, choices: Sequence[str], cache: Path 
     """
     keys = [word.split("=")[0] for word in choices]
     if other := [key for key in keys if key.split(".")[0] not in ("pool", "model")]:
-        raise UserError(f"Beside a record only values of its pool and its model can be changed, not {other[0]}.")
+        raise UserError(f"With --record, only options of its pool and its model can be changed, not {other[0]}.")
     typed = [word for word, key in zip(choices, keys, strict=True) if key.split(".")[0] == group]
     if cache is not None:
         typed.append(f"cache={cache}")

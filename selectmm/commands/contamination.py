@@ -1,6 +1,6 @@
-"""Count and list a suite's items that occur in a pool, the same or nearly.
+"""List benchmark items that occur in a pool, exactly or nearly.
 
-Choices are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
+Options are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Check a pool before anything runs: counts against the known ones, images, answers, lengths, and what to do.
+"""Check a pool before training: row counts, missing images, empty answers, repeated and overlong rows.
 
 python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…] [--json FILE]
 
-With a model or a recipe given, rows are measured in the model's tokens against recipe.max_length (words alone: image
-and template come on top), else in characters. Nothing is changed; what is looked at here, a run need not look at again.
-The status is 1 if a run would stop.
+With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
+(text only; image and template come on top); otherwise it is counted in characters. Nothing is changed, and a later run
+does not check the same images again. The exit status is 1 if a run would stop.
 """
 
 import argparse

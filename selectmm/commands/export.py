@@ -1,4 +1,4 @@
-"""Take a tuned model or a chosen subset elsewhere: a Hugging Face folder, or another trainer's data set."""
+"""Export a tuned model as a Hugging Face folder, or a subset as another trainer's data set."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Show which rows were kept and which were dropped, as one HTML page that works without a network."""
+"""Show which rows a method kept and dropped, as one HTML page."""
 
 import argparse
 from collections.abc import Sequence

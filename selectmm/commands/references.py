@@ -1,7 +1,7 @@
-"""Measure what a suite's benchmarks give the untuned model, with its image, without it, and with another.
+"""Measure the untuned model on a suite: with its images, without them, and with other images.
 
 Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
-made. Choices are those of a run: ``python -m selectmm references suite=mini model=embedded``.
+made. Options are those of a run: ``python -m selectmm references suite=mini model=embedded``.
 """
 
 import argparse

@@ -29,7 +29,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     for experiment in experiments:
         notes: list[str] = []
         if experiment.config["compute"]["weights"] != "as_is":
-            raise UserError("A plan knows no memory and no time of 4-bit weights; plan with compute=plain.")
+            raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
         pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
         stages = Job(experiment, pool, _model(experiment, gpu, notes), loads, planned).stages()
         unknown = [task for task, count in items_of(experiment.suite).items() if count is None]

@@ -64,7 +64,7 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     if reasons:
         told = "\n".join(f"  {reason} ({count})" for reason, count in reasons.items())
         log.warning(
-            "%d of the sweep's %d jobs cannot run, the others will; Ctrl-C to mend the command first:\n%s",
+            "%d of the sweep's %d jobs cannot run; the others will. Press Ctrl-C to correct the command first:\n%s",
             reasons.total(),
             len(jobs),
             told,
@@ -94,4 +94,4 @@ def tell_failures(failures: Sequence[Failure]) -> None:
     """One line each, the last of a traceback's, and the way on."""
     for failure in failures:
         log.error("Failed   %s: %s", failure.job, failure.reason.strip().splitlines()[-1])
-    log.error("\n%d of the sweep's jobs failed; start the same command again and only they run.", len(failures))
+    log.error("\n%d of the sweep's jobs failed; start the same command again to run only those.", len(failures))

@@ -58,11 +58,11 @@ class SweepReport(Callback):
         try:
             self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
         except UserError as problem:
-            log.error("The report is not whole: %s", problem)
+            log.error("The report is incomplete: %s", problem)
             return False
         except Exception:
             log.exception(
-                "The report is not whole; every record is kept, `python -m selectmm report` starts from them:"
+                "The report is incomplete. Every record is kept; make the report from them with `selectmm report`:"
             )
             return False
         return True

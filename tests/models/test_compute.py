@@ -80,7 +80,7 @@ def test_a_run_that_this_machine_cannot_compute_is_refused_before_anything_is_op
         embedded = compose("run", [f"compute={choice}"])
     with pytest.raises(UserError, match=r"compute\.\S+ needs the package"):
         build(config, "prism").open_model()
-    with pytest.raises(UserError, match="computed as it is; use compute=plain"):
+    with pytest.raises(UserError, match="supports compute=plain only"):
         build(embedded, "prism")
 
 

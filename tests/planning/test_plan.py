@@ -219,5 +219,5 @@ def test_full_tuning_is_planned_and_four_bits_are_not(place: Path) -> None:
     assert more.flops > less.flops and more.disk > less.disk and more.memory.optimizer > less.memory.optimizer
     experiment = experiment_of(place, "qlora", "method=full")
     quantised = replace(experiment, config={**experiment.config, "compute": {"weights": "nf4"}})
-    with pytest.raises(UserError, match="knows no memory and no time of 4-bit weights; plan with compute=plain"):
+    with pytest.raises(UserError, match="Memory and time of 4-bit weights cannot be estimated; use compute=plain"):
         planned(quantised)

@@ -144,7 +144,7 @@ def test_a_sweeps_report_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_a_sweep_without_records_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit):
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
-    assert "The report is not whole: There are no records to report on" in caplog.text
+    assert "The report is incomplete: There are no records to report on" in caplog.text
 
 
 def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(
