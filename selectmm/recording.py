@@ -1,6 +1,7 @@
 """The fifth verb: what a run did and found, as one record."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from selectmm.contamination.check import Contamination
@@ -11,8 +12,11 @@ from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.provenance import provenance
+from selectmm.records.reading import read
 from selectmm.records.record import (
     Costs,
+    Coverage,
+    Evaluated,
     MethodEntry,
     PoolEntry,
     RecipeEntry,
@@ -37,6 +41,7 @@ def record_of(
     """Everything that a table, a plot or a doubter needs, from what the other verbs left."""
     subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
     asked = len(subset.rows) == rows_for(experiment.budget, pool)
+    manifest = read_manifest(evaluated.folder, experiment.suite)
     return RunRecord(
         experiment=experiment.name,
         scale=experiment.scale,
@@ -46,14 +51,14 @@ def record_of(
         budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
         seed=experiment.seed,
         pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
-        subset=SubsetEntry(subset.fingerprint, len(subset.rows), subset.coverage(pool)),
+        subset=SubsetEntry(subset.fingerprint, len(subset.rows), read(Coverage, subset.coverage(pool))),
         recipe=RecipeEntry(
             experiment.recipe.name,
             asdict(experiment.recipe),
             asdict(experiment.strategy),
             experiment.recipe.steps(len(pool), len(subset.rows)),
         ),
-        suite=SuiteEntry(experiment.suite.name, read_manifest(evaluated.folder, experiment.suite)),
+        suite=SuiteEntry(experiment.suite.name, read(Mapping[str, Evaluated], manifest)),
         model=vlm.identity,
         costs=Costs(
             warmup=StageCost.of(*warmup),

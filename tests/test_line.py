@@ -80,7 +80,7 @@ def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Pat
     assert first.recipe.steps == 3
     assert first.config["recipe"]["lr"] == 5e-4
     assert not first.costs.finetune.cached and first.costs.tuning > 0
-    assert first.subset.coverage["per_source"].keys() == first.pool.per_source.keys()
+    assert first.subset.coverage.per_source.keys() == first.pool.per_source.keys()
     again = one_run(*arguments, "budget=0.5")
     assert all(getattr(again.costs, stage).cached for stage in ("features", "select", "finetune", "evaluate"))
     assert again.costs.tuning == first.costs.tuning, "a cached stage keeps the cost it had"

@@ -40,9 +40,12 @@ class Stage:
 
 
 def fingerprint(identity: Mapping[str, object]) -> str:
-    """16 hex characters of the canonical JSON of ``identity``; the same on every machine."""
+    """16 hex characters of the canonical JSON of ``identity``; the same on every machine.
+
+    A file's name may hold bytes that are no text, which Python keeps as lone surrogates.
+    """
     canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def source_of(made: object) -> str:
@@ -79,10 +82,10 @@ def _imported(node: ast.AST, package: str) -> list[str]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside, then rename, so that a reader never sees half a file."""
+    """Write beside, then rename, so that a reader never sees half a file; lone surrogates as escapes (JSON's, too)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
