@@ -52,7 +52,9 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides)
     if not health.bad or bad_rows == "keep":
         return looked
-    found = f"{_told(pool, health)}. The full list is in {stage.folder / 'health.json'}."
+    found = (
+        f"{_told(pool, health)}.{_why(pool, health.broken_image)} The full list is in {stage.folder / 'health.json'}."
+    )
     if bad_rows == "stop":
         raise UserError(f"The pool has {found} Mend them, or set pool.bad_rows=drop to leave these rows out.")
     if len(health.bad) == len(pool):
@@ -61,31 +63,27 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
 
 
 def _told(pool: Pool, health: Health) -> str:
-    """The bad rows in words, one example for each reason, and of a broken image what is wrong with it."""
+    """The bad rows in words, one example for each reason."""
     reasons = [
         (health.missing_image, "with a missing image"),
         (health.broken_image, "with a broken image"),
         (health.empty_answer, "with an empty answer"),
     ]
     return ", ".join(
-        f"{len(rows):,} rows {reason} (first: row {rows[0]}{_image(pool, rows[0], rows is health.broken_image)})"
+        f"{len(rows):,} rows {reason} (first: row {rows[0]}{', ' + shown(image) if (image := pool[rows[0]].image) else ''})"
         for rows, reason in reasons
         if rows
     )
 
 
-def _image(pool: Pool, row: int, broken: bool) -> str:
-    """The image of a row, to follow the row's number, and what is wrong with it if it is broken."""
-    image = pool[row].image
-    if image is None:
-        return ""
-    what = f", {shown(image)}"
-    if broken:
-        try:
-            pool.open_image(image)
-        except UserError as problem:
-            what += f": {shown(problem.__cause__ or problem)}"
-    return what
+def _why(pool: Pool, broken: list[int]) -> str:
+    """What is wrong with the first broken image, as a sentence to follow the others."""
+    try:
+        for row in broken[:1]:
+            pool.open_image(str(pool[row].image))
+    except UserError as problem:
+        return f" The first broken image: {shown(problem.__cause__ or problem)}."
+    return ""
 
 
 def _sizes(pool: Pool) -> np.ndarray:
