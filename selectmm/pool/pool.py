@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from selectmm.errors import UserError
 from selectmm.pool.health import Health
+from selectmm.pool.image import open_image, shown
 from selectmm.pool.sample import Sample, Turn
+from selectmm.pool.unfit import Unfit
 
 SCHEMA = pa.schema(
     [
@@ -21,6 +22,7 @@ SCHEMA = pa.schema(
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
     ]
 )
+FILE_ROW = "file_row"  # column: a row's place in the pool's file, once rows were left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,20 @@ class Pool:
 
     ``fingerprint`` covers every row's content and every image's path and size in bytes. (An image that is replaced by
     another of the same size is not noticed; hashing 665K images at every start would cost an hour.)
+
+    Attributes:
+        health: what was found when the pool was read, bad rows included.
+        sizes: width and height of each of `images`, [images, 2] of int32, 0 where a header cannot be read; None if they
+            were not looked at.
+        unfit: rows that were left out because the model cannot take them.
     """
 
     table: pa.Table
     image_root: Path
     fingerprint: str
-    health: Health | None = None  # what was found when the pool was read, bad rows included
+    health: Health | None = None
+    sizes: np.ndarray | None = None
+    unfit: Unfit | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -49,6 +59,14 @@ class Pool:
         """Source name of each row, [n] of str."""
         encoded = self._sources
         return np.asarray(encoded.dictionary.to_pylist(), dtype=object)[encoded.indices.to_numpy()]
+
+    @cached_property
+    def source_of(self) -> np.ndarray:
+        """For each row the place of its source among the sorted names of all sources, [n] of int64."""
+        names = self._sources.dictionary.to_pylist()
+        place = np.empty(len(names), np.int64)
+        place[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+        return place[self._sources.indices.to_numpy()]
 
     @cached_property
     def _sources(self) -> pa.DictionaryArray:
@@ -73,6 +91,24 @@ class Pool:
         rows = np.bincount(self._sources.indices.to_numpy()).tolist()
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
+    def told(self, position: int) -> str:
+        """A row in words that its owner can look up: its place in the pool's file (from 0), its id and its image."""
+        row = self.table.slice(position, 1)
+        place = row[FILE_ROW][0].as_py() if FILE_ROW in row.column_names else position
+        name = row["id"][0].as_py() if "id" in row.column_names else None
+        image = row["image"][0].as_py()
+        return f"row {place}" + (f", id {shown(name)}" if name else "") + (f", image {shown(image)}" if image else "")
+
+    def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
+        """The pool without the rows at these positions; ``fingerprint`` names what is left."""
+        kept = np.setdiff1d(np.arange(len(self)), rows)
+        sizes = self.sizes
+        if sizes is not None:  # of the images that are left, in the order in which they are now first used
+            used = self.image_of[kept]
+            used = used[used >= 0]
+            sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
+        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit)
+
     def open_image(self, relative: str) -> Image.Image:
         """The image as RGB.
 
@@ -82,30 +118,13 @@ class Pool:
         return open_image(self.image_root, relative)
 
 
+def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """The rows at these positions, which keep their places in the pool's file (`FILE_ROW`)."""
+    if FILE_ROW not in table.column_names:
+        table = table.append_column(FILE_ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+    return table.take(pa.array(rows))
+
+
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Each distinct text once, in order of first use, and for each row its index: little beside the texts."""
     return column.dictionary_encode().combine_chunks()
-
-
-def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, refused if it leaves the root (a pool is a file that a stranger may have written).
-
-    Raises:
-        UserError: the path is absolute or climbs out.
-    """
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise UserError(f"Image path '{relative}' leaves the image folder {root}; paths must stay inside it.")
-    return path
-
-
-def open_image(root: Path, relative: str) -> Image.Image:
-    """Open ``relative`` under ``root`` as RGB; errors as `Pool.open_image`."""
-    path = inside(root, relative)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as problem:
-        raise UserError(f"Image {path} is missing; put it there, or set pool.bad_rows=drop.") from problem
-    except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise UserError(f"Image {path} cannot be read ({problem}); replace it, or set pool.bad_rows=drop.") from problem
