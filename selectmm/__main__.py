@@ -32,6 +32,7 @@ from selectmm.records.provenance import COMMAND, command_line
 from selectmm.report.jobs import alone, foretell, keep_record
 
 COMPLETION = {"--shell-completion", "-sc"}
+HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -111,7 +112,8 @@ def _check(arguments: Sequence[str]) -> None:
         if not swept:
             check_one_job(words)
     elif len(jobs := read_jobs(words, swept)) > 1:
-        foretell(jobs)
+        launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
+        foretell(jobs, here=launchers <= HERE)
 
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
     """What was dropped, cut or passed over on the way, one sentence each; nothing is so in silence."""
     health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
     found = {
-        "rows of the pool were dropped for a missing image": len(health.missing_image) if health else 0,
-        "rows of the pool were dropped for a broken image": len(health.broken_image) if health else 0,
-        "rows of the pool were dropped for an empty answer": len(health.empty_answer) if health else 0,
+        **{
+            f"rows of the pool were dropped for {reason}": n for reason, n in (health.reasons if health else {}).items()
+        },
         "rows of the pool were left out for having no image": health.left_out if health else 0,
         "rows of the pool show an image that no turn mentions at the first question": (
             len(health.unplaced) if health else 0
@@ -92,7 +92,12 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
         "rows of the pool began with an answer or ended with a question; that turn was left out": (
             len(health.trimmed) if health else 0
         ),
-        "rows of the pool came with a system turn, dealt with as pool.system says": len(health.system) if health else 0,
+        "rows of the pool came with a system prompt, dealt with as pool.system says": len(health.system)
+        if health
+        else 0,
+        "rows of the pool have answers that are context and not trained on (loss or weight)": (
+            len(health.untrained) if health else 0
+        ),
         "rows were cut to recipe.max_length in training": train["rows_cut"],
         "rows had no answer left in training": train["rows_without_answer"],
     }

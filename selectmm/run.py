@@ -65,8 +65,9 @@ def take_pool(experiment: Experiment) -> Pool:
         "  pool      %s rows of %d sources, %s images, %s rows without",
         f"{len(pool):,}", len(pool.counts()), f"{len(pool.images):,}", f"{without:,}",
     )  # fmt: skip
-    if pool.health and pool.health.bad:
-        log.info("            %s bad rows were dropped, as pool.bad_rows says", f"{len(pool.health.bad):,}")
+    if pool.health and pool.health.bad_rows:
+        told = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
+        log.info("            %s bad rows were dropped, as pool.bad_rows says: %s", f"{pool.health.bad_rows:,}", told)
     return pool
 
 

@@ -1,4 +1,4 @@
-"""How other trainers want their rows: LLaVA's JSON, LLaMA-Factory's ShareGPT, ms-swift's messages; or positions alone.
+"""How other trainers want their rows: LLaVA's JSON, LLaMA-Factory's ShareGPT, ms-swift's messages; or places alone.
 
 Sources: LLaVA's docs/Finetune_Custom_Data.md; LLaMA-Factory's data/README.md (formatting ``sharegpt``, one ``<image>``
 in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Custom-dataset.md (``messages`` and
@@ -22,7 +22,9 @@ class Format:
     Attributes:
         file: name of the file of rows.
         lines: one JSON value per line instead of one list.
-        row: what stands in the file for a row, given the path of its image and its id.
+        row: what stands in the file for a row, given the path of its image and its id; None: its place in the
+            pool's file and its id alone.
+        masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
         usage: how the trainer is told of the data set; ``{images}`` is the folder that paths are relative to.
@@ -31,8 +33,9 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, str | None, str], object]
+    row: Callable[[Sample, str | None, str], object] | None
     usage: str
+    masks: bool = True
     marks: tuple[str, ...] = ()
     advice: str = ""
     beside: Mapping[str, object] = field(default_factory=dict)
@@ -47,19 +50,19 @@ def llava(sample: Sample, image: str | None, id: str) -> dict[str, object]:
     names = {"user": "human", "assistant": "gpt"}
     opening = sample.turns[sample.image_turn].text
     mark = f"{IMAGE}\n" if opening == opening.strip() else ""
-    said = [{"from": names[role], "value": text} for role, text in _turns(sample, mark)]
+    said = [{"from": names[role], "value": text, **loss} for role, text, loss in _turns(sample, mark)]
     shown = {} if image is None else {"image": image}
     return {"id": id, **shown, "conversations": said, "source": sample.source}
 
 
 def messages(sample: Sample, image: str | None, id: str) -> dict[str, object]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
-    said = [{"role": role, "content": text} for role, text in _turns(sample, IMAGE)]
+    said = [{"role": role, "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
     return {"messages": said, "images": [] if image is None else [image]}
 
 
-def _turns(sample: Sample, mark: str) -> list[tuple[str, str]]:
-    """Roles and texts, the picture's mark in front of the turn that it opens.
+def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
+    """Roles and texts, the picture's mark in front of the turn that it opens, and ``loss: false`` of what is context.
 
     Raises:
         UserError: a text holds the mark itself.
@@ -72,12 +75,8 @@ def _turns(sample: Sample, mark: str) -> list[tuple[str, str]]:
     texts = [turn.text for turn in sample.turns]
     if sample.image is not None:
         texts[sample.image_turn] = mark + texts[sample.image_turn]
-    return [(turn.role, text) for turn, text in zip(sample.turns, texts, strict=True)]
-
-
-def position(sample: Sample, image: str | None, id: str) -> int:
-    """The row's position in the pool, as method=from_indices reads it."""
-    return sample.position
+    said = zip(sample.turns, texts, strict=True)
+    return [(turn.role, text, {} if turn.trained else {"loss": False}) for turn, text in said]
 
 
 _DATASET_INFO = {
@@ -96,12 +95,14 @@ FORMATS = {
         row=llava,
         usage="LLaVA: `--data_path subset.json --image_folder {images}`. selectmm: `python -m selectmm pool=llava_json "
         "pool.file=subset.json pool.images={images} method=full`.",
+        masks=False,
     ),
     "llama_factory": Format(
         file="subset.json",
         lines=False,
         row=messages,
         usage="LLaMA-Factory: `dataset_dir: <this folder>`, `dataset: subset`, `media_dir: {images}`.",
+        masks=False,
         marks=("<video>", "<audio>"),
         advice="Set the environment variables VIDEO_PLACEHOLDER and AUDIO_PLACEHOLDER to something else in training.",
         beside={"dataset_info.json": _DATASET_INFO},
@@ -118,7 +119,9 @@ FORMATS = {
     "indices": Format(
         file="rows.json",
         lines=False,
-        row=position,
-        usage="selectmm: `python -m selectmm method=from_indices method.file=rows.json`, with the same pool.",
+        row=None,
+        usage="Each entry names a row by its place in the pool's file (`row` counts a list's or a table's rows from 0, "
+        "`line` counts lines from 1) and by its id. selectmm: `python -m selectmm method=from_indices "
+        "method.file=rows.json`, with a pool of the same file.",
     ),
 }

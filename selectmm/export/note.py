@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.compute as pc
 
 from selectmm.export.formats import Format
 from selectmm.methods.subset import Subset
@@ -28,7 +29,8 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         "",
         kind.usage.format(images=pool.image_root.resolve()),
         "",
-        *_warning(kind, marked),
+        *_warning(pool, kind, marked),
+        *_context(pool, subset, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
         *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
@@ -48,12 +50,30 @@ def _origin(pool: Pool, subset: Subset, record: RunRecord | None) -> list[str]:
     return [*known, f"- subset fingerprint: {subset.fingerprint}", f"- pool fingerprint: {pool.fingerprint}"]
 
 
-def _warning(kind: Format, marked: Sequence[int]) -> list[str]:
+def _warning(pool: Pool, kind: Format, marked: Sequence[int]) -> list[str]:
     if not marked:
         return []
-    first = ", ".join(str(row) for row in marked[:10])
+    first = ", ".join(pool.named(row) for row in marked[:10])
     words = " or ".join(f"`{mark}`" for mark in kind.marks)
-    return [f"**{len(marked):,} rows say {words} in their text** (positions {first}…). {kind.advice}", ""]
+    return [f"**{len(marked):,} rows say {words} in their text** ({first}…). {kind.advice}", ""]
+
+
+def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
+    """Rows with answers that the pool's own file keeps out of training."""
+    if kind.masks or "turns" not in pool.table.column_names:
+        return []
+    trained = pc.list_flatten(pool.table["turns"]).combine_chunks().field("trained")
+    row_of = pc.list_parent_indices(pool.table["turns"].combine_chunks())
+    untrained = np.unique(row_of.filter(pc.equal(trained, False)).to_numpy())
+    rows = np.intersect1d(subset.rows, untrained).tolist()
+    if not rows:
+        return []
+    first = ", ".join(pool.named(row) for row in rows[:10])
+    return [
+        f"**{len(rows):,} rows have answers with `loss: false`** ({first}…): context for selectmm and ms-swift. "
+        f"This trainer learns from them too; take these rows out if that matters.",
+        "",
+    ]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:

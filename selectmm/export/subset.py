@@ -58,7 +58,7 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
-        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row))
+        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)

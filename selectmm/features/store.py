@@ -187,7 +187,7 @@ def _by_length(pool: Pool, view: str, units: range) -> np.ndarray:
         return np.arange(units.start, units.stop)
     samples = [pool[row] for row in units]
     image = [sample.image is not None and view == "conversation" for sample in samples]
-    said = [[len(t.text) for t in s.turns if view == "conversation" or t.role == "assistant"] for s in samples]
+    said = [[len(t.text) for t in (_answers(s) if view == "answer" else s.turns)] for s in samples]
     return units.start + np.lexsort(([sum(lengths) for lengths in said], image))
 
 
@@ -207,7 +207,12 @@ def _whole(pool: Pool, sample: Sample) -> Conversation:
 
 
 def _answers_alone(sample: Sample) -> Conversation:
-    return Conversation(tuple(turn for turn in sample.turns if turn.role == "assistant"))
+    return Conversation(_answers(sample))
+
+
+def _answers(sample: Sample) -> tuple[Turn, ...]:
+    """The answers that are trained on."""
+    return tuple(turn for turn in sample.turns if turn.role == "assistant" and turn.trained)
 
 
 def _first_rows(pool: Pool) -> np.ndarray:

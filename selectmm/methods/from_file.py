@@ -12,6 +12,7 @@ from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
 from selectmm.methods.order import Keep, ranked
 from selectmm.methods.subset import Subset, load_subset
+from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
 from selectmm.records.arrays import load_numbers
 from selectmm.records.reading import Mismatch
@@ -23,7 +24,8 @@ class FromIndices:
 
     Attributes:
         content: made from the file's bytes.
-        file: a ``subset.json`` of ours, which knows its pool, or a JSON list (or .npy array) of row positions from 0.
+        file: a ``subset.json`` of ours, which knows its pool, a JSON list (or .npy array) of row positions from 0, or
+            what ``export subset --format indices`` writes: places in the pool's file.
     """
 
     file: str
@@ -42,7 +44,7 @@ class FromIndices:
         content = _content(path)
         if isinstance(content, dict):
             return load_subset(path, pool)
-        rows = _positions(content)
+        rows = _positions(positions_in(pool, content, str(path)))
         if rows is None or len(rows) == 0:
             raise UserError(f"{path} is no list of row positions; give whole numbers such as [0, 5, 17].")
         outside = rows[(rows < 0) | (rows >= len(pool))]
@@ -86,7 +88,9 @@ class FromScores:
                 f"give one per row, in its order."
             )
         if len(infinite := np.flatnonzero(np.isinf(scores))):
-            raise UserError(f"{path} gives row {infinite[0]} an infinite score; give a number, or null to leave it for last.")
+            raise UserError(
+                f"{path} gives row {infinite[0]} an infinite score; give a number, or null to leave it for last."
+            )
         missing = int(np.isnan(scores).sum())
         if missing == len(scores):
             raise UserError(f"{path} holds no score at all: every row has null or NaN; give numbers.")

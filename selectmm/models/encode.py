@@ -46,7 +46,8 @@ def render(
     vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the loss on it too. If the last
     turn is the user's, the text ends where an answer's span would begin.
 
-    A user's span is the words alone, without role marks or image.
+    A user's span is the words alone, without role marks or image. An answer that is context only (``Turn.trained``) has
+    no span.
     """
     text, answers, words, shown = template.start, [], [], 0
     assistant = template.assistant_prefix.rstrip(" ")
@@ -63,7 +64,8 @@ def render(
             text += assistant
             start = len(text)
             text += space + turn.text + template.assistant_suffix
-            answers.append((start, len(text)))
+            if turn.trained:
+                answers.append((start, len(text)))
     if turns[-1].role == "user":
         text += assistant
     before = shown if images else 0

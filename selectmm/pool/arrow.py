@@ -9,13 +9,21 @@ import pyarrow as pa
 
 from selectmm.pool.pool import SCHEMA, Pool
 from selectmm.pool.row import Row
+from selectmm.pool.sample import Turn
 
 ROWS_PER_BATCH = 8_192
-WRITTEN = SCHEMA.append(pa.field("id", pa.string())).append(pa.field("image_turn", pa.int32()))
+WRITTEN = (
+    SCHEMA.append(pa.field("id", pa.string()))
+    .append(pa.field("image_turn", pa.int32()))
+    .append(pa.field("place", pa.int64()))  # in the file that the row was read from
+)
+
+Read = tuple[int, str, Row]
+"""A row's place in its file, its digest, and what it says."""
 
 
-def write_arrow(path: Path, rows: Iterable[tuple[str, Row]]) -> None:
-    """Write rows and their digests (see `WRITTEN`) in batches, so that memory does not grow with their number."""
+def write_arrow(path: Path, rows: Iterable[Read]) -> None:
+    """Write rows (see `WRITTEN`) in batches, so that memory does not grow with their number."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, WRITTEN) as writer:
         stream = iter(rows)
         while batch := list(islice(stream, ROWS_PER_BATCH)):
@@ -27,14 +35,25 @@ def open_arrow(path: Path, image_root: Path, fingerprint: str) -> Pool:
     return Pool(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), image_root, fingerprint)
 
 
-def _batch(rows: list[tuple[str, Row]]) -> pa.RecordBatch:
+def _trained(said: list[Turn]) -> pa.BooleanArray:
+    """Null, which is cheap, unless an answer is not trained on."""
+    trained = [turn.trained for turn in said]
+    return pa.nulls(len(said), pa.bool_()) if all(trained) else pa.array(trained)
+
+
+def _batch(rows: list[Read]) -> pa.RecordBatch:
     """Column by column, several times faster than row by row."""
-    digests, read = zip(*rows, strict=True)
+    places, digests, read = zip(*rows, strict=True)
     said = list(chain.from_iterable(row.turns for row in read))
     ends = np.cumsum([0, *(len(row.turns) for row in read)], dtype=np.int32)
     kind = WRITTEN.field("turns").type.value_type
     words = pa.StructArray.from_arrays(
-        [pa.array([turn.role for turn in said]), pa.array([turn.text for turn in said])], fields=list(kind)
+        [
+            pa.array([turn.role for turn in said], pa.string()),
+            pa.array([turn.text for turn in said], pa.string()),
+            _trained(said),
+        ],
+        fields=list(kind),
     )
     columns = [
         pa.array(digests),
@@ -43,5 +62,6 @@ def _batch(rows: list[tuple[str, Row]]) -> pa.RecordBatch:
         pa.ListArray.from_arrays(ends, words, WRITTEN.field("turns").type),
         pa.array([row.id for row in read], pa.string()),
         pa.array([row.image_turn for row in read], pa.int32()),
+        pa.array(places, pa.int64()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=WRITTEN)

@@ -7,10 +7,12 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from selectmm.errors import UserError
+from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.stream import Raw
 
 TURNS = ("messages", "conversations")
 ROWS_AT_ONCE = 256  # rows are long where they hold images
+LONGEST_PART = 100  # bytes of a folder's or an ending's name that are taken from an image's own path
 
 
 def check_columns(names: Iterable[str], what: str) -> None:
@@ -21,36 +23,68 @@ def check_columns(names: Iterable[str], what: str) -> None:
     """
     names = list(names)
     if not set(TURNS) & set(names):
-        raise UserError(f"{what} has no column 'messages' or 'conversations'; it has: {', '.join(names)}.")
+        told = ", ".join(shown(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
+        raise UserError(f"{what} has no column 'messages' or 'conversations'; it has: {told}.")
 
 
-def table_rows(batches: Iterable[pa.Table | pa.RecordBatch], what: str, images: Path | None) -> Iterator[Raw]:
-    """The rows as mappings whose image is a path: the table's own, or below ``images`` if that is given.
+def table_rows(batches: Iterable[pa.Table | pa.RecordBatch], images: Path | None) -> Iterator[Raw]:
+    """The rows as mappings whose images are paths: the table's own, or below ``images`` if that is given.
 
     Args:
         images: folder that the bytes of images are written to, each once, named by their hash; None if paths count.
     """
     index = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            where = f"Row {index} of {what}"
-            cell = row.pop("images", None) or row.pop("image", None)
-            cells = cell if isinstance(cell, list) else [] if cell is None else [cell]
-            yield where, {**row, "images": [_path(one, images, where) for one in cells]}
+        for row in _rows(batch):
+            yield index, row if isinstance(row, BadRow) else _with_paths(row, images)
             index += 1
 
 
-def _path(cell: object, images: Path | None, where: str) -> str:
+def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, object] | BadRow]:
+    """Row by row if one of them is damaged, as by a text that is no UTF-8."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except (ValueError, pa.ArrowException):  # UnicodeDecodeError is a ValueError
+        pass
+    for index in range(batch.num_rows):
+        try:
+            yield batch.slice(index, 1).to_pylist()[0]
+        except (ValueError, pa.ArrowException) as problem:
+            yield BadRow("damaged values", f"cannot be read: {shown(str(problem))}")
+
+
+def _with_paths(row: dict[str, object], images: Path | None) -> dict[str, object] | BadRow:
+    """The row with a path for each image in ``image`` and ``images``, as far as these say something."""
+    try:
+        for name in ("image", "images"):
+            cell = row.get(name)
+            if empty(cell):
+                row.pop(name, None)
+            elif isinstance(cell, list):
+                row[name] = [_path(one, images) for one in cell] if len(cell) == 1 else cell
+            else:
+                row[name] = _path(cell, images)
+    except BadRow as problem:
+        return problem
+    return row
+
+
+def _path(cell: object, images: Path | None) -> str:
     """Path of an image that is a path, bytes, or Hugging Face's ``{bytes, path}``."""
     named = cell.get("path") if isinstance(cell, Mapping) else cell
     if images is None:
         if isinstance(named, str) and named:
             return named
-        raise UserError(f"{where} has an image without a path; set pool.images=null to use the images inside the file.")
+        raise BadRow(
+            "an image without a path",
+            "has an image without a path; set pool.images=null to use the images inside the file",
+        )
     content = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if not isinstance(content, bytes):
-        raise UserError(
-            f"{where} has an image that is only a path ({named}); set pool.images to the folder that it is relative to."
+        raise BadRow(
+            "an image that is only a path",
+            f"has an image that is only a path ({shown(named)}); set pool.images to the folder that it is relative to",
         )
     return _written(content, named if isinstance(named, str) else "", images)
 
@@ -58,9 +92,11 @@ def _path(cell: object, images: Path | None, where: str) -> str:
 def _written(content: bytes, named: str, images: Path) -> str:
     """Write an image unless it is there; its name says its content, its folder the original's first folder."""
     parts = PurePosixPath(named).parts
-    folder = parts[0] if len(parts) > 1 and parts[0] not in ("/", "..", ".") else "images"
+    folder = parts[0] if len(parts) > 1 and parts[0] not in ("/", "..", ".") and _usable(parts[0]) else "images"
+    ending = PurePosixPath(named).suffix
     name = sha256(content).hexdigest()[:32]
-    relative = f"{folder}/{name[:2]}/{name}{PurePosixPath(named).suffix}"  # thousands of files in a folder are slow
+    # Thousands of files in one folder are slow.
+    relative = f"{folder}/{name[:2]}/{name}{ending if _usable(ending) else ''}"
     path = images / relative
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,3 +104,8 @@ def _written(content: bytes, named: str, images: Path) -> str:
         beside.write_bytes(content)
         beside.replace(path)
     return relative
+
+
+def _usable(name: str) -> bool:
+    """Whether a stranger's word can be part of a file's name: printable, and short beside our own part of it."""
+    return name.isprintable() and len(name.encode()) <= LONGEST_PART

@@ -57,6 +57,7 @@ def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: s
     """
     damaged, long = _texts(pool, limit)
     found = [
+        *_unread(pool, pool.health, bad_rows),
         *_bad(pool, pool.health, bad_rows),
         *(_composed(pool, expected) if expected else []),
         _rows(pool, "likely encoding damage", damaged, "Export the file again as UTF-8, or mend these texts.", "look"),
@@ -71,15 +72,31 @@ def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: s
         ),
         *_repeated(pool),
         *_placed(pool, pool.health),
+        *_passed_over(pool, pool.health),
     ]
     order: list[Weight] = ["blocks", "look", "note"]
     return sorted((finding for finding in found if finding.count), key=lambda finding: order.index(finding.weight))
 
 
+def _unread(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
+    """Rows that cannot be read, each reason with its first sentences, which say the way out."""
+    weight, way = _dealt_with(pool, health, bad_rows)
+    of = len(pool) + sum(health.unread.values())
+    return [
+        Finding(f"cannot be read: {reason}", count, of, health.examples[reason], f"Mend these rows, {way}", weight)
+        for reason, count in health.unread.items()
+    ]
+
+
+def _dealt_with(pool: Pool, health: Health, bad_rows: str) -> tuple[Weight, str]:
+    """What a run does with bad rows, and how to say so."""
+    if bad_rows == "stop" or len(health.bad) == len(pool):
+        return "blocks", "or set pool.bad_rows=drop to leave these rows out."
+    return "look", "or they are left out."
+
+
 def _bad(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
-    stops = bad_rows == "stop" or len(health.bad) == len(pool)
-    weight: Weight = "blocks" if stops else "look"
-    way = "or set pool.bad_rows=drop to leave these rows out." if stops else "or they are left out."
+    weight, way = _dealt_with(pool, health, bad_rows)
     truncated = set(health.truncated_image)
     unreadable = [row for row in health.broken_image if row not in truncated]
     return [
@@ -149,15 +166,34 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
             "It is shown there; what methods read of an image alone is as if it came first.",
             "look",
         ),
-        _rows(pool, "system turn", health.system, "pool.system says what becomes of it.", "look"),
+        _rows(pool, "system prompt", health.system, "pool.system says what becomes of it.", "look"),
+        _rows(
+            pool,
+            "answer that is context only",
+            health.untrained,
+            "Its row says so (loss or weight): it is shown, and nothing is learned from it.",
+            "look",
+        ),
         _rows(pool, "turn without its other half", health.trimmed, ended, "look"),
         _rows(pool, "text-only", text_only, "Some methods keep them all; see the method's options.", "note"),
     ]
 
 
+def _passed_over(pool: Pool, health: Health) -> list[Finding]:
+    """Fields that are not read, the most frequent first."""
+    most = sorted(health.fields.items(), key=lambda entry: -entry[1])
+    told = [f"{name} ({count:,})" for name, count in most[: 3 * EXAMPLES]]
+    told += [f"and {len(most) - len(told)} more"] if len(most) > len(told) else []
+    advice = "Nothing, if they only describe rows; what they say plays no part in training or selection."
+    return [Finding("field that is not read", most[0][1] if most else 0, len(pool), told, advice, "note")]
+
+
 def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:
-    """A finding about ``rows``; its examples are the first of them."""
-    shown = [f"row {row}{f', {image}' if (image := pool[row].image) else ''}" for row in rows[:EXAMPLES]]
+    """A finding about ``rows``; its examples are the first of them, by their place in the pool's file."""
+    shown = [
+        pool.named(row) + (f", {image[:200]}" if (image := pool.table["image"][row].as_py()) else "")
+        for row in rows[:EXAMPLES]
+    ]
     return Finding(name, len(rows), len(pool), shown, advice, weight)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding
@@ -17,7 +18,8 @@ class Report:
     """What was found in a pool.
 
     Attributes:
-        unread: why its rows cannot be read at all; then nothing else is known.
+        unread: why its file cannot be read at all; then nothing else is known.
+        rows: that can be read.
         counts: rows by source.
     """
 
@@ -61,10 +63,12 @@ def _sources(counts: dict[str, int], expected: Composition | None) -> Table:
     for name in [*counts, *(name for name in wanted if name not in counts)]:
         rows = counts.get(name, 0)
         if expected is None:
-            table.add_row(name, f"{rows:,}", _share(rows, sum(counts.values())))
+            table.add_row(Text(name), f"{rows:,}", _share(rows, sum(counts.values())))
             continue
         parts = ", ".join(f"{part} {n:,}" for part, n in expected.sources.get(name, {}).items())
-        table.add_row(name, f"{rows:,}", f"{wanted.get(name, 0):,}", _difference(rows - wanted.get(name, 0)), parts)
+        table.add_row(
+            Text(name), f"{rows:,}", f"{wanted.get(name, 0):,}", _difference(rows - wanted.get(name, 0)), parts
+        )
     if expected is not None:
         found = sum(counts.values())
         table.add_section()
@@ -78,7 +82,8 @@ def _findings(findings: Sequence[Finding]) -> Table:
         table.add_column(column, justify="right" if column in ("count", "share") else "left", overflow="fold")
     for f in findings:
         share = _share(f.count, f.of)
-        table.add_row(f.weight, f.name, f"{f.count:,}", share, "\n".join(f.examples), f.advice, style=STYLES[f.weight])
+        told = Text("\n".join(f.examples))  # words of strangers: rich would read brackets in them as its marks
+        table.add_row(f.weight, f.name, f"{f.count:,}", share, told, f.advice, style=STYLES[f.weight])
     return table
 
 

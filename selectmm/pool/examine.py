@@ -2,7 +2,7 @@
 
 import json
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -12,9 +12,9 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.pool.health import Health
-from selectmm.pool.image import EIGHT_BIT, LARGE, Header, header_of, shown, size_of
+from selectmm.pool.image import EIGHT_BIT, LARGE, Header, excerpt, header_of, size_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import Noted
+from selectmm.pool.reading import UNREAD, Noted
 from selectmm.records.progress import track
 from selectmm.records.side_by_side import side_by_side
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
@@ -26,20 +26,28 @@ _NO_HEADER = Header(0, 0, "")
 State = Literal["good", "truncated", "unreadable"]
 
 
-def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"], cache: Path) -> Pool:
+def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"], cache: Path, rows: Path) -> Pool:
     """The pool without bad rows, its fingerprint extended by the state of its images.
 
     Every unique image is decoded once per state of the image folder (paths and sizes); the finding is cached.
 
     Args:
         noted: what was seen while the rows were read.
-        bad_rows: ``stop`` or ``drop``; ``keep`` leaves them in, told in ``Pool.health``, for who looks at them.
+        bad_rows: ``stop`` or ``drop``; ``keep`` leaves them in, told in ``Pool.health``, for who looks at them (those
+            that cannot be read are told alone).
+        rows: folder that `selectmm.pool.reading.read_rows` gave.
 
     Raises:
         UserError: there are bad rows and ``bad_rows`` is ``stop``, or every row is bad.
     """
     if bad_rows not in ("stop", "drop", "keep"):
         raise UserError(f"There is no pool.bad_rows={bad_rows}; there are: stop, drop.")
+    if noted.bad and bad_rows == "stop":  # before hours of looking at images
+        raise UserError(f"The pool has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)} {_MEND}")
+    if len(pool) == 0 and bad_rows == "drop":
+        raise UserError(
+            f"No row of the pool can be used: it has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)}"
+        )
     sizes = _sizes(pool)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
     seen = run_stage(cache, "pool-headers", state, lambda folder: _headers(pool, sizes, folder))
@@ -48,30 +56,36 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
         state |= {"wide": "scaled"}
     sides = headers["sides"]
     stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, sides, noted, folder))
-    health = Health(**json.loads((stage.folder / "health.json").read_text()))
+    health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
     looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides)
     if not health.bad or bad_rows == "keep":
         return looked
-    found = (
-        f"{_told(pool, health)}.{_why(pool, health.broken_image)} The full list is in {stage.folder / 'health.json'}."
-    )
+    found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "
+    found += _LISTED.format(_listed(looked, health, stage.folder))
     if bad_rows == "stop":
-        raise UserError(f"The pool has {found} Mend them, or set pool.bad_rows=drop to leave these rows out.")
+        raise UserError(f"The pool has {found} {_MEND}")
     if len(health.bad) == len(pool):
         raise UserError(f"No row of the pool can be used: {found}")
     return looked.without(health.bad, fingerprint({**state, "dropped": health.bad}))
 
 
+_LISTED = "The full list is in {}."
+_MEND = "Mend them, or set pool.bad_rows=drop to leave these rows out."
+
+
+def _told_unread(noted: Noted) -> str:
+    """The rows that cannot be read in words, the first of each reason with its sentence; and the empty answers."""
+    told = [f"{count:,} rows with {reason} (first: {noted.examples[reason][0]})" for reason, count in noted.bad.items()]
+    if noted.empty_answer:
+        told.append(f"{len(noted.empty_answer):,} rows with an empty answer")
+    return ", ".join(told)
+
+
 def _told(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
-    reasons = [
-        (health.missing_image, "with a missing image"),
-        (health.broken_image, "with a broken image"),
-        (health.empty_answer, "with an empty answer"),
-    ]
     return ", ".join(
-        f"{len(rows):,} rows {reason} (first: row {rows[0]}{', ' + shown(image) if (image := pool[rows[0]].image) else ''})"
-        for rows, reason in reasons
+        f"{len(rows):,} rows with {reason} (first: {pool.told(rows[0])})"
+        for reason, rows in _looked(health).items()
         if rows
     )
 
@@ -82,8 +96,41 @@ def _why(pool: Pool, broken: list[int]) -> str:
         for row in broken[:1]:
             pool.open_image(str(pool[row].image))
     except UserError as problem:
-        return f" The first broken image: {shown(problem.__cause__ or problem)}."
+        return f" The first broken image: {excerpt(problem.__cause__ or problem)}."
     return ""
+
+
+def _looked(health: Health) -> dict[str, list[int]]:
+    return {
+        "a missing image": health.missing_image,
+        "a broken image": health.broken_image,
+        "an empty answer": health.empty_answer,
+    }
+
+
+def _with_rows(health: Health, noted: Noted) -> Health:
+    """With what is known since the rows were read; what was looked at may be older."""
+    return replace(
+        health,
+        untrained=noted.untrained,
+        unread=noted.bad,
+        examples=noted.examples,
+        fields=noted.unread,
+        counted_in=noted.counted_in,
+    )
+
+
+def _listed(pool: Pool, health: Health, folder: Path) -> Path:
+    """A file with a line for each bad row that can be read: its place in the pool's file, its id, its image, why."""
+    path = folder / "bad_rows.jsonl"
+    if not path.exists():
+        entries = [
+            {**pool.place_of(row), "image": pool.table["image"][row].as_py(), "reason": reason}
+            for reason, rows in _looked(health).items()
+            for row in rows
+        ]
+        write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
 
 
 def _sizes(pool: Pool) -> np.ndarray:

@@ -1,17 +1,23 @@
 """What was found when a pool was looked at."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Health:
-    """What was found in a pool as it was read: counts, and positions of rows, ascending, by what is odd in them.
+    """What was found in a pool as it was read: counts, and positions among the rows that can be read, ascending.
 
     Attributes:
+        rows: that can be read, the other bad ones included.
         missing_image, broken_image, empty_answer: bad rows. truncated_image: those of ``broken_image`` whose file opens
             but ends too early.
         unplaced, spoken, system, trimmed: good rows of which something has to be said, see `selectmm.pool.row.Row`.
         left_out: rows that the pool was asked to leave out.
+        untrained: good rows with an answer that is context only.
+        unread: bad rows that cannot be read, by reason; they have no position. examples: the first sentences of each.
+        fields: rows that have a field which is not read, by its name.
+        counted_in: how places in the file are counted, see `selectmm.pool.stream.CountedIn`.
     """
 
     rows: int
@@ -27,8 +33,28 @@ class Health:
     system: list[int]
     left_out: int
     trimmed: list[int] = field(default_factory=list)
+    untrained: list[int] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    fields: dict[str, int] = field(default_factory=dict)
+    counted_in: Literal["row", "line"] = "row"
 
     @property
     def bad(self) -> list[int]:
-        """Positions of all bad rows, ascending."""
+        """Positions of all bad rows that can be read, ascending."""
         return sorted({*self.missing_image, *self.broken_image, *self.empty_answer})
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Bad rows by what follows "rows with"; a row may have several reasons."""
+        looked = {
+            "a missing image": len(self.missing_image),
+            "a broken image": len(self.broken_image),
+            "an empty answer": len(self.empty_answer),
+        }
+        return {reason: count for reason, count in {**self.unread, **looked}.items() if count}
+
+    @property
+    def bad_rows(self) -> int:
+        """How many rows are bad, whatever the reason."""
+        return len(self.bad) + sum(self.unread.values())

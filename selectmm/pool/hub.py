@@ -9,9 +9,12 @@ from datasets import Dataset, load_dataset
 from selectmm.errors import UserError
 from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
+from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import folder_of, opened, read_rows
-from selectmm.pool.sharegpt import ChatReader, System
+from selectmm.pool.reading import File, folder_of, opened, read_rows
+from selectmm.pool.sharegpt import ChatReader
+from selectmm.pool.stream import Raw
+from selectmm.pool.system import System
 
 
 def open_hub(
@@ -35,11 +38,12 @@ def open_hub(
         bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
 
     Raises:
-        UserError: the data set cannot be had, has no column of turns, a row is no chat, or bad rows were found.
+        UserError: the data set cannot be had, has no column of turns, or bad rows were found.
     """
     root = None if images is None else folder_of(images)
     data = _load(dataset, name, revision, split)
     check_columns(data.column_names, f"Data set {dataset}")
+    reader = ChatReader(system, source, () if root is None else roots_of(root))
     # datasets' own fingerprint follows from the files it was made from.
     identity = {
         "reader": "hub",
@@ -47,15 +51,16 @@ def open_hub(
         "system": system,
         "source": source,
         "inside": images is None,
+        "roots": reader.roots,
     }
 
-    def raw(folder: Path) -> Iterator[tuple[str, object]]:
+    def raw(folder: Path) -> Iterator[Raw]:
         batches = data.with_format("arrow").iter(ROWS_AT_ONCE)  # undecoded: images stay the bytes they are
-        return table_rows(batches, dataset, folder / "images" if root is None else None)
+        return table_rows(batches, folder / "images" if root is None else None)
 
-    folder, noted = read_rows(Path(cache), identity, raw, ChatReader(system, source))
+    folder, noted = read_rows(Path(cache), identity, File(dataset), raw, reader)
     pool = opened(folder, root or folder / "images", {"rows": noted.content})
-    return healthy(pool, noted, bad_rows, Path(cache))
+    return healthy(pool, noted, bad_rows, Path(cache), folder)
 
 
 def _load(dataset: str, name: str | None, revision: str, split: str) -> Dataset:

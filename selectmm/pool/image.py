@@ -57,7 +57,7 @@ def inside(root: Path, relative: str) -> Path:
             if Path(relative).is_relative_to(start):
                 return root / Path(relative).relative_to(start)
     raise UserError(
-        f"Image path '{shown(relative)}' leaves the image folder {root}; paths must stay inside it, without '..' "
+        f"Image path '{excerpt(relative)}' leaves the image folder {root}; paths must stay inside it, without '..' "
         f"(links inside the folder are followed)."
     )
 
@@ -126,7 +126,7 @@ def rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
-def shown(text: object, longest: int = 300) -> str:
+def excerpt(text: object, longest: int = 300) -> str:
     """Somebody else's text for a sentence of ours: control characters escaped, its middle left out if it is long."""
     short = Repr()
     short.maxstring = longest
@@ -143,7 +143,7 @@ def _formats() -> tuple[str, ...]:
 def _found(root: Path, relative: str) -> Path:
     path = inside(root, relative)
     if size_of(root, relative) is None:
-        raise UserError(f"Image {shown(path)} is missing; put it there, or set pool.bad_rows=drop.")
+        raise UserError(f"Image {excerpt(path)} is missing; put it there, or set pool.bad_rows=drop.")
     return path
 
 
@@ -157,4 +157,4 @@ def _opened(path: Path) -> Image.Image:
 
 def _unread(path: Path, problem: Exception) -> str:
     what = str(problem) or type(problem).__name__
-    return f"Image {shown(path)} cannot be read ({shown(what)}); replace it, or set pool.bad_rows=drop."
+    return f"Image {excerpt(path)} cannot be read ({excerpt(what)}); replace it, or set pool.bad_rows=drop."

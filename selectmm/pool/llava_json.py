@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 from selectmm.errors import UserError
+from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.examine import healthy
+from selectmm.pool.fields import check_boxes, check_fields
+from selectmm.pool.image_path import image_of, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import content_of, folder_of, opened, read_rows
-from selectmm.pool.row import Row, one_image, row_of, turn_of
-from selectmm.pool.stream import json_rows
+from selectmm.pool.reading import File, Noted, content_of, folder_of, opened, read_rows
+from selectmm.pool.row import Row, row_of
+from selectmm.pool.stream import counted_in, json_rows
+from selectmm.pool.system import System, check_system, joined, system_of
+from selectmm.pool.turns import LLAVA, list_of_turns, turns_of
 
 SHAPE = 'LLaVA rows look like {"image": …, "conversations": [{"from": "human", "value": …}, {"from": "gpt", …}]}'
 
@@ -21,6 +26,7 @@ def open_llava_json(
     cache: str | Path,
     text_only: Literal["take", "leave_out"] = "take",
     source: str = "source",
+    system: System = "stop",
 ) -> Pool:
     """Open a LLaVA JSON or JSONL file and its image folder as a pool.
 
@@ -30,50 +36,95 @@ def open_llava_json(
     Args:
         file: a list in JSON, or a row on each line if its name ends in ``.jsonl``.
         images: the folder that the image paths are relative to.
-        bad_rows: what to do with rows whose image is missing or broken or whose answer is empty: ``stop`` with a
-            sentence, or ``drop`` them (counted in the record); ``keep`` is for who looks at them.
+        bad_rows: what to do with rows that cannot be read, whose image is missing or broken or whose answer is empty:
+            ``stop`` with a sentence, or ``drop`` them (counted in the record); ``keep`` is for who looks at them.
         cache: root of the stage cache.
         text_only: whether rows without an image are taken or left out.
         source: the field that names a row's source; in a row without it that is the first folder of the image path
             (``coco``, ``gqa``, …), or ``text``.
+        system: what becomes of a row's system prompt, see `selectmm.pool.system.System`.
 
     Raises:
         UserError: the file is not LLaVA's, or bad rows were found and are not to be dropped.
     """
     if text_only not in ("take", "leave_out"):
         raise UserError(f"There is no pool.text_only={text_only}; there are: take, leave_out.")
+    check_system(system)
     path, cache = Path(file), Path(cache)
     content, root = content_of(path), folder_of(images)
     asked = {"text_only": text_only, "source": source}
     more = {key: value for key, value in asked.items() if value != _DEFAULTS[key]}
-    identity = {"reader": "llava_json", "sha256": content, **more}
-    folder, noted = read_rows(cache, identity, lambda _: json_rows(path), _Reader(text_only == "take", source))
-    # Version 1 is how pools were named whose texts were stripped by the reader; where there was nothing to strip, the
-    # pool is the same.
-    return healthy(opened(folder, root, {**identity, "version": 1 if noted.plain else 2}), noted, bad_rows, cache)
+    named = {"reader": "llava_json", "sha256": content, **more}
+    reader = _Reader(text_only == "take", source, system, roots_of(root))
+    identity = {**named, "counted_in": counted_in(path), "system": system, "roots": reader.roots}
+    folder, noted = read_rows(cache, identity, File(file, counted_in(path)), lambda _: json_rows(path), reader)
+    return healthy(opened(folder, root, _name_of(named, noted)), noted, bad_rows, cache, folder)
 
 
 _DEFAULTS = {"text_only": "take", "source": "source"}  # not part of the identity, so that old pools keep theirs
+
+
+def _name_of(named: dict[str, object], noted: Noted) -> dict[str, object]:
+    """What the pool's fingerprint is made of: the file, as long as that says which rows they are.
+
+    Version 1 is how pools were named whose texts were stripped by the reader; where there was nothing to strip, the
+    pool is the same. Rows that earlier versions refused or read otherwise make another pool, which its rows name.
+    """
+    rows = {"rows": noted.content} if noted.anew or noted.untrained or noted.bad else {}
+    return {**named, **rows, "version": 1 if noted.plain else 2}
 
 
 @dataclass(frozen=True)
 class _Reader:
     text_only: bool
     source: str
+    system: System
+    roots: tuple[str, ...]
 
-    def __call__(self, content: object, where: str) -> Row | None:
-        row = read_llava(content, where, self.source)
+    def __call__(self, content: object) -> Row | None:
+        row = read_llava(content, self.source, self.system, self.roots)
         return row if self.text_only or row.image else None
 
 
-def read_llava(content: object, where: str, source: str = "source") -> Row:
-    """A row as LLaVA writes it; ``source`` is the field that names its source.
+def read_llava(content: object, source: str = "source", system: System = "stop", roots: tuple[str, ...] = ()) -> Row:
+    """A row as LLaVA writes it.
+
+    Args:
+        source: the field that names its source. system: what becomes of its system prompt.
+        roots: of the image folder, see `selectmm.pool.image_path.roots_of`.
 
     Raises:
-        UserError: it does not have LLaVA's shape; the sentence names it.
+        BadRow: it does not have LLaVA's shape, or says something that is not read yet.
     """
-    if not isinstance(content, dict) or not isinstance(content.get("conversations"), list):
-        raise UserError(f"{where} has no list 'conversations'; {SHAPE}.")
-    image = one_image(content.get("image"), where)
-    turns = [turn_of(turn, "from", "value", where, SHAPE) for turn in content["conversations"]]
-    return row_of(where, turns, image, content.get(source), content.get("id"))
+    if not isinstance(content, dict):
+        raise BadRow("another shape", f"is no object: {shown(content)}; {SHAPE}")
+    said, prompt, unread = content.get("conversations"), "", []
+    usual = _USUAL.issuperset(content)
+    if not usual:
+        unread += check_fields(content, {*_READ, source})
+    if said.__class__ is not list or not said or "messages" in content:
+        said = _said(content)
+    if "system" in content or (said[0].__class__ is dict and said[0].get("from") == "system"):
+        prompt, said = system_of(content, said, LLAVA)
+    turns = turns_of(said, LLAVA, unread)
+    if not usual:
+        check_boxes(content, turns)
+    image = image_of(content, roots)
+    # Earlier versions passed over 'images' and 'system', and kept a path that began at the root.
+    anew = image is not None and image != content.get("image") != [image]
+    if prompt:
+        turns, anew = joined(turns, prompt, system), anew or system == "join"
+    return row_of(turns, image, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew)
+
+
+_USUAL = frozenset({"id", "image", "conversations"})
+_READ = frozenset({*_USUAL, "images", "messages", "system", "source"})
+
+
+def _said(content: dict[str, object]) -> list[object]:
+    """The turns, where they are not simply LLaVA's own list."""
+    if empty(content.get("conversations")):
+        other = "messages" if not empty(content.get("messages")) else ""
+        hint = "but 'messages', which pool=sharegpt reads; use that" if other else f"or it is empty; {SHAPE}"
+        raise BadRow("no turns", f"has no list 'conversations', {hint}")
+    return list_of_turns(content, "conversations", "messages")

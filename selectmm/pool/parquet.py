@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 from selectmm.errors import UserError
 from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
+from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import folder_of, opened, read_rows
-from selectmm.pool.sharegpt import ChatReader, System
+from selectmm.pool.reading import File, folder_of, opened, read_rows
+from selectmm.pool.sharegpt import ChatReader
+from selectmm.pool.stream import Raw
+from selectmm.pool.system import System
 
 
 def open_parquet(
@@ -29,19 +32,30 @@ def open_parquet(
         bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
 
     Raises:
-        UserError: there is no such file, it has no column of turns, a row is no chat, or bad rows were found.
+        UserError: there is no such file, it has no column of turns, or bad rows were found.
     """
     files = _files(Path(file))
     root = None if images is None else folder_of(images)
     known = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    identity = {"reader": "parquet", "files": known, "system": system, "source": source, "inside": images is None}
+    reader = ChatReader(system, source, () if root is None else roots_of(root))
+    identity = {
+        "reader": "parquet",
+        "files": known,
+        "system": system,
+        "source": source,
+        "inside": images is None,
+        "roots": reader.roots,
+    }
 
-    def raw(folder: Path) -> Iterator[tuple[str, object]]:
-        return table_rows(_batches(files), file, folder / "images" if root is None else None)
+    def raw(folder: Path) -> Iterator[Raw]:
+        return table_rows(_batches(files), folder / "images" if root is None else None)
 
-    folder, noted = read_rows(Path(cache), identity, raw, ChatReader(system, source))
+    named = File(
+        file if len(files) == 1 else f"{file} (counted over its {len(files)} files in the order of their names)"
+    )
+    folder, noted = read_rows(Path(cache), identity, named, raw, reader)
     pool = opened(folder, root or folder / "images", {"rows": noted.content})
-    return healthy(pool, noted, bad_rows, Path(cache))
+    return healthy(pool, noted, bad_rows, Path(cache), folder)
 
 
 def _files(path: Path) -> list[Path]:
@@ -57,7 +71,7 @@ def _batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
             with pq.ParquetFile(path) as stored:
                 check_columns(stored.schema_arrow.names, str(path))
                 yield from stored.iter_batches(ROWS_AT_ONCE)
-        except (pa.ArrowInvalid, OSError) as problem:
+        except (pa.ArrowException, OSError) as problem:
             raise UserError(
-                f"{path} is not a whole parquet file ({problem}); download or export it again."
+                f"{path} is not a whole parquet file ({problem!s:.200}); download or export it again."
             ) from problem

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from selectmm.pool.bad import shown
 from selectmm.pool.health import Health
-from selectmm.pool.image import open_image, shown
+from selectmm.pool.image import excerpt, open_image
 from selectmm.pool.sample import Sample, Turn
 from selectmm.pool.unfit import Unfit
 
@@ -19,10 +20,10 @@ SCHEMA = pa.schema(
         ("digest", pa.string()),
         ("source", pa.string()),
         ("image", pa.string()),  # relative to the image root; null for a text-only row
-        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
+        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
     ]
 )
-FILE_ROW = "file_row"  # column: a row's place in the pool's file, once rows were left out
+PLACE = "place"  # column: a row's place in the pool's file
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,23 @@ class Pool:
 
     def __getitem__(self, position: int) -> Sample:
         row = self.table.slice(position, 1).to_pylist()[0]
-        turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["turns"])
+        turns = tuple(Turn(turn["role"], turn["text"], turn.get("trained") is not False) for turn in row["turns"])
         return Sample(position, row["digest"], row["source"], turns, row["image"], row.get("image_turn") or 0)
+
+    def place_of(self, position: int) -> dict[str, object]:
+        """A row as its file knows it, whichever rows were left out before it: its id, and its place there.
+
+        The place is a ``row`` (a list's entry or a table's row, from 0) or a ``line`` (from 1).
+        """
+        columns = self.table.column_names
+        place = self.table[PLACE][position].as_py() if PLACE in columns else position
+        id = self.table["id"][position].as_py() if "id" in columns else None
+        return {self.health.counted_in if self.health else "row": place, "id": id}
+
+    def named(self, position: int) -> str:
+        """`place_of` in words: "row 195 (id '17')"."""
+        (counted_in, place), (_, id) = self.place_of(position).items()
+        return f"{counted_in} {place}" + ("" if id is None else f" (id {shown(id)})")
 
     @cached_property
     def sources(self) -> np.ndarray:
@@ -92,12 +108,9 @@ class Pool:
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
     def told(self, position: int) -> str:
-        """A row in words that its owner can look up: its place in the pool's file (from 0), its id and its image."""
-        row = self.table.slice(position, 1)
-        place = row[FILE_ROW][0].as_py() if FILE_ROW in row.column_names else position
-        name = row["id"][0].as_py() if "id" in row.column_names else None
-        image = row["image"][0].as_py()
-        return f"row {place}" + (f", id {shown(name)}" if name else "") + (f", image {shown(image)}" if image else "")
+        """`named` and the row's image: "row 195 (id '17'), coco/1.jpg"."""
+        image = self.table["image"][position].as_py()
+        return self.named(position) + ("" if image is None else f", {excerpt(image)}")
 
     def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
         """The pool without the rows at these positions; ``fingerprint`` names what is left."""
@@ -119,9 +132,9 @@ class Pool:
 
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """The rows at these positions, which keep their places in the pool's file (`FILE_ROW`)."""
-    if FILE_ROW not in table.column_names:
-        table = table.append_column(FILE_ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+    """The rows at these positions, which keep their places in the pool's file (`PLACE`)."""
+    if PLACE not in table.column_names:
+        table = table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
     return table.take(pa.array(rows))
 
 

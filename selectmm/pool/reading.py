@@ -7,59 +7,88 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import TextIO
 
 from selectmm.errors import UserError
-from selectmm.pool.arrow import open_arrow, write_arrow
+from selectmm.pool.arrow import Read, open_arrow, write_arrow
+from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
 from selectmm.pool.sample import digest_of
-from selectmm.pool.stream import Raw
+from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
-VERSION = 2  # of how rows are read; another number reads every pool again
+VERSION = 3  # of how rows are read; another number reads every pool again
+UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each
+EXAMPLES = 3  # of each reason
+FIELDS = 100  # names of unread fields that are counted; a file may have another one in every row
+
+
+@dataclass(frozen=True)
+class File:
+    """The file that rows come from, as sentences name it, and how places in it are counted."""
+
+    name: str
+    counted_in: CountedIn = "row"
+
+    def place(self, number: int) -> str:
+        """Words that open a sentence."""
+        return f"{self.counted_in.capitalize()} {number} of {self.name}"
 
 
 @dataclass
 class Noted:
-    """What was seen while rows were read: positions of rows, ascending, and the content of all.
+    """What was seen while rows were read: positions among the rows that could be read, ascending, and their content.
 
     Attributes:
         plain: no text begins or ends with a blank, and every image opens its first question. Readers once saw to that
             themselves, and such a pool keeps the fingerprint it had then.
         content: hash over the digests of all rows, in order.
+        anew: a row was read otherwise than by earlier versions.
+        untrained: rows with an answer that is context only.
+        bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
+        unread: rows that have a field which is not read, by its name.
+        counted_in: see `File`.
     """
 
     plain: bool = True
     content: str = ""
+    anew: bool = False
     empty_answer: list[int] = field(default_factory=list)
     unplaced: list[int] = field(default_factory=list)
     spoken: list[int] = field(default_factory=list)
     system: list[int] = field(default_factory=list)
     trimmed: list[int] = field(default_factory=list)
+    untrained: list[int] = field(default_factory=list)
     left_out: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
+    counted_in: CountedIn = "row"
 
 
 def read_rows(
     cache: Path,
     identity: Mapping[str, object],
+    file: File,
     raw: Callable[[Path], Iterable[Raw]],
-    read: Callable[[object, str], Row | None],
+    read: Callable[[object], Row | None],
 ) -> tuple[Path, Noted]:
-    """Read rows into ``pool.arrow`` of a stage's folder, unless that was done before.
+    """Read rows into ``pool.arrow`` of a stage's folder, unless that was done before; `UNREAD` there lists bad ones.
 
     Args:
-        identity: names the rows' content.
+        identity: names the rows' content, and all that reading depends on.
         raw: gives the rows of the format; it may write images into the folder ``images`` of the folder it is given.
-        read: checks one; the words say where it stands. None leaves it out.
+        read: checks one; None leaves it out, a `BadRow` counts it.
 
     Raises:
-        UserError: rows cannot be read: the first one's sentence, and how many more there are.
+        UserError: the file cannot be read, or holds no rows.
     """
 
     def make(folder: Path) -> None:
-        noted = Noted()
-        with _no_collector():
-            write_arrow(folder / "pool.arrow", _digested(_checked(raw(folder), read, noted), noted))
+        noted = Noted(counted_in=file.counted_in)
+        with _no_collector(), (folder / UNREAD).open("w", encoding="utf-8") as listing:
+            write_arrow(folder / "pool.arrow", _checked(raw(folder), read, file, noted, listing))
         write_atomically(folder / "noted.json", json.dumps(asdict(noted)))
 
     stage = run_stage(cache, "pool-rows", {**identity, "version": VERSION}, make)
@@ -107,44 +136,69 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _checked(raw: Iterable[Raw], read: Callable[[object, str], Row | None], noted: Noted) -> Iterator[Row]:
-    """The rows that are not left out; what cannot be read is counted to the end, so that it is mended in one go."""
-    first, more = "", -1
-    for where, content in raw:
-        try:
-            row = read(content, where)
-        except UserError as problem:
-            first, more = first or str(problem), more + 1
-            continue
-        if row is None:
-            noted.left_out += 1
-        elif not first:
-            yield row
-    if first:
-        raise UserError(first + (f" ({more:,} more rows cannot be read either.)" if more else ""))
+def _checked(
+    raw: Iterable[Raw], read: Callable[[object], Row | None], file: File, noted: Noted, listing: TextIO
+) -> Iterator[Read]:
+    """The rows that can be read and are not left out; all that is seen on the way goes into ``noted``.
 
-
-def _digested(rows: Iterable[Row], noted: Noted) -> Iterator[tuple[str, Row]]:
-    """Each row with its digest; what is seen on the way goes into ``noted``."""
-    content, position = sha256(), -1
-    for position, row in enumerate(rows):
-        _note(row, position, noted)
+    What cannot be read is counted to the end, so that it is mended in one go, and listed line by line.
+    """
+    content, position = sha256(), 0
+    for place, said in raw:
         try:
+            if isinstance(said, BadRow):
+                raise said
+            row = read(said)
+            if row is None:
+                noted.left_out += 1
+                continue
             digest = digest_of(row.source, row.turns, row.image, row.image_turn)
+        except BadRow as problem:
+            _count(problem.reason, str(problem), place, said, file, noted, listing)
         except UnicodeEncodeError as problem:
-            raise UserError(f"Row {position} holds half a character ({problem.reason}); mend its text.") from problem
-        content.update(digest.encode())
-        yield digest, row
-    if position < 0:
+            told = f"holds half a character ({problem.reason}) in a text or its source; mend it"
+            _count("half a character", told, place, said, file, noted, listing)
+        except RecursionError:
+            _count("values nested too deeply", "is nested too deeply", place, said, file, noted, listing)
+        else:
+            _note(row, position, noted)
+            content.update(digest.encode())
+            yield place, digest, row
+            position += 1
+    if not position and not noted.bad:
         raise UserError("The pool has no rows" + (": all were left out." if noted.left_out else "."))
     noted.content = content.hexdigest()
 
 
+def _count(reason: str, told: str, place: int, said: object, file: File, noted: Noted, listing: TextIO) -> None:
+    """Count a row that cannot be read, keep its sentence if it is one of the first, and list it."""
+    id = said.get("id") if isinstance(said, dict) else None
+    named = file.place(place) + ("" if id is None else f" (id {shown(id)})")
+    noted.bad[reason] = noted.bad.get(reason, 0) + 1
+    if noted.bad[reason] <= EXAMPLES:
+        noted.examples.setdefault(reason, []).append(f"{named} {told}")
+    entry = {file.counted_in: place, "id": None if id is None else shown(id), "reason": reason, "told": told}
+    listing.write(json.dumps(entry) + "\n")
+
+
 def _note(row: Row, position: int, noted: Noted) -> None:
-    if noted.plain:
-        noted.plain = not row.image_turn and all(turn.text == turn.text.strip() for turn in row.turns)
-    if any(turn.role == "assistant" and (not turn.text or turn.text.isspace()) for turn in row.turns):
+    plain = not row.image_turn
+    trained = filled = True
+    for turn in row.turns:
+        text = turn.text
+        if text != text.strip():
+            plain = False
+        if turn.role == "assistant":
+            if not turn.trained:
+                trained = False
+            elif not text or text.isspace():
+                filled = False
+    if not plain:
+        noted.plain = False
+    if not filled:
         noted.empty_answer.append(position)
+    if not trained:
+        noted.untrained.append(position)
     if row.unplaced:
         noted.unplaced.append(position)
     if row.spoken:
@@ -153,3 +207,8 @@ def _note(row: Row, position: int, noted: Noted) -> None:
         noted.system.append(position)
     if row.trimmed:
         noted.trimmed.append(position)
+    if row.anew:
+        noted.anew = True
+    for name in row.unread:
+        known = name if name in noted.unread or len(noted.unread) < FIELDS else "further fields"
+        noted.unread[known] = noted.unread.get(known, 0) + 1

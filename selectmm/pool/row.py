@@ -7,13 +7,13 @@ at its ends included.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from selectmm.errors import UserError
-from selectmm.pool.sample import Role, Turn
+from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.image_path import source_of
+from selectmm.pool.sample import Turn
 
 PLACEHOLDER = "<image>"
-ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+LONGEST_SOURCE = 1_000  # characters; a source is a name, and tables and arrays hold it for every row
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ class Row:
         unplaced: it has an image that no turn mentions. We show it at the first question; LLaVA would not show it.
         spoken: it has no image, but a turn said ``<image>``, which is taken out: tokenizers know it as the image's
             token. LLaVA would keep it as plain text.
-        system: it came with a system turn.
+        system: it came with a system prompt.
         trimmed: it began with an answer, which LLaVA's training skips too (``preprocess_v1``), or ended with a question
             that nobody answers; that turn is left out.
+        unread: names of its fields that say something and are not read.
+        anew: earlier versions of its reader made another row of it, so that the pool must not have the name it had.
     """
 
     source: str
@@ -41,64 +43,84 @@ class Row:
     spoken: bool = False
     system: bool = False
     trimmed: bool = False
-
-
-def turn_of(turn: object, role: str, text: str, where: str, shape: str) -> Turn:
-    """A turn from a mapping whose keys are ``role`` and ``text``; the text as it is.
-
-    Raises:
-        UserError: it has another shape or an unknown role.
-    """
-    if not isinstance(turn, dict) or turn.get(role) not in ROLES or not isinstance(turn.get(text), str):
-        raise UserError(f"{where} has a turn without '{role}' (human or gpt) and a text '{text}': {turn!r}; {shape}.")
-    return Turn(ROLES[turn[role]], turn[text])
+    unread: tuple[str, ...] = ()
+    anew: bool = False
 
 
 def row_of(
-    where: str, turns: Sequence[Turn], image: str | None, source: object, id: object, system: bool = False
+    turns: Sequence[Turn],
+    image: str | None,
+    source: object,
+    id: object,
+    system: bool = False,
+    unread: tuple[str, ...] = (),
+    anew: bool = False,
 ) -> Row:
     """Check order and image, and place the image.
 
     Args:
         turns: with ``<image>`` still in them.
+        image: path below the image folder.
         source: the row's own word for its source; without one it is the first folder of the image path, or ``text``.
 
     Raises:
-        UserError: the turns do not alternate, or the image is mentioned in an answer or by several turns.
+        BadRow: the turns do not alternate, none is trained on, the image is mentioned in an answer or by several turns,
+            or source or id are no words.
     """
     whole, turns = len(turns), _trimmed(turns)
-    _check_order(turns, where)
+    _check_order(turns)
     trimmed = len(turns) < whole
-    named = str(source or _source_of(image))
-    name = None if id is None else str(id)
+    named, name = _source(source, image), _id(id)
     mentions = [place for place, turn in enumerate(turns) if PLACEHOLDER in turn.text]
     if image is None:
-        clean = [Turn(turn.role, turn.text.replace(PLACEHOLDER, "")) for turn in turns] if mentions else turns
-        return Row(named, tuple(clean), None, id=name, spoken=bool(mentions), system=system, trimmed=trimmed)
+        clean = [Turn(t.role, t.text.replace(PLACEHOLDER, ""), t.trained) for t in turns] if mentions else turns
+        return Row(named, tuple(clean), None, 0, name, False, bool(mentions), system, trimmed, unread, anew)
     if len(mentions) > 1:
-        raise UserError(f"{where} shows images in turns {mentions}, but one image per row is supported; split the row.")
+        raise BadRow(
+            "<image> in several turns",
+            f"shows images in turns {shown(mentions)}, but one image per row is supported; split the row",
+        )
     place = mentions[0] if mentions else 0
     if turns[place].role == "assistant":
-        raise UserError(f"{where} has {PLACEHOLDER} in an answer (turn {place}); a row's image belongs to a question.")
+        raise BadRow(
+            "<image> in an answer",
+            f"has {PLACEHOLDER} in an answer (turn {place}); a row's image belongs to a question",
+        )
     placed = list(turns)
     if mentions:
         placed[place] = Turn("user", turns[place].text.replace(PLACEHOLDER, "").strip())
-    return Row(named, tuple(placed), image, place, name, unplaced=not mentions, system=system, trimmed=trimmed)
+    return Row(named, tuple(placed), image, place, name, not mentions, False, system, trimmed, unread, anew)
 
 
-def one_image(image: object, where: str) -> str | None:
-    """A row's image path: a text, a list of one text, or nothing.
+def _source(source: object, image: str | None) -> str:
+    if source is None:
+        return source_of(image)
+    if source.__class__ is str and source:
+        if len(source) > LONGEST_SOURCE or "\0" in source:
+            raise BadRow(
+                "a source that is no name",
+                f"has a source of {len(source):,} characters that is no name (at most {LONGEST_SOURCE:,}, and no NUL): "
+                f"{shown(source)}",
+            )
+        return source
+    if isinstance(source, list | dict | bytes) and source:
+        raise BadRow(
+            "a source that is no name",
+            f"has a source that is no word: {shown(source)}; set pool.source to another field",
+        )
+    return str(source or source_of(image))
 
-    Raises:
-        UserError: there are several, or it is something else.
-    """
-    if image is None or (isinstance(image, list) and not image):
-        return None
-    if isinstance(image, list) and len(image) == 1:
-        image = image[0]
-    if isinstance(image, str) and image:
-        return image
-    raise UserError(f"{where} has an 'image' that is not one path: {image!r}; one image per row is supported.")
+
+def _id(id: object) -> str | None:
+    if id is None or (id.__class__ is str and id.isascii()):
+        return id
+    name = id if isinstance(id, str) else str(id) if isinstance(id, int | float) else shown(id)
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as problem:
+            raise BadRow("half a character", f"has an id with half a character: {shown(id)}") from problem
+    return name
 
 
 def _trimmed(turns: Sequence[Turn]) -> Sequence[Turn]:
@@ -108,19 +130,13 @@ def _trimmed(turns: Sequence[Turn]) -> Sequence[Turn]:
     return turns[first:last]
 
 
-def _check_order(turns: Sequence[Turn], where: str) -> None:
+def _check_order(turns: Sequence[Turn]) -> None:
     roles = [turn.role for turn in turns]
     if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
-        raise UserError(
-            f"{where} does not alternate human and gpt, ending in gpt: {roles}; every question needs its answer."
+        told = ", ".join(roles[:8]) + (", …" if len(roles) > 8 else "") if roles else "no question with its answer"
+        raise BadRow(
+            "turns that do not alternate",
+            f"does not alternate human and gpt, ending in gpt (it has: {told}); every question needs its answer",
         )
-
-
-def _source_of(image: str | None) -> str:
-    if image is None:
-        return "text"
-    first, _, rest = image.partition("/")
-    if first not in ("", ".") and rest and rest[0] not in "./":
-        return first
-    parts = Path(image).parts  # slow, and it keeps every part it ever saw
-    return parts[0] if len(parts) > 1 else "images"
+    if not turns[1].trained and not any(turn.trained for turn in turns[1::2]):
+        raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")

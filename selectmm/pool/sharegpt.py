@@ -1,24 +1,26 @@
 """Read chats as ShareGPT, LLaMA-Factory and ms-swift write them: ``{"messages": [{"role", "content"}], "images"}``.
 
 Turns are in ``messages`` or ``conversations``, each with ``role`` and ``content`` or ``from`` and ``value``; the image
-is one path in ``images`` (a list) or ``image``, and is placed by ``<image>``, as `selectmm.pool.row` says.
+is one path in ``images`` (a list) or ``image``, and is placed by ``<image>``, as `selectmm.pool.row` says. An answer
+with ``loss: false`` or ``weight: 0`` is context.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from selectmm.errors import UserError
+from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.examine import healthy
+from selectmm.pool.fields import check_boxes, check_fields
+from selectmm.pool.image_path import image_of, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import content_of, folder_of, opened, read_rows
-from selectmm.pool.row import Row, one_image, row_of, turn_of
-from selectmm.pool.sample import Turn
-from selectmm.pool.stream import json_rows
+from selectmm.pool.reading import File, content_of, folder_of, opened, read_rows
+from selectmm.pool.row import Row, row_of
+from selectmm.pool.stream import counted_in, json_rows
+from selectmm.pool.system import System, check_system, joined, system_of
+from selectmm.pool.turns import list_of_turns, spelling_of, turns_of
 
 SHAPE = 'rows look like {"messages": [{"role": "user", "content": …}, {"role": "assistant", …}], "images": ["a/1.png"]}'
-
-System = Literal["stop", "join", "leave_out"]
 
 
 def open_sharegpt(
@@ -31,13 +33,21 @@ def open_sharegpt(
         system, source: see `ChatReader`.
 
     Raises:
-        UserError: rows are not chats, or bad rows were found and are not to be dropped.
+        UserError: the file holds no rows, or bad rows were found and are not to be dropped.
     """
     path = Path(file)
     content, root = content_of(path), folder_of(images)
-    identity = {"reader": "sharegpt", "sha256": content, "system": system, "source": source}
-    folder, noted = read_rows(Path(cache), identity, lambda _: json_rows(path), ChatReader(system, source))
-    return healthy(opened(folder, root, {"rows": noted.content}), noted, bad_rows, Path(cache))
+    reader = ChatReader(system, source, roots_of(root))
+    identity = {
+        "reader": "sharegpt",
+        "sha256": content,
+        "system": system,
+        "source": source,
+        "counted_in": counted_in(path),
+        "roots": reader.roots,
+    }
+    folder, noted = read_rows(Path(cache), identity, File(file, counted_in(path)), lambda _: json_rows(path), reader)
+    return healthy(opened(folder, root, {"rows": noted.content}), noted, bad_rows, Path(cache), folder)
 
 
 @dataclass(frozen=True)
@@ -45,58 +55,36 @@ class ChatReader:
     """Reads a row with turns of either spelling.
 
     Attributes:
-        system: a model family's template brings one system prompt for all rows, so a row's own has no place of its own:
-            ``stop`` says so, ``join`` puts its text in front of the first question, a blank line between, and
-            ``leave_out`` takes it out. Rows that had one are counted.
+        system: what becomes of a row's system prompt, see `selectmm.pool.system.System`.
         source: the field that names a row's source, if the row has it.
+        roots: of the image folder, see `selectmm.pool.image_path.roots_of`.
     """
 
     system: System
     source: str = "source"
+    roots: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.system not in ("stop", "join", "leave_out"):
-            raise UserError(f"There is no pool.system={self.system}; there are: stop, join, leave_out.")
+        check_system(self.system)
 
-    def __call__(self, content: object, where: str) -> Row:
+    def __call__(self, content: object) -> Row:
         """The row, checked.
 
         Raises:
-            UserError: it is no chat, or has a system turn and ``system`` is ``stop``.
+            BadRow: it is no chat, says something that is not read yet, or has a system prompt and ``system`` is
+                ``stop``.
         """
-        said = _turns(content, where)
-        role, text = ("role", "content") if "role" in _keys(said) else ("from", "value")
-        system = content.get("system") or ""
-        if said and isinstance(said[0], dict) and said[0].get(role) == "system":
-            system, said = said[0].get(text), said[1:]
-        turns = [turn_of(turn, role, text, where, SHAPE) for turn in said]
-        image = one_image(content.get("images", content.get("image")), where)
-        return row_of(
-            where,
-            self._joined(turns, system, where) if system else turns,
-            image,
-            content.get(self.source),
-            content.get("id"),
-            bool(system),
-        )
-
-    def _joined(self, turns: list[Turn], system: object, where: str) -> list[Turn]:
-        if self.system == "stop" or not isinstance(system, str):
-            raise UserError(
-                f"{where} has a system turn, for which the models' templates have no place; set pool.system=join to "
-                f"put its text in front of the first question, or pool.system=leave_out."
-            )
-        if self.system == "leave_out" or not turns:
-            return turns
-        return [Turn(turns[0].role, f"{system}\n\n{turns[0].text}"), *turns[1:]]
+        if not isinstance(content, dict):
+            raise BadRow("another shape", f"is no object: {shown(content)}; {SHAPE}")
+        unread = [] if _READ.issuperset(content) else list(check_fields(content, {*_READ, self.source}))
+        said = list_of_turns(content, "messages", "conversations")
+        spelling = spelling_of(said)
+        system, said = system_of(content, said, spelling)
+        turns = turns_of(said, spelling, unread)
+        check_boxes(content, turns)
+        image = image_of(content, self.roots)
+        turns = joined(turns, system, self.system) if system else turns
+        return row_of(turns, image, content.get(self.source), content.get("id"), bool(system), tuple(unread))
 
 
-def _turns(content: object, where: str) -> list[object]:
-    found = content.get("messages", content.get("conversations")) if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        raise UserError(f"{where} has no list 'messages' or 'conversations'; {SHAPE}.")
-    return found
-
-
-def _keys(said: list[object]) -> set[str]:
-    return set(said[0]) if said and isinstance(said[0], dict) else set()
+_READ = frozenset({"messages", "conversations", "image", "images", "system", "id", "source"})

@@ -4,47 +4,74 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from selectmm.errors import UserError
+from selectmm.pool.bad import BadRow, shown
 
 WINDOW = 2**20  # characters read at a time
 LONGEST = 2**26  # characters; nothing that long is a row
 LINES = {".jsonl", ".ndjson"}  # endings of files with a row on each line
 
-_BLANKS = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
+LONGEST_NUMBER = 4_000  # digits; Python makes no number of more than 4,300, and takes long for one of many
 
-Raw = tuple[str, object]
-"""Where a row stands, in words that open a sentence, and what JSON says there."""
+
+def _whole(digits: str) -> int | str:
+    """A whole number; a text of digits if it is too long to be one."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else digits
+
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder(parse_int=_whole)
+
+CountedIn = Literal["row", "line"]
+"""How a row's place in its file is counted: list entries and table rows from 0, lines from 1."""
+
+Raw = tuple[int, object]
+"""A row's place in its file, and what it says there; a `BadRow` if that cannot be parsed."""
+
+
+def counted_in(path: Path) -> CountedIn:
+    """Lines if the file's name says that it has a row on each, else rows."""
+    return "line" if path.suffix.lower() in LINES else "row"
 
 
 def json_rows(path: Path) -> Iterator[Raw]:
     """The rows of a list in JSON, or of a file with a row on each line if its name ends in ``.jsonl`` or ``.ndjson``.
 
+    Lines can be read without the bad ones among them; behind a bad piece of a list nothing can.
+
     Raises:
-        UserError: it is not JSON, ends too early, or holds no list; the sentence names the first bad row or line.
+        UserError: it holds no rows or no list, or the list is not JSON or ends too early; the sentence names the row.
     """
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
-            yield from _lines(stream, path) if path.suffix.lower() in LINES else _items(stream, path)
+            yield from _lines(stream, path) if counted_in(path) == "line" else _items(stream, path)
         except UnicodeDecodeError as problem:
             raise UserError(f"{path} is not UTF-8 text ({problem.reason}); export it again as UTF-8.") from problem
 
 
 def _lines(stream: TextIO, path: Path) -> Iterator[Raw]:
     found = False
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST), ""), 1):
         if line.isspace():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise UserError(f"Line {number} of {path} is not JSON ({problem.msg}); mend or remove it.") from problem
+        if len(line) == LONGEST:
+            raise UserError(f"Line {number} of {path} has no end within {LONGEST:,} characters; no row is that long.")
         found = True
-        yield f"Line {number} of {path}", row
+        yield number, _line(line)
     if not found:
         raise UserError(f"{path} holds no rows.")
+
+
+def _line(line: str) -> object:
+    """What a line says, or why it is no JSON."""
+    try:
+        return _DECODER.decode(line)
+    except json.JSONDecodeError as problem:
+        return BadRow("broken JSON", f"is not JSON ({problem.msg}): {shown(line)}; mend or remove it")
+    except RecursionError:
+        return BadRow("values nested too deeply", f"is nested too deeply to be a row: {shown(line)}")
 
 
 def _items(stream: TextIO, path: Path) -> Iterator[Raw]:
@@ -58,7 +85,7 @@ def _items(stream: TextIO, path: Path) -> Iterator[Raw]:
         raise UserError(f"{path} holds no list of rows: its list is empty.")
     index = 0
     while True:
-        yield f"Row {index} of {path}", window.value(index)
+        yield index, window.value(index)
         index += 1
         if window.take("]"):
             break
@@ -93,12 +120,9 @@ class _Window:
         """The next value, reading on until it is whole."""
         if self.ended():
             raise self.broken(index, "the file ends before it")
-        if self.text[self.at] != "{":  # a number at the window's edge could go on behind it; no row is one
-            raise UserError(f"Row {index} of {self.path} is not an object {{…}}; every row of the list must be one.")
         while True:
             try:
-                value, self.at = _DECODER.raw_decode(self.text, self.at)
-                return value
+                value, end = _DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as problem:
                 if not self._cut(problem):
                     raise self.broken(index, problem.msg) from problem
@@ -106,6 +130,14 @@ class _Window:
                     raise self.broken(index, f"it has no end within {LONGEST:,} characters") from problem
                 if not self._more():
                     raise self.broken(index, "the file ends in the middle of it") from problem
+            except RecursionError:
+                raise self.broken(index, "it is nested too deeply to be a row") from None
+            else:
+                length = end - self.at  # reading on moves what is left to the front
+                # A number may go on behind the window's edge.
+                if self.text[end - 1] in '}]"' or end < len(self.text) - LONGEST_NUMBER or not self._more():
+                    self.at += length
+                    return value
 
     def broken(self, index: int, reason: str) -> UserError:
         """What is said of row ``index``."""

@@ -11,11 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
 from selectmm.records.stage import write_atomically
+
+if TYPE_CHECKING:
+    from selectmm.experiment import Experiment
 
 log = logging.getLogger("selectmm")
 
@@ -38,15 +42,18 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     except Exception as problem:
         reason = str(problem) if isinstance(problem, UserError) else traceback.format_exc()
         failure = Failure(" ".join(overrides), reason)
-        log.error("\nFailed    %s\n          %s", failure.job, reason)
+        before = next((other.job for other in failures_in(folder.parent) if other.reason == reason), None)
+        log.error("\nFailed    %s\n          %s", failure.job, f"as job {before}" if before else reason)
         write_atomically(folder / FAILURE, json.dumps(asdict(failure)))
 
 
-def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
+def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
     """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
 
     Args:
         jobs: configurations, each with the name of its method.
+        here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is told
+            once; what that computes is in the cache for the jobs.
 
     Raises:
         UserError: of every job.
@@ -54,11 +61,16 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     from selectmm.instantiate import build  # seconds
 
     reasons: Counter[str] = Counter()
+    pools: dict[str, str | None] = {}
     for config, method in jobs:
         try:
-            build(config, method).method.needs()
+            experiment = build(config, method)
+            experiment.method.needs()
         except UserError as problem:
             reasons[str(problem)] += 1
+            continue
+        if here and (reason := _pool_fails(experiment, pools)):
+            reasons[reason] += 1
     if reasons.total() == len(jobs):
         raise UserError(" ".join(reasons))
     if reasons:
@@ -69,6 +81,18 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
             len(jobs),
             told,
         )
+
+
+def _pool_fails(experiment: "Experiment", known: dict[str, str | None]) -> str | None:
+    """Why the pool of an experiment cannot be opened; None if it can. ``known`` remembers each pool's answer."""
+    name = json.dumps(experiment.config["pool"], sort_keys=True)
+    if name not in known:
+        try:
+            experiment.open_pool()
+            known[name] = None
+        except UserError as problem:
+            known[name] = str(problem)
+    return known[name]
 
 
 def keep_record(folder: Path, record: Path) -> None:
@@ -91,7 +115,10 @@ def _of_jobs(sweep: Path, name: str) -> list[Path]:
 
 
 def tell_failures(failures: Sequence[Failure]) -> None:
-    """One line each, the last of a traceback's, and the way on."""
+    """Each reason once with its jobs, the last line of a traceback, and the way on."""
+    jobs: dict[str, list[str]] = {}
     for failure in failures:
-        log.error("Failed   %s: %s", failure.job, failure.reason.strip().splitlines()[-1])
+        jobs.setdefault(failure.reason.strip().splitlines()[-1], []).append(failure.job)
+    for reason, failed in jobs.items():
+        log.error("Failed   %s: %s", "; ".join(failed), reason)
     log.error("\n%d of the sweep's jobs failed; start the same command again to run only those.", len(failures))

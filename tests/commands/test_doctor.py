@@ -51,7 +51,14 @@ def test_rows_that_cannot_be_read_are_told_in_the_report(choices: list[str], tmp
     with pytest.raises(SystemExit):
         main(choices)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert "Row 0 of" in report["unread"] and "(1 more rows cannot be read either.)" in report["unread"]
+    found = report["findings"][0]
+    assert (report["unread"], found["name"], found["count"]) == (None, "cannot be read: no turns", 2)
+    assert found["examples"][1].startswith(f"Row 1 of {tmp_path / 'pool.json'} has no list 'conversations'")
+    (tmp_path / "pool.json").write_text('[{"conversations": []}, {"text')
+    with pytest.raises(SystemExit):
+        main(choices)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "Row 1 of" in report["unread"] and "is not JSON (the file ends in the middle of it)" in report["unread"]
 
 
 def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_path: Path) -> None:

@@ -79,14 +79,14 @@ def test_text_only() -> None:
 @pytest.mark.parametrize("question", ["<image>\nWhat is this?", "What is this?\n<image>", "What is <image>this?"])
 def test_an_image_is_moved_to_the_front_of_its_question(question: str) -> None:
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": "A dog."}]
-    row = read_llava({"image": "a.png", "conversations": talk}, "Row 0")
+    row = read_llava({"image": "a.png", "conversations": talk})
     assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(SINGLE)
 
 
 def test_blanks_stay_where_no_image_is_mentioned_and_a_later_image_stays_in_its_question() -> None:
     said = [("human", " What is this? "), ("gpt", " A dog.\n"), ("human", " And \n<image> this?"), ("gpt", "A cat ")]
     talk = [{"from": who, "value": text} for who, text in said]
-    row = read_llava({"image": "a.png", "conversations": talk}, "Row 0")
+    row = read_llava({"image": "a.png", "conversations": talk})
     first = f"<s>{SYSTEM} USER:  What is this?  ASSISTANT:⟦  A dog.\n</s>⟧"
     golden = f"{first}USER: {FOUR}\nAnd \n this? ASSISTANT:⟦ A cat </s>⟧"
     assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(golden)

@@ -74,12 +74,12 @@ def test_one_fault_of_every_kind_is_counted(pool: Pool) -> None:
 
 def test_examples_name_the_rows_and_their_images(pool: Pool) -> None:
     shown = {name: finding.examples for name, finding in found(pool).items()}
-    assert shown["missing image"] == ["row 1, coco/none.png"]
-    assert shown["truncated image"] == ["row 2, coco/cut.png"]
-    assert shown["same content again"] == ["row 4, coco/good.png"]
+    assert shown["missing image"] == ["row 1 (id '1'), coco/none.png"]
+    assert shown["truncated image"] == ["row 2 (id '2'), coco/cut.png"]
+    assert shown["same content again"] == ["row 4 (id '4'), coco/good.png"]
     assert shown["likely encoding damage"] == ["row 6", "row 7"]
     assert shown["image in a later question"] == ["row 10, gqa/good.png"]
-    assert shown["text-only"] == ["row 5", "row 6", "row 7"]
+    assert shown["text-only"] == ["row 5 (id '5')", "row 6", "row 7"]
 
 
 def test_what_a_run_would_drop_does_not_block_it(pool: Pool) -> None:
@@ -134,7 +134,7 @@ def test_the_page_shows_counts_findings_and_a_verdict(pool: Pool) -> None:
         "mine: 12 rows, 5 images",
         "a 7",
         "-1",
-        "row 2, coco/cut.png",
+        "row 2 (id '2'), coco/cut.png",
         "8.33%",
         "pool.bad_rows=drop",
         "would stop",

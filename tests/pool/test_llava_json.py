@@ -100,7 +100,7 @@ def test_many_batches_are_one_pool(tmp_path: Path, images: Path, monkeypatch: py
 
 
 def test_a_text_that_cannot_be_written_is_named(tmp_path: Path, images: Path) -> None:
-    with pytest.raises(UserError, match=r"Row 1 holds half a character"):
+    with pytest.raises(UserError, match=r"Row 1 of .*rows\.json \(id 'x'\) holds half a character"):
         open_llava_json(write(tmp_path, [row(), row(answer="\ud800")]), str(images), "stop", tmp_path / "cache")
 
 
@@ -111,9 +111,9 @@ def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Pa
     with pytest.raises(UserError) as problem:
         open_llava_json(file, str(images), "stop", tmp_path / "cache")
     for part in (
-        "1 rows with a missing image (first: row 1, a/0.png)",
-        "1 rows with a broken image (first: row 2, a/3.png)",
-        "1 rows with an empty answer (first: row 3, a/1.png)",
+        "1 rows with a missing image (first: row 1 (id 'x'), a/0.png)",
+        "1 rows with a broken image (first: row 2 (id 'x'), a/3.png)",
+        "1 rows with an empty answer (first: row 3 (id 'x'), a/1.png)",
         "pool.bad_rows=drop",
     ):
         assert part in str(problem.value)
@@ -131,10 +131,16 @@ def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Pa
         ([], "holds no list of rows"),
         ([row(), {"text": "…"}], "Row 1 of"),
         ([row(), {"text": "…"}], "has no list 'conversations'"),
-        ([{"conversations": [{"from": "system", "value": "x"}]}], "has a turn without 'from' (human or gpt)"),
+        ([{"conversations": [{"from": "system", "value": "x"}]}], "has a system turn, for which the models'"),
+        (
+            [{"conversations": [{"from": "tool", "value": "x"}]}],
+            "has in turn 0 the role 'tool', and tool calls",
+        ),
+        ([{"conversations": [{"role": "user", "content": "x"}]}], "no 'from' but 'role', which pool=sharegpt reads"),
+        ([{"messages": [{"role": "user", "content": "x"}]}], "but 'messages', which pool=sharegpt reads"),
         ([{"conversations": [{"from": "human", "value": "x"}]}], "does not alternate human and gpt"),
-        ([{"conversations": []}], "does not alternate human and gpt"),
-        ([row(["a/1.png", "a/2.png"])], "has an 'image' that is not one path"),
+        ([{"conversations": []}], "has no list 'conversations', or it is empty"),
+        ([row(["a/1.png", "a/2.png"])], "has 2 entries in 'image', but one image per row is supported"),
     ],
 )
 def test_what_is_not_llava_json_is_named(tmp_path: Path, images: Path, rows: object, said: str) -> None:
@@ -153,7 +159,7 @@ def test_a_file_that_is_not_json_and_files_that_are_not_there_are_named(tmp_path
         open_llava_json(str(broken), str(tmp_path / "nowhere"), "stop", tmp_path / "cache")
 
 
-@pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "a/../../secret.png"])
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "a/../../secret.png", "a/../a/1.png"])
 def test_image_paths_never_leave_their_root(tmp_path: Path, images: Path, path: str) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
     with pytest.raises(UserError, match="leaves the image folder"):

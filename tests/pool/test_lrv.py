@@ -20,5 +20,5 @@ def test_a_question_and_its_answer_about_an_image_of_visual_genome(tmp_path: Pat
     assert pool[0].turns == pool[1].turns == (Turn("user", "Can you see a teapot?"), Turn("assistant", "No. "))
     assert (pool.images, pool.counts()) == (["2392588.jpg"], {"negative": 1, "lrv": 1})
     file.write_text(json.dumps([row, {"image_id": "1", "question": "What?"}]))
-    with pytest.raises(UserError, match=r"Row 1 of .* lacks 'image_id', 'question' or 'answer'; LRV rows look like"):
+    with pytest.raises(UserError, match=r"Row 1 of .* lacks 'image_id', 'question' or 'answer': .*; LRV rows look"):
         open_lrv(str(file), str(tmp_path), "stop", str(tmp_path / "cache"))

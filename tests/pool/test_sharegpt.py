@@ -39,7 +39,7 @@ def test_every_spelling_gives_the_same_rows(place: Path) -> None:
     ]
     pool = opened(place, rows)
     assert {pool[row].turns for row in range(4)} == {(Turn("user", "What is this?"), Turn("assistant", "A dog."))}
-    assert len({pool[row].digest for row in range(3)}) == 1
+    assert len({pool[row].digest for row in range(4)}) == 1 and pool.counts() == {"a": 4}
     assert pool.open_image(pool[3].image).size == (8, 6)
     assert opened(place, rows, name="rows.jsonl").fingerprint == pool.fingerprint
 
@@ -79,12 +79,19 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"messages": [{"role": "tool", "content": "x"}]}, "Row 0 of .* has a turn without 'role' (human or gpt)"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "Row 0 of .* has in turn 0 the role 'tool', and tool",
+        ),
         ({"messages": SWIFT["messages"][::-1]}, "does not alternate human and gpt"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "has a turn without 'role'"),
-        ({"messages": []}, "does not alternate human and gpt"),
-        ({"text": "…"}, "has no list 'messages' or 'conversations'; rows look like"),
-        ({**SWIFT, "images": ["a/1.png", "a/1.png"]}, "has an 'image' that is not one path"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "a 'content' that is a list of parts",
+        ),
+        ({"messages": []}, "has no turns in 'messages' or 'conversations'; it has: messages"),
+        ({"text": "…"}, "has no turns in 'messages' or 'conversations'; it has: text"),
+        ({**SWIFT, "images": ["a/1.png", "a/1.png"]}, "has 2 entries in 'images', but one image per row is supported"),
+        ({**SWIFT, "images": [{"path": "a/1.png"}]}, "has an 'images' that is an object, not a path: .*pool=parquet"),
         ({**SWIFT, "images": ["../secret.png"]}, "leaves the image folder"),
     ],
 )
@@ -95,5 +102,5 @@ def test_what_is_no_chat_is_named(place: Path, row: dict[str, object], said: str
 
 def test_all_unreadable_rows_are_counted_in_one_go(place: Path) -> None:
     bad = {**SWIFT, "images": ["a/1.png", "a/2.png"]}
-    with pytest.raises(UserError, match=r"^Row 1 of .* one image per row is supported\. \(2 more rows cannot be read"):
-        opened(place, [{**SWIFT, "images": ["a/1.png"]}, bad, bad, bad])
+    with pytest.raises(UserError, match=r"^The pool has 3 rows with several images \(first: Row 1 of .*\), 1 rows"):
+        opened(place, [{**SWIFT, "images": ["a/1.png"]}, bad, bad, bad, {}])

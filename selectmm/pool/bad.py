@@ -1,0 +1,41 @@
+"""A row that cannot be read: the reason, by which such rows are counted, and what is wrong with this one."""
+
+from reprlib import Repr
+
+from selectmm.errors import UserError
+
+
+class BadRow(UserError):
+    """One row cannot be read; the others can.
+
+    Attributes:
+        reason: what follows "rows with" in a count, the same for every row of the kind.
+    """
+
+    def __init__(self, reason: str, told: str) -> None:
+        """``told`` is what follows the row's name in a sentence, such as "has no turns"."""
+        super().__init__(told)
+        self.reason = reason
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxtuple = 3, 3, 6, 3
+
+
+def shown(value: object) -> str:
+    """Somebody else's value for a sentence of ours: its beginning, with control characters escaped."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= 160 else f"{text[:159]}…"
+
+
+def empty(value: object, depth: int = 4) -> bool:
+    """Whether a field is there but says nothing: null, an empty text or list, NaN, or a list or object of such values.
+
+    Tables of Hugging Face and pandas fill in the fields that a row does not have in these ways.
+    """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list) and depth:
+        return all(empty(one, depth - 1) for one in value)
+    return not value or value != value

@@ -1,0 +1,80 @@
+"""Fields that change what a row means: honoured, or a reason not to read it; none is passed over in silence."""
+
+from collections.abc import Iterable, Mapping
+
+from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.sample import Turn
+
+# Who writes these fields: ms-swift (docs/source_en/Customization/Custom-dataset.md), LLaMA-Factory (data/README.md),
+# OpenAI's chat format, TRL's preference data.
+_VIDEO = ("a video", "has a video in '{}', and videos are not read yet")
+_AUDIO = ("a sound", "has a sound in '{}', and sounds are not read yet")
+_TOOLS = ("tools", "describes or calls tools in '{}', and tool calls are not read yet")
+_PAIRS = (
+    "a preference",
+    "prefers one answer to another in '{}', and rows are trained on as they are, not as preferences",
+)
+NOT_YET = {
+    **dict.fromkeys(["video", "videos"], _VIDEO),
+    **dict.fromkeys(["audio", "audios"], _AUDIO),
+    **dict.fromkeys(["tools", "functions", "tool_calls", "function_call"], _TOOLS),
+    **dict.fromkeys(["chosen", "rejected", "rejected_response", "rejected_messages", "rejected_images"], _PAIRS),
+    **dict.fromkeys(["positive_messages", "negative_messages", "kto_tag"], _PAIRS),
+}
+IN_A_TURN = dict.fromkeys(
+    ["image", "images"],
+    ("an image inside a turn", "has its image in '{}' of a turn; write its path into the row's 'image', and <image> "
+     "where it stands"),
+)  # fmt: skip
+TRAINED = ("loss", "weight", "loss_scale")  # of an answer: ms-swift's true and false, OpenAI's 0 and 1
+BOXES = ("<bbox>", "<ref-object>")
+
+
+def check_fields(row: Mapping[str, object], known: Iterable[str]) -> tuple[str, ...]:
+    """The fields of a row, or of a turn, that say something and are not read; those in ``known`` are.
+
+    Raises:
+        BadRow: one of them changes what the row means.
+    """
+    unread = []
+    for name in row.keys() - known:
+        if empty(row[name]):
+            continue
+        if name in NOT_YET:
+            reason, told = NOT_YET[name]
+            raise BadRow(reason, f"{told.format(name)}")
+        unread.append(str(name)[:60])
+    return tuple(unread)
+
+
+def check_boxes(row: Mapping[str, object], turns: Iterable[Turn]) -> None:
+    """ms-swift's ``objects`` fill placeholders in the texts; without them the row would be trained on the placeholders.
+
+    Raises:
+        BadRow: the row has both.
+    """
+    if not empty(row.get("objects")) and any(mark in turn.text for turn in turns for mark in BOXES):
+        raise BadRow(
+            "objects",
+            "has 'objects' for the <bbox> or <ref-object> in its texts, and they are not read yet; write the boxes "
+            "into the texts",
+        )
+
+
+def is_trained(turn: Mapping[str, object]) -> bool:
+    """Whether an answer is trained on, as its fields `TRAINED` say; without them it is.
+
+    Raises:
+        BadRow: they say something between yes and no, or contradict each other.
+    """
+    given = {name: turn[name] for name in TRAINED if turn.get(name) is not None and turn[name] == turn[name]}
+    for name, value in given.items():
+        if isinstance(value, str | list | dict) or value not in (0, 1):
+            raise BadRow(
+                "a weight that is neither 0 nor 1",
+                f"has an answer with '{name}' {shown(value)}; an answer is trained on (true or 1) or is context "
+                f"(false or 0), and weights between are not read yet",
+            )
+    if len({bool(value) for value in given.values()}) > 1:
+        raise BadRow("fields that contradict each other", f"has an answer with {shown(given)}; keep one of them")
+    return all(given.values())

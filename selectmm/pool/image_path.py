@@ -1,0 +1,115 @@
+"""The image of a row: one path below the image folder, however the row names it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from selectmm.pool.bad import BadRow, empty, shown
+
+LONGEST_NAME, LONGEST_PATH = 255, 4_000  # bytes; Linux takes no more (NAME_MAX, PATH_MAX)
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def roots_of(folder: Path) -> tuple[str, ...]:
+    """How an absolute path into the image folder may begin: as the folder was given, and with its links followed."""
+    return tuple(dict.fromkeys([str(folder.absolute()), str(folder.resolve())]))
+
+
+def image_of(row: Mapping[str, object], roots: Sequence[str]) -> str | None:
+    """The path in ``image`` or ``images``, relative to the image folder; None for a text-only row.
+
+    Args:
+        roots: of `roots_of`; an absolute path that begins with one becomes relative.
+
+    Raises:
+        BadRow: there are several images, or what is named is no path below the image folder.
+    """
+    one, other = row.get("image"), row.get("images")
+    if one.__class__ is str and one and other is None:
+        return below(one, roots)
+    found = {_one(value, name) for name, value in (("image", one), ("images", other)) if not empty(value)}
+    if len(found) == 2:
+        raise BadRow(
+            "fields that contradict each other",
+            f"has 'image' {shown(one)} and 'images' {shown(other)}, which are not the same; keep one of them",
+        )
+    return below(found.pop(), roots) if found else None
+
+
+def _one(value: object, name: str) -> str:
+    """The only path in a field that says something."""
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise BadRow(
+                "several images",
+                f"has {len(value)} entries in '{name}', but one image per row is supported: {shown(value)}; split the "
+                f"row",
+            )
+        value = value[0]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        raise BadRow(
+            "an image that is an object",
+            f"has an '{name}' that is an object, not a path: {shown(value)}; write the path itself, or use "
+            f"pool=parquet, which reads {{bytes, path}}",
+        )
+    raise BadRow("an image that is no path", f"has an '{name}' that is not one path: {shown(value)}")
+
+
+def below(path: str, roots: Sequence[str]) -> str:
+    """The path relative to the image folder; one that is relative stays as it is written.
+
+    Raises:
+        BadRow: it cannot be a file below the image folder.
+    """
+    if path[0] != "/" and len(path) < 200 and path.isascii() and not (":" in path or ".." in path or "\0" in path):
+        return path
+    if path[:5].lower() == "data:":
+        raise BadRow(
+            "an image inside the row",
+            f"has its image inside the file ({shown(path[:30])}), and such images are not read; write them to files "
+            f"and name their paths, or use pool=parquet with {{bytes, path}}",
+        )
+    if _ADDRESS.match(path):
+        raise BadRow(
+            "an image address",
+            f"has an address as its image: {shown(path)}; nothing is downloaded: fetch the images and name their paths",
+        )
+    _check_name(path)
+    relative = next((path[len(root) :].lstrip("/") for root in roots if path.startswith(f"{root.rstrip('/')}/")), path)
+    if relative.startswith("/") or not relative or ".." in PurePosixPath(relative).parts:
+        raise BadRow(
+            "an image path that leaves the image folder",
+            f"has an image path that leaves the image folder: {shown(path)}; paths are relative to pool.images, "
+            f"without '..', or absolute inside it",
+        )
+    return relative
+
+
+def _check_name(path: str) -> None:
+    """Whether a file can have that name."""
+    if "\0" in path:
+        raise BadRow("an image path with a NUL", f"has an image path with a NUL character: {shown(path)}")
+    try:
+        parts = [len(part) for part in path.encode().split(b"/")]
+    except UnicodeEncodeError as problem:
+        raise BadRow("half a character", f"has an image path with half a character: {shown(path)}") from problem
+    if max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
+        raise BadRow(
+            "an over-long image path",
+            f"has an image path that is longer than a file system allows ({len(path):,} characters): {shown(path)}; "
+            f"images inside the file are not read: write them to files",
+        )
+
+
+def source_of(image: str | None) -> str:
+    """The first folder of an image's path below the image folder; ``images`` without one, ``text`` without image."""
+    if image is None:
+        return "text"
+    first, _, rest = image.partition("/")
+    if first not in ("", ".") and rest and rest[0] not in "./":
+        return first
+    parts = Path(image).parts  # slow, and it keeps every part it ever saw
+    return parts[0] if len(parts) > 1 else "images"

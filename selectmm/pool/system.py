@@ -1,0 +1,63 @@
+"""A row's own system prompt: a model family's template brings one for all rows, so that it has no place of its own."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from selectmm.errors import UserError
+from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.sample import Turn
+from selectmm.pool.turns import SYSTEM, Spelling
+
+System = Literal["stop", "join", "leave_out"]
+"""What becomes of it. ``stop``: the row is bad. ``join``: its text is put in front of the first question, a blank line
+between. ``leave_out``: it is taken out. Rows that had one are counted."""
+
+
+def check_system(option: str) -> None:
+    """Whether it is one of `System`.
+
+    Raises:
+        UserError: it is not.
+    """
+    if option not in ("stop", "join", "leave_out"):
+        raise UserError(f"There is no pool.system={option}; there are: stop, join, leave_out.")
+
+
+def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:
+    """The system prompt, from a field ``system`` or a first turn of that role (empty without one), and the other turns.
+
+    Raises:
+        BadRow: it is no text, or both are there and differ.
+    """
+    field, first = row.get("system"), said[0]
+    turn = None
+    if first.__class__ is dict and first.get(spelling[0]) in SYSTEM:
+        turn, said = first.get(spelling[1]), said[1:]
+    found = [value for value in (field, turn) if not empty(value)]
+    for value in found:
+        if not isinstance(value, str):
+            raise BadRow("a system prompt that is no text", f"has a system prompt that is no text: {shown(value)}")
+    if len(found) == 2 and field != turn:
+        raise BadRow(
+            "fields that contradict each other",
+            f"has a field 'system' {shown(field)} and a system turn {shown(turn)}; keep one of them",
+        )
+    return (found[0] if found else ""), said
+
+
+def joined(turns: list[Turn], system: str, option: System) -> list[Turn]:
+    """The turns with the system prompt dealt with.
+
+    Raises:
+        BadRow: the option is ``stop``.
+    """
+    if option == "stop":
+        raise BadRow(
+            "a system prompt",
+            f"has a system turn, for which the models' templates have no place ({shown(system)}); set pool.system=join "
+            f"to put its text in front of the first question, or pool.system=leave_out",
+        )
+    asked = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
+    if option == "leave_out" or asked is None:
+        return turns
+    return [*turns[:asked], Turn("user", f"{system}\n\n{turns[asked].text}"), *turns[asked + 1 :]]

@@ -1,0 +1,112 @@
+"""Turns of a row from the list that a file holds, in either spelling."""
+
+from collections.abc import Mapping
+
+from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.fields import IN_A_TURN, NOT_YET, TRAINED, is_trained
+from selectmm.pool.sample import Role, Turn
+
+ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+SYSTEM = ("system", "developer")
+TOOL_ROLES = {"tool", "tool_call", "tool_response", "function", "function_call", "observation"}
+LLAVA, OPENAI = ("from", "value"), ("role", "content")  # how turns are spelled
+
+Spelling = tuple[str, str]
+
+
+def list_of_turns(row: Mapping[str, object], read: str, other: str) -> list[object]:
+    """The list of turns under the name ``read``, or under ``other`` if the first says nothing.
+
+    Raises:
+        BadRow: there is none, or both say something and differ.
+    """
+    said = row.get(read)
+    if said.__class__ is list and said and row.get(other) is None:
+        return said
+    found = {name: row[name] for name in (read, other) if not empty(row.get(name))}
+    if not found:
+        has = ", ".join(sorted(str(name)[:40] for name in list(row)[:20])) or "nothing"
+        raise BadRow("no turns", f"has no turns in '{read}' or '{other}'; it has: {has}")
+    for name, value in found.items():
+        if not isinstance(value, list):
+            raise BadRow("turns that are no list", f"has '{name}' that is no list of turns: {shown(value)}")
+    if len(found) == 2 and not _same(found[read], found[other]):
+        raise BadRow(
+            "fields that contradict each other", f"has turns in '{read}' and others in '{other}'; keep one list"
+        )
+    return next(iter(found.values()))
+
+
+def _same(one: list[object], other: list[object]) -> bool:
+    return one == other or turns_of(one, spelling_of(one), []) == turns_of(other, spelling_of(other), [])
+
+
+def spelling_of(said: list[object]) -> Spelling:
+    """Whether turns have ``role`` and ``content`` or ``from`` and ``value``, as the first one says."""
+    first = said[0]
+    return OPENAI if isinstance(first, dict) and first.get("role") is not None else LLAVA
+
+
+def turns_of(said: list[object], spelling: Spelling, unread: list[str]) -> list[Turn]:
+    """The turns, their texts as they are.
+
+    Args:
+        unread: names of fields in turns that say something and are not read are added to it.
+
+    Raises:
+        BadRow: one has another shape or role, or a field that changes what it means.
+    """
+    role, text = spelling
+    turns: list[Turn] = []
+    for turn in said:
+        try:
+            who, words = ROLES[turn[role]], turn[text]
+        except (KeyError, TypeError):  # TypeError: no object, or a role that cannot be looked up
+            raise _odd(turn, len(turns), spelling) from None
+        if words.__class__ is not str:
+            raise _odd(turn, len(turns), spelling)
+        turns.append(Turn(who, words) if len(turn) == 2 else _marked(turn, spelling, unread))
+    return turns
+
+
+def _marked(turn: dict[str, object], spelling: Spelling, unread: list[str]) -> Turn:
+    """A turn that has more fields than a role and a text."""
+    role, text = spelling
+    for name in turn.keys() - {role, text, *TRAINED}:
+        if empty(turn[name]):
+            continue
+        if name in NOT_YET or name in IN_A_TURN:
+            reason, told = (NOT_YET | IN_A_TURN)[name]
+            raise BadRow(reason, told.format(name))
+        unread.append(f"{str(name)[:60]} of a turn")
+    who = ROLES[turn[role]]
+    return Turn(who, turn[text], who == "user" or is_trained(turn))
+
+
+def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
+    """Why a turn cannot be read: what was found, and what would be read."""
+    role, text = spelling
+    at = f"has in turn {place}"
+    if not isinstance(turn, dict):
+        return BadRow("a turn of another shape", f"{at} no object with '{role}' and '{text}': {shown(turn)}")
+    who, words = turn.get(role), turn.get(text)
+    if who is None:
+        other = LLAVA if spelling == OPENAI else OPENAI
+        hint = f" but '{other[0]}', which pool=sharegpt reads if all turns have it" if other[0] in turn else ""
+        return BadRow("a turn without a role", f"{at} no '{role}'{hint}: {shown(turn)}")
+    if not isinstance(who, str):
+        return BadRow("a role that is no word", f"{at} a '{role}' that is no word: {shown(who)}")
+    if who in SYSTEM:
+        told = f"{at} the role '{who}', and only a row's first turn may be of it"
+        return BadRow("a system turn that is not the first", told)
+    if who in TOOL_ROLES:
+        return BadRow("a tool turn", f"{at} the role '{who}', and tool calls are not read yet")
+    if who not in ROLES:
+        return BadRow("an unknown role", f"{at} the role {shown(who)}; known are {', '.join(ROLES)} and system")
+    if isinstance(words, list):
+        return BadRow(
+            "a content list",
+            f"{at} a '{text}' that is a list of parts, which are not read yet: {shown(words)}; write its text with "
+            f"<image> where the image stands, and the image's path into the row's 'images'",
+        )
+    return BadRow("a turn without text", f"{at} a '{text}' that is no text: {shown(words)}")
