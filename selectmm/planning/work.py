@@ -6,8 +6,10 @@ from functools import reduce
 from operator import or_
 
 from selectmm.evaluation.suite import Suite
+from selectmm.features.blind import BlindLoss
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
@@ -69,6 +71,8 @@ class Device:
             if isinstance(feature, GradientNorm | ProjectedGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
                 memory = replace(memory, activations=self._backward(load, rank, batch_size))
+            elif isinstance(feature, BlindLoss):
+                flops += forward(self.body, _blind(load), rank=rank)
         disk = load.rows * sum(self._bytes(feature) for feature in features)
         return Work(load.tokens if flops else 0, flops, disk, memory, self.precision)
 
@@ -79,6 +83,8 @@ class Device:
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient):
             return 4 * (1 + feature.dim)
+        if isinstance(feature, QuestionEmbedding):
+            return 4 * WIDTH
         return self.body.width * min(self.size, 4) if feature.vector else 4
 
     def evaluate(self, load: Load, items: int | None, suite: Suite) -> Work:
@@ -93,6 +99,12 @@ class Device:
         spoken = Load(rows=items, tokens=said, squares=said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * said
         return Work(read.tokens + said, flops, None, memory, self.precision)
+
+
+def _blind(load: Load) -> Load:
+    """The same rows without their images; rows without image, which are not read again, are counted too."""
+    left = 1 - load.image_tokens / max(load.tokens, 1)
+    return replace(load, tokens=load.tokens * left, squares=load.squares * left**2, image_tokens=0, tower=0)
 
 
 def _answered(load: Load) -> float:
