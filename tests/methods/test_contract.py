@@ -25,6 +25,7 @@ from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
 from selectmm.methods.rds_plus import RdsPlus
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
 from selectmm.methods.visnec import VisNec
@@ -59,6 +60,7 @@ METHODS: list[Method] = [
         centering=[False],
         text_only=["exclude"],
     ),
+    *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
