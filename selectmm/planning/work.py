@@ -9,6 +9,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.features.blind import BlindLoss
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
@@ -64,7 +65,7 @@ class Device:
 
     def features(self, load: Load, features: Sequence[Feature], rank: int, batch_size: int) -> Work:
         """One pass over what ``load`` describes. ``rank``: of the warm-up's LoRA, 0 without."""
-        reads = reduce(or_, (feature.reads() for feature in features), Reads())
+        reads = reduce(or_, (feature.reads() for feature in features), Reads()).on(len(self.body.layers))
         flops = 0.0 if reads.nothing else forward(self.body, load, reads.deepest, head=reads.answers, rank=rank)
         memory = forward_memory(self.body, self.size, 0 if reads.nothing else batch_size * load.longest)
         for feature in features:
@@ -83,6 +84,8 @@ class Device:
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient):
             return 4 * (1 + feature.dim)
+        if isinstance(feature, AttentionOutputs):
+            return 2 * len(feature.reads().on(len(self.body.layers)).outputs) * self.body.width * min(self.size, 4)
         if isinstance(feature, QuestionEmbedding):
             return 4 * WIDTH
         return self.body.width * min(self.size, 4) if feature.vector else 4

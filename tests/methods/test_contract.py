@@ -13,6 +13,7 @@ from selectmm.features.feature import Features
 from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.clip_score import ByClipScore
+from selectmm.methods.coincide import Coincide
 from selectmm.methods.dataprophet import DataProphet
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
@@ -60,6 +61,15 @@ METHODS: list[Method] = [
         centering=[False],
         text_only=["exclude"],
     ),
+    *varied(
+        Coincide,
+        clusters=[3],
+        rows_per_cluster=[4],
+        iterations=[1],
+        temperature=[5.0],
+        mask=[0.5, 1.0],
+        sigma=[0.2],
+    ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -103,6 +113,8 @@ UNVARIED = {
     (BySource, "first"),  # a name that a pool lacks is refused; see test_by_source.py
     (BySource, "last"),
     (Prism, "layer"),  # what is read before a method selects, and cannot change how it does
+    (Coincide, "layers"),
+    (Coincide, "depth"),
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
     (Tive, "warmup"),
