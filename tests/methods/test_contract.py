@@ -14,9 +14,11 @@ from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.clip_score import ByClipScore
 from selectmm.methods.coincide import Coincide
+from selectmm.methods.d2_pruning import D2Pruning
 from selectmm.methods.dataprophet import DataProphet
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
+from selectmm.methods.icons import Icons
 from selectmm.methods.ifd import Ifd
 from selectmm.methods.length import Length
 from selectmm.methods.method import Method, Needs
@@ -70,6 +72,16 @@ METHODS: list[Method] = [
         mask=[0.5, 1.0],
         sigma=[0.2],
     ),
+    *varied(
+        Icons,
+        projection_dim=[64],
+        scope=["self_attn"],
+        percentile=[50.0],
+        tie=["key"],
+        parts=["mean"],
+        part_gradients=["unit"],
+    ),
+    *varied(D2Pruning, keep=["hard"], neighbours=[1], gamma=[2.0], forward_gamma=[0.1], normalise=[True]),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -117,6 +129,7 @@ UNVARIED = {
     (Coincide, "depth"),
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
+    (Icons, "warmup"),
     (Tive, "warmup"),
 }
 
