@@ -12,6 +12,7 @@ from selectmm.experiment import Experiment
 from selectmm.features.feature import Features, Targets
 from selectmm.features.store import FeatureStore, passes
 from selectmm.methods.method import Needs
+from selectmm.methods.random_warmup import RandomWarmUp
 from selectmm.methods.subset import Subset, load_subset, save_subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.models.vlm import VLM
@@ -122,7 +123,7 @@ def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
         )
     targets = experiment.open_targets()
     known = [benchmark.name for benchmark in suite.benchmarks]
-    strange = sorted(set(targets.counts()) - set(known))
+    strange = sorted(name for name in targets.counts() if name.partition("/")[0] not in known)  # a part: MME/count
     if strange:
         raise UserError(
             f"The target examples are of '{strange[0]}', which suite={suite.name} does not measure; it has: "
@@ -138,7 +139,7 @@ def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage |
     return train(experiment, pool, vlm, rows, recipe, "warmup")
 
 
-def warmup_of(experiment: Experiment, pool: Pool, warmup: WarmUp) -> tuple[np.ndarray, Recipe]:
+def warmup_of(experiment: Experiment, pool: Pool, warmup: WarmUp | RandomWarmUp) -> tuple[np.ndarray, Recipe]:
     """The rows that a warm-up trains on, [n] of int64, and how."""
     rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
     return warmup.rows(pool, rng), warmup.recipe(experiment.recipe)

@@ -16,8 +16,9 @@ from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
-KINDS = ["ifd", "grand", "prism", "scalselect"]  # one per thing a method reads: answers, gradients, states, attention
+KINDS = ["ifd", "grand", "prism", "scalselect", "coincide"]  # answers, gradients, states, attention, its outputs
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
+METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_every_method_selects_for_llava_and_qwen2_vl(place: Path, model: str, me
     chosen = selected(place, model, f"method={method}", "budget=0.5")
     assert len(chosen.subset.rows) == 12
     assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
-    assert (chosen.warmup is not None) == (method in {"tive", "grand"})
+    assert (chosen.warmup is not None) == (method in {"tive", "grand", "icons"})
     again = selected(place, model, f"method={method}", "budget=0.5")
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)

@@ -72,7 +72,7 @@ class FeatureStore:
                     f"{type(feature).__name__} needs images, but no row of the pool has one; choose a method that "
                     f"works on text, such as method=length or method=random."
                 )
-            for layer in (feature.reads().layers | feature.reads().attention) - {0, LAST}:
+            for layer in feature.reads().named - {0, LAST}:
                 self.vlm.layer(layer)
 
     def _run(self, pool: Pool, waiting: list[Feature], partials: Partials, finished: dict[Feature, Stage]) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 
 import torch
@@ -18,6 +19,10 @@ from selectmm.models.vlm import VLM
 LAST = -1  # as a layer: the states that the head reads, after the final norm
 NOT_FOR_THE_MODEL = {"labels", "instruction"}
 _WATCHED = "selectmm_watched"
+_PROJECTIONS = ("o_proj", "dense")  # the last layer of self-attention: Llama's and Qwen's name, and Phi's
+
+Place = int | Fraction
+"""A decoder layer, from 1, or the share of all layers after which it stands."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +34,43 @@ class Reads:
             reads.
         attention: decoder layers whose queries and keys are wanted, from 1.
         answers: whether the logits of the answer tokens are wanted.
+        outputs: places of decoder layers for which is wanted what self-attention adds to the residual stream.
     """
 
     layers: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()
     answers: bool = False
+    outputs: frozenset[Place] = frozenset()
 
     def __or__(self, other: "Reads") -> "Reads":
-        return Reads(self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
+        both = (self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
+        return Reads(*both, self.outputs | other.outputs)
 
     @property
     def nothing(self) -> bool:
         """Whether no forward pass is needed."""
-        return not (self.layers or self.attention or self.answers)
+        return not (self.layers or self.attention or self.answers or self.outputs)
+
+    @property
+    def named(self) -> frozenset[int]:
+        """Layers that a model has to have; shares of its depth it has."""
+        return self.layers | self.attention | {place for place in self.outputs if isinstance(place, int)}
+
+    def on(self, depth: int) -> "Reads":
+        """The same of a model with ``depth`` decoder layers: numbers in place of shares."""
+        return replace(self, outputs=frozenset(layer_at(place, depth) for place in self.outputs))
 
     @property
     def deepest(self) -> int | None:
-        """The layer after which the pass may stop, None if it has to go to the end."""
+        """The layer after which the pass may stop, None if it has to go to the end; after `on`."""
         if self.answers or LAST in self.layers:
             return None
-        return max([*self.layers, *self.attention, 1])
+        return max([*self.layers, *self.attention, *self.outputs, 1])
+
+
+def layer_at(place: Place, depth: int) -> int:
+    """The decoder layer, from 1, that a place means in a model with ``depth`` of them."""
+    return place if isinstance(place, int) else max(1, round(place * depth))
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class Passed:
 
     hidden: dict[int, torch.Tensor] = field(default_factory=dict)
     heads: dict[int, Heads] = field(default_factory=dict)
+    outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     answers: Answers | None = None
 
 
@@ -90,9 +113,13 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
     passed = Passed()
     if reads.nothing:
         return passed
+    reads = reads.on(len(vlm.layers))
     with ExitStack() as stack:
         for layer in reads.layers - {0, LAST}:
             stack.callback(vlm.layer(layer).register_forward_hook(partial(_keep, passed, layer)).remove)
+        for layer in reads.outputs:
+            hook = partial(_keep_output, passed, layer)
+            stack.callback(_projection(vlm, layer).register_forward_hook(hook).remove)
         if 0 in reads.layers:
             first = vlm.layer(1)
             stack.callback(first.register_forward_pre_hook(partial(_keep_input, passed), with_kwargs=True).remove)
@@ -116,6 +143,15 @@ def _finish(vlm: VLM, batch: Batch, reads: Reads, passed: Passed) -> None:
 
 def _keep(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: object) -> None:
     passed.hidden[layer] = output[0] if isinstance(output, tuple) else output
+
+
+def _projection(vlm: VLM, layer: int) -> nn.Module:
+    attention = vlm.layer(layer).self_attn
+    return next(getattr(attention, name) for name in _PROJECTIONS if hasattr(attention, name))
+
+
+def _keep_output(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+    passed.outputs[layer] = output
 
 
 def _keep_input(passed: Passed, _module: nn.Module, inputs: tuple, named: Mapping[str, torch.Tensor]) -> None:
