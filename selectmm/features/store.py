@@ -23,6 +23,7 @@ from selectmm.records.stage import Stage, run_stage, source_of, write_atomically
 
 STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on
+VALUES = "values.npy"
 _NOTHING = (Turn("user", ""),)
 
 Partials = dict[Feature, Path]
@@ -47,7 +48,7 @@ class FeatureStore:
     def get(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, np.ndarray]:
         """Values of all ``features``, memory-mapped: [rows or unique images, …]. See `stages` for errors."""
         stages = self.stages(pool, features)
-        return {feature: np.load(stage.folder / "values.npy", mmap_mode="r") for feature, stage in stages.items()}
+        return {feature: np.load(stage.folder / VALUES, mmap_mode="r") for feature, stage in stages.items()}
 
     def stages(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, Stage]:
         """The finished stage of each feature, computed now if need be: all that is missing rides on one pass.
@@ -227,6 +228,8 @@ def _shards(folder: Path) -> list[Path]:
 
 def _covered(folder: Path) -> int:
     """Units whose values lie there, from the first on; shards are written in order."""
+    if (folder / VALUES).exists():  # they were being joined, or were joined and deleted, when a kill came
+        return len(np.load(folder / VALUES, mmap_mode="r"))
     return max((int(shard.stem.rpartition("-")[2]) for shard in _shards(folder)), default=0)
 
 
@@ -246,16 +249,23 @@ def _save(folder: Path, units: range, values: np.ndarray, feature: Feature) -> N
 
 
 def _join(folder: Path) -> None:
-    """All shards into one memory-mappable ``values.npy``."""
-    shards = _shards(folder)
-    first = np.load(shards[0], mmap_mode="r")
+    """All shards into one memory-mappable ``values.npy``; none is deleted before that is whole."""
+    shards, values = _shards(folder), folder / VALUES
     rows = sum(len(np.load(shard, mmap_mode="r")) for shard in shards)
-    joined = np.lib.format.open_memmap(folder / "values.npy", "w+", first.dtype, (rows, *first.shape[1:]))
+    if not values.exists() or rows == len(np.load(values, mmap_mode="r")):
+        _write_joined(shards, rows, values)
+    for shard in shards:  # a kill in between: fewer rows than in the values, which are whole then
+        shard.unlink()
+
+
+def _write_joined(shards: Sequence[Path], rows: int, path: Path) -> None:
+    first = np.load(shards[0], mmap_mode="r")
+    beside = path.with_suffix(".partial")
+    joined = np.lib.format.open_memmap(beside, "w+", first.dtype, (rows, *first.shape[1:]))
     at = 0
     for shard in shards:
         values = np.load(shard)
         joined[at : at + len(values)] = values
         at += len(values)
     joined.flush()
-    for shard in reversed(shards):  # so that a kill leaves the first ones, which is what a resumed pass expects
-        shard.unlink()
+    beside.replace(path)

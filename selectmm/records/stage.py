@@ -19,7 +19,9 @@ from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
+from selectmm.records.in_use import hold
 
+ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
@@ -110,9 +112,10 @@ def run_stage(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            cached = folder.exists()
+            cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
             if not cached:
                 _make(folder, name, mark, identity, make, devices)
+                hold(folder / ENTRY)
     except UserError:
         raise
     except Exception as problem:
@@ -134,7 +137,7 @@ def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage |
 
 
 def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
-    entry = json.loads((folder / "stage.json").read_text())
+    entry = json.loads((folder / ENTRY).read_text())
     return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
 
 
@@ -154,9 +157,9 @@ def _make(
         "cost": asdict(before + clock.cost()),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write_atomically(partial / "stage.json", json.dumps(entry, indent=1, ensure_ascii=False))
-    for note in partial.glob("*spent.json*"):  # and what a kill in the middle of a note left beside it
-        note.unlink()
+    write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))
+    for left in [spent, *partial.glob(".*.[0-9]*")]:  # what a kill in the middle of `write_atomically` left beside
+        left.unlink(missing_ok=True)
     partial.rename(folder)
 
 

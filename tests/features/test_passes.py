@@ -185,7 +185,10 @@ def test_a_kill_while_joined_shards_are_removed_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             store.get(pool, [JointStates(1)])
     whole = store_of(vlm, tmp_path / "whole").get(pool, [JointStates(1)])
-    same(store.get(pool, [JointStates(1)]), whole)
+    with pytest.MonkeyPatch.context() as patch:
+        made = watched(patch, lambda _done: None)
+        same(store.get(pool, [JointStates(1)]), whole)
+        assert not list(made), "no shard is computed twice"
 
 
 def test_a_shared_pass_is_counted_once_and_at_its_dearest(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
