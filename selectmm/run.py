@@ -20,10 +20,10 @@ from selectmm.records.answers import keep_answers
 from selectmm.records.record import RunRecord, save
 from selectmm.records.stage import Stage, run_stage
 from selectmm.selection import Selection, check_selectable, select
+from selectmm.stages.launch import check_devices
 from selectmm.training import train
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.finetune import check_tunable
-from selectmm.tuning.strategy import check_devices
 
 log = logging.getLogger("selectmm")
 
@@ -43,7 +43,7 @@ def run(experiment: Experiment) -> Path:
         check_local(suite.benchmarks, suite.tasks, suite.data)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
-    check_devices(experiment.workers, "workers", vlm.model.device)
+    check_devices(experiment.workers, vlm.model.device)
     pool = take_pool(experiment)
     check_selectable(experiment, pool, vlm)
     checked = look_for_items(experiment, pool)

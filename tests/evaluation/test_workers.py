@@ -91,7 +91,7 @@ def test_a_helper_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_more_workers_than_gpus(tmp_path: Path) -> None:
     job = Job({}, {}, None, seed=0)
     with (
-        pytest.raises(UserError, match=r"workers=99 needs as many GPUs, but there are \d+; set fewer"),
+        pytest.raises(UserError, match=r"devices=99 needs as many GPUs, but there are \d+; set fewer"),
         hired(job, 99, tmp_path, torch.device("cuda")),
     ):
         pass

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selectmm.features import feature as feature_module
-from selectmm.features import store as store_module
+from selectmm.features import onepass as onepass_module
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Feature
@@ -204,13 +204,13 @@ def test_a_shared_pass_is_counted_once_and_at_its_dearest(vlm: VLM, pool: Pool, 
 
 def test_passes_are_made_without_gradients(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     states: list[bool] = []
-    real = store_module.Seen
+    real = onepass_module.Seen
 
     def spied(*given: object) -> feature_module.Seen:
         states.append(torch.is_grad_enabled())
         return real(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "Seen", spied)
+        patch.setattr(onepass_module, "Seen", spied)
         store_of(vlm, tmp_path).get(pool, [AttendedStates()])
     assert states == [False] * 3

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from selectmm.errors import UserError
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
+from selectmm.stages.launch import check_devices
 from selectmm.tuning.finetune import check_tunable
 from selectmm.tuning.fit import _sentences
 from selectmm.tuning.recipe import Recipe, Strategy
-from selectmm.tuning.strategy import check_buildable, check_devices
+from selectmm.tuning.strategy import check_buildable
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
 
 FULL = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0)
@@ -54,9 +55,9 @@ def test_a_missing_compiler_is_named_where_offload_needs_it() -> None:
 
 
 def test_more_devices_than_there_are_gpus_are_refused() -> None:
-    with pytest.raises(UserError, match=r"strategy\.devices=99 needs as many GPUs, but there are \d+; set fewer\."):
-        check_devices(99, "strategy.devices", torch.device("cuda"))
-    check_devices(99, "strategy.devices", torch.device("cpu"))
+    with pytest.raises(UserError, match=r"devices=99 needs as many GPUs, but there are \d+; set fewer\."):
+        check_devices(99, torch.device("cuda"))
+    check_devices(99, torch.device("cpu"))
 
 
 class Odd(Dataset[int]):
