@@ -1,1 +1,1 @@
-"""What the stages of a run have in common: how one that takes several processes starts them."""
+"""The five stages of a run, one file each, in this order: pool, select, finetune, evaluate, record."""

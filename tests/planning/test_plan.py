@@ -18,7 +18,10 @@ from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.stage import run_stage
-from selectmm.run import EVALUATION, evaluation_identity, select_rows, take_pool, tune
+from selectmm.stages.evaluate import EVALUATION, evaluation_identity
+from selectmm.stages.finetune import tune
+from selectmm.stages.pool import open_pool
+from selectmm.stages.select import select_rows
 from tests.test_line import ROOT, overrides
 
 H100 = GPUS["h100"]
@@ -65,7 +68,7 @@ def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
         "evaluate": "depends on the choice",
     }
     assert not {path.parent.name for path in experiment.cache.glob("*/*")} & {"adapter", "features", "subset"}
-    pool, vlm = take_pool(experiment), experiment.open_model()
+    pool, vlm = open_pool(experiment), experiment.open_model()
     selection = select_rows(experiment, pool, vlm)
     assert stage(before, "warm-up").marks == [selection.warmup.fingerprint]
     between = planned(experiment)[0]

@@ -1,6 +1,7 @@
-"""The third verb, which a method's warm-up uses as well: train on some rows, once."""
+"""The third stage: train on some rows, once. A method's warm-up is trained in the same way."""
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,10 +12,22 @@ from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage
+from selectmm.stages.summary import time_of
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe
 
+log = logging.getLogger("selectmm")
+
 STAGE = "adapter"
+
+
+def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
+    """Fine-tune on the subset; the folder holds the adapter."""
+    recipe = experiment.recipe
+    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune")
+    steps = recipe.steps(len(pool), len(subset.rows))
+    log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, time_of(tuned))
+    return tuned
 
 
 def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:

@@ -1,5 +1,6 @@
-"""The second verb: everything that a method needs, and then the choice."""
+"""The second stage: compute everything that a method needs, then choose rows."""
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -13,14 +14,17 @@ from selectmm.features.feature import Features, Targets
 from selectmm.features.store import FeatureStore, passes
 from selectmm.methods.method import Needs
 from selectmm.methods.random_warmup import RandomWarmUp
-from selectmm.methods.subset import Subset, load_subset, save_subset
+from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage, source_of
-from selectmm.training import train
+from selectmm.stages.finetune import train
+from selectmm.stages.summary import cost_of, time_of
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.recipe import Recipe
+
+log = logging.getLogger("selectmm")
 
 STAGE = "subset"
 
@@ -44,6 +48,20 @@ class Selection:
     def stages(self) -> list[Stage]:
         """All of them, in order."""
         return [*([self.warmup] if self.warmup else []), *self.features, self.chosen]
+
+
+def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
+    """Compute what the method needs (`select`), then choose rows."""
+    with experiment.tracker.stage("select", experiment.config) as tracked:
+        selection = select(experiment, pool, vlm)
+        chosen, subset = selection.chosen, selection.subset
+        tracked.summary({"kept": len(subset.rows), **cost_of(chosen), "coverage": subset.coverage(pool)})
+        parents, name = [f"pool-{pool.fingerprint}"], f"subset-{subset.fingerprint}"
+        tracked.artifact(chosen.folder / "subset.json", name, "subset", made_from=parents)
+    log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", time_of(*selection.stages))
+    for line in coverage_lines(subset, pool):
+        log.info("            %s", line)
+    return selection
 
 
 def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:

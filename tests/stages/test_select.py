@@ -11,7 +11,7 @@ from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
 from selectmm.methods.subset import coverage_lines
-from selectmm.selection import Selection, select
+from selectmm.stages.select import Selection, select
 from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool

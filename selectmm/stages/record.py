@@ -1,8 +1,10 @@
-"""The fifth verb: what a run did and found, as one record."""
+"""The fifth stage: write down what a run did and found, as one record."""
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from selectmm.contamination.check import Contamination
 from selectmm.evaluation.evaluate import oddities
@@ -11,6 +13,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.records.answers import keep_answers
 from selectmm.records.provenance import provenance
 from selectmm.records.reading import read
 from selectmm.records.record import (
@@ -24,9 +27,12 @@ from selectmm.records.record import (
     StageCost,
     SubsetEntry,
     SuiteEntry,
+    save,
 )
 from selectmm.records.stage import Stage
-from selectmm.selection import Selection, rows_for
+from selectmm.stages.select import Selection, rows_for
+
+log = logging.getLogger("selectmm")
 
 
 def record_of(
@@ -38,7 +44,7 @@ def record_of(
     tuned: Stage,
     evaluated: Stage,
 ) -> RunRecord:
-    """Everything that a table, a plot or a doubter needs, from what the other verbs left."""
+    """Everything that a table, a plot or a doubter needs, from what the other stages left."""
     subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
     asked = len(subset.rows) == rows_for(experiment.budget, pool)
     manifest = read_manifest(evaluated.folder, experiment.suite)
@@ -75,6 +81,18 @@ def record_of(
             *oddities(evaluated.folder, experiment.suite),
         ),
     )
+
+
+def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluated: Stage) -> Path:
+    """Write the record, and the per-item answers behind its scores beside it."""
+    kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
+    path = save(replace(record, answers=kept), experiment.records)
+    with experiment.tracker.stage("record", experiment.config) as tracked:
+        whole = experiment.recipe.tune != "lora"  # whose weights stay in the cache
+        parent = f"subset-{record.subset.fingerprint}" if whole else f"adapter-{tuned.fingerprint}"
+        tracked.artifact(path, f"record-{record.name}", "record", made_from=[parent])
+    log.info("  record    %s", path)
+    return path
 
 
 def left_out(pool: Pool, tuned: Stage) -> list[str]:
