@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selectmm.evaluation.local import check_local
 from selectmm.experiment import Experiment
+from selectmm.models.gpu import check_gpu
 from selectmm.stages.evaluate import evaluate_tuned
 from selectmm.stages.finetune import tune
 from selectmm.stages.launch import check_devices
@@ -24,6 +25,7 @@ def run(experiment: Experiment) -> Path:
     """
     told = experiment.name, experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
     log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
+    check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
     if suite.data is not None:  # hours of tuning come before it is read
         check_local(suite.benchmarks, suite.tasks, suite.data)
