@@ -29,6 +29,7 @@ from selectmm.command_line import (
 from selectmm.errors import UserError
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
+from selectmm.records.stage import FULL
 from selectmm.report.jobs import alone, foretell, keep_record
 
 COMPLETION = {"--shell-completion", "-sc"}
@@ -57,25 +58,37 @@ def job(config: DictConfig) -> str:
 
 
 def end_in_order() -> None:
-    """From here on SIGTERM (`kill`, a batch system) unwinds as Ctrl-C does, so that every tracked run is finished.
+    """From here on SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
 
-    Who has a way of their own with the signal (submitit, Lightning while it trains) keeps it.
+    So every tracked run is finished, and every worker ended. Who has a way of their own with a signal (submitit,
+    Lightning while it trains, nohup, which ignores SIGHUP) keeps it.
     """
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def main() -> None:
-    """The command line. A `UserError` ends it with its sentence and status 1, Ctrl-C with status 130."""
+    """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
+    logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
         _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")
+    except OSError as problem:  # of Hydra's own files, say, or of a table
+        if problem.errno not in FULL:
+            raise
+        sys.exit(
+            f"\n{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; make "
+            f"room, and start the same command again."
+        )
     except KeyboardInterrupt:
         print(
             "\nStopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same "

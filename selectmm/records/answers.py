@@ -19,7 +19,7 @@ from selectmm.evaluation.evaluate import read_answers
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.records.reading import Mismatch, read
-from selectmm.records.record import AnswersEntry, RunRecord
+from selectmm.records.record import AnswersEntry, RunRecord, unkept
 from selectmm.records.stage import write_atomically
 
 OPTIONAL = {entry.name: entry.default for entry in fields(Answer) if entry.default is not MISSING}
@@ -38,12 +38,16 @@ def keep_answers(evaluated: Path, scores: Sequence[Score], records: Path, name: 
     Args:
         scores: those that were read from ``evaluated``; they name its files of answers.
         name: the record's.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     lines = [_line(score.benchmark, answer) for score in scores for answer in read_answers(evaluated / score.answers)]
     content = gzip.compress("".join(lines).encode(), mtime=0)
     path = records / FOLDER / f"{name}.jsonl.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
+    with unkept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
     return AnswersEntry(f"{FOLDER}/{path.name}", hashlib.sha256(content).hexdigest())
 
 

@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -237,15 +238,26 @@ def save(record: RunRecord, folder: Path) -> Path:
     """
     path = folder / f"{record.name}.json"
     text = json.dumps(shown(asdict(record)), indent=1, ensure_ascii=False, allow_nan=False)
-    try:
+    with unkept(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text + "\n")
+    return path
+
+
+@contextmanager
+def unkept(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses inside the block into a sentence.
+
+    Raises:
+        UserError: a part of the record, ``path``, could not be written.
+    """
+    try:
+        yield
     except OSError as problem:
         raise UserError(
             f"The record {path} could not be written: {problem.strerror}. Every stage is kept in the cache; make room "
             f"or set 'records' to another folder, and start the same command again."
         ) from problem
-    return path
 
 
 def load(path: Path) -> RunRecord:

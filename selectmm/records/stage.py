@@ -25,7 +25,7 @@ ENTRY = "stage.json"  # says what a finished stage was made from and what it cos
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 
 
@@ -104,29 +104,54 @@ def run_stage(
     cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do
     it once: the second waits.
 
+    A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
+
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full, the folder cannot be written, was deleted meanwhile, or is damaged.
     """
     mark = fingerprint(identity)
     folder = root / name / mark
+    cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
+    if not cached:
+        with told_if_unwritten(f"Stage '{name}'", folder, root):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
+                if not cached:
+                    _make(folder, name, mark, identity, make, devices)
+                    hold(folder / ENTRY)
+    return _finished(folder, name, mark, identity, cached)
+
+
+@contextmanager
+def told_if_unwritten(what: str, folder: Path, root: Path) -> Iterator[None]:
+    """Turns what is raised inside the block into a sentence, if ``root`` cannot be written.
+
+    Args:
+        what: writes, with a capital letter.
+        folder: is written; beside it, under the same name and ``.partial``, until it is whole.
+
+    Raises:
+        UserError: the disk is full, the folder cannot be written, or was deleted meanwhile.
+    """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
-            if not cached:
-                _make(folder, name, mark, identity, make, devices)
-                hold(folder / ENTRY)
+        yield
     except UserError:
         raise
     except Exception as problem:
-        reason = cannot_write(problem, root)
+        reason = cannot_write(problem, root) or _gone(folder)
         if reason is None:
             raise
         raise UserError(
-            f"Stage '{name}' could not write {folder}: {reason}. What was finished is kept; free some space or point "
+            f"{what} could not write {folder}: {reason}. What was finished is kept; free some space or point "
             f"'cache' at another folder, and start the same command again."
         ) from problem
-    return _finished(folder, name, mark, identity, cached)
+
+
+def _gone(folder: Path) -> str | None:
+    """Writers name what they miss in many ways, so the disk is asked."""
+    partial = folder.with_suffix(".partial")
+    return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
 def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage | None:
@@ -137,8 +162,13 @@ def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage |
 
 
 def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
-    entry = json.loads((folder / ENTRY).read_text())
-    return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
+    try:
+        cost = Cost(**json.loads((folder / ENTRY).read_text())["cost"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UserError(
+            f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start again."
+        ) from problem
+    return Stage(name, folder, mark, cost, cached, identity)
 
 
 def _make(
@@ -196,7 +226,7 @@ def cannot_write(problem: Exception, root: Path) -> str | None:
     Writers outside of Python (torch, safetensors) do not say why they failed, so the disk is asked.
     """
     if isinstance(problem, OSError):
-        if problem.errno in _FULL:
+        if problem.errno in FULL:
             return problem.strerror
         inside = problem.filename is None or Path(problem.filename).absolute().is_relative_to(root.absolute())
         if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
 from selectmm.records.record import Costs, RunRecord, load
+from selectmm.records.stage import cannot_write
 from selectmm.records.tracker import Tracker
 from selectmm.report.jobs import failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
@@ -59,6 +60,12 @@ class SweepReport(Callback):
             self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
         except UserError as problem:
             log.error("The report is incomplete: %s", problem)
+            return False
+        except OSError as problem:
+            if (reason := cannot_write(problem, self.tables)) is None:
+                raise
+            told = "The report is not whole: %s could not be written: %s. Every record is kept; make room, and start the "
+            log.error(told + "same command again.", problem.filename or self.tables, reason)
             return False
         except Exception:
             log.exception(

@@ -1,19 +1,20 @@
 """Full fine-tuning: the language model's own weights (and the projector's) are trained, saved and put in place."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.tensors import read_tensors
 from selectmm.tuning.unchanged import unchanged
 
 TRAINED = "trained.safetensors"
@@ -49,9 +50,7 @@ def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[FullModel]:
             after training can do without.
     """
     with unchanged(vlm.model):
-        parts = [vlm.model.get_submodule(vlm.family.layers.rpartition(".")[0]), vlm.model.lm_head]
-        if recipe.projector_lr > 0:
-            parts.append(vlm.model.get_submodule(vlm.family.projector))
+        parts = [*_language(vlm), *([_projector(vlm)] if recipe.projector_lr > 0 else [])]
         for part in parts:
             part.requires_grad_(True)
         with _kept([weight for part in parts for weight in part.parameters()] if keep else []):
@@ -63,11 +62,13 @@ def exchanged(vlm: VLM, folder: Path) -> Iterator[VLM]:
     """The model with the trained weights of a folder in the place of its own, for the length of the block.
 
     Raises:
-        UserError: they belong to another model.
+        UserError: the file is damaged, or the weights belong to another model.
     """
     file = folder / TRAINED
-    trained, own = load_file(file), dict(vlm.model.named_parameters())
-    if any(name not in own or own[name].shape != weight.shape for name, weight in trained.items()):
+    trained, own = read_tensors(file), dict(vlm.model.named_parameters())
+    language = _names(vlm, _language(vlm))
+    whole = trained.keys() in (language, language | _names(vlm, [_projector(vlm)]))
+    if not whole or any(own[name].shape != weight.shape for name, weight in trained.items()):
         raise UserError(f"The weights in {folder} were made for another model than this {vlm.family.name}.")
     with file.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
@@ -76,6 +77,21 @@ def exchanged(vlm: VLM, folder: Path) -> Iterator[VLM]:
             for name, weight in trained.items():
                 own[name].copy_(weight)
         yield replace(vlm, identity=f"{vlm.identity}+{content}")
+
+
+def _language(vlm: VLM) -> list[nn.Module]:
+    """The language model and its head."""
+    return [vlm.model.get_submodule(vlm.family.layers.rpartition(".")[0]), vlm.model.lm_head]
+
+
+def _projector(vlm: VLM) -> nn.Module:
+    return vlm.model.get_submodule(vlm.family.projector)
+
+
+def _names(vlm: VLM, parts: Sequence[nn.Module]) -> set[str]:
+    """Of the parts' weights in the whole model; one under two names (tied) has the first."""
+    theirs = {weight for part in parts for weight in part.parameters()}
+    return {name for name, weight in vlm.model.named_parameters() if weight in theirs}
 
 
 @contextmanager
