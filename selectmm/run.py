@@ -13,6 +13,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.evaluation.workers import Job, hired
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset, coverage_lines
+from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.recording import not_evaluated, record_of
@@ -44,7 +45,7 @@ def run(experiment: Experiment) -> Path:
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.workers, "workers", vlm.model.device)
-    pool = take_pool(experiment)
+    pool = take_pool(experiment, vlm)
     check_selectable(experiment, pool, vlm)
     checked = look_for_items(experiment, pool)
     selection = select_rows(experiment, pool, vlm)
@@ -54,10 +55,11 @@ def run(experiment: Experiment) -> Path:
     return keep(experiment, record, tuned, evaluated)
 
 
-def take_pool(experiment: Experiment) -> Pool:
-    """Open the pool, its images looked at and its bad rows dealt with."""
+def take_pool(experiment: Experiment, vlm: VLM) -> Pool:
+    """Open the pool, its images looked at; rows that are bad, or that the model cannot take, are dealt with."""
     with experiment.tracker.stage("pool", experiment.config) as tracked:
         pool = experiment.open_pool()
+        pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
         without = int((pool.image_of < 0).sum())
         tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
         tracked.artifact(None, f"pool-{pool.fingerprint}", "pool")
@@ -67,6 +69,8 @@ def take_pool(experiment: Experiment) -> Pool:
     )  # fmt: skip
     if pool.health and pool.health.bad:
         log.info("            %s bad rows were dropped, as pool.bad_rows says", f"{len(pool.health.bad):,}")
+    if pool.unfit:
+        log.info("            %s rows that the model cannot take were dropped too", f"{len(pool.unfit.bad):,}")
     return pool
 
 

@@ -1,14 +1,19 @@
 """What commands that start from a record, or from a folder in its stead, have in common."""
 
 import argparse
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from selectmm.door import open_pool
 from selectmm.errors import UserError
 from selectmm.front import read_config
-from selectmm.records.cached import config_of
+from selectmm.models.check_rows import as_used
+from selectmm.pool.pool import Pool
+from selectmm.records.cached import cache_of, config_of
 from selectmm.records.record import RunRecord, load
 
 
@@ -40,3 +45,18 @@ def groups_of(record: RunRecord | None, asked: argparse.Namespace) -> Mapping[st
     if record is not None:
         return config_of(record, asked.choices, asked.cache)
     return OmegaConf.to_container(read_config(asked.choices), resolve=True)
+
+
+def pool_of(record: RunRecord | None, asked: argparse.Namespace, subset: Path) -> Pool:
+    """The pool that the subset in a folder was chosen from, without the rows that the run's model could not take."""
+    config = groups_of(record, asked)
+    pool = open_pool(config["pool"])
+    cache = cache_of(record, asked.cache) if record is not None else asked.cache or Path(str(config["cache"]))
+    return as_used(pool, record.pool.fingerprint if record is not None else _made_from(subset), cache)
+
+
+def _made_from(subset: Path) -> str:
+    """The fingerprint of the pool that a subset's file names; nothing if it cannot be read, which its reader tells."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return str(json.loads((subset / "subset.json").read_bytes())["pool"])
+    return ""

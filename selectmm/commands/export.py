@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from selectmm.commands._asked import groups_of, parser_of, record_of
-from selectmm.door import open_model, open_pool
+from selectmm.commands._asked import groups_of, parser_of, pool_of, record_of
+from selectmm.door import open_model
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.folder import check_free
@@ -60,7 +60,7 @@ def _subset(arguments: Sequence[str]) -> None:
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)
     folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
-    pool = open_pool(groups_of(record, asked)["pool"])
+    pool = pool_of(record, asked, folder)
     subset = load_subset(folder / "subset.json", pool)
     marked = export_subset(pool, subset, asked.format, asked.to, record, asked.absolute)
     print(f"Subset  {asked.to}: {len(subset.rows):,} rows")

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.commands._asked import groups_of, parser_of, record_of
-from selectmm.door import open_pool
+from selectmm.commands._asked import parser_of, pool_of, record_of
 from selectmm.errors import UserError
 from selectmm.methods.subset import load_subset
 from selectmm.pool.pool import Pool
@@ -45,7 +44,7 @@ def _subset(arguments: Sequence[str]) -> None:
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
-    pool = open_pool(groups_of(record, asked)["pool"])
+    pool = pool_of(record, asked, folder)
     choice = _choice(record, folder, pool)
     others = [_other(where, asked.cache, pool) for where in asked.others]
     _write(asked.to, page(choice, others, max(1, asked.each)))

@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
-from selectmm.models.encode import Conversation
+from selectmm.models.encode import Conversation, ImageCut
 from selectmm.models.forward import LAST, Reads
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
@@ -136,8 +137,9 @@ class FeatureStore:
             some = order[start : start + self.batch_size].tolist()
             seen = Seen(self.vlm, list(conversations_of(pool, view, some)), reads, self.limit)
             with enough_memory(f"features of {len(some)} rows were computed at a time", "lower batch_size"):
-                for feature in features:
-                    parts[feature].append(feature.compute(seen).cpu().numpy())
+                with _naming(seen.conversations):
+                    for feature in features:
+                        parts[feature].append(feature.compute(seen).cpu().numpy())
         back = np.argsort(order)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
 
@@ -195,11 +197,11 @@ def conversations_of(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Co
     """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
     if view == "image":
         for image in units:
-            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),))
+            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),), name=f"image {pool.images[image]}")
         return
     for row in units:
         sample = pool[row]
-        yield _answers_alone(sample) if view == "answer" else _whole(pool, sample)
+        yield replace(_answers_alone(sample) if view == "answer" else _whole(pool, sample), name=pool.named(row))
 
 
 def _whole(pool: Pool, sample: Sample) -> Conversation:
@@ -208,6 +210,18 @@ def _whole(pool: Pool, sample: Sample) -> Conversation:
 
 def _answers_alone(sample: Sample) -> Conversation:
     return Conversation(tuple(turn for turn in sample.turns if turn.role == "assistant"))
+
+
+@contextmanager
+def _naming(conversations: Sequence[Conversation]) -> Iterator[None]:
+    """An image that the limit cuts is told with the name of its conversation."""
+    try:
+        yield
+    except UserError as problem:
+        if not isinstance(problem.__cause__, ImageCut):
+            raise
+        name = conversations[problem.__cause__.rows[0]].name
+        raise UserError(f"{problem} (It is that of {name}.)") from problem
 
 
 def _first_rows(pool: Pool) -> np.ndarray:

@@ -52,9 +52,8 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides)
     if not health.bad or bad_rows == "keep":
         return looked
-    found = (
-        f"{_told(pool, health)}.{_why(pool, health.broken_image)} The full list is in {stage.folder / 'health.json'}."
-    )
+    told = f"{_told(pool, health)}.{_why(pool, health.broken_image)}"
+    found = f"{told} The full list is in {stage.folder / 'health.json'}."
     if bad_rows == "stop":
         raise UserError(f"The pool has {found} Mend them, or set pool.bad_rows=drop to leave these rows out.")
     if len(health.bad) == len(pool):
@@ -69,10 +68,10 @@ def _told(pool: Pool, health: Health) -> str:
         (health.broken_image, "with a broken image"),
         (health.empty_answer, "with an empty answer"),
     ]
+    found = [(len(rows), reason, rows[0], pool[rows[0]].image) for rows, reason in reasons if rows]
     return ", ".join(
-        f"{len(rows):,} rows {reason} (first: row {rows[0]}{', ' + shown(image) if (image := pool[rows[0]].image) else ''})"
-        for rows, reason in reasons
-        if rows
+        f"{count:,} rows {reason} (first: row {first}{f', {shown(image)}' if image else ''})"
+        for count, reason, first, image in found
     )
 
 

@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
     ]
 )
-FILE_ROW = "file_row"  # column: a row's place in the pool's file, once rows were left out
+PLACE = "place"  # column: a row's place in the pool's file, once rows were left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,12 @@ class Pool:
         rows = np.bincount(self._sources.indices.to_numpy()).tolist()
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
-    def told(self, position: int) -> str:
-        """A row in words that its owner can look up: its place in the pool's file (from 0), its id and its image."""
+    def named(self, position: int) -> str:
+        """A row in words that its owner can look up: its place in the pool's file, from 0, and its id."""
         row = self.table.slice(position, 1)
-        place = row[FILE_ROW][0].as_py() if FILE_ROW in row.column_names else position
-        name = row["id"][0].as_py() if "id" in row.column_names else None
-        image = row["image"][0].as_py()
-        return f"row {place}" + (f", id {shown(name)}" if name else "") + (f", image {shown(image)}" if image else "")
+        place = row[PLACE][0].as_py() if PLACE in row.column_names else position
+        id = row["id"][0].as_py() if "id" in row.column_names else None
+        return f"row {place}" + ("" if id is None else f" (id '{shown(id, 60)}')")
 
     def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
         """The pool without the rows at these positions; ``fingerprint`` names what is left."""
@@ -119,9 +118,9 @@ class Pool:
 
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """The rows at these positions, which keep their places in the pool's file (`FILE_ROW`)."""
-    if FILE_ROW not in table.column_names:
-        table = table.append_column(FILE_ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+    """The rows at these positions, which keep their places in the pool's file (`PLACE`)."""
+    if PLACE not in table.column_names:
+        table = table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
     return table.take(pa.array(rows))
 
 

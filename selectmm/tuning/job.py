@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from selectmm.pool.arrow import open_arrow
-from selectmm.pool.pool import Pool
+from selectmm.pool.pool import Pool, taken
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
@@ -54,8 +54,9 @@ def error_file(folder: Path, starter: int) -> Path:
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
     """Write the job, and the rows it trains on as a pool of their own (a worker then needs nothing of the big one)."""
-    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, pool.table.schema) as writer:
-        writer.write_table(pool.table.take(pa.array(rows)))
+    table = taken(pool.table, rows)
+    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
     write_atomically(folder / JOB, json.dumps(asdict(job), indent=1))
 
 
