@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Suite
@@ -58,6 +59,11 @@ class Experiment:
     cache: Path
     records: Path
     config: Mapping[str, object]
+
+    @property
+    def bad_rows(self) -> Literal["stop", "drop"]:
+        """What becomes of rows that the model cannot take: what ``pool.bad_rows`` says, if the pool has that option."""
+        return self.config["pool"].get("bad_rows", "stop")
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 1:

@@ -1,7 +1,9 @@
 """What commands that start from a record, or from a folder in its stead, have in common."""
 
 import argparse
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -10,6 +12,7 @@ from selectmm.command_line import read_config
 from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
 from selectmm.errors import UserError
 from selectmm.instantiate import open_pool
+from selectmm.models.check_rows import as_used
 from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
 from selectmm.records.record import RunRecord, load
@@ -65,10 +68,22 @@ def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tup
 def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool]:
     """The folder of the subset, a record's or the one named, and the pool that it was chosen from.
 
+    The rows that the run's model could not take are not in the pool.
+
     Raises:
         UserError: they are not there, or the user does not agree to open them.
     """
     if record is None:
-        return asked.subset, open_pool(groups_of(asked)["pool"])
+        config = groups_of(asked)
+        cache = asked.cache or Path(str(config["cache"]))
+        return asked.subset, as_used(open_pool(config["pool"]), _made_from(asked.subset), cache)
     found, cache = from_record(record, "pool", asked)
-    return asked.subset or subset_of(record, cache), found.open()
+    folder = asked.subset or subset_of(record, cache)
+    return folder, as_used(found.open(), record.pool.fingerprint, cache)
+
+
+def _made_from(subset: Path) -> str:
+    """The fingerprint of the pool that a subset's file names; nothing if it cannot be read, which its reader tells."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return str(json.loads((subset / "subset.json").read_bytes())["pool"])
+    return ""

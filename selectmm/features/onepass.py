@@ -1,7 +1,8 @@
 """One pass over a pool: its shards, and how one process computes some of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import pairwise
 from operator import or_
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
 from selectmm.features.shards import covered, save_missing
-from selectmm.models.encode import Conversation
+from selectmm.models.encode import Conversation, ImageCut
 from selectmm.models.forward import Reads
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
@@ -103,7 +105,10 @@ class Pass:
         order = batches_of(self.pool, self.view, units, self.sizes.batch_size)
         for some in order:
             seen = Seen(vlm, list(conversations_of(self.pool, self.view, some)), reads, self.sizes.limit)
-            with enough_memory(f"features of {len(some)} rows were computed at a time", "lower batch_size"):
+            with (
+                enough_memory(f"features of {len(some)} rows were computed at a time", "lower batch_size"),
+                _naming(seen.conversations),
+            ):
                 for feature in self.wanted:
                     parts[feature].append(feature.compute(seen).cpu().numpy())
         back = np.argsort(np.concatenate(order))
@@ -126,11 +131,11 @@ def conversations_of(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Co
     """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
     if view == "image":
         for image in units:
-            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),))
+            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),), name=f"image {pool.images[image]}")
         return
     for row in units:
         sample = pool[row]
-        yield _answers_alone(sample) if view == "answer" else _whole(pool, sample)
+        yield replace(_answers_alone(sample) if view == "answer" else _whole(pool, sample), name=pool.named(row))
 
 
 def _by_length(pool: Pool, view: View, units: range) -> np.ndarray:
@@ -158,6 +163,18 @@ def _answers_alone(sample: Sample) -> Conversation:
 def _answers(sample: Sample) -> tuple[Turn, ...]:
     """The answers that are trained on."""
     return tuple(turn for turn in sample.turns if turn.role == "assistant" and turn.trained)
+
+
+@contextmanager
+def _naming(conversations: Sequence[Conversation]) -> Iterator[None]:
+    """An image that the limit cuts is told with the name of its conversation."""
+    try:
+        yield
+    except UserError as problem:
+        if not isinstance(problem.__cause__, ImageCut):
+            raise
+        name = conversations[problem.__cause__.rows[0]].name
+        raise UserError(f"{problem} (It is that of {name}.)") from problem
 
 
 def _slice(units: range) -> slice:

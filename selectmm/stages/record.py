@@ -13,6 +13,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.pool.unfit import REASONS
 from selectmm.records.answers import keep_answers
 from selectmm.records.provenance import provenance
 from selectmm.records.reading import read
@@ -119,6 +120,10 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
         "rows were cut to recipe.max_length in training": train["rows_cut"],
         "rows had no answer left in training": train["rows_without_answer"],
     }
+    if pool.unfit:
+        found |= {
+            f"rows of the pool were dropped {why}": len(getattr(pool.unfit, name)) for name, why in REASONS.items()
+        }
     return [f"{count:,} {what}." for what, count in found.items() if count]
 
 

@@ -16,6 +16,7 @@ from selectmm.methods.method import Needs
 from selectmm.methods.random_warmup import RandomWarmUp
 from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_subset
 from selectmm.methods.warmup import WarmUp
+from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage, source_of
@@ -102,6 +103,8 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | Non
     for rows in (pool, targets):
         if rows is not None:
             _store(experiment, vlm).check(rows, needs.features)
+    if targets is not None:  # few and chosen by hand: none of them is dropped
+        fitting(targets, vlm, experiment.recipe.max_length, "stop", experiment.cache, "targets")
     return targets
 
 

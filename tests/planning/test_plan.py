@@ -68,7 +68,8 @@ def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
         "evaluate": "depends on the choice",
     }
     assert not {path.parent.name for path in experiment.cache.glob("*/*")} & {"adapter", "features", "subset"}
-    pool, vlm = open_pool(experiment), experiment.open_model()
+    vlm = experiment.open_model()
+    pool = open_pool(experiment, vlm)
     selection = select_rows(experiment, pool, vlm)
     assert stage(before, "warm-up").marks == [selection.warmup.fingerprint]
     between = planned(experiment)[0]

@@ -63,18 +63,11 @@ def test_every_broken_image_is_counted_and_dropped(place: Path) -> None:
     with pytest.raises(UserError) as told:
         opened(place, names)
     assert "2 rows with a missing image (first: row 4, loop.png)" in str(told.value)
-    assert "3 rows with a broken image (first: row 1, cut.bmp). The first broken image: image file is tr" in str(
-        told.value
-    )
+    assert "3 rows with a broken image (first: row 1, cut.bmp). The first broken image: image" in str(told.value)
     pool = opened(place, names, "drop")
     assert pool.health.broken_image == [1, 2, 3] and pool.health.truncated_image == [1]
     assert pool.health.missing_image == [4, 5]
-    assert [pool.told(row) for row in range(len(pool))] == [
-        "row 0, id n0, image a.bmp",
-        "row 6, id n6",
-        "row 7, id n7, image b.bmp",
-        "row 8, id n8, image a.bmp",
-    ]
+    assert [pool.named(row) for row in range(4)] == [f"row {n} (id 'n{n}')" for n in (0, 6, 7, 8)]
     assert pool.images == ["a.bmp", "b.bmp"] and pool.sizes.tolist() == [[6, 4], [8, 4]]
     assert opened(place, names, "keep").sizes.tolist() == [[6, 4], [6, 4], [0, 0], [0, 0], [0, 0], [0, 0], [8, 4]]
 
