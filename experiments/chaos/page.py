@@ -53,9 +53,9 @@ def _kills(record: dict) -> str:
     return (
         f"## What was killed, and in which stage\n\n{table(['stage', *kinds], rows)}\n"
         f"The command was started {record['starts']} times, in {len(record['rounds'])} rounds; each round begins with "
-        f"an empty cache and ends when the whole sweep is done. After the kill of a part (a training rank, torchrun, an "
-        f"evaluation worker) that job fails and the sweep goes on with the next one, where it may be hit again. A kill "
-        f"while two stages are being made, one inside the other, counts for both, and once in the last line.\n"
+        f"an empty cache and ends when the whole sweep is done. After the kill of a part (a training rank, torchrun, "
+        f"an evaluation worker) that job fails and the sweep goes on with the next one, where it may be hit again. A "
+        f"kill while two stages are being made, one inside the other, counts for both, and once in the last line.\n"
     )
 
 
@@ -76,11 +76,11 @@ def _compared(record: dict) -> str:
     return (
         f"## What was compared\n\n{table(head, rows)}\n"
         f"- Shards of features: {shards['seen']} were written, {shards['finished at a kill']} of them were finished "
-        f"when something was killed; {len(shards['computed twice'])} were computed again. A shard that is written again is "
-        f"another file: its inode or its time would have changed.\n"
+        f"when something was killed; {len(shards['computed twice'])} were computed again. A shard that is written "
+        f"again is another file: its inode or its time would have changed.\n"
         f"- Processes left behind: {len(record['left behind'])}. Those that lost the command which had started them "
-        f"took at most {record['longest wait for orphans']:.0f} s to end by themselves, looked at after about half of the "
-        f"starts (after the others the command was started again at once) and at the end of each round.\n"
+        f"took at most {record['longest wait for orphans']:.0f} s to end by themselves, looked at after about half of "
+        f"the starts (after the others the command was started again at once) and at the end of each round.\n"
         f"- Left out of the comparison, because they differ between any two runs: what stages cost and when they were "
         f"finished, seconds per training step, the random name of a feature's pass.\n"
     )

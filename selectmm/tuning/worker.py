@@ -17,6 +17,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import LOCK, Job, error_file, read_job
+from selectmm.tuning.operators import load_operators
 
 TAIL = 15  # lines of a traceback that are worth showing
 
@@ -40,7 +41,9 @@ def main(folder: Path) -> int:
 
 
 def _train(job: Job, pool: Pool, folder: Path, rank: int) -> None:
-    fit(_build(job.build), pool, np.arange(len(pool)), job.task, folder, _stop_if_orphaned(job.parent), rank)
+    vlm = _build(job.build)
+    load_operators(job.task.strategy, vlm.model.device)
+    fit(vlm, pool, np.arange(len(pool)), job.task, folder, _stop_if_orphaned(job.parent), rank)
 
 
 def _build(config: Mapping[str, object]) -> VLM:
