@@ -8,7 +8,7 @@ from experiments.chaos.watching import finished
 
 PASS = "pass.txt"  # names the pass that a feature rode on by a random word
 TIMES = {"stage.json": {"cost", "finished"}, "losses.jsonl": {"seconds"}}  # by file, what differs from run to run
-COSTS = {"costs", "finished"}  # the same of a record
+COSTS = {"costs", "finished", "provenance"}  # the same of a record; and from which commit, which may be made meanwhile
 
 
 @dataclass
@@ -72,7 +72,7 @@ def _without(entry: dict[str, object], keys: set[str]) -> dict[str, object]:
 
 
 def _compare_records(ours: Path, theirs: Path, found: Comparison) -> None:
-    """All but the costs: subset, coverage, scores, answers' checksum, configuration, command, versions."""
+    """All but the costs: subset, coverage, scores, answers' checksum, configuration."""
     names = [{path.name for path in folder.glob("*.json")} for folder in (ours, theirs)]
     found.differ += [f"records/{name} is only in one folder" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):

@@ -63,7 +63,8 @@ def _run(words: list[str], folder: Path, log: Path) -> None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.environ |= {MARK: mark_of(folder), "PYTHONPATH": str(ROOT)}
+    extensions = str(folder.parent / "extensions")  # what DeepSpeed compiles: a kill must not touch another run's
+    os.environ |= {MARK: mark_of(folder), "PYTHONPATH": str(ROOT), "TORCH_EXTENSIONS_DIR": extensions}
     sys.argv = [str(ROOT / "selectmm" / "__main__.py"), *words]
     command_line.main()
 

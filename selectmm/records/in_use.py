@@ -36,15 +36,23 @@ def hold(file: Path) -> bool:
     with suppress(OSError):  # a cache that cannot be written
         os.utime(handle)
     found = os.fstat(handle)
+    if not _is_still(file, found):
+        os.close(handle)
+        return False
     key = found.st_dev, found.st_ino
     if key in _held:
         os.close(_held.pop(key))
     _held[key] = handle
     while len(_held) > MOST:
         os.close(_held.pop(next(iter(_held))))
-    with suppress(FileNotFoundError):
-        return os.path.samestat(found, os.stat(file))
-    return False
+    return True
+
+
+def _is_still(file: Path, opened: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(opened, os.stat(file))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from filelock import FileLock
 from selectmm.stages.launch import on_this_rank, serve
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import LOCK, read_job
+from selectmm.tuning.operators import load_operators
 
 
 def train(folder: Path, rank: int, _ranks: int) -> None:
@@ -18,6 +19,7 @@ def train(folder: Path, rank: int, _ranks: int) -> None:
     job, pool = read_job(folder)
     with FileLock(folder / LOCK) if rank == 0 else nullcontext():
         vlm = hydra.utils.instantiate(on_this_rank(job.build))
+        load_operators(job.task.strategy, vlm.model.device)
         fit(vlm, pool, np.arange(len(pool)), job.task, folder, lambda _entry: None, rank)
 
 
