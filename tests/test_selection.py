@@ -18,7 +18,7 @@ from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 KINDS = ["ifd", "grand", "prism", "scalselect", "coincide"]  # answers, gradients, states, attention, its outputs
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
-METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning"]
+METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor"]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from selectmm.methods.clip_score import ByClipScore
 from selectmm.methods.coincide import Coincide
 from selectmm.methods.d2_pruning import D2Pruning
 from selectmm.methods.dataprophet import DataProphet
+from selectmm.methods.datatailor import DataTailor
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
 from selectmm.methods.icons import Icons
@@ -82,6 +83,7 @@ METHODS: list[Method] = [
         part_gradients=["unit"],
     ),
     *varied(D2Pruning, keep=["hard"], neighbours=[1], gamma=[2.0], forward_gamma=[0.1], normalise=[True]),
+    *varied(DataTailor, cut=[0.5], ward_rows=[6], iterations=[1]),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
