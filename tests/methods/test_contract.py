@@ -29,6 +29,7 @@ from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
 from selectmm.methods.rds_plus import RdsPlus
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.methods.self_sup import SelfSup
 from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
@@ -84,6 +85,8 @@ METHODS: list[Method] = [
     ),
     *varied(D2Pruning, keep=["hard"], neighbours=[1], gamma=[2.0], forward_gamma=[0.1], normalise=[True]),
     *varied(DataTailor, cut=[0.5], ward_rows=[6], iterations=[1]),
+    *(SelfSup(keep, rows_per_cluster=6) for keep in ("hard", "easy")),
+    SelfSup("hard", pool="mean", normalise=False, clusters=2, iterations=1),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
