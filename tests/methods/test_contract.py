@@ -10,6 +10,7 @@ import pytest
 
 import selectmm.methods
 from selectmm.features.feature import Features
+from selectmm.methods.adapt_inf import AdaptInf
 from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.clip_score import ByClipScore
@@ -87,6 +88,16 @@ METHODS: list[Method] = [
     *varied(DataTailor, cut=[0.5], ward_rows=[6], iterations=[1]),
     *(SelfSup(keep, rows_per_cluster=6) for keep in ("hard", "easy")),
     SelfSup("hard", pool="mean", normalise=False, clusters=2, iterations=1),
+    *varied(
+        AdaptInf,
+        scores=[["entropy"], ["grounding", "el2n"]],
+        clusters=[2],
+        iterations=[1],
+        cluster_by=["gradients"],
+        projection_dim=[64],
+        bins=[3],
+        trim=[0.3],
+    ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -135,6 +146,7 @@ UNVARIED = {
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
     (Icons, "warmup"),
+    (AdaptInf, "warmup"),
     (Tive, "warmup"),
 }
 
