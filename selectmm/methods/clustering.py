@@ -9,7 +9,7 @@ that neither threads nor the device decide. `tests/methods/test_clustering.py` h
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from selectmm.models.load import pick_device
 
 BLOCK = 2**24  # numbers held at a time, in float64: 128 MiB
 CLOSE = 1e-11  # relative difference of two distances below which they count as equal
+HELD = 2**27  # numbers that stay in memory from one pass of k-means to the next: 1 GiB; more are read again
 FAR = 1e300  # squared distance of a vector to itself, which is no neighbour of its own
 
 
@@ -56,6 +57,10 @@ class Vectors:
             yield some, self.take(some)
 
 
+Blocks = Callable[[], Iterable[tuple[slice, torch.Tensor]]]
+"""Goes through all vectors each time it is called."""
+
+
 @dataclass(frozen=True)
 class Clusters:
     """What k-means found; every cluster has a row.
@@ -82,14 +87,16 @@ def kmeans(vectors: Vectors, k: int, rng: np.random.Generator, *, spherical: boo
         iterations: at most.
     """
     centres = vectors.take(_distinct(vectors, max(1, min(k, len(vectors) // 2)), rng))
+    held = list(vectors.blocks(len(centres))) if len(vectors) * vectors.width <= HELD else None
+    blocks: Blocks = (lambda: held) if held else (lambda: vectors.blocks(len(centres)))
     before = None
     for _ in range(max(1, iterations)):
-        labels, near = _assign(vectors, centres, spherical)
+        labels, near = _assign(blocks, len(vectors), centres, spherical)
         _fill_empty(labels, near, len(centres))
         if before is not None and torch.equal(labels, before):
             break
         before = labels
-        centres = _centres(vectors, labels, len(centres), spherical)
+        centres = _centres(blocks, labels, centres, spherical)
     there, renumbered = np.unique(labels.cpu().numpy(), return_inverse=True)
     return Clusters(renumbered.astype(np.int64), centres.cpu().numpy()[there])
 
@@ -130,11 +137,11 @@ def _distinct(vectors: Vectors, k: int, rng: np.random.Generator) -> np.ndarray:
     return np.array(list(seen.values())[:k])
 
 
-def _assign(vectors: Vectors, centres: torch.Tensor, spherical: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _assign(blocks: Blocks, n: int, centres: torch.Tensor, spherical: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """The first of the nearest centres of each vector, [n], and how near it is, [n] (larger is nearer)."""
-    labels = torch.zeros(len(vectors), dtype=torch.int64, device=centres.device)
-    near = torch.zeros(len(vectors), dtype=torch.float64, device=centres.device)
-    for some, block in vectors.blocks(beside=len(centres)):
+    labels = torch.zeros(n, dtype=torch.int64, device=centres.device)
+    near = torch.zeros(n, dtype=torch.float64, device=centres.device)
+    for some, block in blocks():
         fit = block @ centres.T if spherical else -_squared(block, centres)
         scale = 1.0 if spherical else block.square().sum(1, keepdim=True) + centres.square().sum(1).max()
         top = fit.max(1, keepdim=True).values
@@ -159,14 +166,14 @@ def _fill_empty(labels: torch.Tensor, near: torch.Tensor, k: int) -> None:
         counts[cluster] += 1
 
 
-def _centres(vectors: Vectors, labels: torch.Tensor, k: int, spherical: bool) -> torch.Tensor:
+def _centres(blocks: Blocks, labels: torch.Tensor, old: torch.Tensor, spherical: bool) -> torch.Tensor:
     """Mean of each cluster's vectors, of length 1 if ``spherical``; [k, width]."""
-    sums = torch.zeros(k, vectors.width, dtype=torch.float64, device=labels.device)
-    for some, block in vectors.blocks():
+    sums = torch.zeros_like(old)
+    for some, block in blocks():
         sums.index_add_(0, labels[some], block)
     if spherical:
         return sums / _lengths(sums)
-    return sums / torch.bincount(labels, minlength=k).clamp(min=1).unsqueeze(1)
+    return sums / torch.bincount(labels, minlength=len(old)).clamp(min=1).unsqueeze(1)
 
 
 def _lowest(

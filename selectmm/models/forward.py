@@ -30,14 +30,14 @@ class Reads:
     """What is wanted of a forward pass.
 
     Attributes:
-        layers: decoder layers whose output is wanted, from 1; 0 is what enters the first layer, `LAST` what the head
+        layers: places of decoder layers whose output is wanted; 0 is what enters the first layer, `LAST` what the head
             reads.
         attention: decoder layers whose queries and keys are wanted, from 1.
         answers: whether the logits of the answer tokens are wanted.
         outputs: places of decoder layers for which is wanted what self-attention adds to the residual stream.
     """
 
-    layers: frozenset[int] = frozenset()
+    layers: frozenset[Place] = frozenset()
     attention: frozenset[int] = frozenset()
     answers: bool = False
     outputs: frozenset[Place] = frozenset()
@@ -54,11 +54,12 @@ class Reads:
     @property
     def named(self) -> frozenset[int]:
         """Layers that a model has to have; shares of its depth it has."""
-        return self.layers | self.attention | {place for place in self.outputs if isinstance(place, int)}
+        return self.attention | {place for place in self.layers | self.outputs if isinstance(place, int)}
 
     def on(self, depth: int) -> "Reads":
         """The same of a model with ``depth`` decoder layers: numbers in place of shares."""
-        return replace(self, outputs=frozenset(layer_at(place, depth) for place in self.outputs))
+        layers, outputs = (frozenset(layer_at(p, depth) for p in places) for places in (self.layers, self.outputs))
+        return replace(self, layers=layers, outputs=outputs)
 
     @property
     def deepest(self) -> int | None:

@@ -11,6 +11,7 @@ from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
+from selectmm.features.spectrum import StateSpectrum
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
@@ -86,6 +87,8 @@ class Device:
             return 4 * (1 + feature.dim)
         if isinstance(feature, AttentionOutputs):
             return 2 * len(feature.reads().on(len(self.body.layers)).outputs) * self.body.width * min(self.size, 4)
+        if isinstance(feature, StateSpectrum):
+            return 4 * 2
         if isinstance(feature, QuestionEmbedding):
             return 4 * WIDTH
         return self.body.width * min(self.size, 4) if feature.vector else 4

@@ -56,6 +56,7 @@ def test_clusters_do_not_depend_on_blocks_or_threads(monkeypatch: pytest.MonkeyP
     whole = [clusters(values, 12, spherical=s) for s in (False, True)]
     neighbours = nearest(vectors(values), 4)[0]
     monkeypatch.setattr(clustering, "BLOCK", 700)  # 43 vectors
+    monkeypatch.setattr(clustering, "HELD", 0)
     torch.set_num_threads(2)
     try:
         for spherical, one in zip((False, True), whole, strict=True):

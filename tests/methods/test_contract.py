@@ -10,12 +10,14 @@ import pytest
 
 import selectmm.methods
 from selectmm.features.feature import Features
+from selectmm.methods.adapt_inf import AdaptInf
 from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.clip_score import ByClipScore
 from selectmm.methods.coincide import Coincide
 from selectmm.methods.d2_pruning import D2Pruning
 from selectmm.methods.dataprophet import DataProphet
+from selectmm.methods.datatailor import DataTailor
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
 from selectmm.methods.icons import Icons
@@ -28,6 +30,7 @@ from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
 from selectmm.methods.rds_plus import RdsPlus
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.methods.self_sup import SelfSup
 from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
@@ -82,6 +85,19 @@ METHODS: list[Method] = [
         part_gradients=["unit"],
     ),
     *varied(D2Pruning, keep=["hard"], neighbours=[1], gamma=[2.0], forward_gamma=[0.1], normalise=[True]),
+    *varied(DataTailor, cut=[0.5], ward_rows=[6], iterations=[1]),
+    *(SelfSup(keep, rows_per_cluster=6) for keep in ("hard", "easy")),
+    SelfSup("hard", pool="mean", normalise=False, clusters=2, iterations=1),
+    *varied(
+        AdaptInf,
+        scores=[["entropy"], ["grounding", "el2n"]],
+        clusters=[2],
+        iterations=[1],
+        cluster_by=["gradients"],
+        projection_dim=[64],
+        bins=[3],
+        trim=[0.3],
+    ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -130,6 +146,7 @@ UNVARIED = {
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
     (Icons, "warmup"),
+    (AdaptInf, "warmup"),
     (Tive, "warmup"),
 }
 

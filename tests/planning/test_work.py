@@ -12,6 +12,7 @@ from selectmm.features.blind import BlindLoss
 from selectmm.features.gradients import ProjectedGradient
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import QuestionEmbedding
+from selectmm.features.spectrum import LastState, StateSpectrum
 from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
 from selectmm.planning.anatomy import Anatomy, Layer
@@ -54,6 +55,7 @@ def test_features_on_disk_are_as_wide_as_their_values() -> None:
     assert device.features(ROWS, [TokenCount()], 0, 8).disk == 2 * 4
     assert device.features(ROWS, [ProjectedGradient(16)], 4, 8).disk == 2 * 17 * 4
     assert device.features(ROWS, [AttentionOutputs((1, 2), None)], 0, 8).disk == 2 * (2 * 2 * 4) * 2
+    assert device.features(ROWS, [StateSpectrum(), LastState()], 0, 8).disk == 2 * (2 * 4 + 4 * 2)
     assert device.features(ROWS, [QuestionEmbedding()], 0, 8).disk == 2 * 384 * 4
     assert device.features(ROWS, [TokenCount()], 0, 8).flops == 0
 

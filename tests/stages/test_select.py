@@ -18,7 +18,7 @@ from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 KINDS = ["ifd", "grand", "prism", "scalselect", "coincide"]  # answers, gradients, states, attention, its outputs
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
-METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning"]
+METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_every_method_selects_for_llava_and_qwen2_vl(place: Path, model: str, me
     chosen = selected(place, model, f"method={method}", "budget=0.5")
     assert len(chosen.subset.rows) == 12
     assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
-    assert (chosen.warmup is not None) == (method in {"tive", "grand", "icons"})
+    assert (chosen.warmup is not None) == (method in {"tive", "grand", "icons", "adapt_inf"})
     again = selected(place, model, f"method={method}", "budget=0.5")
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)
