@@ -45,6 +45,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
 def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
 
+    Each job's choices are built, and the target examples opened, if its method chooses for some.
+
     Args:
         jobs: configurations, each with the name of its method.
 
@@ -52,11 +54,13 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]]) -> None:
         UserError: of every job.
     """
     from selectmm.door import build  # seconds
+    from selectmm.selection import targets_of
 
     reasons: Counter[str] = Counter()
     for config, method in jobs:
         try:
-            build(config, method).method.needs()
+            experiment = build(config, method)
+            targets_of(experiment, experiment.method.needs())
         except UserError as problem:
             reasons[str(problem)] += 1
     if reasons.total() == len(jobs):
