@@ -49,8 +49,10 @@ def test_a_full_disk_wherever_it_shows_is_one_sentence_and_other_errors_are_ours
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         1,
-        "\n/data/outputs/2026/.hydra/config.yaml could not be written: No space left on device. What was finished is kept; "
-        "make room, and start the same command again.\n",
+        "\n/data/outputs/2026/.hydra/config.yaml could not be written: No space left on device. What was finished is "
+        "kept; make room, and start the same command again.\n",
     )
-    other = subprocess.run([sys.executable, "-c", FULL_DISK.format(errno=5, said="I/O")], capture_output=True, text=True)
+    other = subprocess.run(
+        [sys.executable, "-c", FULL_DISK.format(errno=5, said="I/O")], capture_output=True, text=True
+    )
     assert "Traceback" in other.stderr

@@ -125,9 +125,7 @@ class Server:
                 )
             body = await _body(response)
         if response.status_code >= 400:
-            raise _Status(
-                response.status_code, f"HTTP {response.status_code} {response.reason_phrase}: {_start(body)}"
-            )
+            raise _Status(response.status_code, f"HTTP {response.status_code} {response.reason_phrase}: {_start(body)}")
         return body
 
 

@@ -56,7 +56,7 @@ def rendered(
 
 
 def plain(folder: Path, mirror: Path) -> Path:
-    """A folder whose path no library takes for a pattern: ``mirror``, filled with links, if ``folder``'s looks like one.
+    """A folder whose path no library takes for a pattern: ``mirror``, filled with links, if ``folder`` looks like one.
 
     `datasets` finds the files of a local folder with a pattern that begins with the folder's own path, links followed.
     """

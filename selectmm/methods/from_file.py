@@ -86,7 +86,9 @@ class FromScores:
                 f"give one per row, in its order."
             )
         if len(infinite := np.flatnonzero(np.isinf(scores))):
-            raise UserError(f"{path} gives row {infinite[0]} an infinite score; give a number, or null to leave it for last.")
+            raise UserError(
+                f"{path} gives row {infinite[0]} an infinite score; give a number, or null to leave it for last."
+            )
         missing = int(np.isnan(scores).sum())
         if missing == len(scores):
             raise UserError(f"{path} holds no score at all: every row has null or NaN; give numbers.")
@@ -133,7 +135,7 @@ def _scores(path: Path) -> np.ndarray:
     numbers = content if isinstance(content, list) else [content]
     for row, one in enumerate(numbers):
         if one is not None and type(one) not in (int, float):
-            raise UserError(f"{path} is no list of numbers (row {row} has {ascii(one):.40}).")
+            raise UserError(f"{path} is no list of numbers (row {row} has {one!a:.40}).")
     try:
         return np.array(content, np.float64)
     except OverflowError as problem:

@@ -66,7 +66,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` are rows that could not be chosen, by reason."""
+    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` could not be chosen, by reason."""
 
     rows: int
     scored: int
@@ -272,7 +272,9 @@ def load(path: Path) -> RunRecord:
         check_content(content)
         schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
         if type(schema) is not int or schema not in (SCHEMA, *READ_TOO):
-            raise UserError(f"Record {path} has schema {schema!r:.40}, this version reads {SCHEMA}; make the run again.")
+            raise UserError(
+                f"Record {path} has schema {schema!r:.40}, this version reads {SCHEMA}; make the run again."
+            )
         record = read(RunRecord, completed(content, SCHEMA) if schema in READ_TOO else content)
         check_values(record)
         return record

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Say = Callable[[str], object]  # from the last message to: the reply's text, (status, body or address), or None: never answer
+Say = Callable[
+    [str], object
+]  # from the last message to: the reply's text, (status, body or address), or None: never answer
 
 
 @contextmanager

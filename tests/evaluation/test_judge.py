@@ -86,7 +86,10 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_no_more_time() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_and_the_key_goes_nowhere(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     monkeypatch.setenv("TEST_KEY", "secret")
-    with judge_server(lambda _: "1.0") as (elsewhere, strangers), judge_server(lambda _: (status, elsewhere)) as (url, _):
+    with (
+        judge_server(lambda _: "1.0") as (elsewhere, strangers),
+        judge_server(lambda _: (status, elsewhere)) as (url, _),
+    ):
         said = rf"The judge at {url} points elsewhere \(HTTP {status}\), to '{elsewhere}', and nothing was sent there"
         with pytest.raises(UserError, match=said):
             server(url, key="TEST_KEY").ask(QUESTION, 8)

@@ -98,7 +98,8 @@ def test_a_broken_file_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "content", [[], 3, "0", None, [0.0, 1.0], ["0"], [[0, 1]], [[0], [1, 2]], [True, False], [0, True], [0, None], [10**30]]
+    "content",
+    [[], 3, "0", None, [0.0, 1.0], ["0"], [[0, 1]], [[0], [1, 2]], [True, False], [0, True], [0, None], [10**30]],
 )
 def test_what_is_no_list_of_positions_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(UserError, match=r"is no list of row positions; give whole numbers such as \[0, 5, 17\]"):
@@ -196,7 +197,9 @@ def test_any_file_is_a_choice_or_a_sentence(tmp_path_factory: pytest.TempPathFac
     if file.suffix == ".json":
         rows = st.lists(st.integers(-1, 9), max_size=9)
         entry = {"pool": st.just("invented"), "rows": rows | json_value, "excluded": st.just({}) | json_value}
-        file.write_text(json.dumps(data.draw(json_value | st.lists(st.floats(), max_size=9) | st.fixed_dictionaries(entry))))
+        file.write_text(
+            json.dumps(data.draw(json_value | st.lists(st.floats(), max_size=9) | st.fixed_dictionaries(entry)))
+        )
     else:
         stream = io.BytesIO()
         np.save(stream, np.arange(9.0))

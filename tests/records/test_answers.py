@@ -98,7 +98,10 @@ GOOD = {"benchmark": "b", "item": "0", "target": "yes", "answer": "no", "score":
         (json.dumps({**GOOD, "score": 2}).encode(), "field 'score' is 2, not a share of 1"),
         (json.dumps({**GOOD, "answer": "\ud800"}).encode(), "surrogates not allowed"),
         (json.dumps({**GOOD, "\x1b[31m": 1}).encode(), r"field '\\x1b\[31m' is unknown"),
-        (f"{json.dumps(GOOD)}\n{json.dumps(GOOD)}".encode(), "more answers to b than the 1 items that the record counts"),
+        (
+            f"{json.dumps(GOOD)}\n{json.dumps(GOOD)}".encode(),
+            "more answers to b than the 1 items that the record counts",
+        ),
         (b"[" * 100_000, "recursion"),
         (b"\xff\n", "can't decode byte"),
     ],

@@ -69,6 +69,8 @@ def run_of(
         suite=SuiteEntry("toy", {name: replace(EVALUATED, **entry) for name, entry in described.items()}),
         model="model0",
         costs=Costs(StageCost.of(), features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),
-        scores=tuple(Score(name, value, stderr, counts.get(name, 100), None, f"{name}.jsonl") for name, value in scores.items()),
+        scores=tuple(
+            Score(name, value, stderr, counts.get(name, 100), None, f"{name}.jsonl") for name, value in scores.items()
+        ),
         finished="2026-01-01T00:00:00Z",
     )

@@ -14,7 +14,10 @@ BATCH_1 = {"a": {"generation": {"batch_size": 1}}}
 
 
 def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
-    others = [run_of("prism", {"a": 1.0}, **{key: value}) for key, value in (("seed", 1), ("budget", 0.1), ("length", "steps"))]
+    others = [
+        run_of("prism", {"a": 1.0}, **{key: value})
+        for key, value in (("seed", 1), ("budget", 0.1), ("length", "steps"))
+    ]
     (group,) = comparable([RANDOM, PRISM, *others])
     assert group.records == (RANDOM, PRISM, *others) and group.apart == ""
 

@@ -40,7 +40,9 @@ def test_what_others_can_write_is_refused(checkpoint: Path, which: str, mode: in
     checkpoint.chmod(0o755)
     path = checkpoint / which
     path.chmod(path.stat().st_mode | mode)
-    said = rf"The checkpoint {checkpoint} may not be this run's own: .*belongs to another user or can be written by others"
+    said = (
+        rf"The checkpoint {checkpoint} may not be this run's own: .*belongs to another user or can be written by others"
+    )
     with pytest.raises(UserError, match=said + rf"\. Delete {checkpoint} to train from the start, or, if you trust"):
         read_meta(checkpoint, {})
 
@@ -73,7 +75,9 @@ def test_of_a_disk_without_permissions_nothing_can_be_said(checkpoint: Path, mon
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"step": 2, "counts": 3, "asked": {}}', '{"step": 2}'])
 def test_a_checkpoint_whose_note_is_damaged_is_named(checkpoint: Path, text: str) -> None:
     (checkpoint / "meta.json").write_text(text)
-    with pytest.raises(UserError, match=r"is not a checkpoint that this version wrote \(.*\); delete it, and start again"):
+    with pytest.raises(
+        UserError, match=r"is not a checkpoint that this version wrote \(.*\); delete it, and start again"
+    ):
         read_meta(checkpoint, {})
 
 
@@ -96,7 +100,9 @@ def test_a_pickle_in_a_checkpoint_does_not_run_even_if_the_reader_asks_for_it(tm
 def test_a_state_that_cannot_be_read_is_named(checkpoint: Path, content: bytes) -> None:
     (checkpoint / STATE).write_bytes(content)
     module = SimpleNamespace(trainer=SimpleNamespace(strategy=None), trained=dict)
-    with pytest.raises(UserError, match=rf"The checkpoint {checkpoint} cannot be read \(.*\); delete it to train from the"):
+    with pytest.raises(
+        UserError, match=rf"The checkpoint {checkpoint} cannot be read \(.*\); delete it to train from the"
+    ):
         restore(module, checkpoint)
 
 
