@@ -66,7 +66,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` are rows that could not be chosen, by reason."""
+    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` could not be chosen, by reason."""
 
     rows: int
     scored: int

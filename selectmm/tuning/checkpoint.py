@@ -111,9 +111,9 @@ def restore(module: Tuning, checkpoint: Path) -> None:
         with nothing_runs():
             _restore(module, checkpoint)
     except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError, OSError) as problem:
+        why = str(problem).partition("\n")[0] or type(problem).__name__
         raise UserError(
-            f"The checkpoint {checkpoint} cannot be read ({str(problem).splitlines()[0]:.200}); delete it to train from "
-            f"the start."
+            f"The checkpoint {checkpoint} cannot be read ({why:.200}); delete it to train from the start."
         ) from problem
 
 

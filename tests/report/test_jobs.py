@@ -33,6 +33,15 @@ def test_a_sweep_of_which_nothing_can_run_is_refused() -> None:
         foretell(read_jobs(["method=random", "seed=a,b"], multirun=True))
 
 
+def test_target_examples_of_another_suite_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
+    (tmp_path / "targets.json").write_text(json.dumps([{"source": "POPE", "conversations": turns}]))
+    given = ["targets=llava_json", f"targets.file={tmp_path}/targets.json", f"targets.images={tmp_path}"]
+    foretell(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
+    assert "1 of the sweep's 2 jobs cannot run, the others will" in caplog.text
+    assert "The target examples are of 'POPE', which suite=mini does not measure; it has: mini-SQA, " in caplog.text
+
+
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
     foretell(read_jobs(["method=random,full"], multirun=True))
     assert not caplog.records
