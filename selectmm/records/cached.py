@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from selectmm.errors import UserError
+from selectmm.records.in_use import hold
 from selectmm.records.record import RunRecord
+from selectmm.records.stage import ENTRY
 
 
 def adapter_of(record: RunRecord, cache: Path) -> Path:
@@ -81,4 +83,5 @@ def _only(found: list[Path], what: str, record: RunRecord, cache: Path) -> Path:
             f"The {what} of {record.name} is not in the cache {cache} (any more); point --cache at another, or make it "
             f"again: {record.provenance.command}"
         )
+    hold(found[0] / ENTRY)  # it is read now: `cache prune` leaves it alone until this process ends
     return found[0]
