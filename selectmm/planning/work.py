@@ -9,6 +9,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.features.blind import BlindLoss
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.neurons import TopNeurons
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.features.spectrum import StateSpectrum
@@ -89,6 +90,8 @@ class Device:
             return 2 * len(feature.reads().on(len(self.body.layers)).outputs) * self.body.width * min(self.size, 4)
         if isinstance(feature, StateSpectrum):
             return 4 * 2
+        if isinstance(feature, TopNeurons):
+            return 4 * sum(feature.top)
         if isinstance(feature, QuestionEmbedding):
             return 4 * WIDTH
         return self.body.width * min(self.size, 4) if feature.vector else 4
