@@ -32,7 +32,7 @@ class AnswerLook:
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """One number per row, [n]."""
-        found = torch.zeros(len(seen.conversations), device=seen.tokens.device)
+        found = torch.zeros(len(seen), device=seen.tokens.device)
         depth = len(seen.vlm.layers)
         for row in (seen.image_tokens.any(1) & seen.answer_tokens.any(1)).nonzero().flatten().tolist():
             image, answer = (which[row].nonzero().flatten() for which in (seen.image_tokens, seen.answer_tokens))

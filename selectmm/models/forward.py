@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 
@@ -41,6 +41,9 @@ class Reads:
         answers: whether the logits of the answer tokens are wanted.
         outputs: places of decoder layers for which is wanted what self-attention adds to the residual stream.
         neurons: places of decoder layers whose feed-forward activations are wanted.
+        tensors: whether rows are wanted as tensors at all, pixels included; without, and without a pass, there are
+            their `lengths` alone.
+        pictures: whether turns and opened images are wanted as they are.
     """
 
     layers: frozenset[Place] = frozenset()
@@ -48,10 +51,11 @@ class Reads:
     answers: bool = False
     outputs: frozenset[Place] = frozenset()
     neurons: frozenset[Place] = frozenset()
+    tensors: bool = True
+    pictures: bool = False
 
     def __or__(self, other: "Reads") -> "Reads":
-        both = (self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
-        return Reads(*both, self.outputs | other.outputs, self.neurons | other.neurons)
+        return Reads(**{one.name: getattr(self, one.name) | getattr(other, one.name) for one in fields(self)})
 
     @property
     def nothing(self) -> bool:
@@ -240,4 +244,5 @@ def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def to_device(batch: Batch, model: nn.Module) -> Batch:
     """The batch on the model's device, floating tensors in the model's dtype."""
     weight = next(model.parameters())
-    return {k: v.to(weight.device, weight.dtype if v.is_floating_point() else None) for k, v in batch.items()}
+    kinds = {name: weight.dtype if tensor.is_floating_point() else None for name, tensor in batch.items()}
+    return {name: tensor.to(weight.device, kinds[name], non_blocking=True) for name, tensor in batch.items()}
