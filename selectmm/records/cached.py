@@ -20,16 +20,18 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
     """
 
     def fits(identity: Mapping[str, object]) -> bool:
-        learned = identity.get("recipe")
+        learned, strategy = identity.get("recipe"), identity.get("strategy")
         wanted = {
             "pool": record.pool.fingerprint,
             "subset": record.subset.fingerprint,
             "model": record.model,
             "steps": record.recipe.steps,
-            "strategy": record.recipe.strategy,
             "seed": record.seed,
         }
-        return _within(wanted, identity) and isinstance(learned, dict) and _within(learned, record.recipe.options)
+        if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
+            return False
+        spread = {**record.recipe.strategy, "devices": None}  # how many there were changes no result
+        return {**strategy, "devices": None} == spread and _within(learned, record.recipe.options)
 
     found = _stages(cache, "adapter", fits)
     if len(found) > 1:

@@ -91,7 +91,7 @@ class Strategy:
 
     Attributes:
         kind: ``single``, ``ddp``, ``zero2`` or ``zero3`` (DeepSpeed).
-        devices: processes that train together, one device each (the door takes them from the key ``devices``).
+        devices: processes that train together, one device each (a run takes them from the key ``devices``).
         offload: keep what DeepSpeed spreads in main memory: the optimiser and its state, under ``zero3`` the parameters
             as well. It saves device memory and costs time.
     """
