@@ -35,7 +35,7 @@ def check_own(checkpoint: Path) -> None:
             what = "is a link" if stat.S_ISLNK(found.st_mode) else "belongs to another user or can be written by others"
             raise UserError(
                 f"The checkpoint {checkpoint} may not be this run's own: {path} {what}. Delete {checkpoint} to train "
-                f"from the start, or, if you trust whoever wrote it, make it yours (chown) and yours alone (chmod -R go-w)."
+                f"from the start, or, if you trust whoever wrote it, make it yours alone (chown, chmod -R go-w)."
             )
 
 
