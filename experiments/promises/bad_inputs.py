@@ -2,8 +2,8 @@
 
 python experiments/promises/bad_inputs.py [--times 20] [--seed 0] [--out FOLDER]
 
-Each example is a file that is wrong in a random place. The test expects an error message or a counted reason; it fails on
-a traceback. Writes ``bad-inputs.json``; status 1 if a test failed.
+Each example is a file that is wrong in a random place. The test expects an error message or a counted reason, and fails
+on a traceback. Writes ``bad-inputs.json``; status 1 if a test failed.
 """
 
 import argparse

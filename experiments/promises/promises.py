@@ -24,7 +24,7 @@ class Promise(NamedTuple):
     """One thing that users may rely on.
 
     Attributes:
-        text: the promise. tests: those that check it, as ``path below tests/::function``, or a path for all of its tests.
+        text: the promise. tests: those that check it, as ``path below tests/::function``; a path names all of them.
         figure: kind of bad input whose count belongs to it, or ``kills``.
     """
 
