@@ -1,15 +1,15 @@
-"""selectmm: compare data-selection methods for vision-language models on one line.
+"""selectmm: compare data-selection methods for fine-tuning vision-language models.
 
-Follow `selectmm.run.run` from the pool to the record. The parts, in the order in which data flows:
+Start reading at `selectmm.run.run`, which goes from the pool to the record. The parts, in the order of the data flow:
 
-    pool        rows, read from LLaVA JSON and looked at before anything long starts
-    features    what methods need to know of the rows, computed once and shared
-    methods     one file per selection method; a subset file is what comes out
-    models      LLaVA, Qwen2-VL: templates, tensors, forward passes
-    tuning      the recipe, LoRA under PyTorch Lightning, DDP and DeepSpeed
-    evaluation  lmms-eval and lm-eval, each known to one file
-    records     the cost clock, stages, the run record, W&B
-    report      tables and the time-versus-score picture
+    pool        rows, read from files and checked before training
+    features    what methods need to know about the rows, computed once and shared
+    methods     one file per selection method; each returns a subset
+    models      LLaVA, Qwen-VL, InternVL: templates, tensors, forward passes
+    tuning      recipes, LoRA and full fine-tuning with PyTorch Lightning, DDP and DeepSpeed
+    evaluation  benchmarks, run by lmms-eval and lm-eval
+    records     costs, cached stages, the run record, W&B
+    report      tables, plots, leaderboard
     export      tuned models and subsets for other people's tools
     quickstart  the embedded model, pool and benchmarks
 """

@@ -1,4 +1,4 @@
-"""``python -m selectmm``: a run, which Hydra composes, the door builds and run.py runs; or one of the commands."""
+"""The command line, ``selectmm`` or ``python -m selectmm``: a run, a sweep of runs, or one of the commands."""
 
 import importlib
 import logging
@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from selectmm.errors import UserError
-from selectmm.front import (
+from selectmm import __version__
+from selectmm.command_line import (
     CONFIGS,
     ROOT,
     check_one_job,
@@ -26,16 +26,21 @@ from selectmm.front import (
     read_jobs,
     words_of,
 )
+from selectmm.errors import UserError
+from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
+from selectmm.records.stage import FULL
 from selectmm.report.jobs import alone, foretell, keep_record
 
+COMPLETION = {"--shell-completion", "-sc"}
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
     """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
-    from selectmm.door import build  # after Hydra has said what is wrong with the command: these imports take seconds
+    # These imports take seconds; Hydra has already said what is wrong with the command.
+    from selectmm.instantiate import build
     from selectmm.run import run
 
     end_in_order()
@@ -53,28 +58,41 @@ def job(config: DictConfig) -> str:
 
 
 def end_in_order() -> None:
-    """From here on SIGTERM (`kill`, a batch system) unwinds as Ctrl-C does, so that every tracked run is finished.
+    """From here on SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
 
-    Who has a way of their own with the signal (submitit, Lightning while it trains) keeps it.
+    So every tracked run is finished, and every worker ended. Who has a way of their own with a signal (submitit,
+    Lightning while it trains, nohup, which ignores SIGHUP) keeps it.
     """
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def main() -> None:
-    """The command line. A `UserError` ends it with its sentence and status 1, Ctrl-C with status 130."""
+    """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
+    logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
+    logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
         _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")
+    except OSError as problem:  # of Hydra's own files, say, or of a table
+        if problem.errno not in FULL:
+            raise
+        sys.exit(
+            f"\n{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; "
+            f"make room, and start the same command again."
+        )
     except KeyboardInterrupt:
         print(
-            "\nStopped. What was finished is kept, of a training that up to its last checkpoint; the same command "
-            "continues from there.",
+            "\nStopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same "
+            "command again to continue.",
             file=sys.stderr,
         )
         sys.exit(130)
@@ -89,6 +107,10 @@ def _answer(arguments: Sequence[str]) -> None:
         importlib.import_module("selectmm.commands.plan").main(planned)
     elif {"--help", "-h"} & set(arguments):
         print(help_text(ROOT))
+    elif "--version" in arguments:
+        print(f"selectmm {__version__}")
+    elif COMPLETION & set(arguments):
+        job()  # Hydra answers the shell
     else:
         _check(arguments)
         job()

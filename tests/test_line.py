@@ -15,8 +15,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from selectmm.door import build
 from selectmm.errors import UserError
+from selectmm.instantiate import build
 from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord, load
 from selectmm.report.report import write_report
@@ -80,7 +80,7 @@ def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Pat
     assert first.recipe.steps == 3
     assert first.config["recipe"]["lr"] == 5e-4
     assert not first.costs.finetune.cached and first.costs.tuning > 0
-    assert first.subset.coverage["per_source"].keys() == first.pool.per_source.keys()
+    assert first.subset.coverage.per_source.keys() == first.pool.per_source.keys()
     again = one_run(*arguments, "budget=0.5")
     assert all(getattr(again.costs, stage).cached for stage in ("features", "select", "finetune", "evaluate"))
     assert again.costs.tuning == first.costs.tuning, "a cached stage keeps the cost it had"
@@ -162,7 +162,7 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     )
     assert done.returncode == 1
     assert "method=clip_score" in done.stdout and "method=clip_score needs a CLIP: set method.checkpoint" in done.stdout
-    assert "1 of the sweep's jobs failed; start the same command again and only they run." in done.stdout
+    assert "1 of the sweep's jobs failed; start the same command again to run only those." in done.stdout
     records = sorted((place / "sweep" / "records").glob("broken-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
     assert "Table    outputs/tables/broken.md" in done.stdout
@@ -182,7 +182,10 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130, told
-    assert "Stopped. What was finished is kept, of a training that up to its last checkpoint; the same command" in told
+    assert (
+        "Stopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same"
+        in told
+    )
     assert "Traceback" not in told
     begun = checkpoints[0].parent
     steps_before = len((begun / "losses.jsonl").read_text().splitlines())
@@ -210,7 +213,7 @@ def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> No
     ("words", "said"),
     [
         (["method=full,prism"], "'method=full,prism' is a sweep; give -m as well, or one value."),
-        (["reprot", "a.json"], "'reprot' is neither a command nor a choice: did you mean the command 'report'?"),
+        (["reprot", "a.json"], "'reprot' is neither a command nor an option: did you mean the command 'report'?"),
         (["--seed=1"], "There is no option '--seed'"),
     ],
 )

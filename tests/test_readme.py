@@ -1,7 +1,8 @@
-"""What the README tells a newcomer to type works."""
+"""What the documentation tells a newcomer to type works, and what it claims is what the records say."""
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -9,10 +10,12 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-from selectmm.front import check_overrides, command_files, words_of
+from selectmm.command_line import check_overrides, command_files, words_of
 from selectmm.methods.check import check_method
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = ("configs", "experiments", "results", "selectmm", "tests")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 README = (ROOT / "README.md").read_text()
 METHODS = (ROOT / "selectmm" / "methods" / "README.md").read_text()
 
@@ -26,21 +29,36 @@ def test_the_method_that_a_newcomer_writes_keeps_the_contract(monkeypatch: pytes
     check_method(instantiate(config))
 
 
-def test_the_commands_in_the_readme_name_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+COMMANDS = ("README.md", "selectmm/methods/README.md", "selectmm/commands/README.md", "selectmm/models/README.md")
+
+
+def commands_in(pages: Sequence[str]) -> list[str]:
+    """The commands in the pages' code blocks, each on one line and once."""
+    text = "".join((ROOT / page).read_text().replace("\\\n", " ") for page in pages)
+    blocks = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    return sorted(set(re.findall(r"^(?:python -m )?selectmm (.*)$", blocks, re.MULTILINE)))
+
+
+def test_the_method_in_the_readme_keeps_the_contract() -> None:
+    blocks = [re.findall(r"```python\n(.*?)```", page, re.DOTALL) for page in (METHODS, README)]
+    whole, short = (next(block for block in found if "class Shortest" in block) for found in blocks)
+    module = ModuleType("shortest")
+    exec(whole.split("@dataclass")[0] + short, module.__dict__)  # the README leaves out the imports
+    check_method(module.Shortest())
+
+
+@pytest.mark.parametrize("command", commands_in(COMMANDS))
+def test_a_command_in_the_documentation_names_what_exists(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-    commands = re.findall(r"^python -m selectmm ((?:.*\\\n)*.*)$", README + METHODS, re.MULTILINE)
-    assert len(commands) > 5
-    for command in commands:
-        words = command.replace("\\\n", " ").split("#")[0].split()
-        words = [word for word in words if "shortest" not in word and "floor" not in word]
-        if words[0] in command_files():  # which have options of their own
-            check_overrides(ROOT / "configs", [word for word in words if "=" in word])
-        elif "--help" not in words and "--dry-run" not in words:
-            check_overrides(ROOT / "configs", words_of(words))
+    words = [word for word in command.split("#")[0].split() if not re.search("shortest|floor", word)]
+    if words[0] in command_files():  # which have options of their own
+        check_overrides(ROOT / "configs", [word for word in words if "=" in word])
+    elif not {"--help", "--version", "--dry-run"} & set(words):
+        check_overrides(ROOT / "configs", words_of(words))
 
 
 def test_every_path_in_the_tree_exists() -> None:
-    tree = re.search(r"## Where things are\n\n```\n(.*?)```", README, re.DOTALL)[1]
+    tree = re.search(r"## Where things are\n\n```\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
     inside = tree.split("selectmm/\n")
     top = re.findall(r"^(\S+) ", inside[0] + inside[1].split("\n")[-2], re.MULTILINE)
     package = re.findall(r"^  (\S+)  ", inside[1], re.MULTILINE)
@@ -49,7 +67,7 @@ def test_every_path_in_the_tree_exists() -> None:
 
 
 def test_the_table_of_models_has_every_model_of_the_hub() -> None:
-    shown = README.split("### Models")[1].split("###")[0]
+    shown = (ROOT / "selectmm" / "models" / "README.md").read_text().split("To build a LLaVA")[0]
     named = set(
         re.findall(r"`(\w+)`", "".join(row.split("|")[2] for row in re.findall(r"^\| .*", shown, re.MULTILINE)))
     )
@@ -68,13 +86,60 @@ def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
         assert row.split("|")[3].strip() == cost, row
 
 
-def test_what_the_papers_table_tells_stands_on_the_page_that_it_links_to() -> None:
-    shown = README.split("## The papers' tables")[1].split("\n## ")[0]
+def test_what_the_papers_table_claims_stands_on_the_page_that_it_links_to() -> None:
+    shown = (ROOT / "experiments" / "README.md").read_text()
     rows = [line for line in shown.splitlines() if line.startswith("|") and "results/tables/" in line]
     told = 0
     for row in rows:
-        pages = "".join((ROOT / page).read_text() for page in re.findall(r"\((results/tables/[\w-]+\.md)\)", row))
+        pages = "".join((ROOT / page).read_text() for page in re.findall(r"\(\.\./(results/tables/[\w-]+\.md)\)", row))
         for claim in re.findall(r"[\w/]+ \([+-]\d+\.\d ± \d+\.\d\)|\d+\.\d ± \d+\.\d", row):
             assert claim in pages, (claim, row)
             told += 1
     assert told > 10
+
+
+def test_the_table_of_results_is_what_prism_s_page_says() -> None:
+    shown = README.split("<!-- results:begin -->")[1].split("<!-- results:end -->")[0]
+    page = (ROOT / "results" / "tables" / "prism-main.md").read_text().split("## ")[0]
+    cells = {row[0]: row for line in page.splitlines() if len(row := _cells(line)) == 20 and row[2] == "embedded"}
+    rows = [_cells(line) for line in shown.strip().splitlines()[2:]]
+    assert {row[0] for row in rows} == cells.keys()
+    for method, relative, difference, total, share, osc in rows:
+        its = [cell.removesuffix(" (3)") for cell in cells[method]]
+        assert [relative, total, share, osc] == [its[14], *its[17:20]], method
+        assert difference == "–" if method in ("full", "random") else f"{method} ({difference})" in page
+
+
+def test_what_the_readme_says_of_the_quickstart_is_what_its_page_says() -> None:
+    page = (ROOT / "results" / "tables" / "quickstart.md").read_text()
+    for name, relative in (("PRISM", "56.5"), ("random", "62.3")):
+        assert re.search(rf"{name}( reaches)? {relative} %", README)
+        assert re.search(rf"^\| {name.lower()} \| 30 % \| embedded \|.*\| {relative} \[", page, re.MULTILINE)
+    assert "Within noise of it: prism (-5.8 ± 9.9)" in page
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_or_a_heading(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"\w+:", target):
+            name, _, heading = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page} links to {target}"
+            assert not heading or heading in _anchors(file), f"{page} links to {target}"
+
+
+def test_the_site_has_every_readme_beside_the_code() -> None:
+    nav = set(re.findall(r"(\S+\.md)$", (ROOT / ".github" / "mkdocs.yml").read_text(), re.MULTILINE))
+    there = {str(page.relative_to(ROOT)) for page in DOCUMENTS if "tables" not in page.parts}
+    assert nav == there
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that forges give to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,11 +37,11 @@ def committed() -> list[tuple[Path, RunRecord]]:
 
 def complaints(record: RunRecord, path: Path) -> list[str]:
     """What in a record does not follow from the rest of it and from the answers beside it."""
-    per_source = record.subset.coverage["per_source"].values()
+    per_source = record.subset.coverage.per_source.values()
     told = []
-    if sum(entry["kept"] for entry in per_source) != record.subset.rows:
+    if sum(entry.kept for entry in per_source) != record.subset.rows:
         told.append("what it kept by source does not add up")
-    if not sum(entry["pool"] for entry in per_source) == sum(record.pool.per_source.values()) == record.pool.rows:
+    if not sum(entry.pool for entry in per_source) == sum(record.pool.per_source.values()) == record.pool.rows:
         told.append("its pool does not add up")
     if record.answers is None:
         return [*told, "no answers are kept"]
@@ -53,7 +53,7 @@ def complaints(record: RunRecord, path: Path) -> list[str]:
 def _unlike(score: Score, record: RunRecord, answers: Sequence[Answer]) -> str:
     if len(answers) != score.items:
         return f"{score.benchmark}: {len(answers)} answers are kept"
-    found = tally(answers, str(record.suite.evaluator[score.benchmark]["metric"]))
+    found = tally(answers, record.suite.evaluator[score.benchmark].metric)
     if found is None or abs(found.total - score.value) <= AGREES:
         return ""  # None: its metric is no property of single items
     return f"{score.benchmark}: its answers give {found.total:.2f}, the record says {score.value:.2f}"
@@ -85,7 +85,10 @@ def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("document", "marker", "table"),
-    [("README.md", "quickstart", "quickstart"), ("selectmm/quickstart/README.md", "room", "quickstart-room")],
+    [
+        ("experiments/quickstart/README.md", "quickstart", "quickstart"),
+        ("selectmm/quickstart/README.md", "room", "quickstart-room"),
+    ],
 )
 def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str, table: str) -> None:
     text = (ROOT / document).read_text()
@@ -141,7 +144,7 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     told: dict[str, set[tuple[float | None, ...]]] = {}
     for _, record in committed():
         for score in record.scores:
-            asked = json.dumps([score.benchmark, record.suite.evaluator[score.benchmark]], sort_keys=True)
+            asked = json.dumps([score.benchmark, asdict(record.suite.evaluator[score.benchmark])], sort_keys=True)
             told.setdefault(asked, set()).add((score.chance, score.majority, score.items))
     assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 

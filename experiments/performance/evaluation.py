@@ -23,11 +23,11 @@ from omegaconf import OmegaConf
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
-from selectmm.door import open_suite
 from selectmm.evaluation import multimodal
 from selectmm.evaluation.answering import Desk
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
+from selectmm.instantiate import open_suite
 from selectmm.models import llava
 from selectmm.models.encode import pad_to_square, render
 from selectmm.models.vlm import VLM

@@ -1,14 +1,20 @@
 """What commands that start from a record, or from a folder in its stead, have in common."""
 
 import argparse
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from selectmm.command_line import read_config
+from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
 from selectmm.errors import UserError
-from selectmm.front import read_config
-from selectmm.records.cached import config_of
+from selectmm.instantiate import open_pool
+from selectmm.models.check_rows import as_used
+from selectmm.pool.pool import Pool
+from selectmm.records.cached import subset_of
 from selectmm.records.record import RunRecord, load
 
 
@@ -16,11 +22,18 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """The arguments that they share; read them with ``parse_intermixed_args``."""
     parser = argparse.ArgumentParser(f"python -m selectmm {command}", description=description)
     parser.add_argument(
-        "choices", nargs="*", help="without a record: as for a run; with one: model.path=… or pool.images=… of here"
+        "choices",
+        nargs="*",
+        help="without --record: options of a run; with it: model.path=… or pool.images=… on this machine",
     )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="of the run, a JSON file")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of the stages, if not where the record says")
-    parser.add_argument("--to", type=Path, required=True, help="what to write")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="the record of a run, a JSON file")
+    parser.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help="cache with the run's stages, if it is not where the record says"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="open the files, folders and hub ids that the record names without asking"
+    )
+    parser.add_argument("--to", type=Path, required=True, help="file or folder to write")
     return parser
 
 
@@ -35,8 +48,42 @@ def record_of(asked: argparse.Namespace, instead: Path | None, otherwise: str) -
     return load(asked.record) if asked.record else None
 
 
-def groups_of(record: RunRecord | None, asked: argparse.Namespace) -> Mapping[str, Mapping[str, object]]:
-    """The ``pool`` and ``model`` groups: a record's, or those of a run with these choices."""
-    if record is not None:
-        return config_of(record, asked.choices, asked.cache)
+def groups_of(asked: argparse.Namespace) -> Mapping[str, Mapping[str, object]]:
+    """The ``pool`` and ``model`` groups of a run with these choices, for a command that has no record."""
     return OmegaConf.to_container(read_config(asked.choices), resolve=True)
+
+
+def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tuple[Recorded, Path]:
+    """The record's ``pool`` or ``model``, and the root of its cache, after the user agreed to open them.
+
+    Raises:
+        UserError: see `recorded` and `confirm`.
+    """
+    found = recorded(record, group, asked.choices, asked.cache)
+    cache, named = recorded_cache(record, asked.cache)
+    confirm([*found.named, *named], asked.yes)
+    return found, cache
+
+
+def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool]:
+    """The folder of the subset, a record's or the one named, and the pool that it was chosen from.
+
+    The rows that the run's model could not take are not in the pool.
+
+    Raises:
+        UserError: they are not there, or the user does not agree to open them.
+    """
+    if record is None:
+        config = groups_of(asked)
+        cache = asked.cache or Path(str(config["cache"]))
+        return asked.subset, as_used(open_pool(config["pool"]), _made_from(asked.subset), cache)
+    found, cache = from_record(record, "pool", asked)
+    folder = asked.subset or subset_of(record, cache)
+    return folder, as_used(found.open(), record.pool.fingerprint, cache)
+
+
+def _made_from(subset: Path) -> str:
+    """The fingerprint of the pool that a subset's file names; nothing if it cannot be read, which its reader tells."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return str(json.loads((subset / "subset.json").read_bytes())["pool"])
+    return ""

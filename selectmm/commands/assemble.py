@@ -1,8 +1,8 @@
-"""Put a LLaVA together that has not been fine-tuned yet: a language model, a CLIP tower and a trained projector.
+"""Build a LLaVA before its second stage from a language model, a CLIP tower and a trained projector.
 
-What LLaVA-1.5's own recipe starts from: --language lmsys/vicuna-7b-v1.5 --tower openai/clip-vit-large-patch14-336
+LLaVA-1.5's own recipe starts from --language lmsys/vicuna-7b-v1.5 --tower openai/clip-vit-large-patch14-336
 --projector mm_projector.bin, the last from liuhaotian/llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5. Then run with
-model=llava15_7b_stage1 model.path=FOLDER. The parts are in main memory while they are put together.
+model=llava15_7b_stage1 model.path=FOLDER. All parts are in main memory while the model is built.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Say per benchmark by how much two runs differ on the same items, and whether that is within noise."""
+"""Compare two runs item by item: difference per benchmark, 95 % interval, significance."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
-"""Count and list a suite's items that occur in a pool, the same or nearly.
+"""List benchmark items that occur in a pool, exactly or nearly.
 
-Choices are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
+Options are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
 """
 
 import argparse
 from collections.abc import Sequence
 
+from selectmm.command_line import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
-from selectmm.door import build
-from selectmm.front import read_config
+from selectmm.instantiate import build
 from selectmm.records.progress import wide
 
 

@@ -1,26 +1,33 @@
-"""Check a pool before anything runs: counts against the known ones, images, answers, lengths, and what to do.
+"""Check a pool before training: row counts, missing images, empty answers, repeated and overlong rows.
 
 python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…] [--json FILE]
 
-With a model or a recipe given, rows are measured in the model's tokens against recipe.max_length (words alone: image
-and template come on top), else in characters. Nothing is changed; what is looked at here, a run need not look at again.
-The status is 1 if a run would stop.
+With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
+(text only; image and template come on top); otherwise it is counted in characters. Rows that the model cannot take are
+then listed too: texts with its image placeholders, images of a shape that it refuses, images beyond recipe.max_length;
+and texts with its special tokens. Nothing is changed, and a later run does not check the same images again. The exit
+status is 1 if a run would stop.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.door import open_model, open_pool
+from selectmm.command_line import read_config
 from selectmm.errors import UserError
-from selectmm.front import read_config
+from selectmm.instantiate import open_model, open_pool, open_shapes
+from selectmm.models.check_rows import find_unfit, image_marks, special_tokens
+from selectmm.models.load import pick_device
 from selectmm.models.tokenizer import open_tokenizer, token_counts
 from selectmm.pool.composition import known
-from selectmm.pool.doctor import Limit, diagnose
+from selectmm.pool.doctor import Finding, Limit, Weight, diagnose
+from selectmm.pool.doctor_model import model_findings, not_checked
 from selectmm.pool.doctor_page import Report, show
+from selectmm.pool.pool import Pool
 from selectmm.records.progress import wide
 from selectmm.records.stage import write_atomically
 
@@ -38,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")
-    report = _examined(name, config, _limit(config, asked.choices))
+    report = _examined(name, config, _limit(config, asked.choices), _names_model(asked.choices))
     show(report, wide())
     if asked.json:
         write_atomically(asked.json, json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
@@ -46,19 +53,37 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(1)
 
 
-def _examined(name: str, config: DictConfig, limit: Limit) -> Report:
+def _examined(name: str, config: DictConfig, limit: Limit, model: bool) -> Report:
     plain = OmegaConf.to_container(config.pool, resolve=True)
     expected = known(name)
     try:
         pool = open_pool({**plain, "bad_rows": "keep"} if "bad_rows" in plain else plain)
     except UserError as problem:
         return Report(name, str(problem), 0, 0, {}, expected, [])
-    findings = diagnose(pool, expected, limit, plain.get("bad_rows", "stop"))
+    bad_rows = plain.get("bad_rows", "stop")
+    findings = [*diagnose(pool, expected, limit, bad_rows), *(_of_model(config, pool, bad_rows) if model else [])]
+    findings.sort(key=lambda finding: get_args(Weight).index(finding.weight))
     return Report(name, None, len(pool), len(pool.images), pool.counts(), expected, findings)
 
 
+def _of_model(config: DictConfig, pool: Pool, bad_rows: str) -> list[Finding]:
+    """What is found with the model's processor and configuration; its weights are not needed."""
+    model = OmegaConf.to_container(config.model, resolve=True)
+    try:
+        vlm = open_shapes(model, pick_device(model.get("device", "auto")).type)
+    except UserError as problem:
+        return [not_checked(pool, str(problem))]
+    unfit, _ = find_unfit(pool, vlm, config.recipe.max_length, Path(config.cache))
+    words = sorted(special_tokens(vlm.processor.tokenizer) | image_marks(vlm))
+    return model_findings(pool, unfit, words, bad_rows)
+
+
+def _names_model(choices: Sequence[str]) -> bool:
+    return any(choice.startswith(("model", "recipe")) for choice in choices)
+
+
 def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
-    if not any(choice.startswith(("model", "recipe")) for choice in choices):
+    if not _names_model(choices):
         return Limit()
     model = OmegaConf.to_container(config.model, resolve=True)
     tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer

@@ -1,20 +1,20 @@
-"""Take a tuned model or a chosen subset elsewhere: a Hugging Face folder, or another trainer's data set."""
+"""Export a tuned model as a Hugging Face folder, or a subset as another trainer's data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from selectmm.commands._asked import groups_of, parser_of, record_of
-from selectmm.door import open_model, open_pool
+from selectmm.commands._asked import from_record, groups_of, parser_of, record_of, subset_and_pool
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.folder import check_free
 from selectmm.export.formats import FORMATS
 from selectmm.export.model import check_base, export_model
 from selectmm.export.subset import export_subset
+from selectmm.instantiate import open_model
 from selectmm.methods.subset import load_subset
-from selectmm.records.cached import adapter_of, cache_of, subset_of
+from selectmm.records.cached import adapter_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -42,10 +42,13 @@ def _model(arguments: Sequence[str]) -> None:
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.adapter, "--adapter FOLDER and model=…")
     check_free(asked.to)
-    adapter = asked.adapter or adapter_of(record, cache_of(record, asked.cache))
-    config = groups_of(record, asked)["model"]
-    vlm = open_model(config)
-    if record is not None:
+    if record is None:
+        adapter, config = asked.adapter, groups_of(asked)["model"]
+        vlm = open_model(config)
+    else:
+        base, cache = from_record(record, "model", asked)
+        adapter, config = asked.adapter or adapter_of(record, cache), base.entry
+        vlm = base.open()
         check_base(vlm, record)
     export_model(vlm, adapter, Origin(config, record), asked.to, getattr(torch, asked.dtype) if asked.dtype else None)
     print(f"Model   {asked.to}")
@@ -59,8 +62,7 @@ def _subset(arguments: Sequence[str]) -> None:
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)
-    folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
-    pool = open_pool(groups_of(record, asked)["pool"])
+    folder, pool = subset_and_pool(record, asked)
     subset = load_subset(folder / "subset.json", pool)
     marked = export_subset(pool, subset, asked.format, asked.to, record, asked.absolute)
     print(f"Subset  {asked.to}: {len(subset.rows):,} rows")

@@ -1,14 +1,15 @@
-"""Show which rows were kept and which were dropped, as one HTML page that works without a network."""
+"""Show which rows a method kept and dropped, as one HTML page."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.commands._asked import groups_of, parser_of, record_of
-from selectmm.door import open_pool
+from selectmm.commands._asked import parser_of, record_of, subset_and_pool
+from selectmm.commands._recorded import confirm, recorded_cache
 from selectmm.errors import UserError
 from selectmm.methods.subset import load_subset
 from selectmm.pool.pool import Pool
-from selectmm.records.cached import cache_of, subset_of
+from selectmm.records.cached import subset_of
 from selectmm.records.record import RunRecord, load
 from selectmm.records.stage import cannot_write, write_atomically
 from selectmm.report.inspect.choice import Choice
@@ -44,10 +45,10 @@ def _subset(arguments: Sequence[str]) -> None:
     parser.add_argument("--each", type=int, default=8, metavar="N", help="rows under each heading of the gallery")
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
-    folder = asked.subset or subset_of(record, cache_of(record, asked.cache))
-    pool = open_pool(groups_of(record, asked)["pool"])
+    found = [_recorded_subset(where, asked) for where in asked.others]
+    folder, pool = subset_and_pool(record, asked)
     choice = _choice(record, folder, pool)
-    others = [_other(where, asked.cache, pool) for where in asked.others]
+    others = [_choice(*other, pool) for other in found]
     _write(asked.to, page(choice, others, max(1, asked.each)))
     print(f"Page  {asked.to}")
 
@@ -64,12 +65,14 @@ def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
     return Choice(_name(record), pool, subset, (*told, *facts))
 
 
-def _other(where: Path, cache: Path | None, pool: Pool) -> Choice:
-    """A subset to compare with: a record's, or that of a folder."""
+def _recorded_subset(where: Path, asked: argparse.Namespace) -> tuple[RunRecord | None, Path]:
+    """A subset to compare with, as its record and its folder; of a folder, no record is known."""
     if where.is_dir():
-        return _choice(None, where, pool)
+        return None, where
     record = load(where)
-    return _choice(record, subset_of(record, cache_of(record, cache)), pool)
+    cache, named = recorded_cache(record, asked.cache)
+    confirm(named, asked.yes)
+    return record, subset_of(record, cache)
 
 
 def _name(record: RunRecord) -> str:

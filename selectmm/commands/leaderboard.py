@@ -1,4 +1,4 @@
-"""Records as one self-contained page: filter, sort, open a row; works from a file."""
+"""Make one HTML page of run records, to filter and sort."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
-"""Say what a run or a sweep would take, stage by stage, before anything runs.
+"""Estimate time, memory and disk of a run or sweep, stage by stage, without running it.
 
-Choices are those of a run: ``python -m selectmm plan method=prism``, ``python -m selectmm plan -m
-experiments=quickstart/ten_minutes --gpu h100``; ``python -m selectmm --dry-run …`` is the same. The model's weights
-are not needed, its configuration and processor are.
+Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=quickstart/ten_minutes --gpu
+h100``; ``selectmm --dry-run …`` does the same. It needs the model's configuration and processor, not its weights.
 """
 
 import argparse
@@ -10,9 +9,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.door import build
+from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
-from selectmm.front import read_jobs
+from selectmm.instantiate import build
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.page import as_json, show
 from selectmm.planning.plan import plan

@@ -1,7 +1,7 @@
-"""Measure what a suite's benchmarks give the untuned model, with its image, without it, and with another.
+"""Measure the untuned model on a suite: with its images, without them, and with other images.
 
 Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
-made. Choices are those of a run: ``python -m selectmm references suite=mini model=embedded``.
+made. Options are those of a run: ``python -m selectmm references suite=mini model=embedded``.
 """
 
 import argparse
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from selectmm.door import build
+from selectmm.command_line import read_config
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score
-from selectmm.front import read_config
+from selectmm.instantiate import build
 from selectmm.records.provenance import provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference

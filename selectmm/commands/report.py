@@ -1,4 +1,4 @@
-"""Make a table and its picture again, from records alone."""
+"""Make a table and its plot from run records."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Evaluate a released checkpoint and say whether its scores are those that were released, within stated bands.
+"""Evaluate a released checkpoint and compare with its released scores.
 
-Choices are those of a run: ``python -m selectmm verify-eval model=llava15_7b suite=icons``; with the embedded default
-the scores recorded in results/references take the place of released ones. Ends with status 1 if a score is outside,
-or if none could be compared.
+Options are those of a run: ``selectmm verify-eval model=llava15_7b suite=icons``. For each benchmark, a band says how
+far a correct evaluator may be from the released score. For the built-in model, the scores in results/references stand
+in for released ones. The exit status is 1 if a score is outside its band, or if none could be compared.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.door import build
-from selectmm.front import ROOT, read_config
+from selectmm.command_line import ROOT, read_config
+from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.verification.bands import released_as, released_for
 from selectmm.verification.page import show

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Suite
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
+from selectmm.records.side_by_side import side_by_side
 from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 
 STAGE = "contamination"
@@ -71,9 +71,8 @@ def read(folder: Path, pool_images: int) -> Contamination:
 
 def _look(pool: Pool, folder: Path) -> None:
     """The pool's unique images, each decoded once."""
-    with ThreadPoolExecutor(16) as threads:
-        seen = threads.map(lambda image: look_at([pool.open_image(image)]), pool.images)
-        kept = list(track(seen, "pictures of the pool", len(pool.images)))
+    seen = side_by_side(lambda image: look_at([pool.open_image(image)]), pool.images, threads=16)
+    kept = list(track(seen, "pictures of the pool", len(pool.images)))
     pictures.join(kept).save(folder / "pictures.npz")
 
 

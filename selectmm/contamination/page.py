@@ -1,11 +1,10 @@
 """What a contamination check found, in words and as a table."""
 
-from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
 from selectmm.contamination.check import Contamination
 from selectmm.contamination.search import Found
+from selectmm.records.progress import PrintableConsole
 
 COLUMNS = ("benchmark", "items", "occur", "nearly", "picture", "nearly", "question", "nearly")
 
@@ -20,16 +19,16 @@ def sentence(checked: Contamination) -> str:
     )
 
 
-def show(checked: Contamination, console: Console) -> None:
+def show(checked: Contamination, console: PrintableConsole) -> None:
     """Print a row per task, and how to read it."""
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in COLUMNS:
         grid.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, found in {**checked.found, "all": checked.total}.items():
-        grid.add_row(*(Text(cell) for cell in _cells(name, found)))
+        grid.add_row(*_cells(name, found))
     console.print(grid)
     for note in notes(checked):
-        console.print(f"· {note}", markup=False, highlight=False)
+        console.print(f"· {note}")
 
 
 def notes(checked: Contamination) -> list[str]:

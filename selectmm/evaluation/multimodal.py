@@ -42,7 +42,7 @@ from lmms_eval.tasks import TaskManager, get_task_dict  # isort: skip
 # noticed again.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-IMAGE_ERRORS = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
+IMAGE_ERRORS = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises most
 HARNESS = f"lmms-eval {version('lmms-eval')}"
 
 
@@ -98,7 +98,7 @@ class _Asker:
         _, _, doc_to_visual, row, name, split = request.args
         try:
             visuals = doc_to_visual(self._task.dataset[split][row]) or []
-        except IMAGE_ERRORS as problem:
+        except Exception as problem:  # the row's image is decoded here, and decoders raise nearly everything
             raise UserError(_unopened(name, row, problem)) from problem
         if not all(isinstance(visual, Image.Image) for visual in visuals):
             raise UserError(

@@ -10,11 +10,11 @@ from threading import Thread
 
 import torch
 
-from selectmm.door import open_model, open_suite
 from selectmm.errors import UserError
 from selectmm.evaluation.answering import Team
 from selectmm.evaluation.evaluate import help_evaluate
 from selectmm.evaluation.workers import JOB, PLACE, Job
+from selectmm.instantiate import open_model, open_suite
 from selectmm.tuning.adapter import load_adapter
 
 

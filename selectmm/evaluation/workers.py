@@ -17,8 +17,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation.answering import ALONE, ENDING, Team
 from selectmm.evaluation.suite import Images
 from selectmm.records.stage import write_atomically
-from selectmm.tuning.spawn import running
-from selectmm.tuning.strategy import check_devices, worker_environment
+from selectmm.stages.launch import check_devices, rank_environment, running
 
 POLL = 0.2  # seconds between looks at the helpers
 TAIL = 15  # lines of a failed helper's output that are shown
@@ -30,7 +29,8 @@ class Job:
     """What helpers evaluate, the same for all.
 
     Attributes:
-        model, suite: their configurations, as the door takes them. adapter: a folder of `finetune`, None for the base.
+        model, suite: their configurations, as `selectmm.instantiate` takes them.
+        adapter: a folder of `finetune`, None for the base.
         seed, images: as `evaluate` has them.
     """
 
@@ -57,7 +57,7 @@ def hired(job: Job, workers: int, folder: Path, device: torch.device) -> Iterato
     if workers == 1:
         yield ALONE
         return
-    check_devices(workers, "workers", device)
+    check_devices(workers, device)
     place = folder / PLACE
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -66,7 +66,7 @@ def hired(job: Job, workers: int, folder: Path, device: torch.device) -> Iterato
         helpers = []
         for rank in range(1, workers):
             command = [sys.executable, "-m", "selectmm.evaluation.worker", str(folder), str(rank), str(workers)]
-            environment = worker_environment(device)
+            environment = rank_environment(device)
             helpers.append(stack.enter_context(running(command, environment, place / f"{rank}.log")))
         yield Team(0, workers, partial(_busy, helpers, place))
     shutil.rmtree(place)

@@ -37,7 +37,8 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
             that were evaluated, bit for bit.
 
     Raises:
-        UserError: the base is quantised, the adapter is of another model, or ``to`` is not empty or cannot be written.
+        UserError: the base is quantised, the adapter is damaged or of another model, a merged weight is not finite, or
+            ``to`` is not empty or cannot be written.
     """
     if getattr(vlm.model.config, "quantization_config", None) is not None:
         raise UserError(
@@ -49,6 +50,7 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
         weights = merged_weights(tuned, names)
         if dtype is not None:
             weights = cast(weights, dtype)
+        _check_finite(weights, adapter)
         tuned.model.save_pretrained(folder, state_dict=weights, max_shard_size="5GB")
         save_processor(tuned.processor, folder)
         if dtype is not None:
@@ -106,6 +108,20 @@ def cast(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torc
             key = weight.data_ptr(), weight.shape
             done[key] = result[name] = done[key] if key in done else weight.to(dtype)
     return result
+
+
+def _check_finite(weights: dict[str, torch.Tensor], adapter: Path) -> None:
+    """Whether all can be computed with: float16 ends at 65,504.
+
+    Raises:
+        UserError: naming the first weight that cannot.
+    """
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise UserError(
+                f"With the adapter {adapter} merged, {name} holds NaN or infinite numbers in {weight.dtype}, so "
+                f"nothing is written; give another --dtype if it is float16, else the adapter or the base is damaged."
+            )
 
 
 def _name_dtype(config: Path, dtype: torch.dtype) -> None:

@@ -11,7 +11,8 @@ from selectmm.export.folder import new_folder
 from selectmm.export.formats import FORMATS, IMAGE, Format
 from selectmm.export.note import note
 from selectmm.methods.subset import Subset
-from selectmm.pool.pool import Pool, inside
+from selectmm.pool.image import inside
+from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample
 from selectmm.records.progress import track
 from selectmm.records.record import RunRecord
@@ -73,7 +74,7 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
 def _image(pool: Pool, sample: Sample, absolute: bool) -> str | None:
     if sample.image is None or not absolute:
         return sample.image
-    return str(inside(pool.image_root, sample.image))
+    return str(inside(pool.image_root.resolve(), sample.image))  # as it is named there: links stay links
 
 
 def _id(pool: Pool, row: int) -> str:

@@ -14,6 +14,8 @@ from selectmm.methods.order import Keep, ranked
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
+from selectmm.records.arrays import load_numbers
+from selectmm.records.reading import Mismatch
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class FromIndices:
         content = _content(path)
         if isinstance(content, dict):
             return load_subset(path, pool)
-        content = positions_in(pool, content, str(path))
-        rows = _whole_numbers(content)
+        rows = _positions(positions_in(pool, content, str(path)))
         if rows is None or len(rows) == 0:
             raise UserError(f"{path} is no list of row positions; give whole numbers such as [0, 5, 17].")
         outside = rows[(rows < 0) | (rows >= len(pool))]
@@ -52,7 +53,7 @@ class FromIndices:
                 f"{path} lists row {outside[0]}, but the pool has rows 0 to {len(pool) - 1}: it was made for another "
                 f"pool, or counts from 1."
             )
-        return Subset(rows)
+        return Subset(rows.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,19 @@ class FromScores:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The chosen end of the file's ranking."""
         path = Path(self.file)
-        try:
-            scores = np.array(_content(path), np.float64)
-        except (TypeError, ValueError) as problem:
-            raise UserError(f"{path} is no list of numbers ({problem}).") from problem
+        scores = _scores(path)
         if scores.shape != (len(pool),):
             raise UserError(
                 f"{path} holds {' × '.join(map(str, scores.shape)) or 'one'} scores, the pool has {len(pool)} rows: "
                 f"give one per row, in its order."
             )
+        if len(infinite := np.flatnonzero(np.isinf(scores))):
+            raise UserError(
+                f"{path} gives row {infinite[0]} an infinite score; give a number, or null to leave it for last."
+            )
         missing = int(np.isnan(scores).sum())
+        if missing == len(scores):
+            raise UserError(f"{path} holds no score at all: every row has null or NaN; give numbers.")
         return Subset(ranked(scores, budget, self.keep), scores, {"no score in the file": missing} if missing else {})
 
 
@@ -104,15 +108,37 @@ def _digest(file: str) -> str:
 def _content(path: Path) -> object:
     """A JSON file's content, or an array; never a pickle."""
     try:
-        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_bytes())
-    except (ValueError, EOFError) as problem:  # EOFError: an empty .npy
-        raise UserError(f"{path} holds neither JSON nor a plain .npy array ({problem}).") from problem
+        return load_numbers(path) if path.suffix == ".npy" else json.loads(path.read_bytes())
+    except (ValueError, RecursionError, Mismatch) as problem:
+        raise UserError(f"{path} holds neither JSON nor a plain .npy array of numbers ({problem}).") from problem
+    except OSError as problem:
+        raise UserError(f"The file {path} cannot be read ({problem.strerror}); set method.file.") from problem
 
 
-def _whole_numbers(content: object) -> np.ndarray | None:
-    """Positions as [n] of int64, None if the content is anything else."""
+def _positions(content: object) -> np.ndarray | None:
+    """Whole numbers as [n], None if the content is anything else; true and false, 1.0 and "1" are none."""
+    if isinstance(content, list):
+        if not all(type(one) is int and abs(one) < 2**63 for one in content):
+            return None
+        content = np.array(content, np.int64)
+    plain = isinstance(content, np.ndarray) and content.ndim == 1 and content.dtype.kind in "iu"
+    return content if plain else None
+
+
+def _scores(path: Path) -> np.ndarray:
+    """Numbers as float64, NaN for null; of JSON one dimension alone, of an array any.
+
+    Raises:
+        UserError: the file holds anything else, such as numbers as text.
+    """
+    content = _content(path)
+    if isinstance(content, np.ndarray):
+        return content.astype(np.float64)
+    numbers = content if isinstance(content, list) else [content]
+    for row, one in enumerate(numbers):
+        if one is not None and type(one) not in (int, float):
+            raise UserError(f"{path} is no list of numbers (row {row} has {one!a:.40}).")
     try:
-        numbers = np.asarray(content)
-    except ValueError:  # lists of different lengths
-        return None
-    return numbers.astype(np.int64) if numbers.ndim == 1 and numbers.dtype.kind in "iu" else None
+        return np.array(content, np.float64)
+    except OverflowError as problem:
+        raise UserError(f"{path} is no list of numbers ({problem}).") from problem

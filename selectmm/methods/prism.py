@@ -66,4 +66,4 @@ class Prism:
         """The group that each visual row is ranked in, [visual rows] of int."""
         if self.scope == "global":
             return np.zeros(len(visual), np.int64)
-        return np.unique(pool.sources[visual].astype(str), return_inverse=True)[1]
+        return np.unique(pool.source_of[visual], return_inverse=True)[1]

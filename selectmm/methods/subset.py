@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.features.feature import NO_ANSWER
 from selectmm.pool.pool import Pool
+from selectmm.records.arrays import load_numbers
+from selectmm.records.checks import check_content
+from selectmm.records.reading import Mismatch, named, read
 from selectmm.records.stage import fingerprint, write_atomically
 
 
@@ -98,38 +102,45 @@ def load_subset(file: Path, pool: Pool) -> Subset:
     """Read the ``subset.json`` that `save_subset` wrote, and the scores beside it; others may have touched both.
 
     Raises:
-        UserError: there is no such file, it is no subset, or was made from another pool.
+        UserError: there is no such file, it is no subset, holds what no subset can, or was made from another pool.
     """
     if not file.is_file():
         raise UserError(f"There is no {file.name} in {file.parent}; give the folder of a subset that was chosen here.")
     entry = _entry(file)
     if entry["pool"] != pool.fingerprint:
         raise UserError(
-            f"The subset {file} was made from pool {entry['pool']}, but the pool here is {pool.fingerprint}: rows "
-            f"would not mean the same; select again from this pool."
+            f"The subset {file} was made from pool {named(entry['pool'])}, but the pool here is {pool.fingerprint}: "
+            f"rows would not mean the same; select again from this pool."
         )
-    rows = np.asarray(entry["rows"] or np.empty(0, np.int64))
-    if rows.ndim != 1 or rows.dtype.kind != "i" or (len(rows) and not 0 <= rows.min() <= rows.max() < len(pool)):
+    rows = entry["rows"]
+    if not isinstance(rows, list) or not all(type(row) is int and 0 <= row < len(pool) for row in rows):
         raise UserError(f"{file} lists other rows than 0 to {len(pool) - 1}: it was changed; select again.")
-    return Subset(rows, _scores(file.with_name("scores.npy"), len(pool)), entry["excluded"])
+    return Subset(np.array(rows, np.int64), _scores(file.with_name("scores.npy"), len(pool)), entry["excluded"])
 
 
 def _entry(file: Path) -> dict[str, object]:
     try:
         entry = json.loads(file.read_bytes())
-    except ValueError as problem:
+    except OSError as problem:
+        raise UserError(f"{file} cannot be read ({problem.strerror}); give a subset that can.") from problem
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"{file} is not JSON ({problem}); select again.") from problem
     if not (isinstance(entry, dict) and {"pool", "rows", "excluded"} <= entry.keys()):
         raise UserError(f"{file} is not a subset that this project wrote; it needs pool, rows and excluded.")
-    return entry
+    try:
+        check_content(entry["excluded"])
+        told = {"pool": read(str, entry["pool"], "pool")}
+        return {**entry, **told, "excluded": read(Mapping[str, int], entry["excluded"], "excluded")}
+    except Mismatch as problem:
+        raise UserError(f"{file} is not a subset that this project wrote ({problem}); select again.") from problem
 
 
 def _scores(file: Path, rows: int) -> np.ndarray | None:
     if not file.exists():
         return None
     try:
-        scores = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as problem:
+        scores = load_numbers(file)
+    except Mismatch as problem:
         raise UserError(f"{file} is no plain .npy array ({problem}); select again.") from problem
     if scores.shape != (rows,) or scores.dtype.kind != "f":
         raise UserError(f"{file} does not hold one number per row of the pool; select again.")

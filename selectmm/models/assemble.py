@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers.utils import logging
 
 from selectmm.errors import UserError
-from selectmm.models.load import place, save_processor, weights_of
+from selectmm.models.load import OWN_CODE, place, save_processor, weights_of
 from selectmm.models.sentencepiece_proto import lend_description
 
 from transformers import (  # isort: skip
@@ -149,7 +149,7 @@ def _open(kind: type, path: str) -> PreTrainedModel:
     name, options = place(path)
     try:
         with _silent():
-            model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options)
+            model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options, **OWN_CODE)
     except (OSError, ValueError) as problem:
         raise UserError(
             f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or a hub id while online "
@@ -175,7 +175,7 @@ def _processor(language: str, tower: str, vision: CLIPVisionConfig) -> LlavaProc
     """The language model's tokenizer with the image token and, if it has none to spare, a padding; CLIP's images."""
     lend_description()
     name, options = place(language)
-    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    tokenizer = AutoTokenizer.from_pretrained(name, **options, **OWN_CODE)
     tokenizer.add_tokens(AddedToken(IMAGE, special=True, normalized=False), special_tokens=True)
     if tokenizer.pad_token in {None, tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token}:
         tokenizer.add_special_tokens({"pad_token": AddedToken(PAD, special=True, normalized=False)})

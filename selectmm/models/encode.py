@@ -8,13 +8,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from selectmm.errors import UserError
 from selectmm.models.vlm import VLM, Template
+from selectmm.pool.image import excerpt
 from selectmm.pool.sample import Turn
 
 IGNORED = -100  # the label that cross-entropy skips
 
 # How to make room for an image: what follows "an image does not fit", in a sentence for users.
 ROOM = "raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL: model.tiles)"
+
+LARGEST_SQUARE = 32_768  # pixels of a side; LLaVA's square around a longer image would take more than 3 GiB
 
 Batch = dict[str, torch.Tensor]
 
@@ -23,12 +27,22 @@ Batch = dict[str, torch.Tensor]
 class Conversation:
     """Turns and their images (RGB), which open the turn ``image_turn``.
 
-    The last turn is the assistant's for training, the user's for generation.
+    The last turn is the assistant's for training, the user's for generation. ``name`` is what errors call it, such as
+    `Pool.named` of its row.
     """
 
     turns: tuple[Turn, ...]
     images: tuple[Image.Image, ...] = ()
     image_turn: int = 0
+    name: str = ""
+
+
+class ImageCut(ValueError):
+    """An image stands partly or wholly behind the limit; ``rows`` are those of the batch, ascending."""
+
+    def __init__(self, limit: int, rows: list[int]) -> None:
+        super().__init__(f"an image does not fit in {limit} tokens")
+        self.rows = rows
 
 
 Span = tuple[int, int]
@@ -85,18 +99,17 @@ def encode(
 
     Rows are padded on ``side`` and cut to their first ``limit`` tokens (None: not cut), see `cut`.
     Nothing is shuffled: row i of every [n, …] tensor is conversation i.
+
+    Raises:
+        UserError: the processor does not take one of the conversations, which is named.
+        ImageCut: see `cut`.
     """
     rendered = [render(vlm.family.template, c.turns, len(c.images), c.image_turn) for c in conversations]
-    images = [prepare(vlm, image) for c in conversations for image in c.images]
-    encoded = vlm.processor(
-        text=[text for text, _, _ in rendered],
-        images=images or None,
-        padding=True,
-        padding_side=side,  # said in the call, where it is stronger than a processor's own default (InternVL's is left)
-        return_tensors="pt",
-        return_offsets_mapping=True,
-        add_special_tokens=False,
-    )
+    try:
+        encoded = _processed(vlm, [text for text, _, _ in rendered], conversations, side)
+    except Exception as problem:
+        _name_the_cause(vlm, [text for text, _, _ in rendered], conversations, side)
+        raise problem  # each alone is taken, so it is no conversation's fault
     offsets = encoded.pop("offset_mapping")
     real = encoded["attention_mask"].bool()
     answered = _inside(offsets, real, [answers for _, answers, _ in rendered])
@@ -108,6 +121,41 @@ def encode(
     if side == "left":
         raise ValueError(f"a prompt of {batch['input_ids'].shape[1]} tokens exceeds the window of {limit}")
     return cut(batch, limit, vlm.image_token_id)
+
+
+def _processed(
+    vlm: VLM, texts: Sequence[str], conversations: Sequence[Conversation], side: Literal["left", "right"]
+) -> dict[str, torch.Tensor]:
+    images = [prepare(vlm, image) for c in conversations for image in c.images]
+    return vlm.processor(
+        text=list(texts),
+        images=images or None,
+        padding=True,
+        padding_side=side,  # said in the call, where it is stronger than a processor's own default (InternVL's is left)
+        return_tensors="pt",
+        return_offsets_mapping=True,
+        add_special_tokens=False,
+    )
+
+
+def _name_the_cause(
+    vlm: VLM, texts: Sequence[str], conversations: Sequence[Conversation], side: Literal["left", "right"]
+) -> None:
+    """Give a batch that the processor refused to it one by one.
+
+    Raises:
+        UserError: it does not take one of them alone.
+    """
+    for text, talk in zip(texts, conversations, strict=True):
+        try:
+            _processed(vlm, [text], [talk], side)
+        except Exception as problem:
+            name = talk.name or f"the conversation that begins '{excerpt(talk.turns[0].text, 60)}'"
+            why = excerpt(f"{type(problem).__name__}: {problem}")
+            raise UserError(
+                f"The {vlm.family.name} processor does not take {name} ({why}); "
+                f"mend its text or its image, or leave it out."
+            ) from problem
 
 
 def _inside(offsets: torch.Tensor, real: torch.Tensor, spans: Sequence[Sequence[Span]]) -> torch.Tensor:
@@ -126,11 +174,12 @@ def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:
     """Keep the first ``limit`` tokens of each row of a batch that was padded on the right.
 
     Raises:
-        ValueError: it would cut an image.
+        ImageCut: it would cut an image.
     """
     shape = batch["input_ids"].shape  # pixel tensors and grids have other shapes and stay whole
-    if (batch["input_ids"][:, limit:] == image_token_id).any():
-        raise ValueError(f"an image does not fit in {limit} tokens")
+    beyond = (batch["input_ids"][:, limit:] == image_token_id).any(1)
+    if beyond.any():
+        raise ImageCut(limit, beyond.nonzero().ravel().tolist())
     return {k: v[:, :limit] if v.shape == shape else v for k, v in batch.items()}
 
 
@@ -140,8 +189,14 @@ def prepare(vlm: VLM, image: Image.Image) -> Image.Image:
 
 
 def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """Centre the image on a square of the mean colour (channels in 0..1), as LLaVA's ``expand2square`` does."""
+    """Centre the image on a square of the mean colour (channels in 0..1), as LLaVA's ``expand2square`` does.
+
+    Raises:
+        ValueError: a side is longer than `LARGEST_SQUARE`.
+    """
     width, height = image.size
+    if max(width, height) > LARGEST_SQUARE:
+        raise ValueError(f"a square around {width:,} × {height:,} pixels is too large")
     if width == height:
         return image
     side = max(width, height)

@@ -16,6 +16,9 @@ from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import Family
 from selectmm.records.stage import fingerprint, write_atomically
 
+# A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
+OWN_CODE = {"trust_remote_code": False}
+
 
 def open_pretrained(
     cls: type[PreTrainedModel], path: str, dtype: str, device: str, compute: Compute = PLAIN
@@ -55,7 +58,7 @@ def read_checkpoint(
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = place(path)
     try:
-        processor = AutoProcessor.from_pretrained(name, **options)
+        processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
     except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
@@ -80,8 +83,8 @@ def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tu
     """
     name, options = place(path)
     try:
-        processor = AutoProcessor.from_pretrained(name, **options, local_files_only=True)
-        config = AutoConfig.from_pretrained(name, **options, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
+        config = AutoConfig.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
     except (OSError, ValueError) as problem:
         raise UserError(
             f"There is no configuration and processor of '{path}', neither as a folder nor in the hub's cache: set "

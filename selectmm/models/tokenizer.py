@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selectmm.errors import UserError
+from selectmm.models.load import OWN_CODE
 
 
 def open_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -15,7 +16,7 @@ def open_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """
     name, _, revision = path.partition("@")
     try:
-        return AutoTokenizer.from_pretrained(name, **({"revision": revision} if revision else {}))
+        return AutoTokenizer.from_pretrained(name, **({"revision": revision} if revision else {}), **OWN_CODE)
     except (OSError, ValueError) as problem:
         raise UserError(
             f"No tokenizer at '{path}': give a folder that holds one, or a hub id while online "

@@ -1,5 +1,6 @@
 """The stages of one job before it runs: the same identities as the run's, as far as they can be known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -7,12 +8,12 @@ from operator import add
 
 import numpy as np
 
-from selectmm import selection, training
 from selectmm.contamination import check as contamination
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
 from selectmm.features.feature import Feature, Features, View, units_of
+from selectmm.features.onepass import SORTED
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.models.vlm import VLM
@@ -24,7 +25,8 @@ from selectmm.planning.work import Device, Work
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
 from selectmm.records.stage import find_stage, fingerprint
-from selectmm.run import EVALUATION, evaluation_identity
+from selectmm.stages import finetune, select
+from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.tuning.adapter import identity_with
 from selectmm.tuning.recipe import Recipe
 
@@ -59,7 +61,7 @@ class Job:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
         needs = self.experiment.method.needs()
-        targets = selection.targets_of(self.experiment, needs)
+        targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
         passes = self._features(self.pool, needs, warmup, "")
         if targets is not None:
@@ -105,23 +107,23 @@ class Job:
     def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe) -> Planned:
         """A fine-tuning on rows, or on as many of the whole pool's kind as the budget allows if they are not known."""
         experiment = self.experiment
-        count = selection.rows_for(experiment.budget, self.pool) if rows is None else len(rows)
+        count = select.rows_for(experiment.budget, self.pool) if rows is None else len(rows)
         steps = recipe.steps(len(self.pool), count)
         seen = steps * recipe.batch_size
         work = Work()
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)) if rows is None else rows)
             work = self.model.device.train(load.as_many_as(seen), recipe, experiment.strategy)
-        identity = training.identity_of(experiment, self.pool, subset, self._identity, experiment.device, recipe, steps)
+        identity = finetune.identity_of(experiment, self.pool, subset, self._identity, experiment.device, recipe, steps)
         what = f"{steps:,} steps of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
-        return self._stage(training.STAGE, identity, made, waits)
+        return self._stage(finetune.STAGE, identity, made, waits)
 
     def _warmup(self, needs: Needs) -> Planned | None:
         if needs.warmup is None:
             return None
-        rows, recipe = selection.warmup_of(self.experiment, self.pool, needs.warmup)
+        rows, recipe = select.warmup_of(self.experiment, self.pool, needs.warmup)
         return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe)
 
     def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> list[Planned]:
@@ -133,7 +135,8 @@ class Job:
         alone = {}
         for feature in sorted(set(needs.features), key=repr):
             identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
-            made = Planned("features", type(feature).__name__ + of, (), "to do", units_of(pool, feature))
+            units = units_of(pool, feature)
+            made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))
             alone[feature] = self._stage(store.STAGE, identity, made, waits)
         rank = needs.warmup.rank if needs.warmup else 0
         passes = []
@@ -142,6 +145,10 @@ class Job:
             for view, riding in store.riders(list(same)).items():
                 passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
         return passes
+
+    def _ranks(self, units: int) -> int:
+        """Devices that a pass takes: a shard is computed by one."""
+        return min(self.experiment.devices, math.ceil(units / (SORTED * self.experiment.batch_size)))
 
     def _pass(self, pool: Pool, view: View, riding: dict[Feature, Planned], rank: int, of: str) -> Planned:
         units = len(pool.images) if view == "image" else len(pool)
@@ -158,15 +165,15 @@ class Job:
     def _subset(self, needs: Needs, features: Sequence[str]) -> tuple[Planned, np.ndarray | None]:
         """The choice and, if it is cached or needs nothing that has to be computed, the chosen rows."""
         experiment = self.experiment
-        disk = 8 * (len(self.pool) + selection.rows_for(experiment.budget, self.pool))  # digits, and a score per row
+        disk = 8 * (len(self.pool) + select.rows_for(experiment.budget, self.pool))  # digits, and a score per row
         name = experiment.method_name
         made = Planned("subset", name, (), "to do", len(self.pool), Work(disk=disk))
         waits = self._waits(*features, result="depends on the warm-up")
-        subset = self._stage(selection.STAGE, selection.identity_of(experiment, self.pool, features), made, waits)
+        subset = self._stage(select.STAGE, select.identity_of(experiment, self.pool, features), made, waits)
         if subset.folder is not None:
             return subset, load_subset(subset.folder / "subset.json", self.pool).rows
         if not needs.features and needs.warmup is None:
-            return subset, selection.chosen_by(experiment, self.pool, Features({})).rows
+            return subset, select.chosen_by(experiment, self.pool, Features({})).rows
         return subset, None
 
     def _finetune(self, subset: Planned, rows: np.ndarray | None) -> Planned:
@@ -181,7 +188,8 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
             work = self.model.device.evaluate(load, items, suite)
-        made = Planned("evaluate", f"{len(suite.benchmarks)} benchmarks, suite {suite.name}", (), "to do", items, work)
+        what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
+        made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
         identity = evaluation_identity(suite, tuned.marks[0])
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))
 

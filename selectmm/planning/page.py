@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Plan, Planned, total_of
+from selectmm.records.progress import wide
 
 COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "memory", "fits")
 FULL = 0.9  # share of a device's memory above which it is tight: the context and fragmentation take the rest
@@ -15,7 +15,7 @@ FULL = 0.9  # share of a device's memory above which it is tight: the context an
 
 def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> None:
     """Print a table per job, then what all of them come to."""
-    console = Console(width=max(Console().width, 150), highlight=False, markup=False)
+    console = wide(150)
     for plan in plans:
         table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for column in COLUMNS:

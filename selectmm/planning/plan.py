@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.models.check_rows import fitting
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.items import items_of
@@ -29,9 +30,12 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     for experiment in experiments:
         notes: list[str] = []
         if experiment.config["compute"]["weights"] != "as_is":
-            raise UserError("A plan knows no memory and no time of 4-bit weights; plan with compute=plain.")
+            raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
         pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
-        stages = Job(experiment, pool, _model(experiment, gpu, notes), loads, planned).stages()
+        model = _model(experiment, gpu, notes)
+        if model is not None:
+            pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+        stages = Job(experiment, pool, model, loads, planned).stages()
         unknown = [task for task, count in items_of(experiment.suite).items() if count is None]
         if unknown:
             notes.append(

@@ -41,6 +41,12 @@ def open_arrow(path: Path, image_root: Path, fingerprint: str) -> Pool:
     return Pool(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), image_root, fingerprint)
 
 
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write rows of a pool as a file that `open_arrow` maps."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 def _trained(said: list[Turn]) -> pa.BooleanArray:
     """Null, which is cheap, unless an answer is not trained on."""
     trained = [turn.trained for turn in said]

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding
+from selectmm.records.progress import PrintableConsole
 
 STYLES = {"blocks": "bold red", "look": "yellow", "note": "dim"}
 
@@ -41,12 +41,12 @@ class Report:
         return {**asdict(self), "blocked": self.blocked}
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: Report, console: PrintableConsole) -> None:
     """Print the report: sources, findings, and what they come to."""
     if report.unread is not None:
-        console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red", markup=False)
+        console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red")
         return
-    console.print(f"\n{report.pool}: {report.rows:,} rows, {report.images:,} images\n", markup=False)
+    console.print(f"\n{report.pool}: {report.rows:,} rows, {report.images:,} images\n")
     console.print(_sources(report.counts, report.expected))
     console.print(_findings(report.findings))
     verdict = (

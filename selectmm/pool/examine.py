@@ -1,24 +1,28 @@
 """Look at a pool before anything long starts: is every image there, does it open, has every question an answer?"""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.health import Health
-from selectmm.pool.pool import Pool, inside, open_image
+from selectmm.pool.image import EIGHT_BIT, LARGE, Header, excerpt, header_of, size_of
+from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
 from selectmm.records.progress import track
+from selectmm.records.side_by_side import side_by_side
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 MISSING = -1  # the size of an image that is not there
 AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
+BLOCK = 64  # of images whose size or header is read at a time, which takes less than to hand over one
+_NO_HEADER = Header(0, 0, "")
 State = Literal["good", "truncated", "unreadable"]
 
 
@@ -46,19 +50,23 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
         )
     sizes = _sizes(pool)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
-    stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, noted, folder))
+    seen = run_stage(cache, "pool-headers", state, lambda folder: _headers(pool, sizes, folder))
+    headers = np.load(seen.folder / "headers.npz")
+    if set(headers["modes"].tolist()) - EIGHT_BIT - {_NO_HEADER.mode}:  # such images once were cut off at 255
+        state |= {"wide": "scaled"}
+    sides = headers["sides"]
+    stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, sides, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
-    whole = Pool(pool.table, pool.image_root, stage.fingerprint, health)
+    looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides)
     if not health.bad or bad_rows == "keep":
-        return whole
-    found = f"{_told(whole, health)}. {_LISTED.format(_listed(whole, health, stage.folder))}"
+        return looked
+    found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "
+    found += _LISTED.format(_listed(looked, health, stage.folder))
     if bad_rows == "stop":
         raise UserError(f"The pool has {found} {_MEND}")
-    kept = np.setdiff1d(np.arange(len(pool)), health.bad)
-    if len(kept) == 0:
+    if len(health.bad) == len(pool):
         raise UserError(f"No row of the pool can be used: {found}")
-    table = pool.table.take(pa.array(kept))
-    return Pool(table, pool.image_root, fingerprint({**state, "dropped": health.bad}), health)
+    return looked.without(health.bad, fingerprint({**state, "dropped": health.bad}))
 
 
 _LISTED = "The full list is in {}."
@@ -76,10 +84,20 @@ def _told_unread(noted: Noted) -> str:
 def _told(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
     return ", ".join(
-        f"{len(rows):,} rows with {reason} (first: {pool.named(rows[0])}{_image(pool, rows[0])})"
+        f"{len(rows):,} rows with {reason} (first: {pool.told(rows[0])})"
         for reason, rows in _looked(health).items()
         if rows
     )
+
+
+def _why(pool: Pool, broken: list[int]) -> str:
+    """What is wrong with the first broken image, as a sentence to follow the others."""
+    try:
+        for row in broken[:1]:
+            pool.open_image(str(pool[row].image))
+    except UserError as problem:
+        return f" The first broken image: {excerpt(problem.__cause__ or problem)}."
+    return ""
 
 
 def _looked(health: Health) -> dict[str, list[int]]:
@@ -88,11 +106,6 @@ def _looked(health: Health) -> dict[str, list[int]]:
         "a broken image": health.broken_image,
         "an empty answer": health.empty_answer,
     }
-
-
-def _image(pool: Pool, row: int) -> str:
-    image = pool.table["image"][row].as_py()
-    return "" if image is None else f", {image[:200]}"
 
 
 def _with_rows(health: Health, noted: Noted) -> Health:
@@ -122,20 +135,45 @@ def _listed(pool: Pool, health: Health, folder: Path) -> Path:
 def _sizes(pool: Pool) -> np.ndarray:
     """Bytes of each unique image, `MISSING` where there is no file; [images] of int64."""
 
-    def size(relative: str) -> int:
-        path = inside(pool.image_root, relative)
-        return path.stat().st_size if path.is_file() else MISSING
+    def sizes(start: int) -> list[int]:
+        found = (size_of(pool.image_root, image) for image in pool.images[start : start + BLOCK])
+        return [MISSING if size is None else size for size in found]
 
-    with ThreadPoolExecutor(16) as threads:
-        return np.fromiter(threads.map(size, pool.images, chunksize=256), np.int64, len(pool.images))
+    blocks = side_by_side(sizes, range(0, len(pool.images), BLOCK), AT_ONCE)
+    return np.fromiter(chain.from_iterable(blocks), np.int64, len(pool.images))
 
 
-def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
+def _headers(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
+    """What the header of each unique image says; 0 × 0 pixels of no mode where it cannot be read."""
+
+    def headers(start: int) -> list[Header]:
+        return [_header(pool, image, sizes[image]) for image in range(start, min(start + BLOCK, len(sizes)))]
+
+    blocks = side_by_side(headers, range(0, len(sizes), BLOCK), AT_ONCE)
+    found = list(track(chain.from_iterable(blocks), "headers of the images", len(sizes)))
+    sides = np.array([(header.width, header.height) for header in found], np.int32).reshape(-1, 2)
+    np.savez(folder / "headers.npz", sides=sides, modes=np.array([header.mode for header in found], str))
+
+
+def _header(pool: Pool, image: int, size: int) -> Header:
+    try:
+        return header_of(pool.image_root, pool.images[image]) if size != MISSING else _NO_HEADER
+    except UserError:
+        return _NO_HEADER
+
+
+def _examine(pool: Pool, sizes: np.ndarray, sides: np.ndarray, noted: Noted, folder: Path) -> None:
+    """Decode every image that is there, those of many pixels one at a time: all at once would fill the memory."""
+    large, one_large = sides.prod(axis=1, dtype=np.int64) > LARGE, Lock()
+
+    def state(image: int) -> State:
+        with one_large if large[image] else nullcontext():
+            return state_of(pool, image)
+
     present = np.flatnonzero(sizes != MISSING)
     states = np.full(len(sizes), "unreadable", object)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        seen = threads.map(lambda image: state_of(pool, image), present.tolist())
-        states[present] = list(track(seen, "looking at the images", len(present)))
+    seen = side_by_side(state, present.tolist(), AT_ONCE)
+    states[present] = list(track(seen, "looking at the images", len(present)))
 
     def rows_of(images: np.ndarray) -> list[int]:
         return np.flatnonzero(np.append(images, False)[pool.image_of]).tolist()  # −1, no image, meets the appended one
@@ -159,15 +197,17 @@ def _examine(pool: Pool, sizes: np.ndarray, noted: Noted, folder: Path) -> None:
 
 
 def state_of(pool: Pool, image: int) -> State:
-    """Of one of `Pool.images` that is there: ``truncated`` if its header opens and its pixels do not."""
+    """Of one of `Pool.images` that is there: ``truncated`` if its header opens and its pixels do not.
+
+    An image whose pixels have no known range (`selectmm.pool.image.rgb`) is ``unreadable``.
+    """
     path = pool.images[image]
     try:
-        open_image(pool.image_root, path).close()
+        pool.open_image(path).close()
         return "good"
     except UserError:
         pass
     try:
-        Image.open(inside(pool.image_root, path)).close()
-        return "truncated"
-    except (OSError, SyntaxError, Image.DecompressionBombError):
+        return "truncated" if header_of(pool.image_root, path).mode in EIGHT_BIT else "unreadable"
+    except UserError:
         return "unreadable"

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from selectmm.errors import UserError
 from selectmm.pool.bad import shown
 from selectmm.pool.health import Health
+from selectmm.pool.image import excerpt, header_of, open_image
 from selectmm.pool.sample import Sample, Turn
+from selectmm.pool.unfit import Unfit
 
 SCHEMA = pa.schema(
     [
@@ -23,6 +24,7 @@ SCHEMA = pa.schema(
     ]
 )
 COUNTED_IN = "counted_in"  # in the metadata of a table's schema
+PLACE = "place"  # column: a row's place in the pool's file
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,20 @@ class Pool:
 
     ``fingerprint`` covers every row's content and every image's path and size in bytes. (An image that is replaced by
     another of the same size is not noticed; hashing 665K images at every start would cost an hour.)
+
+    Attributes:
+        health: what was found when the pool was read, bad rows included.
+        sizes: width and height of each of `images`, [images, 2] of int32, 0 where a header cannot be read; None if they
+            were not looked at.
+        unfit: rows that were left out because the model cannot take them.
     """
 
     table: pa.Table
     image_root: Path
     fingerprint: str
-    health: Health | None = None  # what was found when the pool was read, bad rows included
+    health: Health | None = None
+    sizes: np.ndarray | None = None
+    unfit: Unfit | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -52,7 +62,7 @@ class Pool:
         The place is a ``row`` (a list's entry or a table's row, from 0) or a ``line`` (from 1).
         """
         columns = self.table.column_names
-        place = self.table["place"][position].as_py() if "place" in columns else position
+        place = self.table[PLACE][position].as_py() if PLACE in columns else position
         id = self.table["id"][position].as_py() if "id" in columns else None
         return {self.counted_in: place, "id": id}
 
@@ -71,6 +81,14 @@ class Pool:
         """Source name of each row, [n] of str."""
         encoded = self._sources
         return np.asarray(encoded.dictionary.to_pylist(), dtype=object)[encoded.indices.to_numpy()]
+
+    @cached_property
+    def source_of(self) -> np.ndarray:
+        """For each row the place of its source among the sorted names of all sources, [n] of int64."""
+        names = self._sources.dictionary.to_pylist()
+        place = np.empty(len(names), np.int64)
+        place[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+        return place[self._sources.indices.to_numpy()]
 
     @cached_property
     def _sources(self) -> pa.DictionaryArray:
@@ -95,6 +113,30 @@ class Pool:
         rows = np.bincount(self._sources.indices.to_numpy()).tolist()
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
+    def told(self, position: int) -> str:
+        """`named` and the row's image: "row 195 (id '17'), coco/1.jpg"."""
+        image = self.table["image"][position].as_py()
+        return self.named(position) + ("" if image is None else f", {excerpt(image)}")
+
+    def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
+        """The pool without the rows at these positions; ``fingerprint`` names what is left."""
+        kept = np.setdiff1d(np.arange(len(self)), rows)
+        sizes = self.sizes
+        if sizes is not None:  # of the images that are left, in the order in which they are now first used
+            used = self.image_of[kept]
+            used = used[used >= 0]
+            sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
+        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit)
+
+    def image_size(self, relative: str) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header: nothing is decoded.
+
+        Raises:
+            UserError: see `open_image`.
+        """
+        header = header_of(self.image_root, relative)
+        return header.width, header.height
+
     def open_image(self, relative: str) -> Image.Image:
         """The image as RGB.
 
@@ -104,30 +146,13 @@ class Pool:
         return open_image(self.image_root, relative)
 
 
+def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """The rows at these positions, which keep their places in the pool's file (`PLACE`)."""
+    if PLACE not in table.column_names:
+        table = table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+    return table.take(pa.array(rows))
+
+
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Each distinct text once, in order of first use, and for each row its index: little beside the texts."""
     return column.dictionary_encode().combine_chunks()
-
-
-def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, refused if it leaves the root (a pool is a file that a stranger may have written).
-
-    Raises:
-        UserError: the path is absolute or climbs out.
-    """
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise UserError(f"Image path '{relative}' leaves the image folder {root}; paths must stay inside it.")
-    return path
-
-
-def open_image(root: Path, relative: str) -> Image.Image:
-    """Open ``relative`` under ``root`` as RGB; errors as `Pool.open_image`."""
-    path = inside(root, relative)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as problem:
-        raise UserError(f"Image {path} is missing; put it there, or set pool.bad_rows=drop.") from problem
-    except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise UserError(f"Image {path} cannot be read ({problem}); replace it, or set pool.bad_rows=drop.") from problem

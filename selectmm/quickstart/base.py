@@ -22,6 +22,7 @@ from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.quickstart import language
 from selectmm.quickstart.tower import TowerConfig, imagenet_weights
+from selectmm.records.stage import told_if_unwritten
 
 ALIGNMENT = Path(__file__).parent / "alignment"
 TEMPLATE = "chatml"
@@ -31,18 +32,25 @@ def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickst
     """The embedded model. Its folder is made below ``folder`` the first time (about 20 s), opened afterwards.
 
     Raises:
-        UserError: a package is missing, or the committed alignment is missing or damaged.
+        UserError: a package is missing, the committed alignment is missing or damaged, or the folder cannot be written.
     """
     content, record = read_alignment(ALIGNMENT)
     place = Path(folder) / f"base-{record['sha256'][:12]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")):
-        if not place.exists():
-            beside = place.with_suffix(".partial")
-            shutil.rmtree(beside, ignore_errors=True)
-            save(content, record, beside)
-            beside.rename(place)
+    if not place.exists():
+        with told_if_unwritten("The embedded model", place, place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(place.with_suffix(".lock")):
+                if not place.exists():
+                    _make(content, record, place)
     return llava.load(str(place), template=TEMPLATE, dtype=dtype, device=device)
+
+
+def _make(content: Mapping[str, torch.Tensor], record: Mapping, place: Path) -> None:
+    beside = place.with_suffix(".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    save(content, record, beside)
+    beside.rename(place)
 
 
 def read_alignment(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:

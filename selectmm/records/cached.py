@@ -1,45 +1,13 @@
-"""From a run's record back to its pool, its base, and the stages in the cache that it was made of."""
+"""From a run's record back to the stages in the cache that it was made of."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from selectmm.errors import UserError
+from selectmm.records.in_use import hold
 from selectmm.records.record import RunRecord
-
-
-def config_of(record: RunRecord, changes: Sequence[str], cache: Path | None) -> dict[str, dict[str, object]]:
-    """The record's ``pool`` and ``model`` groups, for the door, with what is elsewhere on this machine changed.
-
-    Args:
-        changes: ``pool.key=value`` and ``model.key=value``.
-        cache: root of the stage cache, if it is not where the record says.
-
-    Raises:
-        UserError: a change is of something that the record does not have.
-    """
-    groups = {name: deepcopy(dict(record.config[name])) for name in ("pool", "model")}
-    for group in groups.values():
-        if cache is not None and "cache" in group:
-            group["cache"] = str(cache)
-    config = OmegaConf.create(groups)
-    OmegaConf.set_struct(config, True)
-    try:
-        return OmegaConf.to_container(OmegaConf.merge(config, OmegaConf.from_dotlist(list(changes))))
-    except OmegaConfBaseException as problem:
-        raise UserError(
-            f"Beside a record only values of its pool and its model can be changed, such as model.path=…: "
-            f"{str(problem).splitlines()[0]}."
-        ) from problem
-
-
-def cache_of(record: RunRecord, cache: Path | None) -> Path:
-    """The root of the stage cache: the given one, or the record's."""
-    return cache if cache is not None else Path(str(record.config["cache"]))
+from selectmm.records.stage import ENTRY
 
 
 def adapter_of(record: RunRecord, cache: Path) -> Path:
@@ -52,16 +20,18 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
     """
 
     def fits(identity: Mapping[str, object]) -> bool:
-        learned = identity.get("recipe")
+        learned, strategy = identity.get("recipe"), identity.get("strategy")
         wanted = {
             "pool": record.pool.fingerprint,
             "subset": record.subset.fingerprint,
             "model": record.model,
             "steps": record.recipe.steps,
-            "strategy": record.recipe.strategy,
             "seed": record.seed,
         }
-        return _within(wanted, identity) and isinstance(learned, dict) and _within(learned, record.recipe.options)
+        if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
+            return False
+        spread = {**record.recipe.strategy, "devices": None}  # how many there were changes no result
+        return {**strategy, "devices": None} == spread and _within(learned, record.recipe.options)
 
     found = _stages(cache, "adapter", fits)
     if len(found) > 1:
@@ -115,4 +85,5 @@ def _only(found: list[Path], what: str, record: RunRecord, cache: Path) -> Path:
             f"The {what} of {record.name} is not in the cache {cache} (any more); point --cache at another, or make it "
             f"again: {record.provenance.command}"
         )
+    hold(found[0] / ENTRY)  # it is read now: `cache prune` leaves it alone until this process ends
     return found[0]

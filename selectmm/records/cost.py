@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Cost:
     """What a stage used: wall seconds, device-seconds (seconds × devices), and peak memory of a device in GiB.
 
-    On a CPU the memory is the largest resident set so far of the process or of a worker that it waited for, which never
-    falls: it bounds the stage's own peak.
+    Of a stage over several processes the memory is that of the one that took most. On a CPU it is the largest resident
+    set so far of the process or of one that it waited for, which never falls: it bounds the stage's own peak.
     """
 
     seconds: float = 0.0
@@ -34,11 +34,15 @@ class Clock:
     def __init__(self, devices: int) -> None:
         self._devices = devices
         self._start = time.perf_counter()
+        self.noted = 0.0  # peak GiB of other processes
 
     def cost(self) -> Cost:
         """What it took since the clock was started."""
         seconds = time.perf_counter() - self._start
-        return Cost(seconds, seconds * self._devices, _peak_gib())
+        return Cost(seconds, seconds * self._devices, max(peak_gib(), self.noted))
+
+
+_running: list[Clock] = []
 
 
 @contextmanager
@@ -47,10 +51,22 @@ def measure(devices: int = 1) -> Iterator[Clock]:
     torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
     if torch is not None and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    yield Clock(devices)
+    clock = Clock(devices)
+    _running.append(clock)
+    try:
+        yield clock
+    finally:
+        _running.remove(clock)
 
 
-def _peak_gib() -> float:
+def note_peak(gib: float) -> None:
+    """Count the peak memory of another process, GiB, for every clock that runs in this one (stages may be nested)."""
+    for clock in _running:
+        clock.noted = max(clock.noted, gib)
+
+
+def peak_gib() -> float:
+    """Peak memory of this process's device in GiB, see `Cost`."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30

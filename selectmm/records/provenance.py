@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
-    "torch", "transformers", "peft", "pytorch-lightning", "deepspeed", "lmms-eval", "lm-eval", "datasets",
+    "selectmm", "torch", "transformers", "peft", "pytorch-lightning", "deepspeed", "lmms-eval", "lm-eval", "datasets",
     "hydra-core", "wandb", "numpy",
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -24,7 +25,7 @@ def read(kind: type[T], value: object, where: str = "") -> T:
     """
     if is_dataclass(kind):
         return _dataclass(kind, value, where)
-    if kind is object:
+    if kind is object:  # open, as a method's options are
         return value
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
@@ -35,20 +36,26 @@ def read(kind: type[T], value: object, where: str = "") -> T:
         return tuple(read(inner[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping:
         _expect(isinstance(value, dict), "an object", value, where)
-        return {key: read(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: read(inner[1], item, f"{where}.{named(key)}") for key, item in value.items()}
     return _scalar(kind, value, where)
 
 
 def _dataclass(kind: type[Any], value: object, where: str) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
-    hints = get_type_hints(kind)
-    names = [entry.name for entry in fields(kind) if entry.init]
+    hints = _hints(kind)
+    names = list(hints)
     prefix = f"{where}." if where else ""
     if missing := [name for name in names if name not in value]:
         raise Mismatch(f"field '{prefix}{missing[0]}' is missing")
     if unknown := [name for name in value if name not in names]:
-        raise Mismatch(f"field '{prefix}{unknown[0]}' is unknown")
+        raise Mismatch(f"field '{prefix}{named(unknown[0])}' is unknown")
     return kind(**{name: read(hints[name], value[name], prefix + name) for name in names})
+
+
+@cache  # slow, and asked for every answer of an evaluation
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {entry.name: hints[entry.name] for entry in fields(kind) if entry.init}
 
 
 def _scalar(kind: type[Any], value: object, where: str) -> Any:
@@ -63,4 +70,17 @@ def _scalar(kind: type[Any], value: object, where: str) -> Any:
 
 def _expect(good: bool, what: str, value: object, where: str) -> None:
     if not good:
-        raise Mismatch(f"field '{where}' is {value!r:.60}, not {what}")
+        raise Mismatch(f"field '{where}' is {_short(value)}, not {what}")
+
+
+def named(key: str) -> str:
+    """A key as a message names it: printable and short."""
+    return f"{key if key.isprintable() else ascii(key)[1:-1]:.40}"
+
+
+def _short(value: object) -> str:
+    """The beginning of a value; one of ten thousand nested lists has no representation."""
+    try:
+        return f"{value!a:.60}"
+    except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
+        return f"a {type(value).__name__}"

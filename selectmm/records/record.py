@@ -3,21 +3,22 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
-from selectmm.records.checks import check_finite, check_values
+from selectmm.records.before import READ_TOO, completed
+from selectmm.records.checks import check_content, check_values, shown
 from selectmm.records.cost import Cost
 from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.stage import Stage, fingerprint, write_atomically
 
 SCHEMA = 4
-READ_TOO = (2, 3)
-NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
+LARGEST = 64 * 2**20  # bytes of a file; ours have 20 thousand, and some more for every source of the pool
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,35 @@ class PoolEntry:
 
 
 @dataclass(frozen=True)
+class SourceCounts:
+    """Rows of one source: in the pool, scored, without image, kept."""
+
+    pool: int
+    scored: int
+    without_image: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` could not be chosen, by reason."""
+
+    rows: int
+    scored: int
+    without_image: int
+    kept: int
+    kept_distinct: int
+    excluded: Mapping[str, int]
+    per_source: Mapping[str, SourceCounts]
+
+
+@dataclass(frozen=True)
 class SubsetEntry:
-    """What was chosen; ``coverage`` is `Subset.coverage`: rows scored, kept, excluded and why, and kept per source."""
+    """What was chosen."""
 
     fingerprint: str
     rows: int
-    coverage: Mapping[str, object]
+    coverage: Coverage
 
 
 @dataclass(frozen=True)
@@ -73,11 +97,35 @@ class RecipeEntry:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """What a benchmark's score depends on besides the model (`selectmm.evaluation.results.read_manifest`).
+
+    Attributes:
+        judge: who scores: ``none`` (rules), ``exact`` (our matcher) or ``url`` (a model, named in ``generation``).
+        task_files, prompts, material: hashes of the task's files and our code for it, of the prompts, and of items,
+            targets and pictures; the first and last are empty in records of before they were kept.
+        generation: the settings of the answers, as the harness has them.
+        limit: items that were asked for at most, None for all; ``items`` were answered.
+    """
+
+    task: str
+    metric: str
+    judge: str
+    harness: str
+    task_files: str
+    generation: Mapping[str, object]
+    prompts: str
+    material: str
+    limit: int | None
+    items: int
+
+
+@dataclass(frozen=True)
 class SuiteEntry:
-    """How it was tested; ``evaluator`` is the evaluation's manifest: harness versions, prompts, generation settings."""
+    """How it was tested; ``evaluator`` says it of every benchmark."""
 
     name: str
-    evaluator: Mapping[str, object]
+    evaluator: Mapping[str, Evaluated]
 
 
 @dataclass(frozen=True)
@@ -170,7 +218,7 @@ class RunRecord:
             "seed": self.seed,
             "pool": self.pool.fingerprint,
             "recipe": self.recipe.options,
-            "strategy": self.recipe.strategy,
+            "strategy": {**self.recipe.strategy, "devices": 1},  # their number changes no result
             "suite": asdict(self.suite),
             "model": self.model,
         }
@@ -181,55 +229,69 @@ class RunRecord:
 def save(record: RunRecord, folder: Path) -> Path:
     """Write ``folder/<record.name>.json`` in one step and return its path; the same run replaces its own file.
 
+    Text that no page or terminal can show (control characters in the name of a file or a source) is written as
+    escapes, because `load` refuses it.
+
     Raises:
         UserError: the folder cannot be written.
         ValueError: a number in the record is NaN or infinite.
     """
     path = folder / f"{record.name}.json"
-    text = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False)
-    try:
+    text = json.dumps(shown(asdict(record)), indent=1, ensure_ascii=False, allow_nan=False)
+    with unkept(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text + "\n")
+    return path
+
+
+@contextmanager
+def unkept(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses inside the block into a sentence.
+
+    Raises:
+        UserError: a part of the record, ``path``, could not be written.
+    """
+    try:
+        yield
     except OSError as problem:
         raise UserError(
             f"The record {path} could not be written: {problem.strerror}. Every stage is kept in the cache; make room "
             f"or set 'records' to another folder, and start the same command again."
         ) from problem
-    return path
 
 
 def load(path: Path) -> RunRecord:
-    """Read and check a record.
+    """Read and check a record, which may come from anybody.
 
     Raises:
-        UserError: it is not there, no JSON, of another schema, a field is missing, unknown or of the wrong type, or
-            holds what no run can have measured.
+        UserError: it is not there, too large, no JSON, of another schema, a field is missing, unknown or of the wrong
+            type, or holds what no page can show or no run can have measured.
     """
+    content = _read(path)
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as problem:
-        hint = f"; name its files: {path}/*.json" if path.is_dir() else ""
-        raise UserError(f"There is no record to read at {path} ({problem.strerror}){hint}.") from problem
-    except (ValueError, RecursionError) as problem:
-        raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem
-    if isinstance(content, dict) and content.get("schema") in READ_TOO:
-        content = _completed(content)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"Record {path} has schema {found!r}, this version reads {SCHEMA}; make the run again.")
-    try:
-        check_finite(content)
-        record = read(RunRecord, content)
+        check_content(content)
+        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        if type(schema) is not int or schema not in (SCHEMA, *READ_TOO):
+            raise UserError(
+                f"Record {path} has schema {schema!r:.40}, this version reads {SCHEMA}; make the run again."
+            )
+        record = read(RunRecord, completed(content, SCHEMA) if schema in READ_TOO else content)
         check_values(record)
         return record
     except Mismatch as problem:
         raise UserError(f"Record {path}: {problem}; records are never edited, so make the run again.") from problem
 
 
-def _completed(content: Mapping[str, object]) -> dict[str, object]:
-    """A record of an earlier schema, with what that did not keep as unknown."""
-    origin = content.get("provenance")
-    if isinstance(origin, dict) and isinstance(origin.get("hardware"), dict):
-        content = {**content, "provenance": {**origin, "hardware": {"threads": None, **origin["hardware"]}}}
-    before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
-    return {**before, **content, "schema": SCHEMA}
+def _read(path: Path) -> object:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except OSError as problem:
+        hint = f"; name its files: {path}/*.json" if path.is_dir() else ""
+        raise UserError(f"There is no record to read at {path} ({problem.strerror}){hint}.") from problem
+    if len(content) > LARGEST:
+        raise UserError(f"{path} is no record: it is larger than {LARGEST // 2**20} MiB.")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as problem:
+        raise UserError(f"Record {path} is not JSON ({problem}); make it again by starting its run again.") from problem

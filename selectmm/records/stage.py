@@ -19,11 +19,13 @@ from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
+from selectmm.records.in_use import hold
 
+ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 
 
@@ -40,9 +42,12 @@ class Stage:
 
 
 def fingerprint(identity: Mapping[str, object]) -> str:
-    """16 hex characters of the canonical JSON of ``identity``; the same on every machine."""
+    """16 hex characters of the canonical JSON of ``identity``; the same on every machine.
+
+    A file's name may hold bytes that are no text, which Python keeps as lone surrogates.
+    """
     canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def source_of(made: object) -> str:
@@ -79,10 +84,10 @@ def _imported(node: ast.AST, package: str) -> list[str]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside, then rename, so that a reader never sees half a file."""
+    """Write beside, then rename, so that a reader never sees half a file; lone surrogates as escapes (JSON's, too)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -99,28 +104,54 @@ def run_stage(
     cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do
     it once: the second waits.
 
+    A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
+
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full, the folder cannot be written, was deleted meanwhile, or is damaged.
     """
     mark = fingerprint(identity)
     folder = root / name / mark
+    cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
+    if not cached:
+        with told_if_unwritten(f"Stage '{name}'", folder, root):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
+                if not cached:
+                    _make(folder, name, mark, identity, make, devices)
+                    hold(folder / ENTRY)
+    return _finished(folder, name, mark, identity, cached)
+
+
+@contextmanager
+def told_if_unwritten(what: str, folder: Path, root: Path) -> Iterator[None]:
+    """Turns what is raised inside the block into a sentence, if ``root`` cannot be written.
+
+    Args:
+        what: writes, with a capital letter.
+        folder: is written; beside it, under the same name and ``.partial``, until it is whole.
+
+    Raises:
+        UserError: the disk is full, the folder cannot be written, or was deleted meanwhile.
+    """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            cached = folder.exists()
-            if not cached:
-                _make(folder, name, mark, identity, make, devices)
+        yield
     except UserError:
         raise
     except Exception as problem:
-        reason = cannot_write(problem, root)
+        reason = cannot_write(problem, root) or _gone(folder)
         if reason is None:
             raise
         raise UserError(
-            f"Stage '{name}' could not write {folder}: {reason}. What was finished is kept; free some space or point "
+            f"{what} could not write {folder}: {reason}. What was finished is kept; free some space or point "
             f"'cache' at another folder, and start the same command again."
         ) from problem
-    return _finished(folder, name, mark, identity, cached)
+
+
+def _gone(folder: Path) -> str | None:
+    """Writers name what they miss in many ways, so the disk is asked."""
+    partial = folder.with_suffix(".partial")
+    return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
 def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage | None:
@@ -131,8 +162,14 @@ def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage |
 
 
 def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
-    entry = json.loads((folder / "stage.json").read_text())
-    return Stage(name, folder, mark, Cost(**entry["cost"]), cached, identity)
+    try:
+        cost = Cost(**json.loads((folder / ENTRY).read_text())["cost"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UserError(
+            f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start "
+            f"again."
+        ) from problem
+    return Stage(name, folder, mark, cost, cached, identity)
 
 
 def _make(
@@ -151,9 +188,9 @@ def _make(
         "cost": asdict(before + clock.cost()),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write_atomically(partial / "stage.json", json.dumps(entry, indent=1, ensure_ascii=False))
-    for note in partial.glob("*spent.json*"):  # and what a kill in the middle of a note left beside it
-        note.unlink()
+    write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))
+    for left in [spent, *partial.glob(".*.[0-9]*")]:  # what a kill in the middle of `write_atomically` left beside
+        left.unlink(missing_ok=True)
     partial.rename(folder)
 
 
@@ -190,7 +227,7 @@ def cannot_write(problem: Exception, root: Path) -> str | None:
     Writers outside of Python (torch, safetensors) do not say why they failed, so the disk is asked.
     """
     if isinstance(problem, OSError):
-        if problem.errno in _FULL:
+        if problem.errno in FULL:
             return problem.strerror
         inside = problem.filename is None or Path(problem.filename).absolute().is_relative_to(root.absolute())
         if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read

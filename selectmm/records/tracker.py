@@ -235,7 +235,7 @@ class _WandbRun:
             self.run.use_artifact(f"{parent}:latest")
         except wandb.errors.CommError as problem:
             log.warning(
-                "W&B has no %s in this project (%s); the lineage of %s is told in its metadata alone.",
+                "W&B has no %s in this project (%s); the lineage of %s is recorded in its metadata only.",
                 parent,
                 problem,
                 name,

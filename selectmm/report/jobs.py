@@ -50,6 +50,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
 def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
     """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
 
+    Each job's choices are built, and the target examples opened, if its method chooses for some.
+
     Args:
         jobs: configurations, each with the name of its method.
         here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is told
@@ -58,14 +60,15 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None
     Raises:
         UserError: of every job.
     """
-    from selectmm.door import build  # seconds
+    from selectmm.instantiate import build  # seconds
+    from selectmm.stages.select import targets_of
 
     reasons: Counter[str] = Counter()
     pools: dict[str, str | None] = {}
     for config, method in jobs:
         try:
             experiment = build(config, method)
-            experiment.method.needs()
+            targets_of(experiment, experiment.method.needs())
         except UserError as problem:
             reasons[str(problem)] += 1
             continue
@@ -76,7 +79,7 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None
     if reasons:
         told = "\n".join(f"  {reason} ({count})" for reason, count in reasons.items())
         log.warning(
-            "%d of the sweep's %d jobs cannot run, the others will; Ctrl-C to mend the command first:\n%s",
+            "%d of the sweep's %d jobs cannot run; the others will. Press Ctrl-C to correct the command first:\n%s",
             reasons.total(),
             len(jobs),
             told,
@@ -121,4 +124,4 @@ def tell_failures(failures: Sequence[Failure]) -> None:
         jobs.setdefault(failure.reason.strip().splitlines()[-1], []).append(failure.job)
     for reason, failed in jobs.items():
         log.error("Failed   %s: %s", "; ".join(failed), reason)
-    log.error("\n%d of the sweep's jobs failed; start the same command again and only they run.", len(failures))
+    log.error("\n%d of the sweep's jobs failed; start the same command again to run only those.", len(failures))

@@ -78,7 +78,7 @@ def _repeated(comparison: Comparison) -> list[str]:
     told = []
     for row in comparison.rows:
         subsets = [outcome.record.subset for outcome in row.outcomes]
-        different = [subset.coverage.get("kept_distinct", subset.rows) for subset in subsets]
+        different = [subset.coverage.kept_distinct for subset in subsets]
         if any(few < subset.rows for few, subset in zip(different, subsets, strict=True)):
             some = f"{min(different):,}" + (f" to {max(different):,}" if min(different) < max(different) else "")
             told.append(f"{row.label} at {100 * row.budget:.4g} %: {some} different of {subsets[0].rows:,}")
@@ -101,21 +101,18 @@ def _judges(comparison: Comparison) -> list[str]:
     """Who scored the benchmarks that no rule scores. Inside a table all records agree on it (`report.groups`)."""
     told: dict[str, list[str]] = {}
     for name in comparison.benchmarks:
-        entry = comparison.records[0].suite.evaluator.get(name)
-        judge = entry.get("judge") if isinstance(entry, Mapping) else None
-        if judge == "exact":
+        entry = comparison.records[0].suite.evaluator[name]
+        if entry.judge == "exact":
             who = "our offline matcher (judge: exact), not by a judge model; such scores compare only with one another"
             told.setdefault(who, []).append(name)
-        if judge == "url":
-            told.setdefault(f"the judge model {_model(entry)}", []).append(name)
+        if entry.judge == "url":
+            told.setdefault(f"the judge model {_model(entry.generation)}", []).append(name)
     return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
 
 
-def _model(entry: Mapping[str, object]) -> object:
-    found: object = entry
-    for key in ("generation", "judge", "model"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return "unknown" if found is None else found
+def _model(generation: Mapping[str, object]) -> object:
+    judge = generation.get("judge")
+    return judge.get("model", "unknown") if isinstance(judge, Mapping) else "unknown"
 
 
 def _unknown(comparison: Comparison) -> list[str]:

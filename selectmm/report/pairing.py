@@ -31,7 +31,7 @@ def _kept(record: RunRecord, path: Path) -> bool:
 
 def _tallies(record: RunRecord, path: Path) -> dict[str, Tally]:
     answers, known = load_answers(record, path), record.suite.evaluator
-    found = {name: tally(many, str(known[name]["metric"])) for name, many in answers.items() if name in known}
+    found = {name: tally(many, known[name].metric) for name, many in answers.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 

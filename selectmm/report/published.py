@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
+from selectmm.paths import ROOT
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 from selectmm.report.margin import Measured, joined, measured
@@ -17,7 +18,7 @@ from selectmm.report.relative import full_of, is_full, mean_scores, relative, sc
 from selectmm.report.rows import Comparison, Row, format_estimate
 from selectmm.report.table import NOTHING, Table, format_time
 
-CELLS = Path(__file__).resolve().parents[2] / "results" / "published" / "scores.csv"
+CELLS = ROOT / "results" / "published" / "scores.csv"
 REL = "Rel"
 ALIKE = 0.03  # two budgets in rows that differ by this share are the same budget; both numbers are shown
 COSTS = ("selection", "tuning", "total", "share of full", "OSC")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from selectmm.errors import UserError
+from selectmm.records.checks import LARGEST, check_content
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 
@@ -43,15 +44,35 @@ def load_references(path: Path) -> References:
         UserError: it is not there, or does not look like this.
     """
     try:
-        content = json.loads(path.read_bytes())
-        whole = read(Mapping[str, Mapping[str, float | None]], content)
+        whole = read(Mapping[str, Mapping[str, float | None]], _read(path))
+        for name, entry in whole.items():
+            _check(name, entry)
         return {name: read(Reference, dict.fromkeys(KINDS) | dict(entry), f"'{name}'") for name, entry in whole.items()}
+    except Mismatch as problem:
+        raise _odd(path, problem) from problem
+
+
+def _read(path: Path) -> object:
+    try:
+        content = json.loads(path.read_bytes())
+        check_content(content)
+        return content
     except OSError as problem:
         raise UserError(f"There are no reference scores at {path} ({problem.strerror}).") from problem
-    except (ValueError, Mismatch) as problem:
-        raise UserError(
-            f'Reference scores {path}: {problem}; they look like {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
-        ) from problem
+    except (ValueError, RecursionError, Mismatch) as problem:
+        raise _odd(path, problem) from problem
+
+
+def _check(name: str, entry: Mapping[str, float | None]) -> None:
+    for kind, value in entry.items():
+        if abs(value or 0.0) > LARGEST:
+            raise Mismatch(f"field '{name:.40}.{kind:.40}' is {value:g}, which nothing measures")
+
+
+def _odd(path: Path, problem: Exception) -> UserError:
+    return UserError(
+        f'Reference scores {path}: {problem}; they look like {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
+    )
 
 
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
@@ -66,9 +87,8 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     beside = path.with_suffix(".record.json")
     if not path.exists() or not beside.exists():
         return {}
-    measured, found = json.loads(beside.read_text()), load_references(path)
-    asked = [(record.model, name, _prompts(record.suite.evaluator, name)) for record in records for name in found]
-    fits = {name for name in found if all(_same(measured, entry) for entry in asked if entry[1] == name)}
+    measured, found = _measured(beside), load_references(path)
+    fits = {name for name in found if all(_fits(measured, record, name) for record in records)}
     if left_out := sorted(found.keys() - fits):
         log.warning(
             "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
@@ -77,12 +97,27 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     return {name: reference for name, reference in found.items() if name in fits}
 
 
-def _same(measured: Mapping[str, object], asked: tuple[str, str, object]) -> bool:
-    model, name, prompts = asked
-    return measured["model"] == model and prompts in (None, _prompts(measured["suite"], name))
+@dataclass(frozen=True)
+class _Measured:
+    """The base model that reference scores are of, and the hash of every benchmark's prompts."""
+
+    model: str
+    prompts: Mapping[str, str]
 
 
-def _prompts(manifest: Mapping[str, object], name: str) -> object:
-    """The hash of a benchmark's prompts; None if the record does not have the benchmark."""
-    entry = manifest.get(name)
-    return entry.get("prompts") if isinstance(entry, Mapping) else None
+def _measured(path: Path) -> _Measured:
+    content = _read(path)
+    try:
+        model, suite = content["model"], content["suite"]
+        return read(_Measured, {"model": model, "prompts": {name: entry["prompts"] for name, entry in suite.items()}})
+    except (KeyError, TypeError, AttributeError, Mismatch) as problem:
+        raise UserError(
+            f"{path} does not say which model and prompts its reference scores are of ({problem!r:.80}); measure them "
+            f"again with python -m selectmm references."
+        ) from problem
+
+
+def _fits(measured: _Measured, record: RunRecord, name: str) -> bool:
+    """Whether a benchmark's references are of the record's base model and prompts, if it has the benchmark at all."""
+    entry = record.suite.evaluator.get(name)
+    return record.model == measured.model and (entry is None or entry.prompts == measured.prompts.get(name))

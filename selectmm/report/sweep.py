@@ -12,7 +12,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
+from selectmm.paths import here_or_shipped
 from selectmm.records.record import Costs, RunRecord, load
+from selectmm.records.stage import cannot_write
 from selectmm.records.tracker import Tracker
 from selectmm.report.jobs import failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
@@ -29,12 +31,13 @@ class SweepReport(Callback):
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
-        references: JSON of reference scores (see `references_for`); none are shown if there is no such file.
+        references: JSON of reference scores (see `references_for`); if there is no such file, those that come with
+            selectmm; if it has none either, none are shown.
     """
 
     def __init__(self, tables: str = "outputs/tables", references: str | None = None) -> None:
         self.tables = Path(tables)
-        self.references = None if references is None else Path(references)
+        self.references = None if references is None else here_or_shipped(Path(references))
         self.began = time.time()
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
@@ -56,11 +59,19 @@ class SweepReport(Callback):
         try:
             self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
         except UserError as problem:
-            log.error("The report is not whole: %s", problem)
+            log.error("The report is incomplete: %s", problem)
+            return False
+        except OSError as problem:
+            if (reason := cannot_write(problem, self.tables)) is None:
+                raise
+            told = (
+                "The report is not whole: %s could not be written: %s. Every record is kept; make room, and start the "
+            )
+            log.error(told + "same command again.", problem.filename or self.tables, reason)
             return False
         except Exception:
             log.exception(
-                "The report is not whole; every record is kept, `python -m selectmm report` starts from them:"
+                "The report is incomplete. Every record is kept; make the report from them with `selectmm report`:"
             )
             return False
         return True

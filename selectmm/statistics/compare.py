@@ -119,7 +119,7 @@ def _line(
     line = Line(name, *values, len(sides[0]))
     if [_item(answer) for answer in sides[0]] != [_item(answer) for answer in sides[1]]:
         raise UserError(f"The two runs did not answer the same items of {name}; run both with the same suite and data.")
-    metric = str(first.suite.evaluator[name]["metric"])
+    metric = first.suite.evaluator[name].metric
     tallies = [tally(side, metric) for side in sides]
     if None in tallies:
         return replace(line, why="its metric is no property of single items")

@@ -1,9 +1,8 @@
 """A comparison of two runs for the screen."""
 
-from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
+from selectmm.records.progress import PrintableConsole
 from selectmm.records.record import RunRecord
 from selectmm.statistics.compare import Line, Pair
 from selectmm.statistics.paired import RESAMPLES
@@ -12,18 +11,18 @@ COLUMNS = ("benchmark", "first", "second", "difference", "95 %", "p", "p (Holm)"
 UNKNOWN = "unknown"
 
 
-def show(pair: Pair, console: Console) -> None:
+def show(pair: Pair, console: PrintableConsole) -> None:
     """Print both runs, a row per benchmark, and how to read it."""
     for name, record in (("first ", pair.first), ("second", pair.second)):
-        console.print(f"{name}  {_told(record)}", markup=False, highlight=False)
+        console.print(f"{name}  {_told(record)}")
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in COLUMNS:
         grid.add_column(column, justify="left" if column in ("benchmark", "verdict") else "right", no_wrap=True)
     for line in pair.lines:
-        grid.add_row(*(Text(cell) for cell in cells(line)))
+        grid.add_row(*cells(line))
     console.print(grid)
     for note in notes(pair):
-        console.print(f"· {note}", markup=False, highlight=False)
+        console.print(f"· {note}")
 
 
 def cells(line: Line) -> tuple[str, ...]:

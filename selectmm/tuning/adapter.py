@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save
+from safetensors.torch import save
+from torch import nn
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
+from selectmm.tuning.adapter_file import CONFIG, WEIGHTS, read_adapter
+from selectmm.tuning.full import TRAINED, FullModel, exchanged, opened
 from selectmm.tuning.recipe import Recipe
-from selectmm.tuning.targets import any_match, lora_pattern
+from selectmm.tuning.targets import lora_pattern
 from selectmm.tuning.unchanged import unchanged
-from selectmm.tuning.whole import TRAINED, Whole, exchanged, opened
-
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def lora_config(vlm: VLM, recipe: Recipe) -> LoraConfig:
@@ -40,8 +40,8 @@ def lora_config(vlm: VLM, recipe: Recipe) -> LoraConfig:
     )
 
 
-def trainable(vlm: VLM, recipe: Recipe, keep: bool) -> AbstractContextManager[PeftModel | Whole]:
-    """The model as the recipe trains it, for the length of a block; ``keep`` as in `selectmm.tuning.whole.opened`."""
+def trainable(vlm: VLM, recipe: Recipe, keep: bool) -> AbstractContextManager[PeftModel | FullModel]:
+    """The model as the recipe trains it, for the length of a block; ``keep`` as in `selectmm.tuning.full.opened`."""
     return opened(vlm, recipe, keep) if recipe.tune == "full" else injected(vlm, lora_config(vlm, recipe))
 
 
@@ -85,25 +85,26 @@ def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
             or ``trained.safetensors``, which take the place of weights.
 
     Raises:
-        UserError: there is neither, or it belongs to another model.
+        UserError: there is neither, it is damaged, says what no run of ours writes, or belongs to another model.
     """
     if (folder / TRAINED).is_file():
         with exchanged(vlm, folder) as tuned:
             yield tuned
         return
-    if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
-        raise UserError(f"There is no adapter in {folder}: it needs {WEIGHTS} and {CONFIG}.")
-    weights = load_file(folder / WEIGHTS)
-    config = LoraConfig.from_pretrained(str(folder))
+    adapter = read_adapter(folder)
     stranger = UserError(f"The adapter in {folder} was made for another model than this {vlm.family.name}.")
-    names = {name for name, _ in vlm.model.named_modules()}
-    if not names.issuperset(config.modules_to_save or ()) or not any_match(vlm, config.target_modules):
+    linear = {name for name, module in vlm.model.named_modules() if isinstance(module, nn.Linear)}
+    if (
+        not adapter.layers
+        or not linear.issuperset(adapter.layers)
+        or adapter.whole not in ((), (vlm.family.projector,))
+    ):
         raise stranger
-    with injected(vlm, config) as wrapped:
+    with injected(vlm, adapter.config()) as wrapped:
         expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-        if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in expected.items()}:
+        if {n: w.shape for n, w in adapter.weights.items()} != {n: w.shape for n, w in expected.items()}:
             raise stranger
-        set_peft_model_state_dict(wrapped, weights)
+        set_peft_model_state_dict(wrapped, dict(adapter.weights))
         wrapped.eval().requires_grad_(False)
         yield replace(vlm, identity=identity_with(vlm.identity, folder))
 
@@ -131,13 +132,13 @@ def _merged(adapted: VLM) -> Iterator[None]:
                 layer.get_base_layer().weight.copy_(old)
 
 
-def save_adapter(wrapped: PeftModel | Whole, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+def save_adapter(wrapped: PeftModel | FullModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write an adapter in peft's format, or the weights of a model that was trained in full.
 
     Args:
         weights: the trained parameters by their names in ``wrapped``.
     """
-    if isinstance(wrapped, Whole):
+    if isinstance(wrapped, FullModel):
         wrapped.save(weights, folder)
         return
     config = wrapped.peft_config["default"]

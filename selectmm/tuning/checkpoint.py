@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +18,10 @@ from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
 from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
+from selectmm.tuning.trusted import check_own, nothing_runs
 
 STATE = "state.pt"
+DEVICES = "strategy.devices"
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 
@@ -47,18 +50,27 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
         asked: see `asked_of`.
 
     Raises:
-        UserError: it belongs to another run: another recipe, seed or rows, or a strategy whose shards this one cannot
-            read.
+        UserError: another user may have written it (`check_own`), it is none, or it belongs to another run: another
+            recipe, seed or rows, or a strategy whose shards this one cannot read.
     """
-    meta = json.loads((checkpoint / "meta.json").read_text())
-    before = meta["asked"]
+    check_own(checkpoint)
+    try:
+        meta = json.loads((checkpoint / "meta.json").read_text())
+        step, counts, before = meta["step"], list(meta["counts"]), dict(meta["asked"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise UserError(
+            f"{checkpoint} is not a checkpoint that this version wrote ({problem!r:.80}); delete it, and start again."
+        ) from problem
     for name in {**asked, **before}:
+        if name == DEVICES and asked["strategy.kind"] in ("single", "ddp"):
+            continue  # every rank has all of it, so any number of them can go on
         if asked.get(name) != before.get(name):
+            option = "devices" if name == DEVICES else name
             raise UserError(
-                f"{checkpoint} was written under {name}={before.get(name)}, not {asked.get(name)}; go on with the "
+                f"{checkpoint} was written under {option}={before.get(name)}, not {asked.get(name)}; go on with the "
                 f"first, or delete {checkpoint.parent}."
             )
-    return meta["step"], meta["counts"]
+    return step, counts
 
 
 def save_checkpoint(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:
@@ -68,7 +80,7 @@ def save_checkpoint(module: Tuning, asked: Mapping[str, object], folder: Path, s
     beside = folder / f".{whole.name}"
     if module.global_rank == 0:
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
+        beside.mkdir(mode=0o700)  # closed to others, whatever the umask is: see `check_own`
         meta = {"step": step, "counts": counts, "asked": asked}
         (beside / "meta.json").write_text(json.dumps(meta))
     trainer.strategy.barrier()
@@ -94,7 +106,22 @@ def clear(folder: Path) -> None:
 
 
 def restore(module: Tuning, checkpoint: Path) -> None:
-    """Load weights and optimiser state into a set-up module; every rank calls it. Rates follow from the step alone."""
+    """Load weights and optimiser state into a set-up module; every rank calls it. Rates follow from the step alone.
+
+    Raises:
+        UserError: it is damaged, or holds more than numbers.
+    """
+    try:
+        with nothing_runs():
+            _restore(module, checkpoint)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError, OSError) as problem:
+        why = str(problem).partition("\n")[0] or type(problem).__name__
+        raise UserError(
+            f"The checkpoint {checkpoint} cannot be read ({why:.200}); delete it to train from the start."
+        ) from problem
+
+
+def _restore(module: Tuning, checkpoint: Path) -> None:
     trainer = module.trainer
     if isinstance(trainer.strategy, DeepSpeedStrategy):
         engine = trainer.strategy.deepspeed_engine

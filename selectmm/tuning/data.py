@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from selectmm.errors import UserError
-from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut, encode
+from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, ImageCut, cut, encode
 from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -53,15 +53,22 @@ class MicroBatches(Dataset[MicroBatch]):
     def __getitem__(self, index: int) -> MicroBatch:
         samples = [self.pool[int(row)] for row in self.rows[index]]
         talks = [
-            Conversation(s.turns, (self.pool.open_image(s.image),) if s.image else (), s.image_turn) for s in samples
+            Conversation(
+                s.turns,
+                (self.pool.open_image(s.image),) if s.image else (),
+                s.image_turn,
+                self.pool.named(s.position),
+            )
+            for s in samples
         ]
         extra = [_BLANK] if self.blank and not any(talk.images for talk in talks) else []
         whole = encode(self.vlm, talks + extra, side="right", limit=None)
         lengths = whole["attention_mask"].sum(1)[: len(talks)]
         try:
             inputs = cut(whole, self.max_length, self.vlm.image_token_id)
-        except ValueError as problem:
-            raise UserError(f"One of the rows {self.rows[index].tolist()}: {problem}; {ROOM}.") from problem
+        except ImageCut as problem:
+            name = self.pool.named(int(self.rows[index][problem.rows[0]]))
+            raise UserError(f"In {name}, {problem}; {ROOM}.") from problem
         answers = (inputs["labels"][: len(talks), 1:] != IGNORED).sum(1)
         counts = (
             len(talks),

@@ -1,25 +1,23 @@
 """Fine-tune a model on chosen rows: in this process, or spread over workers."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from selectmm.errors import UserError
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.stages.launch import aside, check_devices, rank_environment
+from selectmm.tuning.callback import REPORT
 from selectmm.tuning.checkpoint import clear
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import Job, Task
-from selectmm.tuning.keeper import REPORT
 from selectmm.tuning.progress import step_bar
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.spawn import spawn, tidy
-from selectmm.tuning.strategy import check_buildable, check_devices, worker_environment
+from selectmm.tuning.strategy import check_buildable
 from selectmm.tuning.targets import lora_pattern
 
 
@@ -71,27 +69,9 @@ def finetune(
         elif build is None:
             raise ValueError(f"strategy '{strategy.kind}' needs build, the model's config")
         else:
-            job = Job(task, build, str(pool.image_root), os.getpid())
-            with _aside(vlm) as device:
+            job = Job(task, build, str(pool.image_root))
+            with aside(vlm) as device:
                 spawn(job, pool, rows, device, folder, report)
-
-
-@contextmanager
-def _aside(vlm: VLM) -> Iterator[torch.device]:
-    """The model waits in main memory while worker processes fill the GPUs; yields the device that it comes back to.
-
-    4-bit weights stay: they cannot be moved.
-    """
-    device = vlm.model.device
-    moves = device.type == "cuda" and not getattr(vlm.model, "is_quantized", False)
-    if moves:
-        vlm.model.to("cpu")
-        torch.cuda.empty_cache()
-    try:
-        yield device
-    finally:
-        if moves:
-            vlm.model.to(device)
 
 
 def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
@@ -101,7 +81,7 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
         UserError: recipe, strategy, model and machine do not fit together.
     """
     _check_numbers(recipe, strategy)
-    check_devices(strategy.devices, "strategy.devices", vlm.model.device)
+    check_devices(strategy.devices, vlm.model.device)
     if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.packing:
@@ -113,7 +93,7 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
             "A 4-bit model trains with recipe.tune=lora and under every strategy but zero3, which cannot spread its "
             "weights; set compute=plain for others."
         )
-    check_buildable(strategy, vlm.model.device, worker_environment(vlm.model.device))
+    check_buildable(strategy, vlm.model.device, rank_environment(vlm.model.device))
 
 
 def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:

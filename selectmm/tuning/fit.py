@@ -13,20 +13,20 @@ import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
 
-from selectmm.errors import UserError
+from selectmm.errors import sentences_of_loaders
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
+from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.data import COUNTS, MicroBatches
+from selectmm.tuning.full import FullModel
 from selectmm.tuning.job import Task
-from selectmm.tuning.keeper import Keeper, keep_losses
 from selectmm.tuning.memory import memory_explained
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.plan import lengths_of, plan, share_of
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import lightning_strategy
-from selectmm.tuning.whole import Whole
 
 LOADERS_PER_GPU = 4  # on a CPU the encoding stays in the process: there is no idle core to give it to
 
@@ -61,13 +61,13 @@ def fit(
         with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
-            keeper = Keeper(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
-            trainer = _trainer(vlm.model.device, recipe, strategy, keeper)
-            with memory_explained(module), _sentences():
+            callback = TrainingCallback(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
+            trainer = _trainer(vlm.model.device, recipe, strategy, callback)
+            with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
 
-def _ready(wrapped: PeftModel | Whole, recipe: Recipe) -> None:
+def _ready(wrapped: PeftModel | FullModel, recipe: Recipe) -> None:
     """Dtypes and training mode; `injected` takes them back."""
     wrapped.train()
     if recipe.precision == "32-true":
@@ -79,7 +79,7 @@ def _ready(wrapped: PeftModel | Whole, recipe: Recipe) -> None:
 
 
 @contextmanager
-def _checkpointing(wrapped: PeftModel | Whole, recipe: Recipe) -> Iterator[None]:
+def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[None]:
     """Gradient checkpointing for the length of the block, if the recipe has it."""
     if not recipe.gradient_checkpointing:
         yield
@@ -93,7 +93,7 @@ def _checkpointing(wrapped: PeftModel | Whole, recipe: Recipe) -> Iterator[None]
         model.activation_checkpointing_disable()
 
 
-def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, keeper: Keeper) -> pl.Trainer:
+def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=strategy.devices,
@@ -102,7 +102,7 @@ def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, keeper: K
         max_epochs=1,  # the plan is one long epoch
         accumulate_grad_batches=recipe.batch_size // (recipe.micro_batch * strategy.devices),
         gradient_clip_val=recipe.clip or None,
-        callbacks=[keeper],
+        callbacks=[callback],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -123,18 +123,6 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from None
         raise
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """A `UserError` of a loader process arrives with that process's traceback around it; its sentence alone goes on."""
-    try:
-        yield
-    except UserError as problem:
-        _, found, sentence = str(problem).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")
-        if not found:
-            raise
-        raise UserError(sentence.strip()) from problem
 
 
 @contextmanager

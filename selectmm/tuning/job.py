@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from selectmm.pool.arrow import open_arrow
-from selectmm.pool.pool import Pool
+from selectmm.pool.arrow import open_arrow, write_table
+from selectmm.pool.pool import Pool, taken
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
-JOB, ROWS, LOG, LOCK = "job.json", "rows.arrow", "worker.log", "worker.lock"
+JOB, ROWS, LOCK = "job.json", "rows.arrow", "worker.lock"
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,16 @@ class Job:
     Attributes:
         build: the model's config.
         images: the pool's image root.
-        parent: process id of who started torchrun; the workers stop when it is gone.
     """
 
     task: Task
     build: Mapping[str, object]
     images: str
-    parent: int
-
-
-def error_file(folder: Path, starter: int) -> Path:
-    """Where a worker says what went wrong; one for each starter, because workers may outlive a killed one a little."""
-    return folder / f"error-{starter}.txt"
 
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
     """Write the job, and the rows it trains on as a pool of their own (a worker then needs nothing of the big one)."""
-    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, pool.table.schema) as writer:
-        writer.write_table(pool.table.take(pa.array(rows)))
+    write_table(folder / ROWS, taken(pool.table, rows))
     write_atomically(folder / JOB, json.dumps(asdict(job), indent=1))
 
 

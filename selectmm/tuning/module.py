@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from selectmm.models.forward import answer_loss
 from selectmm.models.vlm import Family
 from selectmm.tuning.data import MicroBatch
+from selectmm.tuning.full import FullModel
 from selectmm.tuning.recipe import Recipe
-from selectmm.tuning.whole import Whole
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
@@ -46,7 +46,7 @@ class Tuning(pl.LightningModule):
 
     def __init__(
         self,
-        wrapped: PeftModel | Whole,
+        wrapped: PeftModel | FullModel,
         recipe: Recipe,
         family: Family,
         *,

@@ -1,9 +1,7 @@
 """Our strategies as Lightning's, DeepSpeed over CPU processes included."""
 
 import argparse
-import os
 import shutil
-import sys
 from collections.abc import Mapping
 
 import torch
@@ -61,16 +59,6 @@ def check_buildable(strategy: recipe.Strategy, device: torch.device, environment
         )
 
 
-def check_devices(wanted: int, option: str, device: torch.device) -> None:
-    """Whether there are as many GPUs as an option asks for; a CPU takes any number of processes.
-
-    Raises:
-        UserError: there are fewer.
-    """
-    if device.type == "cuda" and wanted > torch.cuda.device_count():
-        raise UserError(f"{option}={wanted} needs as many GPUs, but there are {torch.cuda.device_count()}; set fewer.")
-
-
 class CPUDeepSpeedStrategy(DeepSpeedStrategy):
     """DeepSpeed over gloo: Lightning's strategy refuses CPUs, DeepSpeed itself does not.
 
@@ -102,12 +90,3 @@ class CPUDeepSpeedStrategy(DeepSpeedStrategy):
             dist_init_required=False,
         )
         return engine, wrapped
-
-
-def worker_environment(device: torch.device) -> dict[str, str]:
-    """The environment of worker processes: one thread each on a CPU, and the tools that lie beside the interpreter."""
-    environment = dict(os.environ)
-    environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
-    if device.type == "cpu":
-        environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    return environment

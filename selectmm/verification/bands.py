@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from selectmm.errors import UserError
-from selectmm.front import ROOT
+from selectmm.paths import ROOT
 from selectmm.records.reading import Mismatch, read
 from selectmm.report.references import load_references
 

@@ -1,9 +1,8 @@
 """Verdicts for the screen."""
 
-from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
+from selectmm.records.progress import PrintableConsole
 from selectmm.verification.verdicts import Verdict
 from selectmm.verification.verify import Verification
 
@@ -11,17 +10,17 @@ COLUMNS = ("benchmark", "ours", "released", "difference", "band", "verdict")
 UNKNOWN = "unknown"
 
 
-def show(found: Verification, console: Console) -> None:
+def show(found: Verification, console: PrintableConsole) -> None:
     """Print the verdicts, how many of each there are, and what the scores depend on."""
-    console.print(f"Against {found.released} ({found.source})", markup=False, highlight=False)
+    console.print(f"Against {found.released} ({found.source})")
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in COLUMNS:
         grid.add_column(column, justify="left" if column in ("benchmark", "verdict") else "right")
     for verdict in found.verdicts:
-        grid.add_row(*(Text(cell) for cell in cells(verdict)))
+        grid.add_row(*cells(verdict))
     console.print(grid)
     for note in notes(found):
-        console.print(f"· {note}", markup=False, highlight=False)
+        console.print(f"· {note}")
 
 
 def cells(verdict: Verdict) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from selectmm.command_line import read_config
 from selectmm.commands.doctor import main
-from selectmm.door import build
 from selectmm.errors import UserError
-from selectmm.front import read_config
-from tests.tiny import tiny_llava, write_pool
+from selectmm.instantiate import build
+from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,9 +64,11 @@ def test_rows_that_cannot_be_read_are_told_in_the_report(choices: list[str], tmp
 
 def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_path: Path) -> None:
     model = tiny_llava(tmp_path / "model")
-    main([*choices, "model=llava15_7b", f"model.path={model}", "recipe.max_length=8"])
+    with pytest.raises(SystemExit):  # no image fits into 8 tokens
+        main([*choices, "model=llava15_7b", f"model.path={model}", "recipe.max_length=8"])
     findings = {f["name"]: f for f in json.loads((tmp_path / "report.json").read_text())["findings"]}
     assert 0 < findings["longer than 8 tokens"]["count"] <= 16
+    assert findings["image behind recipe.max_length"]["count"] == 12  # all but every fourth row, which is text
     with pytest.raises(UserError, match="No tokenizer at"):
         main([*choices, "model=llava15_7b", f"model.path={tmp_path / 'none'}"])
 
@@ -78,3 +81,31 @@ def test_what_is_not_set_is_asked_for() -> None:
 def test_a_run_does_not_keep_bad_rows(choices: list[str]) -> None:
     with pytest.raises(UserError, match=r"pool\.bad_rows=keep is for looking at bad rows; a run takes stop or drop\."):
         build(read_config([*choices[:-2], "pool.bad_rows=keep"]), "prism")
+
+
+def test_with_a_model_rows_that_it_cannot_take_are_found(choices: list[str], tmp_path: Path) -> None:
+    """A Qwen2-VL: its placeholder in a text, a shape above 200 to 1, a long question before the image, and </s>."""
+    rows = json.loads((tmp_path / "pool.json").read_text())[:4]
+    ends = "What?", "Red<|im_end|> and </s>."  # the second is no token of this model
+    late = [("word " * 60, "Yes."), ("<image>This?", "Red.")]
+    told = [[("What?", "An <|image_pad|>.")], [("<image>What?", "Red.")], late, [ends]]
+    for number, talk in enumerate(told, start=4):
+        turns = [
+            {"from": who, "value": text} for said in talk for who, text in zip(("human", "gpt"), said, strict=True)
+        ]
+        image = {5: {"image": "thin.png"}, 6: {"image": rows[0]["image"]}}.get(number, {})
+        rows.append({"id": f"n{number}", "conversations": turns, **image})
+    Image.new("RGB", (4, 804)).save(tmp_path / "images" / "thin.png")
+    (tmp_path / "pool.json").write_text(json.dumps(rows))
+    model = ["model=qwen2_vl_2b", f"model.path={tiny_qwen2_vl(tmp_path / 'model')}", "recipe.max_length=64"]
+    with pytest.raises(SystemExit):
+        main([*choices, *model])
+    findings = {f["name"]: f for f in json.loads((tmp_path / "report.json").read_text())["findings"]}
+    shown = {name: (f["weight"], f["examples"]) for name, f in findings.items() if "model" in name or "behind" in name}
+    assert shown == {
+        "image mark of the model in a text": ("blocks", ["row 4 (id 'n4'): <|image_pad|>"]),
+        "image of a shape that the model refuses": ("blocks", ["row 5 (id 'n5'), thin.png"]),
+        "image behind recipe.max_length": ("blocks", [f"row 6 (id 'n6'), {rows[0]['image']}"]),
+        "special tokens of the model in a text": ("look", ["row 7 (id 'n7'): <|im_end|>"]),
+    }
+    main([*choices, *model, "pool.bad_rows=drop"])

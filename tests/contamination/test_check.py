@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selectmm.command_line import ROOT
 from selectmm.commands.contamination import main
 from selectmm.contamination.check import check
 from selectmm.contamination.page import notes, sentence
 from selectmm.contamination.search import Found
-from selectmm.front import ROOT
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.quickstart.item import Item

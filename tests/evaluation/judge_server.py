@@ -3,10 +3,12 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Say = Callable[[str], object]  # from the last message to: the reply's text, (status, body), or None: never answer
+Say = Callable[
+    [str], object
+]  # from the last message to: the reply's text, (status, body or address), or None: never answer
 
 
 @contextmanager
@@ -25,8 +27,16 @@ def judge_server(say: Say) -> Iterator[tuple[str, list[dict[str, object]]]]:
                 return
             status, body = said if isinstance(said, tuple) else (200, completion(said))
             self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", body)
+                body = b""
             self.end_headers()
-            self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
+            whole = body if isinstance(body, bytes | tuple) else json.dumps(body).encode()
+            parts = whole if isinstance(whole, tuple) else (whole,)
+            for part in parts:  # a tuple: with a moment between them
+                with suppress(OSError):  # who asked may be gone
+                    self.wfile.write(part)
+                    over.wait(0.02 if parts[1:] else 0)
 
         def log_message(self, *_: object) -> None:
             pass

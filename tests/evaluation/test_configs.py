@@ -11,13 +11,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from selectmm.door import build
+from selectmm.command_line import check_overrides
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import task_files
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import OURS
-from selectmm.front import check_overrides
+from selectmm.instantiate import build
 from selectmm.quickstart.items import held_out
 from tests.evaluation.material import CONFIGS, benchmarks
 

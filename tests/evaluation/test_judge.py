@@ -1,6 +1,7 @@
 """A judge behind a URL: what is sent, what is retried, and what each failure says."""
 
 import socket
+import time
 from itertools import count
 
 import pytest
@@ -67,9 +68,43 @@ def test_a_lasting_fault_is_told_with_the_address(fault: tuple[int, object], sai
 
 def test_a_server_that_never_answers() -> None:
     with judge_server(lambda _: None) as (url, asked):
-        with pytest.raises(UserError, match=r"failed after 2 attempts: no answer within 0\.05 s"):
-            server(url, timeout=0.05, attempts=2).ask(QUESTION, 8)
+        with pytest.raises(UserError, match=r"failed after 2 attempts: no answer within 0\.3 s"):
+            server(url, timeout=0.3, attempts=2).ask(QUESTION, 8)
         assert len(asked) == 2
+
+
+def test_a_server_that_sends_a_byte_at_a_time_is_given_no_more_time() -> None:
+    """Each byte comes after 0.02 s, all of them after twenty."""
+    drops = (b" ",) * 1000
+    with judge_server(lambda _: (200, drops)) as (url, _):
+        began = time.monotonic()
+        with pytest.raises(UserError, match=r"failed after 2 attempts: no answer within 0\.3 s"):
+            server(url, timeout=0.3, attempts=2).ask(QUESTION, 8)
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_the_key_goes_nowhere(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("TEST_KEY", "secret")
+    with (
+        judge_server(lambda _: "1.0") as (elsewhere, strangers),
+        judge_server(lambda _: (status, elsewhere)) as (url, _),
+    ):
+        said = rf"The judge at {url} points elsewhere \(HTTP {status}\), to '{elsewhere}', and nothing was sent there"
+        with pytest.raises(UserError, match=said):
+            server(url, key="TEST_KEY").ask(QUESTION, 8)
+    assert strangers == []
+
+
+def test_an_answer_without_end_is_cut_off() -> None:
+    with judge_server(lambda _: (200, b"x" * (2**20 + 1))) as (url, _):
+        with pytest.raises(UserError, match=r"failed after one attempt: it answered more than 1,048,576 bytes"):
+            server(url, attempts=1).ask(QUESTION, 8)
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    with judge_server(lambda _: "0.5 \ud800") as (url, _):
+        assert server(url).ask(QUESTION, 8) == "0.5 ?"
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -115,6 +150,8 @@ def test_a_key_that_is_not_set() -> None:
     ("options", "said"),
     [
         ({"url": "localhost:8000"}, r"judge\.url=localhost:8000 is not an address; give one such as http://"),
+        ({"timeout": 0}, r"judge\.timeout=0 ends every request or none; give seconds, such as 60\."),
+        ({"timeout": float("nan")}, r"judge\.timeout=nan ends every request or none"),
         ({"attempts": 0}, r"judge\.attempts=0 never asks; give a whole number above 0\."),
     ],
 )

@@ -21,7 +21,7 @@ from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
-from selectmm.recording import not_evaluated
+from selectmm.stages.record import not_evaluated
 from tests.evaluation import hub
 from tests.evaluation.judge_server import Say, judge_server
 from tests.tiny import tiny_llava

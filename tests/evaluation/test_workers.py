@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectmm.door import open_model, open_suite
 from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.workers import Job, hired
+from selectmm.instantiate import open_model, open_suite
 from selectmm.models.vlm import VLM
 from selectmm.quickstart.schemas import write
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def config(*keys: str, folder: Path | None = None) -> dict[str, object]:
-    """A suite as the door takes it, three items a batch."""
+    """A suite as `selectmm.instantiate` takes it, three items a batch."""
     made, place = suite(*keys, folder=folder, batch_size=3), "selectmm.evaluation.suite"
     benchmarks = [{"_target_": f"{place}.Benchmark", **asdict(benchmark)} for benchmark in made.benchmarks]
     settings = {"name": made.name, "limit": None, "batch_size": made.batch_size, "max_new_tokens": made.max_new_tokens}
@@ -91,7 +91,7 @@ def test_a_helper_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_more_workers_than_gpus(tmp_path: Path) -> None:
     job = Job({}, {}, None, seed=0)
     with (
-        pytest.raises(UserError, match=r"workers=99 needs as many GPUs, but there are \d+; set fewer"),
+        pytest.raises(UserError, match=r"devices=99 needs as many GPUs, but there are \d+; set fewer"),
         hired(job, 99, tmp_path, torch.device("cuda")),
     ):
         pass

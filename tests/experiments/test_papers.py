@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from selectmm.door import build
+from selectmm.instantiate import build
 from selectmm.records.record import Costs, load
 from selectmm.report.published import Reproduces, read_printed
-from selectmm.selection import select
+from selectmm.stages.select import select
 from tests.test_line import ROOT, one_run, overrides
 
 os.environ.setdefault("SELECTMM_ROOT", str(ROOT))  # before pytest has fixtures: the jobs are the tests' parameters

@@ -4,10 +4,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from selectmm.door import build
-from selectmm.front import ROOT, read_config
-from selectmm.recording import record_of
-from selectmm.run import keep, select_rows, take_pool, tune
+from selectmm.command_line import ROOT, read_config
+from selectmm.instantiate import build
+from selectmm.stages.finetune import tune
+from selectmm.stages.pool import open_pool
+from selectmm.stages.record import keep_record, record_of
+from selectmm.stages.select import select_rows
 from tests.tiny import tiny_llava, write_pool
 
 
@@ -20,11 +22,12 @@ def recorded_run(place: Path, *choices: str) -> Path:
     config = read_config([*run_choices(place), *choices])
     made = build(config, next(choice.split("=")[1] for choice in choices if choice.startswith("method=")))
     experiment = replace(made, suite=replace(made.suite, benchmarks=()))
-    pool, vlm = take_pool(experiment), experiment.open_model()
+    vlm = experiment.open_model()
+    pool = open_pool(experiment, vlm)
     selection = select_rows(experiment, pool, vlm)
     tuned = tune(experiment, pool, vlm, selection.subset)
     record = record_of(experiment, pool, vlm, None, selection, tuned, tuned)
-    return keep(experiment, record, tuned, tuned)
+    return keep_record(experiment, record, tuned, tuned)
 
 
 def run_choices(place: Path) -> list[str]:

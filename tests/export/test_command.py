@@ -37,7 +37,7 @@ def exported(folder: Path) -> torch.Tensor:
 
 def test_a_record_is_enough_to_export_its_model(run: tuple[Path, Path], tmp_path: Path) -> None:
     place, record = run
-    main(["model", "--record", str(record), "--to", str(tmp_path / "out")])
+    main(["model", "--record", str(record), "--yes", "--to", str(tmp_path / "out")])
     vlm = instantiate(load(record).config["model"])
     with load_adapter(vlm, adapter_of(load(record), place / "cache")) as tuned:
         assert torch.equal(exported(tmp_path / "out"), logits_of(tuned.model))
@@ -54,7 +54,7 @@ def test_a_record_is_enough_to_export_its_model(run: tuple[Path, Path], tmp_path
 
 def test_an_adapters_folder_and_a_model_are_enough_too(run: tuple[Path, Path], tmp_path: Path) -> None:
     place, record = run
-    main(["model", "--record", str(record), "--to", str(tmp_path / "one")])
+    main(["model", "--record", str(record), "--yes", "--to", str(tmp_path / "one")])
     adapter = adapter_of(load(record), place / "cache")
     main(["model", "--adapter", str(adapter), *model_choices(place), "--to", str(tmp_path / "two")])
     assert torch.equal(exported(tmp_path / "one"), exported(tmp_path / "two"))
@@ -66,7 +66,7 @@ def test_a_run_that_was_moved_is_found_with_its_new_places(run: tuple[Path, Path
     record = place / "records" / run[1].name
     content = record.read_text().replace(str(run[0]), "/elsewhere")
     record.write_text(content)
-    there = ["--record", str(record), "--cache", str(place / "cache")]
+    there = ["--record", str(record), "--yes", "--cache", str(place / "cache")]
     main(["model", *there, f"model.path={place / 'base'}", "--to", str(tmp_path / "model")])
     assert (tmp_path / "model" / "model.safetensors").is_file()
     choices = [choice for choice in pool_choices(place) if "." in choice.split("=")[0]]
@@ -76,7 +76,7 @@ def test_a_run_that_was_moved_is_found_with_its_new_places(run: tuple[Path, Path
 
 def test_the_subset_of_a_record_is_exported_with_its_method(run: tuple[Path, Path], tmp_path: Path) -> None:
     place, record = run
-    main(["subset", "--record", str(record), "--format", "llava", "--to", str(tmp_path / "out")])
+    main(["subset", "--record", str(record), "--yes", "--format", "llava", "--to", str(tmp_path / "out")])
     chosen = json.loads((subset_of(load(record), place / "cache") / "subset.json").read_text())["rows"]
     rows = json.loads((tmp_path / "out" / "subset.json").read_text())
     assert [int(row["id"]) for row in rows] == chosen
@@ -103,7 +103,7 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
     (place / "pool" / "pool.json").write_text(json.dumps(rows))
     shutil.copytree(run[0] / "base", place / "base")
     record = recorded_run(place, "method=full")
-    main(["subset", "--record", str(record), "--format", "llama_factory", "--to", str(tmp_path / "out")])
+    main(["subset", "--record", str(record), "--yes", "--format", "llama_factory", "--to", str(tmp_path / "out")])
     assert "1 of them hold a placeholder of the trainer in their text; see its README.md" in capsys.readouterr().out
 
 
@@ -123,11 +123,26 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
             ["model", "--record", "RECORD", "--to", "x", "model.path=/nowhere"],
             "checkpoint at '/nowhere': give a folder",
         ),
-        (["model", "--record", "RECORD", "--to", "x", "model.dtype=bfloat16"], "torch.bfloat16.*set model.path and"),
-        (["model", "--record", "RECORD", "--to", "x", "recipe.lr=1"], "only values of its pool and its model"),
-        (["model", "--record", "RECORD", "--to", "x", "model.pth=1"], "only values of its pool and its model"),
-        (["model", "--record", "RECORD", "--to", "x", "--cache", "none"], "The adapter of run-length-.* cache none"),
-        (["subset", "--record", "RECORD", "--to", "x", "--cache", "none", "--format", "llava"], "The subset of run-"),
+        (
+            ["model", "--record", "RECORD", "--to", "x", "model.dtype=bfloat16"],
+            "torch.bfloat16.*set model.path and",
+        ),
+        (
+            ["model", "--record", "RECORD", "--to", "x", "recipe.lr=1"],
+            "its model can be changed, not recipe.lr",
+        ),
+        (
+            ["model", "--record", "RECORD", "--to", "x", "model.pth=1"],
+            "no 'model.pth': did you mean 'model.path'",
+        ),
+        (
+            ["model", "--record", "RECORD", "--to", "x", "--cache", "none"],
+            "The adapter of run-length-.* cache none",
+        ),
+        (
+            ["subset", "--record", "RECORD", "--to", "x", "--cache", "none", "--format", "llava"],
+            "The subset of run-",
+        ),
         (["model", "--adapter", "PLACE", "--to", "x", "MODEL"], "There is no adapter in"),
         (["subset", "--subset", "PLACE", "--to", "x", "--format", "llava", "POOL"], "no subset.json in"),
     ],
@@ -137,7 +152,12 @@ def test_every_mistake_is_one_sentence(
 ) -> None:
     place, record = run
     monkeypatch.chdir(tmp_path)
-    known = {"RECORD": [str(record)], "PLACE": [str(place)], "MODEL": model_choices(place), "POOL": pool_choices(place)}
+    known = {
+        "RECORD": [str(record), "--yes"],
+        "PLACE": [str(place)],
+        "MODEL": model_choices(place),
+        "POOL": pool_choices(place),
+    }
     with pytest.raises(UserError, match=said):
         main([word for given in words for word in known.get(given, [given])])
     assert not (tmp_path / "x").exists()

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from selectmm.features.feature import Feature, Seen
+from selectmm.features.loaded import encoded
+from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import IGNORED, Conversation, encode
 from selectmm.models.forward import inputs_of
@@ -51,7 +53,8 @@ def limit_of(vlm: VLM) -> int:
 
 def seen(vlm: VLM, feature: Feature, talks: list[Conversation] = TALKS) -> Seen:
     """A batch as the store hands it to the feature."""
-    return Seen(vlm, talks, feature.reads(), limit_of(vlm))
+    loaded = encoded(vlm, list(range(len(talks))), talks, pictures=True)
+    return Seen(vlm, loaded, feature.reads(), limit_of(vlm))
 
 
 @dataclass(frozen=True)
@@ -97,5 +100,5 @@ def _words(vlm: VLM, template: str, talk: Conversation) -> torch.Tensor:
     return torch.tensor([any(a < end and b > start for start, end in spans) for a, b in offsets])
 
 
-def store_of(vlm: VLM, cache: Path, batch_size: int = 4, shard: int = 4) -> FeatureStore:
-    return FeatureStore(cache, vlm, batch_size, shard, limit=512)
+def store_of(vlm: VLM, cache: Path, batch_size: int = 4, shard: int = 4, ranks: Ranks | None = None) -> FeatureStore:
+    return FeatureStore(cache, vlm, batch_size, shard, limit=512, ranks=ranks)

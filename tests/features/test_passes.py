@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selectmm.features import feature as feature_module
-from selectmm.features import store as store_module
+from selectmm.features import onepass as onepass_module
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Feature
@@ -185,7 +185,10 @@ def test_a_kill_while_joined_shards_are_removed_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             store.get(pool, [JointStates(1)])
     whole = store_of(vlm, tmp_path / "whole").get(pool, [JointStates(1)])
-    same(store.get(pool, [JointStates(1)]), whole)
+    with pytest.MonkeyPatch.context() as patch:
+        made = watched(patch, lambda _done: None)
+        same(store.get(pool, [JointStates(1)]), whole)
+        assert not list(made), "no shard is computed twice"
 
 
 def test_a_shared_pass_is_counted_once_and_at_its_dearest(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
@@ -201,13 +204,13 @@ def test_a_shared_pass_is_counted_once_and_at_its_dearest(vlm: VLM, pool: Pool, 
 
 def test_passes_are_made_without_gradients(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     states: list[bool] = []
-    real = store_module.Seen
+    real = onepass_module.Seen
 
     def spied(*given: object) -> feature_module.Seen:
         states.append(torch.is_grad_enabled())
         return real(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "Seen", spied)
+        patch.setattr(onepass_module, "Seen", spied)
         store_of(vlm, tmp_path).get(pool, [AttendedStates()])
     assert states == [False] * 3

@@ -34,7 +34,7 @@ def made(name: str, *overrides: str) -> Method:
     return instantiate(options(name, *overrides), _convert_="all")
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"from_indices", "from_scores", "one_source"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"from_indices", "from_scores", "one_source", "self_sup"}))
 def test_every_file_makes_its_method(name: str) -> None:
     method = made(name)
     assert callable(method.select) and type(method) is get_class(str(options(name)["_target_"]))
@@ -80,6 +80,10 @@ def test_files_of_rows_and_scores_are_made_from_a_path(tmp_path: Path) -> None:
     file.write_text("[0]")
     assert made("from_indices", f"method.file={file}").file == str(file)
     assert made("from_scores", f"method.file={file}", "method.keep=low").keep == "low"
+
+
+def test_self_sup_says_which_end_it_keeps_because_the_papers_do_not() -> None:
+    assert [made("self_sup", f"method.keep={keep}").keep for keep in ("hard", "easy")] == ["hard", "easy"]
 
 
 def test_clip_score_asks_for_its_clip_before_anything_runs() -> None:

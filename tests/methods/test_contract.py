@@ -10,14 +10,20 @@ import pytest
 
 import selectmm.methods
 from selectmm.features.feature import Features
+from selectmm.methods.adapt_inf import AdaptInf
 from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
 from selectmm.methods.clip_score import ByClipScore
+from selectmm.methods.coincide import Coincide
+from selectmm.methods.d2_pruning import D2Pruning
 from selectmm.methods.dataprophet import DataProphet
+from selectmm.methods.datatailor import DataTailor
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
+from selectmm.methods.icons import Icons
 from selectmm.methods.ifd import Ifd
 from selectmm.methods.length import Length
+from selectmm.methods.magic import Magic
 from selectmm.methods.method import Method, Needs
 from selectmm.methods.order import shares
 from selectmm.methods.perplexity import Perplexity
@@ -25,8 +31,11 @@ from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
 from selectmm.methods.rds_plus import RdsPlus
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.methods.self_sup import SelfSup
+from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
+from selectmm.methods.visnec import VisNec
 from selectmm.pool.pool import Pool
 
 
@@ -58,6 +67,50 @@ METHODS: list[Method] = [
         centering=[False],
         text_only=["exclude"],
     ),
+    *varied(
+        Coincide,
+        clusters=[3],
+        rows_per_cluster=[4],
+        iterations=[1],
+        temperature=[5.0],
+        mask=[0.5, 1.0],
+        sigma=[0.2],
+    ),
+    *varied(
+        Icons,
+        projection_dim=[64],
+        scope=["self_attn"],
+        percentile=[50.0],
+        tie=["key"],
+        parts=["mean"],
+        part_gradients=["unit"],
+    ),
+    *varied(D2Pruning, keep=["hard"], neighbours=[1], gamma=[2.0], forward_gamma=[0.1], normalise=[True]),
+    *varied(DataTailor, cut=[0.5], ward_rows=[6], iterations=[1]),
+    *(SelfSup(keep, rows_per_cluster=6) for keep in ("hard", "easy")),
+    SelfSup("hard", pool="mean", normalise=False, clusters=2, iterations=1),
+    *varied(
+        AdaptInf,
+        scores=[["entropy"], ["grounding", "el2n"]],
+        clusters=[2],
+        iterations=[1],
+        cluster_by=["gradients"],
+        projection_dim=[64],
+        bins=[3],
+        trim=[0.3],
+    ),
+    *varied(
+        Magic,
+        gain_share=[0.2, 1.0],
+        shortlist=[1.0],
+        look=[0.0],
+        temperature=[5.0],
+        bucket_cap=[1.0],
+        scale_over=["pool"],
+        removal=["mask"],
+    ),
+    *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
+    *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
 ]
@@ -99,8 +152,13 @@ UNVARIED = {
     (BySource, "first"),  # a name that a pool lacks is refused; see test_by_source.py
     (BySource, "last"),
     (Prism, "layer"),  # what is read before a method selects, and cannot change how it does
+    (Coincide, "layers"),
+    (Coincide, "depth"),
+    *((Magic, option) for option in ("layers", "top", "depth")),
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
+    (Icons, "warmup"),
+    (AdaptInf, "warmup"),
     (Tive, "warmup"),
 }
 

@@ -1,10 +1,13 @@
 """Files made elsewhere: what is read, and what is said of a file that cannot be."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
@@ -14,6 +17,7 @@ from selectmm.methods.full import Full
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.pool import Pool
+from tests.bad_input import examples
 
 POOL = invented_pool(9)
 
@@ -95,17 +99,23 @@ def test_a_broken_file_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "content", [[], 3, "0", None, [0.0, 1.0], ["0"], [[0, 1]], [[0], [1, 2]], [True, False], [0, None], [10**30]]
+    "content",
+    [[], 3, "0", None, [0.0, 1.0], ["0"], [[0, 1]], [[0], [1, 2]], [True, False], [0, True], [0, None], [10**30]],
 )
 def test_what_is_no_list_of_positions_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(UserError, match=r"is no list of row positions; give whole numbers such as \[0, 5, 17\]"):
         select(FromIndices(written(tmp_path, content)))
 
 
-@pytest.mark.parametrize("row", [9, -1])
+@pytest.mark.parametrize("row", [9, -1, 2**62])
 def test_a_position_outside_the_pool_is_named(tmp_path: Path, row: int) -> None:
     with pytest.raises(UserError, match=rf"lists row {row}, but the pool has rows 0 to 8: .*counts from 1"):
         select(FromIndices(written(tmp_path, [0, row])))
+
+
+def test_a_position_that_no_signed_number_holds_is_named_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"lists row 18446744073709551615, but the pool has rows 0 to 8"):
+        select(FromIndices(written(tmp_path, np.array([0, 2**64 - 1], np.uint64), "rows.npy")))
 
 
 @pytest.mark.parametrize("content", [{}, {"rows": [1]}, {"pool": "invented", "rows": [1]}])
@@ -134,10 +144,76 @@ def test_scores_of_another_length_are_refused(tmp_path: Path, content: object, s
         select(FromScores(written(tmp_path, content, name)))
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, ["a"] * 9, [[1], [1, 2]]])
+@pytest.mark.parametrize(
+    "content",
+    [{"a": 1}, ["a"] * 9, [[1], [1, 2]], ["1.5"] * 9, [True] * 9, [10**400] * 9, [["\ud800"]] * 9, "7", {"\ud800": 1}],
+)
 def test_what_is_no_list_of_numbers_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(UserError, match="is no list of numbers"):
         select(FromScores(written(tmp_path, content)))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([float("nan")] * 9, "holds no score at all: every row has null or NaN; give numbers"),
+        ([None] * 9, "holds no score at all"),
+        (np.full(9, np.nan), "holds no score at all"),
+        ([1.0] * 8 + [float("-inf")], "gives row 8 an infinite score; give a number, or null to leave it for last"),
+        (np.array([1.0, np.inf, *range(7)]), "gives row 1 an infinite score"),
+        (np.ones(9, complex), "neither JSON nor a plain .npy array of numbers .it holds complex128, not whole or"),
+        (np.ones(9, bool), "it holds bool, not whole or floating numbers"),
+        (np.array(["1.5"] * 9), "it holds str96, not whole or floating numbers"),
+        (np.zeros(9, "M8[s]"), "it holds datetime64.s., not whole or floating numbers"),
+        (np.zeros(9, [("a", float)]), "not whole or floating numbers"),
+        (b"[" * 100_000, "neither JSON nor a plain .npy array of numbers .maximum recursion"),
+    ],
+)
+def test_scores_that_rank_nothing_are_refused(tmp_path: Path, content: object, said: str) -> None:
+    name = "a.npy" if isinstance(content, np.ndarray) else "a.json"
+    with pytest.raises(UserError, match=said):
+        select(FromScores(written(tmp_path, content, name)))
+
+
+@pytest.mark.parametrize("shape", [(10**13,), (10**7, 10**6), (2**62, 2**62), (-1,), (10,)])
+def test_an_array_that_claims_more_than_its_file_holds_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    file = written(tmp_path, stream.getvalue() + bytes(72), "a.npy")
+    for method in (FromScores(file), FromIndices(file)):
+        with pytest.raises(UserError, match=r"it claims -?\d+.* numbers, and has not that many bytes"):
+            select(method)
+
+
+@examples(150)
+@given(st.data())
+def test_any_file_is_a_choice_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever JSON holds, and a good array with some bytes exchanged or cut off."""
+    json_value = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+        lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=12,
+    )
+    file = tmp_path_factory.mktemp("fuzz") / data.draw(st.sampled_from(["a.json", "a.npy"]))
+    if file.suffix == ".json":
+        rows = st.lists(st.integers(-1, 9), max_size=9)
+        entry = {"pool": st.just("invented"), "rows": rows | json_value, "excluded": st.just({}) | json_value}
+        file.write_text(
+            json.dumps(data.draw(json_value | st.lists(st.floats(), max_size=9) | st.fixed_dictionaries(entry)))
+        )
+    else:
+        stream = io.BytesIO()
+        np.save(stream, np.arange(9.0))
+        content = bytearray(stream.getvalue())
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+            content[place] = data.draw(st.integers(0, 255))
+        file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    for kind in (FromIndices, FromScores):
+        try:
+            rows = select(kind(str(file))).rows
+            assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < 9
+        except UserError:
+            pass
 
 
 def test_a_changed_file_is_another_method(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The subset file: read back as written, refused for another pool, honest about what was kept."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_a_subset_of_another_pool_is_refused(tmp_path: Path) -> None:
         ("[0.5]", "lists other rows than 0 to 8"),
         ("[[1]]", "lists other rows than 0 to 8"),
         ('"all"', "lists other rows than 0 to 8"),
+        ("[0, true]", "lists other rows than 0 to 8"),
+        ("[0, [1, 2]]", "lists other rows than 0 to 8"),
+        (f"[{10**30}]", "lists other rows than 0 to 8"),
+        ("[NaN]", "lists other rows than 0 to 8"),
+        ("null", "lists other rows than 0 to 8"),
+        ("[" * 100_000, "is not JSON"),
         ("[", "is not JSON"),
     ],
 )
@@ -61,11 +68,33 @@ def test_a_subset_that_somebody_touched_is_refused(rows: str, said: str, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"excluded": ["why"]},
+            r"is not a subset that this project wrote \(field 'excluded' is \['why'\], not an object",
+        ),
+        ({"excluded": {"why": 1.5}}, "field 'excluded.why' is 1.5, not a whole number"),
+        ({"excluded": {"\x1b[31m": 1}}, r"holds the character '\\x1b', which is no text"),
+        ({"pool": ["invented"]}, r"field 'pool' is \['invented'\], not a text"),
+        ({"pool": "\x1b[31m"}, r"was made from pool \\x1b\[31m, but the pool here is invented"),
+    ],
+)
+def test_what_else_a_subset_says_is_looked_at(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    content = {"pool": "invented", "excluded": {}, "rows": [1], **change}
+    (tmp_path / "subset.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        load_subset(tmp_path / "subset.json", invented_pool(9))
+
+
+@pytest.mark.parametrize(
     ("scores", "said"),
     [
         (np.zeros(8), "one number per row"),
         (np.zeros((9, 1)), "one number"),
         (np.array([None] * 9), "no plain .npy array"),
+        (np.zeros(9, complex), "no plain .npy array .it holds complex128"),
+        (np.zeros(9, int), "one number per row"),
     ],
 )
 def test_scores_that_somebody_touched_are_refused(scores: np.ndarray, said: str, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 
-from selectmm.door import build
 from selectmm.errors import UserError
+from selectmm.instantiate import build
 from selectmm.models import llava
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"

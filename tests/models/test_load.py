@@ -1,5 +1,7 @@
 """Checkpoints that are not there, or are of another family."""
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from huggingface_hub import constants
 from selectmm.errors import UserError
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.load import identity_of
+from selectmm.models.tokenizer import open_tokenizer
 from tests.tiny import tiny_llava
 
 
@@ -21,6 +24,23 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone"):
         with pytest.raises(UserError, match=f"No LlavaForConditionalGeneration checkpoint at '{path}'"):
             llava.load(str(path), device="cpu")
+
+
+def test_code_of_a_checkpoint_is_never_run_and_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would ask on the terminal, for a processor and a configuration that it has no class for."""
+    folder = tiny_llava(tmp_path / "llava")
+    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        auto = {kind: "theirs.Theirs" for kind in ("AutoConfig", "AutoProcessor", "AutoModel")}
+        auto["AutoTokenizer"] = ["theirs.Theirs", None]
+        content |= {"auto_map": auto, "model_type": "theirs", "processor_class": "Theirs", "tokenizer_class": "Theirs"}
+        (folder / name).write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    for opened in (partial(llava.load, device="cpu"), partial(llava.load, device="meta"), open_tokenizer):
+        with pytest.raises(UserError):
+            opened(str(folder))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_shapes_need_the_configuration_and_the_processor_alone(tmp_path: Path) -> None:

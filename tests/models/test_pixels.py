@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from selectmm.door import open_model
 from selectmm.errors import UserError
+from selectmm.instantiate import open_model
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.load import save_processor
 from selectmm.pool.sample import Turn

@@ -10,15 +10,18 @@ from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
 from selectmm.commands.plan import main
-from selectmm.door import build
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features import feature as feature_module
+from selectmm.instantiate import build
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.stage import run_stage
-from selectmm.run import EVALUATION, evaluation_identity, select_rows, take_pool, tune
+from selectmm.stages.evaluate import EVALUATION, evaluation_identity
+from selectmm.stages.finetune import tune
+from selectmm.stages.pool import open_pool
+from selectmm.stages.select import select_rows
 from tests.test_line import ROOT, overrides
 
 H100 = GPUS["h100"]
@@ -65,7 +68,8 @@ def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
         "evaluate": "depends on the choice",
     }
     assert not {path.parent.name for path in experiment.cache.glob("*/*")} & {"adapter", "features", "subset"}
-    pool, vlm = take_pool(experiment), experiment.open_model()
+    vlm = experiment.open_model()
+    pool = open_pool(experiment, vlm)
     selection = select_rows(experiment, pool, vlm)
     assert stage(before, "warm-up").marks == [selection.warmup.fingerprint]
     between = planned(experiment)[0]
@@ -219,5 +223,5 @@ def test_full_tuning_is_planned_and_four_bits_are_not(place: Path) -> None:
     assert more.flops > less.flops and more.disk > less.disk and more.memory.optimizer > less.memory.optimizer
     experiment = experiment_of(place, "qlora", "method=full")
     quantised = replace(experiment, config={**experiment.config, "compute": {"weights": "nf4"}})
-    with pytest.raises(UserError, match="knows no memory and no time of 4-bit weights; plan with compute=plain"):
+    with pytest.raises(UserError, match="Memory and time of 4-bit weights cannot be estimated; use compute=plain"):
         planned(quantised)

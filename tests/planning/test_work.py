@@ -8,7 +8,12 @@ import pytest
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.features.blind import BlindLoss
 from selectmm.features.gradients import ProjectedGradient
+from selectmm.features.neurons import TopNeurons
+from selectmm.features.outputs import AttentionOutputs
+from selectmm.features.sentences import QuestionEmbedding
+from selectmm.features.spectrum import LastState, StateSpectrum
 from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
 from selectmm.planning.anatomy import Anatomy, Layer
@@ -50,7 +55,17 @@ def test_features_on_disk_are_as_wide_as_their_values() -> None:
     assert device.features(ROWS, [ImageStates(1)], 0, 8).disk == 2 * 4 * 2, "float16 of a half-precision model"
     assert device.features(ROWS, [TokenCount()], 0, 8).disk == 2 * 4
     assert device.features(ROWS, [ProjectedGradient(16)], 4, 8).disk == 2 * 17 * 4
+    assert device.features(ROWS, [AttentionOutputs((1, 2), None)], 0, 8).disk == 2 * (2 * 2 * 4) * 2
+    assert device.features(ROWS, [StateSpectrum(), LastState()], 0, 8).disk == 2 * (2 * 4 + 4 * 2)
+    assert device.features(ROWS, [TopNeurons((1, 2), (1, 3), None)], 0, 8).disk == 2 * (1 + 3) * 4
+    assert device.features(ROWS, [QuestionEmbedding()], 0, 8).disk == 2 * 384 * 4
     assert device.features(ROWS, [TokenCount()], 0, 8).flops == 0
+
+
+def test_the_loss_without_the_image_is_a_pass_over_the_words() -> None:
+    rows = Load(rows=2, tokens=20, squares=200, image_tokens=5, answers=6, longest=10, tower=1000)
+    words = 2 * 2 * 160 * 15 + 2 * 4 * 4 * 200 * (15 / 20) ** 2 + 2 * 20 * 6
+    assert Device(None, BODY, size=4).features(rows, [BlindLoss()], 0, 8).flops == pytest.approx(words)
 
 
 def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:

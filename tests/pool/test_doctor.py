@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding, Limit, diagnose
@@ -14,6 +13,7 @@ from selectmm.pool.doctor_page import Report, show
 from selectmm.pool.examine import state_of
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from selectmm.records.progress import PrintableConsole
 
 
 def talk(question: str, answer: str, image: str | None = None, **more: object) -> dict[str, object]:
@@ -127,7 +127,7 @@ def test_the_page_shows_counts_findings_and_a_verdict(pool: Pool) -> None:
     expected = Composition(12, {"coco": {"a": 7}, "text": {"b": 5}}, [])
     findings = diagnose(pool, expected, Limit(), "stop")
     report = Report("mine", None, len(pool), len(pool.images), pool.counts(), expected, findings)
-    console = Console(file=io.StringIO(), width=200)
+    console = PrintableConsole(200, io.StringIO())
     show(report, console)
     page = console.file.getvalue()
     for part in (
@@ -141,6 +141,6 @@ def test_the_page_shows_counts_findings_and_a_verdict(pool: Pool) -> None:
     ):
         assert part in page
     assert json.loads(json.dumps(report.as_json()))["blocked"]
-    console = Console(file=io.StringIO(), width=200)
+    console = PrintableConsole(200, io.StringIO())
     show(Report("mine", "Row 3 has [no] image.", 0, 0, {}, None, []), console)
     assert "cannot be read.\nRow 3 has [no] image." in console.file.getvalue()

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.records.answers import load_answers
-from selectmm.records.record import SCHEMA, AnswersEntry, load, save
+from selectmm.records.record import SCHEMA, AnswersEntry, RunRecord, load, save
 from tests.statistics.runs import answers, written
 
 MADE = {"a": answers([1.0, 0.0, 0.5], ["x", "x", ""]), "b": answers([None])}
@@ -68,15 +69,84 @@ def test_answers_that_were_changed(tmp_path: Path) -> None:
 
 def test_answers_outside_of_the_folder(tmp_path: Path) -> None:
     path = written(tmp_path, "prism", MADE)
-    save(replace(load(path), answers=AnswersEntry("../../passwords", "0")), path.parent)
+    record = load(path)
+    elsewhere = save(replace(record, answers=AnswersEntry("../../passwords", "0")), tmp_path / "other")
+    with pytest.raises(UserError, match=r"field 'answers.file' is ../../passwords, not a file in answers/"):
+        load(elsewhere)
+    file = path.parent / record.answers.file
+    file.rename(tmp_path / "kept")
+    file.symlink_to(tmp_path / "kept")
     with pytest.raises(UserError, match="names answers outside of its own folder"):
-        load_answers(load(path), path)
+        load_answers(record, path)
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(UserError, match=r"which cannot be read \(.*loop"):
+        load_answers(record, path)
 
 
-def test_answers_that_are_none(tmp_path: Path) -> None:
+GOOD = {"benchmark": "b", "item": "0", "target": "yes", "answer": "no", "score": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"benchmark": "a", "item": 3}\n', "field 'target' is missing"),
+        (b'["benchmark"]\n', "a line of it names no benchmark"),
+        (json.dumps({**GOOD, "benchmark": ["b"]}).encode(), "a line of it names no benchmark"),
+        (json.dumps({**GOOD, "benchmark": "c"}).encode(), "it answers 'c', which the record has no score of"),
+        (json.dumps({**GOOD, "score": float("nan")}).encode(), "field 'score' is nan, not a share of 1"),
+        (json.dumps({**GOOD, "score": 2}).encode(), "field 'score' is 2, not a share of 1"),
+        (json.dumps({**GOOD, "answer": "\ud800"}).encode(), "surrogates not allowed"),
+        (json.dumps({**GOOD, "\x1b[31m": 1}).encode(), r"field '\\x1b\[31m' is unknown"),
+        (
+            f"{json.dumps(GOOD)}\n{json.dumps(GOOD)}".encode(),
+            "more answers to b than the 1 items that the record counts",
+        ),
+        (b"[" * 100_000, "recursion"),
+        (b"\xff\n", "can't decode byte"),
+    ],
+)
+def test_answers_that_are_none(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = written(tmp_path, "prism", MADE)
-    record, content = load(path), gzip.compress(b'{"benchmark": "a", "item": 3}\n')
-    (path.parent / record.answers.file).write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    with pytest.raises(UserError, match=r"cannot be read \(field 'target' is missing\); start the run of"):
-        load_answers(replace(record, answers=replace(record.answers, sha256=digest)), path)
+    record = exchanged(load(path), path, gzip.compress(content))
+    with pytest.raises(UserError, match=rf"The answers .* cannot be read \(.*{sentence}.*\); start the run of"):
+        load_answers(record, path)
+
+
+@pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"x" * 100)[:-9], b"\x1f\x8b\x08" + b"\xff" * 20])
+def test_answers_that_do_not_unpack(tmp_path: Path, packed: bytes) -> None:
+    path = written(tmp_path, "prism", MADE)
+    record = exchanged(load(path), path, packed)
+    if packed:
+        with pytest.raises(UserError, match=r"The answers .* cannot be read \(.+\); start the run of"):
+            load_answers(record, path)
+    else:
+        assert load_answers(record, path) == {}
+
+
+def test_answers_that_unpack_to_more_than_fits_are_not_unpacked(tmp_path: Path) -> None:
+    """Four items may take 320 KiB; 64 MiB of spaces pack into 64 KiB."""
+    path = written(tmp_path, "prism", MADE)
+    record = exchanged(load(path), path, gzip.compress(b" " * 2**26))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"it unpacks to more than the 327,680 bytes that the answers of its items may"):
+        load_answers(record, path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+    record = exchanged(record, path, b" " * 327_681)
+    with pytest.raises(UserError, match=r"it has 327,681 bytes, the answers to its items at most 327,680"):
+        load_answers(record, path)
+
+
+def test_a_record_that_claims_any_number_of_items(tmp_path: Path) -> None:
+    path = written(tmp_path, "prism", MADE)
+    record = load(path)
+    many = replace(record, scores=tuple(replace(score, items=10**12) for score in record.scores))
+    with pytest.raises(UserError, match=r"its record counts 2,000,000,000,000 items; at most 1,000,000 are read"):
+        load_answers(many, path)
+
+
+def exchanged(record: RunRecord, path: Path, packed: bytes) -> RunRecord:
+    """The record as it would name ``packed``, which now lies where its answers were."""
+    (path.parent / record.answers.file).write_bytes(packed)
+    return replace(record, answers=replace(record.answers, sha256=hashlib.sha256(packed).hexdigest()))

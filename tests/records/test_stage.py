@@ -4,13 +4,17 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from selectmm.errors import UserError
 from selectmm.methods.full import Full
@@ -157,6 +161,54 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> Non
 
     with pytest.raises(UserError, match=r"Permission denied.*point 'cache' at another folder"):
         run_stage(tmp_path, "select", WHAT, forbidden)
+
+
+def test_a_warm_cache_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a colleague's, or on a disk that is mounted read-only: no lock file can be made there."""
+    made = run_stage(tmp_path, "select", WHAT, _write_value)
+    (tmp_path / "select" / f"{fingerprint(WHAT)}.lock").unlink(missing_ok=True)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "select"))
+
+    for name in ("mkdir", "write_bytes", "write_text", "touch"):
+        monkeypatch.setattr(Path, name, refuses)
+    monkeypatch.setattr(stages, "FileLock", refuses)
+    assert run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice")) == replace(made, cached=True)
+    with pytest.raises(
+        UserError, match=r"Stage 'select' could not write .*: Read-only file system\. .*point 'cache' at"
+    ):
+        run_stage(tmp_path, "select", {"x": 2}, _write_value)
+
+
+@pytest.mark.parametrize(
+    "then", [lambda folder: (folder / "next").write_text("x"), lambda folder: torch.save(1, folder / "x")]
+)
+def test_a_cache_that_is_deleted_under_a_stage_is_one_sentence(tmp_path: Path, then: Callable[[Path], object]) -> None:
+    def deleted(folder: Path) -> None:
+        shutil.rmtree(tmp_path / "cache")
+        then(folder)
+
+    said = (
+        r"Stage 'finetune' could not write .*: .*\.partial was deleted while it was being written\. What was finished"
+    )
+    with pytest.raises(UserError, match=said):
+        run_stage(tmp_path / "cache", "finetune", WHAT, deleted)
+    assert not run_stage(tmp_path / "cache", "finetune", WHAT, _write_value).cached
+
+
+def test_a_cache_whose_path_looks_like_a_pattern(tmp_path: Path) -> None:
+    root = tmp_path / "[x]*?" / "{a,b}"
+    assert not run_stage(root, "select", WHAT, _write_value).cached
+    assert run_stage(root, "select", WHAT, _write_value).cached
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"cost": 3}', '{"cost": {"seconds": 1, "more": 2}}'])
+def test_a_stage_whose_note_is_damaged_is_named(tmp_path: Path, text: str) -> None:
+    made = run_stage(tmp_path, "select", WHAT, _write_value)
+    (made.folder / "stage.json").write_text(text)
+    with pytest.raises(UserError, match=rf"The stage {made.folder} is damaged: .*; delete the folder, and start again"):
+        run_stage(tmp_path, "select", WHAT, _write_value)
 
 
 def test_an_input_that_may_not_be_read_is_not_called_a_full_cache(tmp_path: Path) -> None:

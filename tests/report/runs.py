@@ -1,11 +1,14 @@
 """Invented run records for the report's tests."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from selectmm.evaluation.suite import Score
 from selectmm.records.provenance import Hardware, Provenance
 from selectmm.records.record import (
     Costs,
+    Coverage,
+    Evaluated,
     MethodEntry,
     PoolEntry,
     RecipeEntry,
@@ -23,6 +26,7 @@ ORIGIN = Provenance(
     packages={"lmms-eval": "0.7.3", "lm-eval": "0.4.13"},
     hardware=Hardware("toy processor", 2, 8.0, ()),
 )
+EVALUATED = Evaluated("toy", "exact_match", "none", "lmms-eval 0.7.3", "t0", {"batch_size": 8}, "p0", "m0", None, 100)
 
 
 def run_of(
@@ -35,18 +39,22 @@ def run_of(
     seconds: tuple[float, float, float] = (0.0, 0.0, 30.0),
     stderr: float | None = 1.0,
     cached: bool = False,
-    evaluator: Mapping[str, object] | None = None,
+    evaluator: Mapping[str, Mapping[str, object]] | None = None,
     options: Mapping[str, object] | None = None,
     lr: float = 3e-4,
     steps: int | None = None,
+    items: Mapping[str, int] | None = None,
 ) -> RunRecord:
     """A record whose features, select and finetune stages took ``seconds`` device-seconds.
 
-    ``steps`` default to 10 for full and at equal steps, to 3 for a pass over a subset.
+    ``evaluator`` holds what differs from `EVALUATED`, by benchmark, ``items`` the items of each (else 100). ``steps``
+    default to 10 for full and at equal steps, to 3 for a pass over a subset.
     """
     steps = steps or (10 if method == "full" or length == "steps" else 3)
     features, select, finetune = (StageCost(s, s, 1.0, cached) for s in seconds)
     rows = 100 if method == "full" else round(100 * budget)
+    described = {name: {} for name in scores} | dict(evaluator or {})
+    counts = items or {}
     return RunRecord(
         experiment="toy",
         scale="embedded",
@@ -56,11 +64,13 @@ def run_of(
         budget=budget,
         seed=seed,
         pool=PoolEntry("pool0", 100, {"coco": 60, "text": 40}),
-        subset=SubsetEntry(f"{method}{seed}", rows, {"rows": 100, "scored": 0}),
+        subset=SubsetEntry(f"{method}{seed}", rows, Coverage(100, 0, 0, rows, rows, {}, {})),
         recipe=RecipeEntry(f"toy-{length}", {"length": length, "lr": lr}, {"kind": "single", "devices": 1}, steps),
-        suite=SuiteEntry("toy", evaluator or {"batch_size": 8}),
+        suite=SuiteEntry("toy", {name: replace(EVALUATED, **entry) for name, entry in described.items()}),
         model="model0",
         costs=Costs(StageCost.of(), features, select, finetune, StageCost(9.0, 9.0, 1.0, cached)),
-        scores=tuple(Score(name, value, stderr, 100, None, f"{name}.jsonl") for name, value in scores.items()),
+        scores=tuple(
+            Score(name, value, stderr, counts.get(name, 100), None, f"{name}.jsonl") for name, value in scores.items()
+        ),
         finished="2026-01-01T00:00:00Z",
     )

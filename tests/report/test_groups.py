@@ -10,10 +10,14 @@ from tests.report.runs import run_of
 
 RANDOM = run_of("random", {"a": 1.0})
 PRISM = run_of("prism", {"a": 1.0})
+BATCH_1 = {"a": {"generation": {"batch_size": 1}}}
 
 
 def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
-    others = [run_of("prism", {}, seed=1), run_of("prism", {}, budget=0.1), run_of("prism", {}, length="steps")]
+    others = [
+        run_of("prism", {"a": 1.0}, **{key: value})
+        for key, value in (("seed", 1), ("budget", 0.1), ("length", "steps"))
+    ]
     (group,) = comparable([RANDOM, PRISM, *others])
     assert group.records == (RANDOM, PRISM, *others) and group.apart == ""
 
@@ -25,9 +29,9 @@ def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
         (replace(PRISM, model="another"), "base model (here another)"),
         (replace(PRISM, pool=replace(PRISM.pool, fingerprint="pool1")), "pool (here pool1)"),
         (replace(PRISM, suite=replace(PRISM.suite, name="icons")), "suite (here icons)"),
-        (run_of("prism", {}, evaluator={"batch_size": 1}), "evaluator.batch_size (here 1)"),
-        (run_of("prism", {}, evaluator={"batch_size": 8, "POPE": {"limit": 5}}), "benchmarks (here POPE, batch_size)"),
-        (run_of("prism", {}, lr=1e-3), "recipe.lr (here 0.001)"),
+        (run_of("prism", {"a": 1.0}, evaluator=BATCH_1), "evaluator.a.generation.batch_size (here 1)"),
+        (run_of("prism", {"a": 1.0, "POPE": 1.0}, evaluator={"POPE": {"limit": 5}}), "benchmarks (here POPE, a)"),
+        (run_of("prism", {"a": 1.0}, lr=1e-3), "recipe.lr (here 0.001)"),
         (replace(PRISM, recipe=replace(PRISM.recipe, strategy={"kind": "ddp"})), "strategy.kind (here ddp)"),
     ],
 )
@@ -39,9 +43,9 @@ def test_what_differs_otherwise_does_not_and_says_why(other: RunRecord, reason: 
 
 
 def test_many_differences_are_counted_and_not_listed() -> None:
-    few, many = ({"POPE": {f"field{i}": value for i in range(9)}} for value in (0, 1))
+    few, many = ({"POPE": {"generation": {f"field{i}": value for i in range(9)}}} for value in (0, 1))
     _, other = comparable([run_of("random", {}, evaluator=few), run_of("prism", {}, evaluator=many)])
-    assert other.apart.endswith("evaluator.POPE.field4 (here 1) and 4 more.")
+    assert other.apart.endswith("evaluator.POPE.generation.field4 (here 1) and 4 more.")
 
 
 def test_many_benchmarks_are_counted() -> None:

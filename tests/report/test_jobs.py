@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
-from selectmm.front import read_jobs
 from selectmm.report.jobs import alone, failures_in, foretell, tell_failures
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,9 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:
     foretell(read_jobs(["method=random,clip_score", "budget=0.1,1.5"], multirun=True))
-    assert "3 of the sweep's 4 jobs cannot run, the others will; Ctrl-C to mend the command first:" in caplog.text
+    assert (
+        "3 of the sweep's 4 jobs cannot run; the others will. Press Ctrl-C to correct the command first:" in caplog.text
+    )
     assert "budget=1.5 is not a share of the pool; give a number above 0 and at most 1, such as 0.3. (2)" in caplog.text
     assert "method=clip_score needs a CLIP" in caplog.text and "while online" in caplog.text
 
@@ -29,6 +31,15 @@ def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCapt
 def test_a_sweep_of_which_nothing_can_run_is_refused() -> None:
     with pytest.raises(UserError, match=r"^seed=a is not a whole number\. seed=b is not a whole number\.$"):
         foretell(read_jobs(["method=random", "seed=a,b"], multirun=True))
+
+
+def test_target_examples_of_another_suite_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
+    (tmp_path / "targets.json").write_text(json.dumps([{"source": "POPE", "conversations": turns}]))
+    given = ["targets=llava_json", f"targets.file={tmp_path}/targets.json", f"targets.images={tmp_path}"]
+    foretell(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
+    assert "1 of the sweep's 2 jobs cannot run, the others will" in caplog.text
+    assert "The target examples are of 'POPE', which suite=mini does not measure; it has: mini-SQA, " in caplog.text
 
 
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def test_runs_that_did_not_look_are_counted_and_records_of_before_say_nothing() 
 
 def test_rows_that_were_drawn_more_than_once_are_told() -> None:
     repeated = [
-        replace(run, subset=replace(run.subset, coverage={"kept_distinct": kept}))
+        replace(run, subset=replace(run.subset, coverage=replace(run.subset.coverage, kept_distinct=kept)))
         for run, kept in ((run_of("tive", {"a": 40.0}, seed=seed), 25 + seed) for seed in (0, 1))
     ]
     told = notes(compare([FULL, RANDOM, *repeated], {}))
@@ -39,9 +39,9 @@ def test_how_clearly_full_beats_chance_is_told_of_every_benchmark() -> None:
     assert any(note.endswith("By how many it does: a 25.0, b † 1.0.") for note in notes(seen))
 
 
-def test_an_odd_manifest_is_unknown_and_no_traceback() -> None:
+def test_a_judge_without_a_name_is_unknown() -> None:
     odd = replace(
-        run_of("full", {"a": 50.0, "b": 50.0}, evaluator={"a": {"judge": "url", "generation": 3}, "b": "text"}),
+        run_of("full", {"a": 50.0, "b": 50.0}, evaluator={"a": {"judge": "url", "generation": {"judge": 3}}}),
         contamination={"a": {"items": 7}},
     )
     told = notes(compare([odd], {}))

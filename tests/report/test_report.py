@@ -51,7 +51,7 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     files = [str(save(record, tmp_path / "records")) for record in (FULL, PRISM)]
     references = tmp_path / "references.json"
     references.write_text('{"POPE": {"chance": 50}}')
-    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {}}')
+    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     asked = [*files, "--to", str(tmp_path / "tables"), "--name", "toy", "--references", str(references)]
     main(asked)
     assert "(chance)" in (tmp_path / "tables" / "toy.md").read_text()
@@ -65,7 +65,7 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
     references.with_suffix(".record.json").write_text('{"model": "model1", "suite": {}}')
     assert references_for(references, [FULL]) == {}
     assert "measured on another model or other prompts and are left out: POPE" in caplog.text
-    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {}}')
+    references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     assert references_for(references, [FULL])["POPE"].base == 50
 
 
@@ -144,7 +144,7 @@ def test_a_sweeps_report_is_tracked(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_a_sweep_without_records_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit):
         SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
-    assert "The report is not whole: There are no records to report on" in caplog.text
+    assert "The report is incomplete: There are no records to report on" in caplog.text
 
 
 def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(

@@ -93,7 +93,7 @@ def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
 
 def test_the_notes_say_who_scored_what_no_rule_scores() -> None:
     judged = {"judge": "url", "generation": {"judge": {"model": "judge-1", "prompt": "0", "temperature": 0}}}
-    evaluator = {"POPE": {"judge": "exact"}, "MMMU": judged, "batch_size": 8}
+    evaluator = {"POPE": {"judge": "exact"}, "MMMU": judged}
     told = _table(run_of("full", {"POPE": 80.0, "MMMU": 50.0, "SQA": 9.0}, evaluator=evaluator)).notes
     assert [note for note in told if note.startswith("Scored by")] == [
         "Scored by our offline matcher (judge: exact), not by a judge model; such scores compare only with one "

@@ -11,8 +11,6 @@ from selectmm.records.answers import keep_answers
 from selectmm.records.record import save
 from tests.report.runs import run_of
 
-MANIFEST = {"task": "toy", "metric": "exact_match", "prompts": "p0", "harness": "lmms-eval 0.7.3"}
-
 
 def answers(right: Sequence[float | None], pictures: Sequence[str] | None = None) -> list[Answer]:
     """Answers with the given scores."""
@@ -33,8 +31,9 @@ def written(
 ) -> Path:
     """A record of ``made`` under ``folder`` as a run writes it; the scores are the means, or ``values``."""
     means = {name: 100 * sum(a.score or 0 for a in given) / len(given) for name, given in made.items()}
-    manifest = {name: {**MANIFEST, **(evaluator or {})} for name in made}
-    record = run_of(method, {**means, **(values or {})}, evaluator=manifest, **more)
+    items = {name: len(given) for name, given in made.items()}
+    manifest = {name: evaluator or {} for name in made}
+    record = run_of(method, {**means, **(values or {})}, evaluator=manifest, items=items, **more)
     stage = folder / f"stage-{method}"
     stage.mkdir(parents=True, exist_ok=True)
     for score in record.scores:

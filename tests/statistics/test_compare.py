@@ -4,10 +4,10 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from selectmm.commands.compare import main
 from selectmm.errors import UserError
+from selectmm.records.progress import PrintableConsole
 from selectmm.statistics.compare import compare_files
 from selectmm.statistics.page import cells, notes, show
 from tests.statistics.runs import answers, written
@@ -64,7 +64,7 @@ def test_the_same_records_give_the_same_page_and_the_command_prints_it(
     pages = []
     for _ in range(2):
         screen = io.StringIO()
-        show(compare_files(first, second), Console(file=screen, width=200))
+        show(compare_files(first, second), PrintableConsole(200, screen))
         pages.append(screen.getvalue())
     assert pages[0] == pages[1]
     assert " b " in pages[0], "shares of a match are tested by the bootstrap"

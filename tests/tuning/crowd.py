@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
+from selectmm.tuning.callback import keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import Job, Task, write_job
-from selectmm.tuning.keeper import keep_losses
 from selectmm.tuning.recipe import Recipe, Strategy
-from selectmm.tuning.strategy import worker_environment
 from tests.tuning.conftest import RECIPE, Bench
 
 LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other wait for ever
@@ -40,7 +40,7 @@ class Case:
         task = Task(self.recipe, self.strategy, self.recipe.steps(len(pool), len(self.rows)), seed=0)
         checkpoint = latest(folder)
         keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
-        write_job(folder, Job(task, self.bench.build, str(pool.image_root), os.getpid()), pool, self.rows)
+        write_job(folder, Job(task, self.bench.build, str(pool.image_root)), pool, self.rows)
 
 
 def train(cases: Mapping[str, Case], root: Path, death: str = "") -> None:
@@ -57,7 +57,7 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "") -> None:
     output = root / "crowd.log"
     with output.open("w") as log:
         process = subprocess.Popen(
-            command, env=worker_environment(torch.device("cpu")), stdout=log, stderr=log, start_new_session=True
+            command, env=rank_environment(torch.device("cpu")), stdout=log, stderr=log, start_new_session=True
         )
         try:
             code: int | str = process.wait(LIMIT)
@@ -88,4 +88,4 @@ def kill_before(event: str, path: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] and os.environ["RANK"] == "0":
         kill_before("os.rename", sys.argv[1])
-    sys.exit(max(worker.main(Path(folder)) for folder in sys.argv[2:]))
+    sys.exit(max(serve([folder, "crowd", str(os.getppid())], worker.train) for folder in sys.argv[2:]))

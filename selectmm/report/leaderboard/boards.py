@@ -97,7 +97,7 @@ def _estimate(estimate: Estimate | None) -> Plain | None:
 
 
 def _told(record: RunRecord, files: list[str]) -> Plain:
-    origin, per_source = record.provenance, record.subset.coverage.get("per_source", {})
+    origin, coverage = record.provenance, record.subset.coverage
     return {
         "file": files[0],
         "again": files[1:],
@@ -108,12 +108,14 @@ def _told(record: RunRecord, files: list[str]) -> Plain:
         "commit": (origin.commit or "unknown")[:10] + (" + uncommitted changes" if origin.dirty else ""),
         "machine": str(origin.hardware),
         "rows": record.subset.rows,
-        "different": record.subset.coverage.get("kept_distinct", record.subset.rows),
+        "different": coverage.kept_distinct,
         "steps": record.recipe.steps,
         "scores": [
             {"benchmark": s.benchmark, "value": s.value, "stderr": s.stderr, "items": s.items, "chance": s.chance}
             for s in record.scores
         ],
-        "sources": [{"source": name, "pool": told["pool"], "kept": told["kept"]} for name, told in per_source.items()],
+        "sources": [
+            {"source": name, "pool": told.pool, "kept": told.kept} for name, told in coverage.per_source.items()
+        ],
         "deviations": list(record.deviations),
     }

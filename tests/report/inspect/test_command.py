@@ -24,7 +24,19 @@ def test_records_and_folders_make_one_page(runs: tuple[Path, Path, Path], tmp_pa
     place, length, random = runs
     folder = subset_of(load(random), place / "cache")
     others = ["--others", str(random), str(folder)]
-    main(["subset", "--record", str(length), *others, "--each", "2", "--to", str(tmp_path / "deep" / "page.html")])
+    main(
+        [
+            "subset",
+            "--record",
+            str(length),
+            "--yes",
+            *others,
+            "--each",
+            "2",
+            "--to",
+            str(tmp_path / "deep" / "page.html"),
+        ]
+    )
     text = (tmp_path / "deep" / "page.html").read_text()
     for part in ("1. length, budget 0.5, seed 0", "2. random, budget 0.5, seed 0", f"3. {folder.name}", "At the cut"):
         assert part in text
@@ -46,10 +58,19 @@ def test_a_folder_and_a_pool_are_enough(runs: tuple[Path, Path, Path], tmp_path:
         ([], "'nothing' cannot be inspected; say subset"),
         (["pool"], "'pool' cannot be inspected; say subset"),
         (["subset", "--to", "x"], "Say which: --record FILE, or --subset FOLDER and pool="),
-        (["subset", "--record", "RECORD", "--to", "x", "--others", "none.json"], "no record to read at none.json"),
+        (
+            ["subset", "--record", "RECORD", "--to", "x", "--others", "none.json"],
+            "no record to read at none.json",
+        ),
         (["subset", "--record", "RECORD", "--to", "x", "--others", "."], "no subset.json in"),
-        (["subset", "--record", "RECORD", "--to", "x", "--cache", "none"], "The subset of run-length-.* --cache"),
-        (["subset", "--record", "RECORD", "--to", "x", "pool.file=none.json"], "There is no pool file none.json"),
+        (
+            ["subset", "--record", "RECORD", "--to", "x", "--cache", "none"],
+            "The subset of run-length-.* --cache",
+        ),
+        (
+            ["subset", "--record", "RECORD", "--to", "x", "pool.file=none.json"],
+            "There is no pool file none.json",
+        ),
     ],
 )
 def test_every_mistake_is_one_sentence(
@@ -57,7 +78,7 @@ def test_every_mistake_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=said):
-        main([str(runs[1]) if word == "RECORD" else word for word in words])
+        main([part for word in words for part in ([str(runs[1]), "--yes"] if word == "RECORD" else [word])])
     assert not (tmp_path / "x").exists()
 
 
@@ -69,4 +90,4 @@ def test_a_full_disk_is_one_sentence(
 
     monkeypatch.setattr(command, "write_atomically", full)
     with pytest.raises(UserError, match=r"x\.html could not be written: No space left on device; make room"):
-        main(["subset", "--record", str(runs[1]), "--to", str(tmp_path / "x.html")])
+        main(["subset", "--record", str(runs[1]), "--yes", "--to", str(tmp_path / "x.html")])

@@ -1,0 +1,244 @@
+"""What the command line answers before anything runs: the help, and what is wrong with a command."""
+
+import difflib
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from selectmm.errors import UserError
+from selectmm.paths import ROOT
+
+CONFIGS = ROOT / "configs"
+PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
+
+HELP = """\
+selectmm compares data-selection methods for vision-language models: it selects a subset of a training pool, fine-tunes
+a model on it, evaluates the model, and records score and cost.
+
+  one run                selectmm method=prism budget=0.15 seed=1
+  a comparison           selectmm -m method=full,random,prism seed=0,1,2
+  an experiment          selectmm -m experiments=quickstart/ten_minutes
+  your own data          selectmm pool=llava_json pool.file=rows.json pool.images=folder
+  print, do not run      selectmm method=prism --cfg job
+  estimate, do not run   selectmm --dry-run method=prism --gpu h100
+
+Commands. `selectmm <command> --help` explains one.
+
+{commands}
+
+Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
+changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, cache and
+records, are in configs/run.yaml; devices is in a setting. The folder configs/ is in {root}.
+
+{groups}
+
+W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
+Face hub. Press Ctrl-C at any time to stop; the same command continues.
+
+  --version                             print the version
+  eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
+
+
+def help_text(root: Path) -> str:
+    """The page that ``--help`` prints: examples, commands, and every option."""
+    groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
+    lines = [_wrapped(folder.name, ", ".join(_names(folder))) for folder in [*groups, root / "experiments"]]
+    commands = [_wrapped(name, _first_line(path)) for name, path in command_files().items()]
+    return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
+
+
+def _wrapped(name: str, text: str) -> str:
+    """A name and its text, which starts in the same column on every line."""
+    start = f"  {name:<13} "
+    return textwrap.fill(start + text, 120, subsequent_indent=" " * len(start), break_on_hyphens=False)
+
+
+def command_files() -> dict[str, Path]:
+    """The files of `selectmm.commands` by the names that are typed."""
+    folder = Path(__file__).parent / "commands"
+    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
+
+
+def _first_line(path: Path) -> str:
+    """What a command's file says of itself (read as text: to import it takes seconds)."""
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].strip('"')
+
+
+def _names(folder: Path) -> list[str]:
+    """Choices of a group, as they are typed."""
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def words_of(arguments: Sequence[str]) -> list[str]:
+    """The choices and values of a run's command line, without Hydra's options.
+
+    Raises:
+        UserError: an option that does not exist.
+    """
+    parser = get_args_parser()  # Hydra's own, which has no public name: what it reads is what counts
+    parsed, rest = parser.parse_known_args(arguments)
+    words = [*parsed.overrides, *rest]  # argparse leaves what follows an option between two words
+    for word in words:
+        if word.startswith("-"):
+            name = word.split("=")[0]
+            close = difflib.get_close_matches(name, [*parser._option_string_actions, "--dry-run"], n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(f"There is no option '{name}': {hint}Values are given without dashes, as key=value.")
+    return words
+
+
+def check_one_job(arguments: Sequence[str]) -> None:
+    """Several values of a key are a sweep, which has to be asked for.
+
+    Args:
+        arguments: choices and values. An experiment may say itself that it is a sweep.
+
+    Raises:
+        UserError: naming the value.
+    """
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    if _composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
+        for override in given:
+            if override.is_sweep_override():
+                raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
+
+
+def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
+    """Answer a mistyped command, group, choice or key with what exists.
+
+    Raises:
+        UserError: naming the word, the closest one that exists, and all that exist beside it.
+    """
+    for word in arguments:
+        if "=" not in word and not word.startswith(("-", "~")):
+            close = difflib.get_close_matches(word, command_files(), n=1)
+            hint = f"did you mean the command '{close[0]}'? " if close else ""
+            raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
+    words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
+    overrides = [_read(word) for word in words]
+    groups = {
+        folder.name: folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}
+    }
+    groups["experiments"] = configs.parent / "experiments"
+    chosen = [override for override in overrides if override.key_or_group in groups]
+    for override in chosen:
+        for value in _values(override):
+            if value is not None:
+                _check(f"{override.key_or_group}=", str(value), _names(groups[override.key_or_group]))
+    config = _composed(configs, _first(chosen), whole=True)
+    swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
+    config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))
+    for override in overrides:
+        if override not in chosen and not override.is_add():
+            _check_key(config, override.key_or_group)
+
+
+def read_config(arguments: Sequence[str]) -> DictConfig:
+    """The configuration that a command's ``group=name`` and ``key=value`` describe, as a run's would be.
+
+    Raises:
+        UserError: see `check_overrides`; also for a sweep, of which a command would not know which job is meant.
+    """
+    check_overrides(CONFIGS, arguments)
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        if override.is_sweep_override():
+            raise UserError(f"'{override.input_line}' is a sweep, but this command looks at one job; give one value.")
+    return _composed(CONFIGS, list(arguments))
+
+
+def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig, str]]:
+    """The configuration of a run, or of every job of a sweep, each with the name of its method.
+
+    Args:
+        arguments: as a run's. multirun: whether ``-m`` was given; an experiment may say so itself.
+
+    Raises:
+        UserError: see `check_overrides`; also for several values of a key without ``-m``.
+    """
+    check_overrides(CONFIGS, arguments)
+    if not multirun:
+        check_one_job(arguments)
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    config = _composed(CONFIGS, fixed, whole=True)
+    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
+        return [_job(fixed)]
+    swept = OverridesParser.create().parse_overrides(_swept(config))
+    everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
+    return [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
+
+
+def _read(word: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as problem:
+        raise UserError(
+            f"Cannot read '{word}' ({str(problem).splitlines()[0]}); there are no spaces around '=' and ',', and a "
+            f"value with signs of its own is quoted: 'key=\"a, b\"'."
+        ) from problem
+
+
+def _first(choices: Sequence[Override]) -> list[str]:
+    """The first value of each choice, as it is typed; of two choices in one group the later counts."""
+    first = {choice.key_or_group: next(iter(_values(choice))) for choice in choices}
+    return [f"{group}={name}" for group, name in first.items() if name is not None]
+
+
+def _swept(config: DictConfig) -> list[str]:
+    """What a configuration's own sweep varies, as it is typed."""
+    return [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+
+
+def _words(override: Override) -> list[str]:
+    """An override as it is typed for one job, once for each value of a sweep."""
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _job(words: list[str]) -> tuple[DictConfig, str]:
+    config = _composed(CONFIGS, words, whole=True)
+    method = config.hydra.runtime.choices["method"]
+    with open_dict(config):
+        del config["hydra"]
+    return config, method
+
+
+def _values(override: Override) -> list[object]:
+    """The value, or all of a sweep's."""
+    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+
+
+def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictConfig:
+    """The configuration; ``whole``: with Hydra's own part."""
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        return compose("run", choices, return_hydra_config=whole)
+
+
+def _check_key(config: DictConfig, key: str) -> None:
+    node, seen = config, ""
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node):
+            raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
+        _check(seen, part, [str(name) for name in node])
+        node, seen = node._get_node(part), f"{seen}{part}."
+
+
+def _check(before: str, word: str, there: Iterable[str]) -> None:
+    names = sorted(there)
+    if word in names:
+        return
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean '{before}{close[0]}'? " if close else ""
+    raise UserError(f"There is no '{before}{word}': {hint}There are: {', '.join(names)}.")

@@ -1,0 +1,186 @@
+"""One pass over a pool: its shards, and how one process computes some of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import pairwise
+from operator import or_
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from selectmm.errors import UserError
+from selectmm.features.feature import Feature, Seen, View, units_of
+from selectmm.features.loaded import Loaded
+from selectmm.features.reading import Reader, answers_of, name_of, read
+from selectmm.features.shards import covered, save_missing
+from selectmm.models.encode import ImageCut
+from selectmm.models.forward import Reads
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+
+TOKENS = 16_384  # per-row gradients of a 7B model take some 20 GB then, beside its weights
+SORTED = 16  # batches whose rows are sorted by length together
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How a pass is cut up.
+
+    Attributes:
+        batch_size: units per forward pass. shard: units per file written; a killed pass continues at the next shard.
+        limit: tokens per row (the recipe's ``max_length``).
+        tokens: the most in one forward pass, padding included; a batch that has more is halved.
+    """
+
+    batch_size: int
+    shard: int
+    limit: int
+    tokens: int = TOKENS
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Features that are computed together, each with the folder that its values go to.
+
+    Values follow from the pool, the model and the sizes, not from who computes which shard.
+    """
+
+    pool: Pool
+    view: View
+    wanted: Mapping[Feature, Path]
+    sizes: Sizes
+
+    @property
+    def name(self) -> str:
+        """For the progress bar."""
+        return "features: " + " + ".join(type(feature).__name__ for feature in self.wanted)
+
+    def open_shards(self) -> list[range]:
+        """The shards (ranges of rows, or of images where that is the view) that are not done for every feature."""
+        units = len(self.pool.images) if self.view == "image" else len(self.pool)
+        there = self._there()
+        return [
+            shard
+            for start in range(0, units, self.sizes.shard)
+            for shard in [range(start, min(start + self.sizes.shard, units))]
+            if any(not there[feature][_slice(self._target(feature, shard))].all() for feature in self.wanted)
+        ]
+
+    @property
+    def reads(self) -> Reads:
+        """Of all its features."""
+        return reduce(or_, (feature.reads() for feature in self.wanted))
+
+    def compute(self, vlm: VLM, shards: Sequence[range], loaders: int = 0) -> Iterator[range]:
+        """Compute and write shards; yields each once it is written. ``loaders`` processes read ahead (0: none).
+
+        Raises:
+            UserError: a value is NaN or infinite, an image is broken or does not fit into the limit, or memory does not
+                suffice for a single row.
+        """
+        there = self._there()
+        reader = Reader(vlm, self.pool, self.view, self.reads, self.sizes.limit, self.sizes.tokens)
+        size = self.sizes.batch_size
+        planned = (batch for shard in shards for batch in batches_of(self.pool, self.view, shard, size))
+        stream = read(reader, planned, loaders)
+        for shard in shards:
+            values = self._values(vlm, stream, len(shard), reader)
+            for feature, folder in self.wanted.items():
+                target, made = self._target(feature, shard), values[feature]
+                if target != shard:  # of an image's rows the first one speaks for it
+                    made = made[self._first[target.start : target.stop] - shard.start]
+                save_missing(folder, target, made, feature, there[feature])
+            yield shard
+
+    def _there(self) -> dict[Feature, np.ndarray]:
+        return {feature: covered(folder, units_of(self.pool, feature)) for feature, folder in self.wanted.items()}
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """The first row that shows each unique image, ascending: images are numbered by first use; [images]."""
+        shown = np.flatnonzero(self.pool.image_of >= 0)
+        return shown[np.unique(self.pool.image_of[shown], return_index=True)[1]]
+
+    def _target(self, feature: Feature, shard: range) -> range:
+        """The units of a feature that a shard of this pass yields."""
+        if feature.view != "image" or self.view == "image":
+            return shard
+        return range(*np.searchsorted(self._first, [shard.start, shard.stop]).tolist())
+
+    @torch.no_grad()
+    def _values(self, vlm: VLM, stream: Iterator[list[Loaded]], rows: int, reader: Reader) -> dict[Feature, np.ndarray]:
+        """Of the next ``rows`` rows of the stream, which are a shard's, in the pool's order."""
+        units: list[int] = []
+        parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in self.wanted}
+        while len(units) < rows:
+            for loaded in next(stream):
+                units += loaded.units
+                for feature, values in self._computed(vlm, loaded, reader).items():
+                    parts[feature].append(values)
+        back = np.argsort(units)
+        return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
+
+    def _computed(self, vlm: VLM, loaded: Loaded, reader: Reader) -> dict[Feature, np.ndarray]:
+        """Values of rows at once or, where memory runs out, half of them at a time."""
+        made = self._tried(vlm, loaded)
+        if made is not None:
+            return made
+        clear_device_cache(garbage_collection=True)
+        halves = [self._computed(vlm, half, reader) for half in reader.halves(loaded.units)]
+        return {feature: np.concatenate([values[feature] for values in halves]) for feature in self.wanted}
+
+    def _tried(self, vlm: VLM, loaded: Loaded) -> dict[Feature, np.ndarray] | None:
+        """None if memory ran out; nothing of the attempt is held then."""
+        seen = Seen(vlm, loaded, self.reads, self.sizes.limit)
+        try:
+            return {feature: feature.compute(seen).cpu().numpy() for feature in self.wanted}
+        except UserError as problem:
+            if not isinstance(problem.__cause__, ImageCut):
+                raise
+            raise UserError(f"{problem} (It is that of {self._named(loaded, problem.__cause__.rows[0])}.)") from problem
+        except RuntimeError as problem:
+            if not should_reduce_batch_size(problem):
+                raise
+            if len(loaded.units) == 1:
+                raise UserError(
+                    f"Memory ran out while features of {self._named(loaded, 0)} alone ({int(loaded.lengths[0]):,} "
+                    f"tokens) were computed: lower recipe.max_length, or use a GPU with more memory."
+                ) from problem
+            return None
+
+    def _named(self, loaded: Loaded, row: int) -> str:
+        """One of the loaded rows (or images) in words."""
+        return name_of(self.pool, self.view, loaded.units[row])
+
+
+def batches_of(pool: Pool, view: View, units: range, batch_size: int) -> list[list[int]]:
+    """The batches of a shard, each of `batch_size` units at most.
+
+    Rows are sorted by length inside blocks of `SORTED` batches, counted from the pool's first row: as long as a shard
+    is of whole blocks, batches do not depend on how many.
+    """
+    block = SORTED * batch_size
+    edges = [units.start, *range((units.start // block + 1) * block, units.stop, block), units.stop]
+    ordered = [_by_length(pool, view, range(start, stop)) for start, stop in pairwise(edges)]
+    return [some[at : at + batch_size].tolist() for some in ordered for at in range(0, len(some), batch_size)]
+
+
+def _by_length(pool: Pool, view: View, units: range) -> np.ndarray:
+    """Units from short to long, so that little of a batch is padding; [units] of int64.
+
+    In characters, after rows without image and before rows with one: an image's tokens are unknown, and often more than
+    all words.
+    """
+    if view == "image":
+        return np.arange(units.start, units.stop)
+    samples = [pool[row] for row in units]
+    image = [sample.image is not None and view == "conversation" for sample in samples]
+    said = [[len(t.text) for t in (answers_of(s) if view == "answer" else s.turns)] for s in samples]
+    return units.start + np.lexsort(([sum(lengths) for lengths in said], image))
+
+
+def _slice(units: range) -> slice:
+    return slice(units.start, units.stop)

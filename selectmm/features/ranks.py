@@ -1,0 +1,114 @@
+"""Passes over a pool by several processes: each rank takes every n-th shard that is not there yet."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from selectmm.features.feature import Feature
+from selectmm.features.onepass import Pass, Sizes
+from selectmm.models.vlm import VLM
+from selectmm.pool.arrow import open_arrow, write_table
+from selectmm.records.progress import track
+from selectmm.records.stage import write_atomically
+from selectmm.stages.launch import aside, launched
+
+PLACE, JOB, ROWS = "ranks", "job.json", "rows.arrow"
+POLL = 0.5  # seconds between looks at how many shards are done
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How many processes make a pass, one per device, and what they load.
+
+    Attributes:
+        build: the model's configuration (``_target_`` and arguments). adapter: a folder of `finetune` that the model
+            carries, None for the model as it is.
+    """
+
+    count: int
+    build: Mapping[str, object]
+    adapter: Path | None = None
+
+
+def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequence[range]]) -> None:
+    """Compute the shards ``todo`` of each of several passes over one pool, with ``ranks``.
+
+    ``vlm`` is this process's own model, which makes room for theirs.
+
+    Raises:
+        UserError: a rank failed; what was finished is kept.
+    """
+    place = next(iter(passes[0].wanted.values())).resolve() / PLACE
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    _write(place, ranks, passes, todo)
+    with (
+        aside(vlm) as device,
+        launched("selectmm.features.worker", place, ranks.count, device, "fewer devices") as process,
+    ):
+        names = " and ".join(each.name for each in passes)
+        deque(track(_finished(process, place), names, sum(map(len, todo))), maxlen=0)
+    shutil.rmtree(place)
+
+
+def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
+    """What `run_over` wrote: the model, and every pass with its open shards, for all ranks."""
+    job = json.loads((place / JOB).read_text())
+    pool = open_arrow(place / ROWS, Path(job["images"]), fingerprint="")
+    passes = []
+    for entry in job["passes"]:
+        wanted = {_feature(kind): Path(folder) for kind, folder in entry["wanted"]}
+        passes.append((Pass(pool, entry["view"], wanted, Sizes(**job["sizes"])), [range(*s) for s in entry["shards"]]))
+    adapter = None if job["adapter"] is None else Path(job["adapter"])
+    return Ranks(job["count"], job["build"], adapter), passes
+
+
+def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Sequence[range]]) -> None:
+    pool = passes[0].pool
+    write_table(place / ROWS, pool.table)
+    content = {
+        "build": ranks.build,
+        "adapter": None if ranks.adapter is None else str(ranks.adapter.resolve()),
+        "count": ranks.count,
+        "images": str(pool.image_root.resolve()),
+        "sizes": asdict(passes[0].sizes),
+        "passes": [
+            {
+                "view": each.view,
+                "wanted": [(_config(feature), str(folder.resolve())) for feature, folder in each.wanted.items()],
+                "shards": [(shard.start, shard.stop) for shard in shards],
+            }
+            for each, shards in zip(passes, todo, strict=True)
+        ],
+    }
+    write_atomically(place / JOB, json.dumps(content, indent=1))
+
+
+def _config(feature: Feature) -> dict[str, object]:
+    kind = type(feature)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(feature)}
+
+
+def _feature(config: Mapping[str, object]) -> Feature:
+    """JSON has no tuples, and what is a list could not be hashed."""
+    return instantiate({name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}, _convert_="all")
+
+
+def _finished(process: subprocess.Popen, place: Path) -> Iterator[Path]:
+    """Yield a mark for each shard that a rank has written, until the process has ended."""
+    seen: set[Path] = set()
+    ended = False
+    while not ended:
+        ended = process.poll() is not None
+        new = set(place.glob("done-*")) - seen
+        yield from new
+        seen |= new
+        if not new and not ended:
+            time.sleep(POLL)

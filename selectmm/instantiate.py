@@ -1,0 +1,182 @@
+"""Builds objects from a configuration; nothing else in the library reads one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Literal, cast, get_args, get_origin, get_type_hints
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from selectmm.errors import UserError
+from selectmm.evaluation.suite import Suite
+from selectmm.experiment import Experiment
+from selectmm.models.compute import PLAIN
+from selectmm.models.load import pick_device, pick_dtype
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.tuning.recipe import Strategy
+
+
+def build(config: DictConfig, method_name: str) -> Experiment:
+    """An experiment from a composed configuration (configs/run.yaml says what is in it).
+
+    Raises:
+        UserError: a value that has no default was not given, or an ingredient refuses its options.
+    """
+    unset = sorted(OmegaConf.missing_keys(config))
+    if unset:
+        raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
+    plain = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+    for group in ("pool", "targets"):
+        if (plain.get(group) or {}).get("bad_rows") == "keep":
+            raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
+    _check_compute(plain)
+    device = pick_device(plain["model"].get("device", "auto")).type
+    devices = _devices(config, device)
+    return Experiment(
+        name=config.experiment,
+        scale=config.scale,
+        open_pool=partial(open_pool, plain["pool"]),
+        open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
+        open_model=partial(open_model, plain["model"]),
+        open_shapes=partial(open_shapes, plain["model"]),
+        device=device,
+        method_name=method_name,
+        method=_made(plain["method"]),
+        budget=_number(config, "budget", float),
+        recipe=_made(plain["recipe"]),
+        strategy=_spread(_made(plain["strategy"]), devices),
+        suite=open_suite(plain["suite"]),
+        tracker=_made(plain["tracker"]),
+        seed=_number(config, "seed", int),
+        batch_size=_number(config, "batch_size", int),
+        contamination=_switch(config, "contamination"),
+        devices=devices,
+        cache=Path(config.cache),
+        records=Path(config.records),
+        config=plain,
+    )
+
+
+def _devices(config: DictConfig, device: str) -> int:
+    """How many devices a run takes: ``auto`` is every GPU of this machine, and one process on a CPU."""
+    if config.devices == "auto":
+        return torch.cuda.device_count() if device == "cuda" else 1
+    if not isinstance(config.devices, int) or isinstance(config.devices, bool):
+        raise UserError(f"devices={config.devices} is neither a whole number nor auto.")
+    return config.devices
+
+
+def _spread(strategy: Strategy, devices: int) -> Strategy:
+    """The strategy on a run's devices; ``single`` trains on one, whatever the other stages take."""
+    return strategy if strategy.kind == "single" else replace(strategy, devices=devices)
+
+
+def _check_compute(config: Mapping[str, object]) -> None:
+    """Whether the model can be computed so at all; whether this machine can is asked as the model is opened.
+
+    Raises:
+        UserError: the model can only be computed plainly.
+    """
+    if _made(config["compute"]) != PLAIN and "compute" not in config["model"]:
+        raise UserError("This model supports compute=plain only; use that, or another model.")
+
+
+def open_pool(config: Mapping[str, object]) -> Pool:
+    """The pool that a ``pool`` group describes."""
+    return _made(config)
+
+
+def open_suite(config: Mapping[str, object]) -> Suite:
+    """The suite that a ``suite`` group describes."""
+    return _made(config)
+
+
+def open_model(config: Mapping[str, object]) -> VLM:
+    """The model that a ``model`` group describes; jobs of a sweep that follow one another share it.
+
+    The last one alone is kept: a sweep over models would fill the GPU with those that it is done with.
+    """
+    return _model(json.dumps(config, sort_keys=True))
+
+
+def open_shapes(config: Mapping[str, object], device: str) -> VLM:
+    """The same model without its numbers, its dtype as on a device of that type (`selectmm.models.load`).
+
+    A loader that has no option ``device`` can only be asked for the whole model.
+    """
+    if "device" not in config:
+        return open_model(config)
+    dtype = str(pick_dtype(str(config.get("dtype", "auto")), torch.device(device))).removeprefix("torch.")
+    return _shapes(json.dumps({**config, "device": "meta", "dtype": dtype}, sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _model(config: str) -> VLM:
+    return _made(json.loads(config))
+
+
+@cache  # they take no memory to speak of
+def _shapes(config: str) -> VLM:
+    return _made(json.loads(config))
+
+
+def _made(config: object) -> object:
+    """Instantiate, with a `UserError` from inside coming out as itself instead of wrapped in Hydra's."""
+    try:
+        made = instantiate(config, _convert_="all")
+    except Exception as problem:
+        cause: BaseException | None = problem
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+    if is_dataclass(made):
+        _check_fields(made)
+    return made
+
+
+def _check_fields(made: object) -> None:
+    """A field must be what it is declared to be, one of several words or a number: Python does not look.
+
+    Raises:
+        UserError: naming the value and what it may be.
+    """
+    hints = get_type_hints(type(made))
+    for field in fields(made):
+        kind, value = hints[field.name], getattr(made, field.name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            known = ", ".join(str(choice) for choice in get_args(kind))
+            raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
+        if kind in _SCALARS and (type(value) not in _SCALARS[kind][0]):
+            raise UserError(f"{type(made).__name__}: {field.name}={value} is not {_SCALARS[kind][1]}.")
+
+
+_SCALARS = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    str: ((str,), "a word"),
+}
+
+
+def _switch(config: DictConfig, key: str) -> bool:
+    """A value that has to be true or false."""
+    if not isinstance(config[key], bool):
+        raise UserError(f"{key}={config[key]} is neither true nor false.")
+    return config[key]
+
+
+def _number(config: DictConfig, key: str, kind: type[int] | type[float]) -> int | float:
+    """A value that has to be a number, not below zero if it is a whole one."""
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise UserError(f"{key}={value} is not a{' whole' if kind is int else ''} number.")
+    if kind is int and value < 0:
+        raise UserError(f"{key}={value} is below zero.")
+    return kind(value)

@@ -1,0 +1,209 @@
+"""Clusters and neighbours of many long vectors: k-means and exact nearest neighbours, a block at a time.
+
+faiss and scikit-learn were looked at first. Both want every vector in memory in float32 (54 GB for COINCIDE's 20,480
+numbers a row at 665 thousand rows), faiss from PyPI runs on the CPU alone, scikit-learn has no spherical k-means, and
+sums in float32 make their clusters depend on threads, on the order of the rows, and on faiss' version. Here PyTorch
+does the work: matrix products of a block of rows with all centres, on the GPU if there is one, in a block's memory.
+They are in float64, and a row that is as near to two centres up to rounding belongs to the first of them, so
+that neither threads nor the device decide. `tests/methods/test_clustering.py` holds the results against scikit-learn's.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from selectmm.models.load import pick_device
+
+BLOCK = 2**24  # numbers held at a time, in float64: 128 MiB
+CLOSE = 1e-11  # relative difference of two distances below which they count as equal
+HELD = 2**27  # numbers that stay in memory from one pass of k-means to the next: 1 GiB; more are read again
+FAR = 1e300  # squared distance of a vector to itself, which is no neighbour of its own
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors in an order of the caller's, read a block at a time.
+
+    Attributes:
+        values: [units, width] of float, may be memory-mapped. rows: positions in it, [n]; they may repeat.
+        unit: scale each vector to length 1 (a vector of zeros stays).
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+    unit: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def width(self) -> int:
+        """Numbers per vector."""
+        return self.values.shape[1]
+
+    def take(self, places: np.ndarray | slice) -> torch.Tensor:
+        """The vectors at some places of this order, [that many, width] of float64, on the device that computes."""
+        block = torch.from_numpy(np.asarray(self.values[self.rows[places]], np.float64)).to(pick_device("auto"))
+        return block / _lengths(block) if self.unit else block
+
+    def blocks(self, beside: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
+        """All vectors in order; ``beside``: numbers that the caller holds for every vector of a block."""
+        size = max(1, BLOCK // max(self.width, beside))
+        for start in range(0, len(self), size):
+            some = slice(start, min(start + size, len(self)))
+            yield some, self.take(some)
+
+
+Blocks = Callable[[], Iterable[tuple[slice, torch.Tensor]]]
+"""Goes through all vectors each time it is called."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What k-means found; every cluster has a row.
+
+    Attributes:
+        labels: the cluster of each vector, [n] of int64 from 0. centres: [clusters, width] of float64.
+    """
+
+    labels: np.ndarray
+    centres: np.ndarray
+
+
+def kmeans(vectors: Vectors, k: int, rng: np.random.Generator, *, spherical: bool, iterations: int) -> Clusters:
+    """Lloyd's k-means from k distinct vectors drawn at random.
+
+    An empty cluster gets the vector that lies farthest from its own centre. It ends when no vector moves.
+
+    Args:
+        vectors: in an order that follows from their content (`selectmm.methods.content.by_content`), or clusters
+            depend on how the pool is stored. With ``spherical`` they have to be of length 1.
+        k: at most; no more than half of the vectors, nor than there are distinct ones, and at least one.
+        spherical: centres are scaled to length 1, and a vector belongs to the one that it has the largest inner product
+            with; else to the nearest.
+        iterations: at most.
+    """
+    centres = vectors.take(_distinct(vectors, max(1, min(k, len(vectors) // 2)), rng))
+    held = list(vectors.blocks(len(centres))) if len(vectors) * vectors.width <= HELD else None
+    blocks: Blocks = (lambda: held) if held else (lambda: vectors.blocks(len(centres)))
+    before = None
+    for _ in range(max(1, iterations)):
+        labels, near = _assign(blocks, len(vectors), centres, spherical)
+        _fill_empty(labels, near, len(centres))
+        if before is not None and torch.equal(labels, before):
+            break
+        before = labels
+        centres = _centres(blocks, labels, centres, spherical)
+    there, renumbered = np.unique(labels.cpu().numpy(), return_inverse=True)
+    return Clusters(renumbered.astype(np.int64), centres.cpu().numpy()[there])
+
+
+def nearest(vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest other vectors of each, exactly, and their squared distances; two arrays [n, min(k, n − 1)].
+
+    Nearest first; of vectors that are as near, the earlier ones. Time grows with the square of n, memory does not.
+    """
+    k = min(k, len(vectors) - 1)
+    found, away = np.zeros((len(vectors), k), np.int64), np.zeros((len(vectors), k))
+    if k == 0:
+        return found, away
+    for some, block in vectors.blocks(beside=4096):
+        best = torch.zeros(len(block), 0, dtype=torch.int64, device=block.device)
+        distances = best.double()
+        own = torch.arange(some.start, some.stop, device=block.device)
+        for others, across in vectors.blocks(beside=4096):
+            columns = torch.arange(others.start, others.stop, device=block.device)
+            made = _squared(block, across).masked_fill_(own[:, None] == columns, FAR)
+            distances = torch.cat([distances, made], 1)
+            best = torch.cat([best, columns.expand_as(made)], 1)
+            best, distances = _lowest(best, distances, k, block.square().sum(1, keepdim=True))
+        found[some], away[some] = best.cpu().numpy(), distances.cpu().numpy()
+    return found, away
+
+
+def _distinct(vectors: Vectors, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Places of up to k vectors of which no two are the same, in a random order; reads little more than k of them."""
+    seen: dict[bytes, int] = {}
+    order = rng.permutation(len(vectors))
+    for start in range(0, len(order), k):
+        some = order[start : start + k]
+        for place, vector in zip(some.tolist(), vectors.take(some).float().cpu().numpy(), strict=True):
+            seen.setdefault(hashlib.blake2b((vector + 0.0).tobytes(), digest_size=16).digest(), place)
+        if len(seen) >= k:
+            break
+    return np.array(list(seen.values())[:k])
+
+
+def _assign(blocks: Blocks, n: int, centres: torch.Tensor, spherical: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first of the nearest centres of each vector, [n], and how near it is, [n] (larger is nearer)."""
+    labels = torch.zeros(n, dtype=torch.int64, device=centres.device)
+    near = torch.zeros(n, dtype=torch.float64, device=centres.device)
+    for some, block in blocks():
+        fit = block @ centres.T if spherical else -_squared(block, centres)
+        scale = 1.0 if spherical else block.square().sum(1, keepdim=True) + centres.square().sum(1).max()
+        top = fit.max(1, keepdim=True).values
+        labels[some] = (fit >= top - CLOSE * scale).to(torch.uint8).argmax(1)  # the first of several
+        near[some] = top.flatten()
+    return labels, near
+
+
+def _fill_empty(labels: torch.Tensor, near: torch.Tensor, k: int) -> None:
+    """Move the vector that is farthest from its centre, and not alone there, into each empty cluster; in place."""
+    counts = torch.bincount(labels, minlength=k)
+    empty = (counts == 0).nonzero().flatten().tolist()
+    if not empty:
+        return
+    order = iter(torch.argsort(near, stable=True).tolist())
+    for cluster in empty:
+        place = next((place for place in order if counts[labels[place]] > 1), None)
+        if place is None:
+            return
+        counts[labels[place]] -= 1
+        labels[place] = cluster
+        counts[cluster] += 1
+
+
+def _centres(blocks: Blocks, labels: torch.Tensor, old: torch.Tensor, spherical: bool) -> torch.Tensor:
+    """Mean of each cluster's vectors, of length 1 if ``spherical``; [k, width]."""
+    sums = torch.zeros_like(old)
+    for some, block in blocks():
+        sums.index_add_(0, labels[some], block)
+    if spherical:
+        return sums / _lengths(sums)
+    return sums / torch.bincount(labels, minlength=len(old)).clamp(min=1).unsqueeze(1)
+
+
+def _lowest(
+    indices: torch.Tensor, distances: torch.Tensor, k: int, scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k smallest distances of each row in order, the earlier column first where two are equal up to rounding.
+
+    Args:
+        indices, distances: [n, m]; columns in the order that decides. scale: what rounding is in proportion to, [n, 1].
+    """
+    k = min(k, distances.shape[1])
+    limit = distances.topk(k, largest=False).values[:, -1:]
+    slack = CLOSE * (scale + limit)
+    certain, tied = distances < limit - slack, (distances - limit).abs() <= slack
+    lacking = k - certain.sum(1, keepdim=True)
+    chosen = certain | (tied & (tied.cumsum(1) <= lacking))
+    columns = chosen.nonzero()[:, 1].view(-1, k)
+    kept = distances.gather(1, columns)
+    order = kept.argsort(dim=1, stable=True)
+    columns = columns.gather(1, order)
+    return indices.gather(1, columns), distances.gather(1, columns)
+
+
+def _squared(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Squared distances of all pairs, [n, m]."""
+    lengths = one.square().sum(1, keepdim=True) + other.square().sum(1)
+    return torch.addmm(lengths, one, other.T, alpha=-2).clamp_(min=0)
+
+
+def _lengths(block: torch.Tensor) -> torch.Tensor:
+    """To divide by: each row's length, 1 where that is 0; [n, 1]."""
+    lengths = block.norm(dim=1, keepdim=True)
+    return torch.where(lengths > 0, lengths, 1)

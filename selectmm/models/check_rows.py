@@ -1,0 +1,213 @@
+"""Find the rows of a pool that one model cannot take, before anything is computed: from headers and texts alone."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.compute as pc
+from PIL import Image
+from transformers import PreTrainedTokenizerBase
+
+from selectmm.errors import UserError
+from selectmm.models.encode import LARGEST_SQUARE, ROOM, Conversation, encode, render
+from selectmm.models.tokenizer import token_counts
+from selectmm.models.vlm import VLM
+from selectmm.pool.image import excerpt
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
+from selectmm.pool.unfit import REASONS, Unfit
+from selectmm.records.stage import fingerprint, run_stage, write_atomically
+
+STAGE = "pool-model"
+# Where processors and configurations name what they mark images and videos with; families have some of them.
+_MARKS = (
+    "image_token",
+    "video_token",
+    "start_image_token",
+    "end_image_token",
+    "vision_start_token",
+    "vision_end_token",
+)
+_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+
+
+def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"], cache: Path, of: str = "pool") -> Pool:
+    """The pool without the rows that the model cannot take (`Unfit`); the same pool if it can take all.
+
+    Args:
+        limit: tokens of a row, the recipe's ``max_length``.
+        bad_rows: ``stop`` or ``drop``.
+        of: what the rows are, ``pool`` or ``targets``.
+
+    Raises:
+        UserError: there are such rows and ``bad_rows`` is ``stop``, or every row is one.
+    """
+    unfit, file = find_unfit(pool, vlm, limit, cache)
+    if not unfit.bad:
+        return pool
+    found = f"{_told(pool, unfit)}. All are listed in {file}."
+    if bad_rows == "stop":
+        way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
+        raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}. For long rows, {ROOM}.")
+    if len(unfit.bad) == len(pool):
+        raise UserError(f"This model can take no row of the {of}: {found} Mend them, or choose another model.")
+    return _usable(pool, unfit)
+
+
+def as_used(pool: Pool, wanted: str, cache: Path) -> Pool:
+    """The pool as a run used it: without the rows that its model could not take, if it left some out.
+
+    Needs no model, but what the run noted in its cache.
+
+    Args:
+        wanted: the fingerprint of the pool that the run used. If nothing in the cache leads to it, the pool is returned
+            as it is.
+    """
+    if pool.fingerprint != wanted:
+        for file in sorted(cache.glob(f"{STAGE}/*/unfit.json")):
+            unfit = Unfit(**json.loads(file.read_text()))
+            if _name(pool, unfit) == wanted:
+                return _usable(pool, unfit)
+    return pool
+
+
+def _usable(pool: Pool, unfit: Unfit) -> Pool:
+    return pool.without(unfit.bad, _name(pool, unfit), unfit)
+
+
+def _name(pool: Pool, unfit: Unfit) -> str:
+    """The fingerprint of what is left of a pool."""
+    return fingerprint({"pool": pool.fingerprint, "unfit": unfit.bad})
+
+
+def find_unfit(pool: Pool, vlm: VLM, limit: int, cache: Path) -> tuple[Unfit, Path]:
+    """What the model cannot take of a pool, looked for once and then cached, and the file that lists it."""
+    identity = {"pool": pool.fingerprint, "model": vlm.identity, "limit": limit, "version": 1}
+
+    def make(folder: Path) -> None:
+        unfit = look(pool, vlm, limit)
+        named = {reason: [pool.named(row) for row in getattr(unfit, reason)] for reason in REASONS}
+        write_atomically(folder / "rows.json", json.dumps(named, indent=1, ensure_ascii=False))
+        write_atomically(folder / "unfit.json", json.dumps(asdict(unfit)))
+
+    folder = run_stage(cache, STAGE, identity, make).folder
+    return Unfit(**json.loads((folder / "unfit.json").read_text())), folder / "rows.json"
+
+
+def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:
+    """What the model cannot take of a pool."""
+    marks = image_marks(vlm)
+    special = special_tokens(vlm.processor.tokenizer) - marks
+    counts = _token_counts(pool, vlm)
+    visual = np.flatnonzero(pool.image_of >= 0)
+    tokens = counts[pool.image_of[visual]]
+    first, extra = _places(vlm)
+    begins = np.full(len(visual), first)
+    later = _later(pool, visual)
+    if len(later):
+        begins[later] = _begins(pool, vlm, visual[later].tolist(), first)
+    late = (tokens > 0) & (begins + tokens - extra > limit)
+    return Unfit(
+        placeholder=rows_with(pool, marks),
+        shape=visual[tokens == 0].tolist(),
+        late_image=visual[late].tolist(),
+        special=rows_with(pool, special),
+    )
+
+
+def image_marks(vlm: VLM) -> set[str]:
+    """The tokens by which the model's processor and the model itself know images and videos in a text."""
+    known = vlm.processor.tokenizer.added_tokens_decoder  # a number that some configuration has may mean a word here
+    ids = [getattr(vlm.model.config, name, None) for name in _IDS]
+    named = [getattr(vlm.processor, name, None) for name in _MARKS]
+    return {known[one].content for one in ids if one in known} | {mark for mark in named if mark}
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """The texts that become one token with a meaning of its own, wherever they stand (``</s>``, ``<|im_end|>``)."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return {text for text in added | set(tokenizer.all_special_tokens) if text}
+
+
+def rows_with(pool: Pool, words: set[str]) -> list[int]:
+    """Positions of the rows of which a turn holds one of these words, ascending."""
+    if not words:
+        return []
+    pattern, found, start = "|".join(re.escape(word) for word in sorted(words)), [], 0
+    for batch in pool.table.select(["turns"]).to_batches():
+        turns = batch.column(0)
+        holds = pc.match_substring_regex(pc.struct_field(turns.flatten(), "text"), pattern)
+        rows = pc.list_parent_indices(turns).filter(holds)
+        found += (start + np.unique(rows.to_numpy())).tolist()
+        start += batch.num_rows
+    return found
+
+
+def _token_counts(pool: Pool, vlm: VLM) -> np.ndarray:
+    """Tokens that the processor's own formula gives each unique image, 0 where it refuses its shape; [images].
+
+    An image whose header was not read is given one token.
+    """
+    sides = pool.sizes if pool.sizes is not None else np.zeros((len(pool.images), 2), np.int32)
+    shapes, of = np.unique(sides, axis=0, return_inverse=True)
+    counts = [_tokens_of(vlm, width, height) if width else 1 for width, height in shapes.tolist()]
+    return np.array(counts, np.int64)[of.ravel()]
+
+
+def _tokens_of(vlm: VLM, width: int, height: int) -> int:
+    if vlm.family.square:
+        if max(width, height) > LARGEST_SQUARE:
+            return 0
+        width = height = max(width, height)
+    try:
+        return vlm.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])["num_image_tokens"][0]
+    except ValueError:  # Qwen's own words: "absolute aspect ratio must be smaller than 200"
+        return 0
+
+
+def _places(vlm: VLM) -> tuple[int, int]:
+    """Where an image that opens the first question begins, and how many tokens of the processor's count are marks.
+
+    InternVL counts ``<img>`` and ``</img>``.
+    """
+    talk = Conversation((Turn("user", ""),), (Image.new("RGB", (64, 64)),))
+    batch = encode(vlm, [talk], side="right", limit=None)
+    places = np.flatnonzero((batch["input_ids"][0] == vlm.image_token_id).numpy())
+    return int(places[0]), _tokens_of(vlm, 64, 64) - len(places)
+
+
+def _later(pool: Pool, visual: np.ndarray) -> np.ndarray:
+    """Which of the rows ``visual`` have their image in a later question, as indices into it."""
+    if "image_turn" not in pool.table.column_names:
+        return np.array([], np.int64)
+    turn = pool.table["image_turn"].to_numpy(zero_copy_only=False)
+    return np.flatnonzero(turn[visual] > 0)
+
+
+def _begins(pool: Pool, vlm: VLM, rows: Sequence[int], first: int) -> list[int]:
+    """Where the images of ``rows``, which open later questions, begin, in tokens.
+
+    ``first`` is where one begins that opens the first question.
+    """
+    template, tokenizer = vlm.family.template, vlm.processor.tokenizer
+    mark = template.image.partition(tokenizer.convert_ids_to_tokens(vlm.image_token_id))[0]  # what stands before it
+    samples = [pool[row] for row in rows]
+    texts = [render(template, s.turns[: s.image_turn], 0)[0] + template.user_prefix + mark for s in samples]
+    texts.append(template.start + template.user_prefix + mark)
+    *lengths, least = token_counts(tokenizer)(texts)
+    return [first + length - least for length in lengths]
+
+
+def _told(pool: Pool, unfit: Unfit) -> str:
+    """How many rows there are for each reason, and the first."""
+    found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
+    return ", ".join(f"{len(rows):,} rows {words} (first: {_first(pool, rows[0])})" for rows, words in found if rows)
+
+
+def _first(pool: Pool, row: int) -> str:
+    image = pool[row].image
+    return pool.named(row) + (f", {excerpt(image)}" if image else "")

@@ -1,0 +1,160 @@
+"""Open one image of a pool as 8-bit RGB, whatever a file holds; what cannot be opened is one sentence.
+
+A file from elsewhere is data: the formats that are read are those in `FORMATS`, its size is bounded by `MAX_PIXELS`,
+and whatever a decoder raises about its content is a sentence that names the file.
+"""
+
+import stat
+import warnings
+from functools import cache
+from pathlib import Path
+from reprlib import Repr
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from selectmm.errors import UserError
+
+# Decoded inside Pillow. EPS is not among them, because Pillow starts Ghostscript to read it.
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "ICO", "JPEG2000", "TGA", "TIFF", "WEBP")
+
+# 512 MiB as RGB, where Pillow refuses a "decompression bomb". From half of it on Pillow warns; such an image is read,
+# and whoever decodes images side by side takes the `LARGE` ones one at a time.
+MAX_PIXELS = 178_956_970
+LARGE = 16_000_000  # pixels
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd tags; what matters raises
+
+# Modes that Pillow turns into RGB without loss of range; the others have more than 8 bits a channel.
+EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+
+
+class Header(NamedTuple):
+    """What the beginning of an image file says: sides in pixels, and Pillow's name of the channels."""
+
+    width: int
+    height: int
+    mode: str
+
+
+def inside(root: Path, relative: str) -> Path:
+    """``root / relative``, refused if it names something outside the root: a stranger may have written the pool's file.
+
+    What is looked at are the words of the path. Symbolic links below the root are followed wherever they lead: they are
+    the user's own, and the way that many keep images (``images/coco -> /data/coco``).
+
+    Args:
+        relative: a path below the root, or an absolute one that begins with the root.
+
+    Raises:
+        UserError: the path is absolute and elsewhere, or has a part ``..``.
+    """
+    if ".." not in relative.split("/"):
+        if not relative.startswith("/"):
+            return root / relative
+        for start in (root.absolute(), root.resolve()):
+            if Path(relative).is_relative_to(start):
+                return root / Path(relative).relative_to(start)
+    raise UserError(
+        f"Image path '{excerpt(relative)}' leaves the image folder {root}; paths must stay inside it, without '..' "
+        f"(links inside the folder are followed)."
+    )
+
+
+def size_of(root: Path, relative: str) -> int | None:
+    """Bytes of an image file; None if there is no such file, for whatever reason (a loop of links, a name too long).
+
+    Raises:
+        UserError: see `inside`.
+    """
+    path = inside(root, relative)
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL, or half a character
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe or a device would be waited for
+
+
+def open_image(root: Path, relative: str) -> Image.Image:
+    """Open ``relative`` under ``root`` as RGB, see `rgb`.
+
+    Raises:
+        UserError: it is missing, broken, too large, of a format that is not read, or its path leaves the image root.
+    """
+    path = _found(root, relative)
+    try:
+        with _opened(path) as image:
+            return rgb(image)
+    except Exception as problem:  # decoders raise nearly everything: ValueError, struct.error, IndexError, …
+        raise UserError(_unread(path, problem)) from problem
+
+
+def header_of(root: Path, relative: str) -> Header:
+    """What an image file's header says; its pixels are not decoded.
+
+    Raises:
+        UserError: as `open_image`, but for what only decoding finds.
+    """
+    path = _found(root, relative)
+    try:
+        with _opened(path) as image:
+            return Header(image.width, image.height, image.mode)
+    except Exception as problem:
+        raise UserError(_unread(path, problem)) from problem
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """As 8-bit RGB.
+
+    Eight bits a channel are Pillow's own ``convert("RGB")``, as LLaVA does it: a palette's and an image's transparency
+    is left out. 16-bit grey keeps its upper 8 bits, as Pillow does with 16-bit colour. 32-bit whole numbers are taken
+    as they are if all are from 0 to 255.
+
+    Raises:
+        ValueError: the numbers have no known range: floats, or 32-bit numbers outside 0 to 255. Pillow would cut them
+            off at 255, which makes most of them white.
+    """
+    if image.mode in EIGHT_BIT:
+        return image.convert("RGB")
+    values = np.asarray(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        values = values >> 8  # both formats fill 16 bits
+    elif image.mode != "I" or values.min() < 0 or values.max() > 255:
+        kind = "32-bit whole numbers" if image.mode == "I" else f"numbers of mode {image.mode}"
+        raise ValueError(f"its pixels are {kind}, and the file does not say which of them is white; save it in 8 bits")
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def excerpt(text: object, longest: int = 300) -> str:
+    """Somebody else's text for a sentence of ours: control characters escaped, its middle left out if it is long."""
+    short = Repr()
+    short.maxstring = longest
+    return short.repr(str(text))[1:-1]
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """`FORMATS`, without those that this Pillow was built without (AVIF, WebP)."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _found(root: Path, relative: str) -> Path:
+    path = inside(root, relative)
+    if size_of(root, relative) is None:
+        raise UserError(f"Image {excerpt(path)} is missing; put it there, or set pool.bad_rows=drop.")
+    return path
+
+
+def _opened(path: Path) -> Image.Image:
+    image = Image.open(path, formats=_formats())
+    if image.width * image.height > MAX_PIXELS:  # some libraries switch Pillow's own limit off
+        image.close()
+        raise ValueError(f"{image.width:,} × {image.height:,} pixels are more than {MAX_PIXELS:,}")
+    return image
+
+
+def _unread(path: Path, problem: Exception) -> str:
+    what = str(problem) or type(problem).__name__
+    return f"Image {excerpt(path)} cannot be read ({excerpt(what)}); replace it, or set pool.bad_rows=drop."

@@ -1,0 +1,33 @@
+"""What one model cannot take of a pool that is sound by itself: counts, and positions of rows."""
+
+from dataclasses import dataclass
+
+REASONS = {
+    "placeholder": "with a model's image mark in their text",
+    "shape": "with an image of a shape that the model refuses",
+    "late_image": "with an image that recipe.max_length would cut",
+}
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Positions of rows, ascending, by what keeps the model from taking them.
+
+    Attributes:
+        placeholder: the text holds a token by which the model's processor marks images or videos (``<|image_pad|>``):
+            it would look for an image there.
+        shape: the processor refuses an image of that height and width (Qwen: one side more than 200 times the other).
+        late_image: a token of the image would stand behind ``recipe.max_length``.
+        special: not an obstacle: the text holds one of the tokenizer's special tokens (``</s>``, ``<|im_end|>``), which
+            becomes that token and not the letters.
+    """
+
+    placeholder: list[int]
+    shape: list[int]
+    late_image: list[int]
+    special: list[int]
+
+    @property
+    def bad(self) -> list[int]:
+        """Positions of all rows that the model cannot take, ascending."""
+        return sorted({*self.placeholder, *self.shape, *self.late_image})

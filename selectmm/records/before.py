@@ -1,0 +1,40 @@
+"""Records of earlier schemas, completed: what those did not keep stands as unknown."""
+
+from collections.abc import Mapping
+
+from selectmm.records.reading import Mismatch
+
+READ_TOO = (2, 3)
+NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
+NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
+
+
+def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
+    """A record of a schema of `READ_TOO` as one of ``schema``.
+
+    Raises:
+        Mismatch: a part of it is no object.
+    """
+    origin = content.get("provenance")
+    if isinstance(origin, dict) and isinstance(origin.get("hardware"), dict):
+        content = {**content, "provenance": {**origin, "hardware": {"threads": None, **origin["hardware"]}}}
+    subset, suite = _object(content, "subset"), _object(content, "suite")
+    if isinstance(subset.get("coverage"), dict):
+        content = {**content, "subset": {**subset, "coverage": _coverage(subset)}}
+    if isinstance(suite.get("evaluator"), dict):
+        known = {k: {**NOT_HASHED, **v} if isinstance(v, dict) else v for k, v in suite["evaluator"].items()}
+        content = {**content, "suite": {**suite, "evaluator": known}}
+    before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
+    return {**before, **content, "schema": schema}
+
+
+def _coverage(subset: Mapping[str, object]) -> dict[str, object]:
+    """The different rows were not counted at first: no method chose a row twice."""
+    return {"kept_distinct": subset.get("rows"), **subset["coverage"]}
+
+
+def _object(content: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = content.get(name)
+    if not isinstance(value, dict):
+        raise Mismatch(f"field '{name}' is {value!r:.60}, not an object")
+    return value

@@ -1,0 +1,80 @@
+"""The third stage: train on some rows, once. A method's warm-up is trained in the same way."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.experiment import Experiment
+from selectmm.methods.subset import Subset
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import Stage, run_stage
+from selectmm.stages.summary import time_of
+from selectmm.tuning.finetune import finetune
+from selectmm.tuning.recipe import Recipe
+
+log = logging.getLogger("selectmm")
+
+STAGE = "adapter"
+
+
+def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
+    """Fine-tune on the subset; the folder holds the adapter."""
+    recipe = experiment.recipe
+    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune")
+    steps = recipe.steps(len(pool), len(subset.rows))
+    log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, time_of(tuned))
+    return tuned
+
+
+def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:
+    """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
+
+    Args:
+        job: what the tracker calls it, ``finetune`` or ``warmup``.
+    """
+    steps = recipe.steps(len(pool), len(rows))
+    subset, device = Subset(rows).fingerprint, vlm.model.device.type
+    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps)
+    with experiment.tracker.stage(job, experiment.config) as tracked:
+
+        def make(folder: Path) -> None:
+            finetune(
+                vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
+                build=experiment.config["model"],
+            )  # fmt: skip
+
+        tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)
+        if tuned.cached:  # the curve is part of the story, whoever trained
+            for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
+                tracked.log(json.loads(line))
+        tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})
+        if recipe.tune == "lora":  # whole models are gigabytes and stay in the cache
+            parent = f"subset-{subset}" if job == "finetune" else f"pool-{pool.fingerprint}"
+            weights = tuned.folder / "adapter_model.safetensors"
+            tracked.artifact(weights, f"adapter-{tuned.fingerprint}", "adapter", made_from=[parent])
+    return tuned
+
+
+def identity_of(
+    experiment: Experiment, pool: Pool, subset: str, model: str, device: str, recipe: Recipe, steps: int
+) -> dict[str, object]:
+    """Of an adapter's stage: what the trained weights follow from.
+
+    Args:
+        subset: the fingerprint of the rows. model: a `VLM`'s identity. device: the type of its device.
+    """
+    return {
+        "pool": pool.fingerprint,
+        "subset": subset,
+        "model": model,
+        "recipe": recipe.learned(),
+        "steps": steps,
+        "strategy": experiment.strategy.learned(),
+        "device": device,
+        "seed": experiment.seed,
+        "version": 1,
+    }

@@ -1,0 +1,45 @@
+"""The first stage: open the pool, and look for benchmark items in it."""
+
+import logging
+
+from selectmm.contamination.check import Contamination, check
+from selectmm.contamination.page import sentence
+from selectmm.experiment import Experiment
+from selectmm.models.check_rows import fitting
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.stages.summary import time_of
+
+log = logging.getLogger("selectmm")
+
+
+def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
+    """Open the pool, its images checked; rows that are bad, or that the model cannot take, are dealt with."""
+    with experiment.tracker.stage("pool", experiment.config) as tracked:
+        pool = experiment.open_pool()
+        pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+        without = int((pool.image_of < 0).sum())
+        tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
+        tracked.artifact(None, f"pool-{pool.fingerprint}", "pool")
+    log.info(
+        "  pool      %s rows of %d sources, %s images, %s rows without",
+        f"{len(pool):,}", len(pool.counts()), f"{len(pool.images):,}", f"{without:,}",
+    )  # fmt: skip
+    if pool.health and pool.health.bad_rows:
+        told = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
+        log.info("            %s bad rows were dropped, as pool.bad_rows says: %s", f"{pool.health.bad_rows:,}", told)
+    if pool.unfit:
+        log.info("            %s rows that the model cannot take were dropped too", f"{len(pool.unfit.bad):,}")
+    return pool
+
+
+def check_contamination(experiment: Experiment, pool: Pool) -> Contamination | None:
+    """Count the suite's items that occur in the pool, before anything is trained; None if that was not asked for."""
+    if not experiment.contamination:
+        log.info("  check     whether the pool holds the suite's items: not checked (contamination=false)")
+        return None
+    checked, stages = check(pool, experiment.suite, experiment.cache)
+    log.info("  check     %s %s", sentence(checked), time_of(*stages))
+    if checked.total.same or checked.total.near:
+        log.info("            they are listed in %s", checked.listing)
+    return checked

@@ -1,0 +1,137 @@
+"""The fifth stage: write down what a run did and found, as one record."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from selectmm.contamination.check import Contamination
+from selectmm.evaluation.evaluate import oddities
+from selectmm.evaluation.results import read_manifest, read_scores
+from selectmm.evaluation.suite import Suite
+from selectmm.experiment import Experiment
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.pool.unfit import REASONS
+from selectmm.records.answers import keep_answers
+from selectmm.records.provenance import provenance
+from selectmm.records.reading import read
+from selectmm.records.record import (
+    Costs,
+    Coverage,
+    Evaluated,
+    MethodEntry,
+    PoolEntry,
+    RecipeEntry,
+    RunRecord,
+    StageCost,
+    SubsetEntry,
+    SuiteEntry,
+    save,
+)
+from selectmm.records.stage import Stage
+from selectmm.stages.select import Selection, rows_for
+
+log = logging.getLogger("selectmm")
+
+
+def record_of(
+    experiment: Experiment,
+    pool: Pool,
+    vlm: VLM,
+    checked: Contamination | None,
+    selection: Selection,
+    tuned: Stage,
+    evaluated: Stage,
+) -> RunRecord:
+    """Everything that a table, a plot or a doubter needs, from what the other stages left."""
+    subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
+    asked = len(subset.rows) == rows_for(experiment.budget, pool)
+    manifest = read_manifest(evaluated.folder, experiment.suite)
+    return RunRecord(
+        experiment=experiment.name,
+        scale=experiment.scale,
+        provenance=provenance(),
+        config=experiment.config,
+        method=MethodEntry(experiment.method_name, asdict(experiment.method)),
+        budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
+        seed=experiment.seed,
+        pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
+        subset=SubsetEntry(subset.fingerprint, len(subset.rows), read(Coverage, subset.coverage(pool))),
+        recipe=RecipeEntry(
+            experiment.recipe.name,
+            asdict(experiment.recipe),
+            asdict(experiment.strategy),
+            experiment.recipe.steps(len(pool), len(subset.rows)),
+        ),
+        suite=SuiteEntry(experiment.suite.name, read(Mapping[str, Evaluated], manifest)),
+        model=vlm.identity,
+        costs=Costs(
+            warmup=StageCost.of(*warmup),
+            features=StageCost.of(*selection.features),
+            select=StageCost.of(selection.chosen),
+            finetune=StageCost.of(tuned),
+            evaluate=StageCost.of(evaluated),
+        ),
+        scores=tuple(read_scores(evaluated.folder, experiment.suite)),
+        contamination=None if checked is None else {name: asdict(found) for name, found in checked.found.items()},
+        deviations=(
+            *left_out(pool, tuned),
+            *not_evaluated(experiment.suite),
+            *oddities(evaluated.folder, experiment.suite),
+        ),
+    )
+
+
+def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluated: Stage) -> Path:
+    """Write the record, and the per-item answers behind its scores beside it."""
+    kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
+    path = save(replace(record, answers=kept), experiment.records)
+    with experiment.tracker.stage("record", experiment.config) as tracked:
+        whole = experiment.recipe.tune != "lora"  # whose weights stay in the cache
+        parent = f"subset-{record.subset.fingerprint}" if whole else f"adapter-{tuned.fingerprint}"
+        tracked.artifact(path, f"record-{record.name}", "record", made_from=[parent])
+    log.info("  record    %s", path)
+    return path
+
+
+def left_out(pool: Pool, tuned: Stage) -> list[str]:
+    """What was dropped, cut or passed over on the way, one sentence each; nothing is so in silence."""
+    health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
+    found = {
+        **{
+            f"rows of the pool were dropped for {reason}": n for reason, n in (health.reasons if health else {}).items()
+        },
+        "rows of the pool were left out for having no image": health.left_out if health else 0,
+        "rows of the pool show an image that no turn mentions at the first question": (
+            len(health.unplaced) if health else 0
+        ),
+        "text-only rows of the pool said <image>, which was taken out": len(health.spoken) if health else 0,
+        "rows of the pool began with an answer or ended with a question; that turn was left out": (
+            len(health.trimmed) if health else 0
+        ),
+        "rows of the pool came with a system prompt, dealt with as pool.system says": len(health.system)
+        if health
+        else 0,
+        "rows of the pool have answers that are context and not trained on (loss or weight)": (
+            len(health.untrained) if health else 0
+        ),
+        "rows were cut to recipe.max_length in training": train["rows_cut"],
+        "rows had no answer left in training": train["rows_without_answer"],
+    }
+    if pool.unfit:
+        found |= {
+            f"rows of the pool were dropped {why}": len(getattr(pool.unfit, name)) for name, why in REASONS.items()
+        }
+    return [f"{count:,} {what}." for what, count in found.items() if count]
+
+
+def not_evaluated(suite: Suite) -> list[str]:
+    """Which benchmarks of the suite have no score, one sentence for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in suite.left_out.items():
+        names.setdefault(why, []).append(name)
+    return [
+        f"Left out of suite {suite.name}, so not in Rel.: {', '.join(many)} ({why})." for why, many in names.items()
+    ]

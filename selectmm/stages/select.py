@@ -1,0 +1,202 @@
+"""The second stage: compute everything that a method needs, then choose rows."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.features.feature import Features, Targets
+from selectmm.features.onepass import SORTED
+from selectmm.features.ranks import Ranks
+from selectmm.features.store import FeatureStore, passes
+from selectmm.methods.method import Needs
+from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_subset
+from selectmm.methods.warmup import WarmUp
+from selectmm.models.check_rows import fitting
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import Stage, run_stage, source_of
+from selectmm.stages.finetune import train
+from selectmm.stages.summary import cost_of, time_of
+from selectmm.tuning.adapter import carry_adapter
+from selectmm.tuning.recipe import Recipe
+
+log = logging.getLogger("selectmm")
+
+STAGE = "subset"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen, and the stages that it took.
+
+    Attributes:
+        warmup: the short training that the features were taken after, if the method has one.
+        features: one stage per pass that was made, over the pool or the target examples.
+        chosen: holds ``subset.json``.
+    """
+
+    subset: Subset
+    warmup: Stage | None
+    features: list[Stage]
+    chosen: Stage
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All of them, in order."""
+        return [*([self.warmup] if self.warmup else []), *self.features, self.chosen]
+
+
+def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
+    """Compute what the method needs (`select`), then choose rows."""
+    with experiment.tracker.stage("select", experiment.config) as tracked:
+        selection = select(experiment, pool, vlm)
+        chosen, subset = selection.chosen, selection.subset
+        tracked.summary({"kept": len(subset.rows), **cost_of(chosen), "coverage": subset.coverage(pool)})
+        parents, name = [f"pool-{pool.fingerprint}"], f"subset-{subset.fingerprint}"
+        tracked.artifact(chosen.folder / "subset.json", name, "subset", made_from=parents)
+    log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", time_of(*selection.stages))
+    for line in coverage_lines(subset, pool):
+        log.info("            %s", line)
+    return selection
+
+
+def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
+    """Warm up if the method asks for it, compute its features, choose rows.
+
+    Raises:
+        UserError: pool, model or targets lack what the method needs; said before anything is computed.
+    """
+    needs = experiment.method.needs()
+    targets = check_selectable(experiment, pool, vlm)
+    with ExitStack() as stack:
+        warmup = _warm(experiment, pool, vlm, needs)
+        if warmup is not None:
+            vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
+        store = _store(experiment, vlm, warmup)
+        stages = store.stages(pool, needs.features)
+        target_stages = store.stages(targets, needs.features) if targets is not None else {}
+
+        def features() -> Features:
+            values = None if targets is None else store.get(targets, needs.features)
+            given = None if values is None else Targets(targets, values)
+            return Features(store.get(pool, needs.features), given)
+
+        everything = [*stages.values(), *target_stages.values()]
+        chosen = _choose(experiment, pool, features, everything)
+    return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
+    """What can be known before anything is computed; returns the target examples, if the method chooses for them.
+
+    Raises:
+        UserError: pool, model or targets lack what the method needs.
+    """
+    needs = experiment.method.needs()
+    targets = targets_of(experiment, needs)
+    _check_pool(experiment, pool, needs)
+    for rows in (pool, targets):
+        if rows is not None:
+            _store(experiment, vlm, None).check(rows, needs.features)
+    if targets is not None:  # few and chosen by hand: none of them is dropped
+        fitting(targets, vlm, experiment.recipe.max_length, "stop", experiment.cache, "targets")
+    return targets
+
+
+def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
+    """Whether the rows are of the kind that the method chooses among."""
+    name = experiment.method_name
+    if needs.images and len(pool.images) == 0:
+        raise UserError(
+            f"method={name} ranks rows by their images, but no row of the pool has one; choose a "
+            f"method that works on text, such as method=length or method=random."
+        )
+    if needs.sources and len(pool.counts()) < 2:
+        raise UserError(
+            f"method={name} shares the budget out among the pool's sources, but all rows are of "
+            f"'{pool.sources[0]}'; give rows a field 'source', or use another method."
+        )
+
+
+def _store(experiment: Experiment, vlm: VLM, warmup: Stage | None) -> FeatureStore:
+    """Features of ``vlm``, which carries what the warm-up trained if there was one."""
+    size, limit = experiment.batch_size, experiment.recipe.max_length
+    ranks = Ranks(experiment.devices, experiment.config["model"], warmup.folder if warmup else None)
+    return FeatureStore(experiment.cache, vlm, size, SORTED * size, limit, ranks)
+
+
+def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
+    """Examples of the suite's benchmarks, if the method chooses for them.
+
+    Raises:
+        UserError: there are none, or they are of benchmarks that the suite does not have.
+    """
+    if not needs.targets:
+        return None
+    name, suite = experiment.method_name, experiment.suite
+    if experiment.open_targets is None:
+        raise UserError(
+            f"method={name} needs examples of the target benchmarks; set targets=llava_json targets.file=… (their "
+            f"'source' is a benchmark's name) or, with suite=mini, targets=embedded."
+        )
+    targets = experiment.open_targets()
+    known = [benchmark.name for benchmark in suite.benchmarks]
+    strange = sorted(name for name in targets.counts() if name.partition("/")[0] not in known)  # a part: MME/count
+    if strange:
+        raise UserError(
+            f"The target examples are of '{strange[0]}', which suite={suite.name} does not measure; it has: "
+            f"{', '.join(known)}. Choose other targets (targets=…) or another suite."
+        )
+    return targets
+
+
+def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+    if needs.warmup is None:
+        return None
+    rows, recipe = warmup_of(experiment, pool, needs.warmup)
+    return train(experiment, pool, vlm, rows, recipe, "warmup")
+
+
+def warmup_of(experiment: Experiment, pool: Pool, warmup: WarmUp | RandomWarmUp) -> tuple[np.ndarray, Recipe]:
+    """The rows that a warm-up trains on, [n] of int64, and how."""
+    rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
+    return warmup.rows(pool, rng), warmup.recipe(experiment.recipe)
+
+
+def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:
+    def make(folder: Path) -> None:
+        save_subset(chosen_by(experiment, pool, features()), pool, folder)
+
+    identity = identity_of(experiment, pool, [stage.fingerprint for stage in stages])
+    return run_stage(experiment.cache, STAGE, identity, make)
+
+
+def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, object]:
+    """Of the subset's stage: what the choice follows from. ``features`` are the fingerprints of their stages."""
+    return {
+        "pool": pool.fingerprint,
+        "features": sorted(features),
+        "method": source_of(experiment.method),
+        "options": asdict(experiment.method),
+        "rows": rows_for(experiment.budget, pool),
+        "seed": experiment.seed,
+        "version": 2,
+    }
+
+
+def chosen_by(experiment: Experiment, pool: Pool, features: Features) -> Subset:
+    """The method's choice with the experiment's budget and seed."""
+    rng = np.random.default_rng(experiment.seed)
+    return experiment.method.select(pool, features, rows_for(experiment.budget, pool), rng)
+
+
+def rows_for(budget: float, pool: Pool) -> int:
+    """A budget in rows, at least one."""
+    return max(1, round(budget * len(pool)))

@@ -1,0 +1,70 @@
+"""`cache ls`, `du` and `prune` from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from selectmm.commands.cache import main
+from selectmm.errors import UserError
+from tests.records.test_prune import stage, unfinished
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    stage(tmp_path, "features", 1, {"feature": "selectmm.features.states.ImageStates@0123456789abcdef"}, 3 * 2**20)
+    stage(tmp_path, "adapter", 2, {"steps": 5, "strategy": {"kind": "zero2", "devices": 2}}, 2**20)
+    stage(tmp_path, "adapter", 3, size=2**20)
+    unfinished(tmp_path, "adapter", 9)
+    (tmp_path / "adapter" / "\x1b[2Jnotes").touch()
+    return tmp_path
+
+
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_ls_shows_every_stage(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ls", "--cache", str(cache)])
+    told = capsys.readouterr().out
+    rows = {row[1]: row for row in lines(told) if len(row) > 2}
+    assert rows["0000000000000001"][2:5] == ["feature=ImageStates", "finished", "no"]
+    assert rows["0000000000000001"][-3:] == ["3", "MiB", "2.0"]
+    assert rows["0000000000000002"][2:5] == ["steps=5,", "strategy=zero2", "finished"]
+    assert rows["0000000000000009.partial"][2:5] == ["–", "partial", "no"]
+    assert "Also there, that are no stages, left alone: 1 (first: adapter/?[2Jnotes)" in told
+
+
+def test_du_sums_up_by_kind(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["du", "--cache", str(cache)])
+    rows = lines(capsys.readouterr().out)
+    assert ["adapter", "2", "1", "0", "2", "MiB", "17.0"] in rows
+    assert ["features", "1", "0", "0", "3", "MiB", "2.0"] in rows
+    assert ["all", "3", "1", "0", "5", "MiB", "19.0"] in rows
+
+
+def test_prune_shows_first_and_removes_when_told_to(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(cache.rglob("*"))
+    asked = ["prune", "--cache", str(cache), "--stage", "adapter", "--unused-days", "30"]
+    main(asked)
+    assert sorted(cache.rglob("*")) == before
+    told = "2 stages, 2 MiB, which took 10.0 device-seconds."  # the third was worked at just now
+    assert f"Would remove {told} Nothing is removed yet: add --yes." in capsys.readouterr().out
+    main([*asked, "--yes"])
+    assert f"Removed {told}" in capsys.readouterr().out
+    left = sorted(str(path.relative_to(cache)) for path in cache.glob("*/*") if path.suffix != ".lock")
+    assert left == ["adapter/\x1b[2Jnotes", "adapter/0000000000000009.partial", "features/0000000000000001"]
+
+
+def test_without_a_choice_only_leftovers_go(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (cache / "features" / "000000000000000a.lock").touch()
+    (cache / ".removed" / "features-0000000000000001-77").mkdir(parents=True)
+    main(["prune", "--cache", str(cache), "--yes"])
+    assert "Removed 0 stages, 0 B, which took 0.0 device-seconds; and 2 leftovers." in capsys.readouterr().out
+    assert not (cache / ".removed").exists() and not (cache / "features" / "000000000000000a.lock").exists()
+    assert len(list(cache.glob("*/*/stage.json"))) == 3
+
+
+@pytest.mark.parametrize("number", ["soon", "-1", "nan", "inf"])
+def test_a_number_that_is_none_is_one_sentence(cache: Path, number: str) -> None:
+    with pytest.raises(UserError, match=f"'{number}' is not a number of days or GiB; give one that is 0 or more"):
+        main(["prune", "--cache", str(cache), f"--unused-days={number}"])

@@ -1,0 +1,95 @@
+"""What is found when a pool's images are looked at, and the names that pools keep."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from selectmm.records.side_by_side import WAITING, side_by_side
+from selectmm.records.stage import fingerprint
+from tests.pool.test_image import png
+
+
+def talk(image: str | None, number: int) -> dict[str, object]:
+    said = [{"from": "human", "value": "What is this?"}, {"from": "gpt", "value": "A dog."}]
+    return {"id": f"n{number}", "conversations": said, **({"image": image} if image else {})}
+
+
+def opened(folder: Path, names: list[str | None], bad_rows: str = "stop") -> Pool:
+    (folder / "rows.json").write_text(json.dumps([talk(name, number) for number, name in enumerate(names)]))
+    return open_llava_json(str(folder / "rows.json"), str(folder / "images"), bad_rows, folder / "cache")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, width in (("a.bmp", 6), ("b.bmp", 8)):  # BMP: its size in bytes follows from its pixels alone
+        Image.new("RGB", (width, 4), "red").save(images / name)
+    (images / "cut.bmp").write_bytes((images / "a.bmp").read_bytes()[:60])
+    (images / "page.bmp").write_text("<html>404")
+    (images / "text.png").write_bytes(png(1, 1, 8, 2, [b"\1\2\3"], (b"zTXt", b"k\0\0" + zlib.compress(bytes(2**21)))))
+    (images / "grey16.png").write_bytes(png(2, 1, 16, 0, [struct.pack(">2H", 0, 65_535)]))
+    (images / "loop.png").symlink_to(images / "loop.png")
+    return tmp_path
+
+
+def test_pools_keep_the_names_that_they_had_at_commit_36fb2c8(place: Path) -> None:
+    names = ["a.bmp", "b.bmp", None, "a.bmp"]
+    assert opened(place, names).fingerprint == "e831f6caaed39826"
+    dropped = opened(place, [*names, "cut.bmp", "page.bmp", "none.bmp"], "drop")
+    assert dropped.fingerprint == "7c06b4c4c6ee8877"
+
+
+def test_a_pool_with_wide_pixels_is_another_one(place: Path) -> None:
+    """They once were cut off at 255: what was computed from such images must not be found in the cache again."""
+    pool = opened(place, ["a.bmp", "grey16.png"])
+    read = json.loads(next((place / "cache" / "pool-look").glob("*/stage.json")).read_text())
+    before = {key: read["identity"][key] for key in ("pool", "images", "version")}
+    assert read["fingerprint"] == pool.fingerprint != fingerprint(before)
+    assert np.asarray(pool.open_image("grey16.png"))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_every_broken_image_is_counted_and_dropped(place: Path) -> None:
+    names = ["a.bmp", "cut.bmp", "page.bmp", "text.png", "loop.png", "none.png", None, "b.bmp", "a.bmp"]
+    with pytest.raises(UserError) as told:
+        opened(place, names)
+    assert "2 rows with a missing image (first: row 4, loop.png)" in str(told.value)
+    assert "3 rows with a broken image (first: row 1, cut.bmp). The first broken image: image" in str(told.value)
+    pool = opened(place, names, "drop")
+    assert pool.health.broken_image == [1, 2, 3] and pool.health.truncated_image == [1]
+    assert pool.health.missing_image == [4, 5]
+    assert [pool.named(row) for row in range(4)] == [f"row {n} (id 'n{n}')" for n in (0, 6, 7, 8)]
+    assert pool.images == ["a.bmp", "b.bmp"] and pool.sizes.tolist() == [[6, 4], [8, 4]]
+    assert opened(place, names, "keep").sizes.tolist() == [[6, 4], [6, 4], [0, 0], [0, 0], [0, 0], [0, 0], [8, 4]]
+
+
+def test_sources_are_numbered_by_name_without_writing_them_out(place: Path) -> None:
+    rows = [talk(None, number) | {"source": name} for number, name in enumerate(["b", "é", "a", "B", "a", "b"])]
+    (place / "rows.json").write_text(json.dumps(rows))
+    pool = open_llava_json(str(place / "rows.json"), str(place / "images"), "stop", place / "cache")
+    assert pool.source_of.tolist() == [2, 3, 1, 0, 1, 2]  # B, a, b, é
+    assert pool.source_of.tolist() == np.unique(pool.sources.astype(str), return_inverse=True)[1].tolist()
+
+
+def test_little_waits_at_a_time() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(1, 1_001):
+            taken = item
+            yield item
+
+    for number, square in enumerate(side_by_side(lambda item: item**2, items(), threads=3), start=1):
+        assert square == number**2
+        assert taken - number < 3 * WAITING
+    assert number == 1_000

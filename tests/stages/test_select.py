@@ -1,0 +1,118 @@
+"""The second verb with every method, on tiny LLaVA and Qwen2-VL and a pool of one's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.instantiate import build
+from selectmm.methods.subset import coverage_lines
+from selectmm.stages.select import Selection, select
+from tests.families import FAMILIES
+from tests.test_line import ROOT, overrides
+from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
+
+KINDS = ["ifd", "grand", "prism", "scalselect", "magic", "coincide"]  # one per thing that a method reads
+METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
+METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf", "magic"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("selection")
+    tiny_llava(folder / "llava")
+    tiny_qwen2_vl(folder / "qwen2_vl")
+    for family in ("llava_phi2", "llava_llama3", "llava_qwen25", "qwen2_5_vl", "qwen3_vl", "internvl3"):
+        FAMILIES[family].make(folder / family)
+    write_pool(folder / "pool", rows=24)
+    return folder
+
+
+def experiment_of(place: Path, model: str, *arguments: str) -> Experiment:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("run", [*overrides(place, model, model), "recipe.max_length=1024", *arguments])
+    method = next(a.split("=")[1] for a in arguments if a.startswith("method="))
+    return build(config, method)
+
+
+def selected(place: Path, model: str, *arguments: str) -> Selection:
+    experiment = experiment_of(place, model, *arguments)
+    return select(experiment, experiment.open_pool(), experiment.open_model())
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+@pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_selects_for_llava_and_qwen2_vl(place: Path, model: str, method: str) -> None:
+    chosen = selected(place, model, f"method={method}", "budget=0.5")
+    assert len(chosen.subset.rows) == 12
+    assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
+    assert (chosen.warmup is not None) == (method in {"tive", "grand", "icons", "adapt_inf"})
+    again = selected(place, model, f"method={method}", "budget=0.5")
+    assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
+    assert all(stage.cached for stage in again.stages)
+
+
+@pytest.mark.parametrize(
+    "model", ["llava_phi2", "llava_llama3", "llava_qwen25", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"]
+)
+@pytest.mark.parametrize("method", KINDS)
+def test_a_method_of_each_kind_selects_for_the_other_families(place: Path, model: str, method: str) -> None:
+    chosen = selected(place, model, f"method={method}", "budget=0.5")
+    assert len(chosen.subset.rows) == 12
+    assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
+
+
+def test_what_is_missing_is_said_before_anything_is_computed(place: Path) -> None:
+    def refused(*arguments: str) -> str:
+        with pytest.raises(UserError) as problem:
+            selected(place, "llava15_7b", f"cache={place / 'empty'}", *arguments)
+        stages = {path.parent.name for path in (place / "empty").glob("*/*")}
+        assert not stages & {"features", "adapter", "subset"}
+        return str(problem.value)
+
+    assert "method=rds_plus needs examples of the target benchmarks" in refused("method=rds_plus", "~targets")
+    assert "which suite=prism does not measure; it has: SQA" in refused("method=rds_plus", "suite=prism")
+    assert "Layer 9 was asked for" in refused("method=prism", "method.layer=9")
+    assert "Layer 9 was asked for" in refused("method=scalselect", "method.layer=9")
+    assert "Prism: layer=two is not a whole number." in refused("method=prism", "method.layer=two")
+    assert "set method.checkpoint to a folder that holds one" in refused("method=clip_score")
+    assert "budget=1.5 is not a share of the pool" in refused("method=random", "budget=1.5")
+
+
+def test_a_pool_of_one_source_cannot_be_shared_out(place: Path) -> None:
+    file, images = write_pool(place / "plain", rows=8)
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([row | {"source": "only"} for row in rows]))
+    for method in ("tive", "dataprophet"):
+        with pytest.raises(UserError, match=f"method={method} shares the budget out .* all rows are of 'only'"):
+            selected(place, "llava15_7b", f"method={method}", f"pool.file={file}", f"pool.images={images}")
+
+
+def test_a_pool_without_images_is_refused_before_anything_is_computed(place: Path) -> None:
+    file, images = write_pool(place / "text", rows=8)
+    rows = [row for row in json.loads(file.read_text()) if "image" not in row]
+    file.write_text(json.dumps(rows))
+    for method in ("prism", "prism method.features=joint", "scalselect", "clip_score method.checkpoint=/no/clip"):
+        with pytest.raises(UserError, match="ranks rows by their images, but no row of the pool has one; choose"):
+            chosen = f"method={method}".split()
+            selected(place, "llava15_7b", *chosen, f"pool.file={file}", f"pool.images={images}")
+
+
+def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
+    experiment = experiment_of(place, "llava15_7b", "method=scalselect", "method.text_only=exclude", "budget=0.5")
+    pool = experiment.open_pool()
+    chosen = select(experiment, pool, experiment.open_model())
+    lines = coverage_lines(chosen.subset, pool)
+    assert lines[0] == "18 rows scored, 6 without image, 6 excluded: rows without image"
+    assert chosen.subset.coverage(pool)["per_source"]["text"] == {
+        "pool": 6, "scored": 0, "without_image": 6, "kept": 0,
+    }  # fmt: skip

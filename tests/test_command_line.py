@@ -1,0 +1,191 @@
+"""The command line answers before anything runs: help, typos, values that cannot be."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from selectmm.command_line import (
+    check_one_job,
+    check_overrides,
+    command_files,
+    help_text,
+    read_config,
+    read_jobs,
+    words_of,
+)
+from selectmm.errors import UserError
+from selectmm.instantiate import build
+
+ROOT = Path(__file__).parent.parent
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("run", list(overrides))
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
+    text = help_text(ROOT)
+    for part in (
+        "method=prism",
+        "pool=llava_json",
+        "-m",
+        "--cfg job",
+        "quickstart/ten_minutes",
+        "zero3",
+        "llava15_lora",
+    ):
+        assert part in text
+    listed = re.search(r"^  method +(.*?)(?=\n  \w)", text, re.MULTILINE | re.DOTALL)[1]
+    for name in re.split(r",\s+", listed):
+        assert (ROOT / "configs" / "method" / f"{name}.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (
+            "method=prsm",
+            "There is no 'method=prsm': did you mean 'method=prism'? There are: by_source, clip_score,",
+        ),
+        ("method=random,lenght", "There is no 'method=lenght': did you mean 'method=length'?"),
+        ("experiments=quikstart/ten", "There is no 'experiments=quikstart/ten': did you mean 'experiments=quickstart/"),
+        ("bugdet=0.3", "There is no 'bugdet': did you mean 'budget'? There are:"),
+        ("recipe.epoch=2", "There is no 'recipe.epoch': did you mean 'recipe.epochs'?"),
+        ("method.layr=2", "There is no 'method.layr': did you mean 'method.layer'?"),
+        ("budget.rows=2", "'budget' is one value and has no 'rows'."),
+        ("benchmark=sqa", "There is no 'benchmark': "),
+        ("zzzz=1", "There is no 'zzzz': There are:"),
+        ("budget=[0.3", "Cannot read 'budget=[0.3' ("),
+        ("method=prism,", "Cannot read 'method=prism,' ("),
+        (
+            "reprot",
+            "'reprot' is neither a command nor an option: did you mean the command 'report'? Options are given as",
+        ),
+        ("method", "'method' is neither a command nor an option: Options are given as key=value."),
+    ],
+)
+def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", [argument])
+    assert said in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dryrun", "seed=1"], "There is no option '--dryrun': did you mean '--dry-run'? Values are given without"),
+        (["--seed=1"], "There is no option '--seed': Values are given without dashes, as key=value."),
+        (["seed=1", "-m", "--budget", "0.3"], "There is no option '--budget': Values are given without dashes"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_answered(arguments: list[str], said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        words_of(arguments)
+    assert str(problem.value).startswith(said)
+
+
+def test_the_words_of_a_command_are_those_that_hydra_reads() -> None:
+    assert words_of(["seed=1", "-m", "budget=0.1,0.2", "--cfg", "job", "~a"]) == ["seed=1", "budget=0.1,0.2", "~a"]
+
+
+def test_several_values_are_a_sweep_which_has_to_be_asked_for() -> None:
+    with pytest.raises(UserError, match=r"^'method=full,prism' is a sweep; give -m as well, or one value\.$"):
+        check_one_job(["seed=0", "method=full,prism"])
+    check_one_job(["seed=0", "method=full"])
+    check_one_job(["experiments=quickstart/ten_minutes", "seed=0,1"])  # says itself that it is a sweep
+
+
+def test_what_is_right_passes() -> None:
+    check_overrides(
+        ROOT / "configs",
+        ["-m", "method=full,prism", "seed=0,1", "pool=llava_json", "pool.file=a.json", "hydra.run.dir=x", "+extra=1"],
+    )
+
+
+def test_a_key_of_the_method_that_an_experiment_sweeps_passes() -> None:
+    check_overrides(ROOT / "configs", ["experiments=dataprophet/embedded", "method.source=numbers,yesno"])
+    with pytest.raises(UserError, match=r"no 'method.sauce': did you mean 'method.source'"):
+        check_overrides(ROOT / "configs", ["experiments=dataprophet/embedded", "method.sauce=numbers,yesno"])
+
+
+def test_what_is_typed_takes_the_place_of_an_experiments_own_values() -> None:
+    jobs = read_jobs(["experiments=dataprophet/embedded", "method.source=numbers,yesno", "seed=1"], multirun=True)
+    assert [(config.method.source, config.seed, method) for config, method in jobs] == [
+        ("numbers", 1, "one_source"),
+        ("yesno", 1, "one_source"),
+    ]
+
+
+@pytest.mark.parametrize("budget", [0, 2, -0.1])
+def test_a_budget_that_is_no_share_is_refused(budget: float) -> None:
+    with pytest.raises(UserError, match=f"budget={budget:g} is not a share of the pool; give a number above 0"):
+        build(composed("suite=prism", f"budget={budget}"), "prism")
+
+
+def test_a_value_without_default_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"Not set: pool\.file, pool\.images; give pool\.file=… on the command line\."):
+        build(composed("suite=prism", "pool=llava_json"), "prism")
+
+
+@pytest.mark.parametrize("group", [path.name for path in sorted((ROOT / "configs").iterdir()) if path.is_dir()])
+def test_every_choice_of_every_group_composes(group: str) -> None:
+    for path in (ROOT / "configs" / group).glob("*.yaml"):
+        choice = f"+benchmark@made={path.stem}" if group == "benchmark" else f"{group}={path.stem}"
+        place = {"benchmark": "made", "setting": "scale"}.get(group, group)  # a setting has no place of its own
+        assert composed(choice)[place]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_composes_and_opens_with_its_question(path: Path) -> None:
+    name = path.relative_to(ROOT / "experiments").with_suffix("")
+    assert composed(f"experiments={name}").experiment != "run"
+    assert "?" in path.read_text().split("\nexperiment:")[0]
+
+
+def test_no_folder_of_the_repository_shadows_a_key() -> None:
+    # The repository is on Hydra's search path (for experiments/), so a folder's name would be read as a group's.
+    keys = {key for key in composed() if key not in {path.name for path in (ROOT / "configs").iterdir()}}
+    assert keys & {path.name for path in ROOT.iterdir() if path.is_dir()} == {"experiments"} & keys
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method.scope=globl", "Prism has no scope=globl; there are: per_source, global."),
+        ("method.keep=hihg", "Prism has no keep=hihg; there are: low, medium, high."),
+        ("recipe.length=epoch", "Recipe has no length=epoch; there are: epochs, steps."),
+        ("strategy.kind=zero4", "Strategy has no kind=zero4; there are: single, ddp, zero2, zero3."),
+        ("budget=lots", "budget=lots is not a number."),
+        ("seed=1.5", "seed=1.5 is not a whole number."),
+        ("seed=-1", "seed=-1 is below zero."),
+    ],
+)
+def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        build(composed("suite=prism", override), "prism")
+    assert str(problem.value) == said
+
+
+def test_help_names_every_command_with_its_first_line() -> None:
+    text = help_text(ROOT)
+    for name, path in command_files().items():
+        assert f"  {name} " in text
+        assert path.read_text().split("\n")[0].strip('"') in re.sub(r"\s+", " ", text)
+
+
+def test_a_command_reads_a_run_s_choices() -> None:
+    assert read_config(["suite=prism", "seed=3"]).seed == 3
+
+
+def test_a_command_takes_no_sweep() -> None:
+    with pytest.raises(UserError, match=r"'seed=1,2' is a sweep, but this command looks at one job; give one value\."):
+        read_config(["seed=1,2"])
