@@ -104,7 +104,7 @@ class FeatureStore:
             for view, riding in riders(list(partials)).items()
         ]
         todo = [each.open_shards() for each in made]
-        most = max(map(len, todo))
+        most = max(map(len, todo), default=0)  # a method may need no features
         if self.ranks is not None and min(self.ranks.count, most) > 1:
             run_over(replace(self.ranks, count=min(self.ranks.count, most)), self.vlm, made, todo)
             return
