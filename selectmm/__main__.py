@@ -86,8 +86,8 @@ def main() -> None:
         if problem.errno not in FULL:
             raise
         sys.exit(
-            f"\n{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; make "
-            f"room, and start the same command again."
+            f"\n{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; "
+            f"make room, and start the same command again."
         )
     except KeyboardInterrupt:
         print(

@@ -36,8 +36,8 @@ Commands. `selectmm <command> --help` explains one.
 {commands}
 
 Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
-changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, workers, cache
-and records, are in configs/run.yaml. The folder configs/ is in {root}.
+changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, cache and
+records, are in configs/run.yaml; devices is in a setting. The folder configs/ is in {root}.
 
 {groups}
 

@@ -1,5 +1,8 @@
 """The one exception a user is meant to read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from selectmm.printable import printable
 
 
@@ -12,3 +15,15 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+@contextmanager
+def sentences_of_loaders() -> Iterator[None]:
+    """A `UserError` of a loader process arrives with that process's traceback around it; its sentence alone goes on."""
+    try:
+        yield
+    except UserError as problem:
+        _, found, sentence = str(problem).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")
+        if not found:
+            raise
+        raise UserError(sentence.strip()) from problem

@@ -39,6 +39,14 @@ def commands_in(pages: Sequence[str]) -> list[str]:
     return sorted(set(re.findall(r"^(?:python -m )?selectmm (.*)$", blocks, re.MULTILINE)))
 
 
+def test_the_method_in_the_readme_keeps_the_contract() -> None:
+    blocks = [re.findall(r"```python\n(.*?)```", page, re.DOTALL) for page in (METHODS, README)]
+    whole, short = (next(block for block in found if "class Shortest" in block) for found in blocks)
+    module = ModuleType("shortest")
+    exec(whole.split("@dataclass")[0] + short, module.__dict__)  # the README leaves out the imports
+    check_method(module.Shortest())
+
+
 @pytest.mark.parametrize("command", commands_in(COMMANDS))
 def test_a_command_in_the_documentation_names_what_exists(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))

@@ -38,7 +38,7 @@ PATIENCE = 300.0  # seconds for processes that lost the sweep to end by themselv
 EARLY = 0.15  # share of kills that come at a moment after the start, wherever that is, and not inside a given stage
 OWN = ("-m", "experiment=chaos", "tracker=none", "cache=cache", "records=records", "tables=tables")
 CHOICES = (
-    "method=prism,grand", "strategy=zero2", "workers=2", "budget=0.3", "batch_size=1",
+    "method=prism,grand", "strategy=zero2", "devices=2", "budget=0.3", "batch_size=1",
     "recipe.micro_batch=4", "recipe.checkpoint_every=1", "suite.only=[mini-SQA,mini-MMLU]", "suite.limit=8",
     "suite.batch_size=2",
 )  # fmt: skip

@@ -110,7 +110,7 @@ def _localise(folder: Path, data: Path, cache: Path) -> None:
     for file, text in texts.items():
         reads = bool(_NAMES.search(text))
         for name in names:
-            text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", str(data.resolve() / name), text)
+            text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", str(data.absolute() / name), text)
         text = re.sub(r"^(\s+)token: True\s*$", rf"\1cache_dir: {cache}", text, flags=re.MULTILINE)
         if reads and "dataset_kwargs:" not in text:
             text += f"\ndataset_kwargs:\n  cache_dir: {cache}\n"

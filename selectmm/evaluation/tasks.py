@@ -8,10 +8,13 @@ Data under ``${here}`` are read afresh each time: the `datasets` library would c
 alone, and show one folder's rows for another's, or yesterday's for today's.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import has_magic
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
@@ -34,12 +37,12 @@ def rendered(
     Raises:
         UserError: the suite's task folder does not exist or holds no YAML, or ``data`` lacks a data set.
     """
-    with TemporaryDirectory(prefix="selectmm-tasks-") as name:
-        folder = Path(name)
+    with TemporaryDirectory(prefix="selectmm-tasks-") as name, TemporaryDirectory(prefix="selectmm-data-") as beside:
+        folder, mirrors = Path(name), Path(beside)
         if data is not None:
             check_local(benchmarks, suite_tasks, data)
-            copy_tasks(benchmarks, suite_tasks, data, folder)
-        for source in [OURS] if suite_tasks is None else [OURS, suite_tasks]:
+            copy_tasks(benchmarks, suite_tasks, plain(data.resolve(), mirrors / "data"), folder)
+        for number, source in enumerate([OURS] if suite_tasks is None else [OURS, suite_tasks]):
             files = sorted(source.glob("*.yaml"))
             if not files:
                 raise UserError(
@@ -47,8 +50,21 @@ def rendered(
                     f"suite's is made together with its data)."
                 )
             for file in files:
-                (folder / file.name).write_text(_replace(file.read_text(), source.resolve(), folder))
+                here = plain(source.resolve(), mirrors / str(number))
+                (folder / file.name).write_text(_replace(file.read_text(), here, folder))
         yield folder
+
+
+def plain(folder: Path, mirror: Path) -> Path:
+    """A folder whose path no library takes for a pattern: ``mirror``, filled with links, if ``folder`` looks like one.
+
+    `datasets` finds the files of a local folder with a pattern that begins with the folder's own path, links followed.
+    """
+    if not has_magic(str(folder)):
+        return folder
+    if not mirror.exists():
+        copytree(folder, mirror, copy_function=os.symlink)
+    return mirror
 
 
 def check_data(task: str, tasks: Path) -> None:

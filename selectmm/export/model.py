@@ -119,8 +119,8 @@ def _check_finite(weights: dict[str, torch.Tensor], adapter: Path) -> None:
     for name, weight in weights.items():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise UserError(
-                f"With the adapter {adapter} merged, {name} holds NaN or infinite numbers in {weight.dtype}, so nothing is "
-                f"written; give another --dtype if it is float16, else the adapter or the base is damaged."
+                f"With the adapter {adapter} merged, {name} holds NaN or infinite numbers in {weight.dtype}, so "
+                f"nothing is written; give another --dtype if it is float16, else the adapter or the base is damaged."
             )
 
 

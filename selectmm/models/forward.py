@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 
@@ -24,6 +24,11 @@ _PROJECTIONS = ("o_proj", "dense")  # the last layer of self-attention: Llama's 
 Place = int | Fraction
 """A decoder layer, from 1, or the share of all layers after which it stands."""
 
+EVERY_LAYER: frozenset[Place] = frozenset(Fraction(step, 256) for step in range(1, 257))
+"""All layers of a model that has at most 256."""
+
+_DOWN = ("down_proj", "fc2")  # the last layer of the feed-forward block: Llama's and Qwen's name, and Phi's
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -32,41 +37,51 @@ class Reads:
     Attributes:
         layers: places of decoder layers whose output is wanted; 0 is what enters the first layer, `LAST` what the head
             reads.
-        attention: decoder layers whose queries and keys are wanted, from 1.
+        attention: places of decoder layers whose queries and keys are wanted.
         answers: whether the logits of the answer tokens are wanted.
         outputs: places of decoder layers for which is wanted what self-attention adds to the residual stream.
+        neurons: places of decoder layers whose feed-forward activations are wanted.
+        tensors: whether rows are wanted as tensors at all, pixels included; without, and without a pass, there are
+            their `lengths` alone.
+        pictures: whether turns and opened images are wanted as they are.
     """
 
     layers: frozenset[Place] = frozenset()
-    attention: frozenset[int] = frozenset()
+    attention: frozenset[Place] = frozenset()
     answers: bool = False
     outputs: frozenset[Place] = frozenset()
+    neurons: frozenset[Place] = frozenset()
+    tensors: bool = True
+    pictures: bool = False
 
     def __or__(self, other: "Reads") -> "Reads":
-        both = (self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
-        return Reads(*both, self.outputs | other.outputs)
+        return Reads(**{one.name: getattr(self, one.name) | getattr(other, one.name) for one in fields(self)})
 
     @property
     def nothing(self) -> bool:
         """Whether no forward pass is needed."""
-        return not (self.layers or self.attention or self.answers or self.outputs)
+        return not (self.answers or self._places)
+
+    @property
+    def _places(self) -> frozenset[Place]:
+        return self.layers | self.attention | self.outputs | self.neurons
 
     @property
     def named(self) -> frozenset[int]:
         """Layers that a model has to have; shares of its depth it has."""
-        return self.attention | {place for place in self.layers | self.outputs if isinstance(place, int)}
+        return frozenset(place for place in self._places if isinstance(place, int))
 
     def on(self, depth: int) -> "Reads":
         """The same of a model with ``depth`` decoder layers: numbers in place of shares."""
-        layers, outputs = (frozenset(layer_at(p, depth) for p in places) for places in (self.layers, self.outputs))
-        return replace(self, layers=layers, outputs=outputs)
+        kinds = ("layers", "attention", "outputs", "neurons")
+        return replace(self, **{k: frozenset(layer_at(place, depth) for place in getattr(self, k)) for k in kinds})
 
     @property
     def deepest(self) -> int | None:
         """The layer after which the pass may stop, None if it has to go to the end; after `on`."""
         if self.answers or LAST in self.layers:
             return None
-        return max([*self.layers, *self.attention, *self.outputs, 1])
+        return max([*self._places, 1])
 
 
 def layer_at(place: Place, depth: int) -> int:
@@ -99,6 +114,7 @@ class Passed:
     hidden: dict[int, torch.Tensor] = field(default_factory=dict)
     heads: dict[int, Heads] = field(default_factory=dict)
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
+    neurons: dict[int, torch.Tensor] = field(default_factory=dict)
     answers: Answers | None = None
 
 
@@ -119,8 +135,11 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
         for layer in reads.layers - {0, LAST}:
             stack.callback(vlm.layer(layer).register_forward_hook(partial(_keep, passed, layer)).remove)
         for layer in reads.outputs:
-            hook = partial(_keep_output, passed, layer)
-            stack.callback(_projection(vlm, layer).register_forward_hook(hook).remove)
+            projection = _named(vlm.layer(layer).self_attn, _PROJECTIONS)
+            stack.callback(projection.register_forward_hook(partial(_keep_output, passed, layer)).remove)
+        for layer in reads.neurons:
+            down = _named(vlm.layer(layer).mlp, _DOWN)
+            stack.callback(down.register_forward_pre_hook(partial(_keep_neurons, passed, layer)).remove)
         if 0 in reads.layers:
             first = vlm.layer(1)
             stack.callback(first.register_forward_pre_hook(partial(_keep_input, passed), with_kwargs=True).remove)
@@ -146,13 +165,17 @@ def _keep(passed: Passed, layer: int, _module: nn.Module, _inputs: object, outpu
     passed.hidden[layer] = output[0] if isinstance(output, tuple) else output
 
 
-def _projection(vlm: VLM, layer: int) -> nn.Module:
-    attention = vlm.layer(layer).self_attn
-    return next(getattr(attention, name) for name in _PROJECTIONS if hasattr(attention, name))
+def _named(block: nn.Module, names: tuple[str, ...]) -> nn.Module:
+    """The part of a block that has one of these names."""
+    return next(getattr(block, name) for name in names if hasattr(block, name))
 
 
 def _keep_output(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
     passed.outputs[layer] = output
+
+
+def _keep_neurons(passed: Passed, layer: int, _module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    passed.neurons[layer] = inputs[0]
 
 
 def _keep_input(passed: Passed, _module: nn.Module, inputs: tuple, named: Mapping[str, torch.Tensor]) -> None:
@@ -221,4 +244,5 @@ def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def to_device(batch: Batch, model: nn.Module) -> Batch:
     """The batch on the model's device, floating tensors in the model's dtype."""
     weight = next(model.parameters())
-    return {k: v.to(weight.device, weight.dtype if v.is_floating_point() else None) for k, v in batch.items()}
+    kinds = {name: weight.dtype if tensor.is_floating_point() else None for name, tensor in batch.items()}
+    return {name: tensor.to(weight.device, kinds[name], non_blocking=True) for name, tensor in batch.items()}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from selectmm.pool.bad import shown
 from selectmm.pool.health import Health
-from selectmm.pool.image import excerpt, open_image
+from selectmm.pool.image import excerpt, header_of, open_image
 from selectmm.pool.sample import Sample, Turn
 from selectmm.pool.unfit import Unfit
 
@@ -121,6 +121,15 @@ class Pool:
             used = used[used >= 0]
             sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
         return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit)
+
+    def image_size(self, relative: str) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header: nothing is decoded.
+
+        Raises:
+            UserError: see `open_image`.
+        """
+        header = header_of(self.image_root, relative)
+        return header.width, header.height
 
     def open_image(self, relative: str) -> Image.Image:
         """The image as RGB.

@@ -16,8 +16,8 @@ def load_numbers(file: Path) -> np.ndarray:
     """The whole or floating numbers of a ``.npy`` file, in its own shape and type.
 
     Raises:
-        Mismatch: it cannot be read, is no such file, holds anything but numbers (pickles, text, complex numbers, true and
-            false), or fewer than it claims: memory is taken only for what is there.
+        Mismatch: it cannot be read, is no such file, holds anything but numbers (pickles, text, complex numbers, true
+            and false), or fewer than it claims: memory is taken only for what is there.
     """
     try:
         with file.open("rb") as stream:

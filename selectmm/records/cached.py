@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from selectmm.errors import UserError
+from selectmm.records.in_use import hold
 from selectmm.records.record import RunRecord
+from selectmm.records.stage import ENTRY
 
 
 def adapter_of(record: RunRecord, cache: Path) -> Path:
@@ -18,16 +20,18 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
     """
 
     def fits(identity: Mapping[str, object]) -> bool:
-        learned = identity.get("recipe")
+        learned, strategy = identity.get("recipe"), identity.get("strategy")
         wanted = {
             "pool": record.pool.fingerprint,
             "subset": record.subset.fingerprint,
             "model": record.model,
             "steps": record.recipe.steps,
-            "strategy": record.recipe.strategy,
             "seed": record.seed,
         }
-        return _within(wanted, identity) and isinstance(learned, dict) and _within(learned, record.recipe.options)
+        if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
+            return False
+        spread = {**record.recipe.strategy, "devices": None}  # how many there were changes no result
+        return {**strategy, "devices": None} == spread and _within(learned, record.recipe.options)
 
     found = _stages(cache, "adapter", fits)
     if len(found) > 1:
@@ -81,4 +85,5 @@ def _only(found: list[Path], what: str, record: RunRecord, cache: Path) -> Path:
             f"The {what} of {record.name} is not in the cache {cache} (any more); point --cache at another, or make it "
             f"again: {record.provenance.command}"
         )
+    hold(found[0] / ENTRY)  # it is read now: `cache prune` leaves it alone until this process ends
     return found[0]

@@ -1,4 +1,4 @@
-"""What a file from elsewhere may hold: bounded text that can be shown, bounded numbers, and what a run can have measured."""
+"""What a file from elsewhere may hold: text that can be shown, numbers, and what a run can have measured."""
 
 import re
 import unicodedata
@@ -41,7 +41,7 @@ def _check_text(text: str, where: str) -> None:
     if len(text) > LONGEST:
         raise Mismatch(f"field '{where}' is a text of {len(text):,} characters; at most {LONGEST:,} are read")
     if not text.isprintable() and (strange := next((c for c in text if not showable(c)), None)):
-        raise Mismatch(f"field '{where}' holds the character {ascii(strange)}, which is no text")
+        raise Mismatch(f"field '{where}' holds the character {strange!a}, which is no text")
 
 
 def showable(character: str) -> bool:

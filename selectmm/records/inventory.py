@@ -16,6 +16,7 @@ from selectmm.records.stage import ENTRY
 
 REMOVED = ".removed"  # folder of a cache where stages lie while they are being deleted
 PARTIAL, LOCK = ".partial", ".lock"
+PASS = "pass.txt"  # in a feature's stage: names the pass over the pool that it rode on, whose whole cost it states
 _STAGE = re.compile("[a-z][a-z0-9-]*")
 _MARK = re.compile("[0-9a-f]{16}")
 _ROWS = re.compile(rb'"fingerprint": "([0-9a-f]{16})"')
@@ -32,6 +33,7 @@ class Entry:
         size: bytes on disk. device_seconds: what it cost so far, None if that is not known.
         used: when a run used it last, or worked at it, in seconds since 1970.
         in_use: whether a process uses it now; None where the file system cannot say.
+        shares: the name of the pass whose cost it shares with other stages, if it does.
         identity: what it follows from; an unfinished stage has not noted it yet. what: the same as a line to read.
     """
 
@@ -42,6 +44,7 @@ class Entry:
     device_seconds: float | None
     used: float
     in_use: bool | None
+    shares: str | None
     identity: Mapping[str, object] = field(repr=False)
     what: str = ""
 
@@ -131,7 +134,7 @@ def _finished(folder: Path, stage: str) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     used = note.stat().st_mtime
-    return Entry(stage, folder, "finished", size_of(folder), seconds, used, _used(note), identity)
+    return Entry(stage, folder, "finished", size_of(folder), seconds, used, _used(note), _pass_of(folder), identity)
 
 
 def _partial(folder: Path, stage: str) -> Entry:
@@ -143,7 +146,15 @@ def _partial(folder: Path, stage: str) -> Entry:
         seconds, used = None, folder.stat().st_mtime
     busy = [_used(lock) for lock in [folder.with_suffix(LOCK), *folder.glob(f"*{LOCK}")] if lock.is_file()]
     in_use = True if True in busy else None if None in busy else False
-    return Entry(stage, folder, "partial", size_of(folder), seconds, used, in_use, {})
+    return Entry(stage, folder, "partial", size_of(folder), seconds, used, in_use, _pass_of(folder), {})
+
+
+def _pass_of(folder: Path) -> str | None:
+    try:
+        with (folder / PASS).open("rb") as stream:
+            return stream.read(64).hex()
+    except OSError:
+        return None
 
 
 def _used(file: Path) -> bool | None:

@@ -131,5 +131,9 @@ def _cannot(path: Path, problem: OSError) -> UserError:
 
 
 def sum_of(entries: Sequence[Entry]) -> tuple[int, float]:
-    """Bytes and device-seconds of some stages; a cost that is not known counts as none."""
-    return sum(entry.size for entry in entries), sum(entry.device_seconds or 0.0 for entry in entries)
+    """Bytes and device-seconds of some stages; a cost that several share counts once, one that is not known as none."""
+    costs: dict[object, float] = {}
+    for entry in entries:
+        key = entry.shares or entry.folder
+        costs[key] = max(costs.get(key, 0.0), entry.device_seconds or 0.0)
+    return sum(entry.size for entry in entries), sum(costs.values())

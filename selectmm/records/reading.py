@@ -81,6 +81,6 @@ def named(key: str) -> str:
 def _short(value: object) -> str:
     """The beginning of a value; one of ten thousand nested lists has no representation."""
     try:
-        return f"{ascii(value):.60}"
+        return f"{value!a:.60}"
     except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
         return f"a {type(value).__name__}"

@@ -66,7 +66,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` are rows that could not be chosen, by reason."""
+    """What happened to the pool's rows (`Subset.coverage`); ``excluded`` could not be chosen, by reason."""
 
     rows: int
     scored: int
@@ -218,7 +218,7 @@ class RunRecord:
             "seed": self.seed,
             "pool": self.pool.fingerprint,
             "recipe": self.recipe.options,
-            "strategy": self.recipe.strategy,
+            "strategy": {**self.recipe.strategy, "devices": 1},  # their number changes no result
             "suite": asdict(self.suite),
             "model": self.model,
         }

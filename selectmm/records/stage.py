@@ -166,7 +166,8 @@ def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object]
         cost = Cost(**json.loads((folder / ENTRY).read_text())["cost"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UserError(
-            f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start again."
+            f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start "
+            f"again."
         ) from problem
     return Stage(name, folder, mark, cost, cached, identity)
 

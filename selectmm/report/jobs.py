@@ -50,6 +50,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
 def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
     """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
 
+    Each job's choices are built, and the target examples opened, if its method chooses for some.
+
     Args:
         jobs: configurations, each with the name of its method.
         here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is told
@@ -59,13 +61,14 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None
         UserError: of every job.
     """
     from selectmm.instantiate import build  # seconds
+    from selectmm.stages.select import targets_of
 
     reasons: Counter[str] = Counter()
     pools: dict[str, str | None] = {}
     for config, method in jobs:
         try:
             experiment = build(config, method)
-            experiment.method.needs()
+            targets_of(experiment, experiment.method.needs())
         except UserError as problem:
             reasons[str(problem)] += 1
             continue

@@ -64,7 +64,9 @@ class SweepReport(Callback):
         except OSError as problem:
             if (reason := cannot_write(problem, self.tables)) is None:
                 raise
-            told = "The report is not whole: %s could not be written: %s. Every record is kept; make room, and start the "
+            told = (
+                "The report is not whole: %s could not be written: %s. Every record is kept; make room, and start the "
+            )
             log.error(told + "same command again.", problem.filename or self.tables, reason)
             return False
         except Exception:

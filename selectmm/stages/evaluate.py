@@ -29,11 +29,11 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
             job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
             with (
                 load_adapter(vlm, tuned.folder) as adapted,
-                hired(job, experiment.workers, folder, vlm.model.device) as team,
+                hired(job, experiment.devices, folder, vlm.model.device) as team,
             ):
                 evaluate(adapted, suite, folder, experiment.seed, team=team)
 
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.workers)
+        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **cost_of(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)

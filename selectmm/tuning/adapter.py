@@ -94,7 +94,11 @@ def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
     adapter = read_adapter(folder)
     stranger = UserError(f"The adapter in {folder} was made for another model than this {vlm.family.name}.")
     linear = {name for name, module in vlm.model.named_modules() if isinstance(module, nn.Linear)}
-    if not adapter.layers or not linear.issuperset(adapter.layers) or adapter.whole not in ((), (vlm.family.projector,)):
+    if (
+        not adapter.layers
+        or not linear.issuperset(adapter.layers)
+        or adapter.whole not in ((), (vlm.family.projector,))
+    ):
         raise stranger
     with injected(vlm, adapter.config()) as wrapped:
         expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)

@@ -21,6 +21,7 @@ from selectmm.tuning.module import Tuning
 from selectmm.tuning.trusted import check_own, nothing_runs
 
 STATE = "state.pt"
+DEVICES = "strategy.devices"
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 
@@ -61,9 +62,12 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
             f"{checkpoint} is not a checkpoint that this version wrote ({problem!r:.80}); delete it, and start again."
         ) from problem
     for name in {**asked, **before}:
+        if name == DEVICES and asked["strategy.kind"] in ("single", "ddp"):
+            continue  # every rank has all of it, so any number of them can go on
         if asked.get(name) != before.get(name):
+            option = "devices" if name == DEVICES else name
             raise UserError(
-                f"{checkpoint} was written under {name}={before.get(name)}, not {asked.get(name)}; go on with the "
+                f"{checkpoint} was written under {option}={before.get(name)}, not {asked.get(name)}; go on with the "
                 f"first, or delete {checkpoint.parent}."
             )
     return step, counts
@@ -111,9 +115,9 @@ def restore(module: Tuning, checkpoint: Path) -> None:
         with nothing_runs():
             _restore(module, checkpoint)
     except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError, OSError) as problem:
+        why = str(problem).partition("\n")[0] or type(problem).__name__
         raise UserError(
-            f"The checkpoint {checkpoint} cannot be read ({str(problem).splitlines()[0]:.200}); delete it to train from "
-            f"the start."
+            f"The checkpoint {checkpoint} cannot be read ({why:.200}); delete it to train from the start."
         ) from problem
 
 

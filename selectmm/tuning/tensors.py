@@ -21,7 +21,8 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError) as problem:
         raise UserError(
-            f"{file} is not a whole safetensors file ({problem}); copy it again from where it was trained, or train again."
+            f"{file} is not a whole safetensors file ({problem}); copy it again from where it was trained, or train "
+            f"again."
         ) from problem
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
@@ -29,7 +30,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
             raise UserError(f"{file}: {name!a:.80} holds {tensor.dtype}, not {known}; no training of ours wrote it.")
         if not torch.isfinite(tensor).all():
             raise UserError(
-                f"{file}: {name!a:.80} holds NaN or infinite numbers, so the training that wrote it diverged or the file "
-                f"was changed; train again, with a lower recipe.lr."
+                f"{file}: {name!a:.80} holds NaN or infinite numbers, so the training that wrote it diverged or the "
+                f"file was changed; train again, with a lower recipe.lr."
             )
     return tensors

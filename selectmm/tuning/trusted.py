@@ -34,8 +34,8 @@ def check_own(checkpoint: Path) -> None:
         if found.st_uid != mine.st_uid or stat.S_ISLNK(found.st_mode) or (found.st_mode & mask and not inside):
             what = "is a link" if stat.S_ISLNK(found.st_mode) else "belongs to another user or can be written by others"
             raise UserError(
-                f"The checkpoint {checkpoint} may not be this run's own: {path} {what}. Delete {checkpoint} to train from "
-                f"the start, or, if you trust whoever wrote it, make it yours (chown) and yours alone (chmod -R go-w)."
+                f"The checkpoint {checkpoint} may not be this run's own: {path} {what}. Delete {checkpoint} to train "
+                f"from the start, or, if you trust whoever wrote it, make it yours alone (chown, chmod -R go-w)."
             )
 
 

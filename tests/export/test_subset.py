@@ -185,7 +185,7 @@ def test_rows_that_hold_a_trainers_placeholder_are_told_of(tmp_path: Path) -> No
     everything = Subset(np.array([0, 0, 1]))
     assert export_subset(pool, everything, "llama_factory", tmp_path / "factory") == [0]
     page = (tmp_path / "factory" / "README.md").read_text()
-    assert "1 rows say `<video>` or `<audio>` in their text** (positions 0…). Set the environment" in page
+    assert "1 rows say `<video>` or `<audio>` in their text** (row 0 (id 'r0')…). Set the environment" in page
     assert export_subset(pool, everything, "llava", tmp_path / "llava") == []
 
 

@@ -1,5 +1,7 @@
 """Loss and error of answers: a batch of unlike rows against one row at a time, with Hugging Face's full logits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.feature import NO_ANSWER, Feature
 from selectmm.features.tokens import TokenCount
-from selectmm.models.encode import Conversation
+from selectmm.models.encode import IGNORED, Conversation
 from selectmm.models.vlm import VLM
 from tests.features.material import TALKS, UNANSWERED, Row, seen
 
@@ -48,6 +50,18 @@ def test_answers_alone_are_the_template_without_image_and_user(vlm: VLM) -> None
         assert vlm.image_token_id not in row.ids and not row.words.any()
         losses.append(vlm.model(**row.inputs, labels=row.labels[None]).loss.item())
     assert computed(vlm, AnswerLoss("answer"), alone) == pytest.approx(losses, rel=1e-5)
+
+
+@torch.no_grad()
+def test_an_answer_that_is_context_is_seen_and_not_scored(vlm: VLM) -> None:
+    talk = TALKS[0]
+    context = Conversation((talk.turns[0], replace(talk.turns[1], trained=False), *talk.turns[2:]), talk.images)
+    row, first = Row.of(vlm, talk), Row.of(vlm, Conversation(talk.turns[:2], talk.images))
+    last = row.labels.clone()
+    last[(last != IGNORED).nonzero().flatten()[: (first.labels != IGNORED).sum()]] = IGNORED
+    loss = vlm.model(**row.inputs, labels=last[None]).loss.item()
+    assert computed(vlm, AnswerLoss(), [context]) == pytest.approx([loss], rel=1e-5)
+    assert computed(vlm, AnswerLoss(), [talk]) != pytest.approx([loss], rel=1e-3)
 
 
 def test_a_row_whose_answer_was_cut_off_says_so(vlm: VLM) -> None:

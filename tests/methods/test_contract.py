@@ -23,6 +23,7 @@ from selectmm.methods.grand import Grand
 from selectmm.methods.icons import Icons
 from selectmm.methods.ifd import Ifd
 from selectmm.methods.length import Length
+from selectmm.methods.magic import Magic
 from selectmm.methods.method import Method, Needs
 from selectmm.methods.order import shares
 from selectmm.methods.perplexity import Perplexity
@@ -98,6 +99,16 @@ METHODS: list[Method] = [
         bins=[3],
         trim=[0.3],
     ),
+    *varied(
+        Magic,
+        gain_share=[0.2, 1.0],
+        shortlist=[1.0],
+        look=[0.0],
+        temperature=[5.0],
+        bucket_cap=[1.0],
+        scale_over=["pool"],
+        removal=["mask"],
+    ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -143,6 +154,7 @@ UNVARIED = {
     (Prism, "layer"),  # what is read before a method selects, and cannot change how it does
     (Coincide, "layers"),
     (Coincide, "depth"),
+    *((Magic, option) for option in ("layers", "top", "depth")),
     (ByClipScore, "checkpoint"),
     (Grand, "warmup"),
     (Icons, "warmup"),

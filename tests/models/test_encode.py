@@ -1,5 +1,7 @@
 """Labels by hand: the answers and their end tokens, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -105,6 +107,18 @@ def test_one_answer_written_out(vlm: VLM, template: str) -> None:
     labels = batch["labels"][0]
     kept = vlm.processor.tokenizer.convert_ids_to_tokens(labels[labels != IGNORED].tolist())
     assert kept == ENDS.get(template.removeprefix("llava_"), ["3", END, "Ċ"])
+
+
+def test_an_answer_that_is_context_has_no_labels_and_everything_else_stays(vlm: VLM, template: str) -> None:
+    context = Conversation((TURNS[0], replace(TURNS[1], trained=False), *TURNS[2:]), (IMAGE,))
+    whole, masked = (encode(vlm, [talk], side="right", limit=None) for talk in (CONVERSATIONS[0], context))
+    ids, labels = by_hand(vlm, template, CONVERSATIONS[0])
+    _, first = by_hand(vlm, template, Conversation(TURNS[:2], (IMAGE,)))
+    answered = [place for place, label in enumerate(labels) if label != IGNORED]
+    for place in answered[: len(first) - first.count(IGNORED)]:
+        labels[place] = IGNORED
+    assert masked["input_ids"][0].tolist() == ids and masked["labels"][0].tolist() == labels
+    assert torch.equal(whole["instruction"], masked["instruction"])
 
 
 def test_a_prompt_ends_where_the_answer_begins(vlm: VLM, template: str) -> None:

@@ -10,6 +10,7 @@ import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.features.blind import BlindLoss
 from selectmm.features.gradients import ProjectedGradient
+from selectmm.features.neurons import TopNeurons
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import QuestionEmbedding
 from selectmm.features.spectrum import LastState, StateSpectrum
@@ -56,6 +57,7 @@ def test_features_on_disk_are_as_wide_as_their_values() -> None:
     assert device.features(ROWS, [ProjectedGradient(16)], 4, 8).disk == 2 * 17 * 4
     assert device.features(ROWS, [AttentionOutputs((1, 2), None)], 0, 8).disk == 2 * (2 * 2 * 4) * 2
     assert device.features(ROWS, [StateSpectrum(), LastState()], 0, 8).disk == 2 * (2 * 4 + 4 * 2)
+    assert device.features(ROWS, [TopNeurons((1, 2), (1, 3), None)], 0, 8).disk == 2 * (1 + 3) * 4
     assert device.features(ROWS, [QuestionEmbedding()], 0, 8).disk == 2 * 384 * 4
     assert device.features(ROWS, [TokenCount()], 0, 8).flops == 0
 

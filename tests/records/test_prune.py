@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from selectmm.errors import UserError
 from selectmm.records.inventory import Entry, Inventory, take_inventory
-from selectmm.records.prune import DAY, choose, remove, remove_leftovers
+from selectmm.records.prune import DAY, choose, remove, remove_leftovers, sum_of
 from selectmm.records.stage import run_stage
 from tests.records.test_in_use import reader
 
@@ -87,6 +87,13 @@ def test_what_is_chosen_to_go(tmp_path: Path, asked: dict, gone: list[int]) -> N
     found = take_inventory(tmp_path)
     assert sum(entry.size for entry in found.entries) == 5500
     assert marks(choose(found, NOW, **asked)) == gone
+
+
+def test_features_of_one_pass_cost_it_once(tmp_path: Path) -> None:
+    for mark, rode_on in ((3, "a"), (4, "a"), (5, "b")):  # they cost 6, 8 and 10
+        (stage(tmp_path, "features", mark) / "pass.txt").write_text(rode_on)
+    stage(tmp_path, "adapter", 1)  # 2
+    assert sum_of(take_inventory(tmp_path).entries)[1] == 8 + 10 + 2
 
 
 def test_a_stage_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:

@@ -175,17 +175,23 @@ def test_a_warm_cache_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch
         monkeypatch.setattr(Path, name, refuses)
     monkeypatch.setattr(stages, "FileLock", refuses)
     assert run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice")) == replace(made, cached=True)
-    with pytest.raises(UserError, match=r"Stage 'select' could not write .*: Read-only file system\. .*point 'cache' at"):
+    with pytest.raises(
+        UserError, match=r"Stage 'select' could not write .*: Read-only file system\. .*point 'cache' at"
+    ):
         run_stage(tmp_path, "select", {"x": 2}, _write_value)
 
 
-@pytest.mark.parametrize("then", [lambda folder: (folder / "next").write_text("x"), lambda folder: torch.save(1, folder / "x")])
+@pytest.mark.parametrize(
+    "then", [lambda folder: (folder / "next").write_text("x"), lambda folder: torch.save(1, folder / "x")]
+)
 def test_a_cache_that_is_deleted_under_a_stage_is_one_sentence(tmp_path: Path, then: Callable[[Path], object]) -> None:
     def deleted(folder: Path) -> None:
         shutil.rmtree(tmp_path / "cache")
         then(folder)
 
-    said = r"Stage 'finetune' could not write .*: .*\.partial was deleted while it was being written\. What was finished"
+    said = (
+        r"Stage 'finetune' could not write .*: .*\.partial was deleted while it was being written\. What was finished"
+    )
     with pytest.raises(UserError, match=said):
         run_stage(tmp_path / "cache", "finetune", WHAT, deleted)
     assert not run_stage(tmp_path / "cache", "finetune", WHAT, _write_value).cached

@@ -16,9 +16,9 @@ from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
-KINDS = ["ifd", "grand", "prism", "scalselect", "coincide"]  # answers, gradients, states, attention, its outputs
+KINDS = ["ifd", "grand", "prism", "scalselect", "magic", "coincide"]  # one per thing that a method reads
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
-METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf"]
+METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf", "magic"]
 
 
 @pytest.fixture(scope="module")

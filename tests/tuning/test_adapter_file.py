@@ -1,4 +1,4 @@
-"""Adapters and trained weights from elsewhere: each damaged or invented one is a sentence, and nothing of it is exported."""
+"""Adapters and trained weights from elsewhere: each damaged or invented one is a sentence, and never exported."""
 
 import json
 import pickle
@@ -64,7 +64,10 @@ def refused(bench: Bench, folder: Path, said: str) -> None:
         ({"lora_dropout": 2.0}, "field 'lora_dropout' is 2.0, not a number from 0 to 1"),
         ({"peft_type": "IA3"}, "field 'peft_type' is 'IA3', not 'LORA'"),
         ({"peft_type": ["LORA"]}, r"field 'peft_type' is \['LORA'\], not 'LORA'"),
-        ({"auto_mapping": {"parent_library": "os", "base_model_class": "x"}}, "field 'auto_mapping' is .*no run of ours"),
+        (
+            {"auto_mapping": {"parent_library": "os", "base_model_class": "x"}},
+            "field 'auto_mapping' is .*no run of ours",
+        ),
         ({"revision": "main"}, "field 'revision' is 'main', which no run of ours sets"),
         ({"use_dora": True}, "field 'use_dora' is True, which no run of ours sets"),
         ({"megatron_core": "os"}, "field 'megatron_core' is 'os', which no run of ours sets"),
@@ -160,7 +163,9 @@ def test_a_file_that_is_no_whole_safetensors_is_refused_and_no_pickle_runs(llava
 
 def test_weights_of_a_model_trained_in_full_are_looked_at_as_well(llava: Bench, tmp_path: Path) -> None:
     model = llava.vlm.model
-    own = {name: w.detach().clone() for name, w in model.named_parameters() if ".language_model." in name or "lm_h" in name}
+    own = {
+        name: w.detach().clone() for name, w in model.named_parameters() if ".language_model." in name or "lm_h" in name
+    }
     save_file(own, tmp_path / TRAINED)
     with carry_adapter(llava.vlm, tmp_path):
         pass
