@@ -11,6 +11,7 @@ from selectmm.contamination.search import Found, count, matches_of
 from selectmm.evaluation.items import Item, items_of
 from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Suite
+from selectmm.pool.image import large_alone
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
 from selectmm.records.side_by_side import side_by_side
@@ -71,7 +72,13 @@ def read(folder: Path, pool_images: int) -> Contamination:
 
 def _look(pool: Pool, folder: Path) -> None:
     """The pool's unique images, each decoded once."""
-    seen = side_by_side(lambda image: look_at([pool.open_image(image)]), pool.images, threads=16)
+    hold = large_alone(pool.sizes)
+
+    def look(image: int) -> Pictures:
+        with hold(image):
+            return look_at([pool.open_image(pool.images[image])])
+
+    seen = side_by_side(look, range(len(pool.images)), threads=16)
     kept = list(track(seen, "pictures of the pool", len(pool.images)))
     pictures.join(kept).save(folder / "pictures.npz")
 

@@ -42,7 +42,7 @@ from lmms_eval.tasks import TaskManager, get_task_dict  # isort: skip
 # noticed again.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-IMAGE_ERRORS = (OSError, SyntaxError, Image.DecompressionBombError)  # what PIL raises most
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # what PIL raises most
 HARNESS = f"lmms-eval {version('lmms-eval')}"
 
 

@@ -61,7 +61,7 @@ class DataTailor:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """Every task's share of the budget, its rows by their value."""
         order = by_content(pool)
-        names = np.unique(pool.sources.astype(str), return_inverse=True)[1]
+        names = pool.source_of
         tasks = [order[places] for places in groups_of(names[order])]
         spectra = np.asarray(features[SPECTRUM], np.float64)
         scores = np.empty(len(pool))

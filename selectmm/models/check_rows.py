@@ -52,7 +52,8 @@ def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"],
     found = f"{_told(pool, unfit)}. All are listed in {file}."
     if bad_rows == "stop":
         way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
-        raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}. For long rows, {ROOM}.")
+        room = f" For images behind the limit, {ROOM}." if unfit.late_image else ""
+        raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}.{room}")
     if len(unfit.bad) == len(pool):
         raise UserError(f"This model can take no row of the {of}: {found} Mend them, or choose another model.")
     return _usable(pool, unfit)

@@ -1,18 +1,16 @@
 """Look at a pool before anything long starts: is every image there, does it open, has every question an answer?"""
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.pool.health import Health
-from selectmm.pool.image import EIGHT_BIT, LARGE, Header, excerpt, header_of, size_of
+from selectmm.pool.image import EIGHT_BIT, Header, excerpt, header_of, large_alone, size_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
 from selectmm.records.progress import track
@@ -163,11 +161,11 @@ def _header(pool: Pool, image: int, size: int) -> Header:
 
 
 def _examine(pool: Pool, sizes: np.ndarray, sides: np.ndarray, noted: Noted, folder: Path) -> None:
-    """Decode every image that is there, those of many pixels one at a time: all at once would fill the memory."""
-    large, one_large = sides.prod(axis=1, dtype=np.int64) > LARGE, Lock()
+    """Decode every image that is there, and write what was found."""
+    hold = large_alone(sides)
 
     def state(image: int) -> State:
-        with one_large if large[image] else nullcontext():
+        with hold(image):
             return state_of(pool, image)
 
     present = np.flatnonzero(sizes != MISSING)

@@ -6,9 +6,12 @@ and whatever a decoder raises about its content is a sentence that names the fil
 
 import stat
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from reprlib import Repr
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +23,7 @@ from selectmm.errors import UserError
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "ICO", "JPEG2000", "TGA", "TIFF", "WEBP")
 
 # 512 MiB as RGB, where Pillow refuses a "decompression bomb". From half of it on Pillow warns; such an image is read,
-# and whoever decodes images side by side takes the `LARGE` ones one at a time.
+# and whoever decodes images side by side takes the `LARGE` ones one at a time (`large_alone`).
 MAX_PIXELS = 178_956_970
 LARGE = 16_000_000  # pixels
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -36,6 +39,16 @@ class Header(NamedTuple):
     width: int
     height: int
     mode: str
+
+
+def large_alone(sides: np.ndarray | None) -> Callable[[int], AbstractContextManager]:
+    """For images of these widths and heights, [images, 2]: what to hold while image i is decoded beside others.
+
+    `LARGE` images wait for each other, or a few of them side by side would fill the memory.
+    """
+    lock = Lock()
+    large = None if sides is None else sides.prod(axis=1, dtype=np.int64) > LARGE
+    return lambda image: lock if large is not None and large[image] else nullcontext()
 
 
 def inside(root: Path, relative: str) -> Path:

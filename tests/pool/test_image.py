@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from selectmm.errors import UserError
-from selectmm.pool.image import FORMATS, MAX_PIXELS, header_of, inside, open_image, size_of
+from selectmm.pool.image import FORMATS, MAX_PIXELS, header_of, inside, large_alone, open_image, size_of
 from tests.bad_input import examples
 
 
@@ -192,3 +192,16 @@ def test_damaged_files_are_an_image_or_a_sentence(
         assert str(tmp_path / "a.img") in str(problem) and str(problem).isprintable()
     else:
         assert image.mode == "RGB" and image.width * image.height <= MAX_PIXELS
+
+
+def test_large_images_wait_for_each_other_and_small_ones_for_nobody() -> None:
+    hold = large_alone(
+        np.array([[4_001, 4_000], [4_000, 4_000], [65_500, 65_500]], np.int32)
+    )  # 16 million is not large
+    with hold(0):
+        assert hold(0) is hold(2) and hold(2).locked()
+        with hold(1):
+            pass
+    assert not hold(2).locked()
+    with large_alone(None)(7):
+        pass
