@@ -45,7 +45,7 @@ def spawn(
     error_file(folder, job.parent).unlink(missing_ok=True)
     write_job(folder, job, pool, rows)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={strategy.devices}"]
-    command += ["-m", "selectmm.tuning.worker", str(folder)]
+    command += ["-m", "selectmm.tuning.rank", str(folder)]
     with running(command, environment, folder / LOG) as process:
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)

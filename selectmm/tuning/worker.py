@@ -1,4 +1,4 @@
-"""One rank of a training job: ``torchrun … -m selectmm.tuning.worker FOLDER``. Started by `selectmm.tuning.spawn`."""
+"""One rank of a training job, started by `selectmm.tuning.spawn` through `selectmm.tuning.rank`."""
 
 import os
 import sys
@@ -56,16 +56,13 @@ def _build(config: Mapping[str, object]) -> VLM:
 
 
 def _stop_if_orphaned(starter: int) -> Callable[[object], None]:
-    """What rank 0 calls after each step; a killed starter or torchrun must not leave workers that train on unseen."""
-    torchrun = os.getppid()
+    """What rank 0 calls after each step; a killed starter must not leave workers that train on unseen."""
 
     def stop(_entry: object) -> None:
         try:
             os.kill(starter, 0)
         except ProcessLookupError:
             sys.exit("the process that started this training is gone")
-        if os.getppid() != torchrun:
-            sys.exit("torchrun is gone")
 
     return stop
 
@@ -74,7 +71,3 @@ def _report(file: Path, message: str) -> None:
     """The first rank to fail says why; what the others then meet is only its consequence."""
     with suppress(FileExistsError), file.open("x") as error:
         error.write(message)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
