@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Literal, cast, get_args, get_origin, get_type_hints
@@ -18,6 +18,7 @@ from selectmm.models.compute import PLAIN
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.tuning.recipe import Strategy
 
 
 def build(config: DictConfig, method_name: str) -> Experiment:
@@ -34,6 +35,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
     _check_compute(plain)
+    device = pick_device(plain["model"].get("device", "auto")).type
+    devices = _devices(config, device)
     return Experiment(
         name=config.experiment,
         scale=config.scale,
@@ -41,22 +44,36 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
         open_model=partial(open_model, plain["model"]),
         open_shapes=partial(open_shapes, plain["model"]),
-        device=pick_device(plain["model"].get("device", "auto")).type,
+        device=device,
         method_name=method_name,
         method=_made(plain["method"]),
         budget=_number(config, "budget", float),
         recipe=_made(plain["recipe"]),
-        strategy=_made(plain["strategy"]),
+        strategy=_spread(_made(plain["strategy"]), devices),
         suite=open_suite(plain["suite"]),
         tracker=_made(plain["tracker"]),
         seed=_number(config, "seed", int),
         batch_size=_number(config, "batch_size", int),
         contamination=_switch(config, "contamination"),
-        workers=_number(config, "workers", int),
+        devices=devices,
         cache=Path(config.cache),
         records=Path(config.records),
         config=plain,
     )
+
+
+def _devices(config: DictConfig, device: str) -> int:
+    """How many devices a run takes: ``auto`` is every GPU of this machine, and one process on a CPU."""
+    if config.devices == "auto":
+        return torch.cuda.device_count() if device == "cuda" else 1
+    if not isinstance(config.devices, int) or isinstance(config.devices, bool):
+        raise UserError(f"devices={config.devices} is neither a whole number nor auto.")
+    return config.devices
+
+
+def _spread(strategy: Strategy, devices: int) -> Strategy:
+    """The strategy on a run's devices; ``single`` trains on one, whatever the other stages take."""
+    return strategy if strategy.kind == "single" else replace(strategy, devices=devices)
 
 
 def _check_compute(config: Mapping[str, object]) -> None:

@@ -29,12 +29,12 @@ class Experiment:
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
-        workers: processes that evaluate, one per GPU; scores do not depend on it.
+        devices: processes that a stage may take, one device each; no result depends on it.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
 
     Raises:
-        UserError: the budget is not a share, or there are no workers.
+        UserError: the budget is not a share, or there is no device.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Experiment:
     seed: int
     batch_size: int
     contamination: bool
-    workers: int
+    devices: int
     cache: Path
     records: Path
     config: Mapping[str, object]
@@ -64,5 +64,5 @@ class Experiment:
             raise UserError(
                 f"budget={self.budget:g} is not a share of the pool; give a number above 0 and at most 1, such as 0.3."
             )
-        if self.workers < 1:
-            raise UserError(f"workers={self.workers}: at least one process has to evaluate; set workers=1.")
+        if self.devices < 1:
+            raise UserError(f"devices={self.devices}: a stage runs on at least one; set devices=1 or devices=auto.")

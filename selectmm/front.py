@@ -34,8 +34,8 @@ Beside running there are commands, python -m selectmm <command> …; each answer
 {commands}
 
 Every choice is a file, configs/<group>/<name>.yaml, whose comments say what its values mean. Choose with group=name,
-change a value with group.key=value, sweep with -m and commas. What belongs to no group (budget, seed, workers, cache,
-records and more) stands in configs/run.yaml.
+change a value with group.key=value, sweep with -m and commas. What belongs to no group (budget, seed, cache, records
+and more) stands in configs/run.yaml; devices in a setting.
 
 {groups}
 

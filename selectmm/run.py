@@ -43,7 +43,7 @@ def run(experiment: Experiment) -> Path:
         check_local(suite.benchmarks, suite.tasks, suite.data)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
-    check_devices(experiment.workers, vlm.model.device)
+    check_devices(experiment.devices, vlm.model.device)
     pool = take_pool(experiment)
     check_selectable(experiment, pool, vlm)
     checked = look_for_items(experiment, pool)
@@ -115,11 +115,11 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
             job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
             with (
                 load_adapter(vlm, tuned.folder) as adapted,
-                hired(job, experiment.workers, folder, vlm.model.device) as team,
+                hired(job, experiment.devices, folder, vlm.model.device) as team,
             ):
                 evaluate(adapted, suite, folder, experiment.seed, team=team)
 
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.workers)
+        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **_cost(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)

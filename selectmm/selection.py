@@ -10,6 +10,8 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Features, Targets
+from selectmm.features.onepass import SORTED
+from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore, passes
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset, save_subset
@@ -57,7 +59,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         warmup = _warm(experiment, pool, vlm, needs)
         if warmup is not None:
             vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
-        store = _store(experiment, vlm)
+        store = _store(experiment, vlm, warmup)
         stages = store.stages(pool, needs.features)
         target_stages = store.stages(targets, needs.features) if targets is not None else {}
 
@@ -82,7 +84,7 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | Non
     _check_pool(experiment, pool, needs)
     for rows in (pool, targets):
         if rows is not None:
-            _store(experiment, vlm).check(rows, needs.features)
+            _store(experiment, vlm, None).check(rows, needs.features)
     return targets
 
 
@@ -101,9 +103,11 @@ def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
         )
 
 
-def _store(experiment: Experiment, vlm: VLM) -> FeatureStore:
-    size = experiment.batch_size
-    return FeatureStore(experiment.cache, vlm, size, shard=16 * size, limit=experiment.recipe.max_length)
+def _store(experiment: Experiment, vlm: VLM, warmup: Stage | None) -> FeatureStore:
+    """Features of ``vlm``, which carries what the warm-up trained if there was one."""
+    size, limit = experiment.batch_size, experiment.recipe.max_length
+    ranks = Ranks(experiment.devices, experiment.config["model"], warmup.folder if warmup else None)
+    return FeatureStore(experiment.cache, vlm, size, SORTED * size, limit, ranks)
 
 
 def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:

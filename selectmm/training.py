@@ -60,7 +60,7 @@ def identity_of(
         "model": model,
         "recipe": recipe.learned(),
         "steps": steps,
-        "strategy": asdict(experiment.strategy),
+        "strategy": experiment.strategy.learned(),
         "device": device,
         "seed": experiment.seed,
         "version": 1,

@@ -29,8 +29,8 @@ class ClipScore:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
-        """Nothing of the target model."""
-        return Reads()
+        """Turns and images as they are; nothing of the target model."""
+        return Reads(tensors=False, pictures=True)
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """Cosines, [n]; 0 for a row without image."""

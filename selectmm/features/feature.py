@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from selectmm.errors import UserError
-from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut, encode
+from selectmm.features.loaded import Loaded
+from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut
 from selectmm.models.forward import Answers, Heads, Passed, Reads, run, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -52,23 +53,33 @@ class Seen:
 
     Attributes:
         vlm: the target model.
-        conversations: turns and opened images, n of them.
+        loaded: what was read of the rows.
     """
 
-    def __init__(self, vlm: VLM, conversations: Sequence[Conversation], reads: Reads, limit: int) -> None:
+    def __init__(self, vlm: VLM, loaded: Loaded, reads: Reads, limit: int) -> None:
         self.vlm = vlm
-        self.conversations = conversations
+        self.loaded = loaded
         self._reads = reads
         self._limit = limit
 
-    @cached_property
-    def _whole(self) -> Batch:
-        return encode(self.vlm, self.conversations, side="right", limit=None)
+    def __len__(self) -> int:
+        return len(self.loaded.lengths)
+
+    @property
+    def conversations(self) -> Sequence[Conversation]:
+        """Turns and opened images, n of them.
+
+        Raises:
+            ValueError: the feature's ``reads()`` does not say ``pictures=True``.
+        """
+        if self.loaded.conversations is None:
+            raise ValueError("A feature that looks at turns and images themselves has to read pictures=True.")
+        return self.loaded.conversations
 
     @property
     def lengths(self) -> torch.Tensor:
         """Tokens of each conversation before it is cut, [n] of int64."""
-        return self._whole["attention_mask"].sum(1)
+        return self.loaded.lengths
 
     @cached_property
     def batch(self) -> Batch:
@@ -76,9 +87,12 @@ class Seen:
 
         Raises:
             UserError: the cut would go through an image.
+            ValueError: the feature's ``reads()`` says ``tensors=False``.
         """
+        if self.loaded.tensors is None:
+            raise ValueError("A feature that looks at tokens or states has to read tensors=True, which is the default.")
         try:
-            return to_device(cut(self._whole, self._limit, self.vlm.image_token_id), self.vlm.model)
+            return to_device(cut(self.loaded.tensors, self._limit, self.vlm.image_token_id), self.vlm.model)
         except ValueError as problem:
             raise UserError(f"Features cannot be computed: {problem}; {ROOM}.") from problem
 
@@ -122,7 +136,7 @@ class Seen:
 
     def per_row(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over each row's answer tokens of values [m]; `NO_ANSWER` for a row without any; [n]."""
-        rows, n = self.answers.rows, len(self.conversations)
+        rows, n = self.answers.rows, len(self)
         counts = torch.bincount(rows, minlength=n)
         sums = torch.zeros(n, dtype=values.dtype, device=values.device).index_add_(0, rows, values)
         return torch.where(counts > 0, sums / counts.clamp(min=1), NO_ANSWER)

@@ -8,8 +8,8 @@ never exists.
 
 import math
 import zlib
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
@@ -17,7 +17,9 @@ from typing import Literal
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Seen
@@ -50,7 +52,7 @@ class GradientNorm:
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """The norm of each row's gradient, [n]."""
-        squares = torch.zeros(len(seen.conversations), device=seen.tokens.device)
+        squares = torch.zeros(len(seen), device=seen.tokens.device)
 
         def add(_name: str, gradient: torch.Tensor) -> None:
             squares.add_(gradient.square().sum((1, 2)))
@@ -85,7 +87,7 @@ class ProjectedGradient:
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """The norm of each row's gradient and its projection, [n, 1 + dim]."""
-        sums = torch.zeros(len(seen.conversations), 1 + self.dim, device=seen.tokens.device)
+        sums = torch.zeros(len(seen), 1 + self.dim, device=seen.tokens.device)
 
         def add(name: str, gradient: torch.Tensor) -> None:
             sums[:, 0] += gradient.square().sum((1, 2))
@@ -126,12 +128,15 @@ def row_gradients(seen: Seen, scope: Scope, sink: Sink) -> None:
         UserError: the model carries no LoRA in that scope.
     """
     linears = _lora_linears(seen.vlm, scope)
-    with torch.enable_grad(), ExitStack() as hooks:
+    with torch.enable_grad(), ExitStack() as stack:
         for name, linear in linears.items():
-            hooks.callback(linear.register_forward_hook(partial(_follow, name, sink)).remove)
+            stack.callback(linear.register_forward_hook(partial(_follow, name, sink)).remove)
+        if seen.tokens.device.type == "cuda":  # on a CPU memory suffices, and values stay as they were to the last bit
+            stack.enter_context(_recomputed(seen.vlm.layers))
+            stack.enter_context(_in_dtype_of(seen.vlm.model.dtype, _lora_linears(seen.vlm, "all_linear").values()))
         logits, targets, rows = answer_logits(seen.vlm.model, seen.batch)
         losses = cross_entropy(logits.float(), targets, reduction="none")
-        counts = torch.bincount(rows, minlength=len(seen.conversations)).clamp(min=1)
+        counts = torch.bincount(rows, minlength=len(seen)).clamp(min=1)
         (losses / counts[rows]).sum().backward()
 
 
@@ -150,12 +155,55 @@ def _lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
     return found
 
 
-def _follow(name: str, sink: Sink, _linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-    given = inputs[0].detach()
-    output.requires_grad_(True)  # weights are frozen: the graph starts at the first of these, and sums up no matrix
+def _follow(name: str, sink: Sink, _linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> object:
+    """Put `_Watched` behind a linear layer. Weights are frozen: the graph starts at the first of these outputs, and
+    sums up no matrix."""
+    return _Watched.apply(output.requires_grad_(True), inputs[0].detach(), partial(sink, name))
 
-    def hand_over(gradient: torch.Tensor) -> None:
+
+class _Watched(torch.autograd.Function):
+    """A linear layer's output as it is; on the way back its input meets the output's gradient.
+
+    The input is kept as autograd keeps tensors, so that it is let go and made again where activations are.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, output: torch.Tensor, given: torch.Tensor, sink: Callable[[torch.Tensor], None]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(given)
+        ctx.sink = sink
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (given,) = ctx.saved_tensors
         with torch.no_grad():
-            sink(name, torch.bmm(gradient.float().transpose(1, 2), given.float()))
+            ctx.sink(torch.bmm(gradient.float().transpose(1, 2), given.float()))
+        return gradient, None, None
 
-    output.register_hook(hand_over)
+
+@contextmanager
+def _recomputed(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Decoder layers keep nothing but their input for the way back, and compute the rest again then.
+
+    At 7B they would keep 195 KiB a token and layer, which is 6 MiB a token.
+    """
+    with ExitStack() as stack:
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+            stack.callback(delattr, layer, "forward")
+        yield
+
+
+@contextmanager
+def _in_dtype_of(dtype: torch.dtype, linears: Iterable[nn.Module]) -> Iterator[None]:
+    """LoRA's matrices in the model's own precision: in float32, as peft loads them, products miss the tensor cores."""
+    weights = [(linear, linear.weight.data) for linear in linears]
+    for linear, weight in weights:
+        linear.weight.data = weight.to(dtype)
+    try:
+        yield
+    finally:
+        for linear, weight in weights:
+            linear.weight.data = weight

@@ -1,6 +1,6 @@
 """One pass over a pool: its shards, and how one process computes some of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
+from selectmm.features.loaded import Loaded
+from selectmm.features.reading import Reader, read
 from selectmm.features.shards import covered, save_missing
-from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
-from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Sample, Turn
 
+TOKENS = 16_384  # per-row gradients of a 7B model take some 20 GB then, beside its weights
 SORTED = 16  # batches whose rows are sorted by length together
-_NOTHING = (Turn("user", ""),)
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Sizes:
     Attributes:
         batch_size: units per forward pass. shard: units per file written; a killed pass continues at the next shard.
         limit: tokens per row (the recipe's ``max_length``).
+        tokens: the most in one forward pass, padding included; a batch that has more is halved.
     """
 
     batch_size: int
     shard: int
     limit: int
+    tokens: int = TOKENS
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,25 @@ class Pass:
             if any(not there[feature][_slice(self._target(feature, shard))].all() for feature in self.wanted)
         ]
 
-    def compute(self, vlm: VLM, shards: Iterable[range]) -> Iterator[range]:
-        """Compute and write shards; yields each once it is written.
+    @property
+    def reads(self) -> Reads:
+        """Of all its features."""
+        return reduce(or_, (feature.reads() for feature in self.wanted))
+
+    def compute(self, vlm: VLM, shards: Sequence[range], loaders: int = 0) -> Iterator[range]:
+        """Compute and write shards; yields each once it is written. ``loaders`` processes read ahead (0: none).
 
         Raises:
-            UserError: a value is NaN or infinite, an image does not fit into the limit, or memory ran out.
+            UserError: a value is NaN or infinite, an image is broken or does not fit into the limit, or memory does not
+                suffice for a single row.
         """
         there = self._there()
+        reader = Reader(vlm, self.pool, self.view, self.reads, self.sizes.limit, self.sizes.tokens)
+        size = self.sizes.batch_size
+        planned = (batch for shard in shards for batch in batches_of(self.pool, self.view, shard, size))
+        stream = read(reader, planned, loaders)
         for shard in shards:
-            values = self._values(vlm, shard)
+            values = self._values(vlm, stream, len(shard), reader)
             for feature, folder in self.wanted.items():
                 target, made = self._target(feature, shard), values[feature]
                 if target != shard:  # of an image's rows the first one speaks for it
@@ -97,17 +110,42 @@ class Pass:
         return range(*np.searchsorted(self._first, [shard.start, shard.stop]).tolist())
 
     @torch.no_grad()
-    def _values(self, vlm: VLM, units: range) -> dict[Feature, np.ndarray]:
-        reads = reduce(or_, (feature.reads() for feature in self.wanted), Reads())
+    def _values(self, vlm: VLM, stream: Iterator[list[Loaded]], rows: int, reader: Reader) -> dict[Feature, np.ndarray]:
+        """Of the next ``rows`` rows of the stream, which are a shard's, in the pool's order."""
+        units: list[int] = []
         parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in self.wanted}
-        order = batches_of(self.pool, self.view, units, self.sizes.batch_size)
-        for some in order:
-            seen = Seen(vlm, list(conversations_of(self.pool, self.view, some)), reads, self.sizes.limit)
-            with enough_memory(f"features of {len(some)} rows were computed at a time", "lower batch_size"):
-                for feature in self.wanted:
-                    parts[feature].append(feature.compute(seen).cpu().numpy())
-        back = np.argsort(np.concatenate(order))
+        while len(units) < rows:
+            for loaded in next(stream):
+                units += loaded.units
+                for feature, values in self._computed(vlm, loaded, reader).items():
+                    parts[feature].append(values)
+        back = np.argsort(units)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
+
+    def _computed(self, vlm: VLM, loaded: Loaded, reader: Reader) -> dict[Feature, np.ndarray]:
+        """Values of rows at once or, where memory runs out, half of them at a time."""
+        made = self._tried(vlm, loaded)
+        if made is not None:
+            return made
+        clear_device_cache(garbage_collection=True)
+        halves = [self._computed(vlm, half, reader) for half in reader.halves(loaded.units)]
+        return {feature: np.concatenate([values[feature] for values in halves]) for feature in self.wanted}
+
+    def _tried(self, vlm: VLM, loaded: Loaded) -> dict[Feature, np.ndarray] | None:
+        """None if memory ran out; nothing of the attempt is held then."""
+        seen = Seen(vlm, loaded, self.reads, self.sizes.limit)
+        try:
+            return {feature: feature.compute(seen).cpu().numpy() for feature in self.wanted}
+        except RuntimeError as problem:
+            if not should_reduce_batch_size(problem):
+                raise
+            if len(loaded.units) == 1:
+                raise UserError(
+                    f"Memory ran out while features of a single {'image' if self.view == 'image' else 'row'} "
+                    f"({loaded.units[0]}, {int(loaded.lengths[0]):,} tokens) were computed: lower recipe.max_length, "
+                    f"or use a GPU with more memory."
+                ) from problem
+            return None
 
 
 def batches_of(pool: Pool, view: View, units: range, batch_size: int) -> list[list[int]]:
@@ -122,17 +160,6 @@ def batches_of(pool: Pool, view: View, units: range, batch_size: int) -> list[li
     return [some[at : at + batch_size].tolist() for some in ordered for at in range(0, len(some), batch_size)]
 
 
-def conversations_of(pool: Pool, view: str, units: Iterable[int]) -> Iterator[Conversation]:
-    """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
-    if view == "image":
-        for image in units:
-            yield Conversation(_NOTHING, (pool.open_image(pool.images[image]),))
-        return
-    for row in units:
-        sample = pool[row]
-        yield _answers_alone(sample) if view == "answer" else _whole(pool, sample)
-
-
 def _by_length(pool: Pool, view: View, units: range) -> np.ndarray:
     """Units from short to long, so that little of a batch is padding; [units] of int64.
 
@@ -145,14 +172,6 @@ def _by_length(pool: Pool, view: View, units: range) -> np.ndarray:
     image = [sample.image is not None and view == "conversation" for sample in samples]
     said = [[len(t.text) for t in s.turns if view == "conversation" or t.role == "assistant"] for s in samples]
     return units.start + np.lexsort(([sum(lengths) for lengths in said], image))
-
-
-def _whole(pool: Pool, sample: Sample) -> Conversation:
-    return Conversation(sample.turns, (pool.open_image(sample.image),) if sample.image else (), sample.image_turn)
-
-
-def _answers_alone(sample: Sample) -> Conversation:
-    return Conversation(tuple(turn for turn in sample.turns if turn.role == "assistant"))
 
 
 def _slice(units: range) -> slice:

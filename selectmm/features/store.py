@@ -13,6 +13,7 @@ from selectmm.errors import UserError
 from selectmm.features.feature import Feature, View, units_of
 from selectmm.features.onepass import Pass, Sizes
 from selectmm.features.ranks import Ranks, run_over
+from selectmm.features.reading import loaders_for
 from selectmm.features.shards import join
 from selectmm.models.forward import LAST
 from selectmm.models.vlm import VLM
@@ -104,12 +105,13 @@ class FeatureStore:
             for view, riding in riders(list(partials)).items()
         ]
         todo = [each.open_shards() for each in made]
-        most = max(map(len, todo))
+        most = max(map(len, todo), default=0)
         if self.ranks is not None and min(self.ranks.count, most) > 1:
             run_over(replace(self.ranks, count=min(self.ranks.count, most)), self.vlm, made, todo)
             return
         for each, shards in zip(made, todo, strict=True):
-            deque(track(each.compute(self.vlm, shards), each.name, len(shards)), maxlen=0)
+            loaders = loaders_for(self.vlm.model.device, ranks=1)
+            deque(track(each.compute(self.vlm, shards, loaders), each.name, len(shards)), maxlen=0)
 
     def _devices(self, pool: Pool) -> int:
         """How many devices a pass over a pool takes: a shard is computed by one."""

@@ -17,8 +17,8 @@ class TokenCount:
     vector: Literal[False] = False
 
     def reads(self) -> Reads:
-        """Nothing: tokenising is enough."""
-        return Reads()
+        """Nothing: text is tokenised, and an image's tokens follow from its size."""
+        return Reads(tensors=False)
 
     def compute(self, seen: Seen) -> torch.Tensor:
         """Tokens of each conversation before it is cut, [n]."""

@@ -1,5 +1,6 @@
 """One rank of a pass over a pool: ``torchrun … -m selectmm.features.worker …``. See `selectmm.features.ranks`."""
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from selectmm.features.ranks import read_passes
+from selectmm.features.reading import loaders_for
 from selectmm.models.vlm import VLM
 from selectmm.stages.launch import on_this_rank, serve
 from selectmm.tuning.adapter import carry_adapter
@@ -17,8 +19,9 @@ def compute(folder: Path, rank: int, ranks: int) -> None:
     asked, passes = read_passes(folder)
     vlm: VLM = instantiate(on_this_rank(asked.build), _convert_="all")
     with nullcontext(vlm) if asked.adapter is None else carry_adapter(vlm, asked.adapter) as carried:
+        loaders = loaders_for(carried.model.device, int(os.environ["LOCAL_WORLD_SIZE"]))
         for number, (each, shards) in enumerate(passes):
-            for shard in each.compute(carried, shards[rank::ranks]):
+            for shard in each.compute(carried, shards[rank::ranks], loaders):
                 (folder / f"done-{number}-{shard.start}").touch()
 
 

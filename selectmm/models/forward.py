@@ -29,14 +29,25 @@ class Reads:
             reads.
         attention: decoder layers whose queries and keys are wanted, from 1.
         answers: whether the logits of the answer tokens are wanted.
+        tensors: whether rows are wanted as tensors at all, pixels included; without, and without a pass, there are
+            their `lengths` alone.
+        pictures: whether turns and opened images are wanted as they are.
     """
 
     layers: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()
     answers: bool = False
+    tensors: bool = True
+    pictures: bool = False
 
     def __or__(self, other: "Reads") -> "Reads":
-        return Reads(self.layers | other.layers, self.attention | other.attention, self.answers or other.answers)
+        return Reads(
+            self.layers | other.layers,
+            self.attention | other.attention,
+            self.answers or other.answers,
+            self.tensors or other.tensors,
+            self.pictures or other.pictures,
+        )
 
     @property
     def nothing(self) -> bool:
@@ -184,4 +195,5 @@ def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def to_device(batch: Batch, model: nn.Module) -> Batch:
     """The batch on the model's device, floating tensors in the model's dtype."""
     weight = next(model.parameters())
-    return {k: v.to(weight.device, weight.dtype if v.is_floating_point() else None) for k, v in batch.items()}
+    kinds = {name: weight.dtype if tensor.is_floating_point() else None for name, tensor in batch.items()}
+    return {name: tensor.to(weight.device, kinds[name], non_blocking=True) for name, tensor in batch.items()}

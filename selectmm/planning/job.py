@@ -1,5 +1,6 @@
 """The stages of one job before it runs: the same identities as the run's, as far as they can be known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -13,6 +14,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
 from selectmm.features.feature import Feature, Features, View, units_of
+from selectmm.features.onepass import SORTED
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.models.vlm import VLM
@@ -133,7 +135,8 @@ class Job:
         alone = {}
         for feature in sorted(set(needs.features), key=repr):
             identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
-            made = Planned("features", type(feature).__name__ + of, (), "to do", units_of(pool, feature))
+            units = units_of(pool, feature)
+            made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))
             alone[feature] = self._stage(store.STAGE, identity, made, waits)
         rank = needs.warmup.rank if needs.warmup else 0
         passes = []
@@ -142,6 +145,10 @@ class Job:
             for view, riding in store.riders(list(same)).items():
                 passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
         return passes
+
+    def _ranks(self, units: int) -> int:
+        """Devices that a pass takes: a shard is computed by one."""
+        return min(self.experiment.devices, math.ceil(units / (SORTED * self.experiment.batch_size)))
 
     def _pass(self, pool: Pool, view: View, riding: dict[Feature, Planned], rank: int, of: str) -> Planned:
         units = len(pool.images) if view == "image" else len(pool)
@@ -181,7 +188,8 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
             work = self.model.device.evaluate(load, items, suite)
-        made = Planned("evaluate", f"{len(suite.benchmarks)} benchmarks, suite {suite.name}", (), "to do", items, work)
+        what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
+        made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
         identity = evaluation_identity(suite, tuned.marks[0])
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))
 

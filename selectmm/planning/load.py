@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from selectmm.features.feature import View
-from selectmm.features.onepass import conversations_of
+from selectmm.features.reading import conversations_of
 from selectmm.models.encode import IGNORED, Batch, encode
 from selectmm.models.vlm import VLM
 from selectmm.planning.flops import Load

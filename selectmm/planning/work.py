@@ -8,6 +8,7 @@ from operator import or_
 from selectmm.evaluation.suite import Suite
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.onepass import TOKENS
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
@@ -64,17 +65,18 @@ class Device:
         """One pass over what ``load`` describes. ``rank``: of the warm-up's LoRA, 0 without."""
         reads = reduce(or_, (feature.reads() for feature in features), Reads())
         flops = 0.0 if reads.nothing else forward(self.body, load, reads.deepest, head=reads.answers, rank=rank)
-        memory = forward_memory(self.body, self.size, 0 if reads.nothing else batch_size * load.longest)
+        tokens = min(batch_size * load.longest, max(TOKENS, load.longest))
+        memory = forward_memory(self.body, self.size, 0 if reads.nothing else tokens)
         for feature in features:
             if isinstance(feature, GradientNorm | ProjectedGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
-                memory = replace(memory, activations=self._backward(load, rank, batch_size))
+                memory = replace(memory, activations=self._backward(load, rank, tokens))
         disk = load.rows * sum(self._bytes(feature) for feature in features)
         return Work(load.tokens if flops else 0, flops, disk, memory, self.precision)
 
-    def _backward(self, load: Load, rank: int, batch_size: int) -> float:
-        tokens = batch_size * load.longest
-        return activations(self.body, rank, 0.0, False, self.size, tokens, _answered(load))
+    def _backward(self, load: Load, rank: int, tokens: float) -> float:
+        recomputed = self.size < 4  # on a GPU, where models are in half precision unless they are asked for otherwise
+        return activations(self.body, rank, 0.0, recomputed, self.size, tokens, _answered(load))
 
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient):

@@ -1,6 +1,8 @@
 """A pool: the ordered, immutable rows that a method chooses from."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +75,15 @@ class Pool:
         rows = np.bincount(self._sources.indices.to_numpy()).tolist()
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
+    def image_size(self, relative: str) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header: nothing is decoded.
+
+        Raises:
+            UserError: see `open_image`.
+        """
+        with _opened(self.image_root, relative) as image:
+            return image.size
+
     def open_image(self, relative: str) -> Image.Image:
         """The image as RGB.
 
@@ -101,10 +112,17 @@ def inside(root: Path, relative: str) -> Path:
 
 def open_image(root: Path, relative: str) -> Image.Image:
     """Open ``relative`` under ``root`` as RGB; errors as `Pool.open_image`."""
+    with _opened(root, relative) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def _opened(root: Path, relative: str) -> Iterator[Image.Image]:
+    """The image, not decoded yet; what goes wrong with it inside the block is a `UserError`."""
     path = inside(root, relative)
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            yield image
     except FileNotFoundError as problem:
         raise UserError(f"Image {path} is missing; put it there, or set pool.bad_rows=drop.") from problem
     except (OSError, SyntaxError, Image.DecompressionBombError) as problem:

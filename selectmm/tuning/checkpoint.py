@@ -19,6 +19,7 @@ from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
 
 STATE = "state.pt"
+DEVICES = "strategy.devices"
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 
@@ -53,9 +54,12 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
     meta = json.loads((checkpoint / "meta.json").read_text())
     before = meta["asked"]
     for name in {**asked, **before}:
+        if name == DEVICES and asked["strategy.kind"] in ("single", "ddp"):
+            continue  # every rank has all of it, so any number of them can go on
         if asked.get(name) != before.get(name):
+            option = "devices" if name == DEVICES else name
             raise UserError(
-                f"{checkpoint} was written under {name}={before.get(name)}, not {asked.get(name)}; go on with the "
+                f"{checkpoint} was written under {option}={before.get(name)}, not {asked.get(name)}; go on with the "
                 f"first, or delete {checkpoint.parent}."
             )
     return meta["step"], meta["counts"]

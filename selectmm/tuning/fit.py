@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
 
-from selectmm.errors import UserError
+from selectmm.errors import sentences_of_loaders
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
@@ -63,7 +63,7 @@ def fit(
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             keeper = Keeper(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
             trainer = _trainer(vlm.model.device, recipe, strategy, keeper)
-            with memory_explained(module), _sentences():
+            with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
 
@@ -123,18 +123,6 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from None
         raise
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """A `UserError` of a loader process arrives with that process's traceback around it; its sentence alone goes on."""
-    try:
-        yield
-    except UserError as problem:
-        _, found, sentence = str(problem).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")
-        if not found:
-            raise
-        raise UserError(sentence.strip()) from problem
 
 
 @contextmanager

@@ -91,17 +91,21 @@ class Strategy:
 
     Attributes:
         kind: ``single``, ``ddp``, ``zero2`` or ``zero3`` (DeepSpeed).
-        devices: processes on this machine, one device each.
+        devices: processes that train together, one device each (the door takes them from the key ``devices``).
         offload: keep what DeepSpeed spreads in main memory: the optimiser and its state, under ``zero3`` the parameters
             as well. It saves device memory and costs time.
     """
 
     kind: Literal["single", "ddp", "zero2", "zero3"]
-    devices: int
+    devices: int = 1
     offload: bool = False
+
+    def learned(self) -> dict[str, object]:
+        """What names a result of it: the number of devices, which changes none, stands as 1."""
+        return {**asdict(self), "devices": 1}
 
     def __post_init__(self) -> None:
         if self.devices < 1 or (self.kind == "single" and self.devices != 1):
-            raise UserError(f"Strategy '{self.kind}' cannot run on {self.devices} devices; set strategy.devices.")
+            raise UserError(f"Strategy '{self.kind}' cannot run on {self.devices} devices; set devices.")
         if self.offload and self.kind not in ("zero2", "zero3"):
             raise UserError(f"Only DeepSpeed offloads, strategy '{self.kind}' does not; use zero2_offload.")

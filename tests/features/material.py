@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from selectmm.features.feature import Feature, Seen
+from selectmm.features.loaded import encoded
 from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import IGNORED, Conversation, encode
@@ -52,7 +53,8 @@ def limit_of(vlm: VLM) -> int:
 
 def seen(vlm: VLM, feature: Feature, talks: list[Conversation] = TALKS) -> Seen:
     """A batch as the store hands it to the feature."""
-    return Seen(vlm, talks, feature.reads(), limit_of(vlm))
+    loaded = encoded(vlm, list(range(len(talks))), talks, pictures=True)
+    return Seen(vlm, loaded, feature.reads(), limit_of(vlm))
 
 
 @dataclass(frozen=True)

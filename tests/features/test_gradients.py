@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from selectmm.errors import UserError
-from selectmm.features.gradients import GradientNorm, ProjectedGradient, Scope, row_gradients, sketch
+from selectmm.features.gradients import (
+    GradientNorm,
+    ProjectedGradient,
+    Scope,
+    _in_dtype_of,
+    _lora_linears,
+    _recomputed,
+    row_gradients,
+    sketch,
+)
 from selectmm.models.encode import Conversation
 from selectmm.models.vlm import VLM
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
@@ -106,6 +115,41 @@ def test_norms_are_those_of_all_matrices_together(
         assert norms[row].item() == pytest.approx(flat.double().norm().item(), rel=1e-5)
         assert both[row, 0].item() == pytest.approx(flat.double().norm().item(), rel=1e-5)
     assert not both[UNANSWERED].any() and norms[UNANSWERED] == 0
+
+
+def test_what_is_let_go_and_made_again_gives_the_same_gradients(carried: VLM) -> None:
+    """As on a GPU. What autograd keeps between the passes is counted, but for what layers keep of their own."""
+    kept = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    def unpack(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        expected, whole = at_once(carried, "all_linear"), sum(kept)
+        kept.clear()
+        with _recomputed(carried.layers):
+            again = at_once(carried, "all_linear")
+    assert sum(kept) < whole / 4
+    assert again.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.equal(again[name], gradient), name
+    assert all("forward" not in vars(layer) for layer in carried.layers)
+
+
+def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) -> None:
+    linears = _lora_linears(carried, "all_linear")
+    before = {name: linear.weight.clone() for name, linear in linears.items()}
+    with _in_dtype_of(torch.bfloat16, linears.values()):
+        assert {linear.weight.dtype for linear in linears.values()} == {torch.bfloat16}
+        rounded = at_once(carried, "self_attn")
+    assert all(torch.equal(linears[name].weight, weight) for name, weight in before.items())
+    exact = at_once(carried, "self_attn")
+    one, other = (torch.cat([gradient.flatten(1) for gradient in made.values()], 1) for made in (exact, rounded))
+    assert (cosine_similarity(one, other)[ANSWERED] > 0.99).all(), "a row's gradient points where it did"
 
 
 def test_nothing_is_left_behind(carried: VLM) -> None:

@@ -20,10 +20,12 @@ from selectmm.features.onepass import Pass, Sizes
 from selectmm.features.ranks import Ranks
 from selectmm.features.shards import covered, join, shards_in
 from selectmm.features.states import ImageStates, JointStates
+from selectmm.features.store import identity_of
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from selectmm.records.stage import fingerprint
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import store_of
 from tests.tiny import tiny_llava, write_pool
@@ -80,35 +82,30 @@ def dying(path: str) -> VLM:
 def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
     folder: Path, adapter: Path, pool: Pool, alone: dict[Feature, np.ndarray], tmp_path: Path
 ) -> None:
-    wanted = [AnswerLoss(), ImageStates(1)]
-    vlm = llava.load(str(folder), device="cpu")
-    ranks = Ranks(2, {"_target_": f"{__name__}.dying", "path": str(folder)})
-    with pytest.raises(
-        UserError, match="killed from outside, as Linux does when main memory runs out; use fewer devices"
-    ):
-        store_of(vlm, tmp_path, ranks=ranks).get(pool, wanted)
-    [losses] = {shard.parent for shard in tmp_path.glob("features/*.partial/shard-*") if np.load(shard).ndim == 1}
-    finished = covered(losses, len(pool))
-    assert finished[4:8].all() and not finished[12:16].any(), "rank 1's first shard is done, its second is not"
-    for shard in shards_in(losses):
-        np.save(shard, np.full_like(np.load(shard), SEVENS))
-    whole = replace(ranks, build={"_target_": "selectmm.models.llava.load", "path": str(folder), "device": "cpu"})
-    with_adapter = replace(whole, adapter=adapter)
-    again = store_of(vlm, tmp_path, ranks=whole).get(pool, wanted)
-    expected = store_of(vlm, tmp_path / "alone").get(pool, wanted)
-    assert np.array_equal(again[AnswerLoss()], np.where(finished, SEVENS, expected[AnswerLoss()]))
-    assert np.array_equal(again[ImageStates(1)], expected[ImageStates(1)])
-    assert not list(tmp_path.glob("features/*/ranks"))
-    with carry_adapter(vlm, adapter) as carried:
-        stages = store_of(carried, tmp_path / "carried", ranks=with_adapter).stages(pool, FEATURES)
+    """Two ranks, one of which is killed in the pass over the answers, the first of two; then two that live."""
+    whole = Ranks(2, {"_target_": "selectmm.models.llava.load", "path": str(folder), "device": "cpu"}, adapter)
+    mortal = replace(whole, build={"_target_": f"{__name__}.dying", "path": str(folder)})
+    killed = "killed from outside, as Linux does when main memory runs out; use fewer devices, or free some memory"
+    with carry_adapter(llava.load(str(folder), device="cpu"), adapter) as vlm:
+        with pytest.raises(UserError, match=killed):
+            store_of(vlm, tmp_path, ranks=mortal).stages(pool, FEATURES)
+        mark = fingerprint(identity_of(AnswerLoss("answer"), pool, vlm.identity, limit=512))
+        answers = tmp_path / "features" / f"{mark}.partial"
+        finished = covered(answers, len(pool))
+        assert finished[4:8].all() and not finished[12:16].any(), "rank 1's first shard is done, its second is not"
+        for shard in shards_in(answers):
+            np.save(shard, np.full_like(np.load(shard), SEVENS))
+        stages = store_of(vlm, tmp_path, ranks=whole).stages(pool, FEATURES)
+    expected = {**alone, AnswerLoss("answer"): np.where(finished, SEVENS, alone[AnswerLoss("answer")])}
     for feature, stage in stages.items():
-        assert np.array_equal(np.load(stage.folder / "values.npy"), alone[feature]), feature
+        assert np.array_equal(np.load(stage.folder / "values.npy"), expected[feature]), feature
         assert stage.cost.device_seconds == pytest.approx(2 * stage.cost.seconds)
+        assert not (stage.folder / "ranks").exists()
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_order_in_which_ranks_finish_their_shares_changes_no_bit(
-    folder: Path, pool: Pool, alone: dict[Feature, np.ndarray], tmp_path: Path, ranks: int
+    folder: Path, pool: Pool, tmp_path: Path, ranks: int
 ) -> None:
     vlm, wanted = llava.load(str(folder), device="cpu"), {JointStates(2): tmp_path}
     one = Pass(pool, "conversation", wanted, Sizes(batch_size=4, shard=4, limit=512))

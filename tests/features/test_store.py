@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.features import feature as feature_module
@@ -13,8 +14,10 @@ from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import Passed, Reads, inputs_of
+from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Turn
 from tests.families import FAMILIES
 from tests.features.material import store_of
 
@@ -61,6 +64,27 @@ def test_answer_losses_are_hugging_faces_after_the_question_and_by_themselves(
             with torch.inference_mode():
                 loss = vlm.model(**encode(vlm, [talk], side="right", limit=512)).loss
             np.testing.assert_allclose(got[feature][row], float(loss), atol=2e-5)
+
+
+def test_lengths_alone_are_those_of_the_processor_without_decoding_an_image(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool's images have sides of 40 to 79 pixels, which the families make 4 to 20 tokens of."""
+    expected = [one_by_one(vlm, pool, row, 1)[2] for row in range(len(pool))]
+
+    def decode(_pool: Pool, relative: str) -> None:
+        raise AssertionError(f"{relative} was decoded")
+
+    monkeypatch.setattr(Pool, "open_image", decode)
+    lengths = store_of(vlm, tmp_path).get(pool, [TokenCount()])[TokenCount()]
+    assert lengths.tolist() == expected and lengths.dtype == np.int32
+
+
+@pytest.mark.parametrize("size", [(500, 30), (301, 733), (28, 28)])
+def test_an_images_tokens_follow_from_its_size(vlm: VLM, size: tuple[int, int]) -> None:
+    turns, image = (Turn("user", "Which? é"), Turn("assistant", "no")), Image.new("RGB", size)
+    tensors = encode(vlm, [Conversation(turns, (image,))], side="right", limit=None)
+    assert token_counts(vlm, [Outline(turns, (size,))]).tolist() == [tensors["input_ids"].shape[1]]
 
 
 def test_batch_and_shard_sizes_do_not_matter(vlm: VLM, pool: Pool, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from selectmm.features import loaded
 from selectmm.features.feature import Seen
 from selectmm.features.gradients import Scope, row_gradients
 from selectmm.models.encode import Batch, Conversation, encode
@@ -125,7 +126,7 @@ def test_gradients_of_every_row(vlm: VLM, scope: Scope) -> None:
     body = anatomy_of(vlm)
     with injected(vlm, lora_config(vlm, RECIPE)) as wrapped:
         wrapped.eval().requires_grad_(False)
-        seen = Seen(vlm, [TALK, TALK], Reads(), 10**6)
+        seen = Seen(vlm, loaded.encoded(vlm, [0, 1], [TALK, TALK], pictures=False), Reads(), 10**6)
         real = counted(lambda: row_gradients(seen, scope, lambda name, gradient: None))
     planned = flops.row_gradients(body, load(vlm, TALK, TALK), RECIPE.rank, scope == "all_linear")
     if vlm.model.config.text_config.model_type == "phi" and scope == "self_attn":

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from selectmm.errors import UserError
+from selectmm.errors import UserError, sentences_of_loaders
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.stages.launch import check_devices
 from selectmm.tuning.finetune import check_tunable
-from selectmm.tuning.fit import _sentences
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import check_buildable
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
@@ -72,10 +71,10 @@ class Odd(Dataset[int]):
 
 def test_a_loader_process_says_its_sentence_alone() -> None:
     """PyTorch hands on the traceback as the message; on a GPU rows are read by such processes."""
-    with pytest.raises(UserError) as told, _sentences():
+    with pytest.raises(UserError) as told, sentences_of_loaders():
         next(iter(DataLoader(Odd(), batch_size=None, num_workers=1)))
     assert str(told.value) == "Row 3 is odd; mend it."
-    with pytest.raises(UserError, match=r"^Another\.$"), _sentences():
+    with pytest.raises(UserError, match=r"^Another\.$"), sentences_of_loaders():
         raise UserError("Another.")
 
 

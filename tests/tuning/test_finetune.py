@@ -19,6 +19,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.checkpoint import read_meta
 from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.strategy import check_buildable
 from tests.families import LLAVA, Tiny
@@ -280,3 +281,19 @@ def test_a_question_without_image_can_be_asked_of_the_tuned_model(llava: Bench, 
     with load_adapter(llava.vlm, tmp_path) as tuned:
         out = tuned.model.generate(**inputs, max_new_tokens=3, do_sample=False)
     assert out.shape[1] > inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("kind", ["single", "ddp"])
+def test_where_every_rank_has_all_of_it_any_number_of_devices_goes_on(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"asked": asked_on(kind, 2), "step": 3, "counts": [1]}))
+    assert read_meta(tmp_path, asked_on(kind, 4)) == (3, [1])
+
+
+def test_sharded_state_goes_on_with_the_devices_that_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"asked": asked_on("zero2", 2), "step": 3, "counts": [1]}))
+    with pytest.raises(UserError, match=r"was written under devices=2, not 4; go on with the first, or delete"):
+        read_meta(tmp_path, asked_on("zero2", 4))
+
+
+def asked_on(kind: str, devices: int) -> dict[str, object]:
+    return {"strategy.kind": kind, "strategy.devices": devices, "seed": 0}

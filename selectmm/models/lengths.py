@@ -1,0 +1,50 @@
+"""How many tokens conversations have, without a look at a pixel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from selectmm.models.encode import render
+from selectmm.models.vlm import VLM
+from selectmm.pool.sample import Turn
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A `selectmm.models.encode.Conversation` with the sizes of its images in place of these."""
+
+    turns: tuple[Turn, ...]
+    sizes: tuple[Size, ...] = ()
+    image_turn: int = 0
+
+
+def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
+    """Tokens of each conversation as `selectmm.models.encode.encode` would make them, not cut; [n] of int64.
+
+    The text with one placeholder per image is tokenised; how many tokens take a placeholder's place is the processor's
+    own formula, which transformers keeps for engines that plan ahead.
+    """
+    texts = [render(vlm.family.template, o.turns, len(o.sizes), o.image_turn)[0] for o in outlines]
+    ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    sizes = [_prepared(vlm, size) for outline in outlines for size in outline.sizes]
+    counts = iter(_image_tokens(vlm, sizes))
+    more = [sum(next(counts) - 1 for _ in outline.sizes) for outline in outlines]
+    return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
+
+
+def _image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
+    """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them)."""
+    if not sizes:
+        return []
+    return vlm.processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])[
+        "num_image_tokens"
+    ]
+
+
+def _prepared(vlm: VLM, size: Size) -> Size:
+    """After `selectmm.models.encode.prepare`."""
+    return (max(size), max(size)) if vlm.family.square else size
