@@ -40,9 +40,12 @@ def _image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
     """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them)."""
     if not sizes:
         return []
-    return vlm.processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])[
-        "num_image_tokens"
-    ]
+    images = vlm.processor.image_processor
+    given = {}
+    if getattr(images, "crop_size", ...) is None:  # images are resized alone, and LLaVA's formula reads the crop
+        given["crop_size"] = {"height": images.size["height"], "width": images.size["width"]}
+    turned = [(height, width) for width, height in sizes]
+    return vlm.processor._get_num_multimodal_tokens(image_sizes=turned, **given)["num_image_tokens"]
 
 
 def _prepared(vlm: VLM, size: Size) -> Size:
