@@ -1,7 +1,7 @@
 """One rank's entry, ``torchrun … -m selectmm.tuning.rank FOLDER``: it ends with torchrun from its first moment on.
 
-A rank whose torchrun is killed while it starts would wait half an hour for the others, and the next run for it. So it
-watches before it imports the rest, which takes seconds.
+A rank whose torchrun is killed while it starts would wait for the others up to PyTorch's limit, thirty minutes by
+default, and the next run would wait for it. So it watches before it imports the rest, which takes seconds.
 """
 
 import os
