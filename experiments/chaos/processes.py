@@ -18,6 +18,7 @@ MARK = "SELECTMM_CHAOS"  # environment variable that every process of a sweep in
 SWEEP = "the sweep's own process"
 KINDS = {
     "torch.distributed.run": "torchrun",
+    "selectmm.features.worker": "feature rank",
     "selectmm.tuning.worker": "training rank",
     "selectmm.evaluation.worker": "evaluation worker",
 }
@@ -63,8 +64,9 @@ def _run(words: list[str], folder: Path, log: Path) -> None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    extensions = str(folder.parent / "extensions")  # what DeepSpeed compiles: a kill must not touch another run's
-    os.environ |= {MARK: mark_of(folder), "PYTHONPATH": str(ROOT), "TORCH_EXTENSIONS_DIR": extensions}
+    os.environ |= {MARK: mark_of(folder), "PYTHONPATH": str(ROOT)}
+    # What DeepSpeed compiles: a kill must not touch what other runs of this machine load.
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(folder.parent / "extensions"))
     sys.argv = [str(ROOT / "selectmm" / "__main__.py"), *words]
     command_line.main()
 

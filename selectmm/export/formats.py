@@ -9,7 +9,6 @@ file here. The two others show it without a break: what follows an image is a ma
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from selectmm.errors import UserError
 from selectmm.pool.sample import Sample
 
 IMAGE = "<image>"
@@ -62,16 +61,7 @@ def messages(sample: Sample, image: str | None, id: str) -> dict[str, object]:
 
 
 def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
-    """Roles and texts, the picture's mark in front of the turn that it opens, and ``loss: false`` of what is context.
-
-    Raises:
-        UserError: a text holds the mark itself.
-    """
-    if any(IMAGE in turn.text for turn in sample.turns):
-        raise UserError(
-            f"Row {sample.position} of the pool says {IMAGE} in its text, which every trainer takes for a picture; "
-            f"take the row out of the pool."
-        )
+    """Roles and texts, the picture's mark in front of the turn that it opens, and ``loss: false`` of context."""
     texts = [turn.text for turn in sample.turns]
     if sample.image is not None:
         texts[sample.image_turn] = mark + texts[sample.image_turn]

@@ -8,7 +8,7 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
-from selectmm.export.formats import FORMATS, Format
+from selectmm.export.formats import FORMATS, IMAGE, Format
 from selectmm.export.note import note
 from selectmm.methods.subset import Subset
 from selectmm.pool.image import inside
@@ -58,6 +58,11 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
+        if kind.row and any(IMAGE in turn.text for turn in sample.turns):
+            raise UserError(
+                f"The pool's {pool.named(row)} says {IMAGE} in its text, which every trainer takes for a picture; take "
+                f"the row out of the pool."
+            )
         content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["

@@ -21,7 +21,7 @@ from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 
-TOKENS = 16_384  # per-row gradients of a 7B model take some 20 GB then, beside its weights
+TOKENS = 16_384  # with them a 7B model's gradients are estimated to take 10 GB beside its weights
 SORTED = 16  # batches whose rows are sorted by length together
 
 

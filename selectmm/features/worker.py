@@ -1,7 +1,6 @@
-"""One rank of a pass over a pool: ``torchrun … -m selectmm.features.worker …``. See `selectmm.features.ranks`."""
+"""One rank of a pass over a pool, started through `selectmm.stages.rank`. See `selectmm.features.ranks`."""
 
 import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,5 +24,6 @@ def compute(folder: Path, rank: int, ranks: int) -> None:
                 (folder / f"done-{number}-{shard.start}").touch()
 
 
-if __name__ == "__main__":
-    sys.exit(serve(sys.argv[1:], compute))
+def main(arguments: list[str]) -> int:
+    """What `selectmm.stages.rank` calls; see `serve`."""
+    return serve(arguments, compute)

@@ -46,7 +46,7 @@ class Vectors:
 
     def take(self, places: np.ndarray | slice) -> torch.Tensor:
         """The vectors at some places of this order, [that many, width] of float64, on the device that computes."""
-        block = torch.from_numpy(np.asarray(self.values[self.rows[places]], np.float64)).to(pick_device("auto"))
+        block = torch.from_numpy(self.values[self.rows[places]]).to(pick_device("auto")).double()
         return block / _lengths(block) if self.unit else block
 
     def blocks(self, beside: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -91,12 +91,16 @@ def kmeans(vectors: Vectors, k: int, rng: np.random.Generator, *, spherical: boo
     blocks: Blocks = (lambda: held) if held else (lambda: vectors.blocks(len(centres)))
     before = None
     for _ in range(max(1, iterations)):
-        labels, near = _assign(blocks, len(vectors), centres, spherical)
-        _fill_empty(labels, near, len(centres))
+        labels, near, sums = _assign(blocks, len(vectors), centres, spherical)
+        for place, cluster in _fill_empty(labels, near, len(centres)):
+            moved = vectors.take(np.array([place]))[0]
+            sums[cluster] -= moved
+            sums[labels[place]] += moved
         if before is not None and torch.equal(labels, before):
             break
         before = labels
-        centres = _centres(blocks, labels, centres, spherical)
+        counts = torch.bincount(labels, minlength=len(centres)).clamp(min=1).unsqueeze(1)
+        centres = sums / (_lengths(sums) if spherical else counts)
     there, renumbered = np.unique(labels.cpu().numpy(), return_inverse=True)
     return Clusters(renumbered.astype(np.int64), centres.cpu().numpy()[there])
 
@@ -137,43 +141,44 @@ def _distinct(vectors: Vectors, k: int, rng: np.random.Generator) -> np.ndarray:
     return np.array(list(seen.values())[:k])
 
 
-def _assign(blocks: Blocks, n: int, centres: torch.Tensor, spherical: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first of the nearest centres of each vector, [n], and how near it is, [n] (larger is nearer)."""
+def _assign(
+    blocks: Blocks, n: int, centres: torch.Tensor, spherical: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The first of the nearest centres of each vector, [n], how near it is, [n] (larger is nearer), and the sums of the
+    vectors of each, [centres, width], in one pass: reading is what takes time where they are on disk."""
     labels = torch.zeros(n, dtype=torch.int64, device=centres.device)
     near = torch.zeros(n, dtype=torch.float64, device=centres.device)
+    sums = torch.zeros_like(centres)
     for some, block in blocks():
         fit = block @ centres.T if spherical else -_squared(block, centres)
         scale = 1.0 if spherical else block.square().sum(1, keepdim=True) + centres.square().sum(1).max()
         top = fit.max(1, keepdim=True).values
         labels[some] = (fit >= top - CLOSE * scale).to(torch.uint8).argmax(1)  # the first of several
         near[some] = top.flatten()
-    return labels, near
+        sums.index_add_(0, labels[some], block)
+    return labels, near, sums
 
 
-def _fill_empty(labels: torch.Tensor, near: torch.Tensor, k: int) -> None:
-    """Move the vector that is farthest from its centre, and not alone there, into each empty cluster; in place."""
+def _fill_empty(labels: torch.Tensor, near: torch.Tensor, k: int) -> list[tuple[int, int]]:
+    """Move the vector that is farthest from its centre, and not alone there, into each empty cluster.
+
+    ``labels`` change in place; the vectors that moved are returned, with the cluster that each was in.
+    """
+    moved: list[tuple[int, int]] = []
     counts = torch.bincount(labels, minlength=k)
     empty = (counts == 0).nonzero().flatten().tolist()
     if not empty:
-        return
+        return moved
     order = iter(torch.argsort(near, stable=True).tolist())
     for cluster in empty:
         place = next((place for place in order if counts[labels[place]] > 1), None)
         if place is None:
-            return
+            break
+        moved.append((place, int(labels[place])))
         counts[labels[place]] -= 1
         labels[place] = cluster
         counts[cluster] += 1
-
-
-def _centres(blocks: Blocks, labels: torch.Tensor, old: torch.Tensor, spherical: bool) -> torch.Tensor:
-    """Mean of each cluster's vectors, of length 1 if ``spherical``; [k, width]."""
-    sums = torch.zeros_like(old)
-    for some, block in blocks():
-        sums.index_add_(0, labels[some], block)
-    if spherical:
-        return sums / _lengths(sums)
-    return sums / torch.bincount(labels, minlength=len(old)).clamp(min=1).unsqueeze(1)
+    return moved
 
 
 def _lowest(

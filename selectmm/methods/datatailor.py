@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pyarrow.compute import list_value_length
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import rankdata
 
@@ -64,10 +65,11 @@ class DataTailor:
         names = pool.source_of
         tasks = [order[places] for places in groups_of(names[order])]
         spectra = np.asarray(features[SPECTRUM], np.float64)
+        rounds = list_value_length(pool.table["turns"]).to_numpy() // 2
         scores = np.empty(len(pool))
         for task in tasks:
-            rounds = np.array([len(pool[int(row)].turns) // 2 for row in task])
-            scores[task] = self._values(Vectors(features[STATE], task), spectra[task, 0], rounds, rng)
+            states = Vectors(features[STATE], task)
+            scores[task] = self._values(states, spectra[task, 0], rounds[task], rng)
         sizes = np.array([len(task) for task in tasks])
         weights = np.array([len(task) * spectra[task, 1].mean() ** 2 for task in tasks])
         counts = quotas(weights, sizes, budget).tolist()

@@ -54,8 +54,12 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
         return []
     if vlm.family.square:  # as `selectmm.models.encode.prepare` pads it
         sizes = [(check_square(*size),) * 2 for size in sizes]
-    found = vlm.processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
-    return found["num_image_tokens"]
+    images = vlm.processor.image_processor
+    given = {}
+    if getattr(images, "crop_size", ...) is None:  # images are resized alone, and LLaVA's formula reads the crop
+        given["crop_size"] = {"height": images.size["height"], "width": images.size["width"]}
+    turned = [(height, width) for width, height in sizes]
+    return vlm.processor._get_num_multimodal_tokens(image_sizes=turned, **given)["num_image_tokens"]
 
 
 def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:

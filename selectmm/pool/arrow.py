@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.pool import COUNTED_IN, SCHEMA, Pool
 from selectmm.pool.row import Row
 from selectmm.pool.sample import Turn
+from selectmm.pool.stream import CountedIn
 
 ROWS_PER_BATCH = 8_192
 WRITTEN = (
@@ -22,9 +23,14 @@ Read = tuple[int, str, Row]
 """A row's place in its file, its digest, and what it says."""
 
 
-def write_arrow(path: Path, rows: Iterable[Read]) -> None:
-    """Write rows (see `WRITTEN`) in batches, so that memory does not grow with their number."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, WRITTEN) as writer:
+def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row") -> None:
+    """Write rows (see `WRITTEN`) in batches, so that memory does not grow with their number.
+
+    Args:
+        counted_in: how places in the file are counted; the table remembers it.
+    """
+    schema = WRITTEN.with_metadata({COUNTED_IN: counted_in})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         stream = iter(rows)
         while batch := list(islice(stream, ROWS_PER_BATCH)):
             writer.write_batch(_batch(batch))

@@ -114,7 +114,6 @@ def _with_rows(health: Health, noted: Noted) -> Health:
         unread=noted.bad,
         examples=noted.examples,
         fields=noted.unread,
-        counted_in=noted.counted_in,
     )
 
 

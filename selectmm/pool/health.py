@@ -1,7 +1,6 @@
 """What was found when a pool was looked at."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,6 @@ class Health:
         untrained: good rows with an answer that is context only.
         unread: bad rows that cannot be read, by reason; they have no position. examples: the first sentences of each.
         fields: rows that have a field which is not read, by its name.
-        counted_in: how places in the file are counted, see `selectmm.pool.stream.CountedIn`.
     """
 
     rows: int
@@ -37,7 +35,6 @@ class Health:
     unread: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     fields: dict[str, int] = field(default_factory=dict)
-    counted_in: Literal["row", "line"] = "row"
 
     @property
     def bad(self) -> list[int]:

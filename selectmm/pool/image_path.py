@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from selectmm.pool.bad import BadRow, empty, shown
 
-LONGEST_NAME, LONGEST_PATH = 255, 4_000  # bytes; Linux takes no more (NAME_MAX, PATH_MAX)
+LONGEST_NAME, LONGEST_PATH = 255, 2_000  # bytes; Linux takes 255 and, with the image folder in front, 4,096
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

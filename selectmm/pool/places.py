@@ -16,7 +16,7 @@ def positions_in(pool: Pool, content: object, file: str) -> object:
     """
     if not isinstance(content, list) or not content or not isinstance(content[0], dict):
         return content
-    counted_in = pool.health.counted_in if pool.health else "row"
+    counted_in = pool.counted_in
     wanted = [entry.get(counted_in) if isinstance(entry, dict) else None for entry in content]
     odd = next((entry for entry, place in zip(content, wanted, strict=True) if type(place) is not int), None)
     if odd is not None:

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
     ]
 )
+COUNTED_IN = "counted_in"  # in the metadata of a table's schema
 PLACE = "place"  # column: a row's place in the pool's file
 
 
@@ -63,7 +64,12 @@ class Pool:
         columns = self.table.column_names
         place = self.table[PLACE][position].as_py() if PLACE in columns else position
         id = self.table["id"][position].as_py() if "id" in columns else None
-        return {self.health.counted_in if self.health else "row": place, "id": id}
+        return {self.counted_in: place, "id": id}
+
+    @property
+    def counted_in(self) -> str:
+        """How places in the file are counted, see `selectmm.pool.stream.CountedIn`."""
+        return (self.table.schema.metadata or {}).get(COUNTED_IN.encode(), b"row").decode()
 
     def named(self, position: int) -> str:
         """`place_of` in words: "row 195 (id '17')"."""

@@ -48,7 +48,6 @@ class Noted:
         untrained: rows with an answer that is context only.
         bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
         unread: rows that have a field which is not read, by its name.
-        counted_in: see `File`.
     """
 
     plain: bool = True
@@ -64,7 +63,6 @@ class Noted:
     bad: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     unread: dict[str, int] = field(default_factory=dict)
-    counted_in: CountedIn = "row"
 
 
 def read_rows(
@@ -86,9 +84,9 @@ def read_rows(
     """
 
     def make(folder: Path) -> None:
-        noted = Noted(counted_in=file.counted_in)
+        noted = Noted()
         with _no_collector(), (folder / UNREAD).open("w", encoding="utf-8") as listing:
-            write_arrow(folder / "pool.arrow", _checked(raw(folder), read, file, noted, listing))
+            write_arrow(folder / "pool.arrow", _checked(raw(folder), read, file, noted, listing), file.counted_in)
         write_atomically(folder / "noted.json", json.dumps(asdict(noted)))
 
     stage = run_stage(cache, "pool-rows", {**identity, "version": VERSION}, make)

@@ -7,13 +7,11 @@ the rank that failed first, and the peak memory of each. A rank's side is `serve
 import os
 import subprocess
 import sys
-import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
 
 import torch
 
@@ -29,13 +27,13 @@ TAIL = 15  # lines of a failed rank's output or traceback that are shown
 
 @contextmanager
 def launched(module: str, folder: Path, devices: int, device: torch.device, way_out: str) -> Iterator[subprocess.Popen]:
-    """Run ``python -m module`` as ``devices`` ranks on this machine, one per device of ``device``'s type.
+    """Run a module's ``main`` as ``devices`` ranks on this machine, one per device of ``device``'s type.
 
     Yields torchrun's process, for the block to follow; at the block's end it is waited for, and if the block raises, it
     and its ranks are ended.
 
     Args:
-        module: calls `serve`. folder: exists; what the ranks are told and say lies there.
+        module: its ``main`` calls `serve`. folder: exists; what the ranks are told and say lies there.
         way_out: what a user can do where the system killed a rank for want of memory, after "use".
 
     Raises:
@@ -43,7 +41,7 @@ def launched(module: str, folder: Path, devices: int, device: torch.device, way_
     """
     launch = uuid.uuid4().hex[:8]  # ranks of a killed launch may outlive it a little, and write errors of their own
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    command += ["-m", module, str(folder), launch, str(os.getpid())]
+    command += ["-m", "selectmm.stages.rank", module, str(folder), launch, str(os.getpid())]
     with running(command, rank_environment(device), folder / LOG) as process:
         yield process
         process.wait()
@@ -125,9 +123,8 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
     Returns:
         The exit code; 1 if a user can mend what went wrong.
     """
-    folder, launch, starter = Path(arguments[0]), arguments[1], int(arguments[2])
+    folder, launch = Path(arguments[0]), arguments[1]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    Thread(target=_end_if_orphaned, args=(starter, os.getppid()), daemon=True).start()
     error = folder / f"error-{launch}.txt"
     try:
         work(folder, rank, ranks)
@@ -149,24 +146,6 @@ def on_this_rank(model: Mapping[str, object]) -> dict[str, object]:
     device = f"cuda:{os.environ['LOCAL_RANK']}"
     torch.cuda.set_device(device)  # or what names no device would take memory of the first one, on every rank
     return {**model, "device": device}
-
-
-def _end_if_orphaned(starter: int, torchrun: int) -> None:
-    """A killed starter or torchrun must not leave ranks that work on unseen; both are on a rank's own machine.
-
-    A stage may be killed at any moment and continues, so a rank may end at any moment too.
-    """
-    while os.getppid() == torchrun and _alive(starter):
-        time.sleep(1)
-    os._exit(1)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _report(file: Path, message: str) -> None:

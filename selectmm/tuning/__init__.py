@@ -4,5 +4,5 @@
 `targets` (where LoRA sits), `full` (weights that are themselves trained), `unchanged` (a lent model comes back),
 `plan` (which rows at which step), `data` (rows to tensors), `module` (loss and optimiser), `callback` (what is written
 while it runs), `checkpoint`, `fit` (one process of a run), `memory` (when it runs out), `strategy`, and for several
-processes `job`, `spawn` and `worker`. The README shows recipes and strategies.
+processes `job`, `spawn`, `worker` and `operators`. The README shows recipes and strategies.
 """

@@ -10,8 +10,14 @@ MEGA = 50  # batches that are sorted by length together; fewer would pad more, m
 
 
 def lengths_of(pool: Pool, rows: np.ndarray) -> np.ndarray:
-    """Characters in the turns of each of ``rows``, [n] of int64: cheap, and good enough to sort by."""
-    turns = pool.table["turns"].take(pa.array(rows)).combine_chunks()
+    """Characters in the turns of each of ``rows``, [n] of int64: cheap, and good enough to sort by.
+
+    Chunk by chunk, because an Arrow array holds at most 2 GiB of text.
+    """
+    return np.concatenate([_characters(chunk) for chunk in pool.table["turns"].chunks])[rows]
+
+
+def _characters(turns: pa.ListArray) -> np.ndarray:
     characters = pc.utf8_length(pc.struct_field(turns.flatten(), "text")).to_numpy(zero_copy_only=False)
     until = np.concatenate([[0], np.cumsum(characters)])  # characters before each turn
     ends = np.cumsum(pc.list_value_length(turns).to_numpy(zero_copy_only=False))

@@ -1,6 +1,5 @@
-"""One rank of a training job: ``torchrun … -m selectmm.tuning.worker …``. Started by `selectmm.tuning.spawn`."""
+"""One rank of a training job, started by `selectmm.tuning.spawn` through `selectmm.stages.rank`."""
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,5 +22,6 @@ def train(folder: Path, rank: int, _ranks: int) -> None:
         fit(vlm, pool, np.arange(len(pool)), job.task, folder, lambda _entry: None, rank)
 
 
-if __name__ == "__main__":
-    sys.exit(serve(sys.argv[1:], train))
+def main(arguments: list[str]) -> int:
+    """What `selectmm.stages.rank` calls; see `serve`."""
+    return serve(arguments, train)

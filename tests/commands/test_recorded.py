@@ -10,7 +10,7 @@ from typing import Any
 
 import joblib
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -19,6 +19,7 @@ from selectmm.commands import export, inspect
 from selectmm.commands._recorded import confirm, loaders, recorded
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord, load
+from tests.bad_input import examples
 from tests.export.recorded import pool_choices, recorded_run
 
 Change = Callable[[dict[str, Any]], None]
@@ -228,7 +229,7 @@ places = st.sampled_from(["_target_", "path", "compute", "compute._target_", "co
 targets = st.sampled_from(["os.mkdir", "pathlib.Path", "selectmm.models.compute.Compute", "selectmm.models.llava.load"])
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(at=places, value=json_values | targets | st.builds(lambda name: {"_target_": name}, targets))
 def test_no_mutation_reaches_another_loader(at: str, value: object) -> None:
     """Whatever stands anywhere in an entry: one sentence, or an entry whose loaders are all of ``configs/``."""

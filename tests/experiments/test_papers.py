@@ -56,13 +56,13 @@ def test_an_experiment_stands_at_full_scale_and_one_override_brings_it_to_the_la
         "# Command:  python -m selectmm -m experiments=",
         "# Laptop:   ",
         "# Full:     ",
-        "# Unsaid by the paper: ",
+        "# The paper does not say: ",
     ):
         assert line in path.read_text()
 
 
 def pools_of(path: Path) -> float:
-    """How many pools' worth of rows all its jobs train on, at full scale; full is trained once a seed."""
+    """How many passes over the pool all its jobs train for, at full scale; full is trained once a seed."""
     jobs = {(method, 1.0 if method == "full" else budget) for method, budget in jobs_of(path)}
     return 3 * sum(budget for _, budget in jobs)
 
@@ -78,10 +78,10 @@ def minutes_of(path: Path) -> float | None:
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_an_experiment_opens_with_what_it_costs(path: Path) -> None:
-    assert f"trains on {pools_of(path):.1f} pools' worth of rows" in path.read_text()
+    assert f"trains on {pools_of(path):.1f} passes over the pool" in path.read_text()
     minutes = minutes_of(path)
     if minutes is not None:
-        assert f"({minutes:.0f} core-minutes in its stages, from nothing)" in path.read_text()
+        assert f"({minutes:.0f} core-minutes without a cache)" in path.read_text()
         assert minutes < 120, "an hour on two cores"
 
 

@@ -174,7 +174,7 @@ def pool_of(entries: list[Entry], folder: Path) -> Pool:
 def test_a_text_that_would_be_taken_for_the_picture_is_refused(tmp_path: Path) -> None:
     """The reader takes <image> out once, and what then stands together may be another one."""
     pool = pool_of([("fine", "yes", "a", 0), ("<im<image>age> odd", "yes", "a", None)], tmp_path)
-    with pytest.raises(UserError, match="Row 1 of the pool says <image> in its text"):
+    with pytest.raises(UserError, match=r"The pool's row 1 \(id 'r1'\) says <image> in its text"):
         export_subset(pool, Subset(np.arange(2)), "llava", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

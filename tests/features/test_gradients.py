@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from selectmm.errors import UserError
 from selectmm.features.gradients import (
@@ -147,8 +147,9 @@ def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) 
         assert {linear.weight.dtype for linear in linears.values()} == {torch.bfloat16}
         rounded = at_once(carried, "self_attn")
     assert all(torch.equal(linears[name].weight, weight) for name, weight in before.items())
-    for name, gradient in at_once(carried, "self_attn").items():
-        assert (rounded[name] - gradient).norm() < 0.05 * gradient.norm(), "bfloat16 has three digits"
+    exact = at_once(carried, "self_attn")
+    one, other = (torch.cat([gradient.flatten(1) for gradient in made.values()], 1) for made in (exact, rounded))
+    assert (cosine_similarity(one, other)[ANSWERED] > 0.99).all(), "a row's gradient points where it did"
 
 
 def test_nothing_is_left_behind(carried: VLM) -> None:

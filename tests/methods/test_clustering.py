@@ -77,11 +77,33 @@ def test_no_more_clusters_than_half_the_vectors_or_distinct_ones() -> None:
 def test_a_cluster_that_lost_all_its_vectors_gets_the_one_farthest_from_its_centre() -> None:
     """By hand: the nearness −4, −1, −9, −2 of two pairs; cluster 2 is empty and takes the third vector."""
     labels = torch.tensor([0, 0, 1, 1])
-    clustering._fill_empty(labels, torch.tensor([-4.0, -1.0, -9.0, -2.0]), 3)
+    assert clustering._fill_empty(labels, torch.tensor([-4.0, -1.0, -9.0, -2.0]), 3) == [(2, 1)]
     assert labels.tolist() == [0, 0, 2, 1]
     alone = torch.tensor([0, 1])
-    clustering._fill_empty(alone, torch.tensor([-4.0, -1.0]), 3)
+    assert clustering._fill_empty(alone, torch.tensor([-4.0, -1.0]), 3) == []
     assert alone.tolist() == [0, 1], "nobody can be spared"
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_centres_are_means_although_vectors_moved_into_empty_clusters(
+    spherical: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From centres of which two are far from everything, so that their clusters are empty at first."""
+    values = blobs(60)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    first = torch.full((4, 5), 1e9, dtype=torch.float64)
+    if spherical:
+        first[:] = -torch.from_numpy(values).double().mean(0)
+    first[:2] = torch.from_numpy(values[:2])
+    monkeypatch.setattr(clustering, "_distinct", lambda *_: np.arange(4))
+    real = Vectors.take
+    monkeypatch.setattr(Vectors, "take", lambda self, p: first if np.array_equal(p, np.arange(4)) else real(self, p))
+    found = clusters(values, 4, spherical=spherical, iterations=1)
+    assert len(found.centres) == 4
+    for label, members in enumerate(groups_of(found.labels)):
+        mean = values[members].astype(np.float64).mean(0)
+        mean = mean / np.linalg.norm(mean) if spherical else mean
+        np.testing.assert_allclose(found.centres[label], mean, atol=1e-9)
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 999), st.sampled_from([8, 64, 4096]))

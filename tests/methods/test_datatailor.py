@@ -1,12 +1,14 @@
 """DataTailor's parts by hand, and the whole against the published rule in plain loops."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 
 from selectmm.methods.check import pool_of
 from selectmm.methods.clustering import Vectors
 from selectmm.methods.datatailor import SPECTRUM, STATE, DataTailor, _ward, representativeness, uniqueness
+from selectmm.pool.pool import Pool
 from tests.methods.pools import chosen, keeps_its_rows_in_another_order, talking_pool
 
 
@@ -76,6 +78,10 @@ def test_rows_at_one_place_share_their_ranks() -> None:
     values = {SPECTRUM: np.array([[1.0, 0.5], [2.0, 0.5], [1.0, 0.5]]), STATE: np.ones((3, 2))}
     subset = chosen(DataTailor(), pool, values, 1)
     assert subset.scores == pytest.approx([(0.5 + 1.5) / 3, (1 + 1.5) / 3, 1.0])
+    twice = pool.table.to_pylist()
+    twice[0]["turns"] *= 3  # three questions weigh what the row holds three times
+    longer = Pool(pa.Table.from_pylist(twice, pool.table.schema), None, "longer")
+    assert chosen(DataTailor(), longer, values, 1).scores[0] == pytest.approx((3 * 0.5 + 1.5) / 5)
 
 
 def test_a_task_above_the_limit_is_clustered_to_means_first_and_order_does_not_matter() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selectmm.errors import UserError
@@ -17,6 +17,7 @@ from selectmm.methods.full import Full
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.pool import Pool
+from tests.bad_input import examples
 
 POOL = invented_pool(9)
 
@@ -184,7 +185,7 @@ def test_an_array_that_claims_more_than_its_file_holds_takes_no_memory(tmp_path:
             select(method)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.data())
 def test_any_file_is_a_choice_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever JSON holds, and a good array with some bytes exchanged or cut off."""

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from selectmm.errors import UserError
 from selectmm.pool.image import FORMATS, MAX_PIXELS, header_of, inside, large_alone, open_image, size_of
+from tests.bad_input import examples
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: list[bytes], *more: tuple[bytes, bytes]) -> bytes:
@@ -170,7 +171,7 @@ WHOLE = {kind: encoded(kind) for kind in KINDS}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 @given(
     kind=st.sampled_from(KINDS),
     changes=st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 255)), max_size=8),

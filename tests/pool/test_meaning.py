@@ -12,7 +12,7 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.export.subset import export_subset
 from selectmm.features.feature import Features
-from selectmm.features.store import conversations_of
+from selectmm.features.reading import conversations_of
 from selectmm.methods.from_file import FromIndices
 from selectmm.methods.subset import Subset
 from selectmm.pool.composition import Composition

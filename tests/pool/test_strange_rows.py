@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,6 +22,7 @@ from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
 from selectmm.pool.sharegpt import ChatReader, open_sharegpt
+from tests.bad_input import examples
 
 JsonRow = dict[str, object]
 
@@ -113,7 +114,7 @@ def disturbed(draw: st.DrawFn, row: JsonRow) -> object:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(data=st.data())
 def test_any_value_at_any_place_gives_a_sound_row_or_a_counted_one(kind: str, data: st.DataObject) -> None:
     make, read = KINDS[kind]
@@ -135,7 +136,7 @@ def test_any_value_at_any_place_gives_a_sound_row_or_a_counted_one(kind: str, da
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("llava", "json"), ("sharegpt", "jsonl"), ("lrv", "json")])
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(data=st.data())
 def test_good_rows_come_through_whatever_stands_between_them(
     kind: str, ending: str, images: Path, data: st.DataObject
@@ -246,7 +247,7 @@ GOOD: list[JsonRow] = [  # the same row in other words; what is there and says n
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     order=st.permutations([None] * 4 + [(reason, n) for reason, rows in BAD.items() for n in range(len(rows))]),
     ending=st.sampled_from(["json", "jsonl"]),

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_images
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
-from selectmm.models.encode import encode
+from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import answer_loss, inputs_of
+from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
+from selectmm.pool.sample import Turn
 from selectmm.quickstart import base, facts, language
 from selectmm.quickstart.align import conversation
 from selectmm.quickstart.formats import openly
@@ -117,3 +120,10 @@ def test_the_committed_alignment_is_small_and_its_record_says_how_it_was_made() 
 @torch.no_grad()
 def _loss(vlm: VLM, items: list[Item]) -> float:
     return answer_loss(vlm.model, encode(vlm, [conversation(i) for i in items], side="right", limit=512)).item()
+
+
+def test_lengths_without_a_look_at_pixels_are_those_of_the_processor(vlm: VLM) -> None:
+    turns = (Turn("user", "Which shape?"), Turn("assistant", "A circle."))
+    for size in ((64, 64), (301, 120)):
+        tensors = encode(vlm, [Conversation(turns, (Image.new("RGB", size),))], side="right", limit=None)
+        assert token_counts(vlm, [Outline(turns, (size,))]).tolist() == [tensors["input_ids"].shape[1]]

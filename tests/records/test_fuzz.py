@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -29,6 +29,7 @@ from selectmm.report.table import show, tabulate, to_markdown
 from selectmm.statistics import page as statistics_page
 from selectmm.statistics import paired
 from selectmm.statistics.compare import compare_files
+from tests.bad_input import examples
 
 RESULTS = Path(__file__).parents[2] / "results"
 NAMES = {"full": "prism_main-full-", "random": "prism_main-random-", "prism": "prism_main-prism-"}
@@ -103,7 +104,7 @@ def test_nothing_is_wrong_with_them_as_they_are(folder: Path) -> None:
     statistics_page.show(compare_files(folder / "random.json", folder / "prism.json"), Console(file=io.StringIO()))
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(EXAMPLES)
 @given(st.data())
 def test_a_changed_record_is_shown_or_a_sentence(folder: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(NAMES)))
@@ -121,7 +122,7 @@ def test_a_changed_record_is_shown_or_a_sentence(folder: Path, data: st.DataObje
         (folder / f"{name}.json").write_bytes(before)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(EXAMPLES)
 @given(st.data())
 def test_changed_records_are_compared_or_a_sentence(folder: Path, data: st.DataObject) -> None:
     content = json.loads((folder / "prism.json").read_text())
@@ -136,7 +137,7 @@ def test_changed_records_are_compared_or_a_sentence(folder: Path, data: st.DataO
         pass
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(EXAMPLES)
 @given(st.data())
 def test_changed_answers_are_read_or_a_sentence(folder: Path, data: st.DataObject) -> None:
     """A line's content, or the packed bytes; the record names whatever lies there."""
@@ -158,7 +159,7 @@ def test_changed_answers_are_read_or_a_sentence(folder: Path, data: st.DataObjec
         pass
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(EXAMPLES)
 @given(st.data())
 def test_changed_references_are_read_or_a_sentence(folder: Path, data: st.DataObject) -> None:
     records = [load(folder / "full.json")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -19,6 +19,7 @@ from selectmm.export.model import export_model
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.adapter_file import CONFIG, WEIGHTS, read_adapter
 from selectmm.tuning.full import TRAINED
+from tests.bad_input import examples
 from tests.tuning.conftest import RECIPE, Bench
 
 NAN, INF = float("nan"), float("inf")
@@ -206,7 +207,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100)
 @given(st.data())
 def test_any_change_of_a_configuration_is_read_or_a_sentence(adapter: Path, trained: Path, data: st.DataObject) -> None:
     content = json.loads((trained / CONFIG).read_text())

@@ -2,13 +2,15 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selectmm.pool.pool import Pool
+from selectmm.pool.pool import SCHEMA, Pool
 from selectmm.tuning.plan import lengths_of, plan, share_of
 
 
@@ -81,3 +83,11 @@ def test_lengths_count_the_characters_of_all_turns(pool: Pool) -> None:
     rows = np.array([3, 2, 2, 0])
     expected = [sum(len(turn.text) for turn in pool[int(row)].turns) for row in rows]
     assert lengths_of(pool, rows).tolist() == expected
+
+
+def test_lengths_of_more_text_than_one_arrow_array_holds() -> None:
+    """2.5 GiB: a chunk of one row with 64 MiB, forty times the same one in memory."""
+    said = pa.array([[("user", "x" * 2**26)]], SCHEMA.field("turns").type)
+    columns = [pa.chunked_array([pa.nulls(1, field.type)] * 40) for field in list(SCHEMA)[:-1]]
+    table = pa.Table.from_arrays([*columns, pa.chunked_array([said] * 40)], schema=SCHEMA)
+    assert lengths_of(Pool(table, Path(), "large"), np.array([39, 0, 39])).tolist() == [2**26] * 3

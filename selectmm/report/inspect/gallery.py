@@ -72,7 +72,8 @@ def _card(choice: Choice, row: int) -> str:
     state = state if times else '<span class="state dropped">dropped</span>'
     score = choice.subset.scores[row] if choice.subset.scores is not None else np.nan
     told = f"<b>{score:.4g}</b>" if np.isfinite(score) else "no score"
-    head = f'<p class="head">{told} {state}</p><p class="where">row {row:,} of {escape(sample.source)}</p>'
+    where = f"{escape(choice.pool.named(row))} of {escape(sample.source)}"
+    head = f'<p class="head">{told} {state}</p><p class="where">{where}</p>'
     return f'<article class="card">{_picture(choice, sample)}{head}{_talk(sample.turns)}</article>'
 
 

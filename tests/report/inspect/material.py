@@ -19,7 +19,7 @@ def pool_of(folder: Path, rows: Sequence[tuple[str, str, str, str | None]]) -> P
     for name, colour in (("a.png", (200, 30, 30)), ("b.png", (30, 30, 200))):
         Image.new("RGB", (300, 100), colour).save(folder / name)
     entries = [
-        (str(number), Row(source, (Turn("user", question), Turn("assistant", answer)), image))
+        (number, str(number), Row(source, (Turn("user", question), Turn("assistant", answer)), image))
         for number, (source, question, answer, image) in enumerate(rows)
     ]
     write_arrow(folder / "pool.arrow", entries)
