@@ -45,7 +45,7 @@ class Reader(Dataset[list[Loaded]]):
             UserError: an image is missing or broken.
         """
         if not (self.reads.tensors or self.reads.pictures):
-            outlines = [_outline(self.pool, *_shown(self.pool, self.view, unit)) for unit in units]
+            outlines = [_outline(self.pool, self.view, unit) for unit in units]
             return [Loaded(units, token_counts(self.vlm, outlines), None, None)]
         conversations = list(conversations_of(self.pool, self.view, units))
         if not self.reads.tensors:
@@ -89,8 +89,9 @@ def _shown(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], str | N
     return sample.turns, sample.image, sample.image_turn
 
 
-def _outline(pool: Pool, turns: tuple[Turn, ...], image: str | None, image_turn: int) -> Outline:
-    return Outline(turns, (pool.image_size(image),) if image else (), image_turn)
+def _outline(pool: Pool, view: View, unit: int) -> Outline:
+    turns, image, image_turn = _shown(pool, view, unit)
+    return Outline(turns, (pool.image_size(image),) if image else (), image_turn, name=name_of(pool, view, unit))
 
 
 def read(reader: Reader, batches: Iterable[list[int]], loaders: int) -> Iterator[list[Loaded]]:

@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
 from selectmm.errors import UserError
-from selectmm.models.encode import LARGEST_SQUARE, ROOM, Conversation, encode, render
+from selectmm.models.encode import ROOM, Conversation, encode, render
+from selectmm.models.lengths import Size, image_tokens
 from selectmm.models.tokenizer import token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.image import excerpt
@@ -155,19 +156,19 @@ def _token_counts(pool: Pool, vlm: VLM) -> np.ndarray:
     """
     sides = pool.sizes if pool.sizes is not None else np.zeros((len(pool.images), 2), np.int32)
     shapes, of = np.unique(sides, axis=0, return_inverse=True)
-    counts = [_tokens_of(vlm, width, height) if width else 1 for width, height in shapes.tolist()]
-    return np.array(counts, np.int64)[of.ravel()]
+    read = shapes[:, 0] > 0
+    counts = np.ones(len(shapes), np.int64)
+    counts[read] = _tokens_of(vlm, [(width, height) for width, height in shapes[read].tolist()])
+    return counts[of.ravel()]
 
 
-def _tokens_of(vlm: VLM, width: int, height: int) -> int:
-    if vlm.family.square:
-        if max(width, height) > LARGEST_SQUARE:
-            return 0
-        width = height = max(width, height)
+def _tokens_of(vlm: VLM, sizes: list[Size]) -> list[int]:
+    """Of each size, 0 where the processor refuses it; refused ones are rare, so halves are tried that hold none."""
     try:
-        return vlm.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])["num_image_tokens"][0]
-    except ValueError:  # Qwen's own words: "absolute aspect ratio must be smaller than 200"
-        return 0
+        return image_tokens(vlm, sizes)
+    except ValueError:
+        middle = len(sizes) // 2
+        return [0] if not middle else _tokens_of(vlm, sizes[:middle]) + _tokens_of(vlm, sizes[middle:])
 
 
 def _places(vlm: VLM) -> tuple[int, int]:
@@ -178,7 +179,7 @@ def _places(vlm: VLM) -> tuple[int, int]:
     talk = Conversation((Turn("user", ""),), (Image.new("RGB", (64, 64)),))
     batch = encode(vlm, [talk], side="right", limit=None)
     places = np.flatnonzero((batch["input_ids"][0] == vlm.image_token_id).numpy())
-    return int(places[0]), _tokens_of(vlm, 64, 64) - len(places)
+    return int(places[0]), image_tokens(vlm, [(64, 64)])[0] - len(places)
 
 
 def _later(pool: Pool, visual: np.ndarray) -> np.ndarray:

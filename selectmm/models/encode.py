@@ -150,12 +150,16 @@ def _name_the_cause(
         try:
             _processed(vlm, [text], [talk], side)
         except Exception as problem:
-            name = talk.name or f"the conversation that begins '{excerpt(talk.turns[0].text, 60)}'"
-            why = excerpt(f"{type(problem).__name__}: {problem}")
-            raise UserError(
-                f"The {vlm.family.name} processor does not take {name} ({why}); "
-                f"mend its text or its image, or leave it out."
-            ) from problem
+            raise not_taken(vlm, talk.name, talk.turns, problem) from problem
+
+
+def not_taken(vlm: VLM, name: str, turns: Sequence[Turn], problem: Exception) -> UserError:
+    """What to raise where the processor does not take a conversation, which is told by its name or its first words."""
+    what = name or f"the conversation that begins '{excerpt(turns[0].text, 60)}'"
+    why = excerpt(f"{type(problem).__name__}: {problem}")
+    return UserError(
+        f"The {vlm.family.name} processor does not take {what} ({why}); mend its text or its image, or leave it out."
+    )
 
 
 def _inside(offsets: torch.Tensor, real: torch.Tensor, spans: Sequence[Sequence[Span]]) -> torch.Tensor:
@@ -195,11 +199,20 @@ def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
         ValueError: a side is longer than `LARGEST_SQUARE`.
     """
     width, height = image.size
-    if max(width, height) > LARGEST_SQUARE:
-        raise ValueError(f"a square around {width:,} × {height:,} pixels is too large")
+    side = check_square(width, height)
     if width == height:
         return image
-    side = max(width, height)
     square = Image.new("RGB", (side, side), tuple(int(channel * 255) for channel in np.asarray(mean)))
     square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square
+
+
+def check_square(width: int, height: int) -> int:
+    """The side of the square around an image.
+
+    Raises:
+        ValueError: it is longer than `LARGEST_SQUARE`.
+    """
+    if max(width, height) > LARGEST_SQUARE:
+        raise ValueError(f"a square around {width:,} × {height:,} pixels is too large")
+    return max(width, height)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from selectmm.models.encode import render
+from selectmm.models.encode import check_square, not_taken, render
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 
@@ -20,6 +20,7 @@ class Outline:
     turns: tuple[Turn, ...]
     sizes: tuple[Size, ...] = ()
     image_turn: int = 0
+    name: str = ""
 
 
 def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
@@ -27,19 +28,32 @@ def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
 
     The text with one placeholder per image is tokenised; how many tokens take a placeholder's place is the processor's
     own formula, which transformers keeps for engines that plan ahead.
+
+    Raises:
+        UserError: the processor takes no image of the size that a conversation has, which is named.
     """
     texts = [render(vlm.family.template, o.turns, len(o.sizes), o.image_turn)[0] for o in outlines]
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    sizes = [_prepared(vlm, size) for outline in outlines for size in outline.sizes]
-    counts = iter(_image_tokens(vlm, sizes))
+    sizes = [size for outline in outlines for size in outline.sizes]
+    try:
+        counts = iter(image_tokens(vlm, sizes))
+    except ValueError:
+        _name_the_cause(vlm, outlines)
+        raise
     more = [sum(next(counts) - 1 for _ in outline.sizes) for outline in outlines]
     return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
 
 
-def _image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
-    """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them)."""
+def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
+    """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them).
+
+    Raises:
+        ValueError: the processor takes no image of one of the sizes (Qwen: one side more than 200 times the other).
+    """
     if not sizes:
         return []
+    if vlm.family.square:  # as `selectmm.models.encode.prepare` pads it
+        sizes = [(check_square(*size),) * 2 for size in sizes]
     images = vlm.processor.image_processor
     given = {}
     if getattr(images, "crop_size", ...) is None:  # images are resized alone, and LLaVA's formula reads the crop
@@ -48,6 +62,9 @@ def _image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
     return vlm.processor._get_num_multimodal_tokens(image_sizes=turned, **given)["num_image_tokens"]
 
 
-def _prepared(vlm: VLM, size: Size) -> Size:
-    """After `selectmm.models.encode.prepare`."""
-    return (max(size), max(size)) if vlm.family.square else size
+def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:
+    for outline in outlines:
+        try:
+            image_tokens(vlm, outline.sizes)
+        except ValueError as problem:
+            raise not_taken(vlm, outline.name, outline.turns, problem) from problem

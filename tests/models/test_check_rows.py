@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.features.answers import AnswerLoss
 from selectmm.features.store import FeatureStore
 from selectmm.features.tokens import TokenCount
 from selectmm.models.check_rows import as_used, find_unfit, fitting, image_marks, look, special_tokens
@@ -159,7 +160,9 @@ class TestQwen:
         assert pool.named(1) == "row 2 (id 'b')"
         store = FeatureStore(tmp_path / "cache", vlm, batch_size=4, shard=8, limit=60)
         with pytest.raises(UserError, match=r"qwen2_vl processor does not take row 2 \(id 'b'\) \(.*; mend its text"):
-            store.get(pool, [TokenCount()])
+            store.get(pool, [AnswerLoss()])
+        with pytest.raises(UserError, match=r"does not take row 3 \(id 'c'\) \(ValueError: absolute aspect ratio"):
+            store.get(pool, [TokenCount()])  # which asks the processor's formula alone
         data = MicroBatches(vlm, pool, np.array([[0, 2], [0, 3]]), 60, blank=False, packing=False)
         with pytest.raises(UserError, match=r"does not take row 3 \(id 'c'\) \(ValueError: absolute aspect ratio"):
             data[0]
