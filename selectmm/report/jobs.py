@@ -15,7 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.records.stage import write_atomically
+from selectmm.records.stage import full_disk, write_atomically
 
 log = logging.getLogger("selectmm")
 
@@ -36,7 +36,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        reason = str(problem) if isinstance(problem, UserError) else traceback.format_exc()
+        told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
+        reason = traceback.format_exc() if told is None else told
         failure = Failure(" ".join(overrides), reason)
         log.error("\nFailed    %s\n          %s", failure.job, reason)
         write_atomically(folder / FAILURE, json.dumps(asdict(failure)))
