@@ -29,7 +29,7 @@ from selectmm.command_line import (
 from selectmm.errors import UserError
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
-from selectmm.records.stage import FULL
+from selectmm.records.stage import full_disk
 from selectmm.report.jobs import alone, foretell, keep_record
 
 COMPLETION = {"--shell-completion", "-sc"}
@@ -83,12 +83,9 @@ def main() -> None:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")
     except OSError as problem:  # of Hydra's own files, say, or of a table
-        if problem.errno not in FULL:
+        if (told := full_disk(problem)) is None:
             raise
-        sys.exit(
-            f"\n{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; "
-            f"make room, and start the same command again."
-        )
+        sys.exit(f"\n{told}")
     except KeyboardInterrupt:
         print(
             "\nStopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same "

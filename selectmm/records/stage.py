@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ ENTRY = "stage.json"  # says what a finished stage was made from and what it cos
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 
@@ -221,11 +223,24 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
                 note()
 
 
+def full_disk(problem: Exception) -> str | None:
+    """The sentence for a disk on which nothing more can be written, wherever that showed; None for other problems."""
+    if not isinstance(problem, OSError) or problem.errno not in FULL:
+        return None
+    return (
+        f"{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; make "
+        f"room, and start the same command again."
+    )
+
+
 def cannot_write(problem: Exception, root: Path) -> str | None:
     """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
 
-    Writers outside of Python (torch, safetensors) do not say why they failed, so the disk is asked.
+    Writers outside of Python do not raise an ``OSError``: safetensors names the system's error in its words; of torch,
+    which does not, the disk is asked.
     """
+    if (named := _OS_ERROR.search(str(problem))) and int(named[1]) in FULL:
+        return os.strerror(int(named[1]))
     if isinstance(problem, OSError):
         if problem.errno in FULL:
             return problem.strerror

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.records.stage import write_atomically
+from selectmm.records.stage import full_disk, write_atomically
 
 if TYPE_CHECKING:
     from selectmm.experiment import Experiment
@@ -40,7 +40,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        reason = str(problem) if isinstance(problem, UserError) else traceback.format_exc()
+        told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
+        reason = traceback.format_exc() if told is None else told
         failure = Failure(" ".join(overrides), reason)
         before = next((other.job for other in failures_in(folder.parent) if other.reason == reason), None)
         log.error("\nFailed    %s\n          %s", failure.job, f"as job {before}" if before else reason)

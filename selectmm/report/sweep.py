@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
 from selectmm.records.record import Costs, RunRecord, load
-from selectmm.records.stage import cannot_write
+from selectmm.records.stage import full_disk
 from selectmm.records.tracker import Tracker
 from selectmm.report.jobs import failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
@@ -58,21 +58,14 @@ class SweepReport(Callback):
     def _reported(self, config: DictConfig) -> bool:
         try:
             self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
-        except UserError as problem:
-            log.error("The report is incomplete: %s", problem)
-            return False
-        except OSError as problem:
-            if (reason := cannot_write(problem, self.tables)) is None:
-                raise
-            told = (
-                "The report is not whole: %s could not be written: %s. Every record is kept; make room, and start the "
-            )
-            log.error(told + "same command again.", problem.filename or self.tables, reason)
-            return False
-        except Exception:
-            log.exception(
-                "The report is incomplete. Every record is kept; make the report from them with `selectmm report`:"
-            )
+        except Exception as problem:
+            told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
+            if told is not None:
+                log.error("The report is incomplete: %s", told)
+            else:
+                log.exception(
+                    "The report is incomplete. Every record is kept; make the report from them with `selectmm report`:"
+                )
             return False
         return True
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from selectmm.errors import UserError
 from selectmm.methods.full import Full
@@ -153,6 +154,16 @@ def test_a_writer_that_does_not_say_why_is_explained_by_the_full_disk(
     monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(UserError, match="No space left on device"):
         run_stage(tmp_path, "finetune", WHAT, torch_save)
+
+
+def test_a_writer_that_takes_no_room_it_cannot_have_names_the_error_itself(tmp_path: Path) -> None:
+    """As safetensors does on a small disk: it fails before it writes, and the disk is not full."""
+
+    def safetensors_save(folder: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(UserError, match=r"Stage 'finetune' could not write .*: No space left on device\. What was"):
+        run_stage(tmp_path, "finetune", WHAT, safetensors_save)
 
 
 def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:

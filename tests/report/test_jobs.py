@@ -1,5 +1,6 @@
 """What jobs of a sweep will fail of is told before the first one runs."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,15 @@ def test_target_examples_of_another_suite_are_told(tmp_path: Path, caplog: pytes
     foretell(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
     assert "1 of the sweep's 2 jobs cannot run, the others will" in caplog.text
     assert "The target examples are of 'POPE', which suite=mini does not measure; it has: mini-SQA, " in caplog.text
+
+
+def test_a_job_that_finds_the_disk_full_fails_with_a_sentence(tmp_path: Path) -> None:
+    with alone(tmp_path, ["seed=1"]):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/pool.html")
+    (failure,) = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    assert failure["reason"].startswith(
+        "/data/pool.html could not be written: No space left on device. What was finished"
+    )
 
 
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
