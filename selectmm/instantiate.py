@@ -64,11 +64,12 @@ def build(config: DictConfig, method_name: str) -> Experiment:
 
 def _devices(config: DictConfig, device: str) -> int:
     """How many devices a run takes: ``auto`` is every GPU of this machine, and one process on a CPU."""
-    if config.devices == "auto":
+    asked = config.get("devices", "auto")
+    if asked == "auto":
         return torch.cuda.device_count() if device == "cuda" else 1
-    if not isinstance(config.devices, int) or isinstance(config.devices, bool):
-        raise UserError(f"devices={config.devices} is neither a whole number nor auto.")
-    return config.devices
+    if not isinstance(asked, int) or isinstance(asked, bool):
+        raise UserError(f"devices={asked} is neither a whole number nor auto.")
+    return asked
 
 
 def _spread(strategy: Strategy, devices: int) -> Strategy:

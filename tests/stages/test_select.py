@@ -12,6 +12,7 @@ from selectmm.experiment import Experiment
 from selectmm.instantiate import build
 from selectmm.methods.subset import coverage_lines
 from selectmm.stages.select import Selection, select
+from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
@@ -116,3 +117,21 @@ def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
     assert chosen.subset.coverage(pool)["per_source"]["text"] == {
         "pool": 6, "scored": 0, "without_image": 6, "kept": 0,
     }  # fmt: skip
+
+
+def test_one_key_says_on_how_many_devices_every_stage_runs(place: Path) -> None:
+    def made(*arguments: str) -> Experiment:
+        return experiment_of(place, "llava15_7b", "method=random", *arguments)
+
+    assert (made().devices, made("devices=auto").devices, made("devices=4").devices) == (1, 1, 4), "on a CPU"
+    assert made("devices=4", "strategy=ddp").strategy == Strategy("ddp", 4)
+    assert made("devices=4", "strategy=single").strategy == Strategy("single", 1)
+    with pytest.raises(UserError, match=r"^devices=many is neither a whole number nor auto\.$"):
+        made("devices=many")
+    with pytest.raises(UserError, match=r"^devices=0: a stage runs on at least one; set devices=1 or devices=auto\.$"):
+        made("devices=0")
+
+
+def test_the_number_of_devices_names_no_result() -> None:
+    assert Strategy("single", 1).learned() == {"kind": "single", "devices": 1, "offload": False}, "as results are named"
+    assert Strategy("zero2", 8).learned() == Strategy("zero2", 4).learned() != Strategy("zero3", 4).learned()
