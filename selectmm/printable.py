@@ -1,19 +1,23 @@
 """Text that may come from a stranger's file, made safe to print: a terminal obeys control characters."""
 
 import logging
-
-KEPT = "\n\t"  # what is not printable and still harmless
+import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""``text`` with every character that is neither printable nor a line break or tab written as an escape (``\x1b``).
-
-    That covers control characters, marks that reverse the writing direction, and half surrogates, which cannot be
-    encoded. What is printable is what `str.isprintable` says.
-    """
+    r"""``text`` with every character that is not `showable` written as an escape (``\x1b``)."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or sign in KEPT else _escaped(sign) for sign in text)
+    return "".join(sign if showable(sign) else _escaped(sign) for sign in text)
+
+
+def showable(sign: str) -> bool:
+    """Whether a page or a terminal shows the character and obeys nothing in it: letters, signs, spaces, line breaks.
+
+    Not so are control characters, those that change the direction of text, and halves of surrogate pairs, which cannot
+    be encoded.
+    """
+    return sign.isprintable() or sign in "\n\t" or unicodedata.category(sign) == "Zs"
 
 
 def _escaped(sign: str) -> str:

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from selectmm.errors import UserError
 from selectmm.records.in_use import hold
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import ENTRY
+
+T = TypeVar("T")
 
 
 def adapter_of(record: RunRecord, cache: Path) -> Path:
@@ -59,7 +62,7 @@ def subset_of(record: RunRecord, cache: Path) -> Path:
 
 def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, object]], bool]) -> list[Path]:
     entries = sorted((cache / name).glob("*/stage.json"))  # a partial folder has none
-    return [path.parent for path in entries if fits(json.loads(path.read_text())["identity"])]
+    return [path.parent for path in entries if fits(_read(path, "identity", {}))]
 
 
 def _within(part: Mapping[str, object], whole: Mapping[str, object]) -> bool:
@@ -68,7 +71,16 @@ def _within(part: Mapping[str, object], whole: Mapping[str, object]) -> bool:
 
 
 def _rows_of(folder: Path) -> str:
-    return json.loads((folder / "subset.json").read_text())["fingerprint"]
+    return _read(folder / "subset.json", "fingerprint", "")
+
+
+def _read(path: Path, key: str, otherwise: T) -> T:
+    """A value of a file that a stage keeps; ``otherwise`` if the file is damaged, as of a stage that does not fit."""
+    try:
+        found = json.loads(path.read_text())[key]
+    except (OSError, ValueError, LookupError, TypeError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def _bytes(path: Path) -> bytes | None:

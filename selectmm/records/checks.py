@@ -1,12 +1,12 @@
 """What a file from elsewhere may hold: text that can be shown, numbers, and what a run can have measured."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import fields
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from selectmm.printable import printable, showable
 from selectmm.records.reading import Mismatch, named
 
 if TYPE_CHECKING:
@@ -44,14 +44,6 @@ def _check_text(text: str, where: str) -> None:
         raise Mismatch(f"field '{where}' holds the character {strange!a}, which is no text")
 
 
-def showable(character: str) -> bool:
-    """Whether a page or a terminal shows the character and obeys nothing in it: letters, signs, spaces, line breaks.
-
-    Not so are control characters, those that change the direction of text, and halves of surrogate pairs.
-    """
-    return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
-
-
 def shown(content: object) -> object:
     """The same JSON with every text such as `check_content` lets pass: what is not showable is written as an escape.
 
@@ -65,8 +57,7 @@ def shown(content: object) -> object:
 
 
 def _shown(text: str) -> str:
-    if not text.isprintable():
-        text = "".join(c if showable(c) else c.encode("unicode_escape").decode() for c in text)
+    text = printable(text)
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half:]}"
 

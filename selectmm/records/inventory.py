@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from selectmm.errors import UserError
+from selectmm.printable import printable
 from selectmm.records.in_use import unused
 from selectmm.records.stage import ENTRY
 
@@ -222,8 +223,3 @@ def _word(value: object) -> str:
         named = _CLASS.fullmatch(value)
         return printable(value[:8] if _is_hash(value) else named[1] if named else value[:60])
     return f"{value:g}" if isinstance(value, float) else str(value)[:60] if type(value) is int else ""
-
-
-def printable(text: str) -> str:
-    """For a terminal: the cache may hold names and notes of a stranger."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
