@@ -56,7 +56,7 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
         sizes = [(check_square(*size),) * 2 for size in sizes]
     images = vlm.processor.image_processor
     given = {}
-    if getattr(images, "crop_size", ...) is None:  # images are resized alone, and LLaVA's formula reads the crop
+    if getattr(images, "crop_size", ...) is None and images.size["height"]:  # LLaVA reads the crop
         given["crop_size"] = {"height": images.size["height"], "width": images.size["width"]}
     turned = [(height, width) for width, height in sizes]
     return vlm.processor._get_num_multimodal_tokens(image_sizes=turned, **given)["num_image_tokens"]
