@@ -84,6 +84,24 @@ def test_rows_at_one_place_share_their_ranks() -> None:
     assert chosen(DataTailor(), longer, values, 1).scores[0] == pytest.approx((3 * 0.5 + 1.5) / 5)
 
 
+def test_a_tasks_budget_follows_its_size_times_the_square_of_the_mean_share() -> None:
+    """By hand: 0.1 and 0.9 are 0.5² = 0.25, and 0.6 is 0.36: of 8 rows 3.28 and 4.72; with 20 rows and 5 it is
+    5 : 1.8, so 5.88 and 2.12.
+
+    (The mean of the squares would be 0.41, and give the first four.)
+    """
+    shares = np.r_[np.tile([0.1, 0.9], 10), np.full(20, 0.6)]
+    for sizes, kept in (((20, 20), [3, 5]), ((20, 5), [6, 2])):
+        pool = pool_of([(name, f"{name} {row}", None) for name, n in zip("st", sizes, strict=True) for row in range(n)])
+        rng = np.random.default_rng(0)
+        values = {
+            SPECTRUM: np.c_[rng.uniform(size=len(pool)), shares[: len(pool)]],
+            STATE: rng.normal(size=(len(pool), 2)),
+        }
+        subset = chosen(DataTailor(), pool, values, 8)
+        assert np.bincount(subset.rows >= 20).tolist() == kept
+
+
 def test_a_task_above_the_limit_is_clustered_to_means_first_and_order_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     values = {SPECTRUM: rng.uniform(size=(60, 2)).round(1) + 0.1, STATE: rng.normal(size=(60, 3)).round()}
