@@ -32,6 +32,7 @@ from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.stage import full_disk
 from selectmm.report.jobs import alone, foretell, keep_record
 
+LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
 
@@ -117,6 +118,8 @@ def _check(arguments: Sequence[str]) -> None:
     """What is wrong with a command, before Hydra reads it and anything runs."""
     words = words_of(arguments)
     swept = bool({"-m", "--multirun"} & set(arguments))
+    if swept and (shown := LOOKS & set(arguments)):
+        raise UserError(f"{min(shown)} shows one run, not a sweep; leave -m out, and give one value of each key.")
     if set(arguments) - {*words, "-m", "--multirun"}:  # to be looked at, not run
         check_overrides(CONFIGS, words)
         if not swept:

@@ -215,6 +215,7 @@ def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> No
         (["method=full,prism"], "'method=full,prism' is a sweep; give -m as well, or one value."),
         (["reprot", "a.json"], "'reprot' is neither a command nor an option: did you mean the command 'report'?"),
         (["--seed=1"], "There is no option '--seed'"),
+        (["-m", "seed=0,1", "--cfg", "job"], "--cfg shows one run, not a sweep; leave -m out"),
     ],
 )
 def test_what_hydra_would_answer_with_a_traceback_is_one_sentence(words: list[str], said: str) -> None:
