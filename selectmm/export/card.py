@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 
 import torch
@@ -26,13 +27,13 @@ class Origin:
     def base(self) -> str:
         """A hub id as it was given; of a folder its name alone, because the rest of the path is nobody's business."""
         path = str(self.model.get("path", "selectmm's embedded model"))
-        return Path(path).resolve().name if Path(path).is_dir() else path
+        return Path(path).resolve().name if isdir(path) else path
 
     @property
     def hub_id(self) -> str | None:
         """``owner/name`` if the base is from the hub."""
         path = str(self.model.get("path", ""))
-        return path.partition("@")[0] if "/" in path and not Path(path).is_dir() else None
+        return path.partition("@")[0] if "/" in path and not isdir(path) else None
 
 
 def card(tuned: VLM, origin: Origin, dtype: torch.dtype, own_template: bool) -> str:

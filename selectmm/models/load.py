@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from os.path import isdir
 from pathlib import Path
 
 import torch
@@ -113,7 +114,7 @@ def save_processor(processor: ProcessorMixin, folder: Path) -> None:
 
 def place(path: str) -> tuple[str, dict[str, str]]:
     """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
-    if Path(path).is_dir():  # whose name may hold an @
+    if isdir(path):  # whose name may hold an @
         return path, {}
     name, _, revision = path.partition("@")
     return name, {"revision": revision} if revision else {}
@@ -142,7 +143,7 @@ def weights_of(path: str) -> str:
     """What names a checkpoint's weights: a folder's content, wherever it lies; the id and commit of one on the hub."""
     name, options = place(path)
     folder = Path(name)
-    if not folder.is_dir():
+    if not isdir(folder):
         # The hub's cache keeps a commit's files in a folder of its name; what was just opened lies there.
         return f"{name}@{Path(str(try_to_load_from_cache(name, 'config.json', **options))).parent.name}"
     content = hashlib.sha256()

@@ -1,6 +1,7 @@
 """Read a data set of the Hugging Face hub through ``datasets``: the one reader that may use the network."""
 
 from collections.abc import Iterator
+from os.path import isdir
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +65,7 @@ def open_hub(
 
 
 def _load(dataset: str, name: str | None, revision: str, split: str) -> Dataset:
-    local = Path(dataset).is_dir()
+    local = isdir(dataset)
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
     except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split

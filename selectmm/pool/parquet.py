@@ -1,6 +1,7 @@
 """Read parquet as Hugging Face writes it: a column of turns, and images as paths or inside as ``{bytes, path}``."""
 
 from collections.abc import Iterator
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Literal
 
@@ -59,8 +60,8 @@ def open_parquet(
 
 
 def _files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
+    files = sorted(path.glob("*.parquet")) if isdir(path) else [path]
+    if not files or not isfile(files[0]):
         raise UserError(f"There is no parquet file at {path}; set pool.file to one, or to a folder that holds some.")
     return files
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TextIO
 
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
 from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
 from selectmm.pool.sample import digest_of
@@ -102,12 +104,15 @@ def content_of(path: Path, option: str = "pool.file") -> str:
     """SHA-256 of a file.
 
     Raises:
-        UserError: it is not there; ``option`` is what would name another.
+        UserError: it is not there or cannot be read; ``option`` is what would name another.
     """
-    if not path.is_file():
-        raise UserError(f"There is no pool file {path}; set {option} to the file of the pool's rows.")
-    with path.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()
+    if not isfile(path):  # False also for a name that no file can have
+        raise UserError(f"There is no pool file {excerpt(path)}; set {option} to the file of the pool's rows.")
+    try:
+        with path.open("rb") as stream:
+            return file_digest(stream, "sha256").hexdigest()
+    except OSError as problem:
+        raise UserError(f"The pool file {excerpt(path)} cannot be read ({problem.strerror}).") from problem
 
 
 def folder_of(images: str | Path) -> Path:
@@ -117,8 +122,8 @@ def folder_of(images: str | Path) -> Path:
         UserError: it is not there.
     """
     root = Path(images)
-    if not root.is_dir():
-        raise UserError(f"There is no image folder {root}; set pool.images to the folder of the pool's images.")
+    if not isdir(root):
+        raise UserError(f"There is no image folder {excerpt(root)}; set pool.images to the folder of the pool's images.")
     return root
 
 
