@@ -49,7 +49,7 @@ def _without(seen: Seen, shown: torch.Tensor) -> Batch:
     """The rows ``shown`` written without image, with as many answer tokens as they have with it."""
     talks = [replace(seen.conversations[row], images=(), image_turn=0) for row in shown.tolist()]
     loaded = encoded(seen.vlm, shown.tolist(), talks, pictures=False)
-    batch = dict(Seen(seen.vlm, loaded, Reads(), seen._limit).batch)
+    batch = dict(Seen(seen.vlm, loaded, Reads(), seen.limit).batch)
     answered = batch["labels"] != IGNORED
     beyond = answered.cumsum(1) > seen.answer_tokens[shown].sum(1, keepdim=True)
     batch["labels"] = batch["labels"].masked_fill(beyond, IGNORED)

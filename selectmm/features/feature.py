@@ -54,13 +54,14 @@ class Seen:
     Attributes:
         vlm: the target model.
         loaded: what was read of the rows.
+        limit: tokens per row.
     """
 
     def __init__(self, vlm: VLM, loaded: Loaded, reads: Reads, limit: int) -> None:
         self.vlm = vlm
         self.loaded = loaded
         self._reads = reads
-        self._limit = limit
+        self.limit = limit
 
     def __len__(self) -> int:
         return len(self.loaded.lengths)
@@ -92,7 +93,7 @@ class Seen:
         if self.loaded.tensors is None:
             raise ValueError("A feature that looks at tokens or states has to read tensors=True, which is the default.")
         try:
-            return to_device(cut(self.loaded.tensors, self._limit, self.vlm.image_token_id), self.vlm.model)
+            return to_device(cut(self.loaded.tensors, self.limit, self.vlm.image_token_id), self.vlm.model)
         except ValueError as problem:
             raise UserError(f"Features cannot be computed: {problem}; {ROOM}.") from problem
 
@@ -123,6 +124,14 @@ class Seen:
     def hidden(self, layer: int) -> torch.Tensor:
         """States [n, tokens, width] after a layer of `Reads.layers`."""
         return self._passed.hidden[layer]
+
+    def outputs(self, layer: int) -> torch.Tensor:
+        """What self-attention adds to the residual stream [n, tokens, width] at a layer of `Reads.outputs`."""
+        return self._passed.outputs[layer]
+
+    def neurons(self, layer: int) -> torch.Tensor:
+        """Feed-forward activations [n, tokens, neurons] of a layer of `Reads.neurons`."""
+        return self._passed.neurons[layer]
 
     def heads(self, layer: int) -> Heads:
         """Queries and keys of a layer of `Reads.attention`."""

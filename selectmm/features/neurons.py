@@ -44,7 +44,7 @@ class TopNeurons:
         share = (answer / answer.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1).float()
         parts = []
         for place, top in zip(self._places(), self.top, strict=True):
-            found = seen._passed.neurons[layer_at(place, len(seen.vlm.layers))]  # as in `AttentionOutputs`
+            found = seen.neurons(layer_at(place, len(seen.vlm.layers)))
             mean = torch.bmm(share, found.float()).squeeze(1)
             parts.append(mean.topk(top, dim=1).indices.sort(1).values)
         return torch.cat(parts, 1).masked_fill(~answer.any(1, keepdim=True), -1).to(torch.int32)

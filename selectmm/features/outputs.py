@@ -47,11 +47,10 @@ class AttentionOutputs:
         image = seen.image_tokens
         after = image.flip(1).cumsum(1).flip(1) == 0  # no image token here or later
         means = []
-        found = seen._passed.outputs  # Seen has no public name for it, and a new one would rename every kept feature
         layers = sorted({layer_at(place, len(seen.vlm.layers)) for place in self._places()})
         for wanted in (image, seen.tokens & after):
             share = (wanted / wanted.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
             for layer in layers:
-                mean = torch.bmm(share.float(), found[layer].float()).squeeze(1)
+                mean = torch.bmm(share.float(), seen.outputs(layer).float()).squeeze(1)
                 means.append(normalize(mean.tanh(), dim=1))
-        return as_kept(normalize(torch.cat(means, 1), dim=1), found[layers[0]])
+        return as_kept(normalize(torch.cat(means, 1), dim=1), seen.outputs(layers[0]))

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from selectmm.features.feature import Feature, Features
+from selectmm.methods.random_warmup import RandomWarmUp
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
@@ -25,7 +26,7 @@ class Needs:
 
     features: tuple[Feature, ...] = ()
     targets: bool = False
-    warmup: WarmUp | None = None
+    warmup: WarmUp | RandomWarmUp | None = None
     sources: bool = False
     images: bool = False
 

@@ -123,7 +123,9 @@ def folder_of(images: str | Path) -> Path:
     """
     root = Path(images)
     if not isdir(root):
-        raise UserError(f"There is no image folder {excerpt(root)}; set pool.images to the folder of the pool's images.")
+        raise UserError(
+            f"There is no image folder {excerpt(root)}; set pool.images to the folder of the pool's images."
+        )
     return root
 
 
