@@ -1,11 +1,13 @@
 """One thread per process: on two shared cores, threads that wait for each other cost more than they give."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
 @pytest.fixture(scope="module")

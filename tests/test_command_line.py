@@ -54,7 +54,7 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
     [
         (
             "method=prsm",
-            "There is no 'method=prsm': did you mean 'method=prism'? There are: by_source, clip_score,",
+            "There is no 'method=prsm': did you mean 'method=prism'? There are: adapt_inf, by_source, clip_score,",
         ),
         ("method=random,lenght", "There is no 'method=lenght': did you mean 'method=length'?"),
         ("experiments=quikstart/ten", "There is no 'experiments=quikstart/ten': did you mean 'experiments=quickstart/"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.records.answers import load_answers
@@ -46,7 +47,6 @@ def complaints(record: RunRecord, path: Path) -> list[str]:
     if record.answers is None:
         return [*told, "no answers are kept"]
     kept = load_answers(record, path)
-    told += [f"{name}: no score" for name in kept.keys() - {score.benchmark for score in record.scores}]
     return told + [words for score in record.scores if (words := _unlike(score, record, kept.get(score.benchmark, [])))]
 
 
@@ -132,7 +132,8 @@ def test_a_record_that_was_edited_is_noticed(path: Path) -> None:
 
     assert complaints(scored(value=first.value + 1.0), path)[0].startswith(f"{first.benchmark}: its answers give")
     assert complaints(scored(items=first.items + 1), path) == [f"{first.benchmark}: {first.items} answers are kept"]
-    assert complaints(replace(record, scores=record.scores[1:]), path) == [f"{first.benchmark}: no score"]
+    with pytest.raises(UserError, match=f"it answers '{first.benchmark}', which the record has no score of"):
+        complaints(replace(record, scores=record.scores[1:]), path)
     assert complaints(replace(record, answers=None), path) == ["no answers are kept"]
     more = replace(record.subset, rows=record.subset.rows - 1)
     assert complaints(replace(record, subset=more), path) == ["what it kept by source does not add up"]

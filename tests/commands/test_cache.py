@@ -31,7 +31,7 @@ def test_ls_shows_every_stage(cache: Path, capsys: pytest.CaptureFixture[str]) -
     assert rows["0000000000000001"][-3:] == ["3", "MiB", "2.0"]
     assert rows["0000000000000002"][2:5] == ["steps=5,", "strategy=zero2", "finished"]
     assert rows["0000000000000009.partial"][2:5] == ["–", "partial", "no"]
-    assert "Also there, that are no stages, left alone: 1 (first: adapter/?[2Jnotes)" in told
+    assert "Also there, that are no stages, left alone: 1 (first: adapter/\\x1b[2Jnotes)" in told
 
 
 def test_du_sums_up_by_kind(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """A batch of unlike rows, and what Hugging Face makes of one of them at a time."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +53,11 @@ def limit_of(vlm: VLM) -> int:
     return limit
 
 
-def seen(vlm: VLM, feature: Feature, talks: list[Conversation] = TALKS) -> Seen:
-    """A batch as the store hands it to the feature."""
+def seen(vlm: VLM, *features: Feature, talks: list[Conversation] = TALKS, limit: int | None = None) -> Seen:
+    """A batch as the store hands it to features that ride on one pass, cut to ``limit`` tokens (`limit_of`)."""
     loaded = encoded(vlm, list(range(len(talks))), talks, pictures=True)
-    return Seen(vlm, loaded, feature.reads(), limit_of(vlm))
+    reads = reduce(or_, (feature.reads() for feature in features))
+    return Seen(vlm, loaded, reads, limit_of(vlm) if limit is None else limit)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.features.material import TALKS, UNANSWERED, Row, seen
 
 @torch.no_grad()
 def computed(vlm: VLM, feature: Feature, talks: list[Conversation] = TALKS) -> np.ndarray:
-    return feature.compute(seen(vlm, feature, talks)).numpy()
+    return feature.compute(seen(vlm, feature, talks=talks)).numpy()
 
 
 def answered(values: np.ndarray) -> np.ndarray:

@@ -8,11 +8,10 @@ import torch
 
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.blind import BlindLoss
-from selectmm.features.feature import NO_ANSWER, Seen
+from selectmm.features.feature import NO_ANSWER
 from selectmm.models.encode import IGNORED
-from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
-from tests.features.material import TALKS, UNANSWERED, Row, limit_of, seen
+from tests.features.material import TALKS, UNANSWERED, Row, seen
 
 TEXT_ONLY = 1  # the row of `TALKS` without image
 
@@ -66,12 +65,12 @@ def test_a_row_that_the_limit_cuts_has_its_loss_over_the_same_answer_tokens(vlm:
     labels = alone.labels.clone()
     labels[places[len(places) - missing :]] = IGNORED
     expected = vlm.model(**alone.inputs, labels=labels[None]).loss.item()
-    cut = Seen(vlm, [TALKS[0]], Reads(), limit)
+    cut = seen(vlm, BlindLoss("drop"), talks=[TALKS[0]], limit=limit)
     assert BlindLoss("drop").compute(cut).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_rides_beside_other_features_without_changing_them(vlm: VLM) -> None:
-    together = Seen(vlm, TALKS, AnswerLoss().reads(), limit_of(vlm))
+    together = seen(vlm, AnswerLoss(), BlindLoss())
     with torch.no_grad():
         BlindLoss().compute(together)
         np.testing.assert_array_equal(AnswerLoss().compute(together), AnswerLoss().compute(seen(vlm, AnswerLoss())))

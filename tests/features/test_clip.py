@@ -53,14 +53,14 @@ def test_a_text_is_read_as_far_as_clip_reads(vlm: VLM, checkpoint: str) -> None:
         Conversation((Turn("user", "How much is one plus two? " * n), Turn("assistant", "3")), TALKS[0].images)
         for n in (9, 12)
     )
-    scores = ClipScore(checkpoint).compute(seen(vlm, ClipScore(checkpoint), [long, longer]))
+    scores = ClipScore(checkpoint).compute(seen(vlm, ClipScore(checkpoint), talks=[long, longer]))
     assert scores[0].item() == pytest.approx(scores[1].item(), abs=1e-6)
 
 
 def test_rows_without_image_have_no_score_and_need_no_clip(vlm: VLM) -> None:
     nowhere = ClipScore("/there/is/no/clip")
     texts = [talk for talk in TALKS if not talk.images]
-    assert nowhere.compute(seen(vlm, nowhere, texts)).tolist() == [0.0]
+    assert nowhere.compute(seen(vlm, nowhere, talks=texts)).tolist() == [0.0]
 
 
 def test_the_store_keeps_them_like_any_other_feature(vlm: VLM, pool: Pool, checkpoint: str, tmp_path: Path) -> None:

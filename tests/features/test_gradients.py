@@ -50,7 +50,7 @@ def at_once(vlm: VLM, scope: Scope, talks: list[Conversation] = TALKS) -> Gradie
         assert name not in found, "a matrix is handed over once"
         found[name] = gradient.clone()
 
-    row_gradients(seen(vlm, GradientNorm(scope), talks), scope, keep)
+    row_gradients(seen(vlm, GradientNorm(scope), talks=talks), scope, keep)
     return found
 
 
@@ -98,7 +98,7 @@ def test_a_row_without_an_answer_token_has_no_gradient(carried: VLM) -> None:
     assert all(not gradient[UNANSWERED].any() for gradient in at_once(carried, "all_linear").values())
     alone = at_once(carried, "all_linear", [TALKS[UNANSWERED]])
     assert all(not gradient.any() for gradient in alone.values())
-    norms = GradientNorm().compute(seen(carried, GradientNorm(), [TALKS[UNANSWERED]]))
+    norms = GradientNorm().compute(seen(carried, GradientNorm(), talks=[TALKS[UNANSWERED]]))
     assert norms.tolist() == [0]
 
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from selectmm.features.feature import Seen
 from selectmm.features.looking import AnswerLook
 from selectmm.features.neurons import TopNeurons
 from selectmm.models.encode import IGNORED
 from selectmm.models.forward import EVERY_LAYER, Reads
 from selectmm.models.vlm import VLM
-from tests.features.material import TALKS, UNANSWERED, Row, limit_of, seen
+from tests.features.material import TALKS, UNANSWERED, Row, seen
 
 TEXT_ONLY = 1
 
@@ -81,5 +80,5 @@ def test_neurons_are_those_most_active_over_the_answer(vlm: VLM) -> None:
 def test_layers_at_the_same_share_of_another_depth(vlm: VLM) -> None:
     published, twice = TopNeurons((8, 12, 16, 20), (1, 1, 2, 3), 32), TopNeurons((1, 1, 1, 1), (1, 1, 2, 3), None)
     with torch.no_grad():
-        both = Seen(vlm, TALKS, published.reads() | twice.reads(), limit_of(vlm))
+        both = seen(vlm, published, twice)
         assert torch.equal(published.compute(both), twice.compute(both)), "8 to 20 of 32 are all layer 1 of two"

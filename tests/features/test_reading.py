@@ -98,7 +98,7 @@ def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(
 def test_a_row_that_does_not_fit_alone_is_named(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     small = _memory_for(vlm, rows=0)
     try:
-        with pytest.raises(UserError, match=r"features of a single row \(\d+, \d+ tokens\) were computed"):
+        with pytest.raises(UserError, match=r"features of row 3 \(id '3'\) alone \(\d+ tokens\) were computed"):
             values(vlm, pool, tmp_path)
     finally:
         small.remove()

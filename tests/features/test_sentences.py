@@ -8,6 +8,7 @@ import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.features import sentences
 from selectmm.features.feature import Seen
+from selectmm.features.loaded import Loaded
 from selectmm.features.sentences import EMBEDDED, QuestionEmbedding
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
@@ -18,7 +19,7 @@ ASKED = ["What colour is the cat?", "Which colour has this cat?", "How much is 1
 
 def embedded(encoder: str = EMBEDDED) -> torch.Tensor:
     talks = [Conversation((Turn("user", text), Turn("assistant", "x"), Turn("user", "Why?"))) for text in ASKED]
-    return QuestionEmbedding(encoder).compute(Seen(None, talks, Reads(), 512))
+    return QuestionEmbedding(encoder).compute(Seen(None, Loaded([], torch.ones(4), None, talks), Reads(), 512))
 
 
 @torch.no_grad()

@@ -3,10 +3,9 @@
 import numpy as np
 import torch
 
-from selectmm.features.feature import Seen
 from selectmm.features.spectrum import LastState, StateSpectrum, _spectrum
 from selectmm.models.vlm import VLM
-from tests.features.material import TALKS, Row, limit_of
+from tests.features.material import TALKS, Row, limit_of, seen
 
 
 @torch.no_grad()
@@ -23,9 +22,9 @@ def test_spectrum_and_last_state_are_of_the_states_before_the_final_norm(vlm: VL
         shares = values / values.sum()
         spectra.append([-np.sum(shares * np.log(shares)), shares.max()])
         states.append(hidden[-1])
-    seen = Seen(vlm, TALKS, StateSpectrum().reads() | LastState().reads(), limit_of(vlm))
-    np.testing.assert_allclose(StateSpectrum().compute(seen), spectra, rtol=1e-5)
-    np.testing.assert_allclose(LastState().compute(seen), states, atol=1e-5)
+    both = seen(vlm, StateSpectrum(), LastState())
+    np.testing.assert_allclose(StateSpectrum().compute(both), spectra, rtol=1e-5)
+    np.testing.assert_allclose(LastState().compute(both), states, atol=1e-5)
 
 
 def test_more_tokens_than_channels_and_states_of_zero() -> None:

@@ -39,7 +39,7 @@ def test_target_examples_of_another_suite_are_told(tmp_path: Path, caplog: pytes
     (tmp_path / "targets.json").write_text(json.dumps([{"source": "POPE", "conversations": turns}]))
     given = ["targets=llava_json", f"targets.file={tmp_path}/targets.json", f"targets.images={tmp_path}"]
     foretell(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
-    assert "1 of the sweep's 2 jobs cannot run, the others will" in caplog.text
+    assert "1 of the sweep's 2 jobs cannot run; the others will" in caplog.text
     assert "The target examples are of 'POPE', which suite=mini does not measure; it has: mini-SQA, " in caplog.text
 
 
