@@ -35,7 +35,7 @@ TESTS = {
 }
 # What hypothesis says of each test: its name on a line, then how many examples of each phase ended in which way.
 _TEST = re.compile(r"^(tests/\S+::\S.*):$", re.MULTILINE)
-_COUNTS = re.compile(r"(\d+) passing examples, (\d+) failing examples, (\d+) invalid examples")
+_COUNTS = re.compile(r"(\d+) passing, (\d+) failing, and (\d+) invalid test cases")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(asked.out / NAME, json.dumps(record, indent=1) + "\n")
     for kind, found in kinds.items():
         print(f"{kind}: {found['passed']:,} examples passed, {found['failed']:,} failed, in {found['seconds']:.0f} s")
-    return int(any(found["failed"] or found["status"] for found in kinds.values()))
+    return int(any(found["failed"] or found["status"] or not found["passed"] for found in kinds.values()))
 
 
 def _tried(files: Sequence[str], times: int, seed: int) -> dict[str, object]:
