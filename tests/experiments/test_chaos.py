@@ -77,7 +77,6 @@ def test_a_shard_that_is_written_again_is_found(tmp_path: Path) -> None:
     assert [path.name for path in shards.again] == ["shard-3-6.npy"] and len(shards.at_a_kill) == 2
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason="the long form has not been run yet")
 def test_the_committed_page_is_made_again_from_a_run_of_a_commit(tmp_path: Path) -> None:
     record = json.loads(RECORD.read_text())
     assert record["provenance"]["commit"] and not record["provenance"]["dirty"]
