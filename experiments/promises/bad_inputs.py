@@ -1,6 +1,6 @@
 """Run the property tests on bad input with many more examples than `make test`, and keep how many were tried.
 
-python experiments/promises/bad_inputs.py [--times 20] [--seed 0] [--out FOLDER]
+python experiments/promises/bad_inputs.py [--times 10] [--seed 0] [--out FOLDER]
 
 Each example is a file that is wrong in a random place. The test expects an error message or a counted reason, and fails
 on a traceback. Writes ``bad-inputs.json``; status 1 if a test failed.
@@ -93,7 +93,7 @@ def counts_in(output: str) -> dict[str, tuple[int, int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="how many times the examples that make test tries")
+    parser.add_argument("--times", type=int, default=10, help="how many times the examples that make test tries")
     parser.add_argument("--seed", type=int, default=0, help="of the examples")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "metrics", help="folder of the record")
     return parser
