@@ -30,7 +30,8 @@ class Experiment:
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
-        devices: processes that a stage may take, one device each; no result depends on it.
+        devices: processes that a stage may take, one device each. Features and answers do not
+            depend on their number, trained weights by rounding alone.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
 

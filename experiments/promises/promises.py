@@ -98,9 +98,16 @@ FILES = (
 RUNS = (
     Promise(
         "**A run that is killed** at any moment (`kill -9`, any of its processes) continues with the same command and "
-        "ends with the same subset, weights (bit for bit on a CPU), answers and scores. No shard is computed twice.",
-        ("experiments/test_chaos.py", "tuning/test_kill.py", "features/test_ranks.py"),
+        "ends with the same subset, weights (bit for bit on a CPU), answers and scores.",
+        ("experiments/test_chaos.py", "tuning/test_kill.py"),
         "kills",
+    ),
+    Promise(
+        "**A finished shard of a feature** is not computed again after a kill.",  # the long run killed none in between
+        (
+            "features/test_ranks.py::test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not",
+            "features/test_passes.py",
+        ),
     ),
     Promise(
         "**A full disk, a folder that cannot be written, a cache that is deleted** under a run is one sentence; what "

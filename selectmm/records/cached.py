@@ -33,7 +33,7 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
         }
         if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
             return False
-        spread = {**record.recipe.strategy, "devices": None}  # how many there were changes no result
+        spread = {**record.recipe.strategy, "devices": None}  # how many there were changes a result by rounding alone
         return {**strategy, "devices": None} == spread and _within(learned, record.recipe.options)
 
     found = _stages(cache, "adapter", fits)

@@ -218,7 +218,7 @@ class RunRecord:
             "seed": self.seed,
             "pool": self.pool.fingerprint,
             "recipe": self.recipe.options,
-            "strategy": {**self.recipe.strategy, "devices": 1},  # their number changes no result
+            "strategy": {**self.recipe.strategy, "devices": 1},  # their number changes a result by rounding alone
             "suite": asdict(self.suite),
             "model": self.model,
         }

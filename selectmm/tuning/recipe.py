@@ -101,7 +101,7 @@ class Strategy:
     offload: bool = False
 
     def learned(self) -> dict[str, object]:
-        """What names a result of it: the number of devices, which changes none, stands as 1."""
+        """What names a result of it: the number of devices, which changes a result by rounding alone, stands as 1."""
         return {**asdict(self), "devices": 1}
 
     def __post_init__(self) -> None:
