@@ -22,6 +22,8 @@ from selectmm.records.cost import note_peak, peak_gib
 LOG = "worker.log"
 PATIENCE = 45  # seconds for torchrun to end; it gives its ranks 30
 KILLED = "(exitcode: -9)"  # in torchrun's words
+RANK_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+TORCHRUN = ("GROUP_", "ROLE_", "TORCHELASTIC_", "PET_")  # how its other variables begin
 TAIL = 15  # lines of a failed rank's output or traceback that are shown
 
 
@@ -146,6 +148,15 @@ def on_this_rank(model: Mapping[str, object]) -> dict[str, object]:
     device = f"cuda:{os.environ['LOCAL_RANK']}"
     torch.cuda.set_device(device)  # or what names no device would take memory of the first one, on every rank
     return {**model, "device": device}
+
+
+def forget_ranks() -> None:
+    """From here on this process looks like one that was started alone.
+
+    Libraries that read torchrun's variables (lmms-eval, lm-eval, accelerate) would wait for the other ranks.
+    """
+    for name in [name for name in os.environ if name in RANK_VARIABLES or name.startswith(TORCHRUN)]:
+        del os.environ[name]
 
 
 def _report(file: Path, message: str) -> None:

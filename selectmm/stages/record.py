@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from selectmm.contamination.check import Contamination
-from selectmm.evaluation.evaluate import oddities
+from selectmm.evaluation.evaluate import warnings_of
 from selectmm.evaluation.results import read_manifest, read_scores
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
@@ -79,7 +79,7 @@ def record_of(
         deviations=(
             *left_out(pool, tuned),
             *not_evaluated(experiment.suite),
-            *oddities(evaluated.folder, experiment.suite),
+            *warnings_of(evaluated.folder, experiment.suite),
         ),
     )
 
