@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -43,15 +44,27 @@ def job(config: DictConfig) -> str:
     # These imports take seconds; Hydra has already said what is wrong with the command.
     from selectmm.instantiate import build
     from selectmm.run import run
+    from selectmm.stages.follow import follow, same_on_all
+    from selectmm.stages.nodes import leading
+    from selectmm.stages.place import place_of, started
 
     end_in_order()
     hydra = HydraConfig.get()
+    place = place_of(config, started())
+    if place.idle:
+        return ""
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
+        config.nodes = place.nodes
         config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}
     swept = hydra.mode is RunMode.MULTIRUN
     folder = Path(hydra.runtime.output_dir)
     with alone(folder, hydra.overrides.task) if swept else nullcontext():
-        record = run(build(config, hydra.runtime.choices["method"]))
+        experiment = build(config, hydra.runtime.choices["method"])
+        if place.node > 0:
+            follow(place, experiment)
+            return ""
+        with leading(place, same_on_all(experiment, place), experiment.cache) as nodes:
+            record = run(replace(experiment, nodes=nodes))
         if swept:
             keep_record(folder, record)
         return str(record)

@@ -11,6 +11,7 @@ from selectmm.methods.method import Method
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.tracker import Tracker
+from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.recipe import Recipe, Strategy
 
 
@@ -30,10 +31,11 @@ class Experiment:
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
-        devices: processes that a stage may take, one device each. Features and answers do not
+        devices: processes that a stage may take, one device each, on all nodes together. Features and answers do not
             depend on their number, trained weights by rounding alone.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
+        nodes: the machines that the devices are on, as many on each.
 
     Raises:
         UserError: the budget is not a share, or there is no device.
@@ -60,6 +62,7 @@ class Experiment:
     cache: Path
     records: Path
     config: Mapping[str, object]
+    nodes: Nodes = ALONE
 
     @property
     def bad_rows(self) -> Literal["stop", "drop"]:

@@ -8,7 +8,8 @@ from selectmm.evaluation.answering import Share
 from selectmm.evaluation.evaluate import answer_share
 from selectmm.evaluation.workers import JOB, Job
 from selectmm.instantiate import open_model, open_suite
-from selectmm.stages.launch import forget_ranks, on_this_rank, serve
+from selectmm.stages.launch import on_this_rank, serve
+from selectmm.stages.place import forget_ranks
 from selectmm.tuning.adapter import load_adapter
 
 
@@ -16,7 +17,7 @@ def answer(place: Path, rank: int, ranks: int) -> None:
     """Answer this rank's share of the job in ``place``, a folder inside the evaluation's."""
     job = Job(**json.loads((place / JOB).read_text()))
     vlm, suite = open_model(on_this_rank(job.model)), open_suite(job.suite)
-    forget_ranks()
+    forget_ranks()  # or the harnesses would wait for the other ranks
     with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter)) as adapted:
         done = answer_share(adapted, suite, place.parent, job.seed, job.images, Share(rank, ranks))
         for number, _ in enumerate(done):

@@ -14,6 +14,7 @@ from selectmm.models.vlm import VLM
 from selectmm.records.progress import track
 from selectmm.records.stage import write_atomically
 from selectmm.stages.launch import aside, launched
+from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE, JOB = "ranks", "job.json"
 POLL = 0.5  # seconds between looks at how many benchmarks are done
@@ -36,7 +37,7 @@ class Job:
     images: Images = "shown"
 
 
-def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path) -> None:
+def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path, nodes: Nodes = ALONE) -> None:
     """Let ``devices`` ranks answer the suite's questions into ``folder``, where `evaluate` then finds the answers.
 
     They do not depend on the number of ranks: every batch is the same one, whoever answers it.
@@ -56,7 +57,8 @@ def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path) ->
     place.mkdir()
     content = asdict(job) | {"adapter": None if job.adapter is None else str(Path(job.adapter).resolve())}
     write_atomically(place / JOB, json.dumps(content, indent=1, default=str))
-    with aside(vlm) as device, launched("selectmm.evaluation.worker", place, devices, device, "fewer devices") as ranks:
+    module, way_out = "selectmm.evaluation.worker", "fewer devices"
+    with aside(vlm) as device, launched(module, place, devices, device, way_out, nodes) as ranks:
         deque(track(_done(ranks, place), f"evaluate: {devices} ranks", devices * len(groups)), maxlen=0)
     shutil.rmtree(place)
 

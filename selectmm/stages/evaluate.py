@@ -28,7 +28,7 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
         def make(folder: Path) -> None:
             if experiment.devices > 1:
                 job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
-                answer_over(experiment.devices, job, vlm, suite, folder)
+                answer_over(experiment.devices, job, vlm, suite, folder, experiment.nodes)
             with load_adapter(vlm, tuned.folder) as adapted:
                 evaluate(adapted, suite, folder, experiment.seed)
 

@@ -44,7 +44,7 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
         def make(folder: Path) -> None:
             finetune(
                 vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"],
+                build=experiment.config["model"], nodes=experiment.nodes,
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)

@@ -128,7 +128,8 @@ def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
 def _store(experiment: Experiment, vlm: VLM, warmup: Stage | None) -> FeatureStore:
     """Features of ``vlm``, which carries what the warm-up trained if there was one."""
     size, limit = experiment.batch_size, experiment.recipe.max_length
-    ranks = Ranks(experiment.devices, experiment.config["model"], warmup.folder if warmup else None)
+    adapter = warmup.folder if warmup else None
+    ranks = Ranks(experiment.devices, experiment.config["model"], adapter, experiment.nodes)
     return FeatureStore(experiment.cache, vlm, size, SORTED * size, limit, ranks)
 
 

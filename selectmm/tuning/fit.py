@@ -39,9 +39,11 @@ def fit(
     folder: Path,
     log: Callable[[dict[str, float]], None],
     rank: int = 0,
+    nodes: int = 1,
 ) -> None:
-    """Train as rank ``rank`` of the strategy's devices, continuing from a checkpoint in ``folder``.
+    """Train as rank ``rank`` of the strategy's devices, as many on each of ``nodes``.
 
+    It goes on from a checkpoint in ``folder``, if there is one.
     See `selectmm.tuning.finetune.finetune` for what is written and raised.
     """
     recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
@@ -62,7 +64,7 @@ def fit(
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             callback = TrainingCallback(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
-            trainer = _trainer(vlm.model.device, recipe, strategy, callback)
+            trainer = _trainer(vlm.model.device, recipe, strategy, callback, nodes)
             with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
@@ -93,10 +95,13 @@ def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[N
         model.activation_checkpointing_disable()
 
 
-def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback) -> pl.Trainer:
+def _trainer(
+    device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback, nodes: int
+) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
-        devices=strategy.devices,
+        devices=strategy.devices // nodes,
+        num_nodes=nodes,
         strategy=lightning_strategy(strategy, recipe.micro_batch, device),
         precision=recipe.precision,
         max_epochs=1,  # the plan is one long epoch
