@@ -2,9 +2,9 @@
 
 python experiments/cluster/slurm.py [--place FOLDER] [--out FOLDER]
 
-Needs Linux, root, and Debian's packages slurm-wlm and munge. Starts an own controller, two node daemons and munge, which
-end with it; no other Slurm is touched. Writes a record (JSON); `page.py` makes the page from it. Ends with status 1 if
-anything is not as it should be.
+Needs Linux, root, and Debian's packages slurm-wlm and munge. Starts a controller, two node daemons and munge of its
+own, which end with it; no other Slurm is touched. Writes a record (JSON); `page.py` makes the page from it. Ends with
+status 1 if anything is not as it should be.
 """
 
 import argparse
@@ -84,6 +84,7 @@ def cluster(place: Path) -> Iterator[dict[str, str]]:
         raise UserError(f"{', '.join(missing)} not found; apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
         raise UserError("Slurm's daemons start jobs as other users, so this needs root.")
+    shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     place.chmod(0o755)  # munge wants folders that only their owner writes
     for name in ("state", "spool-n1", "spool-n2", "munge"):
@@ -119,24 +120,22 @@ def cluster(place: Path) -> Iterator[dict[str, str]]:
 def main() -> None:
     """Run everything, write the record and, where something is not the same, say so."""
     parser = argparse.ArgumentParser("slurm.py", description=__doc__.split("\n")[0])
-    parser.add_argument("--place", type=Path, default=Path("outputs/slurm"), help="a folder that is not there yet")
+    parser.add_argument("--place", type=Path, default=Path("outputs/slurm"), help="folder; parts done there are kept")
     parser.add_argument("--out", type=Path, default=Path("outputs/metrics"), help="folder for the record")
     asked = parser.parse_args()
     place = asked.place.absolute()
-    if place.exists():
-        raise UserError(f"{place} is there already; give an empty place with --place.")
-    with cluster(place) as environment:
-        words = [*WORDS, *_rows(place)]
-        spread = [*words, "strategy=zero2"]
-        alone = _alone(place / "alone", [*spread, "devices=2"], environment)
-        found = {
-            "alone": alone,
-            "two nodes": _two_nodes(place, [*spread, "devices=1"], environment),
-            "preempted": _preempted(place, [*spread, "devices=1"], environment),
-            "sweep": _sweep(place, words, environment),
+    words = [*WORDS, *_rows(place)]
+    spread = [*words, "strategy=zero2"]
+    with cluster(place / "daemons") as environment:
+        parts: dict[str, Callable[[], dict[str, object]]] = {
+            "alone": lambda: _alone(place / "alone", [*spread, "devices=2"], environment),
+            "two nodes": lambda: _two_nodes(place, [*spread, "devices=1"], environment),
+            "preempted": lambda: _preempted(place, [*spread, "devices=1"], environment),
+            "sweep": lambda: _sweep(place, words, environment),
         }
+        found = {name: _once(place / f"{name}.json", part) for name, part in parts.items()}
     version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, env=environment).stdout.strip()
-    record = {"slurm": version, "words": [word.replace(str(place), "PLACE") for word in spread], **found}
+    record = {"slurm": version, "rows": ROWS, "words": [word.replace(str(place), "PLACE") for word in spread], **found}
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "slurm.json"
     content = json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False)
@@ -144,6 +143,14 @@ def main() -> None:
     print(path)
     if wrong := troubles(record):
         sys.exit("\n".join(wrong))
+
+
+def _once(done: Path, part: Callable[[], dict[str, object]]) -> dict[str, object]:
+    if not done.exists():
+        shutil.rmtree(done.with_suffix(""), ignore_errors=True)
+        print(done.stem, flush=True)
+        write_atomically(done, json.dumps(part()))
+    return json.loads(done.read_text())
 
 
 def troubles(record: dict) -> list[str]:
@@ -168,8 +175,8 @@ def _two_nodes(place: Path, words: Sequence[str], environment: dict[str, str]) -
     """The same run as one task on each of two nodes."""
     began = time.monotonic()
     command = [*_srun(), sys.executable, "-m", "selectmm", *words, _rendezvous()]
-    _started(command, place / "nodes", environment)
-    same = _compared(place / "alone", place / "nodes")
+    _started(command, place / "two nodes", environment)
+    same = _compared(place / "alone", place / "two nodes")
     return {"seconds": round(time.monotonic() - began), "command": _shown(command), **same}
 
 
@@ -196,7 +203,7 @@ def _preempted(place: Path, words: Sequence[str], environment: dict[str, str]) -
 
 
 def _sweep(place: Path, words: Sequence[str], environment: dict[str, str]) -> dict[str, object]:
-    """A sweep whose jobs are Slurm jobs of one (pretended) GPU each, and share the pool, the passes and the reference."""
+    """A sweep whose jobs are Slurm jobs of one (pretended) GPU each, and share the pool and a pass over it."""
     methods = ("full", "random", "perplexity", "el2n")
     choices = [word for word in words if not word.startswith("method=")]
     launcher = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=2"]
@@ -221,7 +228,7 @@ def _compared(alone: Path, other: Path) -> dict[str, object]:
 
 
 def _rows(place: Path) -> list[str]:
-    """Some rows of the embedded pool as a pool of their own; the choices that name it."""
+    """Some rows of the built-in pool as a pool of their own; the choices that name it."""
     pool = open_pool(str(place / "embedded"))
     rows = json.loads((pool.image_root.parent / "pool.json").read_text())
     file = place / "rows.json"

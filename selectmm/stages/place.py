@@ -8,8 +8,8 @@ from functools import cache
 from selectmm.errors import UserError
 
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# How other variables begin that torchrun, Slurm's tasks and MPI's processes have, and that libraries act on.
-PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_", "PET_", "PMI_", "PMIX_", "SLURM_NTASKS", "SLURM_PROCID")
+# How other variables of torchrun's and MPI's begin that libraries act on. Slurm's stay: submitit reads them.
+PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_", "PET_", "PMI_", "PMIX_")
 FIRST_PORT, PORTS = 20_000, 10_000  # where a Slurm job's rendezvous is, by the job's number
 HOW = "on all of them rendezvous=HOST:PORT, a free port of the first one"
 
@@ -87,7 +87,7 @@ def place_of(options: Mapping[str, object], started: Started | None) -> Place:
 def started() -> Started | None:
     """What a scheduler says of this process, which from now on looks like one that was started alone.
 
-    Libraries that find such variables (Lightning, accelerate, lmms-eval) would take this process for one of the ranks.
+    Libraries that find such variables (accelerate, lmms-eval, Lightning) would take this process for one of the ranks.
     """
     found = read_started(os.environ)
     if found is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from peft import PeftModel
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from selectmm.errors import sentences_of_loaders
@@ -98,10 +99,12 @@ def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[N
 def _trainer(
     device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback, nodes: int
 ) -> pl.Trainer:
+    alone = [LightningEnvironment()] if strategy.kind == "single" else None  # or Slurm's tasks would count as ranks
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=strategy.devices // nodes,
         num_nodes=nodes,
+        plugins=alone,
         strategy=lightning_strategy(strategy, recipe.micro_batch, device),
         precision=recipe.precision,
         max_epochs=1,  # the plan is one long epoch
