@@ -157,7 +157,9 @@ def _notes(reproduces: Reproduces) -> list[str]:
 
 def _remarks(reproduces: Reproduces, printed: Sequence[Printed]) -> list[str]:
     """What the file says of these cells, and columns that the paper calls otherwise."""
-    said = [f"About the published cells: {remark}." for remark in dict.fromkeys(row.remark for row in printed) if remark]
+    said = [
+        f"About the published cells: {remark}." for remark in dict.fromkeys(row.remark for row in printed) if remark
+    ]
     named = [f"{ours} is what the paper calls {theirs}" for ours, theirs in reproduces.benchmarks.items()]
     return said + [f"Columns: {', '.join(named)}, as far as we can tell." for _ in named[:1]]
 
