@@ -142,7 +142,7 @@ follows if it comes out within what two printed digits can hide (0.1 points, hal
 from the readable cells alone, where some are not; that decides nothing.
 
 What stands out: **DICS divides mean scores, it does not average ratios**, in all three of its tables. Its `Rel.` is
-another quantity than that of ICONS, MAGIC, MCL and ours, under the same name. As a mean of ratios, its own T9 would have
+another quantity than that of ICONS, MAGIC, MCL and ours, under the same name. By ratios, its own T9 would have
 CLIP-Score above PRISM and above full training; as printed, CLIP-Score is below both."""
 
 
