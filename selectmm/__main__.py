@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -151,6 +152,8 @@ def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:
     from selectmm.stages.gpus import check_enough, visible_gpus
     from selectmm.stages.place import started
 
+    if "ray" in launchers and find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        raise UserError("hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip install 'selectmm[ray]'.")
     given = dict(word.split("=", 1) for word in words if "=" in word)
     several = started() is not None and started().nodes > 1 and given.get("nodes") != "1"
     if launchers & {"joblib", "ray"} and (several or given.get("nodes", "auto") not in ("auto", "1")):
