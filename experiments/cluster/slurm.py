@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=Path("outputs/slurm"), help="folder; parts done there are kept")
     parser.add_argument("--out", type=Path, default=Path("outputs/metrics"), help="folder for the record")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemons end, too
     place = asked.place.absolute()
     words = [*WORDS, *_rows(place)]
     spread = [*words, "strategy=zero2"]
