@@ -47,7 +47,7 @@ def follow(place: Place, experiment: Experiment) -> None:
             log.info("  node %d    %s", place.node, Path(launch.module.replace(".", "/")).parent.name)
             follower.report(join(launch, follower))
         problem = ""
-    except DistError as lost:
+    except (DistError, ConnectionError, TimeoutError) as lost:
         raise UserError(
             f"Node 0 ({follower.leader['host']}) is gone; what was finished is kept. Start the same command again on "
             f"all nodes to continue."

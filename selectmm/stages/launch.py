@@ -91,7 +91,7 @@ def _torchrun(launch: Launch, place: Place) -> list[str]:
     if place.nodes == 1:
         command += ["--standalone"]
     else:
-        settings = f"is_host={int(place.node == 0)},join_timeout={launch.seconds:.0f}"
+        settings = f"is_host={int(place.node == 0)},join_timeout={math.ceil(launch.seconds)}"
         command += [f"--nnodes={place.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.host}:{launch.port}"]
         command += [f"--rdzv-id={launch.mark}", f"--rdzv-conf={settings}", f"--local-addr={own_address(place)}"]
     return [*command, "-m", "selectmm.stages.rank", launch.module, launch.folder, launch.mark, str(os.getpid())]

@@ -1,6 +1,7 @@
 """Which of several machines (nodes) this process runs on: from the options, or from what its scheduler says."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from selectmm.errors import UserError
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # How other variables of torchrun's and MPI's begin that libraries act on. Slurm's stay: submitit reads them.
 PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_", "PET_", "PMI_", "PMIX_")
+FIRST_HOST = re.compile(r"([^[,]+)(?:\[([^],-]+))?")  # of Slurm's list, such as gpu[7-8,12] or a,b
 FIRST_PORT, PORTS = 20_000, 10_000  # where a Slurm job's rendezvous is, by the job's number
 HOW = "on all of them rendezvous=HOST:PORT, a free port of the first one"
 
@@ -113,11 +115,9 @@ def read_started(environment: Mapping[str, str]) -> Started | None:
         return Started("torchrun", *places, environment["MASTER_ADDR"], number("MASTER_PORT") + 1)
     # A batch script that srun did not start has other variables of Slurm's, not this one.
     if there("SLURM_STEP_NUM_NODES", "SLURM_STEP_NODELIST", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_JOB_ID"):
-        from pytorch_lightning.plugins.environments import SLURMEnvironment  # here, because it takes seconds
-
         places = number("SLURM_NODEID"), number("SLURM_STEP_NUM_NODES"), number("SLURM_LOCALID")
-        host = SLURMEnvironment.resolve_root_node_address(environment["SLURM_STEP_NODELIST"])
-        return Started("srun", *places, host, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
+        name, number_of_first = FIRST_HOST.match(environment["SLURM_STEP_NODELIST"]).groups("")
+        return Started("srun", *places, name + number_of_first, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
     if there("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") and environment.get("LOCAL_WORLD_SIZE", "1") == "1":
         address = environment["MASTER_ADDR"], number("MASTER_PORT")
         return Started("the scheduler", number("RANK"), number("WORLD_SIZE"), 0, *address)

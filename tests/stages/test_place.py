@@ -25,6 +25,8 @@ PET = {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "job-0", "PET
     ("environment", "expected"),
     [
         (SRUN, Started("srun", 1, 2, 0, "gpu7", 20_012)),
+        ({**SRUN, "SLURM_STEP_NODELIST": "a1,b[2-3]"}, Started("srun", 1, 2, 0, "a1", 20_012)),
+        ({**SRUN, "SLURM_STEP_NODELIST": "a[03,7]"}, Started("srun", 1, 2, 0, "a03", 20_012)),
         (BATCH, None),  # srun has not started it: it is alone, whatever the job has
         (TORCHRUN, Started("torchrun", 1, 2, 3, "gpu7", 29501)),
         ({**SRUN, **TORCHRUN}, Started("torchrun", 1, 2, 3, "gpu7", 29501)),
@@ -33,7 +35,7 @@ PET = {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "job-0", "PET
         ({"RANK": "3", "WORLD_SIZE": "8"}, None),
         ({}, None),
     ],
-    ids=["srun", "batch", "torchrun", "torchrun-srun", "pod", "pet", "half", "nothing"],
+    ids=["srun", "names", "numbers", "batch", "torchrun", "torchrun-srun", "pod", "pet", "half", "nothing"],
 )
 def test_what_schedulers_say(environment: dict[str, str], expected: Started | None) -> None:
     assert read_started(environment) == expected

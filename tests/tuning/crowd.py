@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from selectmm.errors import UserError
@@ -99,7 +98,7 @@ def part(folder: Path, rank: int, ranks: int) -> None:
     """`worker.train`, which is left on every rank after the step that its folder names."""
     until, end = int((folder / UNTIL).read_text()), TrainingCallback._end_step
 
-    def end_step(self: TrainingCallback, trainer: pl.Trainer, module: Tuning, step: int) -> None:
+    def end_step(self: TrainingCallback, trainer: object, module: Tuning, step: int) -> None:
         end(self, trainer, module, step)
         if step == until:
             raise Stopped
