@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -132,7 +133,13 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds.play()
                 gather(rounds.trained, folder)
                 write_atomically(folder / "schedule.json", json.dumps(_told(experiment, pool, rounds), indent=1))
-                write_atomically(folder / REPORT, json.dumps(report_of(rounds.trained), indent=1))
+                report = report_of(rounds.trained)
+                if report["answer_tokens"] == 0:
+                    raise UserError(
+                        f"None of {report['rows']} rows has an answer token within its first "
+                        f"{experiment.recipe.max_length} tokens, so there is nothing to learn; raise recipe.max_length."
+                    )
+                write_atomically(folder / REPORT, json.dumps(report, indent=1))
             shutil.rmtree(folder / ROUNDS, ignore_errors=True)
 
         made = run_stage(experiment.cache, STAGE, identity, make)
@@ -140,7 +147,8 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
         if made.cached:
             for line in (made.folder / "losses.jsonl").read_text().splitlines():
                 tracked.log(json.loads(line))
-        tracked.summary({"steps": course.steps, "cached": made.cached, **asdict(learned.schedule)})
+        told = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
+        tracked.summary({"steps": course.steps, "cached": made.cached, **told})
     _say(learned, course, made)
     return learned
 
@@ -157,29 +165,30 @@ def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, objec
         fingerprint=fingerprint({"visits": [rows for part in visits for rows in part.ravel().tolist()]}),
         visits=sum(part.size for part in visits),
         distinct=len(np.unique(np.concatenate(visits))),
-        rounds=tuple(_round(pool, trained, visits, number) for number in range(len(trained))),
+        rounds=tuple(_rounds(pool, trained, visits)),
     )
     costs = {name: asdict(sum((getattr(p, name) for p in trained), Cost())) for name in ("warmup", "scoring", "tuning")}
     choosing = Cost(rounds.choosing, rounds.choosing, max(part.scoring.peak_gib for part in trained))
     return {"entry": asdict(entry), "costs": {**costs, "choosing": asdict(choosing)}}
 
 
-def _round(pool: Pool, trained: list[Trained], visits: list[np.ndarray], number: int) -> RoundEntry:
-    part, rows = trained[number], np.unique(visits[number])
-    before = np.unique(np.concatenate([np.empty(0, np.int64), *(v.ravel() for v in visits[:number])]))
-    previous = np.unique(visits[number - 1]) if number else before
-    return RoundEntry(
-        first=part.first,
-        steps=part.steps,
-        scored=part.scored,
-        visits=visits[number].size,
-        distinct=len(rows),
-        fresh=len(np.setdiff1d(rows, before)),
-        overlap=len(np.intersect1d(rows, previous)),
-        per_source=dict(Counter(pool.sources[visits[number].ravel()].tolist()).most_common()),
-        selection=(part.warmup + part.scoring).device_seconds,
-        tuning=part.tuning.device_seconds,
-    )
+def _rounds(pool: Pool, trained: list[Trained], visits: list[np.ndarray]) -> Iterator[RoundEntry]:
+    seen, previous = np.zeros(len(pool), bool), np.empty(0, np.int64)
+    for part, visited in zip(trained, visits, strict=True):
+        rows = np.unique(visited)
+        yield RoundEntry(
+            first=part.first,
+            steps=part.steps,
+            scored=part.scored,
+            visits=visited.size,
+            distinct=len(rows),
+            fresh=int((~seen[rows]).sum()),
+            overlap=len(np.intersect1d(rows, previous, assume_unique=True)),
+            per_source=dict(Counter(pool.sources[visited.ravel()].tolist()).most_common()),
+            selection=(part.warmup + part.scoring).device_seconds,
+            tuning=part.tuning.device_seconds,
+        )
+        seen[rows], previous = True, rows
 
 
 def _learned(made: Stage, pool: Pool) -> Learned:

@@ -11,6 +11,9 @@ from hydra import compose, initialize_config_dir
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
+from selectmm.planning.gpus import GPUS
+from selectmm.planning.plan import plan
+from selectmm.records.cached import adapter_of, subset_of
 from selectmm.records.record import load
 from selectmm.run import run
 from selectmm.stages.schedule import Learned, check_choice, learn, requests_of
@@ -18,19 +21,10 @@ from selectmm.stages.select import warmup_of
 from selectmm.tuning.adapter_file import WEIGHTS
 from selectmm.tuning.module import rate
 from tests.test_line import ROOT, overrides
-from tests.tiny import tiny_llava, write_pool
 from tests.tuning.crowd import kill_before
 from tests.tuning.test_kill import killed
 
 STEPS, BATCH = 6, 4
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("schedule")
-    tiny_llava(folder / "llava")
-    write_pool(folder / "pool", rows=24)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +34,8 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def experiment_of(place: Path, *arguments: str, cache: str = "all") -> Experiment:
     """Six steps of four rows: two passes over half of the pool."""
-    given = [*overrides(place, "llava15_7b", cache), "recipe.max_length=1024", "recipe.checkpoint_every=1"]
+    given = [one for one in overrides(place, "llava15_7b", cache) if not one.startswith("tracker.")]
+    given += ["recipe.max_length=1024", "recipe.checkpoint_every=1"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("run", [*given, "budget=0.5", "recipe.epochs=2", "batch_size=1", "tracker=none", *arguments])
     return build(config, next((a.split("=")[1] for a in arguments if a.startswith("method=")), "prism"))
@@ -160,6 +155,24 @@ def test_infobatch_prunes_by_the_losses_of_training(place: Path) -> None:
     assert made.selection.features[0].cost.device_seconds == 0, "losses are by-products of training"
 
 
+def test_the_plan_knows_the_stage_and_counts_what_is_scored(place: Path) -> None:
+    learned(place, *RESELECT)
+    (made,) = plan([experiment_of(place, *RESELECT)], GPUS["h100"], 8)
+    found = {stage.name: stage for stage in made.stages}
+    assert [found[name].state for name in ("scoring", "finetune")] == ["cached", "cached"]
+    assert (found["scoring"].rows, found["finetune"].rows) == (48, 24)
+    assert found["scoring"].cost.device_seconds > 0
+    plans = plan(
+        [experiment_of(place, *RESELECT, "seed=7", f"schedule.updates={updates}") for updates in (1, 2)],
+        GPUS["h100"],
+        8,
+    )
+    once, twice = (next(stage for stage in one.stages if stage.name == "scoring") for one in plans)
+    assert (once.state, twice.work.flops) == ("to do", pytest.approx(2 * once.work.flops))
+    (rho,) = plan([experiment_of(place, "schedule=rho_loss", "schedule.every=3", "seed=7")], GPUS["h100"], 8)
+    assert [stage.name for stage in rho.stages][1:4] == ["warm-up", "scoring", "finetune"]
+
+
 def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None:
     def refused(*arguments: str) -> str:
         experiment = experiment_of(place, *arguments, cache="empty")
@@ -195,3 +208,6 @@ def test_a_run_evaluates_on_the_way_and_its_record_comes_back(place: Path) -> No
     assert 0 < point.tuning < record.costs.tuning
     assert point.selection == record.schedule.rounds[0].selection < record.costs.selection
     assert len(requests_of(experiment, experiment.open_pool())) == 4
+    assert (adapter_of(record, experiment.cache) / WEIGHTS).exists()
+    with pytest.raises(UserError, match=r"were chosen during training, so there is no subset; .*visits\.npy"):
+        subset_of(record, experiment.cache)
