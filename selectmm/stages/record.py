@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from selectmm.budget import rows_for, share_of
 from selectmm.contamination.check import Contamination
 from selectmm.evaluation.evaluate import oddities
 from selectmm.evaluation.results import read_manifest, read_scores
@@ -34,7 +35,6 @@ from selectmm.records.schedule import PointEntry
 from selectmm.records.stage import Stage
 from selectmm.schedules.static import Static
 from selectmm.stages.schedule import Learned, course_of
-from selectmm.stages.select import rows_for
 
 log = logging.getLogger("selectmm")
 
@@ -60,7 +60,8 @@ def record_of(
         provenance=provenance(),
         config=experiment.config,
         method=_method(experiment),
-        budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
+        # full keeps all rows, whatever was asked
+        budget=share_of(experiment.budget, pool) if asked else len(subset.rows) / len(pool),
         seed=experiment.seed,
         pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
         subset=SubsetEntry(subset.fingerprint, len(subset.rows), read(Coverage, subset.coverage(pool))),

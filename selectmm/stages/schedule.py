@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selectmm.budget import rows_for
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Needs
@@ -25,7 +26,7 @@ from selectmm.schedules.schedule import Course, Score, Train, name_of
 from selectmm.schedules.static import Static
 from selectmm.stages.finetune import points_of, tune
 from selectmm.stages.rounds import ROUNDS, VISITS, Rounds, Trained, gather, report_of
-from selectmm.stages.select import Selection, check_selectable, rows_for, select_rows, warmup_of
+from selectmm.stages.select import Selection, check_selectable, select_rows, warmup_of
 from selectmm.stages.summary import time_of
 from selectmm.tuning.callback import REPORT
 
