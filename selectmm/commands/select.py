@@ -127,8 +127,8 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
     if not isinstance(experiment.schedule, Static):
         name = experiment.chooser.partition("+")[0]
         raise UserError(
-            f"schedule={name} chooses rows while a model trains, so there are none to write before; leave it out here, or "
-            f"start a run."
+            f"schedule={name} chooses rows while a model trains, so there are none to write before; leave it out, "
+            f"or start a run."
         )
     return experiment
 

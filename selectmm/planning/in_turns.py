@@ -69,7 +69,7 @@ def in_turns(job: "Job") -> list[Planned]:
 def _pass(job: "Job", rows: Pool, needs: Needs, count: int, rank: int) -> Work:
     """One scoring of ``count`` of the rows."""
     total = Work(flops=0.0, tokens=0.0)
-    for view, riding in store.riders(list(needs.features)).items():
+    for view, riding in store.riders(rows, list(needs.features)).items():
         units = len(rows.images) if view == "image" else len(rows)
         load = job._load(rows, view, np.arange(units)).as_many_as(units * count / len(rows))
         total = _sum(total, job.model.device.features(load, riding, rank, job.experiment.batch_size))
