@@ -21,7 +21,9 @@ Parts = Mapping[str, Mapping[str, Sequence[torch.Tensor]]]
 
 def files_of(state: Path) -> list[Path]:
     """Each rank's file of a ZeRO-2 checkpoint, in the order of the ranks."""
-    found = {int(re.search(r"_rank_(\d+)_mp_", file.name)[1]): file for file in state.glob("*zero_pp_rank_*.pt")}
+    found = {
+        int(re.search(r"_rank_(\d+)_mp_", file.name)[1]): file for file in state.glob("*zero_pp_rank_*_optim_states.pt")
+    }
     return [found[rank] for rank in sorted(found)]
 
 

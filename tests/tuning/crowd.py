@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
 from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
-from selectmm.tuning.job import Job, Task, write_job
+from selectmm.tuning.job import Job, Part, Task, write_job
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
@@ -30,18 +30,28 @@ LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other
 
 @dataclass(frozen=True)
 class Case:
-    """A job over several ranks: which model learns which of the pool's rows, and after which step it is stopped."""
+    """A job over several ranks: which model learns which of the pool's rows.
+
+    Attributes:
+        part: the steps of a run that it takes, if not all of ``steps``. after: the case that ends where it begins.
+        until: the step after which it is stopped.
+    """
 
     bench: Bench
     strategy: Strategy
     rows: np.ndarray
     recipe: Recipe = RECIPE
+    part: Part | None = None
+    steps: int = 0
+    after: str = ""
     until: int | None = None
 
     def write(self, folder: Path) -> None:
         """What `selectmm.tuning.spawn` writes before it starts the ranks."""
         pool = self.bench.pool
-        task = Task(self.recipe, self.strategy, self.recipe.steps(len(pool), len(self.rows)), seed=0)
+        part = replace(self.part, before=str(folder.parent / self.after)) if self.after else self.part
+        steps = self.steps or self.recipe.steps(len(pool), len(self.rows))
+        task = Task(self.recipe, self.strategy, steps, seed=0, part=part)
         checkpoint = latest(folder)
         keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
         (folder / UNTIL).write_text(str(self.until or task.steps + 1))
@@ -94,7 +104,7 @@ class Stopped(UserError):
     """A job has come as far as it was to come."""
 
 
-def part(folder: Path, rank: int, ranks: int) -> None:
+def train_until(folder: Path, rank: int, ranks: int) -> None:
     """`worker.train`, which is left on every rank after the step that its folder names."""
     until, end = int((folder / UNTIL).read_text()), TrainingCallback._end_step
 
@@ -115,4 +125,4 @@ def part(folder: Path, rank: int, ranks: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1] and os.environ["RANK"] == "0":
         kill_before("os.rename", sys.argv[1])
-    sys.exit(max(serve([folder, "crowd", str(os.getppid())], part) for folder in sys.argv[2:]))
+    sys.exit(max(serve([folder, "crowd", str(os.getppid())], train_until) for folder in sys.argv[2:]))
