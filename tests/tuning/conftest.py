@@ -70,7 +70,7 @@ class Bench:
             log(entry)
 
         rows = np.arange(len(self.pool)) if rows is None else rows
-        finetune(self.vlm, self.pool, rows, recipe, strategy, 0, folder, keep, self.build, nodes)
+        finetune(self.vlm, self.pool, rows, recipe, strategy, 0, folder, keep, self.build, nodes=nodes)
         return losses
 
 
