@@ -60,7 +60,7 @@ def take_up(engine: "DeepSpeedEngine", named: Mapping[str, torch.nn.Parameter], 
     for flat in optimizer.single_partition_of_fp32_groups:
         empty = {key: torch.zeros_like(flat) for key in moments}
         optimizer.optimizer.state[flat] = {"step": step.clone() if isinstance(step, torch.Tensor) else step, **empty}
-    optimizer._link_all_hp_params()  # or the parameters would not know their moments, which come with the first step
+    optimizer._lazy_init_hp_params_optimizer_state()  # as after a first step: parameters learn where their moments are
     for name, weight in named.items():
         safe_set_full_fp32_param(weight, torch.cat(list(parts[name][MASTER])))
         for key in moments:
