@@ -32,7 +32,8 @@ def make(folder: Path, record: Path = RECORD) -> Path:
     found = json.loads(record.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "slurm.md"
-    parts = [HEAD, "# slurm\n", _opening(found), _compared(found), _sweep(found), _origin(found)]
+    sweep = _sweep(found) if "sweep" in found else "The sweep was left out of this run.\n"
+    parts = [HEAD, "# slurm\n", _opening(found), _compared(found), sweep, _origin(found)]
     write_atomically(page, flowed("\n".join(parts)))
     return page
 

@@ -1,6 +1,6 @@
 """Run the pipeline on a real Slurm of two nodes, both on this machine, and compare with a run without Slurm.
 
-python experiments/cluster/slurm.py [--place FOLDER] [--out FOLDER]
+python experiments/cluster/slurm.py [--place FOLDER] [--out FOLDER] [--parts PART …]
 
 Needs Linux, root, and Debian's packages slurm-wlm and munge. Starts a controller, two node daemons and munge of its
 own, which end with it; no other Slurm is touched. Writes a record (JSON); `page.py` makes the page from it. Ends with
@@ -33,6 +33,7 @@ from selectmm.stages.nodes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "squeue", "scontrol")
+PARTS = ("alone", "two nodes", "preempted", "sweep")
 ROWS = 32  # of the embedded pool
 LIMIT = 1800.0  # seconds for one job, many times what it takes
 WORDS = (
@@ -123,20 +124,14 @@ def main() -> None:
     parser = argparse.ArgumentParser("slurm.py", description=__doc__.split("\n")[0])
     parser.add_argument("--place", type=Path, default=Path("outputs/slurm"), help="folder; parts done there are kept")
     parser.add_argument("--out", type=Path, default=Path("outputs/metrics"), help="folder for the record")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to run (default: all)")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemons end, too
     place = asked.place.absolute()
     words = [*WORDS, *_rows(place)]
     spread = [*words, "strategy=zero2"]
-    with cluster(place / "daemons") as environment:
-        parts: dict[str, Callable[[], dict[str, object]]] = {
-            "alone": lambda: _alone(place / "alone", [*spread, "devices=2"], environment),
-            "two nodes": lambda: _two_nodes(place, [*spread, "devices=1"], environment),
-            "preempted": lambda: _preempted(place, [*spread, "devices=1"], environment),
-            "sweep": lambda: _sweep(place, words, environment),
-        }
-        found = {name: _once(place / f"{name}.json", part) for name, part in parts.items()}
-    version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, env=environment).stdout.strip()
+    found = _run(place, asked.parts, words, spread)
+    version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, env={"PATH": _path()}).stdout.strip()
     record = {"slurm": version, "rows": ROWS, "words": [word.replace(str(place), "PLACE") for word in spread], **found}
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "slurm.json"
@@ -147,22 +142,38 @@ def main() -> None:
         sys.exit("\n".join(wrong))
 
 
-def _once(done: Path, part: Callable[[], dict[str, object]]) -> dict[str, object]:
+def _run(
+    place: Path, wanted: Sequence[str], words: Sequence[str], spread: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """What was found in each part; those that are done already are not run again."""
+    found = {name: place / f"{name}.json" for name in PARTS if name in wanted}
+    if not all(file.exists() for file in found.values()):
+        with cluster(place / "daemons") as environment:
+            parts: dict[str, Callable[[], dict[str, object]]] = {
+                "alone": lambda: _alone(place / "alone", [*spread, "devices=2"], environment),
+                "two nodes": lambda: _two_nodes(place, [*spread, "devices=1"], environment),
+                "preempted": lambda: _preempted(place, [*spread, "devices=1"], environment),
+                "sweep": lambda: _sweep(place, words, environment),
+            }
+            for name, file in found.items():
+                _once(file, parts[name])
+    return {name: json.loads(file.read_text()) for name, file in found.items()}
+
+
+def _once(done: Path, part: Callable[[], dict[str, object]]) -> None:
     if not done.exists():
         shutil.rmtree(done.with_suffix(""), ignore_errors=True)
         print(done.stem, flush=True)
         write_atomically(done, json.dumps(part()))
-    return json.loads(done.read_text())
 
 
 def troubles(record: dict) -> list[str]:
     """What was not as it should be, one line each."""
-    told = [f"{part}: {what}" for part in ("two nodes", "preempted") for what in record[part]["differ"]]
-    if record["preempted"]["restarts"] < 1:
+    told = [f"{part}: {what}" for part in PARTS[1:3] if part in record for what in record[part]["differ"]]
+    if "preempted" in record and record["preempted"]["restarts"] < 1:
         told.append("preempted: the job was not started again")
-    sweep = record["sweep"]
-    if sweep["records"] != sweep["jobs"]:
-        told.append(f"sweep: {sweep['records']} records of {sweep['jobs']} jobs")
+    if "sweep" in record and record["sweep"]["records"] != record["sweep"]["jobs"]:
+        told.append(f"sweep: {record['sweep']['records']} records of {record['sweep']['jobs']} jobs")
     return told
 
 
