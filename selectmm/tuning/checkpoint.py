@@ -22,7 +22,7 @@ from selectmm.tuning.trusted import check_own, nothing_runs
 
 STATE = "state.pt"
 DEVICES = "strategy.devices"
-ANY_NUMBER = {"single", "ddp"}  # strategies whose checkpoints any number of ranks can take up
+ANY_NUMBER = {"single", "ddp", "zero2"}  # strategies whose checkpoints any number of ranks can take up
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 

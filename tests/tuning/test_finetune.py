@@ -283,7 +283,7 @@ def test_a_question_without_image_can_be_asked_of_the_tuned_model(llava: Bench, 
     assert out.shape[1] > inputs["input_ids"].shape[1]
 
 
-@pytest.mark.parametrize("kind", ["single", "ddp"])
+@pytest.mark.parametrize("kind", ["single", "ddp", "zero2"])
 def test_any_number_of_devices_goes_on(kind: str, tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text(json.dumps({"asked": asked_on(kind, 2), "step": 3, "counts": [1]}))
     assert read_meta(tmp_path, asked_on(kind, 4)) == (3, [1])

@@ -1,6 +1,7 @@
 """The same recipe over several processes."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,23 @@ def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_n
     (tmp_path / "cache").rmdir()
     assert_same_bits(tmp_path, spread / LASTING)
     assert {file.name for file in tmp_path.iterdir()} == {*WRITTEN, "losses.jsonl"}
+
+
+def test_a_zero2_run_goes_on_with_twice_and_with_half_the_ranks(
+    cases: dict[str, Case], spread: Path, tmp_path: Path
+) -> None:
+    """What differs from a run on one device is the order of summing floats."""
+    case, every = cases[RESIZED], RECIPE.checkpoint_every
+    shutil.copytree(spread / RESIZED, tmp_path / RESIZED)
+    for ranks, until in ((4, 2 * every), (2, None)):
+        assert latest(tmp_path / RESIZED).name == f"checkpoint-{(until or 3 * every) - every:08d}"
+        went_on = replace(case, strategy=Strategy("zero2", ranks), until=until)
+        train({RESIZED: went_on}, tmp_path, ranks=ranks)
+    whole = spread / "llava_chatml-zero2-all"
+    assert losses(tmp_path / RESIZED) == pytest.approx(losses(whole), abs=1e-5)
+    weights = load_file(tmp_path / RESIZED / "adapter_model.safetensors")
+    for key, weight in load_file(whole / "adapter_model.safetensors").items():
+        np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
 
 
 def test_a_zero3_run_whose_rank_is_killed_while_it_saves_goes_on_to_the_same_bits(
