@@ -42,8 +42,8 @@ def _opening(record: dict) -> str:
     wrong = troubles(record)
     answer = "Yes." if not wrong else f"**No.** {len(wrong)} findings: {'; '.join(wrong)}."
     return (
-        f"**Does one run over two Slurm nodes, whether preempted and requeued or not, end as the same run with two "
-        f"ranks on one node?** {answer}\n\n"
+        f"**Does one run over two Slurm nodes{', preempted and requeued or not,' if 'preempted' in record else ''} end "
+        f"as the same run with two ranks on one node?** {answer}\n\n"
         f"A controller and two node daemons of {record['slurm']} on one machine without a GPU. The run makes a feature "
         f"pass, trains with ZeRO-2 and evaluates, each with one rank a node, on {record['rows']} rows of the built-in "
         f"pool. So this shows the scheduling, the rendezvous and the shared cache. It shows nothing about a network "
@@ -52,15 +52,22 @@ def _opening(record: dict) -> str:
 
 
 def _compared(record: dict) -> str:
-    two, preempted = record["two nodes"], record["preempted"]
-    rows = [[name, str(two[key]), str(preempted[key])] for key, name in COMPARED.items()]
-    rows.append(["not the same", str(len(two["differ"])), str(len(preempted["differ"]))])
-    head = ["compared with two ranks on one node", "two nodes", "two nodes, preempted"]
-    return (
+    named = {"two nodes": "two nodes", "preempted": "two nodes, preempted"}
+    parts = [part for part in named if part in record]
+    rows = [[name, *(str(record[part][key]) for part in parts)] for key, name in COMPARED.items()]
+    rows.append(["not the same", *(str(len(record[part]["differ"])) for part in parts)])
+    head = ["compared with two ranks on one node", *(named[part] for part in parts)]
+    two = record["two nodes"]
+    told = (
         f"## One run over two nodes\n\n{table(head, rows)}\n"
         f"- Two nodes: `{two['command']}` took {two['seconds']} s; two ranks on one node took "
         f"{record['alone']['seconds']} s on the same two cores.\n"
-        f"- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a partition "
+    )
+    if "preempted" not in record:
+        return f"{told}- The run that is preempted and requeued was left out.\n"
+    preempted = record["preempted"]
+    return (
+        f"{told}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a partition "
         f"of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it went on "
         f"from its checkpoint.\n"
     )
