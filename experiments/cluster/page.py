@@ -67,8 +67,8 @@ def _compared(record: dict) -> str:
         return f"{told}- The run that is preempted and requeued was left out.\n"
     preempted = record["preempted"]
     return (
-        f"{told}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a partition "
-        f"of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it went on "
+        f"{told}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a "
+        f"partition of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it went on "
         f"from its checkpoint.\n"
     )
 
