@@ -68,8 +68,8 @@ def _compared(record: dict) -> str:
     preempted = record["preempted"]
     return (
         f"{told}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a "
-        f"partition of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it went on "
-        f"from its checkpoint.\n"
+        f"partition of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it "
+        f"went on from its checkpoint.\n"
     )
 
 
