@@ -1,7 +1,7 @@
 """Estimate time, memory and disk of a run or sweep, stage by stage, without running it.
 
-Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=prism/main --gpu h100 --devices
-8``; ``selectmm --dry-run …`` does the same. Neither model nor data have to be there: see selectmm/planning/README.md.
+Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=prism/main --gpu h100
+--devices 8``; ``selectmm --dry-run …`` does the same. Neither model nor data have to be there.
 """
 
 import argparse
