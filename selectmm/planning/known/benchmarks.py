@@ -43,6 +43,7 @@ ASKED: dict[str, Asked] = {
     "mmbench_en_dev_static": Asked(4_329, "lmms-lab/MMBench, en, dev split, rotations included", 140),
     "mmbench_cn_dev_static": Asked(4_329, "lmms-lab/MMBench, cn, dev split, rotations included", 160),
     "mme": Asked(2_374, "MME (arXiv 2306.13394)", 60),
+    "mme_total": Asked(2_374, "MME (arXiv 2306.13394)", 60),
     "mmmu_val": Asked(900, "MMMU, validation split (arXiv 2311.16502)", 180),
     "ai2d": Asked(3_088, "AI2D, test split (lmms-lab/ai2d)", 100),
     "ocrbench": Asked(1_000, "OCRBench (arXiv 2305.07895)", 60),
