@@ -226,10 +226,11 @@ def _words(override: Override) -> list[str]:
 
 def _job(words: list[str]) -> tuple[DictConfig, str]:
     config = _composed(CONFIGS, words, whole=True)
-    method = config.hydra.runtime.choices["method"]
+    choices = config.hydra.runtime.choices
     with open_dict(config):
+        config.chosen = {group: name for group, name in choices.items() if not group.startswith("hydra")}
         del config["hydra"]
-    return config, method
+    return config, choices["method"]
 
 
 def _values(override: Override) -> list[object]:
