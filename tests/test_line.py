@@ -142,7 +142,15 @@ def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_li
 
 
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
-    command = [sys.executable, "-m", "selectmm", "-m", "method=full,random", "experiment=toy", "suite.only=[mini-POPE,mini-HellaSwag]"]
+    command = [
+        sys.executable,
+        "-m",
+        "selectmm",
+        "-m",
+        "method=full,random",
+        "experiment=toy",
+        "suite.only=[mini-POPE,mini-HellaSwag]",
+    ]
     done = subprocess.run(
         [*command, *overrides(place, "llava15_7b", "sweep")], cwd=place, capture_output=True, text=True, check=False
     )
