@@ -97,9 +97,7 @@ class FromScores:
 
     def __post_init__(self) -> None:
         if not 0 <= self.device_seconds < inf:
-            raise UserError(
-                f"method.device_seconds={self.device_seconds}: give the seconds times devices that it took."
-            )
+            raise UserError(f"method.device_seconds={self.device_seconds}: give seconds times devices, 0 or more.")
         object.__setattr__(self, "content", _digest(self.file))
 
     def needs(self) -> Needs:

@@ -46,8 +46,8 @@ def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Mi
     absent = [number for number, key in enumerate(wanted) if key not in turns]
     if absent and (missing == "stop" or not found):
         raise UserError(
-            f"{file}: {len(absent):,} of its {len(wanted):,} rows are not in the pool, the first of them row {absent[0]} "
-            f"({shown(rows[absent[0]])}); choose the pool that the list was made from, or set "
+            f"{file}: {len(absent):,} of its {len(wanted):,} rows are not in the pool, the first of them row "
+            f"{absent[0]} ({shown(rows[absent[0]])}); choose the pool that the list was made from, or set "
             f"method.missing=leave_out if it lacks some rows on purpose."
         )
     return np.array(found, np.int64), len(absent)

@@ -32,12 +32,9 @@ def _at(row: object, key: str, who: str) -> object:
                 return None  # fewer images than others
             value = value[int(part)]
         else:
-            has = (
-                f"has: {', '.join(shown(name) for name in list(value)[:12])}"
-                if isinstance(value, dict)
-                else f"is {shown(value)}"
-            )
-            raise UserError(f"method.key={key}: there is no '{part}' in {who}, {'.'.join(way) or 'which'} {has}.")
+            names = ", ".join(shown(name) for name in list(value)[:12]) if isinstance(value, dict) else ""
+            told = f"has: {names}" if isinstance(value, dict) else f"is {shown(value)}"
+            raise UserError(f"method.key={key}: there is no '{part}' in {who}, {'.'.join(way) or 'which'} {told}.")
         way.append(part)
     return value
 
