@@ -242,7 +242,7 @@ def llava_row(question: str, image: str | None, **more: object) -> dict[str, obj
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
 def test_rows_that_others_released_are_found_by_what_they_say(tmp_path: Path, name: str) -> None:
-    """VisNec's and PreSel's lists are rows in LLaVA's JSON, with fields of their own; the pool has one of them twice."""
+    """VisNec's and PreSel's lists are rows in LLaVA's JSON, with fields of their own. The pool has one twice."""
     rows = [llava_row("where?", "a/2.png", unique_idx=3), *[llava_row("what?", "a/1.png", visnec=0.25)] * 3]
     content = "\n".join(map(json.dumps, rows)).encode() if name.endswith("l") else rows
     assert select(FromIndices(written(tmp_path, content, name)), LISTED).rows.tolist() == [0, 0, 2, 3]
