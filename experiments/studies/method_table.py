@@ -66,16 +66,7 @@ def make(folder: Path) -> Path:
     """Write the page under ``folder``; the same files give the same bytes. Returns its path."""
     costs = _costs()
     names = sorted(path.stem for path in (ROOT / "configs" / "method").glob("*.yaml") if path.stem not in REFERENCES)
-    head = [
-        "method",
-        "examples of benchmarks",
-        "warm-up",
-        "features",
-        "bytes a row",
-        "forward passes",
-        "paper",
-        "licence",
-    ]
+    head = ["method", "examples of benchmarks", "warm-up", "features", "bytes a row", "passes", "paper", "licence"]
     page = folder / f"{NAME}.md"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row(name, costs) for name in names]
@@ -83,11 +74,11 @@ def make(folder: Path) -> Path:
     return page
 
 
-TEXT = """What a method needs besides the pool and the model. *Examples of benchmarks*: rows like those that the model is
-tested on (`targets=`). *Warm-up*: the share of the pool that a short training takes first. *Bytes a row*: what its features
-keep on disk, for LLaVA-1.5-7B in half precision; "per image" is once for each image, however many rows share it.
-*Forward passes*: its selection on the built-in model, in passes over the pool ([measured](method-costs.md)); *unknown*: not
-measured yet. *Licence*: that of the authors' code, which ours does not use; *unknown*: not looked at."""
+TEXT = """What a method needs besides the pool and the model. *Examples of benchmarks*: rows like those that the model
+is tested on (`targets=`). *Warm-up*: the share of the pool that a short training takes first. *Bytes a row*: what its
+features keep on disk, for LLaVA-1.5-7B in half precision; "per image": once for each image, however many rows have it.
+*Passes*: its selection on the built-in model, in forward passes over the pool ([measured](method-costs.md)); *unknown*:
+not measured yet. *Licence*: that of the authors' code, of which ours holds no line; *unknown*: not looked at."""
 
 
 def row(name: str, costs: Mapping[str, str]) -> list[str]:
