@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     asked = _parser().parse_intermixed_args(arguments)
     config = read_config(asked.choices)
-    unset = sorted(f"method.{key}" for key in OmegaConf.missing_keys(config.method))
+    unset = sorted(OmegaConf.missing_keys(config.method))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     method = open_method(OmegaConf.to_container(config.method, resolve=True))
