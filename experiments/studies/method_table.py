@@ -55,10 +55,10 @@ SOURCES = {
     "dataprophet": ("2603.19688", UNKNOWN),
     "less": ("2402.04333", "MIT"),
     "presel": ("2503.07591", "MIT"),
-    "xmas": (UNKNOWN, "MIT"),
+    "xmas": ("2510.01454", "MIT"),
     "dics": ("2608.30209", "no code found"),
     "once_select": ("2605.26761", "none given"),
-    "self_filter": (UNKNOWN, "AGPL-3.0"),
+    "self_filter": ("2402.12501", "AGPL-3.0"),
 }
 
 
