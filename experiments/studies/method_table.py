@@ -28,6 +28,7 @@ REFERENCES = {"by_source", "oracle", "one_source"}  # they use knowledge of the 
 GIVEN = {  # what a method cannot do without
     "clip_score": {"checkpoint": "CLIP"},
     "self_sup": {"keep": "hard"},
+    "self_filter": {"difficulty": {"_target_": "selectmm.methods.el2n.El2n"}},  # any other method's score
 }
 FROM_FILE = {"from_indices", "from_scores"}
 LLAVA_7B = Device(None, SimpleNamespace(width=4096, layers=range(32)), size=2)  # in half precision
@@ -97,6 +98,7 @@ def row(name: str, costs: Mapping[str, str]) -> list[str]:
 def method_of(name: str) -> Method:
     """The method as its file makes it."""
     options = yaml.safe_load((ROOT / "configs" / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
+    options.pop("defaults", None)
     return instantiate({**options, **GIVEN.get(name, {})}, _convert_="all")
 
 
