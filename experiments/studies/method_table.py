@@ -30,7 +30,7 @@ GIVEN = {  # what a method cannot do without
     "self_sup": {"keep": "hard"},
     "self_filter": {"difficulty": {"_target_": "selectmm.methods.el2n.El2n"}},  # any other method's score
 }
-FROM_FILE = {"from_indices", "from_scores"}
+FROM_FILE = {"from_indices": "0", "from_scores": "what is stated"}
 LLAVA_7B = Device(None, SimpleNamespace(width=4096, layers=range(32)), size=2)  # in half precision
 
 # Where a method is from, and the licence of its authors' code as we found it. Our code is written from the formulas.
@@ -87,7 +87,7 @@ def row(name: str, costs: Mapping[str, str]) -> list[str]:
     paper, licence = SOURCES.get(name, ("–", "–"))
     linked = f"[{paper}](https://arxiv.org/abs/{paper})" if paper[0].isdigit() else paper
     if name in FROM_FILE:
-        return [f"`{name}`", "no", "–", "a file", "0", "what is stated", linked, licence]
+        return [f"`{name}`", "no", "–", "a file", "0", FROM_FILE[name], linked, licence]
     needs = method_of(name).needs()
     features = ", ".join(type(feature).__name__ for feature in needs.features) or "–"
     warmup = "–" if needs.warmup is None else f"{100 * needs.warmup.fraction:g} %"
