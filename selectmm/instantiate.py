@@ -69,13 +69,16 @@ def build(config: DictConfig, method_name: str) -> Experiment:
 
 
 def _devices(config: DictConfig, device: str) -> int:
-    """How many devices a run takes: ``auto`` is every GPU of this machine, and one process on a CPU."""
-    asked = config.get("devices", "auto")
+    """How many devices a run takes on all its nodes.
+
+    ``devices`` counts those of one node; ``auto`` is every GPU of this machine, and one process on a CPU.
+    """
+    nodes, asked = config.get("nodes", "auto"), config.get("devices", "auto")
     if asked == "auto":
-        return torch.cuda.device_count() if device == "cuda" else 1
+        asked = torch.cuda.device_count() if device == "cuda" else 1
     if not isinstance(asked, int) or isinstance(asked, bool):
         raise UserError(f"devices={asked} is neither a whole number nor auto.")
-    return asked
+    return asked * (nodes if isinstance(nodes, int) else 1)  # auto is decided before, see `selectmm.stages.place`
 
 
 def _spread(strategy: Strategy, devices: int) -> Strategy:
