@@ -29,6 +29,7 @@ from selectmm.command_line import (
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.stage import full_disk
@@ -92,10 +93,13 @@ def main() -> None:
     """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
+    os.environ.pop(OWN, None)  # a command names its folder itself
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
+        sys.argv[1:] = take_own_folder(sys.argv[1:])
+        make_known(sys.argv[1:])
         _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
