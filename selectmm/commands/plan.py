@@ -1,7 +1,7 @@
 """Estimate time, memory and disk of a run or sweep, stage by stage, without running it.
 
-Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=quickstart/ten_minutes --gpu
-h100``; ``selectmm --dry-run …`` does the same. It needs the model's configuration and processor, not its weights.
+Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=prism/main --gpu h100
+--devices 8``; ``selectmm --dry-run …`` does the same. Neither model nor data have to be there.
 """
 
 import argparse
@@ -9,10 +9,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
 from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.planning.gpus import UTILISATION, gpu_of
+from selectmm.planning.known.models import MODELS
 from selectmm.planning.page import as_json, show
 from selectmm.planning.plan import plan
 from selectmm.records.stage import write_atomically
@@ -27,10 +30,16 @@ def main(arguments: Sequence[str]) -> None:
     asked = _parser().parse_intermixed_args(arguments)
     if not 0 < asked.utilisation <= 1:
         raise UserError(f"--utilisation {asked.utilisation:g} is not a share; give a number above 0 and at most 1.")
+    for name in ("devices", "nodes"):
+        if (given := getattr(asked, name)) is not None and given < 1:
+            raise UserError(f"--{name} {given} is not a number of {name}; give 1 or more.")
     if asked.sample < 1:
         raise UserError(f"--sample {asked.sample} is not a number of rows; give 1 or more.")
     gpu = gpu_of(asked.gpu)
-    experiments = [build(config, method) for config, method in read_jobs(asked.choices, asked.multirun)]
+    jobs = read_jobs(asked.choices, asked.multirun)
+    for config, _ in jobs:
+        _place(config, asked.devices, asked.nodes)
+    experiments = [build(config, method) for config, method in jobs]
     plans = plan(experiments, gpu, asked.sample)
     show(plans, gpu, asked.utilisation, asked.sample)
     if asked.json:
@@ -39,11 +48,25 @@ def main(arguments: Sequence[str]) -> None:
         write_atomically(asked.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def _place(config: DictConfig, devices: int | None, nodes: int) -> None:
+    """Set on how many devices the run would be, and name a model that has no path by its choice: shapes suffice here.
+
+    Args:
+        devices: of each node; None for what the configuration says.
+    """
+    if OmegaConf.is_missing(config.model, "path") and config.chosen.model in MODELS:
+        config.model.path = config.chosen.model
+    if devices is not None:
+        config.devices = devices * nodes
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m selectmm plan", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m several values")
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: all jobs, shared stages once")
     parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")
+    parser.add_argument("--devices", type=int, help="of a node, as if the run's key devices said so")
+    parser.add_argument("--nodes", type=int, default=1, help="with --devices: machines (default: 1)")
     parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak (default: 0.4)")
     parser.add_argument("--sample", type=int, default=256, help="rows that are encoded to count tokens (default: 256)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON too")

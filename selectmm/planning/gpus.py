@@ -1,5 +1,6 @@
 """What a device can do: a table of GPUs from NVIDIA's data sheets, and this machine's own processor, measured."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import torch
 from selectmm.errors import UserError
 
 UTILISATION = 0.4  # share of the peak that work is assumed to reach; --utilisation sets another
+STREAMED = 0.6  # share of the memory's bandwidth that generation is assumed to reach
+LAUNCH = 8e-4  # seconds a layer: PyTorch starts the kernels of a generated token one by one, an assumption
 SIDE, REPEATS = 512, 100  # of the products that a processor is measured with: short ones find it undisturbed
 
 
@@ -20,7 +23,9 @@ class Gpu:
     Attributes:
         name: as it is asked for.
         bf16, fp32: peak dense FLOP/s; bfloat16 on tensor cores with float32 accumulation, float32 without TF32.
-        memory: bytes.
+        memory: bytes. bandwidth: of that memory, bytes/s; infinite where it is not looked at.
+        launch: seconds that a decoder layer takes to be started when one token after the other is generated; an
+            assumption. 0 where it is not looked at.
         source: where the figures are from.
         shown: a part of the name that CUDA gives the device.
     """
@@ -31,27 +36,29 @@ class Gpu:
     memory: float
     source: str
     shown: str = ""
+    bandwidth: float = math.inf
+    launch: float = 0.0
 
     def peak(self, precision: str) -> float:
         """FLOP/s for one of the recipe's precisions."""
         return self.fp32 if precision == "32-true" else self.bf16
 
 
-def _gpu(name: str, bf16: float, fp32: float, gib: float, source: str, shown: str) -> Gpu:
-    return Gpu(name, bf16 * 1e12, fp32 * 1e12, gib * 2**30, source, shown)
+def _gpu(name: str, bf16: float, fp32: float, gib: float, gbs: float, source: str, shown: str) -> Gpu:
+    return Gpu(name, bf16 * 1e12, fp32 * 1e12, gib * 2**30, source, shown, gbs * 1e9, LAUNCH)
 
 
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        _gpu("a100-40", 312, 19.5, 40, "NVIDIA A100 data sheet", "A100-SXM4-40GB"),
-        _gpu("a100-80", 312, 19.5, 80, "NVIDIA A100 data sheet", "A100-SXM4-80GB"),
-        _gpu("h100", 989.4, 66.9, 80, "NVIDIA H100 data sheet, SXM5", "H100"),
-        _gpu("h200", 989.4, 66.9, 141, "NVIDIA H200 data sheet, SXM", "H200"),
-        _gpu("l40s", 362, 91.6, 48, "NVIDIA L40S data sheet", "L40S"),
-        _gpu("a6000", 154.8, 38.7, 48, "NVIDIA Ampere GA102 whitepaper, RTX A6000", "RTX A6000"),
-        _gpu("3090", 71, 35.6, 24, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090", "RTX 3090"),
-        _gpu("4090", 165.2, 82.6, 24, "NVIDIA Ada whitepaper, GeForce RTX 4090", "RTX 4090"),
+        _gpu("a100-40", 312, 19.5, 40, 1555, "NVIDIA A100 data sheet", "A100-SXM4-40GB"),
+        _gpu("a100-80", 312, 19.5, 80, 2039, "NVIDIA A100 data sheet", "A100-SXM4-80GB"),
+        _gpu("h100", 989.4, 66.9, 80, 3350, "NVIDIA H100 data sheet, SXM5", "H100"),
+        _gpu("h200", 989.4, 66.9, 141, 4800, "NVIDIA H200 data sheet, SXM", "H200"),
+        _gpu("l40s", 362, 91.6, 48, 864, "NVIDIA L40S data sheet", "L40S"),
+        _gpu("a6000", 154.8, 38.7, 48, 768, "NVIDIA Ampere GA102 whitepaper, RTX A6000", "RTX A6000"),
+        _gpu("3090", 71, 35.6, 24, 936, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090", "RTX 3090"),
+        _gpu("4090", 165.2, 82.6, 24, 1008, "NVIDIA Ada whitepaper, GeForce RTX 4090", "RTX 4090"),
     )
 }
 

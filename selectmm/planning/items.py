@@ -1,21 +1,28 @@
-"""How many items a suite asks, where its data lie in a local folder."""
+"""How many items a suite asks: counted where its data lie in a local folder, else as they are published."""
 
 import re
 
 import pyarrow.parquet as pq
 
 from selectmm.evaluation.suite import Suite
+from selectmm.planning.known.benchmarks import ASKED
 
 
 def items_of(suite: Suite) -> dict[str, int | None]:
-    """Items by task, each task once; None where its data are not in the suite's own folder (a hub's are not asked)."""
-    local = {}
+    """Items by task, each task once; None where neither the suite's own folder has its data nor `ASKED` its number."""
+    known = {task: asked.items for task, asked in ASKED.items()} | local_items(suite)
+    most = suite.limit if suite.limit is not None else float("inf")
+    tasks = [benchmark.task for benchmark in suite.benchmarks]
+    return {task: min(known[task], most) if task in known else None for task in tasks}
+
+
+def local_items(suite: Suite) -> dict[str, int]:
+    """Items by task, of those whose data lie in the suite's own folder."""
+    found = {}
     for file in sorted(suite.tasks.glob("*.yaml")) if suite.tasks else ():
         text = file.read_text(encoding="utf-8")
         task, data = re.search(r"^task: (\S+)$", text, re.MULTILINE), re.search(r"\$\{here\}/(\S+)", text)
         if task and data:
             files = (suite.tasks / data[1]).rglob("*.parquet")
-            local[task[1]] = sum(pq.read_metadata(file).num_rows for file in files)
-    most = suite.limit if suite.limit is not None else float("inf")
-    tasks = [benchmark.task for benchmark in suite.benchmarks]
-    return {task: min(local[task], most) if task in local else None for task in tasks}
+            found[task[1]] = sum(pq.read_metadata(file).num_rows for file in files)
+    return found

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 
 import numpy as np
 
@@ -63,7 +61,8 @@ class Job:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
         whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
-        pool = Planned("pool", whole, [self.pool.fingerprint], "cached", len(self.pool))
+        opened = self.pool.fingerprint not in self.loads.known
+        pool = Planned("pool", whole, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
         if not isinstance(self.experiment.schedule, Static):
             turns = in_turns(self)
             return [pool, *self._check(), *turns, self._evaluate(turns[-1])]
@@ -187,12 +186,12 @@ class Job:
 
     def _evaluate(self, tuned: Planned) -> Planned:
         suite: Suite = self.experiment.suite
-        counts = list(items_of(suite).values())
-        items = None if None in counts else reduce(add, counts, 0)
+        counts = items_of(suite)
+        items = None if None in counts.values() else sum(counts.values())
         work = Work()
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
-            work = self.model.device.evaluate(load, items, suite)
+            work = self.model.device.evaluate(load, counts, suite)
         what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
         made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
         identity = evaluation_identity(suite, tuned.marks[0])

@@ -9,6 +9,8 @@ from selectmm.features.reading import conversations_of
 from selectmm.models.encode import IGNORED, Batch, encode
 from selectmm.models.vlm import VLM
 from selectmm.planning.flops import Load
+from selectmm.planning.known.loads import load_of_known
+from selectmm.planning.known.pools import Rows
 from selectmm.planning.tower import tower_flops
 from selectmm.pool.pool import Pool
 
@@ -33,13 +35,17 @@ class Loads:
 
     Attributes:
         sample: the most rows that are encoded; of more, so many are drawn and speak for the rest.
+        known: pools of which there is no file but published counts, by their fingerprint.
     """
 
     sample: int
+    known: dict[str, Rows] = field(default_factory=dict)
     _seen: dict[tuple[str, str, str, int, bytes], Load] = field(default_factory=dict)
 
     def of(self, vlm: VLM, pool: Pool, view: View, rows: np.ndarray, limit: int) -> Load:
         """Of ``rows``, [n] positions in the pool, or in its images where ``view`` is ``image``."""
+        if pool.fingerprint in self.known:
+            return load_of_known(vlm, self.known[pool.fingerprint], view, rows, limit)
         drawn = rows
         if len(rows) > self.sample:
             drawn = np.random.default_rng(0).choice(rows, self.sample, replace=False)

@@ -1,22 +1,23 @@
 """A plan as tables to read, and as JSON for machines."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.table import Table
 
-from selectmm.planning.gpus import Gpu
+from selectmm.planning.gpus import STREAMED, Gpu
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.progress import wide
 
-COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "memory", "fits")
+COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "hours", "memory", "fits")
 FULL = 0.9  # share of a device's memory above which it is tight: the context and fragmentation take the rest
 
 
 def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> None:
-    """Print a table per job, then what all of them come to."""
+    """Print a table per job, then what all of them come to, and where the figures are from."""
     console = wide(150)
-    for plan in plans:
+    for plan in (plan for plan in plans if plan.stages):
         table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for column in COLUMNS:
             table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
@@ -26,6 +27,8 @@ def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> No
         console.print()
     for note in dict.fromkeys(note for plan in plans for note in plan.notes):
         console.print(f"Note: {note}")
+    for source in dict.fromkeys(source for plan in plans for source in plan.sources):
+        console.print(f"From: {source}")
     for line in _ending(plans, gpu, utilisation, sample):
         console.print(line)
 
@@ -41,6 +44,7 @@ def _cells(stage: Planned, gpu: Gpu, utilisation: float) -> list[str]:
         "unknown" if stage.rows is None else f"{stage.rows:,.0f}",
         *(_short(value, unit) for value, unit in ((work.tokens, ""), (work.flops, ""), (work.disk, "B"))),
         "–" if seconds is None else hours(seconds),
+        "–" if seconds is None else hours(stage.wall(gpu, utilisation)),
         _short(memory, "B"),
         "–" if not memory else _fits(memory, gpu),
     ]
@@ -53,7 +57,7 @@ def _fits(memory: float, gpu: Gpu) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Device-seconds in hours, two figures."""
+    """Seconds in hours, two figures."""
     return f"{seconds / 3600:,.0f}" if seconds >= 36000 else f"{seconds / 3600:.2g}"
 
 
@@ -74,11 +78,20 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     return [
         f"To do: {total.stages} stages{least}: {_short(total.flops, 'FLOP')}, {_short(total.tokens, '')} tokens, "
         f"{_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
+        f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
+        f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
         f"Reused: {total.reused} stages; the cached ones took {total.saved:,.1f} device-seconds when they ran.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
-        f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); tokens from at most "
-        f"{sample} rows of each pool; padding not counted. selectmm/planning/README.md has the formulas.",
+        f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
+        f"padding not counted. selectmm/planning/README.md has the formulas.",
     ]
+
+
+def _generation(gpu: Gpu) -> str:
+    if math.isinf(gpu.bandwidth):
+        return ""
+    read = f"{STREAMED:.0%} of {gpu.bandwidth / 1e12:.2g} TB/s"
+    return f"generation at {read} and {gpu.launch * 1e3:.1f} ms a layer and token; "
 
 
 def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, object]:
@@ -89,7 +102,12 @@ def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
         "utilisation": utilisation,
         "sample": sample,
         "jobs": [
-            {"name": plan.name, "notes": list(plan.notes), "stages": [_entry(s, gpu, utilisation) for s in plan.stages]}
+            {
+                "name": plan.name,
+                "notes": list(plan.notes),
+                "sources": list(plan.sources),
+                "stages": [_entry(s, gpu, utilisation) for s in plan.stages],
+            }
             for plan in plans
         ],
         "total": asdict(total_of(plans, gpu, utilisation)),
@@ -101,5 +119,6 @@ def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, object]:
     entry = {key: value for key, value in asdict(stage).items() if key != "folder"}
     return entry | {
         "device_seconds": stage.seconds(gpu, utilisation),
+        "seconds": stage.wall(gpu, utilisation),
         "fits": None if memory is None else memory.total <= gpu.memory,
     }

@@ -1,58 +1,117 @@
 """Plan a run or a sweep: every job's stages, those that jobs share once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.check_rows import fitting
 from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import Gpu
-from selectmm.planning.items import items_of
+from selectmm.planning.items import items_of, local_items
 from selectmm.planning.job import Job, Model
+from selectmm.planning.known import benchmarks
+from selectmm.planning.known.models import shapes_of
+from selectmm.planning.known.pools import rows_of, stand_in
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
+from selectmm.pool.pool import Pool
 
 
 def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
     """One plan per experiment, in order.
 
     The model is not loaded, and nothing is made that a run would have to make. Pool, targets and benchmarks are opened
-    as a run opens them, which reads or builds them the first time.
+    as a run opens them, which reads or builds them the first time. Of what is not on this machine, published sizes and
+    counts are taken (`selectmm.planning.known`). A job of a sweep that cannot run has a plan without stages that says
+    so.
 
     Args:
         sample: the most rows of a pool that are encoded to count tokens.
 
     Raises:
-        UserError: a pool or targets cannot be opened, or do not fit the method; the weights would be in 4 bits.
+        UserError: a pool or targets cannot be opened, or do not fit the method; the weights would be in 4 bits. Of a
+            sweep: in every job.
     """
-    loads, planned, plans = Loads(sample), set(), []
+    loads, planned = Loads(sample), set()
+    plans: list[Plan] = []
+    problems: list[UserError] = []
     for experiment in experiments:
-        notes: list[str] = []
-        if experiment.config["compute"]["weights"] != "as_is":
-            raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
-        pool = experiment.open_pool()  # before the model: what is wrong with it is known at once
-        model = _model(experiment, gpu, notes)
-        if model is not None:
-            pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
-        stages = Job(experiment, pool, model, loads, planned).stages()
-        unknown = [task for task, count in items_of(experiment.suite).items() if count is None]
-        if unknown:
-            notes.append(
-                f"How many items {', '.join(unknown)} have is not known without their data, so evaluation is not "
-                f"counted."
-            )
-        told = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
-        plans.append(Plan("{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told), stages, notes))
+        try:
+            plans.append(_planned(experiment, gpu, loads, planned))
+        except UserError as problem:
+            problems.append(problem)
+            plans.append(Plan(_name(experiment), [], [f"{_name(experiment)} cannot run: {problem}"]))
+    if len(problems) == len(experiments):
+        raise problems[0]
     return plans
 
 
-def _model(experiment: Experiment, gpu: Gpu, notes: list[str]) -> Model | None:
-    """The model as shapes; None, and a note, if its configuration or its processor is not there."""
+def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str]) -> Plan:
+    notes: list[str] = []
+    sources: list[str] = []
+    if experiment.config["compute"]["weights"] != "as_is":
+        raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
+    pool = _pool(experiment, loads, sources)  # before the model: what is wrong with it is known at once
+    model = _model(experiment, gpu, notes, sources)
+    if model is not None and pool.fingerprint not in loads.known:
+        pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+    stages = Job(experiment, pool, model, loads, planned).stages()
+    _note_items(experiment, notes, sources)
+    corrections = Corrections.of(experiment, gpu)
+    if corrections.source:
+        sources.append(corrections.source)
+    corrected = [replace(stage, measured=corrections.factor(stage)) for stage in stages]
+    return Plan(_name(experiment), corrected, notes, sources)
+
+
+def _name(experiment: Experiment) -> str:
+    told = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
+    return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told)
+
+
+def _pool(experiment: Experiment, loads: Loads, sources: list[str]) -> Pool:
+    """The pool or, if its file is not there and it is a published one, a pool that has as many rows."""
+    rows = rows_of(experiment.config["pool"])
+    if rows is None:
+        pool = experiment.open_pool()
+        sources.append(f"Pool: rows read here, tokens of at most {loads.sample} of them counted.")
+        return pool
+    pool = stand_in(rows)
+    loads.known[pool.fingerprint] = rows
+    sources.append(f"Pool {rows.name}: {rows.file} is not here; rows: {rows.source}. Assumed: {rows.assumed}.")
+    return pool
+
+
+def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str]) -> Model | None:
+    """The model as shapes, from its files or as published; None, and a note, if neither is there."""
+    there = "cpu" if gpu.name == "cpu" else "cuda"
     try:
         here = experiment.open_shapes(experiment.device)
-        there = experiment.open_shapes("cpu" if gpu.name == "cpu" else "cuda")
+        size = experiment.open_shapes(there).model.dtype.itemsize
+        sources.append("Model: shapes and processor read from its configuration here.")
     except UserError as problem:
-        notes.append(f"Without the model there are no tokens, FLOPs and memory. {problem}")
-        return None
-    return Model(here, Device(here, anatomy_of(here), there.model.dtype.itemsize))
+        known = shapes_of(experiment.config["model"], experiment.device)
+        if known is None:
+            notes.append(f"Without the model there are no tokens, FLOPs and memory. {problem}")
+            return None
+        here, source = known
+        size = shapes_of(experiment.config["model"], there)[0].model.dtype.itemsize
+        sources.append(f"Model: none of its files are here; shapes and processor as in {source}.")
+    return Model(here, Device(here, anatomy_of(here), size))
+
+
+def _note_items(experiment: Experiment, notes: list[str], sources: list[str]) -> None:
+    counts, local = items_of(experiment.suite), local_items(experiment.suite)
+    unknown = [task for task, count in counts.items() if count is None]
+    if unknown:
+        notes.append(
+            f"How many items {', '.join(unknown)} have is not known without their data, so evaluation is not counted."
+        )
+    published = [task for task in counts if task in benchmarks.ASKED and task not in local]
+    if published:
+        sources.append(f"Benchmarks: published numbers of items. Assumed: {benchmarks.ASSUMED}.")
+    if local:
+        sources.append("Benchmarks: items counted in the suite's folder, taken as long as the pool's rows.")

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from selectmm.planning.gpus import Gpu
+from selectmm.planning.gpus import STREAMED, UTILISATION, Gpu
 from selectmm.planning.work import Work
 from selectmm.records.cost import Cost
 
-State = Literal["cached", "shared", "to do", "depends on the choice", "depends on the warm-up", "unknown"]
+State = Literal["cached", "shared", "not here", "to do", "depends on the choice", "depends on the warm-up", "unknown"]
+
+ESTIMATED = ("warm-up", "features", "finetune", "evaluate")  # stages in which the model works
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,12 @@ class Planned:
     Attributes:
         name: which verb. what: on what.
         marks: fingerprints; one begins with ``?`` where it depends on a result that is not there yet.
-        state: ``shared``: an earlier job of the same sweep makes it.
+        state: ``shared``: an earlier job of the same sweep makes it; ``not here``: its files still have to be fetched.
         rows: that it goes over, as often as it does; None where nobody knows.
         work: an estimate. cost: what it took when it ran, if it is cached. folder: of a cached stage.
         devices: that it runs on.
+        measured: seconds that such a stage took in a `bench` on that machine, as a multiple of their estimate; None
+            without.
     """
 
     name: str
@@ -34,24 +38,41 @@ class Planned:
     cost: Cost | None = None
     folder: Path | None = None
     devices: int = 1
+    measured: float | None = None
 
     @property
     def reused(self) -> bool:
-        """Whether a run finds it done."""
-        return self.state in ("cached", "shared")
+        """Whether a run finds it done, or (a pool that has still to be fetched) does nothing for it."""
+        return self.state in ("cached", "shared", "not here")
 
     def seconds(self, gpu: Gpu, utilisation: float) -> float | None:
         """Device-seconds on ``gpu`` at that share of its peak; None where the work is not known."""
-        return None if self.work.flops is None else self.work.flops / (gpu.peak(self.work.precision) * utilisation)
+        if self.work.flops is None:
+            return None
+        if self.measured is not None:
+            return self.measured * seconds_of(self.work, gpu, UTILISATION)
+        return seconds_of(self.work, gpu, utilisation)
+
+    def wall(self, gpu: Gpu, utilisation: float) -> float | None:
+        """Seconds until it is done, on all its devices."""
+        seconds = self.seconds(gpu, utilisation)
+        return None if seconds is None else seconds / self.devices
+
+
+def seconds_of(work: Work, gpu: Gpu, utilisation: float) -> float:
+    """Device-seconds of work whose FLOPs are known: computing, and what generation waits for memory and launches."""
+    computing = work.flops / (gpu.peak(work.precision) * utilisation)
+    return computing + work.streamed / (gpu.bandwidth * STREAMED) + work.steps * gpu.launch
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One job: its name, its stages in order, and sentences about what could not be known."""
+    """One job: its name, its stages in order, sentences about what could not be known, and where figures are from."""
 
     name: str
     stages: Sequence[Planned]
     notes: Sequence[str]
+    sources: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,7 @@ class Total:
     Attributes:
         stages, reused: how many are left, and how many are not because they are cached or shared.
         saved: device-seconds that the cached ones took when they ran.
+        features, tuning, evaluation: wall seconds of these stages that are left, one after the other.
     """
 
     stages: int
@@ -71,13 +93,20 @@ class Total:
     disk: float
     seconds: float
     saved: float
+    features: float
+    tuning: float
+    evaluation: float
 
 
 def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
     """Sum up what is left."""
     every = [stage for plan in plans for stage in plan.stages]
     left = [stage for stage in every if not stage.reused]
-    counted = [stage for stage in left if stage.name != "subset"]  # choosing is not the model's work
+    counted = [stage for stage in left if stage.name in ESTIMATED]
+
+    def walls(name: str) -> float:
+        return sum(stage.wall(gpu, utilisation) or 0 for stage in left if stage.name == name)
+
     return Total(
         stages=len(left),
         reused=len(every) - len(left),
@@ -87,4 +116,7 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
         disk=sum(stage.work.disk or 0 for stage in left),
         seconds=sum(stage.seconds(gpu, utilisation) or 0 for stage in left),
         saved=sum(stage.cost.device_seconds for stage in every if stage.cost and stage.state == "cached"),
+        features=walls("features"),
+        tuning=walls("finetune") + walls("warm-up"),
+        evaluation=walls("evaluate"),
     )

@@ -1,6 +1,7 @@
 """What a stage computes, writes and holds: FLOPs, bytes on disk, memory. All but the sums of bytes are estimates."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -18,9 +19,13 @@ from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
+from selectmm.planning.known.benchmarks import ASKED, Asked
+from selectmm.planning.known.loads import image_load
 from selectmm.planning.memory import Memory, activations, forward_memory, generating_memory, training_memory
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.targets import lora_pattern
+
+ITEM = (640, 480)  # pixels of a benchmark's image; an assumption
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Work:
 
     Attributes:
         tokens: through the language model. flops: of the model; what a method computes with features is not counted.
+        streamed: bytes that generation reads of the device's memory, weights and cache, token after token.
+        steps: layers that it starts for that.
         disk: bytes that stay. memory: of one device.
         precision: of the arithmetic, in the recipe's words.
     """
@@ -38,6 +45,8 @@ class Work:
     disk: float | None = None
     memory: Memory | None = None
     precision: str = "32-true"
+    streamed: float = 0.0
+    steps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,15 +84,20 @@ class Device:
         for feature in features:
             if isinstance(feature, GradientNorm | ProjectedGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
+                flops += decoder(self.body, load, rank=rank) if self._recomputes else 0
                 memory = replace(memory, activations=self._backward(load, rank, tokens))
             elif isinstance(feature, BlindLoss):
                 flops += forward(self.body, _blind(load), rank=rank)
         disk = load.rows * sum(self._bytes(feature) for feature in features)
         return Work(load.tokens if flops else 0, flops, disk, memory, self.precision)
 
+    @property
+    def _recomputes(self) -> bool:
+        """Activations for gradients, as on a GPU, where models are in half precision unless asked for otherwise."""
+        return self.size < 4
+
     def _backward(self, load: Load, rank: int, tokens: float) -> float:
-        recomputed = self.size < 4  # on a GPU, where models are in half precision unless they are asked for otherwise
-        return activations(self.body, rank, 0.0, recomputed, self.size, tokens, _answered(load))
+        return activations(self.body, rank, 0.0, self._recomputes, self.size, tokens, _answered(load))
 
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient):
@@ -98,18 +112,34 @@ class Device:
             return 4 * WIDTH
         return self.body.width * min(self.size, 4) if feature.vector else 4
 
-    def evaluate(self, load: Load, items: int | None, suite: Suite) -> Work:
-        """Read each item as if it were a row of ``load``, and say as many tokens as the suite allows."""
+    def evaluate(self, load: Load, items: Mapping[str, int | None], suite: Suite) -> Work:
+        """Read and answer the items of every task (`selectmm.planning.items`).
+
+        A task that is not known (`ASKED`) has items like the rows of ``load``, and says as much as the suite allows.
+        """
         length = load.longest + suite.max_new_tokens
         memory = generating_memory(self.body, self.size, suite.batch_size * length)
-        if items is None:
+        if None in items.values():
             return Work(memory=memory, precision=self.precision)
-        read = replace(load.as_many_as(items), answers=items)
-        said = items * suite.max_new_tokens
-        mean = load.tokens / load.rows
-        spoken = Load(rows=items, tokens=said, squares=said * mean)
-        flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * said
-        return Work(read.tokens + said, flops, None, memory, self.precision)
+        each = [self._task(load, ASKED.get(task), count, suite) for task, count in items.items()]
+        sums = {name: sum(getattr(one, name) for one in each) for name in ("tokens", "flops", "streamed", "steps")}
+        return Work(memory=memory, precision=self.precision, **sums)
+
+    def _task(self, load: Load, asked: Asked | None, items: int, suite: Suite) -> Work:
+        if asked is None:
+            read, said = replace(load.as_many_as(items), answers=items), suite.max_new_tokens
+        else:
+            seen = image_load(self.vlm, ITEM) if asked.image else Load()
+            tokens = asked.prompt + seen.image_tokens
+            one = replace(seen, rows=1, tokens=tokens, squares=tokens**2, answers=1)
+            read, said = one.as_many_as(items * asked.options), asked.said
+        mean = read.tokens / max(read.rows, 1)
+        spoken = Load(rows=items, tokens=items * said, squares=items * said * mean)
+        flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * spoken.tokens
+        passes = math.ceil(items / suite.batch_size) * said
+        cache = 2 * self.size * sum(layer.keys for layer in self.body.layers) * mean * spoken.tokens
+        streamed = passes * self.size * self.body.language_parameters + cache
+        return Work(read.tokens + spoken.tokens, flops, streamed=streamed, steps=passes * len(self.body.layers))
 
 
 def _blind(load: Load) -> Load:

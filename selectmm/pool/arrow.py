@@ -48,6 +48,15 @@ def write_table(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
+def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
+    """`write_table` of at least one table after another, so that memory does not grow with the rows."""
+    stream = iter(blocks)
+    first = next(stream)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+        for block in chain([first], stream):
+            writer.write_table(block)
+
+
 def _trained(said: list[Turn]) -> pa.BooleanArray:
     """Null, which is cheap, unless an answer is not trained on."""
     trained = [turn.trained for turn in said]

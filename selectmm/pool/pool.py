@@ -1,6 +1,7 @@
 """A pool: the ordered, immutable rows that a method chooses from."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
 SEVERAL = "images"  # column: all images of a row that shows several, null in every other row
 SHOWN = pa.list_(pa.struct([("path", pa.string()), ("turn", pa.int32()), ("at", pa.int32()), ("inline", pa.bool_())]))
 COUNTED_IN = "counted_in"  # in the metadata of a table's schema
+TAKEN_AT_ONCE = 8_192  # rows
 PLACE = "place"  # column: a row's place in the pool's file
 
 
@@ -175,9 +177,34 @@ class Pool:
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """The rows at these positions, which keep their places in the pool's file (`PLACE`)."""
-    if PLACE not in table.column_names:
-        table = table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
-    return table.take(pa.array(rows))
+    blocks = list(blocks_of(table, rows))
+    return pa.concat_tables(blocks) if blocks else _placed(table).slice(0, 0)
+
+
+def blocks_of(table: pa.Table, rows: np.ndarray) -> Iterator[pa.Table]:
+    """`taken`, some rows at a time.
+
+    Arrow's own ``take`` joins all chunks of a column first, which it cannot where they hold more than 2 GiB of text; so
+    a block's rows are taken chunk by chunk and then put in order.
+    """
+    chunks = _placed(table).to_batches()
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    for start in range(0, len(rows), TAKEN_AT_ONCE):
+        block = np.asarray(rows[start : start + TAKEN_AT_ONCE], np.int64)
+        order = np.argsort(block, kind="stable")
+        of = np.searchsorted(ends, block[order], "right")
+        parts = [
+            chunks[chunk].take(pa.array(block[order][of == chunk] - (ends[chunk] - len(chunks[chunk]))))
+            for chunk in np.unique(of)
+        ]
+        joined = pa.Table.from_batches(parts).combine_chunks()
+        yield joined.take(pa.array(np.argsort(order)))
+
+
+def _placed(table: pa.Table) -> pa.Table:
+    if PLACE in table.column_names:
+        return table
+    return table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
 
 
 def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:

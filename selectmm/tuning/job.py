@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selectmm.pool.arrow import open_arrow, write_table
-from selectmm.pool.pool import Pool, taken
+from selectmm.pool.arrow import open_arrow, write_blocks
+from selectmm.pool.pool import Pool, blocks_of
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
@@ -80,7 +80,7 @@ class Job:
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
     """Write the job, and the rows it trains on as a pool of their own (a worker then needs nothing of the big one)."""
-    write_table(folder / ROWS, taken(pool.table, rows))
+    write_blocks(folder / ROWS, blocks_of(pool.table, rows))
     write_atomically(folder / JOB, json.dumps(asdict(job), indent=1))
 
 

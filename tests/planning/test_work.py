@@ -38,12 +38,12 @@ def test_items_are_counted_where_the_data_lie(tmp_path: Path) -> None:
         text = f"include: x.yaml\ntask: {name}\ndataset_path: ${{here}}/data/{name}\n"
         (tmp_path / f"{name}.yaml").write_text(text)
     assert items_of(suite_of(tmp_path, None, "shapes", "words")) == {"shapes": 12, "words": 3}
-    assert items_of(suite_of(tmp_path, 5, "shapes", "pope")) == {"shapes": 5, "pope": None}
-    assert items_of(suite_of(None, 5, "pope")) == {"pope": None}
+    assert items_of(suite_of(tmp_path, 5, "shapes", "strange")) == {"shapes": 5, "strange": None}
+    assert items_of(suite_of(None, 5, "strange")) == {"strange": None}
 
 
 def test_an_item_is_read_and_answered() -> None:
-    work = Device(None, BODY, size=2).evaluate(ROWS, 4, suite_of(None, None, "shapes"))
+    work = Device(None, BODY, size=2).evaluate(ROWS, {"shapes": 4}, suite_of(None, None, "shapes"))
     read = 2 * 2 * 160 * 40 + 2 * 4 * 4 * 400 + 2 * 20 * 4  # four items of 10 tokens, the head on the last of each
     said = 4 * 7 * (2 * 2 * 160 + 2 * 4 * 4 * 10 + 2 * 20)  # seven tokens each, which attend to ten
     assert work.flops == read + said and work.tokens == 40 + 28

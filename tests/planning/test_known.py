@@ -1,0 +1,134 @@
+"""What is written down of models, pools and benchmarks against what others publish, and a plan made of nothing else."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from selectmm.commands.plan import main
+from selectmm.errors import UserError
+from selectmm.models.lengths import image_tokens
+from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.known.loads import TEMPLATE, load_of_known
+from selectmm.planning.known.models import MODELS, shapes_of
+from selectmm.planning.known.pools import POOLS, rows_of, stand_in
+from tests.test_line import ROOT
+
+# Parameters as the hub shows them for the published weights (llava-hf's: bytes of their index, in 2-byte numbers).
+PUBLISHED = {
+    "llava-hf/llava-1.5-7b-hf": 14_126_854_144 // 2,
+    "Qwen/Qwen2-VL-2B-Instruct": 2_208_985_600,
+    "Qwen/Qwen2-VL-7B-Instruct": 8_291_375_616,
+    "Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976,
+    "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656,
+    "Qwen/Qwen3-VL-4B-Instruct": 4_437_815_808,
+    "Qwen/Qwen3-VL-8B-Instruct": 8_767_123_696,
+}
+
+
+@pytest.mark.parametrize("path", PUBLISHED)
+def test_a_model_has_the_parameters_of_its_published_weights(path: str) -> None:
+    vlm, source = shapes_of({"path": path}, "cuda")
+    assert anatomy_of(vlm).parameters == PUBLISHED[path]
+    assert path in source and vlm.model.dtype.itemsize == 2
+
+
+def test_every_model_of_the_configuration_is_known_by_its_id_or_by_its_file() -> None:
+    for file in sorted((ROOT / "configs/model").glob("*.yaml")):
+        path = yaml.safe_load(file.read_text()).get("path")
+        if file.stem != "embedded":  # which is made of packages, and has no path
+            assert (file.stem if path == "???" else path) in MODELS, file.stem
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "tokens"),
+    [
+        ("llava15_7b_stage1", {}, 24 * 24),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {}, (644 // 28) * (476 // 28)),  # sides to the nearest multiple of 28
+        ("Qwen/Qwen3-VL-8B-Instruct", {}, (640 // 32) * (480 // 32)),
+        # 307,200 pixels to at most 78,400: sides by 0.505, down to multiples of 28.
+        ("Qwen/Qwen2-VL-7B-Instruct", {"max_pixels": 78_400, "min_pixels": 3136}, (308 // 28) * (224 // 28)),
+        ("OpenGVLab/InternVL3-2B-hf", {"tiles": 1}, 256 + 2),
+    ],
+)
+def test_an_image_has_the_tokens_of_the_processor(path: str, options: dict[str, int], tokens: int) -> None:
+    vlm, _ = shapes_of({"path": path, **options}, "cpu")
+    assert image_tokens(vlm, [(640, 480)]) == [tokens]
+
+
+def test_the_pools_have_the_published_rows() -> None:
+    with (ROOT / "results/published/scores.csv").open() as stream:
+        cells = [row for row in csv.DictReader(stream) if row["table"] == "composition" and row["paper"] == "LLaVA-1.5"]
+    printed = {row["benchmark"]: int(row["value"]) for row in cells}
+    whole, pictured = (next(rows for rows in POOLS if rows.name == name) for name in ("llava_665k", "llava_v_625k"))
+    assert sorted(part.rows for part in whole.parts) == sorted(n for name, n in printed.items() if name != "total")
+    pool = stand_in(whole)
+    assert len(pool) == printed["total"] == 665_298 and pool.counts()["text"] == printed["ShareGPT"]
+    assert len(stand_in(pictured)) == 624_610, "LLaVA-V-625K"
+    assert len(pool.images) == sum(images.count for images in whole.images.values())
+
+
+def test_a_file_that_is_here_is_read_and_one_that_is_not_published_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {"file": "data/llava_v1_5_mix665k.json", "text_only": "leave_out"}
+    assert rows_of(config).name == "llava_v_625k" and rows_of({"file": "mine.json"}) is None
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/llava_v1_5_mix665k.json").write_text("[]")
+    assert rows_of(config) is None
+
+
+def test_the_load_of_a_known_pool_by_hand() -> None:
+    rows = next(rows for rows in POOLS if rows.name == "llava_665k")
+    vlm, _ = shapes_of({"path": "llava15_7b_stage1"}, "cuda")
+    first, text = 0, len(stand_in(rows)) - 1
+    two = load_of_known(vlm, rows, "conversation", np.array([first, text]), 1000)
+    assert two.tokens == (380 + 576) + 1000, "ShareGPT's row is cut"
+    assert two.squares == 956**2 + 1000**2 and two.image_tokens == 576 and two.longest == 1000
+    image = load_of_known(vlm, rows, "image", np.array([0, 1]), 1000)
+    assert image.tokens == 2 * (TEMPLATE + 576) and image.rows == 2
+    # CLIP ViT-L/14 on 336 pixels: 577 positions, 24 layers of 4·1024² + 2·1024·4096 weights, and the patches.
+    tower = 24 * (2 * 577 * (4 * 1024**2 + 2 * 1024 * 4096) + 4 * 577**2 * 1024) + 2 * 576 * 3 * 14**2 * 1024
+    assert image.tower == 2 * tower
+
+
+def test_every_benchmark_of_the_configuration_is_known() -> None:
+    files = sorted((ROOT / "configs/benchmark").glob("*.yaml"))
+    tasks = {next(iter(yaml.safe_load(file.read_text()).values()))["task"] for file in files}
+    assert tasks <= set(ASKED)
+
+
+def test_the_table_is_planned_with_nothing_downloaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "plan.json"
+    wanted = ["experiments=prism/main", "method=full,el2n,tive,prism", "seed=0", "tracker=none"]
+    main(["-m", *wanted, f"cache={tmp_path}", "--gpu", "h100", "--devices", "8", "--json", str(file)])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "From: Pool llava_665k: data/llava_v1_5_mix665k.json is not here; rows: llava_v1_5_mix665k.json" in told
+    assert "From: Model: none of its files are here; shapes and processor as in config.json of llava-hf" in told
+    assert "From: Benchmarks: published numbers of items. Assumed: lengths of prompts;" in told
+    content = json.loads(file.read_text())
+    stages = [stage for job in content["jobs"] for stage in job["stages"]]
+    assert not [s for s in stages if s["state"] == "unknown"]
+    counted = [s for s in stages if s["name"] in ("warm-up", "features", "finetune", "evaluate")]
+    assert counted and all(s["fits"] and s["device_seconds"] is not None for s in counted), "in the 80 GB of each GPU"
+    full = next(s for s in content["jobs"][0]["stages"] if s["name"] == "finetune")
+    assert full["rows"] == 128 * -(-665_298 // 128) and full["devices"] == 8
+    assert full["seconds"] == pytest.approx(full["device_seconds"] / 8)
+    assert 0 < content["total"]["features"] < 15 * 3600, "passes over the pool"
+
+
+def test_what_is_asked_of_devices_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    with pytest.raises(UserError, match=r"--devices 0 is not a number of devices; give 1 or more\."):
+        main(["--devices", "0", "--gpu", "h100"])
+    with pytest.raises(UserError, match=r"--nodes -1 is not a number of nodes; give 1 or more\."):
+        main(["--nodes", "-1", "--gpu", "h100"])
