@@ -162,3 +162,9 @@ def test_the_name_of_the_file_has_to_fit(name: str, more: list[str], said: str, 
         main([*choices(place, "method=random", "budget=3"), *more, "--to", str(tmp_path / name)])
     assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
     assert (tmp_path / "there.json").read_text() == "mine"
+
+
+def test_a_schedule_has_no_rows_before_training(place: Path, tmp_path: Path) -> None:
+    told = "schedule=rho_loss chooses rows while a model trains, so there are none to write before; leave it out"
+    with pytest.raises(UserError, match=told):
+        main([*choices(place, "method=length", "schedule=rho_loss"), "--to", str(tmp_path / "kept.json")])
