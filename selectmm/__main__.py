@@ -127,6 +127,7 @@ def _check(arguments: Sequence[str]) -> None:
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         foretell(jobs, here=launchers <= HERE)
+        importlib.import_module("selectmm.stages.sweep").tell_jobs(jobs)
 
 
 if __name__ == "__main__":
