@@ -1,6 +1,8 @@
 """Jobs of a sweep that read the same model and pool pass over it once, and each is charged for what it needs."""
 
+import itertools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,10 +16,12 @@ from selectmm.features import gradients as gradients_module
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.feature import Seen
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.reading import conversations_of
 from selectmm.features.shares import Shares, share_of
 from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
-from selectmm.models.forward import Reads
+from selectmm.models.encode import encode
+from selectmm.models.forward import Reads, run
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.stages.sweep import SWEEP, others_of, place_of, tell_jobs
@@ -61,7 +65,6 @@ def test_what_other_jobs_will_ask_for_rides_on_the_first_pass(
     assert all(stage.cached for stage in rest.values()) and len(forwards) == once, "nothing passes again"
     for feature, values in store.get(pool, [IMAGE, loss, error]).items():
         np.testing.assert_array_equal(values, alone[feature])
-    assert first[IMAGE].cost.seconds < rest[loss].cost.seconds, "layer 1 of 2 against all of the model and its head"
     assert not list(tmp_path.rglob("took-*"))
 
 
@@ -104,6 +107,18 @@ def test_norms_are_read_beside_projected_gradients(
         np.testing.assert_array_equal(shared.get(pool, [projected])[projected][:, 0], alone)
 
 
+def test_a_feature_is_charged_for_the_layers_that_it_reads(
+    vlm: VLM, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, ticks = AnswerLoss("conversation"), itertools.count()
+    monkeypatch.setattr(Shares, "now", lambda _self: next(ticks))
+    shares = Shares(vlm, [IMAGE, loss, TokenCount()])
+    batch = encode(vlm, list(conversations_of(pool, "conversation", [0])), side="right", limit=None)
+    with shares.passing():
+        run(vlm, batch, IMAGE.reads() | loss.reads())
+    assert shares.alone == {IMAGE: 1, loss: 2} and shares.everything == 2, "a tick at the start, at layer 1, at the end"
+
+
 def test_a_share_is_of_all_that_was_noted(vlm: VLM, tmp_path: Path) -> None:
     shares = Shares(vlm, [IMAGE, TokenCount()])
     shares.waited(1.0)
@@ -130,4 +145,4 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
     assert others_of(built["random", 0]) == others_of(built["el2n", 1]), "whoever needs nothing starts no pass"
     assert set(others_of(built["grand", 0])) == {GradientNorm(), ProjectedGradient(8192)}
     assert place_of(built["grand", 0]) != place_of(built["tive", 1]), "another seed is another warm-up"
-    assert len(json.loads((__import__("os").environ)[SWEEP])) == 3
+    assert len(json.loads(os.environ[SWEEP])) == 3
