@@ -43,7 +43,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     problems: list[UserError] = []
     for experiment in experiments:
         try:
-            plans.append(_planned(experiment, gpu, loads, planned, union[place_of(experiment)]))
+            plans.append(_planned(experiment, gpu, loads, planned, union.get(place_of(experiment), [])))
         except UserError as problem:
             problems.append(problem)
             plans.append(Plan(_name(experiment), [], [f"{_name(experiment)} cannot run: {problem}"]))
@@ -71,7 +71,7 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
 
 
 def _name(experiment: Experiment) -> str:
-    told = experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
+    told = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
     return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told)
 
 

@@ -17,6 +17,7 @@ from selectmm.features.feature import Feature
 from selectmm.features.onepass import takes_a_pass
 from selectmm.features.ranks import config_of, feature_of
 from selectmm.records.stage import fingerprint
+from selectmm.schedules.static import Static
 
 SWEEP = "SELECTMM_SWEEP"
 
@@ -40,9 +41,11 @@ def others_of(experiment: Experiment) -> list[Feature]:
 
 
 def union_of(experiments: Sequence[Experiment]) -> dict[str, list[Feature]]:
-    """Features that take a pass of the model, by what they are read of (`place_of`)."""
+    """Features that take a pass of the model before training, by what they are read of (`place_of`)."""
     union: dict[str, dict[Feature, None]] = {}
     for experiment in experiments:
+        if not isinstance(experiment.schedule, Static):
+            continue  # its rounds read some rows at a time, of a model that is being trained
         wanted = [feature for feature in experiment.method.needs().features if takes_a_pass(feature)]
         union.setdefault(place_of(experiment), {}).update(dict.fromkeys(wanted))
     return {place: list(features) for place, features in union.items()}
