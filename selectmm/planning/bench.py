@@ -33,6 +33,7 @@ from selectmm.tuning.targets import lora_pattern
 SIZE = (640, 480)  # pixels of the image of each row
 WORDS = 300  # tokens of a row besides its image, about LLaVA-665K's mean
 ANSWERED = 0.5  # share of them that the loss is taken on
+PLAIN_WORDS = 30_000  # ids below this and from 10 on are no special tokens in any family's vocabulary
 RANK = 128  # of the LoRA that gradients are taken of, where the recipe has none
 
 
@@ -77,8 +78,8 @@ def rows_like(vlm: VLM, rows: int, limit: int) -> tuple[Batch, Load]:
     shown -= 2 if vlm.family.name == "internvl3" else 0  # its two marks are words here
     tokens = min(shown + WORDS, limit)
     answers = int(ANSWERED * (tokens - shown))
-    ids = torch.randint(3, vlm.model.lm_head.out_features, (rows, tokens), generator=torch.Generator().manual_seed(0))
-    ids[ids == vlm.image_token_id] = 3
+    most = min(vlm.model.lm_head.out_features, PLAIN_WORDS)
+    ids = torch.randint(10, most, (rows, tokens), generator=torch.Generator().manual_seed(0))
     if fixed:
         ids[:, 1 : 1 + shown] = vlm.image_token_id
     labels = ids.clone()
