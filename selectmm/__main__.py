@@ -149,6 +149,7 @@ def _check(arguments: Sequence[str]) -> None:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         _check_launcher(launchers, words)
         foretell(jobs, here=launchers <= HERE)
+        importlib.import_module("selectmm.stages.sweep").tell_jobs(jobs)
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     gpu = gpu_of(asked.gpu)
     jobs = read_jobs(asked.choices, asked.multirun)
     for config, _ in jobs:
-        _place(config, asked.devices, asked.nodes)
+        place(config, asked.devices, asked.nodes)
     experiments = [build(config, method) for config, method in jobs]
     plans = plan(experiments, gpu, asked.sample)
     show(plans, gpu, asked.utilisation, asked.sample)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         write_atomically(asked.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _place(config: DictConfig, devices: int | None, nodes: int) -> None:
+def place(config: DictConfig, devices: int | None, nodes: int) -> None:
     """Set on how many devices the run would be, and name a model that has no path by its choice: shapes suffice here.
 
     Args:

@@ -1,6 +1,7 @@
 """One pass over a pool: its shards, and how one process computes some of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -13,9 +14,11 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
+from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.loaded import Loaded
 from selectmm.features.reading import Reader, answers_of, name_of, read
 from selectmm.features.shards import covered, save_missing
+from selectmm.features.shares import Shares
 from selectmm.models.encode import ImageCut
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
@@ -86,12 +89,14 @@ class Pass:
         planned = (batch for shard in shards for batch in batches_of(self.pool, self.view, shard, size))
         stream = read(reader, planned, loaders)
         for shard in shards:
-            values = self._values(vlm, stream, len(shard), reader)
+            shares = Shares(vlm, list(self.wanted))
+            values = self._values(vlm, stream, len(shard), reader, shares)
             for feature, folder in self.wanted.items():
                 target, made = self._target(feature, shard), values[feature]
                 if target != shard:  # of an image's rows the first one speaks for it
                     made = made[self._first[target.start : target.stop] - shard.start]
                 save_missing(folder, target, made, feature, there[feature])
+                shares.save(folder, feature, shard)
             yield shard
 
     def _there(self) -> dict[Feature, np.ndarray]:
@@ -113,32 +118,37 @@ class Pass:
         return range(*np.searchsorted(self._first, [shard.start, shard.stop]).tolist())
 
     @torch.no_grad()
-    def _values(self, vlm: VLM, stream: Iterator[list[Loaded]], rows: int, reader: Reader) -> dict[Feature, np.ndarray]:
+    def _values(
+        self, vlm: VLM, stream: Iterator[list[Loaded]], rows: int, reader: Reader, shares: Shares
+    ) -> dict[Feature, np.ndarray]:
         """Of the next ``rows`` rows of the stream, which are a shard's, in the pool's order."""
         units: list[int] = []
         parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in self.wanted}
         while len(units) < rows:
-            for loaded in next(stream):
+            start = time.perf_counter()
+            read = next(stream)
+            shares.waited(time.perf_counter() - start)
+            for loaded in read:
                 units += loaded.units
-                for feature, values in self._computed(vlm, loaded, reader).items():
+                for feature, values in self._computed(vlm, loaded, reader, shares).items():
                     parts[feature].append(values)
         back = np.argsort(units)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
 
-    def _computed(self, vlm: VLM, loaded: Loaded, reader: Reader) -> dict[Feature, np.ndarray]:
+    def _computed(self, vlm: VLM, loaded: Loaded, reader: Reader, shares: Shares) -> dict[Feature, np.ndarray]:
         """Values of rows at once or, where memory runs out, half of them at a time."""
-        made = self._tried(vlm, loaded)
+        made = self._tried(vlm, loaded, shares)
         if made is not None:
             return made
         clear_device_cache(garbage_collection=True)
-        halves = [self._computed(vlm, half, reader) for half in reader.halves(loaded.units)]
+        halves = [self._computed(vlm, half, reader, shares) for half in reader.halves(loaded.units)]
         return {feature: np.concatenate([values[feature] for values in halves]) for feature in self.wanted}
 
-    def _tried(self, vlm: VLM, loaded: Loaded) -> dict[Feature, np.ndarray] | None:
+    def _tried(self, vlm: VLM, loaded: Loaded, shares: Shares) -> dict[Feature, np.ndarray] | None:
         """None if memory ran out; nothing of the attempt is held then."""
         seen = Seen(vlm, loaded, self.reads(vlm), self.sizes.limit)
         try:
-            return {feature: feature.compute(seen).cpu().numpy() for feature in self.wanted}
+            return self._features_of(seen, shares)
         except UserError as problem:
             if not isinstance(problem.__cause__, ImageCut):
                 raise
@@ -152,6 +162,20 @@ class Pass:
                     f"tokens) were computed: lower recipe.max_length, or use a GPU with more memory."
                 ) from problem
             return None
+
+    def _features_of(self, seen: Seen, shares: Shares) -> dict[Feature, np.ndarray]:
+        if any(not feature.reads().nothing for feature in self.wanted):
+            with shares.passing():
+                _ = seen._passed  # made now, so that it is timed apart from the features that look at it
+        made: dict[Feature, np.ndarray] = {}
+        for feature in sorted(self.wanted, key=lambda feature: isinstance(feature, GradientNorm)):
+            start = shares.now()
+            wider = wider_of(feature, made)  # the norms of projected gradients stand beside them
+            made[feature] = feature.compute(seen).cpu().numpy() if wider is None else made[wider][:, 0]
+            shares.took(feature, shares.now() - start)
+            if wider is not None:
+                shares.would_take(feature, wider)
+        return made
 
     def _named(self, loaded: Loaded, row: int) -> str:
         """One of the loaded rows (or images) in words."""
@@ -182,6 +206,19 @@ def _by_length(pool: Pool, view: View, units: range) -> np.ndarray:
     image = [sample.image is not None and view == "conversation" for sample in samples]
     said = [[len(t.text) for t in (answers_of(s) if view == "answer" else s.turns)] for s in samples]
     return units.start + np.lexsort(([sum(lengths) for lengths in said], image))
+
+
+def takes_a_pass(feature: Feature) -> bool:
+    """Whether rows are encoded for it at all; lengths, say, are counted without."""
+    reads = feature.reads()
+    return not reads.nothing or isinstance(feature, GradientNorm | ProjectedGradient)
+
+
+def wider_of(feature: Feature, made: Iterable[Feature]) -> ProjectedGradient | None:
+    """The projected gradients of the same scope, if they are among what was made, for gradient norms."""
+    if not isinstance(feature, GradientNorm):
+        return None
+    return next((one for one in made if isinstance(one, ProjectedGradient) and one.scope == feature.scope), None)
 
 
 def _slice(units: range) -> slice:

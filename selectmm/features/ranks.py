@@ -66,7 +66,7 @@ def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
     pool = open_arrow(place / ROWS, Path(job["images"]), fingerprint="")
     passes = []
     for entry in job["passes"]:
-        wanted = {_feature(kind): Path(folder) for kind, folder in entry["wanted"]}
+        wanted = {feature_of(kind): Path(folder) for kind, folder in entry["wanted"]}
         passes.append((Pass(pool, entry["view"], wanted, Sizes(**job["sizes"])), [range(*s) for s in entry["shards"]]))
     adapter = None if job["adapter"] is None else Path(job["adapter"])
     return Ranks(job["count"], job["build"], adapter), passes
@@ -84,7 +84,7 @@ def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Seq
         "passes": [
             {
                 "view": each.view,
-                "wanted": [(_config(feature), str(folder.resolve())) for feature, folder in each.wanted.items()],
+                "wanted": [(config_of(feature), str(folder.resolve())) for feature, folder in each.wanted.items()],
                 "shards": [(shard.start, shard.stop) for shard in shards],
             }
             for each, shards in zip(passes, todo, strict=True)
@@ -93,12 +93,13 @@ def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Seq
     write_atomically(place / JOB, json.dumps(content, indent=1))
 
 
-def _config(feature: Feature) -> dict[str, object]:
+def config_of(feature: Feature) -> dict[str, object]:
+    """A feature as JSON can hold it, for `feature_of`."""
     kind = type(feature)
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(feature)}
 
 
-def _feature(config: Mapping[str, object]) -> Feature:
+def feature_of(config: Mapping[str, object]) -> Feature:
     """JSON has no tuples, and what is a list could not be hashed."""
     return instantiate({name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}, _convert_="all")
 

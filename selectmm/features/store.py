@@ -11,15 +11,16 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, View, units_of
-from selectmm.features.onepass import Pass, Sizes
+from selectmm.features.onepass import Pass, Sizes, takes_a_pass
 from selectmm.features.ranks import Ranks, run_over
 from selectmm.features.reading import loaders_for
 from selectmm.features.shards import VALUES, join
+from selectmm.features.shares import noted_share_is_whole, share_of
 from selectmm.models.forward import LAST
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
-from selectmm.records.stage import Stage, run_stage, source_of, write_atomically
+from selectmm.records.stage import Stage, find_stage, run_stage, source_of, write_atomically
 
 STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on
@@ -49,20 +50,48 @@ class FeatureStore:
         stages = self.stages(pool, features)
         return {feature: np.load(stage.folder / VALUES, mmap_mode="r") for feature, stage in stages.items()}
 
-    def stages(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, Stage]:
+    def stages(self, pool: Pool, features: Sequence[Feature], others: Sequence[Feature] = ()) -> dict[Feature, Stage]:
         """The finished stage of each feature, computed now if need be: all that is missing rides on one pass.
 
         A feature's cost is that of the pass it rode on, all of it (what it would cost alone is at most that); what
-        several features cost together is in `passes`.
+        several features cost together is in `passes`. If ``others`` ride too, it is the measured share of the pass
+        that it would have taken alone.
+
+        Args:
+            others: what other jobs of a sweep will ask for. They ride along if a pass has to be made; if that fails, it
+                is made without them, and whoever asks for them is told why.
 
         Raises:
             UserError: the pool has no image and a feature needs one, the model lacks a layer, or values came out as
                 NaN.
         """
         self.check(pool, features)
+        own = sorted(set(features), key=repr)
+        riding = (
+            [] if self._all_there(pool, own) else [one for one in others if one not in own and self._fits(pool, one)]
+        )
         finished: dict[Feature, Stage] = {}
-        self._run(pool, sorted(set(features), key=repr), {}, finished)
-        return finished
+        try:
+            self._run(pool, sorted({*own, *riding}, key=repr), {}, finished, shared=bool(riding))
+        except UserError:
+            if not riding:
+                raise
+            finished = {}
+            self._run(pool, own, {}, finished)
+        return {feature: finished[feature] for feature in own}
+
+    def _all_there(self, pool: Pool, features: Sequence[Feature]) -> bool:
+        """Whether no pass has to be made that others could ride on."""
+        identities = [identity_of(one, pool, self.vlm.identity, self.limit) for one in features if takes_a_pass(one)]
+        return all(find_stage(self.cache, STAGE, identity) is not None for identity in identities)
+
+    def _fits(self, pool: Pool, feature: Feature) -> bool:
+        """Whether `check` lets a feature pass."""
+        try:
+            self.check(pool, [feature])
+        except UserError:
+            return False
+        return True
 
     def check(self, pool: Pool, features: Sequence[Feature]) -> None:
         """Whether pool and model have what the features read, before anything is computed; errors as `stages`."""
@@ -75,8 +104,18 @@ class FeatureStore:
             for layer in feature.reads().named - {0, LAST}:
                 self.vlm.layer(layer)
 
-    def _run(self, pool: Pool, waiting: list[Feature], partials: Partials, finished: dict[Feature, Stage]) -> None:
-        """Enter the stage of each waiting feature, one inside the other; the innermost makes the pass for all."""
+    def _run(
+        self,
+        pool: Pool,
+        waiting: list[Feature],
+        partials: Partials,
+        finished: dict[Feature, Stage],
+        shared: bool = False,
+    ) -> None:
+        """Enter the stage of each waiting feature, one inside the other; the innermost makes the pass for all.
+
+        ``shared``: among several jobs, so that each feature costs its share alone.
+        """
         if not waiting:
             self._pass(pool, partials)
             return
@@ -86,13 +125,14 @@ class FeatureStore:
         def make(folder: Path) -> None:
             nonlocal entered
             entered = True
-            self._run(pool, rest, {**partials, feature: folder}, finished)
+            self._run(pool, rest, {**partials, feature: folder}, finished, shared)
             join(folder)
 
         identity = identity_of(feature, pool, self.vlm.identity, self.limit)
-        finished[feature] = run_stage(self.cache, STAGE, identity, make, devices=self._devices(pool))
+        share = share_of if shared else noted_share_is_whole
+        finished[feature] = run_stage(self.cache, STAGE, identity, make, self._devices(pool), share)
         if not entered:  # it was there already: the others still have to be looked at
-            self._run(pool, rest, partials, finished)
+            self._run(pool, rest, partials, finished, shared)
 
     def _pass(self, pool: Pool, partials: Partials) -> None:
         """The passes of `riders`, one after the other."""

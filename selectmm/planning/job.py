@@ -11,7 +11,7 @@ from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
 from selectmm.features.feature import Feature, Features, View, units_of
-from selectmm.features.onepass import SORTED
+from selectmm.features.onepass import SORTED, takes_a_pass
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.models.vlm import VLM
@@ -46,6 +46,7 @@ class Job:
     Attributes:
         model: None if its configuration is not there.
         loads: measures rows. planned: marks of what earlier jobs make; grows.
+        others: features that jobs of the same sweep read of the same model and pool.
     """
 
     experiment: Experiment
@@ -53,6 +54,7 @@ class Job:
     model: Model | None
     loads: Loads
     planned: set[str]
+    others: Sequence[Feature] = ()
 
     def stages(self) -> list[Planned]:
         """In the order of the run.
@@ -69,10 +71,11 @@ class Job:
         needs = self.experiment.method.needs()
         targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
-        passes = self._features(self.pool, needs, warmup, "")
+        passes, marks = self._features(self.pool, needs, warmup, "")
         if targets is not None:
-            passes += self._features(targets, needs, warmup, " of the targets")
-        subset, chosen = self._subset(needs, [mark for each in passes for mark in each.marks])
+            more, theirs = self._features(targets, needs, warmup, " of the targets")
+            passes, marks = passes + more, marks + theirs
+        subset, chosen = self._subset(needs, marks)
         tuned = self._finetune(subset, chosen)
         before = [pool, *self._check(), *([warmup] if warmup else []), *passes]
         return [*before, subset, tuned, self._evaluate(tuned)]
@@ -130,25 +133,34 @@ class Job:
         rows, recipe = select.warmup_of(self.experiment, self.pool, needs.warmup)
         return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe)
 
-    def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> list[Planned]:
-        """What is there, and one entry for each pass that the rest would ride on."""
+    def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> tuple[list[Planned], list[str]]:
+        """What is there, and one entry for each pass that the rest would ride on; and the marks of this job's own.
+
+        If this job has to pass over the pool, what other jobs read there rides along.
+        """
         model = self._identity
         if warmup is not None:
             model = identity_with(model, warmup.folder) if warmup.folder else f"?{warmup.marks[0]}"
         waits = self._waits(model, result="depends on the warm-up")
-        alone = {}
-        for feature in sorted(set(needs.features), key=repr):
+
+        def planned(feature: Feature) -> Planned:
             identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
             units = units_of(pool, feature)
             made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))
-            alone[feature] = self._stage(store.STAGE, identity, made, waits)
+            return self._stage(store.STAGE, identity, made, waits)
+
+        alone = {feature: planned(feature) for feature in sorted(set(needs.features), key=repr)}
+        marks = [mark for stage in alone.values() for mark in stage.marks]
+        if not of and any(takes_a_pass(feature) and not stage.reused for feature, stage in alone.items()):
+            riding = {feature: planned(feature) for feature in self.others if feature not in alone}
+            alone |= {feature: stage for feature, stage in riding.items() if not stage.reused}
         rank = needs.warmup.rank if needs.warmup else 0
         passes = []
         for state in dict.fromkeys(stage.state for stage in alone.values()):
             same = {feature: stage for feature, stage in alone.items() if stage.state == state}
             for view, riding in store.riders(pool, list(same)).items():
                 passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
-        return passes
+        return passes, marks
 
     def _ranks(self, units: int) -> int:
         """Devices that a pass takes: a shard is computed by one."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.features.feature import Feature
 from selectmm.models.check_rows import fitting
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.corrections import Corrections
@@ -18,6 +19,7 @@ from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
+from selectmm.stages.sweep import place_of, union_of
 
 
 def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
@@ -36,11 +38,12 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
             sweep: in every job.
     """
     loads, planned = Loads(sample), set()
+    union = union_of(experiments)
     plans: list[Plan] = []
     problems: list[UserError] = []
     for experiment in experiments:
         try:
-            plans.append(_planned(experiment, gpu, loads, planned))
+            plans.append(_planned(experiment, gpu, loads, planned, union.get(place_of(experiment), [])))
         except UserError as problem:
             problems.append(problem)
             plans.append(Plan(_name(experiment), [], [f"{_name(experiment)} cannot run: {problem}"]))
@@ -49,7 +52,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     return plans
 
 
-def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str]) -> Plan:
+def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], others: Sequence[Feature]) -> Plan:
     notes: list[str] = []
     sources: list[str] = []
     if experiment.config["compute"]["weights"] != "as_is":
@@ -58,7 +61,7 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str]) 
     model = _model(experiment, gpu, notes, sources)
     if model is not None and pool.fingerprint not in loads.known:
         pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
-    stages = Job(experiment, pool, model, loads, planned).stages()
+    stages = Job(experiment, pool, model, loads, planned, others).stages()
     _note_items(experiment, notes, sources)
     corrections = Corrections.of(experiment, gpu)
     if corrections.source:

@@ -11,7 +11,7 @@ from selectmm.features.blind import BlindLoss
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.neurons import TopNeurons
-from selectmm.features.onepass import TOKENS
+from selectmm.features.onepass import TOKENS, wider_of
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.features.spectrum import StateSpectrum
@@ -82,6 +82,8 @@ class Device:
         tokens = min(batch_size * load.longest, max(TOKENS, load.longest))
         memory = forward_memory(self.body, self.size, 0 if reads.nothing else tokens)
         for feature in features:
+            if wider_of(feature, features) is not None:
+                continue  # norms stand beside projected gradients
             if isinstance(feature, GradientNorm | ProjectedGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
                 flops += decoder(self.body, load, rank=rank) if self._recomputes else 0

@@ -27,6 +27,10 @@ class Cost:
             max(self.peak_gib, other.peak_gib),
         )
 
+    def part(self, share: float) -> "Cost":
+        """A share of the seconds; memory was needed whole."""
+        return Cost(self.seconds * share, self.device_seconds * share, self.peak_gib)
+
 
 class Clock:
     """Runs from its creation; `cost` may be read at any time."""

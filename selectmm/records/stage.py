@@ -97,14 +97,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def run_stage(
-    root: Path, name: str, identity: Mapping[str, object], make: Callable[[Path], None], devices: int = 1
+    root: Path,
+    name: str,
+    identity: Mapping[str, object],
+    make: Callable[[Path], None],
+    devices: int = 1,
+    share: Callable[[Path], float] | None = None,
 ) -> Stage:
     """Return the stage's folder ``root/name/<fingerprint>``, making it first if it is not there.
 
     ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
-    cost of every attempt is added up, each second counting ``devices`` times. Two processes that want the same stage do
-    it once: the second waits.
+    cost of every attempt is added up, each second counting ``devices`` times; ``share`` says of the finished folder
+    which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
+    once: the second waits.
 
     A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
 
@@ -120,7 +126,7 @@ def run_stage(
             with FileLock(folder.with_suffix(".lock")):
                 cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
                 if not cached:
-                    _make(folder, name, mark, identity, make, devices)
+                    _make(folder, name, mark, identity, make, devices, share)
                     hold(folder / ENTRY)
     return _finished(folder, name, mark, identity, cached)
 
@@ -175,7 +181,13 @@ def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object]
 
 
 def _make(
-    folder: Path, name: str, mark: str, identity: Mapping[str, object], make: Callable[[Path], None], devices: int
+    folder: Path,
+    name: str,
+    mark: str,
+    identity: Mapping[str, object],
+    make: Callable[[Path], None],
+    devices: int,
+    share: Callable[[Path], float] | None,
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
@@ -183,11 +195,13 @@ def _make(
     before = Cost(**json.loads(spent.read_text())) if spent.exists() else Cost()
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
+    whole = before + clock.cost()
+    cost = whole if share is None else whole.part(share(partial))
     entry = {
         "stage": name,
         "fingerprint": mark,
         "identity": identity,
-        "cost": asdict(before + clock.cost()),
+        "cost": asdict(cost),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))

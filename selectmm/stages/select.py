@@ -25,6 +25,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage, source_of
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
+from selectmm.stages.sweep import others_of
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.recipe import Recipe
 
@@ -81,7 +82,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         if warmup is not None:
             vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
         store = store_of(experiment, vlm, warmup.folder if warmup else None)
-        stages = store.stages(pool, needs.features)
+        stages = store.stages(pool, needs.features, others_of(experiment))
         target_stages = store.stages(targets, needs.features) if targets is not None else {}
 
         def features() -> Features:

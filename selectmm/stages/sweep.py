@@ -1,0 +1,62 @@
+"""What the jobs of a sweep read of one model and pool, so that the first one that passes over it reads it for all.
+
+The process that starts a sweep tells its jobs, wherever they run, in an environment variable.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+
+from omegaconf import DictConfig
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.features.feature import Feature
+from selectmm.features.onepass import takes_a_pass
+from selectmm.features.ranks import config_of, feature_of
+from selectmm.records.stage import fingerprint
+from selectmm.schedules.static import Static
+
+SWEEP = "SELECTMM_SWEEP"
+
+
+def tell_jobs(jobs: Sequence[tuple[DictConfig, str]]) -> None:
+    """Tell the jobs of a sweep, which start after this, what all of them read; not those that cannot be built."""
+    from selectmm.instantiate import build  # seconds
+
+    experiments = []
+    for config, method in jobs:
+        with suppress(UserError):
+            experiments.append(build(config, method))
+    told = {place: [config_of(feature) for feature in features] for place, features in union_of(experiments).items()}
+    os.environ[SWEEP] = json.dumps(told)
+
+
+def others_of(experiment: Experiment) -> list[Feature]:
+    """What the jobs of this job's sweep read where this one reads, its own included; nothing outside of a sweep."""
+    told = json.loads(os.environ.get(SWEEP, "{}"))
+    return [feature_of(config) for config in told.get(place_of(experiment), [])]
+
+
+def union_of(experiments: Sequence[Experiment]) -> dict[str, list[Feature]]:
+    """Features that take a pass of the model before training, by what they are read of (`place_of`)."""
+    union: dict[str, dict[Feature, None]] = {}
+    for experiment in experiments:
+        if not isinstance(experiment.schedule, Static):
+            continue  # its rounds read some rows at a time, of a model that is being trained
+        wanted = [feature for feature in experiment.method.needs().features if takes_a_pass(feature)]
+        union.setdefault(place_of(experiment), {}).update(dict.fromkeys(wanted))
+    return {place: list(features) for place, features in union.items()}
+
+
+def place_of(experiment: Experiment) -> str:
+    """What a job's features are read of: model, pool, tokens per row, and the warm-up, if it has one."""
+    warmup = experiment.method.needs().warmup
+    read = {name: experiment.config.get(name) for name in ("model", "pool", "compute")}
+    read["limit"] = experiment.recipe.max_length
+    if warmup is not None:
+        read |= {"warmup": [type(warmup).__name__, asdict(warmup)], "seed": experiment.seed}
+        read |= {name: experiment.config.get(name) for name in ("recipe", "strategy")}
+    return fingerprint(read)
