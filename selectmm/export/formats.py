@@ -24,7 +24,7 @@ class Format:
         file: name of the file of rows.
         lines: one JSON value per line instead of one list.
         row: what stands in the file for a row, given the paths of its images and its id; None: its place in the
-            pool's file and its id alone.
+            pool's file and its id alone, or, where `selectmm.export.original` writes it, the row itself.
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
@@ -98,6 +98,19 @@ _DATASET_INFO = {
         },
     }
 }
+
+ORIGINAL = "original"  # the format of the pool's own file
+
+
+def original(ending: str) -> Format:
+    """The pool's own format, for the README.md."""
+    return Format(
+        file=f"rows{ending}",
+        lines=False,
+        row=None,
+        usage="The rows are those of the pool's file, with all of their fields. Use them as you use that file.",
+    )
+
 
 FORMATS = {
     "llava": Format(

@@ -9,9 +9,12 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
 from selectmm.export.formats import FORMATS, IMAGE, Format
+from selectmm.export.formats import original as original_format
 from selectmm.export.note import note
+from selectmm.export.original import Original
 from selectmm.methods.subset import Subset
 from selectmm.pool.image import inside
+from selectmm.pool.places import places_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample
 from selectmm.records.progress import track
@@ -37,8 +40,7 @@ def export_subset(
         UserError: ``to`` is not empty or cannot be written, or a row's text would be taken for its image.
     """
     kind = FORMATS[format_name]
-    if len(subset.rows) == 0:
-        raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
+    _check_rows(subset)
     marked = []
     with new_folder(to) as folder:
         with (folder / kind.file).open("w", encoding="utf-8") as out:
@@ -51,6 +53,27 @@ def export_subset(
         text = note(pool, subset, kind, record, "absolute" if absolute else "relative", marked)
         (folder / "README.md").write_text(text, encoding="utf-8")
     return marked
+
+
+def export_original(pool: Pool, subset: Subset, original: Original, to: Path, record: RunRecord | None = None) -> None:
+    """Write the rows as the pool's own file has them, in its order, and a README.md that says what they are.
+
+    Args:
+        to: a folder that does not exist yet, or is empty.
+
+    Raises:
+        UserError: ``to`` is not empty or cannot be written, or the pool's file changed.
+    """
+    kind = original_format(original.ending)
+    _check_rows(subset)
+    with new_folder(to) as folder:
+        original.write(places_of(pool, subset.rows), folder / kind.file)
+        (folder / "README.md").write_text(note(pool, subset, kind, record, "those of the file", []), encoding="utf-8")
+
+
+def _check_rows(subset: Subset) -> None:
+    if len(subset.rows) == 0:
+        raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
 
 
 def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Iterator[tuple[str, list[int]]]:
