@@ -99,7 +99,7 @@ def _comparisons(few: tuple[Side, ...], many: tuple[Side, ...], sizes: list[int]
 def write_images(folder: Path) -> Path:
     """Small images under the folders that LLaVA-665K has."""
     for number in range(IMAGES):
-        path = folder / _image(number)
+        path = folder / image_name(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(path, "JPEG")
     return folder
@@ -108,10 +108,10 @@ def write_images(folder: Path) -> Path:
 def write_rows(path: Path, rows: int) -> Path:
     """A LLaVA JSON of one to three questions a row; every sixteenth row is text-only."""
     rng = np.random.default_rng(0)
-    asked, answers = (_texts(rng, words) for words in (12, 24))
+    asked, answers = (texts_of(rng, words) for words in (12, 24))
     with path.open("w") as stream:
         for row in range(rows):
-            shown = {} if row % 16 == 15 else {"image": _image(row * 7 % IMAGES)}
+            shown = {} if row % 16 == 15 else {"image": image_name(row * 7 % IMAGES)}
             said = []
             for turn in range(1 + row % 3):
                 opening = "<image>\n" if shown and not turn else ""
@@ -123,13 +123,13 @@ def write_rows(path: Path, rows: int) -> Path:
     return path
 
 
-def _texts(rng: np.random.Generator, words: int) -> list[str]:
+def texts_of(rng: np.random.Generator, words: int) -> list[str]:
     """Many texts of so many words of six letters."""
     letters = rng.integers(ord("a"), ord("z") + 1, (997, words, 6))
     return [" ".join("".join(map(chr, word)) for word in text) for text in letters]
 
 
-def _image(number: int) -> str:
+def image_name(number: int) -> str:
     return f"{SOURCES[number % len(SOURCES)]}/{number:012d}.jpg"
 
 

@@ -9,6 +9,7 @@ file here. The two others show it without a break: what follows an image is a ma
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from selectmm.pool.sample import Sample
 
@@ -48,18 +49,29 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was. Of several
     images ``image`` is a list, as LLaVA-NeXT has it.
     """
-    names = {"user": "human", "assistant": "gpt"}
+    names = {**SHAREGPT, "user": "human", "assistant": "gpt"}
     opening = sample.turns[sample.image_turn].text
     mark = f"{IMAGE}\n" if opening == opening.strip() or len(images) > 1 else ""
     said = [{"from": names[role], "value": text, **loss} for role, text, loss in _turns(sample, mark)]
     shown = {"image": images[0] if len(images) == 1 else list(images)} if images else {}
-    return {"id": id, **shown, "conversations": said, "source": sample.source}
+    return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
+def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
-    said = [{"role": role, "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
-    return {"messages": said, "images": list(images)}
+    said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
+    return {"messages": said, **_tools(sample), "images": list(images)}
+
+
+# How LLaMA-Factory's ShareGPT form and ms-swift call the roles of tools.
+SHAREGPT = {"system": "system", "tool_call": "function_call", "tool_result": "observation"}
+SWIFT = {"tool_result": "tool_response"}
+
+
+def _tools(sample: Sample) -> dict[str, str]:
+    """The tools that a row offers, as the text of a list."""
+    lines = [turn.text.replace("\n", ", ") for turn in sample.turns if turn.role == "tools"]
+    return {"tools": f"[{lines[0]}]"} if lines else {}
 
 
 def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
@@ -72,15 +84,18 @@ def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
         own = mark if shown_with[image.turn] == 1 else IMAGE if image.inline else f"{IMAGE}\n"
         texts[image.turn] = text[: image.at] + own + text[image.at :]
     said = zip(sample.turns, texts, strict=True)
-    return [(turn.role, text, {} if turn.trained else {"loss": False}) for turn, text in said]
+    return [(t.role, text, {} if t.trained else {"loss": False}) for t, text in said if t.role != "tools"]
 
 
 _DATASET_INFO = {
     "subset": {
         "file_name": "subset.json",
         "formatting": "sharegpt",
-        "columns": {"messages": "messages", "images": "images"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+        "columns": {"messages": "messages", "images": "images", "tools": "tools"},
+        "tags": {
+            **{"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+            **{"system_tag": "system", "function_tag": "function_call", "observation_tag": "observation"},
+        },
     }
 }
 
@@ -109,7 +124,7 @@ FORMATS = {
     "llama_factory": Format(
         file="subset.json",
         lines=False,
-        row=messages,
+        row=partial(messages, names=SHAREGPT),
         usage="LLaMA-Factory: `dataset_dir: <this folder>`, `dataset: subset`, `media_dir: {images}`.",
         masks=False,
         marks=("<video>", "<audio>"),
@@ -119,7 +134,7 @@ FORMATS = {
     "ms_swift": Format(
         file="subset.jsonl",
         lines=True,
-        row=messages,
+        row=partial(messages, names=SWIFT),
         usage="ms-swift: `ROOT_IMAGE_DIR={images} swift sft --dataset subset.jsonl …`; its documentation prefers "
         "absolute paths (export with --absolute).",
         marks=("<video>", "<audio>", "<ref-object>", "<bbox>"),

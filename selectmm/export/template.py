@@ -4,11 +4,9 @@ import json
 
 from transformers import PreTrainedTokenizerBase
 
-from selectmm.models.encode import render
+from selectmm.models.render import render
 from selectmm.models.vlm import VLM, Template
 from selectmm.pool.sample import Turn
-
-CHATML = "<|im_start|>{}\n"  # how a role is announced where a system message may be given, as Qwen's templates do
 
 JINJA = """\
 {{%- macro said(content) %}}
@@ -41,7 +39,7 @@ def jinja_of(template: Template, start: str) -> str:
     A message's content is a text, or a list of parts whose images stand where they are in it. A first system message
     takes the place of the start in ChatML; elsewhere it has to be the one of training.
     """
-    system = CHATML.format("system") if template.user_prefix == CHATML.format("user") else ""
+    system = template.system[0] if template.system else ""
     return JINJA.format(
         start=json.dumps(start),
         system_prefix=json.dumps(system),

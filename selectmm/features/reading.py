@@ -16,7 +16,7 @@ from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Sample, Shown, Turn
+from selectmm.pool.sample import ANSWERS, Sample, Shown, Turn
 
 MOST = 8  # loader processes of a rank: they read faster than a large model computes
 _NOTHING = (Turn("user", ""),)
@@ -75,8 +75,8 @@ def name_of(pool: Pool, view: View, unit: int) -> str:
 
 
 def answers_of(sample: Sample) -> tuple[Turn, ...]:
-    """The answers that are trained on."""
-    return tuple(turn for turn in sample.turns if turn.role == "assistant" and turn.trained)
+    """The answers that are trained on, calls of tools among them."""
+    return tuple(turn for turn in sample.turns if turn.role in ANSWERS and turn.trained)
 
 
 def _seen(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], tuple[Shown, ...]]:

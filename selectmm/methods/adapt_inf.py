@@ -52,6 +52,8 @@ class AdaptInf:
       taken when a cluster has no others left.
     - Their optional removal of near-duplicates is a method of its own here, `SemDeDup`.
 
+    Several images in a row: scores and states are of the whole row; the score without image takes all of them away.
+
     Attributes:
         scores: names of those to pick from, at least one.
         clusters: of the rows, at most. iterations: of k-means, at most.

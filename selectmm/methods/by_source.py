@@ -20,6 +20,8 @@ class BySource:
     It is no competitor of a selection method, because it is told what matters. It is the yardstick of a pool: if it
     does not beat `random`, the pool leaves a method no room to be good.
 
+    Several images in a row change nothing: images are not looked at.
+
     Attributes:
         first, last: names of sources; with both empty this is `random`.
     """

@@ -17,6 +17,8 @@ from selectmm.pool.pool import Pool
 class ByClipScore:
     """Score: cosine of CLIP's embeddings of image and text; the highest are kept.
 
+    Several images in a row: the mean of their cosines with the row's text.
+
     Attributes:
         checkpoint: a Hugging Face CLIP (folder or hub id); papers use ``openai/clip-vit-large-patch14``. There is no
             default, because nothing is fetched unless asked for.

@@ -39,6 +39,8 @@ class Coincide:
     - What a cluster cannot take because it has fewer rows goes to the others in proportion to their softmax, so that
       the budget is met. A cluster whose every neighbour is masked has transferability 0.
 
+    Several images in a row: their tokens are taken together, and the text is what follows the last of them.
+
     Attributes:
         layers, depth: see `AttentionOutputs`.
         clusters, rows_per_cluster: at most so many clusters, and fewer if one would have less than so many rows on

@@ -46,6 +46,8 @@ class D2Pruning:
     - All values of at most 1e-7 are 1e-7: rows whose margin is not positive differ by their neighbours alone.
     - A row without an answer token has the value 0.
 
+    Several images in a row: margin and state are of the whole row.
+
     Attributes:
         keep: ``easy`` rows first (the port's), or ``hard`` ones (the margin's sign is turned).
         neighbours: k; the original's default is 10, the port's 5.

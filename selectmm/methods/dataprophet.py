@@ -24,6 +24,8 @@ class DataProphet:
     averaged); a share that exceeds its source is capped and the rest goes to the others in proportion; a source whose
     M is negative gets none.
 
+    Several images in a row: its image is the mean over their states, each image seen alone.
+
     Attributes:
         layer: of the embeddings of questions, answers and images; 0 is the model's own frozen encoders (token
             embeddings, and the vision tower with its projector).

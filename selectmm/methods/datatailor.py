@@ -45,6 +45,8 @@ class DataTailor:
       at most so many means, which are then merged.
     - Rows with equal values share the mean of their ranks.
 
+    Several images in a row: spectrum and states are of the whole row.
+
     Attributes:
         cut: share of the height of a task's last merge at which its clusters are cut.
         ward_rows: the most rows, or means of rows, that Ward's method merges; 8,000 take 0.3 GB.

@@ -17,6 +17,8 @@ class El2n:
     """Score: mean over answer tokens of ‖softmax − one-hot‖₂ of the frozen model; the highest are kept.
 
     Paul, Ganguli and Dziugaite, Deep Learning on a Data Diet (arXiv 2107.07075).
+
+    Several images in a row: the error is that of the row's answers, which see all of them.
     """
 
     def needs(self) -> Needs:

@@ -1,4 +1,4 @@
-"""Selections and scores that were made elsewhere."""
+"""Selections and scores that were made elsewhere; several images in a row change nothing here."""
 
 import hashlib
 import json

@@ -12,7 +12,10 @@ from selectmm.pool.pool import Pool
 
 @dataclass(frozen=True)
 class Full:
-    """Keeps the whole pool, whatever the budget says (it is the reference of a sweep over budgets)."""
+    """Keeps the whole pool, whatever the budget says (it is the reference of a sweep over budgets).
+
+    Several images in a row change nothing: images are not looked at.
+    """
 
     def needs(self) -> Needs:
         """Nothing."""

@@ -19,6 +19,8 @@ class Grand:
 
     Paul, Ganguli and Dziugaite, Deep Learning on a Data Diet (arXiv 2107.07075), with TIVE's gradient and warm-up.
 
+    Several images in a row: the gradient is that of the row's answers, which see all of them.
+
     Attributes:
         warmup: the training that the reference model gets, by default TIVE's.
         scope: LoRA matrices of the ``self_attn`` projections, or of ``all_linear`` layers.

@@ -42,6 +42,8 @@ class Icons:
       merged and again on top. Here it is a run over a random share, and carries it once.
     - Their projection is one matrix of random signs for the whole gradient; see `ProjectedGradient`.
 
+    Several images in a row: the gradient is that of the row's answers, which see all of them.
+
     Attributes:
         warmup: the training that the reference model gets.
         projection_dim: numbers per projected gradient; 20 KiB a row at 5,120, 14 GB for LLaVA-665K. scope: whose LoRA

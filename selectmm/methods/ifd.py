@@ -20,6 +20,8 @@ class Ifd:
 
     A ratio of 1 or more says that the question does not help at all: such rows are taken only when no other is left,
     the nearest to 1 first. Li et al., From Quantity to Quality (arXiv 2308.12032).
+
+    Several images in a row: both losses are the row's; the answer alone sees none of them.
     """
 
     def needs(self) -> Needs:

@@ -14,7 +14,10 @@ from selectmm.pool.pool import Pool
 
 @dataclass(frozen=True)
 class Length:
-    """Keeps the rows with the most tokens; the score is the token count of the whole conversation."""
+    """Keeps the rows with the most tokens; the score is the token count of the whole conversation.
+
+    Several images in a row: the tokens of all of them count.
+    """
 
     def needs(self) -> Needs:
         """Every row's token count."""

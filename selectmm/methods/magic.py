@@ -42,6 +42,8 @@ class Magic:
       stage in another. Here they are of a model of ``depth`` layers, and in others the layers at the same share of it.
     - Text-only rows: both parts are 0. A row without an answer token is taken when nothing else is left.
 
+    Several images in a row: the loss without image takes all of them away, and a look is one at any of them.
+
     Attributes:
         gain_share: of the pool's rows, that the first filter leaves.
         shortlist: rows that the second filter leaves, per row of the budget.

@@ -17,6 +17,8 @@ class OneSource:
 
     What DataProphet's ranking is held against: a recipe of equal steps makes runs on sources of different size
     comparable.
+
+    Several images in a row change nothing: images are not looked at.
     """
 
     source: str

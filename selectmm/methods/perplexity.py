@@ -17,6 +17,8 @@ class Perplexity:
     """Score: exp(mean answer loss) of the frozen model; the middle of the ranking is kept.
 
     Marion et al., When Less is More (arXiv 2309.04564), who found the middle best.
+
+    Several images in a row: the loss is that of the row's answers, which see all of them.
     """
 
     keep: Keep = "medium"

@@ -13,7 +13,10 @@ from selectmm.pool.pool import Pool
 
 @dataclass(frozen=True)
 class Random:
-    """Keeps a uniform random draw; the same rows for the same seed in whatever order the pool is stored."""
+    """Keeps a uniform random draw; the same rows for the same seed in whatever order the pool is stored.
+
+    Several images in a row change nothing: images are not looked at.
+    """
 
     def needs(self) -> Needs:
         """Nothing."""

@@ -19,6 +19,8 @@ class RdsPlus:
 
     Rows are the model's last states, averaged with weights that grow with the position. Ivison et al., Large-Scale Data
     Selection for Instruction Tuning (arXiv 2503.01807).
+
+    Several images in a row: the states are those of the whole row.
     """
 
     def needs(self) -> Needs:

@@ -22,6 +22,8 @@ class ScalSelect:
     (`selectmm.features.attended.AttendedStates`). No sampling and no quotas. As in the authors' script, columns are
     centred and rows are not scaled.
 
+    Several images in a row: attention chooses among the tokens of all of them together.
+
     Attributes:
         layer: decoder layer (from 1) of attention and states; the authors use the first.
         attention_mass: share of the attention that the image tokens kept hold.

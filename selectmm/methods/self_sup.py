@@ -28,6 +28,8 @@ class SelfSup:
     released no code, and say neither which end they kept, nor how many clusters they had, nor which embedding: none of
     their numbers can be said to be this method's. So ``keep`` has no default.
 
+    Several images in a row: the states are those of the whole row.
+
     Attributes:
         keep: ``hard``: the rows farthest from their centre. ``easy``: the nearest.
         pool: the state of the ``last_token`` of a row, or the ``mean`` over its tokens.

@@ -38,6 +38,8 @@ class SemDeDup:
     - It tries a list of ε and cuts what is left, in the order of the clusters, at the budget: the last clusters vanish
       as a whole.
 
+    Several images in a row: the state is that of the whole row.
+
     Attributes:
         clusters: at most. rows_per_cluster: fewer, if a cluster would have less than so many rows on average; the
             published 10,000 are 66 rows each on LLaVA-665K.

@@ -31,6 +31,8 @@ class Tive:
     most 1, by 0.001 before the softmax, so weights differ by at most 0.2 %; the paper speaks of a temperature, which
     divides. Budgets here add up exactly; the authors' ``int()`` loses up to one row per task.
 
+    Several images in a row: the gradient is that of the row's answers, which see all of them.
+
     Attributes:
         warmup: the training that the reference model gets, by default the authors'.
         projection_dim: numbers per projected gradient. scope: whose LoRA matrices.

@@ -33,6 +33,8 @@ class VisNec:
     - Their model is LLaVA before its second stage; here it is the experiment's model, not tuned.
     - A row whose answer does not fit within ``recipe.max_length`` is taken only when nothing else is left.
 
+    Several images in a row: the loss without image takes all of them away.
+
     Attributes:
         clusters: of questions; no more than half of the rows, nor than distinct questions.
         iterations: of k-means, at most.

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
@@ -19,11 +20,15 @@ from selectmm.models.render import render
 from selectmm.models.tokenizer import token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Role, Turn
 from selectmm.pool.unfit import REASONS, Unfit
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 STAGE = "pool-model"
+TURNS = (
+    "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3 and LLaVA with a ChatML "
+    "template; pool.system=join or leave_out takes a system prompt out of its turn."
+)
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (
     "image_token",
@@ -54,6 +59,7 @@ def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"],
     if bad_rows == "stop":
         way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
         room = f" For images behind the limit, {ROOM}." if unfit.late_image else ""
+        room += f" {TURNS}" if unfit.turns else ""
         raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}.{room}")
     if len(unfit.bad) == len(pool):
         raise UserError(f"This model can take no row of the {of}: {found} Mend them, or choose another model.")
@@ -108,21 +114,18 @@ def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:
     visual = np.flatnonzero(pool.image_of >= 0)
     tokens = counts[pool.image_of[visual]]
     first, extra = _places(vlm)
-    begins = np.full(len(visual), first)
-    later = _later(pool, visual)
-    if len(later):
-        begins[later] = _begins(pool, vlm, visual[later].tolist(), first)
-    ends = begins + tokens - extra
-    several = np.searchsorted(visual, pool.several)
-    if len(several):
-        ends[several] = _ends(pool, vlm, pool.several.tolist(), counts, extra)
+    ends = first + tokens - extra
+    strange = _not_taken(pool, vlm)
+    distant = np.setdiff1d(np.union1d(pool.several, _later(pool)), strange)
+    ends[np.searchsorted(visual, distant)] = _ends(pool, vlm, distant.tolist(), counts, first, extra)
     refused = pool.showing(counts == 0)
-    late = np.setdiff1d(visual[ends > limit], refused)
+    late = np.setdiff1d(visual[ends > limit], np.union1d(refused, strange))
     return Unfit(
         placeholder=rows_with(pool, marks),
         shape=refused.tolist(),
         late_image=late.tolist(),
         special=rows_with(pool, special),
+        turns=strange,
     )
 
 
@@ -142,13 +145,22 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
 
 def rows_with(pool: Pool, words: set[str]) -> list[int]:
     """Positions of the rows of which a turn holds one of these words, ascending."""
-    if not words:
-        return []
-    pattern, found, start = "|".join(re.escape(word) for word in sorted(words)), [], 0
-    for batch in pool.table.select(["turns"]).to_batches():
+    pattern = "|".join(re.escape(word) for word in sorted(words))
+    return _rows_where(pool, lambda turns: pc.match_substring_regex(pc.struct_field(turns, "text"), pattern), words)
+
+
+def _not_taken(pool: Pool, vlm: VLM) -> list[int]:
+    """Positions of the rows with a turn that the model's template has no place for, ascending."""
+    roles = pa.array([role for role in get_args(Role) if not vlm.family.template.takes({role})], pa.string())
+    return _rows_where(pool, lambda turns: pc.is_in(pc.struct_field(turns, "role"), roles), roles)
+
+
+def _rows_where(pool: Pool, holds: Callable[[pa.StructArray], pa.BooleanArray], of: Collection[object]) -> list[int]:
+    """Positions of the rows that have a turn of which something is true, ascending; none if it is true of nothing."""
+    found, start = [], 0
+    for batch in pool.table.select(["turns"]).to_batches() if len(of) else ():
         turns = batch.column(0)
-        holds = pc.match_substring_regex(pc.struct_field(turns.flatten(), "text"), pattern)
-        rows = pc.list_parent_indices(turns).filter(holds)
+        rows = pc.list_parent_indices(turns).filter(holds(turns.flatten()))
         found += (start + np.unique(rows.to_numpy())).tolist()
         start += batch.num_rows
     return found
@@ -187,39 +199,31 @@ def _places(vlm: VLM) -> tuple[int, int]:
     return int(places[0]), image_tokens(vlm, [(64, 64)])[0] - len(places)
 
 
-def _later(pool: Pool, visual: np.ndarray) -> np.ndarray:
-    """Which of the rows ``visual`` have their image in a later question, as indices into it."""
+def _later(pool: Pool) -> np.ndarray:
+    """Positions of the rows whose first image does not stand in the first turn, ascending."""
     if "image_turn" not in pool.table.column_names:
         return np.array([], np.int64)
-    turn = pool.table["image_turn"].to_numpy(zero_copy_only=False)
-    return np.flatnonzero(turn[visual] > 0)
+    return np.flatnonzero(pool.table["image_turn"].to_numpy(zero_copy_only=False) > 0)
 
 
-def _begins(pool: Pool, vlm: VLM, rows: Sequence[int], first: int) -> list[int]:
-    """Where the images of ``rows``, which open later questions, begin, in tokens.
+def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: int, extra: int) -> list[int]:
+    """Where the last image of each of ``rows`` ends, in tokens, from the text in front of it.
 
-    ``first`` is where one begins that opens the first question.
+    Args:
+        counts: tokens of each unique image. first, extra: see `_places`.
     """
-    template, tokenizer = vlm.family.template, vlm.processor.tokenizer
-    mark = template.image.partition(tokenizer.convert_ids_to_tokens(vlm.image_token_id))[0]  # what stands before it
-    samples = [pool[row] for row in rows]
-    texts = [render(template, s.turns[: s.image_turn], 0)[0] + template.user_prefix + mark for s in samples]
-    texts.append(template.start + template.user_prefix + mark)
-    *lengths, least = token_counts(tokenizer)(texts)
-    return [first + length - least for length in lengths]
-
-
-def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, extra: int) -> list[int]:
-    """Where the last of a row's several images ends, in tokens; ``counts`` and ``extra`` are those of `look`."""
+    if not rows:
+        return []
     template, tokenizer = vlm.family.template, vlm.processor.tokenizer
     mark = tokenizer.convert_ids_to_tokens(vlm.image_token_id)
     samples = [pool[row] for row in rows]
     texts = [render(template, sample.turns, sample.images)[0].rpartition(mark)[0] for sample in samples]
+    texts.append(template.start + template.user_prefix + template.image.partition(mark)[0])
+    *before, least = token_counts(tokenizer)(texts)  # one token for each image but the last
     ends, of = pool.shown
     shown = [counts[of[ends[row] : ends[row + 1]]] for row in rows]
-    before = token_counts(tokenizer)(texts)  # one token for each image but the last
     return [
-        length + int(tokens.sum()) - (len(tokens) - 1) - extra // 2
+        length + first - least + int(tokens.sum()) - (len(tokens) - 1) - extra
         for length, tokens in zip(before, shown, strict=True)
     ]
 
@@ -227,8 +231,4 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, extra: 
 def _told(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
-    return ", ".join(f"{len(rows):,} rows {words} (first: {_first(pool, rows[0])})" for rows, words in found if rows)
-
-
-def _first(pool: Pool, row: int) -> str:
-    return pool.told(row)
+    return ", ".join(f"{len(rows):,} rows {words} (first: {pool.told(rows[0])})" for rows, words in found if rows)

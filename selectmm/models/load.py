@@ -138,7 +138,9 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     """Of what a model computes with: weights (as `open_pretrained` names them), dtype, and how it is asked."""
-    return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asdict(family)})
+    asked = asdict(family)
+    del asked["template"]["tools"]  # see `Template`
+    return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asked})
 
 
 def weights_of(path: str) -> str:

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from transformers import Qwen3VLForConditionalGeneration
 
-from selectmm.models import qwen2_vl
+from selectmm.models import qwen2_5_vl, qwen2_vl
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import open_pretrained
 from selectmm.models.vlm import VLM
 
 # The chat template in its own chat_template.json: Qwen2-VL's marks, but no system message unless one is given.
-CHATML = replace(qwen2_vl.CHATML, start="")
+CHATML = replace(qwen2_vl.CHATML, start="", tools=qwen2_5_vl.TOOLS)
 
 # The mergers of the added features (model.visual.deepstack_merger_list) stay frozen, as in Qwen's own fine-tuning code:
 # its ``tune_mm_mlp`` is model.visual.merger.

@@ -1,11 +1,31 @@
 """What the line knows of a vision-language model: the loaded parts and where things are."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
+from selectmm.pool.sample import Role
+
+CHATML = "<|im_start|>{}\n"  # how a role is announced where a system message may be given
+TOOL_ROLES: frozenset[Role] = frozenset({"tools", "tool_call", "tool_result"})
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How a template writes tools: in the system message, between ``before`` and ``after``, each behind a line break; a
+    call of one in an answer, between ``call`` and ``call_end``; what it returns in a user's message, between ``result``
+    and ``result_end``.
+    """
+
+    before: str
+    after: str
+    call: str
+    call_end: str
+    result: str
+    result_end: str
 
 
 @dataclass(frozen=True)
@@ -15,6 +35,9 @@ class Template:
     An image's placeholder stands where the row shows it, mostly in front of a user's text (see `selectmm.pool.row`);
     the line break that may end it is left out where the text goes on directly behind the image. An answer and the
     ``assistant_suffix`` (its end token) are what the loss is taken on.
+
+    ``tools`` is None where a template knows none. It is no part of a model's identity (`load.identity_of`): rows that
+    use it could not be read before there was one.
     """
 
     start: str
@@ -23,6 +46,21 @@ class Template:
     user_suffix: str
     assistant_prefix: str
     assistant_suffix: str
+    tools: Tools | None = None
+
+    @property
+    def system(self) -> tuple[str, str] | None:
+        """Prefix and suffix of a row's own system prompt, which stands in place of ``start``; None without its place.
+
+        ChatML's ``<|im_start|>`` announces any role; LLaVA-1.5's format has one system prompt for all rows.
+        """
+        if self.user_prefix != CHATML.format("user"):
+            return None
+        return CHATML.format("system"), self.user_suffix
+
+    def takes(self, roles: Collection[Role]) -> bool:
+        """Whether it has a place for turns of these roles."""
+        return not ((set(roles) & TOOL_ROLES and self.tools is None) or ("system" in roles and self.system is None))
 
 
 # The linear layers of a language model whose layers have Llama's names.

@@ -14,6 +14,7 @@ from selectmm.pool.reading import File, Noted, content_of, folder_of, opened, re
 from selectmm.pool.row import Row, row_of
 from selectmm.pool.stream import counted_in, json_rows
 from selectmm.pool.system import System, check_system, joined, system_of
+from selectmm.pool.tools import with_tools
 from selectmm.pool.turns import LLAVA, list_of_turns, turns_of
 
 SHAPE = 'LLaVA rows look like {"image": …, "conversations": [{"from": "human", "value": …}, {"from": "gpt", …}]}'
@@ -113,12 +114,15 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     # Earlier versions passed over 'images' and 'system', kept a path that began at the root, and refused all others.
     anew = bool(images) and (len(images) > 1 or bool(inside) or images[0] != content.get("image") != [images[0]])
     if prompt:
-        turns, anew = joined(turns, prompt, system), anew or system == "join"
+        turns, anew = joined(turns, prompt, system), anew or system in ("join", "turn")
+    if not usual:
+        turns = with_tools(turns, content)
+    anew = anew or any(turn.role in ("tools", "tool_call", "tool_result") for turn in turns)
     return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew)
 
 
 _USUAL = frozenset({"id", "image", "conversations"})
-_READ = frozenset({*_USUAL, "images", "messages", "system", "source"})
+_READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions"})
 
 
 def _said(content: dict[str, object]) -> list[object]:

@@ -16,7 +16,7 @@ from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
-from selectmm.pool.sample import digest_of
+from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
@@ -193,7 +193,7 @@ def _note(row: Row, position: int, noted: Noted) -> None:
         text = turn.text
         if text != text.strip():
             plain = False
-        if turn.role == "assistant":
+        if turn.role in ANSWERS:
             if not turn.trained:
                 trained = False
             elif not text or text.isspace():

@@ -6,14 +6,17 @@ at its ends included. A sentence that holds several of them stays as it is too, 
 so LLaVA-NeXT's preprocess_multimodal has it, which knows rows with several images.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.image_path import source_of
-from selectmm.pool.sample import Shown, Turn
+from selectmm.pool.sample import ANSWERS, Shown, Turn
 
 PLACEHOLDER = "<image>"
+HEAD = ("system", "tools")  # turns in front of the first question
+SHOWING = frozenset({"user", "tool_result"})  # turns that may show images
 LONGEST_SOURCE = 1_000  # characters; a source is a name, and tables and arrays hold it for every row
 
 
@@ -92,9 +95,9 @@ def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Tu
     marks = [turn.text.count(PLACEHOLDER) for turn in said]
     if sum(marks) != len(images):
         return images
-    first = 0 if said[0] is turns[0] else 1
-    before = sum(marks[:first])
-    return images[before : before + sum(marks[first : first + len(turns)])]
+    left = {id(turn) for turn in turns}
+    of = [turn for turn, count in zip(said, marks, strict=True) for _ in range(count)]
+    return [image for image, turn in zip(images, of, strict=True) if id(turn) in left]
 
 
 def _check_mentions(turns: Sequence[Turn], mentions: list[int], images: int) -> None:
@@ -106,20 +109,22 @@ def _check_mentions(turns: Sequence[Turn], mentions: list[int], images: int) -> 
             f"has {marks} {PLACEHOLDER} (in turns {shown(mentions)}) for {images} image{'s' * (images > 1)}; give as "
             f"many of the one as of the other",
         )
-    answer = next((place for place in mentions if turns[place].role == "assistant"), None)
-    if answer is not None:
+    other = next((place for place in mentions if turns[place].role not in SHOWING), None)
+    if other is not None:
+        where = "an answer" if turns[other].role in ANSWERS else f"a turn of the role {turns[other].role}"
         raise BadRow(
-            "<image> in an answer",
-            f"has {PLACEHOLDER} in an answer (turn {answer}); a row's images belong to its questions",
+            f"<image> in {where}",
+            f"has {PLACEHOLDER} in {where} (turn {other}); a row's images belong to its questions or to what tools "
+            f"return",
         )
 
 
 def _one(turns: Sequence[Turn], image: str, mentions: list[int]) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
     """The turns with the only image opening the one that mentions it, or the first question; and the image."""
     if not mentions:
-        return turns, (Shown(image),)
+        return turns, (Shown(image, _first_question(turns)),)
     placed, place = list(turns), mentions[0]
-    placed[place] = Turn("user", turns[place].text.replace(PLACEHOLDER, "").strip())
+    placed[place] = Turn(turns[place].role, turns[place].text.replace(PLACEHOLDER, "").strip())
     return placed, (Shown(image, place),)
 
 
@@ -128,7 +133,7 @@ def _several(
 ) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
     """The turns without marks, and each image where its mark stood; all open the first question if no turn has one."""
     if not mentions:
-        return turns, tuple(Shown(image) for image in images)
+        return turns, tuple(Shown(image, _first_question(turns)) for image in images)
     placed, found, left = list(turns), [], iter(images)
     for place in mentions:
         before, *pieces = turns[place].text.split(PLACEHOLDER)
@@ -141,8 +146,12 @@ def _several(
                 inline = not piece.startswith("\n")  # a line break directly behind a mark is part of it
                 found.append(Shown(next(left), place, len(text), inline))
                 text += piece if inline else piece[1:]
-        placed[place] = Turn("user", text)
+        placed[place] = Turn(turns[place].role, text)
     return placed, tuple(found)
+
+
+def _first_question(turns: Sequence[Turn]) -> int:
+    return next(place for place, turn in enumerate(turns) if turn.role == "user")
 
 
 def _source(source: object, image: str | None) -> str:
@@ -177,19 +186,32 @@ def _id(id: object) -> str | None:
 
 
 def _trimmed(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """Without an answer at the very front and a question at the very end."""
-    first = 1 if turns and turns[0].role == "assistant" else 0
+    """Without an answer at the very front (behind system prompt and tools) and a question at the very end."""
+    head = 0
+    while head < len(turns) and turns[head].role in HEAD:
+        head += 1
+    first = head + (1 if len(turns) > head and turns[head].role == "assistant" else 0)
     last = len(turns) - (1 if turns and turns[-1].role == "user" else 0)
-    return turns[first:last]
+    return turns[first:last] if not head else [*turns[:head], *turns[first:last]]
 
 
 def _check_order(turns: Sequence[Turn]) -> None:
     roles = [turn.role for turn in turns]
-    if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
+    if (roles != ["user", "assistant"] * (len(roles) // 2) or not roles) and not _tools_in_order(roles):
         told = ", ".join(roles[:8]) + (", …" if len(roles) > 8 else "") if roles else "no question with its answer"
         raise BadRow(
             "turns that do not alternate",
-            f"does not alternate human and gpt, ending in gpt (it has: {told}); every question needs its answer",
+            f"does not alternate human and gpt, ending in gpt (it has: {told}); every question needs its answer, and "
+            f"every result of a tool its call",
         )
-    if not turns[1].trained and not any(turn.trained for turn in turns[1::2]):
+    if not any(turn.trained for turn in turns if turn.role in ANSWERS):
         raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")
+
+
+_LETTERS = {"system": "s", "tools": "t", "user": "u", "assistant": "a", "tool_call": "c", "tool_result": "r"}
+_IN_ORDER = re.compile(r"s?t?u(?:ac*|c+)(?:(?:u|(?<=c)r+)(?:ac*|c+))*")
+
+
+def _tools_in_order(roles: Sequence[str]) -> bool:
+    """Whether system prompt and tools come first, results behind calls, and answers or calls behind all others."""
+    return _IN_ORDER.fullmatch("".join(map(_LETTERS.__getitem__, roles))) is not None

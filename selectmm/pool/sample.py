@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Role = Literal["user", "assistant"]
+Role = Literal["system", "tools", "user", "assistant", "tool_call", "tool_result"]
+"""Who speaks: ``tools`` offers tools, one a line, and ``tool_call`` is the assistant's call of one."""
+
+ANSWERS: frozenset[Role] = frozenset({"assistant", "tool_call"})  # what the model says itself, and is trained on
 
 
 @dataclass(frozen=True)
 class Turn:
     """One utterance. The text never contains an image placeholder: images belong to the sample.
 
-    ``trained`` is False for an answer that is context only: nothing is learned from it, and no score looks at it.
+    ``trained`` is False for an answer (or a call) that is context only: nothing is learned from it, and no score looks
+    at it.
     """
 
     role: Role

@@ -2,7 +2,8 @@
 
 Turns are in ``messages`` or ``conversations``, each with ``role`` and ``content`` or ``from`` and ``value``; images
 are paths in ``images`` (a list) or ``image``, and are placed by ``<image>``, as `selectmm.pool.row` says; or a turn is
-OpenAI's list of parts, see `selectmm.pool.content`. An answer with ``loss: false`` or ``weight: 0`` is context.
+OpenAI's list of parts, see `selectmm.pool.content`. Tools and their calls are read as `selectmm.pool.tools` says. An
+answer or a call with ``loss: false`` or ``weight: 0`` is context.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from selectmm.pool.reading import File, content_of, folder_of, opened, read_rows
 from selectmm.pool.row import Row, row_of
 from selectmm.pool.stream import counted_in, json_rows
 from selectmm.pool.system import System, check_system, joined, system_of
+from selectmm.pool.tools import with_tools
 from selectmm.pool.turns import list_of_turns, spelling_of, turns_of
 
 SHAPE = 'rows look like {"messages": [{"role": "user", "content": …}, {"role": "assistant", …}], "images": ["a/1.png"]}'
@@ -84,8 +86,8 @@ class ChatReader:
         turns = turns_of(said, spelling, unread, inside)
         check_boxes(content, turns)
         images = images_of(content, self.roots, inside)
-        turns = joined(turns, system, self.system) if system else turns
+        turns = with_tools(joined(turns, system, self.system) if system else turns, content)
         return row_of(turns, images, content.get(self.source), content.get("id"), bool(system), tuple(unread))
 
 
-_READ = frozenset({"messages", "conversations", "image", "images", "system", "id", "source"})
+_READ = frozenset({"messages", "conversations", "image", "images", "system", "id", "source", "tools", "functions"})

@@ -1,16 +1,19 @@
-"""A row's own system prompt: a model family's template brings one for all rows, so that it has no place of its own."""
+"""A row's own system prompt: a turn of its own, or what `pool.system` makes of it for templates without that place."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.content import text_of
 from selectmm.pool.sample import Turn
 from selectmm.pool.turns import SYSTEM, Spelling
 
-System = Literal["stop", "join", "leave_out"]
-"""What becomes of it. ``stop``: the row is bad. ``join``: its text is put in front of the first question, a blank line
-between. ``leave_out``: it is taken out. Rows that had one are counted."""
+System = Literal["turn", "stop", "join", "leave_out"]
+"""What becomes of it. ``turn``: it is the row's first turn, in place of the one that a model's template brings; models
+whose template has no such place cannot take the row (`selectmm.models.check_rows`). ``stop``: the row is bad. ``join``:
+its text is put in front of the first question, a blank line between. ``leave_out``: it is taken out. Rows that had one
+are counted."""
 
 
 def check_system(option: str) -> None:
@@ -19,8 +22,8 @@ def check_system(option: str) -> None:
     Raises:
         UserError: it is not.
     """
-    if option not in ("stop", "join", "leave_out"):
-        raise UserError(f"There is no pool.system={option}; there are: stop, join, leave_out.")
+    if option not in ("turn", "stop", "join", "leave_out"):
+        raise UserError(f"There is no pool.system={option}; there are: turn, stop, join, leave_out.")
 
 
 def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:
@@ -34,10 +37,12 @@ def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling)
     if first.__class__ is dict and first.get(spelling[0]) in SYSTEM:
         turn, said = first.get(spelling[1]), said[1:]
     found = [value for value in (field, turn) if not empty(value)]
+    images: list[str | None] = []
+    found = [text_of(value, 0, images) if isinstance(value, list) else value for value in found]
     for value in found:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or images:
             raise BadRow("a system prompt that is no text", f"has a system prompt that is no text: {shown(value)}")
-    if len(found) == 2 and field != turn:
+    if len(found) == 2 and found[0] != found[1]:
         raise BadRow(
             "fields that contradict each other",
             f"has a field 'system' {shown(field)} and a system turn {shown(turn)}; keep one of them",
@@ -54,9 +59,11 @@ def joined(turns: list[Turn], system: str, option: System) -> list[Turn]:
     if option == "stop":
         raise BadRow(
             "a system prompt",
-            f"has a system turn, for which the models' templates have no place ({shown(system)}); set pool.system=join "
-            f"to put its text in front of the first question, or pool.system=leave_out",
+            f"has a system turn ({shown(system)}); set pool.system=turn to keep it, pool.system=join to put its text "
+            f"in front of the first question, or pool.system=leave_out",
         )
+    if option == "turn":
+        return [Turn("system", system), *turns]
     asked = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
     if option == "leave_out" or asked is None:
         return turns

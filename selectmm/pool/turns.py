@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import text_of
 from selectmm.pool.fields import IN_A_TURN, NOT_YET, TRAINED, is_trained
-from selectmm.pool.sample import Role, Turn
+from selectmm.pool.sample import ANSWERS, Role, Turn
+from selectmm.pool.tools import calls_of
 
-ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+ROLES: dict[str, Role] = {
+    **{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"},
+    **dict.fromkeys(["tool_call", "function_call"], "tool_call"),
+    **dict.fromkeys(["tool", "tool_response", "function", "observation"], "tool_result"),
+}
+IDS = ("tool_call_id", "name")  # of a tool's result: which call it answers, as its place says
+CALLS = ("tool_calls", "function_call")  # fields of an answer: OpenAI's, and its older one
 SYSTEM = ("system", "developer")
-TOOL_ROLES = {"tool", "tool_call", "tool_response", "function", "function_call", "observation"}
 LLAVA, OPENAI = ("from", "value"), ("role", "content")  # how turns are spelled
 
 Spelling = tuple[str, str]
@@ -69,26 +75,36 @@ def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: 
             who, words = ROLES[turn[role]], turn[text]
         except (KeyError, TypeError):  # TypeError: no object, or a role that cannot be looked up
             raise _odd(turn, len(turns), spelling) from None
-        if words.__class__ is list:
+        if words.__class__ is list and who != "tool_call":
             words = text_of(words, len(turns), inside)
-        if words.__class__ is not str:
-            raise _odd(turn, len(turns), spelling)
-        turns.append(Turn(who, words) if len(turn) == 2 else _marked(turn, words, spelling, unread))
+        if words.__class__ is str and len(turn) == 2 and who != "tool_call":
+            turns.append(Turn(who, words))
+        else:
+            turns += _marked(turn, words, len(turns), spelling, unread)
     return turns
 
 
-def _marked(turn: dict[str, object], words: str, spelling: Spelling, unread: list[str]) -> Turn:
-    """A turn that has more fields than a role and a text, which says ``words``."""
+def _marked(turn: dict[str, object], words: object, place: int, spelling: Spelling, unread: list[str]) -> list[Turn]:
+    """A turn that has more fields than a role and a text, which says ``words``, or calls tools: and then several."""
     role, text = spelling
-    for name in turn.keys() - {role, text, *TRAINED}:
+    who = ROLES[turn[role]]
+    calls = [turn[name] for name in CALLS if who == "assistant" and not empty(turn.get(name))]
+    for name in turn.keys() - {role, text, *TRAINED, *(CALLS if calls else ()), *(IDS if who == "tool_result" else ())}:
         if empty(turn[name]):
             continue
         if name in NOT_YET or name in IN_A_TURN:
             reason, told = (NOT_YET | IN_A_TURN)[name]
             raise BadRow(reason, told.format(name))
         unread.append(f"{str(name)[:60]} of a turn")
-    who = ROLES[turn[role]]
-    return Turn(who, words, who == "user" or is_trained(turn))
+    trained = who not in ANSWERS or is_trained(turn)
+    if who == "tool_call":
+        return [Turn(who, call, trained) for call in calls_of(words, place)]
+    if calls and words is None:
+        words = ""
+    if words.__class__ is not str:
+        raise _odd(turn, place, spelling)
+    called = [Turn("tool_call", call, trained) for said in calls for call in calls_of(said, place)]
+    return [*([Turn(who, words, trained)] if words or not called else []), *called]
 
 
 def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
@@ -107,8 +123,6 @@ def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
     if who in SYSTEM:
         told = f"{at} the role '{who}', and only a row's first turn may be of it"
         return BadRow("a system turn that is not the first", told)
-    if who in TOOL_ROLES:
-        return BadRow("a tool turn", f"{at} the role '{who}', and tool calls are not read yet")
     if who not in ROLES:
         return BadRow("an unknown role", f"{at} the role {shown(who)}; known are {', '.join(ROLES)} and system")
     return BadRow("a turn without text", f"{at} a '{text}' that is no text: {shown(words)}")

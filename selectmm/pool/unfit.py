@@ -1,11 +1,12 @@
 """What one model cannot take of a pool that is sound by itself: counts, and positions of rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 REASONS = {
     "placeholder": "with a model's image mark in their text",
     "shape": "with an image of a shape that the model refuses",
     "late_image": "with an image that recipe.max_length would cut",
+    "turns": "with a turn (system prompt, tools) that the model's template has no place for",
 }
 
 
@@ -20,14 +21,17 @@ class Unfit:
         late_image: a token of the image would stand behind ``recipe.max_length``.
         special: not an obstacle: the text holds one of the tokenizer's special tokens (``</s>``, ``<|im_end|>``), which
             becomes that token and not the letters.
+        turns: a turn is of a role that the model's template has no place for: a system prompt of the row's own (LLaVA
+            with ``vicuna``, ``phi2`` and ``llama3``), tools and their calls (all but Qwen2.5-VL and Qwen3-VL).
     """
 
     placeholder: list[int]
     shape: list[int]
     late_image: list[int]
     special: list[int]
+    turns: list[int] = field(default_factory=list)
 
     @property
     def bad(self) -> list[int]:
         """Positions of all rows that the model cannot take, ascending."""
-        return sorted({*self.placeholder, *self.shape, *self.late_image})
+        return sorted({*self.placeholder, *self.shape, *self.late_image, *self.turns})

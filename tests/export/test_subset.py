@@ -91,8 +91,11 @@ def test_llama_factory_finds_the_file_through_dataset_info(bench: Bench, tmp_pat
         "subset": {
             "file_name": "subset.json",
             "formatting": "sharegpt",
-            "columns": {"messages": "messages", "images": "images"},
-            "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+            "columns": {"messages": "messages", "images": "images", "tools": "tools"},
+            "tags": {
+                **{"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+                **{"system_tag": "system", "function_tag": "function_call", "observation_tag": "observation"},
+            },
         }
     }
 

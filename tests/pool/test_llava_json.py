@@ -131,10 +131,10 @@ def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Pa
         ([], "holds no list of rows"),
         ([row(), {"text": "…"}], "Row 1 of"),
         ([row(), {"text": "…"}], "has no list 'conversations'"),
-        ([{"conversations": [{"from": "system", "value": "x"}]}], "has a system turn, for which the models'"),
+        ([{"conversations": [{"from": "system", "value": "x"}]}], "has a system turn ('x'); set pool.system=turn"),
         (
             [{"conversations": [{"from": "tool", "value": "x"}]}],
-            "has in turn 0 the role 'tool', and tool calls",
+            "every result of a tool its call",
         ),
         ([{"conversations": [{"role": "user", "content": "x"}]}], "no 'from' but 'role', which pool=sharegpt reads"),
         ([{"messages": [{"role": "user", "content": "x"}]}], "but 'messages', which pool=sharegpt reads"),

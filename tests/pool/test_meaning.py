@@ -123,11 +123,11 @@ def test_a_system_prompt_in_llava_json_is_dealt_with_as_asked(llava: Open, place
         "conversations": [{"from": "system", "value": "Be brief."}, *rows[1]["conversations"]],
     }
     assert llava([spoken], system="join")[0].digest == joined[0].digest
-    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: stop, join, leave_out\."):
+    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: turn, stop, join, leave_out\."):
         llava(rows, system="keep")
 
 
-@pytest.mark.parametrize("system", ["stop", "join", "leave_out"])
+@pytest.mark.parametrize("system", ["turn", "stop", "join", "leave_out"])
 def test_pools_without_such_fields_keep_their_names(system: str, llava: Open, place: Path) -> None:
     assert llava([talk("<image>What?", "A dog.", model="x")], system=system).fingerprint == name_by_file(place, 1)
     assert llava([talk("<image>What?", "A dog. ")], system=system).fingerprint == name_by_file(place, 2)
@@ -215,9 +215,9 @@ def test_the_doctor_shows_each_reason_with_examples_and_fields_that_are_not_read
     rows[5]["conversations"][1]["mood"] = "glad"
     pool = llava(rows, "keep")
     found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}
-    tools = found["cannot be read: tools"]
+    tools = found["cannot be read: tools that are no objects"]
     assert (tools.count, tools.of, tools.weight, len(tools.examples)) == (5, 6, "blocks", 3)
-    assert tools.examples[1].startswith(f"Row 1 of {place / 'rows.json'} (id 1) describes or calls tools in 'tools'")
+    assert tools.examples[1].startswith(f"Row 1 of {place / 'rows.json'} (id 1) has a tool or a call in tools")
     assert set(found["field that is not read"].examples) == {"model (1)", "mood of a turn (1)"}
     assert diagnose(pool, None, Limit(), "drop")[0].weight == "look"
     assert diagnose(llava([{}], "keep"), Composition(3, {"a": {"b": 3}}, []), Limit(), "stop")[0].count == 1

@@ -69,10 +69,11 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
     assert pool[0].turns[0].text == pool[1].turns[0].text == question
     assert pool.health.system == [0, 1]
     with pytest.raises(
-        UserError, match=r"Row 0 of .* has a system turn, .* pool\.system=join .* pool\.system=leave_out"
+        UserError,
+        match=r"Row 0 of .* has a system turn \(.*\); set pool\.system=turn .*=join .* pool\.system=leave_out",
     ):
         opened(place, rows, "stop")
-    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: stop, join, leave_out\."):
+    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: turn, stop, join, leave_out\."):
         opened(place, rows, "keep")
 
 
@@ -81,7 +82,7 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
     [
         (
             {"messages": [{"role": "tool", "content": "x"}]},
-            "Row 0 of .* has in turn 0 the role 'tool', and tool",
+            "does not alternate .* and every result of a tool its call",
         ),
         ({"messages": SWIFT["messages"][::-1]}, "does not alternate human and gpt"),
         (

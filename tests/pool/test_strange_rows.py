@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from selectmm.pool.lrv import open_lrv, read_lrv
 from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
+from selectmm.pool.sample import ANSWERS
 from selectmm.pool.sharegpt import ChatReader, open_sharegpt
 from tests.bad_input import examples
 
@@ -125,14 +127,18 @@ def test_any_value_at_any_place_gives_a_sound_row_or_a_counted_one(kind: str, da
         assert problem.reason and len(str(problem)) < 900
         str(problem).encode()  # no half characters, whatever is quoted
         return
-    assert [turn.role for turn in row.turns] == ["user", "assistant"] * (len(row.turns) // 2)
+    roles = [turn.role for turn in row.turns if turn.role not in ("system", "tools", "tool_call", "tool_result")]
+    assert roles[0] == "user" and all(one != "user" or other != "user" for one, other in pairwise(roles))
+    assert row.turns[-1].role in ANSWERS
     assert all(type(turn.text) is str for turn in row.turns)
-    assert any(turn.trained for turn in row.turns if turn.role == "assistant")
+    assert any(turn.trained for turn in row.turns if turn.role in ANSWERS)
     assert isinstance(row.source, str) and (row.id or "").encode() is not None
     for image in row.images:
         path = PurePosixPath(image.path)
         assert not path.is_absolute() and ".." not in path.parts and "\0" not in image.path
-        assert row.turns[image.turn].role == "user" and 0 <= image.at <= len(row.turns[image.turn].text)
+        assert row.turns[image.turn].role in ("user", "tool_result") and 0 <= image.at <= len(
+            row.turns[image.turn].text
+        )
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("llava", "json"), ("sharegpt", "jsonl"), ("lrv", "json")])
@@ -165,11 +171,15 @@ PICTURE = {"images": ["a/1.png"]}
 BAD: dict[str, list[object]] = {
     "a video": [{"messages": [ASKED, SAID], "videos": ["v/1.mp4"]}, {"messages": [ASKED, SAID], "video": "v/1.mp4"}],
     "a sound": [{"messages": [ASKED, SAID], "audios": ["a.wav"], **PICTURE}],
-    "tools": [
-        {"messages": [ASKED, SAID], "tools": '[{"name": "f"}]'},
-        {"messages": [ASKED, {**SAID, "tool_calls": [{"name": "f"}]}], **PICTURE},
+    "tools that are no JSON": [{"messages": [ASKED, SAID], "tools": '[{"name": "f"]', **PICTURE}],
+    "tools that are no objects": [
+        {"messages": [ASKED, SAID], "tools": [7], **PICTURE},
+        {"messages": [ASKED, {"role": "function_call", "content": "7"}], **PICTURE},
     ],
-    "a tool turn": [{"messages": [ASKED, {"role": "tool", "content": "3"}, SAID], **PICTURE}],
+    "a call without a name": [{"messages": [ASKED, {**SAID, "tool_calls": [{"id": "f"}]}], **PICTURE}],
+    "a call without arguments": [
+        {"messages": [ASKED, {**SAID, "tool_calls": [{"name": "f", "arguments": "7"}]}], **PICTURE}
+    ],
     "a preference": [
         {"messages": [ASKED, SAID], "rejected_response": "A cat.", **PICTURE},
         {"messages": [ASKED], "chosen": SAID, "rejected": SAID, **PICTURE},
@@ -203,13 +213,16 @@ BAD: dict[str, list[object]] = {
     "an unknown role": [{"messages": [ASKED, {**SAID, "role": "parrot"}], **PICTURE}],
     "a turn of another shape": [{"messages": [ASKED, "A dog."], **PICTURE}],
     "turns that are no list": [{"messages": {"role": "user"}, **PICTURE}],
-    "turns that do not alternate": [{"messages": [ASKED, ASKED, SAID], **PICTURE}, {"messages": [ASKED], **PICTURE}],
+    "turns that do not alternate": [
+        {"messages": [ASKED, ASKED, SAID], **PICTURE}, {"messages": [ASKED], **PICTURE},
+        {"messages": [ASKED, {"role": "tool", "content": "3"}, SAID], **PICTURE},
+    ],
     "no turns": [{"messages": None, **PICTURE}, {"text": "What?"}],
     "a system prompt": [
         {"messages": [ASKED, SAID], "system": "Be brief.", **PICTURE},
         {"messages": [{"role": "system", "content": "Be brief."}, ASKED, SAID], **PICTURE},
     ],
-    "a system prompt that is no text": [{"messages": [ASKED, SAID], "system": ["Be brief."], **PICTURE}],
+    "a system prompt that is no text": [{"messages": [ASKED, SAID], "system": {"any": 1}, **PICTURE}],
     "a system turn that is not the first": [
         {"messages": [ASKED, SAID, {"role": "system", "content": "Be brief."}], **PICTURE}
     ],

@@ -1,0 +1,88 @@
+"""What tools a row offers, and how it calls them, in the spellings of OpenAI, LLaMA-Factory and ms-swift.
+
+Tools are JSON descriptions in a row's ``tools`` (or OpenAI's older ``functions``), a list or the text of one. A call is
+an entry of an answer's ``tool_calls`` (OpenAI), or a turn of the role ``function_call`` (LLaMA-Factory) or
+``tool_call`` (ms-swift) whose text is the JSON of one or several. In a pool each tool is a line of one turn, and each
+call a turn, as Qwen's templates write them: ``{"name": …, "arguments": …}``.
+"""
+
+import json
+from collections.abc import Mapping
+
+from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.sample import Turn
+
+
+def tools_of(row: Mapping[str, object]) -> list[Turn]:
+    """The turn that offers the row's tools, in a list; no turn if there are none.
+
+    Raises:
+        BadRow: they are no JSON objects, or are given twice and differ.
+    """
+    found = [_listed(row[name], name) for name in ("tools", "functions") if not empty(row.get(name))]
+    if not found or not found[0]:
+        return []
+    if len(found) == 2 and found[0] != found[1]:
+        raise BadRow("fields that contradict each other", "has 'tools' and other 'functions'; keep one of them")
+    return [Turn("tools", "\n".join(map(_written, found[0])))]
+
+
+def with_tools(turns: list[Turn], row: Mapping[str, object]) -> list[Turn]:
+    """The turns with that of `tools_of` behind the system turn, if there is one."""
+    offered = tools_of(row)
+    head = 1 if turns and turns[0].role == "system" else 0
+    return [*turns[:head], *offered, *turns[head:]] if offered else turns
+
+
+def calls_of(said: object, place: int) -> list[str]:
+    """The text of each call in ``tool_calls``, ``function_call`` or a call's turn.
+
+    Args:
+        place: of the turn, for sentences.
+
+    Raises:
+        BadRow: one is no object with a name and arguments.
+    """
+    return [_call(call, place) for call in _listed(said, f"turn {place}")]
+
+
+def _listed(said: object, name: str) -> list[Mapping[str, object]]:
+    """Objects from a list of them or of their texts, from one of them, or from the text of either."""
+    value = _parsed(said, name)
+    items = value if isinstance(value, list) else [value]
+    items = [_parsed(item, name) for item in items if not empty(item)]
+    odd = next((item for item in items if not isinstance(item, Mapping)), None)
+    if odd is not None:
+        raise BadRow("tools that are no objects", f"has a tool or a call in {name} that is no object: {shown(odd)}")
+    return items
+
+
+def _parsed(said: object, name: str) -> object:
+    if not isinstance(said, str):
+        return said
+    try:
+        return json.loads(said)
+    except (ValueError, RecursionError) as problem:
+        raise BadRow(
+            "tools that are no JSON", f"has in {name} tools or calls that are no JSON: {shown(said)}"
+        ) from problem
+
+
+def _call(call: Mapping[str, object], place: int) -> str:
+    inner = call.get("function", call)  # OpenAI's is an object in the call
+    name = inner.get("name") if isinstance(inner, Mapping) else None
+    if not isinstance(name, str) or not name:
+        raise BadRow("a call without a name", f"has in turn {place} a call of no named function: {shown(call)}")
+    arguments = inner.get("arguments", inner.get("parameters"))
+    if isinstance(arguments, str):  # OpenAI's are the text of an object
+        arguments = _parsed(arguments, f"turn {place}") if arguments.strip() else {}
+    if not isinstance(arguments, Mapping | None):
+        raise BadRow(
+            "a call without arguments", f"has in turn {place} a call whose arguments are no object: {shown(call)}"
+        )
+    return _written({"name": name, "arguments": {} if arguments is None else arguments})
+
+
+def _written(value: object) -> str:
+    """JSON as chat templates write it (transformers' ``tojson``)."""
+    return json.dumps(value, ensure_ascii=False)
