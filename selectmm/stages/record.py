@@ -32,6 +32,7 @@ from selectmm.records.record import (
     save,
 )
 from selectmm.records.stage import Stage
+from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection
 
 log = logging.getLogger("selectmm")
@@ -82,6 +83,7 @@ def record_of(
             *left_out(pool, tuned),
             *not_evaluated(experiment.suite),
             *oddities(evaluated.folder, experiment.suite),
+            *filter(None, [too_small_for(experiment, vlm)]),
         ),
     )
 
