@@ -12,6 +12,7 @@ from selectmm.stages.evaluate import evaluate_tuned
 from selectmm.stages.launch import check_devices
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
+from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import check_choice, learn
 from selectmm.tuning.finetune import check_tunable
 
@@ -31,6 +32,8 @@ def run(experiment: Experiment) -> Path:
     if suite.data is not None:  # hours of tuning come before it is read
         check_local(suite.benchmarks, suite.tasks, suite.data)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
+    if warning := too_small_for(experiment, vlm):
+        log.warning("  %s", warning)
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)
     pool = open_pool(experiment, vlm)

@@ -33,6 +33,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
 from selectmm.stages.launch import check_devices
+from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
 
 REFERENCES = ("full", "by_source", "oracle", "one_source")  # they answer no question of which rows to keep
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> None:
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     vlm = experiment.open_model()
     check_devices(experiment.devices, vlm.model.device)
+    if task.hours and (warning := too_small_for(experiment, vlm, evaluated=False)):  # else no recipe is followed
+        print(f"Warning {warning}")
     pool = experiment.open_pool()
     pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
     print(f"Pool    {len(pool):,} rows of {len(pool.counts())} sources, {len(pool.images):,} images")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from selectmm.report.learned import headline
 from selectmm.report.left_out import left_out
 from selectmm.report.margin import measured
 from selectmm.report.references import KINDS, Reference, References
@@ -33,7 +34,8 @@ _REFERENCE_NAMES = {
 class Table:
     """Finished text: what stands above, the head, the rows (label cells first), and what stands below.
 
-    ``answers`` are sentences for those who read no further; they stand above too.
+    ``answers`` are sentences for those who read no further; they stand above too. ``headline``, if there is one, has to
+    be read before everything else.
     """
 
     caption: str
@@ -41,6 +43,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     answers: tuple[str, ...] = ()
+    headline: str = ""
 
 
 def tabulate(comparison: Comparison, references: References, caption: str, notes: Sequence[str]) -> Table:
@@ -51,7 +54,8 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     """
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
     told = [*answers(comparison), *left_out(comparison), *_below_majority(comparison, references)]
-    return Table(caption, (*LABELS, *heads(comparison), *COSTS), tuple(rows), tuple(notes), tuple(told))
+    columns, first = (*LABELS, *heads(comparison), *COSTS), headline(comparison, references)
+    return Table(caption, columns, tuple(rows), tuple(notes), tuple(told), first)
 
 
 def heads(comparison: Comparison) -> list[str]:
@@ -64,12 +68,15 @@ def to_markdown(table: Table) -> str:
     lines = [_line(table.columns), _line(["---"] * len(LABELS) + ["---:"] * (len(table.columns) - len(LABELS)))]
     lines += [_line(row) for row in table.rows]
     told, notes = ([f"- {_safe(one)}" for one in many] for many in (table.answers, table.notes))
-    above = [f"**{_safe(table.caption)}**", "", *told, *([""] if told else [])]
+    first = [f"**{_safe(table.headline)}**", ""] if table.headline else []
+    above = [*first, f"**{_safe(table.caption)}**", "", *told, *([""] if told else [])]
     return "\n".join([*above, *lines, "", *notes]) + "\n"
 
 
 def show(table: Table, console: Console) -> None:
     """Print the same cells; columns that do not fit beside each other go into a further block, Rel. and cost last."""
+    if table.headline:
+        console.print(f"\n{_plain(table.headline)}", style="bold", markup=False, highlight=False)
     console.print(f"\n{_plain(table.caption)}", style="bold", markup=False, highlight=False)
     costs = len(table.columns) - len(COSTS)
     for columns in (range(len(LABELS), costs), range(costs, len(table.columns))):

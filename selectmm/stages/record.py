@@ -34,6 +34,7 @@ from selectmm.records.record import (
 from selectmm.records.schedule import PointEntry
 from selectmm.records.stage import Stage
 from selectmm.schedules.static import Static
+from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import Learned, course_of
 
 log = logging.getLogger("selectmm")
@@ -86,6 +87,7 @@ def record_of(
             *left_out(pool, tuned),
             *not_evaluated(experiment.suite),
             *warnings_of(evaluated.folder, experiment.suite),
+            *filter(None, [too_small_for(experiment, vlm)]),
         ),
         schedule=learned.schedule,
         curve=curve,

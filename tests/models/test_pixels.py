@@ -41,9 +41,12 @@ def test_a_large_image_has_as_many_tokens_as_its_pixels_allow(name: str, tmp_pat
         open_model(config | {"min_pixels": 12544, "max_pixels": 784})
 
 
-def test_the_setting_shows_every_photo_within_the_recipes_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("setting", "side"), [("qwen3_vl_8b_625k", 32), ("qwen2_5_vl_7b_625k", 28)])
+def test_the_setting_shows_every_photo_within_the_recipes_tokens(
+    setting: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(CONFIGS.parent))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("run", ["setting=qwen3_vl_8b_625k"])
+        config = compose("run", [f"setting={setting}"])
     assert (config.model.min_pixels, config.model.max_pixels) == (16 * 28**2, 576 * 28**2)
-    assert config.model.max_pixels / 32**2 < config.recipe.max_length / 8
+    assert config.model.max_pixels / side**2 < config.recipe.max_length / 7

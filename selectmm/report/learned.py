@@ -1,0 +1,70 @@
+"""Did training teach anything? Whether the full run is better than the untuned model, beyond noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, variance
+
+from selectmm.records.record import RunRecord
+from selectmm.report.references import References
+from selectmm.report.relative import longest, mean_scores, scores_of
+from selectmm.report.rows import Comparison
+from selectmm.report.verdict import quantile
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What full training changed, as the mean over benchmarks of (full − base) / the larger of both, in per cent.
+
+    Attributes:
+        margin: half its 95 % interval, over items and over the seeds of the full runs (of one seed, over items alone).
+        benchmarks: how many the mean is over.
+    """
+
+    value: float
+    margin: float
+    benchmarks: int
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it is not above zero beyond noise."""
+        return self.value <= self.margin
+
+
+def gain_of(comparison: Comparison, references: References) -> Gain | None:
+    """None without a full run, or if the untuned model was measured on none of the benchmarks.
+
+    Every benchmark counts, also those at chance: to leave out where full does badly would find a gain everywhere. The
+    base model's standard error over items is not kept; it is taken to be that of the full run.
+    """
+    fulls = list({full.seed: full for full in longest(comparison.fulls)}.values()) if comparison.fulls else []
+    means = mean_scores(fulls)
+    base = {name: references[name].base for name in means if name in references}
+    base = {name: value for name, value in base.items() if value is not None}
+    if not base:
+        return None
+    scale = {name: 100 / top if (top := max(means[name], value)) > 0 else 0.0 for name, value in base.items()}
+    gains = [fmean(scale[name] * (scores_of(full)[name] - base[name]) for name in base) for full in fulls]
+    items = sum(2 * (scale[name] * _error(fulls, name)) ** 2 for name in base) / len(base) ** 2
+    seeds = variance(gains) / len(gains) if len(gains) > 1 else 0.0
+    margin = quantile(items + seeds, [(seeds, len(gains) - 1)]) * sqrt(items + seeds)
+    return Gain(fmean(gains), margin, len(base))
+
+
+def headline(comparison: Comparison, references: References) -> str:
+    """A sentence if training taught nothing; empty if it did, or if that is not known."""
+    gain = gain_of(comparison, references)
+    if gain is None or not gain.nothing:
+        return ""
+    many = f"{gain.benchmarks} benchmarks" if gain.benchmarks > 1 else "one benchmark"
+    return (
+        f"Training taught nothing that these benchmarks show: the full run is no better than the untuned model beyond "
+        f"noise ({gain.value:+.1f} ± {gain.margin:.1f} % on average over {many}). Differences between methods then say "
+        f"nothing about which rows to keep."
+    )
+
+
+def _error(fulls: list[RunRecord], benchmark: str) -> float:
+    """The mean standard error over items of the full runs on a benchmark; 0 where it is not known."""
+    errors: list[Mapping[str, float | None]] = [{s.benchmark: s.stderr for s in full.scores} for full in fulls]
+    return fmean(error[benchmark] or 0.0 for error in errors)

@@ -1,0 +1,38 @@
+"""Does the scale fit? A model of billions of parameters under what was made for the small built-in one."""
+
+from selectmm.experiment import Experiment
+from selectmm.models.vlm import VLM
+
+LARGE = 500_000_000  # parameters; the built-in model has a third of that
+TOY_SUITE = "mini"
+TOY_RECIPE = "embedded"  # the recipes made for the built-in model are named embedded, embedded_long, …
+
+# The setting of each family: configs/setting/<name>.yaml.
+SETTINGS = {
+    "llava": "llava15_7b_665k",
+    "qwen2_vl": "qwen2_5_vl_7b_625k",
+    "qwen2_5_vl": "qwen2_5_vl_7b_625k",
+    "qwen3_vl": "qwen3_vl_8b_625k",
+    "internvl3": "internvl3_2b_dataprophet",
+}
+
+
+def too_small_for(experiment: Experiment, vlm: VLM, evaluated: bool = True) -> str:
+    """A sentence if recipe or suite were made for the built-in model and this model is larger; empty if all fits.
+
+    Args:
+        evaluated: whether the suite matters; False for who only selects.
+    """
+    size = sum(weight.numel() for weight in vlm.model.parameters())
+    recipe, suite = experiment.recipe.name, experiment.suite.name
+    toys = [f"recipe {recipe}"] if recipe.partition("_")[0] == TOY_RECIPE else []
+    toys += [f"suite {suite}"] if evaluated and suite == TOY_SUITE else []
+    if size < LARGE or not toys:
+        return ""
+    way = "recipe=… and suite=… of its size"
+    if vlm.family.name in SETTINGS:
+        way = f"setting={SETTINGS[vlm.family.name]}, followed by your own pool=… and model=…"
+    return (
+        f"{' and '.join(toys).capitalize()} {'were' if len(toys) > 1 else 'was'} made for the built-in model; this one "
+        f"has {size / 1e9:.1f} billion parameters, so its results would say little. Use {way}."
+    )

@@ -1,0 +1,59 @@
+"""A page says first whether training taught anything; the numbers are worked out by hand."""
+
+import io
+from math import sqrt
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from scipy.stats import t
+
+from selectmm.report.learned import Gain, gain_of, headline
+from selectmm.report.references import Reference
+from selectmm.report.report import write_report
+from selectmm.report.rows import compare
+from tests.report.runs import run_of
+
+BASE = {"A": Reference(base=40.0), "B": Reference(base=50.0)}
+
+
+def test_the_gain_of_one_seed_has_the_noise_of_its_items() -> None:
+    """A: (50 − 40) / 50, B: (40 − 50) / 50. Standard errors of 1 and the base's like them, each 2 % of 50."""
+    comparison = compare([run_of("full", {"A": 50.0, "B": 40.0})], BASE)
+    gain = gain_of(comparison, BASE)
+    assert gain == Gain(pytest.approx(0.0), pytest.approx(1.96 * sqrt(2 * (2**2 + 2**2)) / 2), 2)
+    assert gain.nothing
+
+
+def test_the_gain_of_several_seeds_has_their_spread_too() -> None:
+    """Without noise of items only the seeds' spread is left: 20 % and 24 % of the base, three degrees less one."""
+    fulls = [run_of("full", {"A": score}, seed=seed, stderr=None) for seed, score in enumerate((48.0, 50.0, 52.0))]
+    gain = gain_of(compare(fulls, BASE), BASE)
+    assert gain == Gain(pytest.approx(20.0), pytest.approx(t.ppf(0.975, 2) * 4 / sqrt(3)), 1)
+    assert not gain.nothing
+
+
+def test_a_full_run_that_scores_nothing_counts_as_a_loss() -> None:
+    gain = gain_of(compare([run_of("full", {"A": 0.0})], BASE), BASE)
+    assert gain.value == pytest.approx(-100.0)
+    both = gain_of(compare([run_of("full", {"A": 0.0})], BASE), {"A": Reference(base=0.0)})
+    assert both == Gain(0.0, 0.0, 1)
+    assert both.nothing
+
+
+def test_without_a_full_run_or_an_untuned_score_nothing_is_said() -> None:
+    assert gain_of(compare([run_of("random", {"A": 50.0})], BASE), BASE) is None
+    full = compare([run_of("full", {"A": 50.0})], {})
+    assert [gain_of(full, other) for other in ({}, {"A": Reference(blind=1.0)})] == [None, None]
+    assert headline(full, {}) == ""
+
+
+def test_the_page_and_the_screen_say_it_before_everything_else(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    records = [run_of("full", {"A": 41.0, "B": 49.0}), run_of("random", {"A": 30.0, "B": 60.0})]
+    page = write_report(records, tmp_path, "toy", BASE, Console(file=screen, width=200)).markdown.read_text()
+    said = "Training taught nothing that these benchmarks show: the full run is no better than the untuned model"
+    assert page.split("# toy\n\n")[1].startswith(f"**{said}")
+    assert screen.getvalue().strip().startswith(said)
+    better = [run_of("full", {"A": 80.0, "B": 90.0}), records[1]]
+    assert said not in write_report(better, tmp_path, "toy", BASE, Console(file=screen)).markdown.read_text()
