@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import nullcontext
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -27,6 +29,7 @@ from selectmm.command_line import (
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.stage import full_disk
@@ -43,15 +46,30 @@ def job(config: DictConfig) -> str:
     # These imports take seconds; Hydra has already said what is wrong with the command.
     from selectmm.instantiate import build
     from selectmm.run import run
+    from selectmm.stages.follow import follow, same_on_all
+    from selectmm.stages.gpus import own_gpus
+    from selectmm.stages.nodes import leading
+    from selectmm.stages.place import place_of, started
 
     end_in_order()
     hydra = HydraConfig.get()
+    place = place_of(config, started())
+    if place.idle:
+        return ""
+    if "joblib" in hydra.launcher._target_ and not str(config.model.get("device", "auto")).startswith("cpu"):
+        own_gpus(config.devices if isinstance(config.devices, int) else 1)
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
+        config.nodes = place.nodes
         config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}
     swept = hydra.mode is RunMode.MULTIRUN
     folder = Path(hydra.runtime.output_dir)
     with alone(folder, hydra.overrides.task) if swept else nullcontext():
-        record = run(build(config, hydra.runtime.choices["method"]))
+        experiment = build(config, hydra.runtime.choices["method"])
+        if place.node > 0:
+            follow(place, experiment)
+            return ""
+        with leading(place, same_on_all(experiment, place), experiment.cache) as nodes:
+            record = run(replace(experiment, nodes=nodes))
         if swept:
             keep_record(folder, record)
         return str(record)
@@ -75,10 +93,13 @@ def main() -> None:
     """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
+    os.environ.pop(OWN, None)  # a command names its folder itself
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
+        sys.argv[1:] = take_own_folder(sys.argv[1:])
+        make_known(sys.argv[1:])
         _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
@@ -126,8 +147,29 @@ def _check(arguments: Sequence[str]) -> None:
             check_one_job(words)
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
+        _check_launcher(launchers, words)
         foretell(jobs, here=launchers <= HERE)
         importlib.import_module("selectmm.stages.sweep").tell_jobs(jobs)
+
+
+def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:
+    """What jobs that run side by side cannot do."""
+    from selectmm.stages.gpus import check_enough, visible_gpus
+    from selectmm.stages.place import started
+
+    if "ray" in launchers and find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        raise UserError("hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip install 'selectmm[ray]'.")
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    several = started() is not None and started().nodes > 1 and given.get("nodes") != "1"
+    if launchers & {"joblib", "ray"} and (several or given.get("nodes", "auto") not in ("auto", "1")):
+        raise UserError(
+            f"hydra/launcher={min(launchers)} runs jobs side by side, each on one node; leave it out, and the jobs of "
+            f"this sweep run one after the other on all nodes, or set nodes=1."
+        )
+    if "joblib" in launchers and not given.get("model.device", "auto").startswith("cpu"):
+        asked, devices = given.get("hydra.launcher.n_jobs", "-1"), given.get("devices", "auto")
+        jobs = int(asked) if asked.isdecimal() else os.cpu_count() or 1
+        check_enough(jobs, int(devices) if devices.isdecimal() else 1, len(visible_gpus()))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.errors import UserError
+from selectmm.offered import offered_methods, own_choices
 from selectmm.paths import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -44,6 +45,7 @@ records, are in configs/run.yaml; devices is in a setting. The folder configs/ i
 W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
 Face hub. Press Ctrl-C at any time to stop; the same command continues.
 
+  --config-dir FOLDER                   choices of your own: FOLDER/method/mine.yaml is method=mine
   --version                             print the version
   eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
 
@@ -51,7 +53,7 @@ Face hub. Press Ctrl-C at any time to stop; the same command continues.
 def help_text(root: Path) -> str:
     """The page that ``--help`` prints: examples, commands, and every option."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
-    lines = [_wrapped(folder.name, ", ".join(_names(folder))) for folder in [*groups, root / "experiments"]]
+    lines = [_wrapped(folder.name, ", ".join(_choices(folder))) for folder in [*groups, root / "experiments"]]
     commands = [_wrapped(name, _first_line(path)) for name, path in command_files().items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
 
@@ -76,6 +78,12 @@ def _first_line(path: Path) -> str:
 def _names(folder: Path) -> list[str]:
     """Choices of a group, as they are typed."""
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def _choices(folder: Path) -> list[str]:
+    """Choices of a group, with those of the user's own folder and, of methods, those that other packages offer."""
+    more = offered_methods() if folder.name == "method" else []
+    return sorted({*_names(folder), *own_choices(folder.name), *more})
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
@@ -134,7 +142,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     for override in chosen:
         for value in _values(override):
             if value is not None:
-                _check(f"{override.key_or_group}=", str(value), _names(groups[override.key_or_group]))
+                _check(f"{override.key_or_group}=", str(value), _choices(groups[override.key_or_group]))
     config = _composed(configs, _first(chosen), whole=True)
     swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
     config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))

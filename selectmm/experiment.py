@@ -14,6 +14,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.tracker import Tracker
 from selectmm.schedules.schedule import Schedule, name_of
 from selectmm.schedules.static import Static
+from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.recipe import Recipe, Strategy
 
 
@@ -33,10 +34,11 @@ class Experiment:
         budget: share of the pool's rows to keep, above 0 and at most 1; above 1 a whole number of rows.
         batch_size: rows per forward pass when features are computed.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
-        devices: processes that a stage may take, one device each. Features and answers do not
+        devices: processes that a stage may take, one device each, on all nodes together. Features and answers do not
             depend on their number, trained weights by rounding alone.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
+        nodes: the machines that the devices are on, as many on each.
         schedule: when rows are chosen.
         curve: how often the model is evaluated, evenly over the training, the last time at its end.
 
@@ -65,6 +67,7 @@ class Experiment:
     cache: Path
     records: Path
     config: Mapping[str, object]
+    nodes: Nodes = ALONE
     schedule: Schedule = field(default_factory=Static)
     curve: int = 1
 

@@ -1,6 +1,7 @@
 """Builds objects from a configuration; nothing else in the library reads one."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +17,7 @@ from selectmm.budget import hours_in
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
+from selectmm.methods.method import Method
 from selectmm.models.compute import PLAIN
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
@@ -66,13 +69,16 @@ def build(config: DictConfig, method_name: str) -> Experiment:
 
 
 def _devices(config: DictConfig, device: str) -> int:
-    """How many devices a run takes: ``auto`` is every GPU of this machine, and one process on a CPU."""
-    asked = config.get("devices", "auto")
+    """How many devices a run takes on all its nodes.
+
+    ``devices`` counts those of one node; ``auto`` is every GPU of this machine, and one process on a CPU.
+    """
+    nodes, asked = config.get("nodes", "auto"), config.get("devices", "auto")
     if asked == "auto":
-        return torch.cuda.device_count() if device == "cuda" else 1
+        asked = torch.cuda.device_count() if device == "cuda" else 1
     if not isinstance(asked, int) or isinstance(asked, bool):
         raise UserError(f"devices={asked} is neither a whole number nor auto.")
-    return asked
+    return asked * (nodes if isinstance(nodes, int) else 1)  # auto is decided before, see `selectmm.stages.place`
 
 
 def _spread(strategy: Strategy, devices: int) -> Strategy:
@@ -92,6 +98,11 @@ def _check_compute(config: Mapping[str, object]) -> None:
 
 def open_pool(config: Mapping[str, object]) -> Pool:
     """The pool that a ``pool`` group describes."""
+    return _made(config)
+
+
+def open_method(config: Mapping[str, object]) -> Method:
+    """The method that a ``method`` group describes."""
     return _made(config)
 
 
@@ -138,11 +149,26 @@ def _made(config: object) -> object:
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
         if cause is None:
+            if isinstance(problem, InstantiationException) and (named := _UNFOUND.search(str(problem))):
+                raise UserError(
+                    f"_target_: {named[1]} cannot be imported ({_reason(problem)}); install its package, or set "
+                    f"PYTHONPATH to the folder where it is."
+                ) from problem
             raise
         raise cause from None
     if is_dataclass(made):
         _check_fields(made)
     return made
+
+
+_UNFOUND = re.compile(r"Error locating target '([^']*)'")
+
+
+def _reason(problem: BaseException) -> str:
+    """What the innermost cause says, on one line."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    return " ".join(str(problem).split())
 
 
 def _check_fields(made: object) -> None:

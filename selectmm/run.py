@@ -32,7 +32,7 @@ def run(experiment: Experiment) -> Path:
         check_local(suite.benchmarks, suite.tasks, suite.data)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
-    check_devices(experiment.devices, vlm.model.device)
+    check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)
     pool = open_pool(experiment, vlm)
     check_choice(experiment, pool, vlm)
     checked = check_contamination(experiment, pool)

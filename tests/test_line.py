@@ -142,7 +142,15 @@ def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_li
 
 
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
-    command = [sys.executable, "-m", "selectmm", "-m", "method=full,random", "experiment=toy", "suite.limit=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "selectmm",
+        "-m",
+        "method=full,random",
+        "experiment=toy",
+        "suite.only=[mini-POPE,mini-HellaSwag]",
+    ]
     done = subprocess.run(
         [*command, *overrides(place, "llava15_7b", "sweep")], cwd=place, capture_output=True, text=True, check=False
     )
@@ -156,6 +164,7 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
 def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     # A method that cannot work here, before one that can; each job in a process of its own, as on a cluster.
     sweep = ["-m", "method=clip_score,random", "experiment=broken", "hydra/launcher=submitit_local"]
+    sweep += ["suite.only=[mini-POPE]"]
     arguments = [*sweep, *overrides(place, "llava15_7b", "sweep")]
     done = subprocess.run(
         [sys.executable, "-m", "selectmm", *arguments], cwd=place, capture_output=True, text=True, check=False
@@ -172,6 +181,7 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:
     command = [sys.executable, "-m", "selectmm", "method=full", "recipe.epochs=20", "recipe.checkpoint_every=5"]
+    command += ["suite.only=[mini-POPE]"]
     command += overrides(place, "llava15_7b", "stopped")
     process = subprocess.Popen(
         command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c

@@ -16,7 +16,12 @@ STAGES = ("features", "select", "finetune", "evaluate")
 
 def start(place: Path, name: str) -> subprocess.Popen:
     """A sweep of two methods; its records and tables are its own, its cache is both's."""
-    given = [*overrides(place, "llava15_7b", "both"), f"records={place / name}", f"tables={place / name / 'tables'}"]
+    given = [
+        *overrides(place, "llava15_7b", "both"),
+        "suite.only=[mini-POPE]",
+        f"records={place / name}",
+        f"tables={place / name / 'tables'}",
+    ]
     command = [sys.executable, "-m", "selectmm", "-m", "method=full,prism", f"experiment={name}", *given]
     return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

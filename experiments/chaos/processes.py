@@ -20,7 +20,7 @@ KINDS = {
     "torch.distributed.run": "torchrun",
     "selectmm.features.worker": "feature rank",
     "selectmm.tuning.worker": "training rank",
-    "selectmm.evaluation.worker": "evaluation worker",
+    "selectmm.evaluation.worker": "evaluation rank",
 }
 REFRESH = 0.3  # seconds between looks at which processes there are: a look takes as long as a short stage
 
@@ -50,7 +50,7 @@ def start(words: Sequence[str], folder: Path, log: Path) -> Running:
     """Start ``python -m selectmm`` with these words in ``folder``; what it prints is added to ``log``.
 
     The process is forked from this one, which has imported the packages: to import them again at every start would
-    take most of the time. What the command starts itself (torchrun, ranks, evaluation workers) starts as ever.
+    take most of the time. What the command starts itself (torchrun and its ranks) starts as ever.
     """
     process = multiprocessing.get_context("fork").Process(target=_run, args=(list(words), folder, log))
     process.start()

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
 from selectmm.evaluation import multimodal
-from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
 from selectmm.instantiate import open_suite
@@ -92,7 +92,7 @@ def ours(items: int, cache: str, model: str | None, batch_size: int) -> Callable
         texts = []
         with tempfile.TemporaryDirectory() as folder:
             for number, sheet in enumerate(asked):
-                answer = in_batches(partial(generate, vlm), batch_size, Desk(Path(folder), str(number), "asked"))
+                answer = in_batches(partial(generate, vlm), batch_size, Responses(Path(folder), str(number), "asked"))
                 texts += [reply.text for reply in answer(sheet.questions, sheet.tokens, sheet.stops)]
         return np.array(texts)
 

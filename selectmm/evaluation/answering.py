@@ -20,30 +20,24 @@ from selectmm.records.progress import track
 ENDING = ".responses.jsonl"
 
 
-class LeftToOthers(Exception):
-    """Raised in a helping process when its share of a task is answered, to leave the harness."""
+class ShareAnswered(Exception):
+    """Raised in a rank when its share of a task is answered, to leave the harness."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """A process's place among those that evaluate the same model: it takes every ``of``-th batch from ``rank`` on.
-
-    Attributes:
-        busy: whether a helper may still bring answers (it takes a moment to tell); asked by rank 0 alone, which puts
-            the answers together.
-    """
+class Share:
+    """What one of several ranks answers: every ``of``-th batch from ``rank`` on."""
 
     rank: int = 0
     of: int = 1
-    busy: Callable[[], bool] = lambda: False
 
 
-ALONE = Team()
+EVERYTHING = Share()
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Where the requests of one task are answered.
+class Responses:
+    """The responses to one task's requests, kept in files as they come.
 
     Attributes:
         folder: exists; it belongs to one model and one way of asking, so that a request has one answer.
@@ -53,7 +47,7 @@ class Desk:
     folder: Path
     task: str
     what: str
-    team: Team = ALONE
+    share: Share = EVERYTHING
 
     def answer(
         self,
@@ -70,16 +64,13 @@ class Desk:
             ask: answers the requests at some positions, one batch.
 
         Raises:
-            LeftToOthers: this process is a helper and its share is answered.
+            ShareAnswered: this process answers a share, and that is done; who answers everything finds it there.
         """
         keys = [_key(position, request) for position, request in enumerate(requests)]
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        self._answer(keys, batches[self.team.rank :: self.team.of], ask)
-        if self.team.rank:
-            raise LeftToOthers
-        while not self.read().keys() >= set(keys) and self.team.busy():
-            pass
-        self._answer(keys, batches, ask)
+        self._answer(keys, batches[self.share.rank :: self.share.of], ask)
+        if self.share != EVERYTHING:
+            raise ShareAnswered
         known = self.read()
         return [known[key] for key in keys]
 

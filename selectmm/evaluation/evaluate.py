@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from selectmm.evaluation import multimodal, text
-from selectmm.evaluation.answering import ALONE, Desk, LeftToOthers, Team
+from selectmm.evaluation.answering import EVERYTHING, Responses, Share, ShareAnswered
 from selectmm.evaluation.generate import Backend, generate, in_batches
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
@@ -31,14 +31,14 @@ def evaluate(
     folder: Path,
     seed: int,
     images: Images = "shown",
-    team: Team = ALONE,
     backend: Backend | None = None,
 ) -> list[Score]:
     """Run the suite's benchmarks and return their scores, in the suite's order.
 
     Each benchmark writes ``<name>.answers.jsonl.gz`` and then ``<name>.json`` into ``folder`` as it finishes; one whose
     JSON is there is not run again. Until then its answers are kept batch by batch, so that a killed evaluation
-    continues with the question that it was at. Neither that nor batch size nor team changes an answer.
+    continues with the question that it was at, and so do answers that ranks left there (`answer_share`). Neither that
+    nor the batch size nor the number of ranks changes an answer.
 
     Args:
         vlm: the model, its adapter loaded, in eval mode.
@@ -46,7 +46,6 @@ def evaluate(
         seed: of the shuffled images and of bootstrapped errors; greedy answers need none.
         images: ``blind`` asks the same questions without their images and ``shuffled`` with another item's image.
             Both leave the text benchmarks out: they have no images.
-        team: processes that evaluate the same into the same folder, see `selectmm.evaluation.workers.hired`.
         backend: answers the multimodal questions in the place of `generate`.
 
     Raises:
@@ -55,24 +54,39 @@ def evaluate(
     """
     wanted = _wanted(suite, images)
     for group, tasks in _unfinished(suite, wanted, folder):
-        desk = _desk(folder, group, team)
-        outcomes = _run(vlm, suite, group, tasks, seed, images, desk, backend)
+        responses = _responses(folder, group)
+        outcomes = _run(vlm, suite, group, tasks, seed, images, responses, backend)
         for benchmark in group:
             _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images, backend)
-        desk.clear()
+        responses.clear()
     for group in _groups(wanted):  # what a kill just before the line above left
-        _desk(folder, group, team).clear()
+        _responses(folder, group).clear()
     return read_scores(folder, replace(suite, benchmarks=wanted))
 
 
-def help_evaluate(vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images, team: Team) -> None:
-    """Answer this process's share of every benchmark's questions; rank 0, in `evaluate`, scores them."""
+def answer_share(
+    vlm: VLM, suite: Suite, folder: Path, seed: int, images: Images, share: Share
+) -> Iterator[Sequence[Benchmark]]:
+    """Answer a share of every benchmark's questions into ``folder``, where `evaluate` finds and scores the answers.
+
+    Yields benchmarks (those that share a task) as they are done.
+    """
     for group, tasks in _unfinished(suite, _wanted(suite, images), folder):
-        with suppress(LeftToOthers):
-            _run(vlm, suite, group, tasks, seed, images, _desk(folder, group, team), backend=None)
+        with suppress(ShareAnswered):
+            _run(vlm, suite, group, tasks, seed, images, _responses(folder, group, share), backend=None)
+        yield group
 
 
-def oddities(folder: Path, suite: Suite) -> list[str]:
+def unfinished(suite: Suite, images: Images, folder: Path) -> list[Sequence[Benchmark]]:
+    """Benchmarks without a result in ``folder``, those that share a task together: what `answer_share` goes through.
+
+    Raises:
+        UserError: a result there is another evaluator's, see `read_entry`.
+    """
+    return _groups([benchmark for benchmark in _wanted(suite, images) if not _finished(benchmark, suite, folder)])
+
+
+def warnings_of(folder: Path, suite: Suite) -> list[str]:
     """What is odd about a finished evaluation's answers, for the record; how many they are stands in ``folder``."""
     entries = [(b.name, json.loads((folder / f"{b.name}.json").read_text())) for b in suite.benchmarks]
     cut = [f"Some answers of {name} were cut at the token cap." for name, entry in entries if entry["cut"]]
@@ -101,8 +115,8 @@ def _finished(benchmark: Benchmark, suite: Suite, folder: Path) -> bool:
     return file.exists() and bool(read_entry(file, suite, benchmark))
 
 
-def _desk(folder: Path, group: Sequence[Benchmark], team: Team) -> Desk:
-    return Desk(folder, group[0].task, " ".join(benchmark.name for benchmark in group), team)
+def _responses(folder: Path, group: Sequence[Benchmark], share: Share = EVERYTHING) -> Responses:
+    return Responses(folder, group[0].task, " ".join(benchmark.name for benchmark in group), share)
 
 
 def _groups(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
@@ -120,17 +134,17 @@ def _run(
     tasks: Path,
     seed: int,
     images: Images,
-    desk: Desk,
+    responses: Responses,
     backend: Backend | None,
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
     with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
         if group[0].harness == "lm-eval":
-            model = text.language_model(vlm, suite.batch_size, desk)
+            model = text.language_model(vlm, suite.batch_size, responses)
             noted = {"cut": model.cut, "shortened": model.shortened}
             return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
-        answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, desk)
-        judging = _judging(suite, group[0], desk.folder)
+        answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, responses)
+        judging = _judging(suite, group[0], responses.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
         return multimodal.run(group, tasks, answer, **settings, judging=judging)
 

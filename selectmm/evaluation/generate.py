@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from PIL import Image
 
-from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
@@ -49,7 +49,7 @@ def ends_of_turn(vlm: VLM) -> frozenset[int]:
     return ends_of(vlm) | (set(ids[:1]) & set(vlm.processor.tokenizer.all_special_ids))
 
 
-def in_batches(answer: Answerer, batch_size: int, desk: Desk) -> Answerer:
+def in_batches(answer: Answerer, batch_size: int, responses: Responses) -> Answerer:
     """Answer any number of questions through ``answer``, which takes a batch; every batch's replies are kept.
 
     Questions of similar length share a batch, the longest first.
@@ -62,6 +62,6 @@ def in_batches(answer: Answerer, batch_size: int, desk: Desk) -> Answerer:
         def ask(items: Sequence[int]) -> list[dict[str, object]]:
             return [asdict(reply) for reply in answer([questions[i] for i in items], max_new_tokens, stops)]
 
-        return [Reply(**kept) for kept in desk.answer(keys, order, batch_size, ask)]
+        return [Reply(**kept) for kept in responses.answer(keys, order, batch_size, ask)]
 
     return answer_all

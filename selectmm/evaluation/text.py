@@ -17,7 +17,7 @@ from datasets.exceptions import DatasetsError
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
-from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of, one_thread, tolerance
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
 from selectmm.evaluation.references import most_frequent_share
@@ -37,8 +37,8 @@ CHUNK = 8  # batches of likelihoods that are kept at once: HFLM sorts what it is
 HARNESS = f"lm-eval {version('lm-eval')}"
 
 
-def language_model(vlm: VLM, batch_size: int, desk: Desk) -> "LanguageModel":
-    """The VLM without images as a model of lm-eval's; what it answers is kept at ``desk``."""
+def language_model(vlm: VLM, batch_size: int, responses: Responses) -> "LanguageModel":
+    """The VLM without images as a model of lm-eval's; what it answers is kept at ``responses``."""
     with _quiet():
         theirs = HFLM(
             pretrained=vlm.model,
@@ -48,15 +48,15 @@ def language_model(vlm: VLM, batch_size: int, desk: Desk) -> "LanguageModel":
             device=str(vlm.model.device),
             max_length=vlm.model.config.get_text_config().max_position_embeddings,
         )
-    return LanguageModel(vlm, theirs, desk)
+    return LanguageModel(vlm, theirs, responses)
 
 
 class LanguageModel(LM):
     """Likelihoods are lm-eval's own; generated text is `decode`'s (the base class is demanded by lm-eval)."""
 
-    def __init__(self, vlm: VLM, theirs: HFLM, desk: Desk) -> None:
+    def __init__(self, vlm: VLM, theirs: HFLM, responses: Responses) -> None:
         super().__init__()
-        self._vlm, self._theirs, self._desk = vlm, theirs, desk
+        self._vlm, self._theirs, self._responses = vlm, theirs, responses
         self.cut: set[str] = set()  # items whose text was still going on at the cap
         self.shortened: set[str] = set()  # items whose prompt lost its beginning, because the window is too small
 
@@ -75,7 +75,7 @@ class LanguageModel(LM):
         for request in requests:
             self._note(request, "".join(request.args), self._theirs.max_length + 1)
         size = self._theirs.batch_size
-        found = self._desk.answer([request.args for request in requests], order, CHUNK * size, ask)
+        found = self._responses.answer([request.args for request in requests], order, CHUNK * size, ask)
         ties = _ties(requests, [value for value, _ in found], tolerance(self._vlm.model.dtype))
         if size > 1 and ties:
             with one_thread():
@@ -98,7 +98,7 @@ class LanguageModel(LM):
                 replies += self._continue([requests[i] for i in alike])
             return [asdict(reply) for reply in replies]
 
-        found = self._desk.answer([request.args for request in requests], order, self._theirs.batch_size, ask)
+        found = self._responses.answer([request.args for request in requests], order, self._theirs.batch_size, ask)
         for request in requests:
             tokens = normalize_gen_kwargs(request.args[1], self._theirs.max_gen_toks)["max_gen_toks"]
             self._note(request, request.args[0], self._theirs.max_length - tokens)

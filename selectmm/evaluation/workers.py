@@ -1,32 +1,28 @@
-"""Several processes for one evaluation: helpers with a model of their own, one per device, answer a share each."""
+"""An evaluation by several ranks: each answers a share of the questions, and the process that started them scores."""
 
 import json
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
-import torch
-
-from selectmm.errors import UserError
-from selectmm.evaluation.answering import ALONE, ENDING, Team
-from selectmm.evaluation.suite import Images
+from selectmm.evaluation.evaluate import unfinished
+from selectmm.evaluation.suite import Images, Suite
+from selectmm.models.vlm import VLM
+from selectmm.records.progress import track
 from selectmm.records.stage import write_atomically
-from selectmm.stages.launch import check_devices, rank_environment, running
+from selectmm.stages.launch import aside, launched
+from selectmm.stages.nodes import ALONE, Nodes
 
-POLL = 0.2  # seconds between looks at the helpers
-TAIL = 15  # lines of a failed helper's output that are shown
-PLACE, JOB = "helpers", "job.json"
+PLACE, JOB = "ranks", "job.json"
+POLL = 0.5  # seconds between looks at how many benchmarks are done
 
 
 @dataclass(frozen=True)
 class Job:
-    """What helpers evaluate, the same for all.
+    """What ranks evaluate, the same for all.
 
     Attributes:
         model, suite: their configurations, as `selectmm.instantiate` takes them.
@@ -41,56 +37,42 @@ class Job:
     images: Images = "shown"
 
 
-@contextmanager
-def hired(job: Job, workers: int, folder: Path, device: torch.device) -> Iterator[Team]:
-    """Run ``workers`` - 1 helpers for the length of the block; yields this process's place among them, for `evaluate`.
+def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path, nodes: Nodes = ALONE) -> None:
+    """Let ``devices`` ranks answer the suite's questions into ``folder``, where `evaluate` then finds the answers.
 
-    Answers do not depend on the number: every batch is the same one, whoever answers it.
+    They do not depend on the number of ranks: every batch is the same one, whoever answers it.
 
     Args:
-        folder: of the evaluation; helpers put their answers, and what they have to say, there.
-        device: where this process's model is; helpers get the next ones.
+        vlm: this process's own model, which makes room for theirs. suite: what ``job.suite`` describes.
+        folder: of the evaluation.
 
     Raises:
-        UserError: there are not so many GPUs; a helper failed (while answers are waited for).
+        UserError: a rank failed; what was answered is kept.
     """
-    if workers == 1:
-        yield ALONE
+    groups = unfinished(suite, job.images, folder)
+    if not groups:
         return
-    check_devices(workers, device)
-    place = folder / PLACE
+    place = folder.resolve() / PLACE
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    write_atomically(place / JOB, json.dumps(asdict(job), indent=1, default=str))
-    with ExitStack() as stack:
-        helpers = []
-        for rank in range(1, workers):
-            command = [sys.executable, "-m", "selectmm.evaluation.worker", str(folder), str(rank), str(workers)]
-            environment = rank_environment(device)
-            helpers.append(stack.enter_context(running(command, environment, place / f"{rank}.log")))
-        yield Team(0, workers, partial(_busy, helpers, place))
+    content = asdict(job) | {"adapter": None if job.adapter is None else str(Path(job.adapter).resolve())}
+    write_atomically(place / JOB, json.dumps(content, indent=1, default=str))
+    module, way_out = "selectmm.evaluation.worker", "fewer devices"
+    with aside(vlm) as device, launched(module, place, devices, device, way_out, nodes) as ranks:
+        deque(track(_done(ranks, place), f"evaluate: {devices} ranks", devices * len(groups)), maxlen=0)
     shutil.rmtree(place)
-    for late in folder.glob(f"*{ENDING}"):  # what a helper wrote that nobody had to wait for
-        late.unlink()
 
 
-def _busy(helpers: Sequence[subprocess.Popen], place: Path) -> bool:
-    """Whether a helper is still at work.
-
-    Raises:
-        UserError: one has failed.
-    """
-    time.sleep(POLL)
-    codes = [helper.poll() for helper in helpers]
-    for rank, code in enumerate(codes, start=1):
-        if code:
-            raise UserError(_explain(place, rank, code))
-    return None in codes
-
-
-def _explain(place: Path, rank: int, code: int) -> str:
-    error, log = place / f"{rank}.error", place / f"{rank}.log"
-    if error.exists():
-        return error.read_text()
-    lines = log.read_text(errors="replace").splitlines()[-TAIL:]
-    return f"Evaluation worker {rank} ended with code {code}; its last lines (all in {log}):\n" + "\n".join(lines)
+def _done(process: subprocess.Popen, place: Path) -> Iterator[Path]:
+    """Yield a mark for each benchmark whose share a rank has answered, until the process has ended."""
+    seen: set[Path] = set()
+    running = True
+    while running:
+        try:
+            process.wait(POLL)
+            running = False
+        except subprocess.TimeoutExpired:
+            pass
+        new = set(place.glob("done-*")) - seen
+        yield from new
+        seen |= new

@@ -18,6 +18,7 @@ from selectmm.pool.arrow import open_arrow, write_table
 from selectmm.records.progress import track
 from selectmm.records.stage import write_atomically
 from selectmm.stages.launch import aside, launched
+from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE, JOB, ROWS = "ranks", "job.json", "rows.arrow"
 POLL = 0.5  # seconds between looks at how many shards are done
@@ -29,12 +30,13 @@ class Ranks:
 
     Attributes:
         build: the model's configuration (``_target_`` and arguments). adapter: a folder of `finetune` that the model
-            carries, None for the model as it is.
+            carries, None for the model as it is. nodes: that the processes are on.
     """
 
     count: int
     build: Mapping[str, object]
     adapter: Path | None = None
+    nodes: Nodes = ALONE
 
 
 def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequence[range]]) -> None:
@@ -51,7 +53,7 @@ def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequ
     _write(place, ranks, passes, todo)
     with (
         aside(vlm) as device,
-        launched("selectmm.features.worker", place, ranks.count, device, "fewer devices") as process,
+        launched("selectmm.features.worker", place, ranks.count, device, "fewer devices", ranks.nodes) as process,
     ):
         names = " and ".join(each.name for each in passes)
         deque(track(_finished(process, place), names, sum(map(len, todo))), maxlen=0)

@@ -35,7 +35,10 @@ def check_method(method: Method, *, repeats: bool = False) -> None:
         for budget in (1, max(1, len(special) // 2), len(special)):
             _check_size(method, special, budget, repeats)
     again = [_select(method, mixed, 20, seed=3).rows for _ in range(2)]
-    assert np.array_equal(*again), f"{method} gave two subsets for one seed"
+    assert np.array_equal(*again), (
+        f"{method} gave two subsets for one seed; usually it draws from np.random or random, or goes through a set: "
+        f"use only the rng that it is handed, and sort before you draw"
+    )
     _check_order(method, mixed)
 
 
@@ -43,9 +46,18 @@ def _check_size(method: Method, pool: Pool, budget: int, repeats: bool) -> None:
     if method.needs().images and len(pool.images) == 0:  # such a pool is refused before the method sees it
         return
     rows = _select(method, pool, budget, seed=0).rows
-    assert len(rows) == budget, f"{method} kept {len(rows)} of {len(pool)} rows for a budget of {budget}"
-    assert repeats or len(np.unique(rows)) == len(rows), f"{method} kept a row twice for a budget of {budget}"
-    assert rows.min() >= 0 and rows.max() < len(pool), f"{method} kept a row that the pool does not have"
+    assert len(rows) == budget, (
+        f"{method} kept {len(rows)} of {len(pool)} rows for a budget of {budget}; usually a filter or a rounded share "
+        f"per group leaves too few or too many: fill up from the rest of the ranking, share out with order.shares"
+    )
+    assert repeats or len(np.unique(rows)) == len(rows), (
+        f"{method} kept a row twice for a budget of {budget}; usually groups overlap, or rows that share an image are "
+        f"counted as that image: positions are of rows, pool.image_of leads from rows to images"
+    )
+    assert rows.min() >= 0 and rows.max() < len(pool), (
+        f"{method} kept a row that the pool does not have; usually positions among some of the rows, or images, are "
+        f"given for positions in the pool"
+    )
 
 
 def _check_order(method: Method, pool: Pool) -> None:
@@ -53,7 +65,9 @@ def _check_order(method: Method, pool: Pool) -> None:
     moved = Pool(pool.table.take(pa.array(order)), pool.image_root, pool.fingerprint)
     before, after = _select(method, pool, 20, seed=0), _select(method, moved, 20, seed=0)
     assert _untied(before, pool) == _untied(after, moved), (
-        f"{method} keeps other rows when the pool is stored in another order"
+        f"{method} keeps other rows when the pool is stored in another order; usually it draws by position: draw "
+        f"by digest (order.random_keys, order.weighted_keys), start and break ties by content (content.py), and go "
+        f"through sources by name"
     )
 
 

@@ -39,11 +39,12 @@ class Clock:
         self._devices = devices
         self._start = time.perf_counter()
         self.noted = 0.0  # peak GiB of other processes
+        self.charged = 0.0  # device-seconds that were spent elsewhere
 
     def cost(self) -> Cost:
-        """What it took since the clock was started."""
+        """What it took since the clock was started, and what was charged besides."""
         seconds = time.perf_counter() - self._start
-        return Cost(seconds, seconds * self._devices, max(peak_gib(), self.noted))
+        return Cost(seconds, seconds * self._devices + self.charged, max(peak_gib(), self.noted))
 
 
 _running: list[Clock] = []
@@ -67,6 +68,12 @@ def note_peak(gib: float) -> None:
     """Count the peak memory of another process, GiB, for every clock that runs in this one (stages may be nested)."""
     for clock in _running:
         clock.noted = max(clock.noted, gib)
+
+
+def charge(device_seconds: float) -> None:
+    """Add what was spent elsewhere, such as by another program, to the clocks that run in this process."""
+    for clock in _running:
+        clock.charged += device_seconds
 
 
 def peak_gib() -> float:

@@ -63,7 +63,7 @@ class Provenance:
 def provenance() -> Provenance:
     """Of the running process."""
     commit, dirty = git_state(Path(__file__).parent)
-    packages = {name: _version(name) for name in PACKAGES}
+    packages = {name: version_of(name) for name in PACKAGES}
     command = os.environ.get(COMMAND) or command_line(sys.argv)
     return Provenance(command, commit, dirty, platform.python_version(), packages, hardware())
 
@@ -114,7 +114,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package; an absent one is ``not installed``."""
     try:
         return version(package)
     except PackageNotFoundError:

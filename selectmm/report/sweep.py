@@ -49,7 +49,12 @@ class SweepReport(Callback):
 
         Hydra turns what a callback raises into a warning and status 0, so every error is said here.
         """
-        reported = self._reported(config)
+        from selectmm.stages.place import place_of, started  # seconds
+
+        place = place_of(config, started())
+        if place.idle:
+            return
+        reported = place.node > 0 or self._reported(config)  # node 0 reports
         if failures := failures_in(Path(config.hydra.sweep.dir)):
             tell_failures(failures)
         if failures or not reported:

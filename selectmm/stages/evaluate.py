@@ -6,7 +6,7 @@ from pathlib import Path
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_scores
 from selectmm.evaluation.suite import Suite
-from selectmm.evaluation.workers import Job, hired
+from selectmm.evaluation.workers import Job, answer_over
 from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import Stage, run_stage
@@ -38,12 +38,11 @@ def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str)
     suite = experiment.suite
 
     def make(folder: Path) -> None:
-        job = Job(experiment.config["model"], experiment.config["suite"], str(adapter), experiment.seed)
-        with (
-            load_adapter(vlm, adapter) as adapted,
-            hired(job, experiment.devices, folder, vlm.model.device) as team,
-        ):
-            evaluate(adapted, suite, folder, experiment.seed, team=team)
+        if experiment.devices > 1:
+            job = Job(experiment.config["model"], experiment.config["suite"], str(adapter), experiment.seed)
+            answer_over(experiment.devices, job, vlm, suite, folder, experiment.nodes)
+        with load_adapter(vlm, adapter) as adapted:
+            evaluate(adapted, suite, folder, experiment.seed)
 
     identity = evaluation_identity(suite, name)
     return run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)

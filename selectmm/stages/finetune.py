@@ -61,7 +61,7 @@ def train(
         def make(folder: Path) -> None:
             finetune(
                 vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"], points=points,
+                build=experiment.config["model"], points=points, nodes=experiment.nodes,
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)

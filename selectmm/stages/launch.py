@@ -1,59 +1,154 @@
-"""Start a stage's processes (ranks) with torchrun, and explain why one failed.
+"""Start a stage's processes (ranks) with torchrun, on one node or several, and explain why one failed.
 
 The process that starts them and the ranks share a folder: the stage's instructions, every rank's output, the error of
 the rank that failed first, and the peak memory of each. A rank's side is `serve`, which its module calls.
 """
 
+import math
 import os
 import subprocess
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import torch
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.cost import note_peak, peak_gib
+from selectmm.stages.nodes import ALONE, Follower, Joined, Launch, Nodes, free_port, own_address
+from selectmm.stages.place import Place
 
 LOG = "worker.log"
+POLL = 0.2  # seconds between looks at the other nodes
+GRACE = 5.0  # seconds that the others have to say why, once a node has failed
 PATIENCE = 45  # seconds for torchrun to end; it gives its ranks 30
 KILLED = "(exitcode: -9)"  # in torchrun's words
 TAIL = 15  # lines of a failed rank's output or traceback that are shown
 
 
 @contextmanager
-def launched(module: str, folder: Path, devices: int, device: torch.device, way_out: str) -> Iterator[subprocess.Popen]:
-    """Run a module's ``main`` as ``devices`` ranks on this machine, one per device of ``device``'s type.
+def launched(
+    module: str, folder: Path, devices: int, device: torch.device, way_out: str, nodes: Nodes = ALONE
+) -> Iterator[subprocess.Popen]:
+    """Run a module's ``main`` as ``devices`` ranks, one per device of ``device``'s type, spread evenly over the nodes.
 
-    Yields torchrun's process, for the block to follow; at the block's end it is waited for, and if the block raises, it
-    and its ranks are ended.
+    Yields this node's torchrun, for the block to follow; at the block's end all nodes' are waited for, and if the block
+    raises, they and their ranks are ended.
 
     Args:
-        module: its ``main`` calls `serve`. folder: exists; what the ranks are told and say lies there.
+        module: its ``main`` calls `serve`. folder: exists, and all nodes see it; what the ranks are told and say lies
+            there.
         way_out: what a user can do where the system killed a rank for want of memory, after "use".
 
     Raises:
-        UserError: a rank failed.
+        UserError: a rank failed, or a node is lost.
     """
-    launch = uuid.uuid4().hex[:8]  # ranks of a killed launch may outlive it a little, and write errors of their own
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    command += ["-m", "selectmm.stages.rank", module, str(folder), launch, str(os.getpid())]
-    with running(command, rank_environment(device), folder / LOG) as process:
-        yield process
-        process.wait()
-    for peak in folder.glob(f"peak-{launch}-*"):
+    mark = uuid.uuid4().hex[:8]  # ranks of a killed launch may outlive it a little, and write errors of their own
+    place = nodes.place
+    meeting = (place.host, free_port()) if nodes.count > 1 else ("", 0)
+    per_node = math.ceil(devices / nodes.count)
+    launch = Launch(mark, module, str(folder.resolve()), per_node, device.type, *meeting, place.seconds)
+    if nodes.count == 1:
+        with running(_torchrun(launch, place), rank_environment(device), folder / LOG) as process:
+            yield process
+            process.wait()
+        lost = None
+    else:
+        with (
+            nodes.joining(launch) as joined,
+            running(_torchrun(launch, place), rank_environment(device), folder / LOG) as process,
+            _ending_together(joined, process) as watch,
+        ):
+            yield process
+            lost = watch.wait(process)
+    for peak in folder.glob(f"peak-{mark}-*"):
         note_peak(float(peak.read_text()))
-    if process.returncode != 0:
-        raise UserError(_explain(folder / f"error-{launch}.txt", process.returncode, way_out))
+    if process.returncode != 0 or lost:
+        raise UserError(_explain(folder, mark, process.returncode, way_out, lost))
+
+
+def join(launch: Launch, follower: Follower) -> int:
+    """Run this node's share of a launch; returns the exit code of its torchrun, which ends when node 0 says so."""
+    log = Path(launch.folder) / f"node{follower.place.node}-{LOG}"
+    environment = rank_environment(torch.device(launch.device))
+    with running(_torchrun(launch, follower.place), environment, log) as process:
+        while process.poll() is None:
+            if follower.stopped():
+                return 0  # why, is known to node 0
+            time.sleep(POLL)
+    return process.returncode
+
+
+def _torchrun(launch: Launch, place: Place) -> list[str]:
+    """The command of one node's agent and, through it, of its ranks."""
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launch.per_node}"]
+    if place.nodes == 1:
+        command += ["--standalone"]
+    else:
+        settings = f"is_host={int(place.node == 0)},join_timeout={math.ceil(launch.seconds)}"
+        command += [f"--nnodes={place.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.host}:{launch.port}"]
+        command += [f"--rdzv-id={launch.mark}", f"--rdzv-conf={settings}", f"--local-addr={own_address(place)}"]
+    return [*command, "-m", "selectmm.stages.rank", launch.module, launch.folder, launch.mark, str(os.getpid())]
+
+
+class _Watch:
+    """Looks after the other nodes of a launch while this one's torchrun runs, which it ends if one of them fails.
+
+    Ranks that share no computation (features, evaluation) would not notice.
+    """
+
+    def __init__(self, joined: Joined, process: subprocess.Popen) -> None:
+        self._joined, self._process = joined, process
+        self._over = Event()
+        self.failed: str | None = None
+        self._thread = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(POLL):
+            self.failed = self._joined.failed()
+            if self.failed:
+                self._process.terminate()
+                return
+
+    def wait(self, process: subprocess.Popen) -> str | None:
+        """Wait for all nodes; why another one failed, if one did."""
+        process.wait()
+        if process.returncode != 0:
+            self._joined.stop()
+        patience = None if process.returncode == 0 else time.monotonic() + GRACE
+        while not self.failed and not self._joined.over() and (patience is None or time.monotonic() < patience):
+            time.sleep(POLL)
+        self.end()
+        failed = self.failed or self._joined.failed()
+        if failed:
+            self._joined.stop()
+        return failed
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._over.set()
+        self._thread.join()
+
+
+@contextmanager
+def _ending_together(joined: Joined, process: subprocess.Popen) -> Iterator[_Watch]:
+    watch = _Watch(joined, process)
+    try:
+        yield watch
+    finally:
+        watch.end()
 
 
 def tidy(folder: Path) -> None:
     """Delete what the ranks of a stage that has ended said."""
-    for file in [folder / LOG, *folder.glob("error-*.txt"), *folder.glob("peak-*")]:
+    for file in [*folder.glob(f"*{LOG}"), *folder.glob("error-*.txt"), *folder.glob("trace-*"), *folder.glob("peak-*")]:
         file.unlink(missing_ok=True)
 
 
@@ -125,15 +220,15 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
     """
     folder, launch = Path(arguments[0]), arguments[1]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    error = folder / f"error-{launch}.txt"
     try:
         work(folder, rank, ranks)
     except UserError as problem:
-        _report(error, str(problem))
+        _report(folder / f"error-{launch}.txt", str(problem))
         return 1
     except Exception:
         lines = traceback.format_exc().splitlines()[-TAIL:]
-        _report(error, "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines]))
+        told = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
+        _report(folder / f"trace-{launch}.txt", told)
         raise
     (folder / f"peak-{launch}-{rank}").write_text(str(peak_gib()))
     return 0
@@ -154,17 +249,27 @@ def _report(file: Path, message: str) -> None:
         error.write(message)
 
 
-def _explain(error: Path, code: int, way_out: str) -> str:
-    if error.exists():
-        return error.read_text()
-    log = error.parent / LOG
-    output = log.read_text(errors="replace")
-    if KILLED in output:
+def _explain(folder: Path, mark: str, code: int, way_out: str, lost: str | None) -> str:
+    """Why a launch failed: what a user can mend, then a rank that was killed, then the first rank that broke.
+
+    Args:
+        code: of this node's torchrun. lost: what is wrong with another node, if anything is.
+    """
+    sentence, trace = folder / f"error-{mark}.txt", folder / f"trace-{mark}.txt"
+    if sentence.exists():
+        return sentence.read_text()
+    logs = sorted(folder.glob(f"*{LOG}"))
+    outputs = [log.read_text(errors="replace") for log in logs]
+    if any(KILLED in output for output in outputs):
         return (
             f"A worker process was killed from outside, as Linux does when main memory runs out; use {way_out}, or "
             f"free some memory, and start the same command again: it continues from what is finished (all output is "
-            f"in {log})."
+            f"in {' and '.join(map(str, logs))})."
         )
-    return f"A worker process ended with code {code}; its last lines (all in {log}):\n" + "\n".join(
-        output.splitlines()[-TAIL:]
+    if trace.exists():
+        return trace.read_text()
+    if lost:
+        return lost
+    return f"A worker process ended with code {code}; its last lines (all in {folder / LOG}):\n" + "\n".join(
+        outputs[-1].splitlines()[-TAIL:]
     )

@@ -17,6 +17,7 @@ def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
     """Open the pool, its images checked; rows that are bad, or that the model cannot take, are dealt with."""
     with experiment.tracker.stage("pool", experiment.config) as tracked:
         pool = experiment.open_pool()
+        experiment.nodes.agree("pool", pool.fingerprint)
         pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
         without = int((pool.image_of < 0).sum())
         tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})

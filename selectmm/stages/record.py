@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selectmm.budget import rows_for, share_of
 from selectmm.contamination.check import Contamination
-from selectmm.evaluation.evaluate import oddities
+from selectmm.evaluation.evaluate import warnings_of
 from selectmm.evaluation.results import read_manifest, read_scores
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
@@ -85,7 +85,7 @@ def record_of(
         deviations=(
             *left_out(pool, tuned),
             *not_evaluated(experiment.suite),
-            *oddities(evaluated.folder, experiment.suite),
+            *warnings_of(evaluated.folder, experiment.suite),
         ),
         schedule=learned.schedule,
         curve=curve,

@@ -134,7 +134,8 @@ class Rounds:
             task = Task(recipe, strategy, self.course.steps, self.experiment.seed, part, points)
             chosen = Pool(taken(self.pool.table, rows), self.pool.image_root, "")
             every = np.arange(len(rows))
-            train_task(self.vlm, chosen, every, task, folder, self.log, self.experiment.config["model"])
+            build, nodes = self.experiment.config["model"], self.experiment.nodes
+            train_task(self.vlm, chosen, every, task, folder, self.log, build, nodes)
             np.save(folder / VISITS, rows[planned(chosen, every, task)])
             np.save(folder / ANSWER, _last_losses(folder, len(rows)))
             for told in folder.glob("rows-*.jsonl"):

@@ -159,7 +159,7 @@ def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
 def store_of(experiment: Experiment, vlm: VLM, adapter: Path | None, cache: Path | None = None) -> FeatureStore:
     """Features of ``vlm``, which carries the adapter in a folder if there is one; kept in ``cache`` or the run's."""
     size, limit = experiment.batch_size, experiment.recipe.max_length
-    ranks = Ranks(experiment.devices, experiment.config["model"], adapter)
+    ranks = Ranks(experiment.devices, experiment.config["model"], adapter, experiment.nodes)
     return FeatureStore(cache or experiment.cache, vlm, size, SORTED * size, limit, ranks)
 
 

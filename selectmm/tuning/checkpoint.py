@@ -5,7 +5,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
 from selectmm.tuning.job import HANDED_ON, Task
 from selectmm.tuning.module import Tuning
+from selectmm.tuning.shards import files_of, take_up
 from selectmm.tuning.trusted import check_own, nothing_runs
 
 STATE = "state.pt"
 DEVICES = "strategy.devices"
+ANY_NUMBER = {"single", "ddp"}  # strategies whose checkpoints any number of ranks can take up
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
 
@@ -53,7 +54,7 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
 
     Raises:
         UserError: another user may have written it (`check_own`), it is none, or it belongs to another run: another
-            recipe, seed or rows, or a strategy whose shards this one cannot read.
+            recipe, seed or rows, or ZeRO-3's on another number of devices.
     """
     check_own(checkpoint)
     try:
@@ -64,8 +65,8 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
             f"{checkpoint} is not a checkpoint that this version wrote ({problem!r:.80}); delete it, and start again."
         ) from problem
     for name in {**asked, **before}:
-        if name == DEVICES and asked["strategy.kind"] in ("single", "ddp"):
-            continue  # every rank has all of it, so any number of them can go on
+        if name == DEVICES and asked["strategy.kind"] in ANY_NUMBER:
+            continue
         if asked.get(name) != before.get(name):
             option = "devices" if name == DEVICES else name
             raise UserError(
@@ -153,6 +154,10 @@ def _restore(module: Tuning, checkpoint: Path) -> None:
     trainer = module.trainer
     if isinstance(trainer.strategy, DeepSpeedStrategy):
         engine = trainer.strategy.deepspeed_engine
+        files = files_of(checkpoint / "state")
+        if len(files) != trainer.world_size and not trainer.strategy.zero_stage_3:
+            take_up(engine, {f"wrapped.{name}": weight for name, weight in module.trained().items()}, files)
+            return
         engine.load_checkpoint(str(checkpoint), tag="state", load_module_strict=False, load_lr_scheduler_states=False)
         return
     state = torch.load(checkpoint / STATE, weights_only=True, map_location="cpu")
@@ -166,19 +171,20 @@ def _restore(module: Tuning, checkpoint: Path) -> None:
 def whole_weights(module: Tuning) -> dict[str, torch.Tensor]:
     """The trained weights on the CPU by their names in the wrapped model, not sharded; every rank calls it.
 
-    One weight at a time, because a model that is trained in full may not fit on one device, and for rank 0 alone, which
-    is the one to write them; other ranks get none.
+    Under DeepSpeed in bfloat16 they are the float32 master weights, as they are under DDP, not what was rounded for the
+    last step. One weight at a time, because a model that is trained in full may not fit on one device, and for rank 0
+    alone, which is the one to write them; other ranks get none.
     """
-    sharded = isinstance(module.trainer.strategy, DeepSpeedStrategy) and module.trainer.strategy.zero_stage_3
+    deep = isinstance(module.trainer.strategy, DeepSpeedStrategy)
     weights = {}
     for name, weight in module.trained().items():
-        with _gathered(weight) if sharded else nullcontext():
-            if module.global_rank == 0:
-                weights[name] = weight.detach().cpu().clone()
+        whole = _master(weight) if deep else weight.detach()
+        if module.global_rank == 0:
+            weights[name] = whole.cpu().clone()
     return weights
 
 
-def _gathered(weight: torch.nn.Parameter) -> AbstractContextManager[None]:
-    import deepspeed  # here, because it is slow to import, and talkative
+def _master(weight: torch.nn.Parameter) -> torch.Tensor:
+    from deepspeed.utils import safe_get_full_fp32_param  # here, because it is slow to import, and talkative
 
-    return deepspeed.zero.GatheredParameters([weight])
+    return safe_get_full_fp32_param(weight)

@@ -9,7 +9,8 @@ from selectmm.errors import UserError
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.stages.launch import aside, check_devices, rank_environment
+from selectmm.stages.launch import aside, rank_environment
+from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import REPORT
 from selectmm.tuning.checkpoint import clear
 from selectmm.tuning.fit import fit
@@ -32,6 +33,7 @@ def finetune(
     log: Callable[[dict[str, float]], None],
     build: Mapping[str, object] | None = None,
     points: tuple[int, ...] = (),
+    nodes: Nodes = ALONE,
 ) -> None:
     """Train what the recipe says, and write the result into ``folder``.
 
@@ -47,13 +49,14 @@ def finetune(
         build: the model's config (``_target_`` and arguments), from which worker processes load it again; only
             strategies other than ``single`` need it.
         points: steps after which what is learned by then is written too, into ``points/<step>``.
+        nodes: that the strategy's devices are on, as many on each.
 
     Raises:
         UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an
             answer left after cutting; the loss is not finite; memory ran out; a worker failed.
     """
     steps = recipe.steps(len(pool), len(rows))
-    train_task(vlm, pool, rows, Task(recipe, strategy, steps, seed, points=points), folder, log, build)
+    train_task(vlm, pool, rows, Task(recipe, strategy, steps, seed, points=points), folder, log, build, nodes)
 
 
 def train_task(
@@ -64,6 +67,7 @@ def train_task(
     folder: Path,
     log: Callable[[dict[str, float]], None],
     build: Mapping[str, object] | None,
+    nodes: Nodes = ALONE,
 ) -> None:
     """Train as `finetune` does, all of a run's steps or some of them.
 
@@ -90,7 +94,7 @@ def train_task(
         else:
             job = Job(task, build, str(pool.image_root))
             with aside(vlm) as device:
-                spawn(job, pool, rows, device, folder, report)
+                spawn(job, pool, rows, device, folder, report, nodes)
 
 
 def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
@@ -100,7 +104,6 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
         UserError: recipe, strategy, model and machine do not fit together.
     """
     _check_numbers(recipe, strategy)
-    check_devices(strategy.devices, vlm.model.device)
     if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.packing:

@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from peft import PeftModel
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from selectmm.errors import sentences_of_loaders
@@ -39,9 +40,11 @@ def fit(
     folder: Path,
     log: Callable[[dict[str, float]], None],
     rank: int = 0,
+    nodes: int = 1,
 ) -> None:
-    """Train as rank ``rank`` of the strategy's devices, continuing from a checkpoint in ``folder``.
+    """Train as rank ``rank`` of the strategy's devices, as many on each of ``nodes``.
 
+    It goes on from a checkpoint in ``folder``, if there is one.
     See `selectmm.tuning.finetune.finetune` for what is written and raised.
     """
     recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
@@ -69,7 +72,7 @@ def fit(
             callback = TrainingCallback(
                 folder, asked, task, checkpoint=checkpoint, counts=counts, rows=len(rows), places=places, log=log
             )
-            trainer = _trainer(vlm.model.device, recipe, strategy, callback)
+            trainer = _trainer(vlm.model.device, recipe, strategy, callback, nodes)
             with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
@@ -100,10 +103,15 @@ def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[N
         model.activation_checkpointing_disable()
 
 
-def _trainer(device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback) -> pl.Trainer:
+def _trainer(
+    device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback, nodes: int
+) -> pl.Trainer:
+    alone = [LightningEnvironment()] if strategy.kind == "single" else None  # or Slurm's tasks would count as ranks
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
-        devices=strategy.devices,
+        devices=strategy.devices // nodes,
+        num_nodes=nodes,
+        plugins=alone,
         strategy=lightning_strategy(strategy, recipe.micro_batch, device),
         precision=recipe.precision,
         max_epochs=1,  # the plan is one long epoch

@@ -12,6 +12,7 @@ from filelock import FileLock
 from selectmm.pool.pool import Pool
 from selectmm.stages import launch
 from selectmm.stages.launch import launched
+from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import LOSSES, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import JOB, LOCK, ROWS, Job, write_job
@@ -26,6 +27,7 @@ def spawn(
     device: torch.device,
     folder: Path,
     log: Callable[[dict[str, float]], None],
+    nodes: Nodes = ALONE,
 ) -> None:
     """Train under torchrun, one process per device of ``device``'s type; see `selectmm.tuning.finetune.finetune`.
 
@@ -37,7 +39,7 @@ def spawn(
     keep_losses(folder, done - job.task.first)
     write_job(folder, job, pool, rows)
     way_out = "fewer devices or strategy zero3"
-    with launched("selectmm.tuning.worker", folder, job.task.strategy.devices, device, way_out) as process:
+    with launched("selectmm.tuning.worker", folder, job.task.strategy.devices, device, way_out, nodes) as process:
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)
     tidy(folder)

@@ -1,5 +1,6 @@
 """One rank of a training job, started by `selectmm.tuning.spawn` through `selectmm.stages.rank`."""
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def train(folder: Path, rank: int, _ranks: int) -> None:
     with FileLock(folder / LOCK) if rank == 0 else nullcontext():
         vlm = hydra.utils.instantiate(on_this_rank(job.build))
         load_operators(job.task.strategy, vlm.model.device)
-        fit(vlm, pool, np.arange(len(pool)), job.task, folder, lambda _entry: None, rank)
+        nodes = int(os.environ["GROUP_WORLD_SIZE"])
+        fit(vlm, pool, np.arange(len(pool)), job.task, folder, lambda _entry: None, rank, nodes)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
-"""The launcher preset for Slurm, against what submitit writes for sbatch."""
+"""The launcher presets: Slurm's against what submitit writes for sbatch, Ray's; what jobs side by side cannot do."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
+from selectmm.__main__ import _check_launcher
 from selectmm.command_line import CONFIGS, ROOT
+from selectmm.errors import UserError
 
 
 def test_a_slurm_job_gets_a_gpu_processors_memory_time_and_another_try(
@@ -30,3 +33,28 @@ def test_a_slurm_job_gets_a_gpu_processors_memory_time_and_another_try(
         "--partition=gpus", "--gpus-per-node=1", "--cpus-per-task=12", "--mem=96GB", "--time=1440", "--requeue",
     ):  # fmt: skip
         assert f"#SBATCH {line}\n" in script
+
+
+def test_a_ray_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        launcher = compose("run", ["hydra/launcher=ray"], return_hydra_config=True).hydra.launcher
+    assert launcher.ray.remote.num_gpus == 1
+    if find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        with pytest.raises(
+            UserError, match=r"^hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip ins"
+        ):
+            _check_launcher({"ray"}, ["hydra/launcher=ray"])
+
+
+def test_jobs_side_by_side_are_on_one_node_and_have_gpus_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with pytest.raises(
+        UserError, match=r"^hydra/launcher=joblib runs jobs side by side, each on one node; leave it out"
+    ):
+        _check_launcher({"joblib"}, [*joblib, "nodes=2"])
+    with pytest.raises(UserError, match=r"^4 jobs at a time with 1 GPU each, but there are 3; set hydra\.launcher\.n_"):
+        _check_launcher({"joblib"}, joblib)
+    _check_launcher({"joblib"}, [*joblib, "model.device=cpu"])
+    _check_launcher({"basic"}, ["nodes=2"])

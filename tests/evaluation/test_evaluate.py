@@ -14,7 +14,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.decode import Reply
-from selectmm.evaluation.evaluate import evaluate, oddities, read_answers
+from selectmm.evaluation.evaluate import evaluate, read_answers, warnings_of
 from selectmm.evaluation.generate import Backend
 from selectmm.evaluation.suite import Suite
 from selectmm.models import llava, qwen2_vl
@@ -92,7 +92,7 @@ def test_cut_and_empty_answers_are_counted_and_told(vlm: VLM, tmp_path: Path) ->
     answers = read_answers(tmp_path / entry["answers"])
     assert sum(answer.cut for answer in answers) == 2
     assert {answer.answer for answer in answers if answer.cut} == {"yes and yes and", " \n"}
-    assert oddities(tmp_path, wanted) == [
+    assert warnings_of(tmp_path, wanted) == [
         "Some answers of mini-POPE were cut at the token cap.",
         "Some answers of mini-POPE were empty.",
     ]

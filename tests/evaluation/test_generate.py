@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from selectmm.evaluation import decode
-from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.decode import Reply, Until, greedy, tolerance
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.models.encode import Conversation, encode
@@ -41,7 +41,7 @@ def questions(count: int) -> list[Question]:
 def ask(vlm: VLM, asked: list[Question], tokens: int, stops: list[str], size: int) -> list[Reply]:
     """The replies in batches of ``size``, kept in a folder that nobody else uses."""
     with TemporaryDirectory() as folder:
-        answer = in_batches(partial(generate, vlm), size, Desk(Path(folder), "task", "asked"))
+        answer = in_batches(partial(generate, vlm), size, Responses(Path(folder), "task", "asked"))
         return answer(asked, tokens, stops)
 
 

@@ -9,7 +9,7 @@ import torch
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation import text
-from selectmm.evaluation.answering import Desk
+from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.tasks import rendered
 from selectmm.models.vlm import VLM
 from tests.evaluation.material import benchmarks, items, tasks
@@ -51,7 +51,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def language_model(vlm: VLM, size: int) -> LM:
     """Ours, keeping its answers where nobody else looks."""
-    return text.language_model(vlm, size, Desk(Path(tempfile.mkdtemp()), "task", "asked"))
+    return text.language_model(vlm, size, Responses(Path(tempfile.mkdtemp()), "task", "asked"))
 
 
 def asked() -> list[Instance]:

@@ -1,25 +1,22 @@
-"""Two processes give what one gives, with an adapter too, after a kill, and when one of them fails."""
+"""Several ranks give what one process gives, with an adapter too, and after a kill."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
-from selectmm.evaluation.evaluate import evaluate
-from selectmm.evaluation.workers import Job, hired
+from selectmm.evaluation.answering import Share
+from selectmm.evaluation.evaluate import answer_share, evaluate, unfinished
+from selectmm.evaluation.workers import Job, answer_over
 from selectmm.instantiate import open_model, open_suite
 from selectmm.models.vlm import VLM
-from selectmm.quickstart.schemas import write
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
-from tests.evaluation.material import items, suite
+from tests.evaluation.material import suite
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE
-
-CPU = torch.device("cpu")
 
 
 def config(*keys: str, folder: Path | None = None) -> dict[str, object]:
@@ -40,27 +37,24 @@ def adapter(vlm: VLM, folder: Path) -> Path:
     return folder
 
 
-def run(job: Job, workers: int, folder: Path) -> dict[str, bytes]:
+def run(job: Job, ranks: int, folder: Path) -> dict[str, bytes]:
     """Evaluate; returns all files that are left."""
     folder.mkdir(exist_ok=True)
-    vlm = open_model(job.model)
-    with (
-        nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter)) as adapted,
-        hired(job, workers, folder, CPU) as team,
-    ):
-        evaluate(adapted, open_suite(job.suite), folder, job.seed, team=team)
+    vlm, wanted = open_model(job.model), open_suite(job.suite)
+    if ranks > 1:
+        answer_over(ranks, job, vlm, wanted, folder)
+    with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter)) as adapted:
+        evaluate(adapted, wanted, folder, job.seed)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_one_worker_or_two_and_a_kill_in_between_leave_the_same_files(
+def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = FAMILIES["llava_chatml"].build(tmp_path / "model")
-    tuned = adapter(open_model(model), tmp_path / "adapter")
-    job = Job(model, config("mme", "hellaswag", "mmlu_pro"), str(tuned), seed=0)
+    job = _job(tmp_path, "mme", "hellaswag", "mmlu_pro")
     alone = run(job, 1, tmp_path / "one")
     assert len(alone) == 6
-    assert run(Job(model, job.suite, None, seed=0), 1, tmp_path / "base") != alone
+    assert run(replace(job, adapter=None), 1, tmp_path / "base") != alone
 
     batches, real = [], module.generate
 
@@ -74,24 +68,25 @@ def test_one_worker_or_two_and_a_kill_in_between_leave_the_same_files(
     with pytest.raises(KeyboardInterrupt):
         run(job, 1, tmp_path / "two")
     assert list((tmp_path / "two").glob("mini_mme.*.responses.jsonl"))
-    monkeypatch.undo()
+    monkeypatch.setattr(module, "generate", lambda *_: pytest.fail("ranks have answered everything"))
     assert run(job, 2, tmp_path / "two") == alone
 
 
-def test_a_helper_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(items(), tmp_path / "tasks")
-    model = FAMILIES["llava_chatml"].build(tmp_path / "model")
-    job = Job(model, config("pope", folder=tmp_path / "tasks"), str(tmp_path / "nothing"), seed=0)
-    folder = tmp_path / "out"
-    folder.mkdir()
-    with pytest.raises(UserError, match=r"There is no adapter in .*nothing"), hired(job, 2, folder, CPU) as team:
-        evaluate(open_model(model), open_suite(job.suite), folder, 0, team=team)
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_answers_do_not_depend_on_how_many_ranks_share_them(tmp_path: Path, ranks: int) -> None:
+    job = _job(tmp_path, "pope", "mmlu")
+    alone = run(job, 1, tmp_path / "one")
+    (tmp_path / "many").mkdir()
+    with load_adapter(open_model(job.model), Path(job.adapter)) as adapted:
+        for rank in reversed(range(ranks)):
+            share = Share(rank, ranks)
+            done = [*answer_share(adapted, open_suite(job.suite), tmp_path / "many", job.seed, job.images, share)]
+            assert [[benchmark.name for benchmark in group] for group in done] == [["mini-POPE"], ["mini-MMLU"]]
+    assert run(job, 1, tmp_path / "many") == alone
+    assert not unfinished(open_suite(job.suite), job.images, tmp_path / "many"), "so that no rank starts in vain"
 
 
-def test_more_workers_than_gpus(tmp_path: Path) -> None:
-    job = Job({}, {}, None, seed=0)
-    with (
-        pytest.raises(UserError, match=r"devices=99 needs as many GPUs, but there are \d+; set fewer"),
-        hired(job, 99, tmp_path, torch.device("cuda")),
-    ):
-        pass
+def _job(folder: Path, *keys: str) -> Job:
+    """Of a tiny model with an adapter."""
+    model = FAMILIES["llava_chatml"].build(folder / "model")
+    return Job(model, config(*keys), str(adapter(open_model(model), folder / "adapter")), seed=0)

@@ -28,6 +28,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.stage import fingerprint
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import store_of
+from tests.stages.nodes import two_nodes
 from tests.tiny import tiny_llava, write_pool
 
 FEATURES: list[Feature] = [ImageStates(1), JointStates(2), AnswerLoss(), AnswerLoss("answer"), GradientNorm()]
@@ -82,7 +83,7 @@ def dying(path: str) -> VLM:
 def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
     folder: Path, adapter: Path, pool: Pool, alone: dict[Feature, np.ndarray], tmp_path: Path
 ) -> None:
-    """Two ranks, one of which is killed in the pass over the answers, the first of two; then two that live."""
+    """Two ranks, one of which is killed in the first pass, that over the answers; then a rank on each of two nodes."""
     whole = Ranks(2, {"_target_": "selectmm.models.llava.load", "path": str(folder), "device": "cpu"}, adapter)
     mortal = replace(whole, build={"_target_": f"{__name__}.dying", "path": str(folder)})
     killed = "killed from outside, as Linux does when main memory runs out; use fewer devices, or free some memory"
@@ -95,7 +96,8 @@ def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
         assert finished[4:8].all() and not finished[12:16].any(), "rank 1's first shard is done, its second is not"
         for shard in shards_in(answers):
             np.save(shard, np.full_like(np.load(shard), SEVENS))
-        stages = store_of(vlm, tmp_path, ranks=whole).stages(pool, FEATURES)
+        with two_nodes(tmp_path) as (nodes, _):
+            stages = store_of(vlm, tmp_path, ranks=replace(whole, nodes=nodes)).stages(pool, FEATURES)
     expected = {**alone, AnswerLoss("answer"): np.where(finished, SEVENS, alone[AnswerLoss("answer")])}
     for feature, stage in stages.items():
         assert np.array_equal(np.load(stage.folder / "values.npy"), expected[feature]), feature

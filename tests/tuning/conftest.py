@@ -12,6 +12,7 @@ import torch
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
@@ -58,6 +59,7 @@ class Bench:
         strategy: Strategy = SINGLE,
         rows: np.ndarray | None = None,
         log: Callable[[dict[str, float]], None] = lambda entry: None,
+        nodes: Nodes = ALONE,
     ) -> list[float]:
         """Fine-tune into ``folder`` and return the logged losses."""
         folder.mkdir(exist_ok=True)
@@ -68,7 +70,7 @@ class Bench:
             log(entry)
 
         rows = np.arange(len(self.pool)) if rows is None else rows
-        finetune(self.vlm, self.pool, rows, recipe, strategy, 0, folder, keep, self.build)
+        finetune(self.vlm, self.pool, rows, recipe, strategy, 0, folder, keep, self.build, nodes=nodes)
         return losses
 
 

@@ -1,6 +1,6 @@
-"""Several jobs in one start of two worker processes: a start takes longer than a tiny job.
+"""Several jobs in one start of several ranks: a start takes longer than a tiny job.
 
-``torchrun … -m tests.tuning.crowd DEATH FOLDER …`` is one rank; `train` starts both from a test.
+``torchrun … -m tests.tuning.crowd DEATH FOLDER …`` is one rank; `train` starts all from a test.
 """
 
 import os
@@ -14,23 +14,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selectmm.errors import UserError
 from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
-from selectmm.tuning.callback import keep_losses
+from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
 from selectmm.tuning.job import Job, Part, Task, write_job
+from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
 
+UNTIL = "until.txt"
 LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other wait for ever
 
 
 @dataclass(frozen=True)
 class Case:
-    """A job over two ranks: which model learns which of the pool's rows.
+    """A job over several ranks: which model learns which of the pool's rows.
 
     Attributes:
         part: the steps of a run that it takes, if not all of ``steps``. after: the case that ends where it begins.
+        until: the step after which it is stopped.
     """
 
     bench: Bench
@@ -40,6 +44,7 @@ class Case:
     part: Part | None = None
     steps: int = 0
     after: str = ""
+    until: int | None = None
 
     def write(self, folder: Path) -> None:
         """What `selectmm.tuning.spawn` writes before it starts the ranks."""
@@ -49,10 +54,11 @@ class Case:
         task = Task(self.recipe, self.strategy, steps, seed=0, part=part)
         checkpoint = latest(folder)
         keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
+        (folder / UNTIL).write_text(str(self.until or task.steps + 1))
         write_job(folder, Job(task, self.bench.build, str(pool.image_root)), pool, self.rows)
 
 
-def train(cases: Mapping[str, Case], root: Path, death: str = "") -> None:
+def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2) -> None:
     """Train each case in ``root/name``, or go on there; fails with the ranks' output, also if they hang.
 
     Args:
@@ -61,7 +67,7 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "") -> None:
     for name, case in cases.items():
         (root / name).mkdir(exist_ok=True)
         case.write(root / name)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command += ["-m", "tests.tuning.crowd", death, *(str(root / name) for name in cases)]
     output = root / "crowd.log"
     with output.open("w") as log:
@@ -94,7 +100,29 @@ def kill_before(event: str, path: str) -> None:
     sys.addaudithook(watch)
 
 
+class Stopped(UserError):
+    """A job has come as far as it was to come."""
+
+
+def train_until(folder: Path, rank: int, ranks: int) -> None:
+    """`worker.train`, which is left on every rank after the step that its folder names."""
+    until, end = int((folder / UNTIL).read_text()), TrainingCallback._end_step
+
+    def end_step(self: TrainingCallback, trainer: object, module: Tuning, step: int) -> None:
+        end(self, trainer, module, step)
+        if step == until:
+            raise Stopped
+
+    TrainingCallback._end_step = end_step
+    try:
+        worker.train(folder, rank, ranks)
+    except Stopped:
+        pass
+    finally:
+        TrainingCallback._end_step = end
+
+
 if __name__ == "__main__":
     if sys.argv[1] and os.environ["RANK"] == "0":
         kill_before("os.rename", sys.argv[1])
-    sys.exit(max(serve([folder, "crowd", str(os.getppid())], worker.train) for folder in sys.argv[2:]))
+    sys.exit(max(serve([folder, "crowd", str(os.getppid())], train_until) for folder in sys.argv[2:]))

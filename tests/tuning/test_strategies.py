@@ -18,9 +18,10 @@ from selectmm.tuning.job import LOCK, Part, Task
 from selectmm.tuning.plan import lengths_of, plan, planned, share_of
 from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
+from tests.stages.nodes import two_nodes
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.crowd import LIMIT, Case, train
-from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, numbers_in
+from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, losses, numbers_in
 
 ROWS = np.arange(24)
 MIXED = 1  # pass over the 18 rows with an image and the 6 without ends in a batch of 2 and 6
@@ -34,6 +35,7 @@ CASES = [
     "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
     *(f"{family}-zero3-mixed" for family in UNLIKE),
 ]
+RESIZED = "llava_chatml-zero2-resized"  # stopped after its first checkpoint, to go on with other ranks
 IN_PARTS = ("ddp", "zero2")
 LASTING = "llava_chatml-zero2-long"  # long enough to be killed on the way by a process that looks five times a second
 
@@ -47,11 +49,12 @@ def benches(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> dict[str, B
 @pytest.fixture(scope="module")
 def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     made = {}
-    for name in [*CASES, LASTING]:
+    for name in [*CASES, LASTING, RESIZED]:
         family, kind, rows = name.split("-")
         how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
         recipe = replace(LONG, epochs={"mixed": MIXED, "long": 10}.get(rows, RECIPE.epochs), **how)
-        made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe)
+        until = recipe.checkpoint_every if rows == "resized" else None
+        made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe, until=until)
     for kind in IN_PARTS:
         strategy = Strategy(kind, 2)
         whole = planned(benches["llava_chatml"].pool, ROWS, Task(LONG, strategy, 6, 0))
@@ -80,8 +83,7 @@ def test_two_processes_learn_what_one_device_learns(
     """
     case, folder = cases[name], spread / name
     alone = case.bench.tune(tmp_path, case.recipe, rows=case.rows)
-    losses = [json.loads(line)["loss"] for line in (folder / "losses.jsonl").open()]
-    assert losses == pytest.approx(alone, abs=1e-5)
+    assert losses(folder) == pytest.approx(alone, abs=1e-5)
     weights = load_file(folder / "adapter_model.safetensors")
     for key, weight in load_file(tmp_path / "adapter_model.safetensors").items():
         np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
@@ -113,14 +115,16 @@ def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
     assert (first & ~second).any()
 
 
-def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_to_the_same_bits(
+def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_nodes_to_the_same_bits(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
     case = cases[LASTING]
     killed(lambda: case.bench.tune(tmp_path, case.recipe, case.strategy, log=kill_at(3)))
     with FileLock(tmp_path / LOCK, timeout=LIMIT):  # until its ranks have ended
         assert_only_what_is_trained(latest(tmp_path), spread / LASTING)
-    case.bench.tune(tmp_path, case.recipe, case.strategy)
+    with two_nodes(tmp_path / "cache") as (nodes, _):
+        case.bench.tune(tmp_path, case.recipe, case.strategy, nodes=nodes)
+    (tmp_path / "cache").rmdir()
     assert_same_bits(tmp_path, spread / LASTING)
     assert {file.name for file in tmp_path.iterdir()} == {*WRITTEN, "losses.jsonl"}
 

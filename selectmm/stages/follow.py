@@ -1,0 +1,68 @@
+"""What a node other than node 0 does in a run: check that it has the same, and run its ranks of every stage."""
+
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+
+import torch
+from torch.distributed import DistError
+
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.models.gpu import check_gpu
+from selectmm.stages.launch import check_devices, join
+from selectmm.stages.nodes import Follower, code_digest
+from selectmm.stages.place import Place
+
+log = logging.getLogger("selectmm")
+
+OWN = {"node", "rendezvous", "join_seconds"}  # options that nodes may differ in
+
+
+def same_on_all(experiment: Experiment, place: Place) -> dict[str, str]:
+    """What has to be the same on all nodes, by the names that a user reads."""
+    options = {key: value for key, value in experiment.config.items() if key not in OWN}
+    digest = sha256(dumps(options, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return {
+        "selectmm's code and packages": code_digest(),
+        "command": digest,
+        "number of devices": str(experiment.devices // place.nodes),
+    }
+
+
+def follow(place: Place, experiment: Experiment) -> None:
+    """Join every launch of the run that node 0 leads, until it ends.
+
+    Raises:
+        UserError: this node does not have what node 0 has, node 0 stopped, or is gone.
+    """
+    follower = Follower(place)
+    log.info("  nodes     this is node %d; node 0 is %s", place.node, follower.leader["host"])
+    problem = "it was stopped."
+    try:
+        _prepare(follower, same_on_all(experiment, place), experiment)
+        for launch in follower.launches():
+            log.info("  node %d    %s", place.node, Path(launch.module.replace(".", "/")).parent.name)
+            follower.report(join(launch, follower))
+        problem = ""
+    except (DistError, ConnectionError, TimeoutError) as lost:
+        raise UserError(
+            f"Node 0 ({follower.leader['host']}) is gone; what was finished is kept. Start the same command again on "
+            f"all nodes to continue."
+        ) from lost
+    except Exception as mine:
+        problem = str(mine) or type(mine).__name__
+        raise
+    finally:
+        why = follower.leave(problem)
+    if why:
+        raise UserError(f"Node 0 ({follower.leader['host']}) stopped: {why}")
+
+
+def _prepare(follower: Follower, told: Mapping[str, str], experiment: Experiment) -> None:
+    follower.check(told)
+    check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
+    check_devices(experiment.devices // follower.place.nodes, torch.device(experiment.device))
+    follower.tell("pool", experiment.open_pool().fingerprint)

@@ -1,0 +1,81 @@
+"""GPUs of this machine for one job of several that run side by side: each takes its own, by locks of the system.
+
+Slurm and Ray hand GPUs out; joblib does not, and its jobs would all take the first one.
+"""
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from selectmm.errors import UserError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+POLL = 1.0  # seconds between looks at whether a GPU is free
+
+_held: dict[str, IO[str]] = {}  # by GPU, until this process ends
+
+
+def own_gpus(wanted: int) -> list[str]:
+    """Take ``wanted`` GPUs, and let this process see no others; what it took before stays its own.
+
+    Called before torch looks at the GPUs. Waits as long as other jobs have them.
+
+    Raises:
+        UserError: there are fewer at all.
+    """
+    if not _held:
+        there = visible_gpus()
+        if not there:  # a CPU serves any number of jobs
+            return []
+        check_enough(1, wanted, len(there))
+        while not _taken(there, wanted, Path(tempfile.gettempdir())):
+            time.sleep(POLL)
+        os.environ[VISIBLE] = ",".join(_held)
+    return list(_held)
+
+
+def check_enough(jobs: int, wanted: int, there: int) -> None:
+    """Whether ``there`` GPUs are enough for so many jobs at a time.
+
+    Raises:
+        UserError: they are not.
+    """
+    if there and jobs * wanted > there:
+        at_once = "1 job" if jobs == 1 else f"{jobs} jobs at a time"
+        each = "1 GPU" if wanted == 1 else f"{wanted} GPUs"
+        raise UserError(
+            f"{at_once} with {each} each, but there are {there}; set hydra.launcher.n_jobs or devices lower."
+        )
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA takes."""
+    given = os.environ.get(VISIBLE)
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    import torch  # seconds
+
+    return [str(number) for number in range(torch.cuda.device_count())]  # asks the driver, starts no CUDA
+
+
+def _taken(there: Sequence[str], wanted: int, folder: Path) -> bool:
+    """Lock ``wanted`` free GPUs, or none."""
+    for name in there:
+        if len(_held) == wanted:
+            break
+        file = (folder / f"selectmm-{os.getuid()}-gpu-{name}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held[name] = file
+        except BlockingIOError:
+            file.close()
+    if len(_held) == wanted:
+        return True
+    for file in _held.values():  # or two jobs that want two GPUs each might wait for one another
+        file.close()
+    _held.clear()
+    return False

@@ -1,0 +1,372 @@
+"""Several nodes work on one run: node 0 leads, and the others join every launch of ranks.
+
+Node 0's process alone decides what is done and what comes from the cache, as on one node. The others run the same
+command, check that they have the same code, options and pool and see the same files, and then wait for launches: each
+is a torchrun agent on every node (`selectmm.stages.launch`). What they tell one another goes through one store
+(PyTorch's ``TCPStore``), which lives in node 0's process at the rendezvous.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+from torch.distributed import DistError, TCPStore
+
+from selectmm.errors import UserError
+from selectmm.records.provenance import PACKAGES, version_of
+from selectmm.stages.place import Place
+
+log = logging.getLogger("selectmm")
+
+POLL = 0.2  # seconds between looks at the store
+BEAT = 2.0  # seconds between a node's signs of life
+LOST = 30.0  # seconds without one, after which a node counts as lost
+ONE = Place()
+SHARED = 20.0  # seconds until another node's new file must be seen: network file systems remember what was not there
+PARTING = 10.0  # seconds that node 0 waits for the others to read that the run has ended
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What an agent on every node starts.
+
+    Attributes:
+        module, folder: see `selectmm.stages.launch.launched`. per_node: ranks on each node. device: its type.
+        host, port: where the agents meet.
+    """
+
+    mark: str
+    module: str
+    folder: str
+    per_node: int
+    device: str
+    host: str
+    port: int
+    seconds: float
+
+
+@dataclass(eq=False)
+class Nodes:
+    """The nodes of a run, as node 0 sees them."""
+
+    count: int = 1
+    place: Place = ONE
+    hosts: Mapping[int, str] = field(default_factory=dict)
+    _store: TCPStore | None = None
+    _number: int = 0
+
+    def agree(self, what: str, value: str) -> None:
+        """Wait until every other node has told what it has, and compare.
+
+        Raises:
+            UserError: one has something else, could not get it, or is lost.
+        """
+        signs = _Signs(self._store, self.hosts)
+        for node, host in self.hosts.items():
+            while not self._store.check([f"{what}-{node}"]):
+                if trouble := signs.trouble():
+                    raise UserError(trouble)
+                time.sleep(POLL)
+            if (theirs := self._store.get(f"{what}-{node}").decode()) != value:
+                raise UserError(
+                    f"Node {node} ({host}) has another {what} than node 0 ({theirs} and {value}); give both the same "
+                    f"files, best in a folder that they share."
+                )
+
+    @contextmanager
+    def joining(self, launch: Launch) -> Iterator["Joined"]:
+        """Let the other nodes join a launch for the length of the block; if that raises, they end theirs."""
+        number, self._number = self._number, self._number + 1
+        self._store.set(f"launch-{number}", json.dumps(asdict(launch)))
+        joined = Joined(self._store, self.hosts, number)
+        try:
+            yield joined
+        except BaseException:
+            joined.stop()
+            raise
+
+
+ALONE = Nodes()
+
+
+class Joined:
+    """A launch that the other nodes have joined."""
+
+    def __init__(self, store: TCPStore, hosts: Mapping[int, str], number: int) -> None:
+        self._store, self._hosts, self._number = store, hosts, number
+        self._signs = _Signs(store, hosts)
+
+    def failed(self) -> str | None:
+        """Which node's agent has failed, or which node is lost; None as long as all is well."""
+        for node in self._ended():
+            code = int(self._store.get(f"ended-{self._number}-{node}"))
+            if code:
+                return f"The ranks on node {node} ({self._hosts[node]}) ended with code {code}."
+        return self._signs.trouble()
+
+    def over(self) -> bool:
+        """Whether all other nodes' agents have ended."""
+        return len(self._ended()) == len(self._hosts)
+
+    def stop(self) -> None:
+        """Let the other nodes end their ranks."""
+        self._store.set(f"stop-{self._number}", "")
+
+    def _ended(self) -> list[int]:
+        return [node for node in self._hosts if self._store.check([f"ended-{self._number}-{node}"])]
+
+
+class _Signs:
+    """Signs of life of nodes, which count up in the store."""
+
+    def __init__(self, store: TCPStore, hosts: Mapping[int, str]) -> None:
+        self._store, self._hosts = store, hosts
+        self._last = dict.fromkeys(hosts, (-1, time.monotonic()))
+
+    def trouble(self) -> str | None:
+        """What is wrong with a node, if anything is."""
+        now = time.monotonic()
+        for node, host in self._hosts.items():
+            if self._store.check([f"problem-{node}"]):
+                return f"Node {node} ({host}): {self._store.get(f'problem-{node}').decode()}"
+            count = self._store.add(f"alive-{node}", 0)
+            before, since = self._last[node]
+            if count != before:
+                self._last[node] = count, now
+            elif now - since > LOST:
+                return (
+                    f"Node {node} ({host}) has not been heard of for {LOST:.0f} s; if it is gone, start the same "
+                    f"command again: it continues from what is finished."
+                )
+        return None
+
+
+@contextmanager
+def leading(place: Place, told: Mapping[str, str], cache: Path) -> Iterator[Nodes]:
+    """Be node 0 for the length of the block: meet the others, lead them, and tell them at the end how it went.
+
+    Args:
+        told: what has to be the same on all nodes, by name; see `code_digest`.
+        cache: the folder that the nodes have to share.
+
+    Raises:
+        UserError: another node did not come, or does not have the same.
+    """
+    if place.nodes == 1:
+        yield ALONE
+        return
+    store = _opened(place)
+    nodes, probe = Nodes(place.nodes, place, {}, store), _probe(cache)
+    try:
+        store.set("leader", json.dumps({"told": told, "probe": str(probe), "host": socket.gethostname()}))
+        nodes.hosts = _met(store, place)
+        log.info("  nodes     %d: %s", place.nodes, ", ".join([socket.gethostname(), *nodes.hosts.values()]))
+        yield nodes
+    except BaseException as problem:
+        _part(store, place, str(problem) or type(problem).__name__)
+        raise
+    else:
+        _part(store, place, "")
+    finally:
+        probe.unlink(missing_ok=True)
+        nodes._store = store = None  # closes it, so that the next job of a sweep can open one
+
+
+def _opened(place: Place) -> TCPStore:
+    try:
+        return TCPStore(place.host, place.port, is_master=True, wait_for_workers=False, timeout=_wait(place))
+    except (DistError, RuntimeError, ValueError) as problem:
+        raise UserError(
+            f"Node 0 cannot open the rendezvous {place.host}:{place.port} ({_line(problem)}); set "
+            f"rendezvous=HOST:PORT, a name of this machine ({socket.gethostname()}) that the others know and a port "
+            f"that is free."
+        ) from problem
+
+
+def _probe(cache: Path) -> Path:
+    """A new file in the cache, which the other nodes have to see."""
+    cache.mkdir(parents=True, exist_ok=True)
+    probe = cache.resolve() / f".shared-{uuid.uuid4().hex[:12]}"
+    probe.write_text(probe.name)
+    return probe
+
+
+def _met(store: TCPStore, place: Place) -> dict[int, str]:
+    """Wait for the other nodes; their hosts by number."""
+    deadline = time.monotonic() + place.seconds
+    others = set(range(1, place.nodes))
+    while missing := {node for node in others if not store.check([f"host-{node}"])}:
+        if time.monotonic() > deadline:
+            named = ", ".join(map(str, sorted(missing)))
+            raise UserError(
+                f"Node {named} of {place.nodes} did not come to {place.host}:{place.port} within {place.seconds:g} s; "
+                f"start the same command there, look whether it can reach this port, or raise join_seconds."
+            )
+        time.sleep(POLL)
+    hosts = {node: store.get(f"host-{node}").decode() for node in sorted(others)}
+    signs = _Signs(store, hosts)
+    while not all(store.check([f"ready-{node}"]) for node in hosts):
+        if trouble := signs.trouble():
+            raise UserError(trouble)
+        time.sleep(POLL)
+    return hosts
+
+
+def _part(store: TCPStore, place: Place, problem: str) -> None:
+    """Tell the other nodes that the run is over; wait a little, because the store ends with this process."""
+    with suppress(DistError, RuntimeError):
+        store.set("end", problem)
+        deadline = time.monotonic() + PARTING
+        while time.monotonic() < deadline and not all(
+            store.check([f"left-{node}"]) or store.check([f"problem-{node}"]) or not store.check([f"host-{node}"])
+            for node in range(1, place.nodes)
+        ):
+            time.sleep(POLL)
+
+
+_left: set[str] = set()  # runs that this process has left, by the file that told that folders are shared
+
+
+class Follower:
+    """A node other than 0: its side of the store.
+
+    Raises:
+        UserError: nobody leads there.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._store = self._connected()
+        self._over = Event()
+        self._number = 0
+        self._heart = Thread(target=self._beat, daemon=True)
+        self._heart.start()
+
+    def _connected(self) -> TCPStore:
+        place, deadline = self.place, time.monotonic() + self.place.seconds
+        while True:
+            try:
+                store = TCPStore(place.host, place.port, is_master=False, wait_for_workers=False, timeout=_wait(place))
+                self.leader = json.loads(store.get("leader"))
+                if self.leader["probe"] not in _left:
+                    store.set(f"host-{place.node}", socket.gethostname())
+                    return store
+                del store  # of the sweep's last job, which is about to end
+            except (DistError, RuntimeError, ValueError) as problem:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"Node {place.node} found no node 0 at {place.host}:{place.port} within {place.seconds:g} s "
+                        f"({_line(problem)}); start the same command on node 0, look whether this machine can reach "
+                        f"that port, or raise join_seconds."
+                    ) from problem
+            time.sleep(POLL)
+
+    def _beat(self) -> None:
+        with suppress(DistError, RuntimeError):
+            while not self._over.wait(BEAT):
+                self._store.add(f"alive-{self.place.node}", 1)
+
+    def check(self, told: Mapping[str, str]) -> None:
+        """Compare with node 0.
+
+        Raises:
+            UserError: something is not the same there, or node 0's files are not seen here.
+        """
+        for name, value in told.items():
+            if (theirs := self.leader["told"].get(name)) != value:
+                raise UserError(f"its {name} ({value}) is not that of node 0 ({theirs}); make them the same.")
+        probe, deadline = Path(self.leader["probe"]), time.monotonic() + SHARED
+        while not (probe.exists() and probe.read_text() == probe.name):
+            if time.monotonic() > deadline or self.ended():
+                raise UserError(
+                    f"it does not see {probe}, which node 0 ({self.leader['host']}) has written; set cache= to a "
+                    f"folder that all nodes share, under the same path."
+                )
+            time.sleep(POLL)
+        self._store.set(f"ready-{self.place.node}", "")
+
+    def tell(self, what: str, value: str) -> None:
+        """For `Nodes.agree`."""
+        self._store.set(f"{what}-{self.place.node}", value)
+
+    def launches(self) -> Iterator[Launch]:
+        """Every launch of the run, until its end; `report` follows each.
+
+        Raises:
+            UserError: node 0 stopped, or is gone.
+        """
+        while True:
+            while not self._store.check([f"launch-{self._number}"]):
+                if self.ended():
+                    return
+                time.sleep(POLL)
+            yield Launch(**json.loads(self._store.get(f"launch-{self._number}")))
+            self._number += 1
+
+    def stopped(self) -> bool:
+        """Whether the running launch is to be ended."""
+        return self._store.check([f"stop-{self._number}"]) or self.ended()
+
+    def report(self, code: int) -> None:
+        """Tell how this node's agent has ended."""
+        self._store.set(f"ended-{self._number}-{self.place.node}", str(code))
+
+    def ended(self) -> bool:
+        """Whether node 0 has ended the run."""
+        return self._store.check(["end"])
+
+    def leave(self, problem: str = "") -> str:
+        """Say goodbye, with the reason if it is this node's; returns what node 0 stopped for, which may be nothing."""
+        node, why = self.place.node, ""
+        with suppress(DistError, RuntimeError):
+            if problem:
+                self._store.set(f"problem-{node}", problem)
+            elif self.ended():
+                why = self._store.get("end").decode()
+            self._store.set(f"left-{node}", "")
+        self._over.set()
+        _left.add(self.leader["probe"])
+        return why
+
+
+def code_digest() -> str:
+    """16 hex characters over this package's code and the versions of the packages that results depend on."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256(platform.python_version().encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    digest.update("".join(f"{name}={version_of(name)}" for name in PACKAGES).encode())
+    return digest.hexdigest()[:16]
+
+
+def own_address(place: Place) -> str:
+    """This machine's address as node 0 and the others reach it."""
+    if place.node == 0:
+        return place.host
+    with socket.create_connection((place.host, place.port), timeout=place.seconds) as line:
+        return line.getsockname()[0]
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as line:
+        line.bind(("", 0))
+        return line.getsockname()[1]
+
+
+def _wait(place: Place) -> timedelta:
+    return timedelta(seconds=place.seconds)
+
+
+def _line(problem: BaseException) -> str:
+    return str(problem).partition("\n")[0][:200]

@@ -1,0 +1,123 @@
+"""Nodes that do not fit together, or that are lost: one sentence on each of them."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from torch.distributed import TCPStore
+
+from selectmm.errors import UserError
+from selectmm.stages import nodes as module
+from selectmm.stages.follow import follow, same_on_all
+from selectmm.stages.nodes import Follower, free_port, leading
+from selectmm.stages.place import Place
+from tests.stages.nodes import experiment, two_nodes
+
+PLACE = Place(2, 1, host="127.0.0.1", seconds=5.0)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks in shorter intervals than between machines."""
+    for name, seconds in {"POLL": 0.01, "BEAT": 0.1, "LOST": 1.0, "PARTING": 0.5, "SHARED": 0.2}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+def refused(cache: Path, *given: SimpleNamespace) -> tuple[str, ...]:
+    """What the first and the second node say."""
+    others = []
+    with pytest.raises(UserError) as first, two_nodes(cache, *given) as (nodes, following):
+        others.append(following)
+        nodes.agree("pool", "pool")
+    return str(first.value), *(str(following.exception()) for following in others)
+
+
+def test_nodes_that_have_the_same_agree_and_part(tmp_path: Path) -> None:
+    for _ in range(2):  # the jobs of a sweep meet one after the other
+        with two_nodes(tmp_path) as (nodes, following):
+            nodes.agree("pool", "pool")
+        assert following.result() is None
+    assert not list(tmp_path.iterdir()), "the file that the others had to see is gone"
+
+
+def test_another_pool(tmp_path: Path) -> None:
+    first, second = refused(tmp_path, experiment(), experiment(pool="other"))
+    assert first.startswith("Node 1 (") and "has another pool than node 0 (other and pool); give both the" in first
+    assert second.startswith("Node 0 (") and second.endswith(f"stopped: {first}")
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [(experiment(budget=0.5), "command"), (experiment(devices=4), "number of devices")],
+    ids=["command", "devices"],
+)
+def test_another_command(tmp_path: Path, other: SimpleNamespace, what: str) -> None:
+    first, *_ = refused(tmp_path, experiment(), other)
+    assert f"): its {what} (" in first and first.endswith("make them the same.")
+
+
+def test_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.stages import nodes
+
+    monkeypatch.setattr(nodes, "same_on_all", lambda *_: {"selectmm's code and packages": "older"})
+    first, *_ = refused(tmp_path)
+    assert "): its selectmm's code and packages (" in first and "is not that of node 0 (older)" in first
+
+
+def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = tmp_path / "not-there"
+    monkeypatch.setattr(module, "_probe", lambda _: probe)
+    first, *_ = refused(tmp_path)
+    assert f"): it does not see {probe}, which node 0 (" in first
+    assert first.endswith("set cache= to a folder that all nodes share, under the same path.")
+
+
+def test_fewer_devices_than_asked_for(tmp_path: Path) -> None:
+    first, *_ = refused(tmp_path, experiment(device="cuda", devices=198))
+    assert "): devices=99 needs as many GPUs, but there are" in first
+
+
+def test_a_rendezvous_that_nobody_joins(tmp_path: Path) -> None:
+    place = Place(3, host="127.0.0.1", port=free_port(), seconds=0.2)
+    with pytest.raises(UserError, match=r"^Node 1, 2 of 3 did not come to 127\.0\.0\.1:\d+ within 0\.2 s; start the"):
+        with leading(place, {}, tmp_path):
+            pass
+    with pytest.raises(UserError, match=r"^Node 1 found no node 0 at 127\.0\.0\.1:\d+ within 0\.2 s \("):
+        Follower(Place(3, 1, host="127.0.0.1", port=place.port, seconds=0.2))
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as (nodes, _):
+        with pytest.raises(UserError, match=r"^Node 0 cannot open the rendezvous 127\.0\.0\.1:\d+ \(.*\); set rendez"):
+            with leading(nodes.place, {}, tmp_path):
+                pass
+
+
+def test_a_node_that_falls_silent(tmp_path: Path) -> None:
+    def silent(place: Place, given: SimpleNamespace) -> None:
+        follower = Follower(place)
+        follower.check({})
+        time.sleep(0.3)
+        follower._over.set()
+
+    with pytest.raises(UserError, match=r"^Node 1 \(.*\) has not been heard of for 1 s; if it is gone, start the same"):
+        with two_nodes(tmp_path, other=silent) as (nodes, _):
+            nodes.agree("pool", "pool")
+
+
+def test_node_0_is_gone(tmp_path: Path) -> None:
+    """Killed, that is: its store is closed without a word."""
+    port = free_port()
+    lost = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    lost.set("leader", json.dumps({"told": same_on_all(experiment(), PLACE), "probe": str(__file__), "host": "first"}))
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, replace(PLACE, port=port), experiment())
+        while not lost.check(["host-1"]):
+            time.sleep(0.01)
+        del lost
+        with pytest.raises(UserError, match=r"^Node 0 \(first\) is gone; what was finished is kept\. Start the same"):
+            following.result()
