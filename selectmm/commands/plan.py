@@ -57,7 +57,7 @@ def place(config: DictConfig, devices: int | None, nodes: int) -> None:
     if OmegaConf.is_missing(config.model, "path") and config.chosen.model in MODELS:
         config.model.path = config.chosen.model
     if devices is not None:
-        config.devices = devices * nodes
+        config.devices, config.nodes = devices, nodes
 
 
 def _parser() -> argparse.ArgumentParser:
