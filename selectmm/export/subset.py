@@ -86,7 +86,7 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
                 f"The pool's {pool.named(row)} says {IMAGE} in its text, which every trainer takes for a picture; take "
                 f"the row out of the pool."
             )
-        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
+        content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)
@@ -94,10 +94,10 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
     yield ("\n" if kind.lines else "]\n"), []
 
 
-def _image(pool: Pool, sample: Sample, absolute: bool) -> str | None:
-    if sample.image is None or not absolute:
-        return sample.image
-    return str(inside(pool.image_root.resolve(), sample.image))  # as it is named there: links stay links
+def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
+    paths = [image.path for image in sample.images]
+    root = pool.image_root.resolve()
+    return [str(inside(root, path)) for path in paths] if absolute else paths  # as named there: links stay links
 
 
 def _id(pool: Pool, row: int) -> str:

@@ -99,7 +99,10 @@ class Pass:
 
     @cached_property
     def _first(self) -> np.ndarray:
-        """The first row that shows each unique image, ascending: images are numbered by first use; [images]."""
+        """The first row that shows each unique image, ascending: images are numbered by first use; [images].
+
+        No row shows several: see `selectmm.features.store.riders`.
+        """
         shown = np.flatnonzero(self.pool.image_of >= 0)
         return shown[np.unique(self.pool.image_of[shown], return_index=True)[1]]
 
