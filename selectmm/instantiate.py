@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selectmm.budget import hours_in
 from selectmm.errors import UserError
+from selectmm.evaluation.own import benchmarks
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Method
@@ -35,6 +36,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     plain = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+    if plain.get("heldout") is not None:
+        plain["suite"] = _with_own(plain["suite"], plain["pool"], plain["heldout"], str(config.cache))
     for group in ("pool", "targets"):
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
@@ -66,6 +69,34 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         schedule=_made(plain["schedule"]),
         curve=_number(config, "curve", int),
     )
+
+
+def _with_own(
+    suite: Mapping[str, object], pool: Mapping[str, object], heldout: object, cache: str
+) -> dict[str, object]:
+    """The suite's group with a benchmark of held-out rows beside its own; they are read as the pool's rows are.
+
+    Raises:
+        UserError: the pool is read from no file that another could stand for.
+    """
+    key = next((key for key in ("file", "split") if key in pool), None)
+    if key is None:
+        raise UserError(
+            f"heldout={heldout} names a file of rows in the pool's format, but this pool has none; use heldout= with "
+            f"pool=llava_json, sharegpt, parquet or hub."
+        )
+    rows = {**pool, key: heldout}
+    if rows[key] == pool[key]:
+        raise UserError(f"heldout={heldout} is the pool itself; hold out rows in a file of their own.")
+    own, ours = suite["benchmarks"], benchmarks()
+    listed = list(own.values() if isinstance(own, Mapping) else own)
+    tasks = {
+        "_target_": "selectmm.evaluation.own.tasks_with_own",
+        "tasks": suite["tasks"],
+        "rows": rows,
+        "cache": cache,
+    }
+    return {**suite, "benchmarks": [*listed, *ours], "tasks": tasks}
 
 
 def _devices(config: DictConfig, device: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selectmm.budget import in_words
 from selectmm.evaluation.local import check_local
+from selectmm.evaluation.own import check_apart
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
 from selectmm.stages.curve import evaluate_points
@@ -37,6 +38,7 @@ def run(experiment: Experiment) -> Path:
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)
     pool = open_pool(experiment, vlm)
+    check_apart(pool, experiment.suite.tasks)
     check_choice(experiment, pool, vlm)
     checked = check_contamination(experiment, pool)
     learned = learn(experiment, pool, vlm)

@@ -123,6 +123,7 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
     with open_dict(config):
         if hours is not None:
             config.budget = 1.0  # until the pool is there to estimate with
+        config.heldout = None
         if OmegaConf.is_dict(config.suite) and "tasks" in config.suite:
             config.suite.tasks = None
         config.tracker = {"_target_": f"{NoTracker.__module__}.{NoTracker.__name__}"}

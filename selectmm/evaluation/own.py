@@ -1,0 +1,154 @@
+"""A benchmark of the user's own: held-out rows of the pool's format, as a task of lmms-eval.
+
+Every row is one item: its first question, with the images that the question shows, and the answer to it. What further
+turns say is not asked.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Features, Image, Sequence, Value
+
+from selectmm.errors import UserError
+from selectmm.pool.pool import Pool
+from selectmm.records.stage import run_stage, write_atomically
+
+log = logging.getLogger("selectmm")
+
+TASK = "own"
+METRICS = {"own-EM": "exact_match", "own-F1": "f1", "own-ANLS": "anls"}  # benchmarks by the task's metrics
+DIGESTS = "own.json"  # in the task folder: the rows' digests
+AT_ONCE = 64  # rows written at a time
+YAML = """\
+# A benchmark made of held-out rows: the first question of each and its answer (selectmm/evaluation/own_scores.py).
+task: own
+dataset_path: ${here}/own-data
+test_split: test
+output_type: generate_until
+doc_to_visual: !function selectmm.evaluation.own_scores.visual
+doc_to_text: !function selectmm.evaluation.own_scores.question
+doc_to_target: "answer"
+process_results: !function selectmm.evaluation.own_scores.process_results
+generation_kwargs:
+  until: []
+metric_list:
+  - metric: exact_match
+    aggregation: mean
+    higher_is_better: true
+  - metric: f1
+    aggregation: mean
+    higher_is_better: true
+  - metric: anls
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  - version: 1
+"""
+README = """\
+---
+configs:
+- config_name: default
+  data_files:
+  - split: test
+    path: test.parquet
+---
+"""
+_FEATURES = Features({"question": Value("string"), "answer": Value("string"), "images": Sequence(Image())})
+
+
+def benchmarks() -> list[dict[str, object]]:
+    """The benchmarks' entries in a suite's configuration."""
+    kind = "selectmm.evaluation.suite.Benchmark"
+    shared = {"_target_": kind, "harness": "lmms-eval", "task": TASK, "scale": 100, "chance": None}
+    return [{**shared, "name": name, "metric": metric} for name, metric in METRICS.items()]
+
+
+def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
+    """A folder with a suite's own tasks, if it has any, and beside them the task of the held-out rows.
+
+    Args:
+        tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
+
+    Raises:
+        UserError: the suite has a task of that name already.
+    """
+    beside = None if tasks is None else Path(tasks)
+    there = {} if beside is None else {str(f.relative_to(beside)): _sha(f) for f in _files(beside)}
+    if f"{TASK}.yaml" in there:
+        raise UserError(f"The suite has a task '{TASK}' already, so heldout= cannot be used with it.")
+    further = pc.sum(pc.greater(pc.list_value_length(rows.table["turns"]), 2)).as_py()
+    if further:
+        log.info("  heldout   of %s rows with several turns only the first question is asked", f"{further:,}")
+
+    def make(folder: Path) -> None:
+        for name in there:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(beside / name, folder / name)
+        (folder / f"{TASK}.yaml").write_text(YAML, encoding="utf-8")
+        (folder / "own-data").mkdir(exist_ok=True)
+        (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
+        _write(rows, folder / "own-data" / "test.parquet")
+        write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
+
+    return run_stage(Path(cache), "own-suite", {"rows": rows.fingerprint, "tasks": there, "version": 1}, make).folder
+
+
+def check_apart(pool: Pool, tasks: Path | None) -> None:
+    """Whether no held-out row is one of the pool's, by content; what is only nearly the same is told by the check of
+    `selectmm.contamination`.
+
+    Args:
+        tasks: the suite's task folder.
+
+    Raises:
+        UserError: some are.
+    """
+    if tasks is None or not (tasks / DIGESTS).exists():
+        return
+    held = json.loads((tasks / DIGESTS).read_text())
+    shared = pc.indices_nonzero(pc.is_in(pool.table["digest"], value_set=pa.array(held, pa.string()))).to_pylist()
+    if shared:
+        raise UserError(
+            f"{len(shared):,} rows of the pool are held out too (first: {pool.told(shared[0])}), so their scores would "
+            f"be learned by heart; take them out of one of the two files."
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "stage.json")
+
+
+def _sha(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(rows: Pool, file: Path) -> None:
+    with pq.ParquetWriter(file, _FEATURES.arrow_schema) as out:
+        for start in range(0, len(rows), AT_ONCE):
+            entries = list(_entries(rows, range(start, min(start + AT_ONCE, len(rows)))))
+            out.write_table(pa.Table.from_pylist(entries, schema=_FEATURES.arrow_schema))
+
+
+def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
+    for position in positions:
+        sample = rows[position]
+        ask = next(number for number, turn in enumerate(sample.turns) if turn.role == "user")
+        shown = [image.path for image in sample.images if image.turn == ask]
+        images = [{"bytes": _png(rows, path), "path": None} for path in shown]
+        answer = next(turn.text for turn in sample.turns[ask:] if turn.role == "assistant")
+        yield {"question": sample.turns[ask].text, "answer": answer, "images": images}
+
+
+def _png(rows: Pool, path: str) -> bytes:
+    stream = io.BytesIO()
+    rows.open_image(path).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()

@@ -1,0 +1,132 @@
+"""Held-out rows become a task of lmms-eval, beside a suite's own; its scores are worked out by hand."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from selectmm.command_line import ROOT, read_config
+from selectmm.contamination.check import check
+from selectmm.errors import UserError
+from selectmm.evaluation import multimodal
+from selectmm.evaluation.generate import Question, Reply
+from selectmm.evaluation.own import benchmarks, check_apart, tasks_with_own
+from selectmm.evaluation.own_scores import process_results, token_f1
+from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.evaluation.task_hash import task_hash
+from selectmm.evaluation.tasks import rendered
+from selectmm.instantiate import build
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+
+Rows = Sequence[tuple[str | None, str, str]]
+HELD = [("red", "What colour {{is}} it?", "The red one."), (None, "Two?", "2"), ("blue", "Which?", "a blue cat")]
+
+
+def pool_of(folder: Path, rows: Rows) -> Pool:
+    """A colour (of the row's picture), a question, an answer each; the last row goes on with a second question."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for colour, question, answer in rows:
+        said = [("human", f"<image>\n{question}" if colour else question), ("gpt", answer)]
+        if question == "Which?":
+            said += [("human", "And?"), ("gpt", "more")]
+        entries.append({"conversations": [{"from": who, "value": text} for who, text in said]})
+        if colour:
+            Image.new("RGB", (12, 9), colour).save(folder / f"{colour}.png")
+            entries[-1]["image"] = f"{colour}.png"
+    (folder / "rows.json").write_text(json.dumps(entries))
+    return open_llava_json(str(folder / "rows.json"), str(folder), "stop", folder / "cache")
+
+
+def suite_of(tasks: Path) -> Suite:
+    own = [Benchmark(**{key: value for key, value in one.items() if key != "_target_"}) for one in benchmarks()]
+    return Suite("toy", own, tasks, None, 2, 16)
+
+
+def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_path: Path) -> None:
+    """Exact: "red one" without article, and "2"; words: 2 of 2 and 4 in "blue dog"; letters: DocVQA's distances."""
+    asked: list[tuple[str, int]] = []
+
+    def answer(questions: Sequence[Question], tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        asked.extend((question.prompt, len(question.images())) for question in questions)
+        said = {"What": "red one", "Two?": "2", "Whic": "blue dog"}
+        return [Reply(said[question.prompt[:4]], False) for question in questions]
+
+    suite = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
+    with rendered(suite.tasks, suite.benchmarks) as tasks:
+        options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
+        found = multimodal.run(suite.benchmarks, tasks, answer, **options)
+    assert asked == [("What colour {{is}} it?", 1), ("Two?", 0), ("Which?", 1)]
+    assert found["own-EM"].value == pytest.approx(100 * 2 / 3)
+    assert found["own-F1"].value == pytest.approx(100 * (1 + 1 + 2 * 1 / 4) / 3)
+    anls = [1 - 5 / 12, 1.0, 1 - 5 / 10]  # "the red one." and "red one"; "a blue cat" and "blue dog": 2 + 3 letters
+    assert found["own-ANLS"].value == pytest.approx(100 * sum(anls) / 3)
+    assert len(task_hash(suite.benchmarks[0], suite.tasks)) == 16
+
+
+@pytest.mark.parametrize(
+    ("target", "said", "expected"),
+    [
+        ("the red cat", "a cat, red!", 1.0),
+        ("red cat", "cat", 2 / 3),
+        ("", "x", 0.0),
+        ("the", "a", 1.0),
+        ("x", "y", 0.0),
+    ],
+)
+def test_token_f1_as_squads_script_has_it(target: str, said: str, expected: float) -> None:
+    assert token_f1(target, said) == pytest.approx(expected)
+    scores = process_results({"answer": target}, [said])
+    assert 0 <= scores["exact_match"] <= scores["f1"] or not target
+
+
+def test_a_row_that_is_also_in_the_pool_is_refused_and_one_that_is_nearly_is_told(tmp_path: Path) -> None:
+    long = "Which of the colours on this page is the one that the painter used first and then painted over again?"
+    held = pool_of(tmp_path / "held", [*HELD, ("red", long, "red")])
+    tasks = tasks_with_own(None, held, str(tmp_path / "cache"))
+    check_apart(pool_of(tmp_path / "other", [("green", "Else?", "x")]), tasks)
+    check_apart(held, None)
+    with pytest.raises(UserError, match=r"^1 rows of the pool are held out too \(first: row 1\), so their scores"):
+        check_apart(pool_of(tmp_path / "same", [("green", "Else?", "x"), HELD[1]]), tasks)
+    near = pool_of(tmp_path / "near", [("red", long.replace("again", "twice"), "another answer")])
+    check_apart(near, tasks)
+    total = check(near, suite_of(tasks), tmp_path / "cache")[0].total
+    assert (total.items, total.same, total.near) == (4, 0, 1)
+
+
+def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    held, pool = tmp_path / "held" / "rows.json", tmp_path / "pool" / "rows.json"
+    pool_of(held.parent, HELD)
+    pool_of(pool.parent, [("red", "Else?", "x")])
+    options = ["pool=llava_json", f"pool.file={pool}", f"pool.images={held.parent}", f"cache={tmp_path / 'cache'}"]
+    suite = build(
+        read_config([*options, "suite=prism", "judge=none", f"heldout={held}", "model.device=cpu"]), "prism"
+    ).suite
+    names = [benchmark.name for benchmark in suite.benchmarks]
+    assert names[-3:] == ["own-EM", "own-F1", "own-ANLS"]
+    assert names[0] == "SQA"
+    assert yaml.safe_load((suite.tasks / "own.yaml").read_text().replace("!function", ""))["task"] == "own"
+    for words, said in (
+        ([*options, f"heldout={pool}"], "is the pool itself; hold out rows in a file of their own"),
+        (["heldout=rows.json"], "this pool has none; use heldout= with pool=llava_json"),
+        ([*options, "heldout=nowhere.json"], r"There is no pool file nowhere\.json"),
+    ):
+        with pytest.raises(UserError, match=said):
+            build(read_config([*words, "suite=prism"]), "prism")
+
+
+def test_a_suites_own_tasks_stay_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "tasks" / "data").mkdir(parents=True)
+    (tmp_path / "tasks" / "toy.yaml").write_text("task: toy\n")
+    (tmp_path / "tasks" / "data" / "x.parquet").write_bytes(b"1")
+    held = pool_of(tmp_path / "held", HELD)
+    made = tasks_with_own(str(tmp_path / "tasks"), held, str(tmp_path / "cache"))
+    names = {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()}
+    assert {"toy.yaml", "own.yaml", "data/x.parquet", "own-data/test.parquet", "own.json"} <= names
+    with pytest.raises(UserError, match="The suite has a task 'own' already"):
+        tasks_with_own(str(made), held, str(tmp_path / "cache"))
