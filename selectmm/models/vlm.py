@@ -1,6 +1,7 @@
 """What the line knows of a vision-language model: the loaded parts and where things are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
@@ -48,12 +49,18 @@ class Family:
 
 @dataclass(frozen=True)
 class VLM:
-    """A loaded model. ``identity`` is of its weights, their dtype and its family (`load.identity_of`)."""
+    """A loaded model.
+
+    Attributes:
+        identity: of its weights, their dtype and its family (`load.identity_of`), and of the adapter that it carries.
+        adapter: the folder of that adapter, if there is one.
+    """
 
     model: PreTrainedModel
     processor: ProcessorMixin
     family: Family
     identity: str
+    adapter: Path | None = None
 
     @property
     def image_token_id(self) -> int:

@@ -29,6 +29,7 @@ from selectmm.stages import finetune, select
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.tuning.adapter import identity_with
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.snapshots import snapshots_in
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,16 @@ class Job:
         needs = self.experiment.method.needs()
         targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
-        passes = self._features(self.pool, needs, warmup, "")
-        if targets is not None:
-            passes += self._features(targets, needs, warmup, " of the targets")
+        passes = []
+        for point in range(max(1, needs.snapshots)):
+            at = f" at checkpoint {point + 1}" if needs.snapshots else ""
+            passes += self._features(self.pool, needs.features, needs, warmup, at, point)
+            if targets is not None:
+                passes += self._features(targets, needs.of_targets, needs, warmup, f" of the targets{at}", point)
+        if needs.reference:
+            rows, _ = select.warmup_of(self.experiment, self.pool, needs.warmup)
+            own = select.reference_of(self.pool, rows)
+            passes += self._features(own, needs.reference, needs, warmup, " of the warm-up's rows", -1)
         subset, chosen = self._subset(needs, [mark for each in passes for mark in each.marks])
         tuned = self._finetune(subset, chosen)
         whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
@@ -104,7 +112,7 @@ class Job:
     def _load(self, pool: Pool, view: View, rows: np.ndarray) -> Load:
         return self.loads.of(self.model.vlm, pool, view, rows, self.experiment.recipe.max_length)
 
-    def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe) -> Planned:
+    def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe, snapshots: int = 0) -> Planned:
         """A fine-tuning on rows, or on as many of the whole pool's kind as the budget allows if they are not known."""
         experiment = self.experiment
         count = select.rows_for(experiment.budget, self.pool) if rows is None else len(rows)
@@ -114,7 +122,12 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)) if rows is None else rows)
             work = self.model.device.train(load.as_many_as(seen), recipe, experiment.strategy)
-        identity = finetune.identity_of(experiment, self.pool, subset, self._identity, experiment.device, recipe, steps)
+        kept = max(1, min(snapshots, steps))
+        if work.disk is not None and snapshots:
+            work = replace(work, disk=3 * kept * work.disk)  # weights, and Adam's two moments of them
+        identity = finetune.identity_of(
+            experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
+        )
         what = f"{steps:,} steps of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
@@ -124,16 +137,23 @@ class Job:
         if needs.warmup is None:
             return None
         rows, recipe = select.warmup_of(self.experiment, self.pool, needs.warmup)
-        return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe)
+        return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe, needs.snapshots)
 
-    def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> list[Planned]:
-        """What is there, and one entry for each pass that the rest would ride on."""
+    def _features(
+        self, pool: Pool, features: Sequence[Feature], needs: Needs, warmup: Planned | None, of: str, point: int
+    ) -> list[Planned]:
+        """What is there, and one entry for each pass that the rest would ride on; ``point``: of the warm-up."""
         model = self._identity
-        if warmup is not None:
-            model = identity_with(model, warmup.folder) if warmup.folder else f"?{warmup.marks[0]}"
+        if warmup is not None and warmup.folder:
+            adapters = snapshots_in(warmup.folder) if needs.snapshots else [(warmup.folder, 1.0)]
+            if point >= len(adapters):  # the training had fewer steps
+                return []
+            model = identity_with(model, adapters[point][0])
+        elif warmup is not None:
+            model = f"?{warmup.marks[0]}" + (f"/{point}" if needs.snapshots else "")
         waits = self._waits(model, result="depends on the warm-up")
         alone = {}
-        for feature in sorted(set(needs.features), key=repr):
+        for feature in sorted(set(features), key=repr):
             identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
             units = units_of(pool, feature)
             made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))

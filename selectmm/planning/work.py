@@ -6,6 +6,7 @@ from functools import reduce
 from operator import or_
 
 from selectmm.evaluation.suite import Suite
+from selectmm.features.adam import AdamGradient
 from selectmm.features.blind import BlindLoss
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
@@ -73,7 +74,7 @@ class Device:
         tokens = min(batch_size * load.longest, max(TOKENS, load.longest))
         memory = forward_memory(self.body, self.size, 0 if reads.nothing else tokens)
         for feature in features:
-            if isinstance(feature, GradientNorm | ProjectedGradient):
+            if isinstance(feature, GradientNorm | ProjectedGradient | AdamGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
                 memory = replace(memory, activations=self._backward(load, rank, tokens))
             elif isinstance(feature, BlindLoss):
@@ -86,7 +87,7 @@ class Device:
         return activations(self.body, rank, 0.0, recomputed, self.size, tokens, _answered(load))
 
     def _bytes(self, feature: Feature) -> int:
-        if isinstance(feature, ProjectedGradient):
+        if isinstance(feature, ProjectedGradient | AdamGradient):
             return 4 * (1 + feature.dim)
         if isinstance(feature, AttentionOutputs):
             return 2 * len(feature.reads().on(len(self.body.layers)).outputs) * self.body.width * min(self.size, 4)

@@ -30,21 +30,24 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
     return tuned
 
 
-def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:
+def train(
+    experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str, snapshots: int = 0
+) -> Stage:
     """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
 
     Args:
         job: what the tracker calls it, ``finetune`` or ``warmup``.
+        snapshots: how many points of the training are kept, see `selectmm.tuning.snapshots`.
     """
     steps = recipe.steps(len(pool), len(rows))
     subset, device = Subset(rows).fingerprint, vlm.model.device.type
-    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps)
+    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps, snapshots)
     with experiment.tracker.stage(job, experiment.config) as tracked:
 
         def make(folder: Path) -> None:
             finetune(
                 vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"],
+                build=experiment.config["model"], snapshots=snapshots,
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)
@@ -60,7 +63,14 @@ def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe
 
 
 def identity_of(
-    experiment: Experiment, pool: Pool, subset: str, model: str, device: str, recipe: Recipe, steps: int
+    experiment: Experiment,
+    pool: Pool,
+    subset: str,
+    model: str,
+    device: str,
+    recipe: Recipe,
+    steps: int,
+    snapshots: int = 0,
 ) -> dict[str, object]:
     """Of an adapter's stage: what the trained weights follow from.
 
@@ -77,4 +87,5 @@ def identity_of(
         "device": device,
         "seed": experiment.seed,
         "version": 1,
+        **({"snapshots": snapshots} if snapshots else {}),
     }

@@ -17,6 +17,7 @@ from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.checkpoint import clear, restore, save_checkpoint, whole_weights
 from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.module import Tuning
+from selectmm.tuning.snapshots import save_snapshot, snapshot_steps, whole_moments, write_moments
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
 
@@ -37,6 +38,7 @@ class TrainingCallback(pl.Callback):
         checkpoint: what to continue from, or None.
         counts: the `COUNTS` until there.
         rows: rows of one pass over the subset.
+        snapshots: how many are kept, see `selectmm.tuning.snapshots`.
         log: called on rank 0 with every line of ``losses.jsonl``.
     """
 
@@ -48,11 +50,12 @@ class TrainingCallback(pl.Callback):
         checkpoint: Path | None,
         counts: list[int],
         rows: int,
+        snapshots: int,
         log: Callable[[dict[str, float]], None],
     ) -> None:
         self._folder, self._asked, self._checkpoint, self._log = folder, asked, checkpoint, log
         self._before, self._counts = np.asarray(counts), np.zeros(len(COUNTS), np.int64)
-        self._rows = rows
+        self._rows, self._snapshots = rows, snapshots
         self._losses: list[torch.Tensor] = []
         self._since = time.perf_counter()
 
@@ -93,6 +96,8 @@ class TrainingCallback(pl.Callback):
         first_pass = min(module.steps, math.ceil(self._rows / module.recipe.batch_size))
         if step == first_pass:
             self._check_answers(trainer, module)
+        if step in snapshot_steps(module.steps, self._snapshots)[:-1]:
+            save_snapshot(module, self._folder, step, self._snapshots)
         if step % module.recipe.checkpoint_every == 0 and step < module.steps:
             save_checkpoint(module, self._asked, self._folder, step, self._total(trainer))
         self._since = time.perf_counter()
@@ -114,8 +119,11 @@ class TrainingCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
         """Write what was learned and, last of all, the report."""
         weights, counts = whole_weights(pl_module), self._total(trainer)
+        moments = whole_moments(pl_module) if self._snapshots else None
         if not trainer.is_global_zero:
             return
+        if moments is not None:
+            write_moments(self._folder, pl_module, moments, pl_module.steps, self._snapshots)
         save_adapter(pl_module.wrapped, weights, self._folder)
         report = {
             "steps": pl_module.steps,

@@ -31,6 +31,7 @@ def finetune(
     folder: Path,
     log: Callable[[dict[str, float]], None],
     build: Mapping[str, object] | None = None,
+    snapshots: int = 0,
 ) -> None:
     """Train what the recipe says, and write the result into ``folder``.
 
@@ -45,6 +46,7 @@ def finetune(
         log: called with every line of ``losses.jsonl`` as it is written.
         build: the model's config (``_target_`` and arguments), from which worker processes load it again; only
             strategies other than ``single`` need it.
+        snapshots: how many points of the training are kept, see `selectmm.tuning.snapshots`; LoRA alone.
 
     Raises:
         UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an
@@ -57,7 +59,7 @@ def finetune(
         clear(folder)
         tidy(folder)
         return
-    task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed)
+    task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed, snapshots)
     with step_bar(task.steps) as show:
 
         def report(entry: dict[str, float]) -> None:

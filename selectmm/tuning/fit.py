@@ -61,7 +61,9 @@ def fit(
         with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
-            callback = TrainingCallback(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
+            callback = TrainingCallback(
+                folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), snapshots=task.snapshots, log=log
+            )
             trainer = _trainer(vlm.model.device, recipe, strategy, callback)
             with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))

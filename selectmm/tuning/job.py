@@ -22,12 +22,14 @@ class Task:
     Attributes:
         steps: optimiser steps of the whole run.
         seed: of the plan, the LoRA weights and dropout.
+        snapshots: see `selectmm.tuning.snapshots`; 0: none but the result.
     """
 
     recipe: Recipe
     strategy: Strategy
     steps: int
     seed: int
+    snapshots: int = 0
 
 
 @dataclass(frozen=True)
