@@ -144,7 +144,7 @@ def token_weights(
     weights = torch.ones(len(pieces), device=targets.device)
     for start, stop in _words(pieces, places, special):
         word = "".join(_plain(piece) for piece in pieces[start:stop]).lower()
-        if pieces[start] not in special and (word in LIGHT_WORDS or not word.strip(string.punctuation)):
+        if word and pieces[start] not in special and (word in LIGHT_WORDS or not word.strip(string.punctuation)):
             weights[start:stop] = light
     return weights
 

@@ -16,8 +16,8 @@ from selectmm.features.gradients import (
     ProjectedGradient,
     Scope,
     _in_dtype_of,
-    lora_linears,
     _recomputed,
+    lora_linears,
     row_gradients,
     sketch,
 )
