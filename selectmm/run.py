@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from selectmm.budget import in_words
 from selectmm.evaluation.local import check_local
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
@@ -23,8 +24,8 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    told = experiment.name, experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
-    log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
+    told = experiment.name, experiment.method_name, in_words(experiment.budget), experiment.recipe.name, experiment.seed
+    log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
     if suite.data is not None:  # hours of tuning come before it is read

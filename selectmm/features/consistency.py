@@ -93,7 +93,7 @@ class Consistency:
 def turned(talk: Conversation, ask: str) -> Conversation:
     """A conversation in which the assistant asks the user's questions; ``ask`` may have a place for the answer.
 
-    A question that no answer follows is left out.
+    A question that no answer follows is left out. All images open the first turn.
     """
     turns, question = [], ""
     for turn in talk.turns:
@@ -102,7 +102,7 @@ def turned(talk: Conversation, ask: str) -> Conversation:
         elif question:
             turns += [Turn("user", ask.format(turn.text) if "{}" in ask else ask), Turn("assistant", question)]
             question = ""
-    return replace(talk, turns=tuple(turns) or (Turn("user", ask),), image_turn=0)
+    return replace(talk, turns=tuple(turns) or (Turn("user", ask),), image_turn=0, shown=())
 
 
 def _asking(seen: Seen, talks: Sequence[Conversation]) -> Batch:

@@ -23,8 +23,8 @@ TARGET = "target"  # as an encoder: the experiment's own model
 class ClipPair:
     """CLIP's embedding of a row's image, and the mean of its embeddings of the row's turns; [rows, 2 · width].
 
-    Zeros in place of the image of a row that has none. CLIP reads 77 tokens; a longer turn is cut there. 4,096 bytes a
-    row with CLIP B/32, 2.7 GB for LLaVA-665K. The target model does not run.
+    Of several images the mean, and zeros of a row that has none. CLIP reads 77 tokens; a longer turn is cut there.
+    4,096 bytes a row with CLIP B/32, 2.7 GB for LLaVA-665K. The target model does not run.
 
     Attributes:
         checkpoint: a Hugging Face CLIP, a local folder or a hub id, such as ``openai/clip-vit-base-patch32``.
@@ -46,9 +46,7 @@ class ClipPair:
         image = torch.zeros(len(seen), model.config.projection_dim)
         shown = [row for row, one in enumerate(seen.conversations) if one.images]
         if shown:
-            pixels = processor(images=[seen.conversations[row].images[0] for row in shown], return_tensors="pt")
-            vision = model.vision_model(**pixels.to(model.device)).pooler_output
-            image[shown] = model.visual_projection(vision).float().cpu()
+            image[shown] = torch.stack([_image(model, processor, seen.conversations[row]) for row in shown])
         text = torch.stack([_text(model, processor, talk) for talk in seen.conversations])
         return _side_by_side(image, text, self.halves)
 
@@ -88,6 +86,12 @@ def pair_of(encoder: str, halves: Halves) -> Feature:
 def _side_by_side(image: torch.Tensor, text: torch.Tensor, halves: Halves) -> torch.Tensor:
     parts = [image, text] if halves == "raw" else [normalize(image, dim=1), normalize(text, dim=1)]
     return torch.cat(parts, 1)
+
+
+def _image(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
+    """Mean embedding of a conversation's images, [width]."""
+    pixels = processor(images=list(talk.images), return_tensors="pt").to(model.device)
+    return model.visual_projection(model.vision_model(**pixels).pooler_output).mean(0).float().cpu()
 
 
 def _text(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:

@@ -39,4 +39,4 @@ class UnaskedLoss:
 def _unasked(talk: Conversation) -> Conversation:
     answers = [turn for turn in talk.turns if turn.role == "assistant" and turn.trained]
     joined = Turn("assistant", " ".join(turn.text for turn in answers), trained=bool(answers))
-    return replace(talk, turns=(Turn("user", ""), joined), image_turn=0)
+    return replace(talk, turns=(Turn("user", ""), joined), image_turn=0, shown=())

@@ -13,6 +13,7 @@ from selectmm.features.states import ImageStates
 from selectmm.features.unasked import UnaskedLoss
 from selectmm.methods.clustering import Vectors, kmeans, nearest
 from selectmm.methods.content import by_content, groups_of
+from selectmm.methods.images import Several, of_rows
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.quotas import quotas
@@ -51,6 +52,7 @@ class PreSel:
         iterations: of k-means, at most.
         neighbours: at most, of the same cluster.
         text_rows: see above.
+        several: a row with several images is the ``mean`` over them, or the ``first``.
     """
 
     warmup: SourceWarmUp = field(default_factory=SourceWarmUp)
@@ -60,6 +62,7 @@ class PreSel:
     iterations: int = 100
     neighbours: int = 5
     text_rows: Literal["drop", "proportional"] = "drop"
+    several: Several = "mean"
 
     def needs(self) -> Needs:
         """Vectors of the pool's images, and the answers' losses with and without questions of the reference rows."""
@@ -111,7 +114,8 @@ class PreSel:
         self, pool: Pool, features: Features, task: np.ndarray, count: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """How typical each row of a task is, and the places in it of the ``count`` that are kept."""
-        vectors = Vectors(features[self._feature()], pool.image_of[task], unit=True)
+        images, own = of_rows(features[self._feature()], pool, task, self.several)
+        vectors = Vectors(images, own, unit=True)
         k = max(1, len(task) // self.rows_per_cluster)
         clusters = groups_of(kmeans(vectors, k, rng, spherical=False, iterations=self.iterations).labels)
         typical, chosen = np.empty(len(task)), []

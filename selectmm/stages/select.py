@@ -1,13 +1,14 @@
 """The second stage: compute everything that a method needs, then choose rows."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from selectmm.budget import rows_for
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature, Features, Reference, Targets
@@ -156,6 +157,32 @@ def reference_of(pool: Pool, rows: np.ndarray) -> Pool:
     return Pool(taken(pool.table, rows), pool.image_root, mark)
 
 
+def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> list[Stage]:
+    """Compute what several methods need in as few passes as one method would take; `select` then finds it cached.
+
+    A method with a warm-up is passed over: its features are of the model after the warm-up, which no other method uses.
+
+    Args:
+        experiments: at least one; they differ in their method alone.
+
+    Returns:
+        One stage per pass, over the pool or the target examples.
+    """
+    sharing = [(one, one.method.needs()) for one in experiments]
+    sharing = [(one, needs) for one, needs in sharing if needs.warmup is None]
+    store = _store(experiments[0], vlm, None)
+    stages = list(store.stages(pool, _features_of(sharing)).values())
+    aiming = [(one, needs) for one, needs in sharing if needs.targets]
+    if aiming:
+        targets = targets_of(*aiming[0])
+        stages += store.stages(targets, _features_of(aiming)).values()
+    return passes(stages)
+
+
+def _features_of(sharing: Sequence[tuple[Experiment, Needs]]) -> list[Feature]:
+    return list(dict.fromkeys(feature for _, needs in sharing for feature in needs.features))
+
+
 def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     """What can be known before anything is computed; returns the target examples, if the method chooses for them.
 
@@ -261,8 +288,3 @@ def chosen_by(experiment: Experiment, pool: Pool, features: Features) -> Subset:
     """The method's choice with the experiment's budget and seed."""
     rng = np.random.default_rng(experiment.seed)
     return experiment.method.select(pool, features, rows_for(experiment.budget, pool), rng)
-
-
-def rows_for(budget: float, pool: Pool) -> int:
-    """A budget in rows, at least one."""
-    return max(1, round(budget * len(pool)))

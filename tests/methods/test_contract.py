@@ -127,6 +127,7 @@ METHODS: list[Method] = [
         iterations=[1],
         neighbours=[1],
         text_rows=["proportional"],
+        several=["first"],
     ),
     *varied(partial(Xmas, clusters=6), checkpoints=[2], values=[1], clusters=[4], iterations=[1]),
     *varied(Dics, light=[1.0], mean=["tokens"], removal=["mask"], from_core=[True]),
@@ -161,6 +162,7 @@ METHODS: list[Method] = [
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
+    Prism(several="first"),
 ]
 REPEATING: list[Method] = varied(
     Tive,
