@@ -123,11 +123,14 @@ def turn_losses(seen: Seen, batch: Batch, light: float, mean: Literal["weights",
     turn = begins.cumsum(1)[answered]  # from 1, in its row
     weights = token_weights(seen, targets, turn, rows, light)
     found: list[list[float]] = [[] for _ in range(len(batch["labels"]))]
-    for row in range(len(found)):
-        for number in turn[rows == row].unique().tolist():
-            some = (rows == row) & (turn == number)
-            over = weights[some].sum() if mean == "weights" else some.sum()
-            found[row].append(float((losses[some] * weights[some]).sum() / over))
+    if not len(turn):
+        return found
+    span = int(turn.max()) + 1
+    places, of = (rows * span + turn).unique(return_inverse=True)
+    counted = weights if mean == "weights" else torch.ones_like(weights)
+    sums = [torch.zeros(len(places), device=turn.device).index_add_(0, of, v) for v in (losses * weights, counted)]
+    for place, loss in zip(places.tolist(), (sums[0] / sums[1]).tolist(), strict=True):
+        found[place // span].append(loss)
     return found
 
 
