@@ -16,7 +16,7 @@ from selectmm.tuning.finetune import finetune
 from selectmm.tuning.snapshots import read_moments, snapshot_steps, snapshots_in
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
 
-SHORT = replace(RECIPE, epochs=1.34)  # 4 steps of 8 rows
+SHORT = replace(RECIPE, epochs=1.34, warmup=0.0)  # 4 steps of 8 rows, at four different rates
 
 
 def tune(bench: Bench, folder: Path, snapshots: int, stop_after: int | None = None) -> None:
@@ -81,6 +81,13 @@ def test_moments_are_running_means_of_the_gradients_and_of_their_squares(
             close = [e for e in expected if e[0].shape == first.shape and torch.allclose(e[0], first, atol=1e-8)]
             assert any(torch.allclose(e[1], second, rtol=1e-4, atol=1e-12) for e in close), name
             assert steps == 2 or (first.abs().max() > 0 and len(close) == 1), "four steps on, no two are alike"
+
+
+def test_moments_are_read_as_first_and_second(kept: Path) -> None:
+    flat = load_file(kept / "moments.safetensors")
+    names = sorted({name.rpartition(".")[0] for name in flat})
+    for name, (first, second) in read_moments(kept, torch.device("cpu"), names).items():
+        assert torch.equal(first, flat[f"{name}.exp_avg"]) and torch.equal(second, flat[f"{name}.exp_avg_sq"])
 
 
 def test_rates_are_means_over_the_steps_between(kept: Path) -> None:
