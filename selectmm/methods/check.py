@@ -81,7 +81,7 @@ def _features(needs: Needs, pool: Pool) -> Features:
     reference = None
     if needs.reference:
         rows = needs.warmup.rows(pool, np.random.default_rng(1))
-        made = {feature: _values(pool, feature)[rows] for feature in needs.reference}
+        made = {feature: invented_values(pool, feature)[rows] for feature in needs.reference}
         reference = Reference(rows, made)
     return replace(points[-1], reference=reference, snapshots=tuple(points) if needs.snapshots else ())
 
@@ -90,14 +90,16 @@ def _at(needs: Needs, pool: Pool, point: int) -> Features:
     """At one point of the warm-up, of which the learning rate falls."""
     targets = None
     if needs.targets:
-        examples = _examples()
-        targets = Targets(examples, {feature: _values(examples, feature, point) for feature in needs.of_targets})
+        examples = invented_examples()
+        targets = Targets(
+            examples, {feature: invented_values(examples, feature, point) for feature in needs.of_targets}
+        )
     return Features(
-        {feature: _values(pool, feature, point) for feature in needs.features}, targets, rate=1 / (1 + point)
+        {feature: invented_values(pool, feature, point) for feature in needs.features}, targets, rate=1 / (1 + point)
     )
 
 
-def _values(pool: Pool, feature: Feature, point: int = 0) -> np.ndarray:
+def invented_values(pool: Pool, feature: Feature, point: int = 0) -> np.ndarray:
     """Positive feature values that follow from each unit's content (and the point of the warm-up)."""
     units = pool.images if feature.view == "image" else pool.table["digest"].to_pylist()
     shape = (WIDTH,) if feature.vector else ()
@@ -106,7 +108,7 @@ def _values(pool: Pool, feature: Feature, point: int = 0) -> np.ndarray:
     return np.array(values).reshape(len(units), *shape)
 
 
-def _examples() -> Pool:
+def invented_examples() -> Pool:
     """Examples of two benchmarks, one of them without images."""
     return pool_of([(f"target-{i % 2}", f"asked {i}", f"t{i}.png" if i % 2 else None) for i in range(8)])
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from selectmm.records.reading import Mismatch
 
-READ_TOO = (2, 3)
+READ_TOO = (2, 3, 4)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
+STATIC = {"schedule": None, "curve": []}  # before there were schedules
 NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
 
 
@@ -25,7 +26,7 @@ def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
         known = {k: {**NOT_HASHED, **v} if isinstance(v, dict) else v for k, v in suite["evaluator"].items()}
         content = {**content, "suite": {**suite, "evaluator": known}}
     before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
-    return {**before, **content, "schema": schema}
+    return {**before, **STATIC, **content, "schema": schema}
 
 
 def _coverage(subset: Mapping[str, object]) -> dict[str, object]:

@@ -147,11 +147,12 @@ def _caption(reproduces: Reproduces, comparison: Comparison | None) -> str:
 def _notes(reproduces: Reproduces) -> list[str]:
     over = ", ".join(reproduces.rel_over) or "every benchmark of the suite"
     return [
-        f"Published: results/published/scores.csv. {UNKNOWN}: not readable to us, or not printed. {NOT_RUN}: no record "
-        f"of ours at full scale; runs on the embedded default never stand beside a paper's. Ours: mean ± half its 95 % "
-        f"interval over items and seeds (n seeds). Rel. here is to {reproduces.relative_to}, as in the paper, over "
-        f"{over}, at chance or not. Costs are ours, in seconds × devices: selection, tuning, both, both as a share of "
-        f"full's tuning, and OSC, with the Rel. of our own table.",
+        f"Published: results/published/scores.csv. {UNKNOWN}: not printed in the paper, or not readable to us. "
+        f"{NOT_RUN}: there is no full-scale record; runs of the embedded model are never compared with a paper's. "
+        f"Ours: mean ± half its 95 % confidence interval over items and seeds (n seeds). Rel. is relative to "
+        f"{reproduces.relative_to}, as in the paper, over {over}, whether at chance or not. Costs are ours, in seconds "
+        f"× devices: selection, tuning, their sum, the sum as a share of full's tuning, and OSC (with the Rel. of the "
+        f"table above).",
     ]
 
 

@@ -22,18 +22,8 @@ EVALUATION = "evaluation"  # the stage's name
 def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
     suite = experiment.suite
-    identity = evaluation_identity(suite, tuned.fingerprint)
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
-
-        def make(folder: Path) -> None:
-            job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
-            with (
-                load_adapter(vlm, tuned.folder) as adapted,
-                hired(job, experiment.devices, folder, vlm.model.device) as team,
-            ):
-                evaluate(adapted, suite, folder, experiment.seed, team=team)
-
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
+        evaluated = evaluate_adapter(experiment, vlm, tuned.folder, tuned.fingerprint)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **cost_of(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
@@ -41,6 +31,22 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     for line in not_evaluated(suite):
         log.info("            %s", line)
     return evaluated
+
+
+def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str) -> Stage:
+    """Evaluate the model with what a folder holds; ``name`` stands for it in the stage's identity."""
+    suite = experiment.suite
+
+    def make(folder: Path) -> None:
+        job = Job(experiment.config["model"], experiment.config["suite"], str(adapter), experiment.seed)
+        with (
+            load_adapter(vlm, adapter) as adapted,
+            hired(job, experiment.devices, folder, vlm.model.device) as team,
+        ):
+            evaluate(adapted, suite, folder, experiment.seed, team=team)
+
+    identity = evaluation_identity(suite, name)
+    return run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
 
 
 def evaluation_identity(suite: Suite, adapter: str) -> dict[str, object]:

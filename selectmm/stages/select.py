@@ -78,7 +78,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     """
     needs = experiment.method.needs()
     targets = check_selectable(experiment, pool, vlm)
-    warmup = _warm(experiment, pool, vlm, needs)
+    warmup = warm(experiment, pool, vlm, needs)
     points = _points(needs, warmup)
     computed = [_computed(experiment, pool, targets, vlm, needs, folder, rate) for folder, rate in points]
     reference = _reference(experiment, pool, vlm, needs, warmup)
@@ -135,7 +135,7 @@ def _computed(
     experiment: Experiment, pool: Pool, targets: Pool | None, vlm: VLM, needs: Needs, adapter: Path | None, rate: float
 ) -> Computed:
     with nullcontext(vlm) if adapter is None else carry_adapter(vlm, adapter) as carried:
-        store = _store(experiment, carried, adapter)
+        store = store_of(experiment, carried, adapter)
         own = store.stages(pool, needs.features)
         return Computed(own, {} if targets is None else store.stages(targets, needs.of_targets), rate)
 
@@ -147,7 +147,7 @@ def _reference(
         return None
     rows, _ = warmup_of(experiment, pool, needs.warmup)
     with carry_adapter(vlm, warmup.folder) as carried:
-        stages = _store(experiment, carried, warmup.folder).stages(reference_of(pool, rows), needs.reference)
+        stages = store_of(experiment, carried, warmup.folder).stages(reference_of(pool, rows), needs.reference)
     return ComputedReference(rows, stages)
 
 
@@ -170,7 +170,7 @@ def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> lis
     """
     sharing = [(one, one.method.needs()) for one in experiments]
     sharing = [(one, needs) for one, needs in sharing if needs.warmup is None]
-    store = _store(experiments[0], vlm, None)
+    store = store_of(experiments[0], vlm, None)
     stages = list(store.stages(pool, _features_of(sharing)).values())
     aiming = [(one, needs) for one, needs in sharing if needs.targets]
     if aiming:
@@ -183,16 +183,19 @@ def _features_of(sharing: Sequence[tuple[Experiment, Needs]]) -> list[Feature]:
     return list(dict.fromkeys(feature for _, needs in sharing for feature in needs.features))
 
 
-def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
+def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs | None = None) -> Pool | None:
     """What can be known before anything is computed; returns the target examples, if the method chooses for them.
+
+    Args:
+        needs: what will be needed, if it is not what the method needs.
 
     Raises:
         UserError: pool, model or targets lack what the method needs.
     """
-    needs = experiment.method.needs()
+    needs = needs or experiment.method.needs()
     targets = targets_of(experiment, needs)
     _check_pool(experiment, pool, needs)
-    store = _store(experiment, vlm, None)
+    store = store_of(experiment, vlm, None)
     store.check(pool, [*needs.features, *needs.reference])
     if targets is not None:
         store.check(targets, needs.of_targets)
@@ -216,11 +219,11 @@ def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
         )
 
 
-def _store(experiment: Experiment, vlm: VLM, adapter: Path | None) -> FeatureStore:
-    """Features of ``vlm``, which carries what the warm-up trained if there was one."""
+def store_of(experiment: Experiment, vlm: VLM, adapter: Path | None, cache: Path | None = None) -> FeatureStore:
+    """Features of ``vlm``, which carries the adapter in a folder if there is one; kept in ``cache`` or the run's."""
     size, limit = experiment.batch_size, experiment.recipe.max_length
     ranks = Ranks(experiment.devices, experiment.config["model"], adapter)
-    return FeatureStore(experiment.cache, vlm, size, SORTED * size, limit, ranks)
+    return FeatureStore(cache or experiment.cache, vlm, size, SORTED * size, limit, ranks)
 
 
 def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
@@ -248,7 +251,8 @@ def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
     return targets
 
 
-def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+    """Train the warm-up, if there is one."""
     if needs.warmup is None:
         return None
     rows, recipe = warmup_of(experiment, pool, needs.warmup)
