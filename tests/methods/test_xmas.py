@@ -30,6 +30,7 @@ def test_small_clusters_are_served_first_and_what_is_left_is_shared_again() -> N
     assert sorted(served(clusters, first, 4).tolist()) == [7, 8, 11, 15], "one, one of three, two of two"
     assert sorted(served(clusters, first, 17).tolist()) == [*range(16), 17]
     assert served(clusters, first, 0).tolist() == [] and len(served(clusters, first, 18)) == 18
+    assert sorted(served([np.arange(9), np.array([9, 10])], first, 4).tolist()) == [5, 6, 7, 8], "two rows are few"
     assert served([np.array([0, 1])], np.array([2.0, 1.0]), 1).tolist() == [1]
 
 
