@@ -25,6 +25,7 @@ from tests.tuning.crowd import kill_before
 from tests.tuning.test_kill import killed
 
 STEPS, BATCH = 6, 4
+ONLY = "suite.only=[mini-POPE,mini-MMLU]"
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +199,7 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
 
 
 def test_a_run_evaluates_on_the_way_and_its_record_comes_back(place: Path) -> None:
-    arguments = ("schedule=delta_loss", "schedule.warmup=0.5", "schedule.updates=1", "curve=2")
+    arguments = ("schedule=delta_loss", "schedule.warmup=0.5", "schedule.updates=1", "curve=2", ONLY)
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     experiment = experiment_of(place, *arguments)
     record = load(run(experiment))
