@@ -256,7 +256,7 @@ def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | 
     if needs.warmup is None:
         return None
     rows, recipe = warmup_of(experiment, pool, needs.warmup)
-    return train(experiment, pool, vlm, rows, recipe, "warmup", needs.snapshots)
+    return train(experiment, pool, vlm, rows, recipe, "warmup", snapshots=needs.snapshots)
 
 
 def warmup_of(
