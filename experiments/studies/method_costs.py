@@ -1,4 +1,7 @@
-"""What each method's selection costs, in full forward passes over the pool: a page, from the records of `methods`.
+"""What each method's selection costs, in full forward passes over the pool: a page, from records of two experiments.
+
+Those of `studies/methods` and, once they are there, those of `studies/costs`, which has the methods that the first has
+not.
 
 python experiments/studies/method_costs.py [FOLDER]
 """
@@ -18,31 +21,54 @@ from selectmm.records.stage import write_atomically
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "method-costs"
 HEAD = "<!-- Made by `python experiments/studies/method_costs.py`; never edited by hand. -->"
+SEVERAL, ALONE = "methods", "costs"  # experiments
+COLUMNS = ["method", "selection, forward passes", "warm-up", "features", "choosing", "peak memory"]
 ONE_PASS = "perplexity"  # reads the answers' logits of every row: one full forward pass and little else
 
 
-def make(folder: Path) -> Path:
+def make(folder: Path, records: Path = ROOT / "results" / "records") -> Path:
     """Write the page under ``folder``; the same records give the same bytes. Returns its path."""
-    runs: dict[str, list[RunRecord]] = {}
-    for path in sorted((ROOT / "results" / "records").glob("methods-*.json")):
-        record = load(path)
-        runs.setdefault(record.method.name, []).append(record)
-    unit = _selection(runs[ONE_PASS])
-    rows = [row(many, unit) for many in sorted(runs.values(), key=_selection)]
-    records = runs[ONE_PASS]
-    first = records[0].provenance
+    several, alone = (_runs(records, name) for name in (SEVERAL, ALONE))
+    unit = _selection(several[ONE_PASS])
+    found = [row(many, unit) for many in sorted(several.values(), key=_selection)]
+    first = several[ONE_PASS][0]
     page = folder / f"{NAME}.md"
     folder.mkdir(parents=True, exist_ok=True)
-    head = ["method", "selection, forward passes", "warm-up", "features", "choosing", "peak memory"]
     write_atomically(
         page,
         f"{HEAD}\n# {NAME}\n\nOne forward pass is what `{ONE_PASS}` costs: every row through the whole model once, "
-        f"{unit:.1f} s here.\nScale: embedded; {records[0].pool.rows:,} rows. Warm-up, features and choosing are in "
-        f"device-seconds.\n\n{table(head, rows)}\n"
-        f"- Command: `{first.command}`\n- Commit: {str(first.commit)[:10]}, except what came from the cache, below\n"
-        f"- Measured on: {first.hardware}\n{_how_often(runs)}",
+        f"{unit:.1f} s here.\nScale: embedded; {first.pool.rows:,} rows. Warm-up, features and choosing are in "
+        f"device-seconds.\n\n{table(COLUMNS, found)}\n"
+        f"{_where(first)}, except what came from the cache, below\n"
+        f"- Measured on: {first.provenance.hardware}\n{_how_often(several)}{_measured_alone(alone)}",
     )
     return page
+
+
+def _runs(records: Path, experiment: str) -> dict[str, list[RunRecord]]:
+    """The records of an experiment by their method's name."""
+    runs: dict[str, list[RunRecord]] = {}
+    for path in sorted(records.glob(f"{experiment}-*.json")):
+        record = load(path)
+        runs.setdefault(record.method.name, []).append(record)
+    return runs
+
+
+def _measured_alone(runs: Mapping[str, list[RunRecord]]) -> str:
+    """The second table; nothing before its records are there."""
+    if not runs:
+        return ""
+    unit, first = _selection(runs[ONE_PASS]), runs[ONE_PASS][0]
+    found = [row(many, unit) for many in sorted(runs.values(), key=_selection) if many[0].method.name != ONE_PASS]
+    return (
+        f"\n## Measured by themselves\n\nOne seed, and a cache for each, so that no feature is another method's. One "
+        f"forward pass is {unit:.1f} s here.\n\n{table(COLUMNS, found)}\n"
+        f"{_where(first)}\n- Measured on: {first.provenance.hardware}\n"
+    )
+
+
+def _where(record: RunRecord) -> str:
+    return f"- Command: `{record.provenance.command}`\n- Commit: {str(record.provenance.commit)[:10]}"
 
 
 def _how_often(runs: Mapping[str, list[RunRecord]]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from selectmm.features.feature import NO_ANSWER, Seen
@@ -40,9 +41,13 @@ class BlindLoss:
         losses = torch.zeros(len(seen), device=seen.tokens.device)
         shown = seen.image_tokens.any(1).nonzero().flatten()
         if len(shown):
-            batch = _without(seen, shown) if self.removal == "drop" else _masked(seen, shown)
-            losses[shown] = _mean_losses(seen, batch)
+            losses[shown] = mean_losses(seen.vlm.model, without_image(seen, shown, self.removal))
         return losses
+
+
+def without_image(seen: Seen, shown: torch.Tensor, removal: Removal) -> Batch:
+    """The rows ``shown`` without their image, with as many answer tokens as they have with it."""
+    return _without(seen, shown) if removal == "drop" else _masked(seen, shown)
 
 
 def _without(seen: Seen, shown: torch.Tensor) -> Batch:
@@ -68,9 +73,9 @@ def _masked(seen: Seen, shown: torch.Tensor) -> Batch:
     return batch
 
 
-def _mean_losses(seen: Seen, batch: Batch) -> torch.Tensor:
-    """Of each row of the batch; `NO_ANSWER` for a row without an answer token."""
-    logits, targets, rows = answer_logits(seen.vlm.model, batch)
+def mean_losses(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over each row's answer tokens, [n]; `NO_ANSWER` for a row without any."""
+    logits, targets, rows = answer_logits(model, batch)
     losses = cross_entropy(logits.float(), targets, reduction="none")
     counts = torch.bincount(rows, minlength=len(batch["input_ids"]))
     sums = torch.zeros(len(counts), device=losses.device).index_add_(0, rows, losses)

@@ -133,6 +133,11 @@ class Seen:
         """Feed-forward activations [n, tokens, neurons] of a layer of `Reads.neurons`."""
         return self._passed.neurons[layer]
 
+    def projected(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys as they are projected, [n, tokens, heads · channels] each, of `Reads.projections`."""
+        found = self._passed.projections[layer]
+        return found["q_proj"], found["k_proj"]
+
     def heads(self, layer: int) -> Heads:
         """Queries and keys of a layer of `Reads.attention`."""
         return self._passed.heads[layer]
@@ -167,11 +172,33 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The rows that the warm-up trained on, positions in the pool [n], and feature values of theirs."""
+
+    rows: np.ndarray
+    values: Mapping[Feature, np.ndarray]
+
+    def __getitem__(self, feature: Feature) -> np.ndarray:
+        """[n, …]; features of images are not computed for a reference."""
+        return self.values[feature]
+
+
+@dataclass(frozen=True)
 class Features:
-    """Values of what a method needs, by feature; ``targets`` only where it needs them."""
+    """Values of what a method needs, by feature.
+
+    Attributes:
+        targets: only where the method needs them.
+        reference: only where it asks for features of the warm-up's rows.
+        snapshots: if it asks for snapshots of the warm-up, the features at each, first to last; the last are these.
+        rate: of a snapshot, the mean learning rate of the steps up to it from the one before.
+    """
 
     values: Mapping[Feature, np.ndarray]
     targets: Targets | None = None
+    reference: Reference | None = None
+    snapshots: tuple["Features", ...] = ()
+    rate: float = 1.0
 
     def __getitem__(self, feature: Feature) -> np.ndarray:
         """[rows, …], or [unique images, …] where ``view`` is ``image``."""

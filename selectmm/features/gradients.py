@@ -127,20 +127,20 @@ def row_gradients(seen: Seen, scope: Scope, sink: Sink) -> None:
     Raises:
         UserError: the model carries no LoRA in that scope.
     """
-    linears = _lora_linears(seen.vlm, scope)
+    linears = lora_linears(seen.vlm, scope)
     with torch.enable_grad(), ExitStack() as stack:
         for name, linear in linears.items():
             stack.callback(linear.register_forward_hook(partial(_follow, name, sink)).remove)
         if seen.tokens.device.type == "cuda":  # on a CPU memory suffices, and values stay as they were to the last bit
             stack.enter_context(_recomputed(seen.vlm.layers))
-            stack.enter_context(_in_dtype_of(seen.vlm.model.dtype, _lora_linears(seen.vlm, "all_linear").values()))
+            stack.enter_context(_in_dtype_of(seen.vlm.model.dtype, lora_linears(seen.vlm, "all_linear").values()))
         logits, targets, rows = answer_logits(seen.vlm.model, seen.batch)
         losses = cross_entropy(logits.float(), targets, reduction="none")
         counts = torch.bincount(rows, minlength=len(seen)).clamp(min=1)
         (losses / counts[rows]).sum().backward()
 
 
-def _lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
+def lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
     found = {
         f"{name}.{part}": getattr(module, part)["default"]
         for name, module in vlm.model.named_modules()

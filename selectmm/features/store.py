@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -47,8 +47,7 @@ class FeatureStore:
 
     def get(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, np.ndarray]:
         """Values of all ``features``, memory-mapped: [rows or unique images, …]. See `stages` for errors."""
-        stages = self.stages(pool, features)
-        return {feature: np.load(stage.folder / VALUES, mmap_mode="r") for feature, stage in stages.items()}
+        return values_of(self.stages(pool, features))
 
     def stages(self, pool: Pool, features: Sequence[Feature], others: Sequence[Feature] = ()) -> dict[Feature, Stage]:
         """The finished stage of each feature, computed now if need be: all that is missing rides on one pass.
@@ -156,6 +155,11 @@ class FeatureStore:
     def _devices(self, pool: Pool) -> int:
         """How many devices a pass over a pool takes: a shard is computed by one."""
         return 1 if self.ranks is None else min(self.ranks.count, math.ceil(len(pool) / self.shard))
+
+
+def values_of(stages: Mapping[Feature, Stage]) -> dict[Feature, np.ndarray]:
+    """Values of finished features, memory-mapped."""
+    return {feature: np.load(stage.folder / VALUES, mmap_mode="r") for feature, stage in stages.items()}
 
 
 def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[str, object]:

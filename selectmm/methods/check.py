@@ -1,10 +1,12 @@
 """The contract of a method, as a test that a stranger can run on theirs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
-from selectmm.features.feature import Feature, Features, Targets
-from selectmm.methods.method import Method
+from selectmm.features.feature import Feature, Features, Reference, Targets
+from selectmm.methods.method import Method, Needs
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import SCHEMA, Pool
 from selectmm.pool.sample import Shown, Turn, digest_of
@@ -80,24 +82,43 @@ def _untied(subset: Subset, pool: Pool) -> list[str | float]:
 
 
 def _select(method: Method, pool: Pool, budget: int, seed: int) -> Subset:
-    needs = method.needs()
-    targets = None
-    if needs.targets:
-        examples = invented_examples()
-        targets = Targets(examples, {feature: invented_values(examples, feature) for feature in needs.features})
-    features = Features({feature: invented_values(pool, feature) for feature in needs.features}, targets)
-    subset = method.select(pool, features, budget, np.random.default_rng(seed))
+    subset = method.select(pool, _features(method.needs(), pool), budget, np.random.default_rng(seed))
     assert isinstance(subset, Subset), f"{method} gave a {type(subset).__name__}, not a Subset"
     shape = None if subset.scores is None else np.shape(subset.scores)
     assert shape in (None, (len(pool),)), f"{method} gave scores of shape {shape} for {len(pool)} rows"
     return subset
 
 
-def invented_values(pool: Pool, feature: Feature) -> np.ndarray:
-    """Positive feature values that follow from each unit's content."""
+def _features(needs: Needs, pool: Pool) -> Features:
+    """Everything that a method asks for; of snapshots, as many as it asks for."""
+    points = [_at(needs, pool, point) for point in range(max(1, needs.snapshots))]
+    reference = None
+    if needs.reference:
+        rows = needs.warmup.rows(pool, np.random.default_rng(1))
+        made = {feature: invented_values(pool, feature)[rows] for feature in needs.reference}
+        reference = Reference(rows, made)
+    return replace(points[-1], reference=reference, snapshots=tuple(points) if needs.snapshots else ())
+
+
+def _at(needs: Needs, pool: Pool, point: int) -> Features:
+    """At one point of the warm-up, of which the learning rate falls."""
+    targets = None
+    if needs.targets:
+        examples = invented_examples()
+        targets = Targets(
+            examples, {feature: invented_values(examples, feature, point) for feature in needs.of_targets}
+        )
+    return Features(
+        {feature: invented_values(pool, feature, point) for feature in needs.features}, targets, rate=1 / (1 + point)
+    )
+
+
+def invented_values(pool: Pool, feature: Feature, point: int = 0) -> np.ndarray:
+    """Positive feature values that follow from each unit's content (and the point of the warm-up)."""
     units = pool.images if feature.view == "image" else pool.table["digest"].to_pylist()
     shape = (WIDTH,) if feature.vector else ()
-    values = [np.random.default_rng(list(unit.encode())).gamma(2.0, size=shape) for unit in units]
+    salt = [point] if point else []
+    values = [np.random.default_rng([*unit.encode(), *salt]).gamma(2.0, size=shape) for unit in units]
     return np.array(values).reshape(len(units), *shape)
 
 

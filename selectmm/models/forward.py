@@ -41,6 +41,8 @@ class Reads:
         answers: whether the logits of the answer tokens are wanted.
         outputs: places of decoder layers for which is wanted what self-attention adds to the residual stream.
         neurons: places of decoder layers whose feed-forward activations are wanted.
+        projections: places of decoder layers whose queries and keys are wanted as they are projected, before positions
+            and norms.
         tensors: whether rows are wanted as tensors at all, pixels included; without, and without a pass, there are
             their `lengths` alone.
         pictures: whether turns and opened images are wanted as they are.
@@ -51,6 +53,7 @@ class Reads:
     answers: bool = False
     outputs: frozenset[Place] = frozenset()
     neurons: frozenset[Place] = frozenset()
+    projections: frozenset[Place] = frozenset()
     tensors: bool = True
     pictures: bool = False
 
@@ -64,7 +67,7 @@ class Reads:
 
     @property
     def _places(self) -> frozenset[Place]:
-        return self.layers | self.attention | self.outputs | self.neurons
+        return self.layers | self.attention | self.outputs | self.neurons | self.projections
 
     @property
     def named(self) -> frozenset[int]:
@@ -73,7 +76,7 @@ class Reads:
 
     def on(self, depth: int) -> "Reads":
         """The same of a model with ``depth`` decoder layers: numbers in place of shares."""
-        kinds = ("layers", "attention", "outputs", "neurons")
+        kinds = ("layers", "attention", "outputs", "neurons", "projections")
         return replace(self, **{k: frozenset(layer_at(place, depth) for place in getattr(self, k)) for k in kinds})
 
     @property
@@ -115,6 +118,7 @@ class Passed:
     heads: dict[int, Heads] = field(default_factory=dict)
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     neurons: dict[int, torch.Tensor] = field(default_factory=dict)
+    projections: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
     answers: Answers | None = None
 
 
@@ -140,6 +144,10 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
         for layer in reads.neurons:
             down = _named(vlm.layer(layer).mlp, _DOWN)
             stack.callback(down.register_forward_pre_hook(partial(_keep_neurons, passed, layer)).remove)
+        for layer in reads.projections:
+            for name in ("q_proj", "k_proj"):
+                hook = partial(_keep_projection, passed, layer, name)
+                stack.callback(getattr(vlm.layer(layer).self_attn, name).register_forward_hook(hook).remove)
         if 0 in reads.layers:
             first = vlm.layer(1)
             stack.callback(first.register_forward_pre_hook(partial(_keep_input, passed), with_kwargs=True).remove)
@@ -172,6 +180,12 @@ def _named(block: nn.Module, names: tuple[str, ...]) -> nn.Module:
 
 def _keep_output(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
     passed.outputs[layer] = output
+
+
+def _keep_projection(
+    passed: Passed, layer: int, name: str, _module: nn.Module, _inputs: object, output: torch.Tensor
+) -> None:
+    passed.projections.setdefault(layer, {})[name] = output
 
 
 def _keep_neurons(passed: Passed, layer: int, _module: nn.Module, inputs: tuple[torch.Tensor]) -> None:

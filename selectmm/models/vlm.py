@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
@@ -87,12 +88,18 @@ class Family:
 
 @dataclass(frozen=True)
 class VLM:
-    """A loaded model. ``identity`` is of its weights, their dtype and its family (`load.identity_of`)."""
+    """A loaded model.
+
+    Attributes:
+        identity: of its weights, their dtype and its family (`load.identity_of`), and of the adapter that it carries.
+        adapter: the folder of that adapter, if there is one.
+    """
 
     model: PreTrainedModel
     processor: ProcessorMixin
     family: Family
     identity: str
+    adapter: Path | None = None
 
     @property
     def image_token_id(self) -> int:

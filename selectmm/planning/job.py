@@ -1,7 +1,7 @@
 """The stages of one job before it runs: the same identities as the run's, as far as they can be known."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from selectmm.stages import finetune, select
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.tuning.adapter import identity_with
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.snapshots import snapshots_in
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class Job:
         needs = self.experiment.method.needs()
         targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
-        passes, marks = self._features(self.pool, needs, warmup, "")
-        if targets is not None:
-            more, theirs = self._features(targets, needs, warmup, " of the targets")
-            passes, marks = passes + more, marks + theirs
+        passes: list[Planned] = []
+        marks: list[str] = []
+        for read, features, of, point in self._reads(needs, targets):
+            made, own = self._features(read, features, needs, warmup, of, point)
+            passes, marks = passes + made, marks + own
         subset, chosen = self._subset(needs, marks)
         tuned = self._finetune(subset, chosen)
         before = [pool, *self._check(), *([warmup] if warmup else []), *passes]
@@ -111,7 +113,7 @@ class Job:
     def _load(self, pool: Pool, view: View, rows: np.ndarray) -> Load:
         return self.loads.of(self.model.vlm, pool, view, rows, self.experiment.recipe.max_length)
 
-    def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe) -> Planned:
+    def _trained(self, name: str, rows: np.ndarray | None, subset: str, recipe: Recipe, snapshots: int = 0) -> Planned:
         """A fine-tuning on rows, or on as many of the whole pool's kind as the budget allows if they are not known."""
         experiment = self.experiment
         count = select.rows_for(experiment.budget, self.pool) if rows is None else len(rows)
@@ -121,7 +123,12 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)) if rows is None else rows)
             work = self.model.device.train(load.as_many_as(seen), recipe, experiment.strategy)
-        identity = finetune.identity_of(experiment, self.pool, subset, self._identity, experiment.device, recipe, steps)
+        kept = max(1, min(snapshots, steps))
+        if work.disk is not None and snapshots:
+            work = replace(work, disk=3 * kept * work.disk)  # weights, and Adam's two moments of them
+        identity = finetune.identity_of(
+            experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
+        )
         what = f"{steps:,} steps of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
@@ -131,16 +138,37 @@ class Job:
         if needs.warmup is None:
             return None
         rows, recipe = select.warmup_of(self.experiment, self.pool, needs.warmup)
-        return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe)
+        return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe, needs.snapshots)
 
-    def _features(self, pool: Pool, needs: Needs, warmup: Planned | None, of: str) -> tuple[list[Planned], list[str]]:
+    def _reads(self, needs: Needs, targets: Pool | None) -> Iterator[tuple[Pool, Sequence[Feature], str, int]]:
+        """What is read: pool, features, words for it, and the point of the warm-up that reads it (-1: its end)."""
+        for point in range(max(1, needs.snapshots)):
+            at = f" at checkpoint {point + 1}" if needs.snapshots else ""
+            yield self.pool, needs.features, at, point
+            if targets is not None:
+                yield targets, needs.of_targets, f" of the targets{at}", point
+        if needs.reference:
+            rows, _ = select.warmup_of(self.experiment, self.pool, needs.warmup)
+            yield select.reference_of(self.pool, rows), needs.reference, " of the warm-up's rows", -1
+
+    def _features(
+        self, pool: Pool, features: Sequence[Feature], needs: Needs, warmup: Planned | None, of: str, point: int
+    ) -> tuple[list[Planned], list[str]]:
         """What is there, and one entry for each pass that the rest would ride on; and the marks of this job's own.
 
         If this job has to pass over the pool, what other jobs read there rides along.
+
+        Args:
+            point: of the warm-up.
         """
         model = self._identity
-        if warmup is not None:
-            model = identity_with(model, warmup.folder) if warmup.folder else f"?{warmup.marks[0]}"
+        if warmup is not None and warmup.folder:
+            adapters = snapshots_in(warmup.folder) if needs.snapshots else [(warmup.folder, 1.0)]
+            if point >= len(adapters):  # the training had fewer steps
+                return [], []
+            model = identity_with(model, adapters[point][0])
+        elif warmup is not None:
+            model = f"?{warmup.marks[0]}" + (f"/{point}" if needs.snapshots else "")
         waits = self._waits(model, result="depends on the warm-up")
 
         def planned(feature: Feature) -> Planned:
@@ -149,7 +177,7 @@ class Job:
             made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))
             return self._stage(store.STAGE, identity, made, waits)
 
-        alone = {feature: planned(feature) for feature in sorted(set(needs.features), key=repr)}
+        alone = {feature: planned(feature) for feature in sorted(set(features), key=repr)}
         marks = [mark for stage in alone.values() for mark in stage.marks]
         if not of and any(takes_a_pass(feature) and not stage.reused for feature, stage in alone.items()):
             riding = {feature: planned(feature) for feature in self.others if feature not in alone}

@@ -7,14 +7,19 @@ from functools import reduce
 from operator import or_
 
 from selectmm.evaluation.suite import Suite
+from selectmm.features.adam import AdamGradient
 from selectmm.features.blind import BlindLoss
+from selectmm.features.consistency import Consistency
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.neurons import TopNeurons
 from selectmm.features.onepass import TOKENS, wider_of
 from selectmm.features.outputs import AttentionOutputs
+from selectmm.features.pairs import ClipPair, StatePair
+from selectmm.features.pictures import ImageEmbedding
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.features.spectrum import StateSpectrum
+from selectmm.features.unasked import UnaskedLoss
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
@@ -84,12 +89,16 @@ class Device:
         for feature in features:
             if wider_of(feature, features) is not None:
                 continue  # norms stand beside projected gradients
-            if isinstance(feature, GradientNorm | ProjectedGradient):
+            if isinstance(feature, GradientNorm | ProjectedGradient | AdamGradient):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
                 flops += decoder(self.body, load, rank=rank) if self._recomputes else 0
                 memory = replace(memory, activations=self._backward(load, rank, tokens))
             elif isinstance(feature, BlindLoss):
                 flops += forward(self.body, _blind(load), rank=rank)
+            elif isinstance(feature, UnaskedLoss):
+                flops += forward(self.body, load, rank=rank)
+            elif isinstance(feature, Consistency):
+                flops += forward(self.body, _blind(load), rank=rank) + 2 * forward(self.body, load, rank=rank)
         disk = load.rows * sum(self._bytes(feature) for feature in features)
         return Work(load.tokens if flops else 0, flops, disk, memory, self.precision)
 
@@ -102,12 +111,16 @@ class Device:
         return activations(self.body, rank, 0.0, self._recomputes, self.size, tokens, _answered(load))
 
     def _bytes(self, feature: Feature) -> int:
-        if isinstance(feature, ProjectedGradient):
+        if isinstance(feature, ProjectedGradient | AdamGradient):
             return 4 * (1 + feature.dim)
         if isinstance(feature, AttentionOutputs):
             return 2 * len(feature.reads().on(len(self.body.layers)).outputs) * self.body.width * min(self.size, 4)
-        if isinstance(feature, StateSpectrum):
+        if isinstance(feature, StateSpectrum | Consistency):
             return 4 * 2
+        if isinstance(feature, StatePair):
+            return 2 * self.body.width * min(self.size, 4)
+        if isinstance(feature, ClipPair | ImageEmbedding):  # CLIP ViT-L/14's width, and DINOv2-base's
+            return 4 * 768 * (2 if isinstance(feature, ClipPair) else 1)
         if isinstance(feature, TopNeurons):
             return 4 * sum(feature.top)
         if isinstance(feature, QuestionEmbedding):

@@ -44,16 +44,18 @@ def train(
     recipe: Recipe,
     job: str,
     points: tuple[int, ...] = (),
+    snapshots: int = 0,
 ) -> Stage:
     """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
 
     Args:
         job: what the tracker calls it, ``finetune`` or ``warmup``.
+        snapshots: how many points of the training are kept with Adam's moments, see `selectmm.tuning.snapshots`.
         points: steps after which what is learned by then is kept too.
     """
     steps = recipe.steps(len(pool), len(rows))
     subset, device = Subset(rows).fingerprint, vlm.model.device.type
-    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps)
+    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps, snapshots)
     if points:
         identity["points"] = list(points)
     with experiment.tracker.stage(job, experiment.config) as tracked:
@@ -61,7 +63,7 @@ def train(
         def make(folder: Path) -> None:
             finetune(
                 vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"], points=points, nodes=experiment.nodes,
+                build=experiment.config["model"], points=points, nodes=experiment.nodes, snapshots=snapshots,
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)
@@ -77,7 +79,14 @@ def train(
 
 
 def identity_of(
-    experiment: Experiment, pool: Pool, subset: str, model: str, device: str, recipe: Recipe, steps: int
+    experiment: Experiment,
+    pool: Pool,
+    subset: str,
+    model: str,
+    device: str,
+    recipe: Recipe,
+    steps: int,
+    snapshots: int = 0,
 ) -> dict[str, object]:
     """Of an adapter's stage: what the trained weights follow from.
 
@@ -94,4 +103,5 @@ def identity_of(
         "device": device,
         "seed": experiment.seed,
         "version": 1,
+        **({"snapshots": snapshots} if snapshots else {}),
     }

@@ -67,9 +67,14 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     """
     if isinstance(experiment.schedule, Static):
         return check_selectable(experiment, pool, vlm)
+    own = experiment.method.needs() if experiment.schedule.wraps else Needs()
+    if own.snapshots or own.reference:
+        raise UserError(
+            f"method={experiment.method_name} reads several points of its warm-up, or the warm-up's rows alone, which "
+            f"no schedule has; choose another method, or schedule=static."
+        )
     requests = requests_of(experiment, pool)
     needs = [request.needs for request in requests if isinstance(request, Score)]
-    own = experiment.method.needs() if experiment.schedule.wraps else Needs()
     weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
     if weighted and experiment.recipe.packing:
         raise UserError(

@@ -1,9 +1,9 @@
 """The second stage: compute everything that a method needs, then choose rows."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,25 @@ import numpy as np
 from selectmm.budget import rows_for
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
-from selectmm.features.feature import Feature, Features, Targets
+from selectmm.features.feature import Feature, Features, Reference, Targets
 from selectmm.features.onepass import SORTED
 from selectmm.features.ranks import Ranks
-from selectmm.features.store import FeatureStore, passes
+from selectmm.features.store import FeatureStore, passes, values_of
 from selectmm.methods.method import Needs
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.source_warmup import SourceWarmUp
 from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
-from selectmm.pool.pool import Pool
-from selectmm.records.stage import Stage, run_stage, source_of
+from selectmm.pool.pool import Pool, taken
+from selectmm.records.stage import Stage, fingerprint, run_stage, source_of
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.stages.sweep import others_of
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.snapshots import snapshots_in
 
 log = logging.getLogger("selectmm")
 
@@ -77,22 +79,83 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     """
     needs = experiment.method.needs()
     targets = check_selectable(experiment, pool, vlm)
-    with ExitStack() as stack:
-        warmup = warm(experiment, pool, vlm, needs)
-        if warmup is not None:
-            vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
-        store = store_of(experiment, vlm, warmup.folder if warmup else None)
-        stages = store.stages(pool, needs.features, others_of(experiment))
-        target_stages = store.stages(targets, needs.features) if targets is not None else {}
+    warmup = warm(experiment, pool, vlm, needs)
+    points = _points(needs, warmup)
+    computed = [_computed(experiment, pool, targets, vlm, needs, folder, rate) for folder, rate in points]
+    reference = _reference(experiment, pool, vlm, needs, warmup)
 
-        def features() -> Features:
-            values = None if targets is None else store.get(targets, needs.features)
-            given = None if values is None else Targets(targets, values)
-            return Features(store.get(pool, needs.features), given)
+    def features() -> Features:
+        opened = tuple(each.features(targets) for each in computed)
+        given = None if reference is None else Reference(reference.rows, values_of(reference.stages))
+        return replace(opened[-1], reference=given, snapshots=opened if needs.snapshots else ())
 
-        everything = [*stages.values(), *target_stages.values()]
-        chosen = _choose(experiment, pool, features, everything)
+    everything = [stage for each in computed for stage in each.stages]
+    everything += [] if reference is None else list(reference.stages.values())
+    chosen = _choose(experiment, pool, features, everything)
     return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Finished features at one point: of the model as it is, or of a point of the warm-up, at that ``rate``."""
+
+    pool: Mapping[Feature, Stage]
+    targets: Mapping[Feature, Stage]
+    rate: float
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Of the pool's features and of the targets'."""
+        return [*self.pool.values(), *self.targets.values()]
+
+    def features(self, targets: Pool | None) -> Features:
+        """Their values, memory-mapped."""
+        given = None if targets is None else Targets(targets, values_of(self.targets))
+        return Features(values_of(self.pool), given, rate=self.rate)
+
+
+@dataclass(frozen=True)
+class ComputedReference:
+    """The warm-up's rows and their finished features."""
+
+    rows: np.ndarray
+    stages: Mapping[Feature, Stage]
+
+
+def _points(needs: Needs, warmup: Stage | None) -> list[tuple[Path | None, float]]:
+    """The adapters that the features are computed with, and the learning rates that belong to them."""
+    if warmup is None or not needs.snapshots:
+        return [(warmup.folder if warmup else None, 1.0)]
+    found = snapshots_in(warmup.folder)
+    if len(found) < needs.snapshots:
+        log.info("            %d of %d checkpoints: the warm-up takes no more steps", len(found), needs.snapshots)
+    return list(found)
+
+
+def _computed(
+    experiment: Experiment, pool: Pool, targets: Pool | None, vlm: VLM, needs: Needs, adapter: Path | None, rate: float
+) -> Computed:
+    with nullcontext(vlm) if adapter is None else carry_adapter(vlm, adapter) as carried:
+        store = store_of(experiment, carried, adapter)
+        own = store.stages(pool, needs.features, () if needs.snapshots else others_of(experiment))
+        return Computed(own, {} if targets is None else store.stages(targets, needs.of_targets), rate)
+
+
+def _reference(
+    experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs, warmup: Stage | None
+) -> ComputedReference | None:
+    if warmup is None or not needs.reference:
+        return None
+    rows, _ = warmup_of(experiment, pool, needs.warmup)
+    with carry_adapter(vlm, warmup.folder) as carried:
+        stages = store_of(experiment, carried, warmup.folder).stages(reference_of(pool, rows), needs.reference)
+    return ComputedReference(rows, stages)
+
+
+def reference_of(pool: Pool, rows: np.ndarray) -> Pool:
+    """Some rows of the pool as a pool of their own."""
+    mark = fingerprint({"pool": pool.fingerprint, "rows": rows.tolist()})
+    return Pool(taken(pool.table, rows), pool.image_root, mark)
 
 
 def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> list[Stage]:
@@ -133,9 +196,10 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs 
     needs = needs or experiment.method.needs()
     targets = targets_of(experiment, needs)
     _check_pool(experiment, pool, needs)
-    for rows in (pool, targets):
-        if rows is not None:
-            store_of(experiment, vlm, None).check(rows, needs.features)
+    store = store_of(experiment, vlm, None)
+    store.check(pool, [*needs.features, *needs.reference])
+    if targets is not None:
+        store.check(targets, needs.of_targets)
     if targets is not None:  # few and chosen by hand: none of them is dropped
         fitting(targets, vlm, experiment.recipe.max_length, "stop", experiment.cache, "targets")
     return targets
@@ -193,10 +257,12 @@ def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | 
     if needs.warmup is None:
         return None
     rows, recipe = warmup_of(experiment, pool, needs.warmup)
-    return train(experiment, pool, vlm, rows, recipe, "warmup")
+    return train(experiment, pool, vlm, rows, recipe, "warmup", snapshots=needs.snapshots)
 
 
-def warmup_of(experiment: Experiment, pool: Pool, warmup: WarmUp | RandomWarmUp) -> tuple[np.ndarray, Recipe]:
+def warmup_of(
+    experiment: Experiment, pool: Pool, warmup: WarmUp | RandomWarmUp | SourceWarmUp
+) -> tuple[np.ndarray, Recipe]:
     """The rows that a warm-up trains on, [n] of int64, and how."""
     rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
     return warmup.rows(pool, rng), warmup.recipe(experiment.recipe)

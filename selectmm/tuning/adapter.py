@@ -17,7 +17,7 @@ from torch import nn
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import write_atomically
-from selectmm.tuning.adapter_file import CONFIG, WEIGHTS, read_adapter
+from selectmm.tuning.adapter_file import CONFIG, MOMENTS, WEIGHTS, read_adapter
 from selectmm.tuning.full import TRAINED, FullModel, exchanged, opened
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
@@ -106,12 +106,13 @@ def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
             raise stranger
         set_peft_model_state_dict(wrapped, dict(adapter.weights))
         wrapped.eval().requires_grad_(False)
-        yield replace(vlm, identity=identity_with(vlm.identity, folder))
+        yield replace(vlm, identity=identity_with(vlm.identity, folder), adapter=folder)
 
 
 def identity_with(model: str, folder: Path) -> str:
-    """The identity of a model that carries the adapter in ``folder``."""
-    return f"{model}+{hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]}"
+    """The identity of a model that carries the adapter in ``folder``, and the optimiser's moments if they lie there."""
+    kept = [folder / name for name in (WEIGHTS, MOMENTS) if name == WEIGHTS or (folder / name).exists()]
+    return "+".join([model, *(hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in kept)])
 
 
 @contextmanager

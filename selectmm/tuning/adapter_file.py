@@ -15,6 +15,7 @@ from selectmm.records.reading import Mismatch, named
 from selectmm.tuning.tensors import read_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+MOMENTS = "moments.safetensors"  # of Adam, where a training kept snapshots
 LARGEST = 2**20  # bytes of a configuration; ours have two thousand
 HIGHEST = 1e6  # of rank and alpha
 

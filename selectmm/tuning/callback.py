@@ -18,6 +18,7 @@ from selectmm.tuning.checkpoint import clear, hand_on, restore, save_checkpoint,
 from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
+from selectmm.tuning.snapshots import save_snapshot, snapshot_steps, whole_moments, write_moments
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
 POINTS = "points"  # folder: for each of the task's points a folder, named by its step, with what was learned by then
@@ -128,6 +129,8 @@ class TrainingCallback(pl.Callback):
         first_pass = min(module.steps, math.ceil(self._rows / module.recipe.batch_size))
         if step == first_pass and self._task.part is None:
             self._check_answers(trainer, module)
+        if step in snapshot_steps(module.steps, self._task.snapshots)[:-1]:
+            save_snapshot(module, self._folder, step, self._task.snapshots)
         if step in self._task.points:  # before the checkpoint: a run that goes on from there has it
             self._keep_point(trainer, module, step)
         if step % module.recipe.checkpoint_every == 0 and step < self._task.last:
@@ -159,8 +162,11 @@ class TrainingCallback(pl.Callback):
         weights, counts = whole_weights(pl_module), self._total(trainer)
         if self._task.last < pl_module.steps:
             hand_on(pl_module, self._asked, self._folder, self._task.last, counts)
+        moments = whole_moments(pl_module) if self._task.snapshots else None
         if not trainer.is_global_zero:
             return
+        if moments is not None:
+            write_moments(self._folder, pl_module, moments, pl_module.steps, self._task.snapshots)
         save_adapter(pl_module.wrapped, weights, self._folder)
         report = {
             "steps": self._task.last - self._task.first,

@@ -41,6 +41,7 @@ def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, object]:
     strategy = {f"strategy.{name}": value for name, value in asdict(task.strategy).items()}
     content = hashlib.sha256("".join(chosen.to_pylist()).encode()).hexdigest()[:16]
     asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content}
+    asked |= {"snapshots": task.snapshots} if task.snapshots else {}
     if task.part:
         asked |= {f"part.{name}": value for name, value in asdict(task.part).items() if name != "before"}
     return json.loads(json.dumps(asked))  # as it will be read

@@ -34,6 +34,7 @@ def finetune(
     build: Mapping[str, object] | None = None,
     points: tuple[int, ...] = (),
     nodes: Nodes = ALONE,
+    snapshots: int = 0,
 ) -> None:
     """Train what the recipe says, and write the result into ``folder``.
 
@@ -50,13 +51,15 @@ def finetune(
             strategies other than ``single`` need it.
         points: steps after which what is learned by then is written too, into ``points/<step>``.
         nodes: that the strategy's devices are on, as many on each.
+        snapshots: how many points of the training are kept, see `selectmm.tuning.snapshots`; LoRA alone.
 
     Raises:
         UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an
             answer left after cutting; the loss is not finite; memory ran out; a worker failed.
     """
     steps = recipe.steps(len(pool), len(rows))
-    train_task(vlm, pool, rows, Task(recipe, strategy, steps, seed, points=points), folder, log, build, nodes)
+    task = Task(recipe, strategy, steps, seed, points=points, snapshots=snapshots)
+    train_task(vlm, pool, rows, task, folder, log, build, nodes)
 
 
 def train_task(

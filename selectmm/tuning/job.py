@@ -44,6 +44,7 @@ class Task:
         seed: of the plan, the LoRA weights and dropout.
         part: the steps that are taken now, if not all of them.
         points: steps after which what is learned by then is kept as well.
+        snapshots: see `selectmm.tuning.snapshots`; 0: none but the result.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class Task:
     seed: int
     part: Part | None = None
     points: tuple[int, ...] = ()
+    snapshots: int = 0
 
     @property
     def first(self) -> int:

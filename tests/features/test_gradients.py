@@ -16,8 +16,8 @@ from selectmm.features.gradients import (
     ProjectedGradient,
     Scope,
     _in_dtype_of,
-    _lora_linears,
     _recomputed,
+    lora_linears,
     row_gradients,
     sketch,
 )
@@ -141,7 +141,7 @@ def test_what_is_let_go_and_made_again_gives_the_same_gradients(carried: VLM) ->
 
 
 def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) -> None:
-    linears = _lora_linears(carried, "all_linear")
+    linears = lora_linears(carried, "all_linear")
     before = {name: linear.weight.clone() for name, linear in linears.items()}
     with _in_dtype_of(torch.bfloat16, linears.values()):
         assert {linear.weight.dtype for linear in linears.values()} == {torch.bfloat16}

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,24 +19,30 @@ from selectmm.methods.coincide import Coincide
 from selectmm.methods.d2_pruning import D2Pruning
 from selectmm.methods.dataprophet import DataProphet
 from selectmm.methods.datatailor import DataTailor
+from selectmm.methods.dics import Dics
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
 from selectmm.methods.icons import Icons
 from selectmm.methods.ifd import Ifd
 from selectmm.methods.length import Length
+from selectmm.methods.less import Less
 from selectmm.methods.magic import Magic
 from selectmm.methods.method import Method, Needs
+from selectmm.methods.once_select import OnceSelect
 from selectmm.methods.order import shares
 from selectmm.methods.perplexity import Perplexity
+from selectmm.methods.presel import PreSel
 from selectmm.methods.prism import Prism
 from selectmm.methods.random import Random
 from selectmm.methods.rds_plus import RdsPlus
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.methods.self_filter import SelfFilter
 from selectmm.methods.self_sup import SelfSup
 from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
 from selectmm.methods.visnec import VisNec
+from selectmm.methods.xmas import Xmas
 from selectmm.pool.pool import Pool
 
 
@@ -109,6 +116,48 @@ METHODS: list[Method] = [
         scale_over=["pool"],
         removal=["mask"],
     ),
+    Less(checkpoints=2),
+    Less(checkpoints=1, projection_dim=64, scope="all_linear", targets="mean", parts="mean"),
+    Less(checkpoints=1, targets="round_robin"),
+    *varied(
+        PreSel,
+        temperature=[2.0],
+        encoder=["a-folder"],
+        rows_per_cluster=[5],
+        iterations=[1],
+        neighbours=[1],
+        text_rows=["proportional"],
+        several=["first"],
+    ),
+    *varied(partial(Xmas, clusters=6), checkpoints=[2], values=[1], clusters=[4], iterations=[1]),
+    *varied(Dics, light=[1.0], mean=["tokens"], removal=["mask"], from_core=[True]),
+    OnceSelect(clusters=4, epochs=2, wide=16, narrow=8),
+    OnceSelect(
+        encoder="a-folder",
+        halves="unit",
+        clusters=2,
+        iterations=1,
+        core_share=0.5,
+        wide=8,
+        narrow=4,
+        dropout=0.5,
+        epochs=1,
+        validation=0.5,
+        accuracy=0.1,
+        candidates=1.0,
+        block=5,
+        jitter=1e-4,
+    ),
+    *varied(
+        SelfFilter,
+        difficulty=[Ifd(), Perplexity("low"), Less(checkpoints=1), PreSel()],
+        keep=["low"],
+        encoder=["a-folder"],
+        halves=["raw"],
+        neighbours=[1],
+        gamma=[0.5],
+        shift=[False],
+    ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
@@ -157,6 +206,7 @@ UNVARIED = {
     (Coincide, "depth"),
     *((Magic, option) for option in ("layers", "top", "depth")),
     (ByClipScore, "checkpoint"),
+    *((kind, "warmup") for kind in (Dics, Less, PreSel, Xmas)),
     (Grand, "warmup"),
     (Icons, "warmup"),
     (AdaptInf, "warmup"),

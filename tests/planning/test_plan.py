@@ -87,6 +87,27 @@ def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
     assert total_of([after], H100, 0.5).stages == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "passes"),
+    [
+        (["method=less", "method.checkpoints=2", "method.warmup.fraction=0.5", "method.warmup.epochs=4"], 4),
+        (["method=presel"], 2),
+    ],
+    ids=["two checkpoints, rows and examples", "the pool's images and the warm-up's rows"],
+)
+def test_every_point_of_a_warm_up_and_its_rows_are_planned(place: Path, method: list[str], passes: int) -> None:
+    experiment = experiment_of(place, method[0].partition("=")[2], *method, "budget=0.5", "suite=mini")
+    before = planned(experiment)[0]
+    waiting = [each for each in before.stages if each.name == "features"]
+    assert len(waiting) == passes and {each.state for each in waiting} == {"depends on the warm-up"}
+    selection = select_rows(experiment, open_pool(experiment, experiment.open_model()), experiment.open_model())
+    after = planned(experiment)[0]
+    made = [each for each in after.stages if each.name == "features"]
+    assert {each.state for each in made} == {"cached"} and len(made) == len(selection.features)
+    assert stage(after, "warm-up").marks == [selection.warmup.fingerprint] == stage(before, "warm-up").marks
+    assert stage(after, "subset").marks == [selection.chosen.fingerprint]
+
+
 def test_stages_that_jobs_share_are_planned_once(place: Path) -> None:
     steps = ["recipe.length=steps", "recipe.name=steps", "recipe.epochs=0.5"]
     jobs = [

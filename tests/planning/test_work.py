@@ -8,14 +8,21 @@ import pytest
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.features.adam import AdamGradient
+from selectmm.features.answers import AnswerLoss
 from selectmm.features.blind import BlindLoss
+from selectmm.features.consistency import Consistency
+from selectmm.features.coupling import ImageCoupling
 from selectmm.features.gradients import ProjectedGradient
 from selectmm.features.neurons import TopNeurons
 from selectmm.features.outputs import AttentionOutputs
+from selectmm.features.pairs import ClipPair, StatePair
+from selectmm.features.pictures import ImageEmbedding
 from selectmm.features.sentences import QuestionEmbedding
 from selectmm.features.spectrum import LastState, StateSpectrum
 from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
+from selectmm.features.unasked import UnaskedLoss
 from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.flops import Load
 from selectmm.planning.items import items_of
@@ -59,6 +66,10 @@ def test_features_on_disk_are_as_wide_as_their_values() -> None:
     assert device.features(ROWS, [StateSpectrum(), LastState()], 0, 8).disk == 2 * (2 * 4 + 4 * 2)
     assert device.features(ROWS, [TopNeurons((1, 2), (1, 3), None)], 0, 8).disk == 2 * (1 + 3) * 4
     assert device.features(ROWS, [QuestionEmbedding()], 0, 8).disk == 2 * 384 * 4
+    assert device.features(ROWS, [AdamGradient(16)], 4, 8).disk == 2 * 17 * 4
+    assert device.features(ROWS, [ImageCoupling(), UnaskedLoss(), Consistency()], 0, 8).disk == 2 * (4 + 4 + 2 * 4)
+    assert device.features(ROWS, [StatePair()], 0, 8).disk == 2 * 2 * 4 * 2, "image and text, four channels each"
+    assert device.features(ROWS, [ClipPair("a"), ImageEmbedding("b")], 0, 8).disk == 2 * (2 * 768 + 768) * 4
     assert device.features(ROWS, [TokenCount()], 0, 8).flops == 0
 
 
@@ -66,6 +77,13 @@ def test_the_loss_without_the_image_is_a_pass_over_the_words() -> None:
     rows = Load(rows=2, tokens=20, squares=200, image_tokens=5, answers=6, longest=10, tower=1000)
     words = 2 * 2 * 160 * 15 + 2 * 4 * 4 * 200 * (15 / 20) ** 2 + 2 * 20 * 6
     assert Device(None, BODY, size=4).features(rows, [BlindLoss()], 0, 8).flops == pytest.approx(words)
+
+
+def test_consistency_is_three_passes_beside_the_one_it_shares() -> None:
+    device = Device(None, BODY, size=4)
+    alone, blind, unasked = (device.features(ROWS, [f], 0, 8).flops for f in (AnswerLoss(), BlindLoss(), UnaskedLoss()))
+    assert unasked == alone
+    assert device.features(ROWS, [Consistency()], 0, 8).flops == pytest.approx(3 * alone + blind)
 
 
 def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:

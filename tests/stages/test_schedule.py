@@ -187,6 +187,9 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
     assert "method=rds_plus needs examples of the target benchmarks" in refused(
         "method=rds_plus", "schedule=reselect", "~targets"
     )
+    for method in ("less", "presel"):
+        several = refused(f"method={method}", "schedule=reselect")
+        assert several.startswith(f"method={method} reads several points of its warm-up, or the warm-up's rows alone")
     packed = refused("method=random", "schedule=infobatch", "recipe.packing=true")
     assert packed.startswith("schedule=infobatch+random weighs single rows, which recipe.packing puts into one; set")
     with pytest.raises(UserError, match="Loss has no focus=highest; there are: low, medium, high"):

@@ -20,6 +20,8 @@ from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 KINDS = ["ifd", "grand", "prism", "scalselect", "magic", "coincide"]  # one per thing that a method reads
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
 METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf", "magic"]
+METHODS += ["self_sup method.keep=hard", "less", "presel", "xmas", "dics", "once_select", "self_filter"]
+WARMED = {"tive", "grand", "icons", "adapt_inf", "less", "presel", "xmas", "dics"}
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +55,12 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_selects_for_llava_and_qwen2_vl(place: Path, model: str, method: str) -> None:
-    chosen = selected(place, model, f"method={method}", "budget=0.5")
+    name, *options = method.split()
+    chosen = selected(place, model, f"method={name}", *options, "budget=0.5")
     assert len(chosen.subset.rows) == 12
     assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
-    assert (chosen.warmup is not None) == (method in {"tive", "grand", "icons", "adapt_inf"})
-    again = selected(place, model, f"method={method}", "budget=0.5")
+    assert (chosen.warmup is not None) == (name in WARMED)
+    again = selected(place, model, f"method={name}", *options, "budget=0.5")
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)
 

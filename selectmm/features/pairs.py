@@ -1,0 +1,108 @@
+"""A row's image and its text side by side in one vector."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch.nn.functional import normalize
+from transformers import CLIPModel, CLIPProcessor
+
+from selectmm.features.feature import Feature, Seen
+from selectmm.features.states import as_kept
+from selectmm.models.encode import Conversation
+from selectmm.models.forward import Reads
+from selectmm.models.load import pick_device, read_checkpoint
+
+Halves = Literal["raw", "unit"]
+
+TARGET = "target"  # as an encoder: the experiment's own model
+
+
+@dataclass(frozen=True)
+class ClipPair:
+    """CLIP's embedding of a row's image, and the mean of its embeddings of the row's turns; [rows, 2 · width].
+
+    Of several images the mean, and zeros of a row that has none. CLIP reads 77 tokens; a longer turn is cut there.
+    4,096 bytes a row with CLIP B/32, 2.7 GB for LLaVA-665K. The target model does not run.
+
+    Attributes:
+        checkpoint: a Hugging Face CLIP, a local folder or a hub id, such as ``openai/clip-vit-base-patch32``.
+        halves: each as it is (``raw``), or scaled to length 1 (``unit``).
+    """
+
+    checkpoint: str
+    halves: Halves = "raw"
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[True] = True
+
+    def reads(self) -> Reads:
+        """Turns and images as they are; nothing of the target model."""
+        return Reads(tensors=False, pictures=True)
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        """Image and text of each row, [n, 2 · width]."""
+        model, processor = _open(self.checkpoint)
+        image = torch.zeros(len(seen), model.config.projection_dim)
+        shown = [row for row, one in enumerate(seen.conversations) if one.images]
+        if shown:
+            image[shown] = torch.stack([_image(model, processor, seen.conversations[row]) for row in shown])
+        text = torch.stack([_text(model, processor, talk) for talk in seen.conversations])
+        return _side_by_side(image, text, self.halves)
+
+
+@dataclass(frozen=True)
+class StatePair:
+    """Mean of the image's tokens as they enter the decoder, and mean of the embeddings of the words of all turns.
+
+    [rows, 2 · width]; zeros in place of the image of a row that has none. The model stops after its first layer.
+
+    Attributes:
+        halves: as for `ClipPair`.
+    """
+
+    halves: Halves = "raw"
+    view: Literal["conversation"] = "conversation"
+    vector: Literal[True] = True
+
+    def reads(self) -> Reads:
+        """What enters the first layer."""
+        return Reads(layers=frozenset({0}))
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        """Image and text of each row, [n, 2 · width]."""
+        states, parts = seen.hidden(0), []
+        for wanted in (seen.image_tokens, seen.instruction_tokens | seen.answer_tokens):
+            share = (wanted / wanted.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
+            parts.append(torch.bmm(share.float(), states.float()).squeeze(1))
+        return as_kept(_side_by_side(*parts, self.halves), states)
+
+
+def pair_of(encoder: str, halves: Halves) -> Feature:
+    """Image and text of a row, by the experiment's own model (``target``) or by a CLIP, a folder or hub id."""
+    return StatePair(halves) if encoder == TARGET else ClipPair(encoder, halves)
+
+
+def _side_by_side(image: torch.Tensor, text: torch.Tensor, halves: Halves) -> torch.Tensor:
+    parts = [image, text] if halves == "raw" else [normalize(image, dim=1), normalize(text, dim=1)]
+    return torch.cat(parts, 1)
+
+
+def _image(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
+    """Mean embedding of a conversation's images, [width]."""
+    pixels = processor(images=list(talk.images), return_tensors="pt").to(model.device)
+    return model.visual_projection(model.vision_model(**pixels).pooler_output).mean(0).float().cpu()
+
+
+def _text(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
+    """Mean embedding of a conversation's turns, [width]."""
+    limit = model.config.text_config.max_position_embeddings
+    words = [turn.text for turn in talk.turns]
+    read = processor(text=words, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(model.device)
+    return model.text_projection(model.text_model(**read).pooler_output).mean(0).float().cpu()
+
+
+@lru_cache(maxsize=1)
+def _open(checkpoint: str) -> tuple[CLIPModel, CLIPProcessor]:
+    model, processor = read_checkpoint(CLIPModel, checkpoint, torch.float32)
+    return model.to(pick_device("auto")).eval(), processor

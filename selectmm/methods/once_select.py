@@ -1,0 +1,131 @@
+"""OnceSelect (arXiv 2605.26761): of every cluster, rows that a small classifier is unsure of, unlike one another."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectmm.features.feature import Features
+from selectmm.features.pairs import TARGET, Halves, pair_of
+from selectmm.methods import kdpp
+from selectmm.methods.cluster_classifier import Training, confidence
+from selectmm.methods.clustering import Clusters, Vectors, kmeans
+from selectmm.methods.content import by_content, groups_of
+from selectmm.methods.method import Needs
+from selectmm.methods.order import random_keys, ranked
+from selectmm.methods.quotas import quotas
+from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
+
+DIGITS = 6  # confidences that agree in so many are the same
+
+
+@dataclass(frozen=True)
+class OnceSelect:
+    """Score: the confidence of a small classifier that learned the clusters' cores; low ones of every cluster, drawn so
+    that they are unlike one another.
+
+    Rows are image and text side by side (z, at length 1), clustered by k-means. The ``core_share`` of each cluster
+    nearest its centre teach a classifier the clusters (`cluster_classifier`). A cluster's quota is in proportion to its
+    size, at least one. Its candidates are the ``candidates`` · quota rows of lowest confidence; they are put into a
+    random order and cut into blocks; each block gives its share by an exact k-DPP with the kernel √q_i · ½(1 + cos(z_i,
+    z_j)) · √q_j, where q falls from 1 with the rank of the confidence. From the README and scripts of
+    DMK041218/OnceSelect, in which we saw no licence; no line is theirs.
+
+    Where these leave something open, or bend, this is what is done here:
+    - 128 clusters in the README, 20 in a script's default; MiniBatchKMeans, which depends on the order of the rows.
+      Here 128 by full k-means.
+    - Blocks follow from the order of the file there; here from what the rows say, and the seed.
+    - The classifier's steps, and which of its rows it is judged on, were not in what we read: batches of 256, and
+      ``validation`` of the core. It is the one after the epoch whose accuracy there is nearest ``accuracy``; if no
+      epoch reaches it, as with few rows, the nearest is not near.
+    - A variant without sampling, by how confidence grows, is not here: it was not specified in what we read.
+
+    Attributes:
+        encoder: ``target`` (what enters the experiment's own decoder), or a CLIP, a folder or hub id; theirs is
+            ``openai/clip-vit-base-patch32``.
+        halves: image and text as they are before both are scaled together (``raw``), or each at length 1 (``unit``).
+        clusters: at most. iterations: of k-means, at most.
+        core_share: of each cluster, rounded down, at least one row.
+        wide, narrow, dropout, epochs, validation, accuracy: see `Training`.
+        candidates: rows per row of the quota.
+        block: rows that are sampled from at a time.
+        jitter: is added to the kernel's diagonal.
+    """
+
+    encoder: str = TARGET
+    halves: Halves = "raw"
+    clusters: int = 128
+    iterations: int = 100
+    core_share: float = 0.03
+    wide: int = 256
+    narrow: int = 128
+    dropout: float = 0.1
+    epochs: int = 100
+    validation: float = 0.2
+    accuracy: float = 0.6
+    candidates: float = 2.0
+    block: int = 128
+    jitter: float = 1e-8
+
+    def needs(self) -> Needs:
+        """Image and text of every row."""
+        return Needs((pair_of(self.encoder, self.halves),))
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        """Every cluster's quota."""
+        order, keys = by_content(pool), random_keys(pool, rng)
+        vectors = Vectors(features[pair_of(self.encoder, self.halves)], order, unit=True)
+        found = kmeans(vectors, self.clusters, rng, spherical=False, iterations=self.iterations)
+        clusters = groups_of(found.labels)
+        core = self._core(vectors, found, clusters)
+        how = Training(self.wide, self.narrow, self.dropout, self.epochs, self.validation, self.accuracy)
+        sure = np.round(confidence(vectors, core, found.labels[core], how, int(rng.integers(2**62))), DIGITS)
+        sizes = np.array([len(cluster) for cluster in clusters])
+        least = np.minimum(sizes, 1) if budget >= len(sizes) else np.zeros_like(sizes)
+        counts = least + quotas(sizes.astype(float), sizes - least, budget - int(least.sum()))
+        kept = [
+            self._drawn(vectors, cluster, sure[cluster], keys[order[cluster]], count, rng)
+            for cluster, count in zip(clusters, counts.tolist(), strict=True)
+        ]
+        by_row = np.empty(len(pool))
+        by_row[order] = sure
+        return Subset(order[np.concatenate(kept)], by_row)
+
+    def _core(self, vectors: Vectors, found: Clusters, clusters: list[np.ndarray]) -> np.ndarray:
+        """Places of the rows nearest the centre of their cluster."""
+        chosen = []
+        for cluster, centre in zip(clusters, found.centres, strict=True):
+            near = Vectors(vectors.values, vectors.rows[cluster], unit=True)
+            away = [np.linalg.norm(block.cpu().numpy() - centre, axis=1) for _, block in near.blocks()]
+            count = max(1, int(self.core_share * len(cluster)))
+            chosen.append(cluster[ranked(np.round(np.concatenate(away), 9), count, "low")])
+        return np.concatenate(chosen)
+
+    def _drawn(
+        self,
+        vectors: Vectors,
+        cluster: np.ndarray,
+        sure: np.ndarray,
+        keys: np.ndarray,
+        count: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """``count`` places of a cluster."""
+        unsure = ranked(sure, max(count, math.ceil(self.candidates * count)), "low")
+        quality = 1 - np.arange(len(unsure)) / max(len(unsure), 1)
+        shuffled = np.argsort(keys[unsure], kind="stable")
+        blocks = np.split(shuffled, range(self.block, len(shuffled), self.block))
+        sizes = np.array([len(block) for block in blocks])
+        given = quotas(np.maximum(sizes, 1e-9), sizes, count).tolist()
+        chosen = [np.empty(0, np.int64)]
+        for block, number in zip(blocks, given, strict=True):
+            if number:
+                places = cluster[unsure[block]]
+                kernel = self._kernel(vectors.take(places).cpu().numpy(), quality[block])
+                chosen.append(places[kdpp.sample(kernel, number, rng)])
+        return np.concatenate(chosen)
+
+    def _kernel(self, vectors: np.ndarray, quality: np.ndarray) -> np.ndarray:
+        alike = (1 + np.clip(vectors @ vectors.T, -1, 1)) / 2
+        return np.sqrt(quality)[:, None] * alike * np.sqrt(quality) + self.jitter * np.eye(len(vectors))
