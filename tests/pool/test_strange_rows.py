@@ -222,7 +222,7 @@ BAD: dict[str, list[object]] = {
         {"messages": [ASKED, SAID], "system": "Be brief.", **PICTURE},
         {"messages": [{"role": "system", "content": "Be brief."}, ASKED, SAID], **PICTURE},
     ],
-    "a system prompt that is no text": [{"messages": [ASKED, SAID], "system": ["Be brief."], **PICTURE}],
+    "a system prompt that is no text": [{"messages": [ASKED, SAID], "system": {"any": 1}, **PICTURE}],
     "a system turn that is not the first": [
         {"messages": [ASKED, SAID, {"role": "system", "content": "Be brief."}], **PICTURE}
     ],
