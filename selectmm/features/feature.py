@@ -93,7 +93,7 @@ class Seen:
         if self.loaded.tensors is None:
             raise ValueError("A feature that looks at tokens or states has to read tensors=True, which is the default.")
         try:
-            return to_device(cut(self.loaded.tensors, self.limit, self.vlm.image_token_id), self.vlm.model)
+            return to_device(cut(self.loaded.tensors, self.limit, self.vlm), self.vlm.model)
         except ValueError as problem:
             raise UserError(f"Features cannot be computed: {problem}; {ROOM}.") from problem
 
@@ -104,8 +104,8 @@ class Seen:
 
     @property
     def image_tokens(self) -> torch.Tensor:
-        """[n, tokens] of bool."""
-        return self.batch["input_ids"] == self.vlm.image_token_id
+        """Those of images and of clips' frames, [n, tokens] of bool."""
+        return self.vlm.is_visual(self.batch["input_ids"])
 
     @property
     def instruction_tokens(self) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 
 
 class Loaded(NamedTuple):
@@ -36,6 +37,9 @@ def encoded(vlm: VLM, units: list[int], conversations: Sequence[Conversation], p
 def counted(vlm: VLM, units: list[int], conversations: Sequence[Conversation]) -> Loaded:
     """Rows as they are, and their lengths."""
     outlines = [
-        Outline(one.turns, tuple(image.size for image in one.images), shown=one.places) for one in conversations
+        Outline(
+            one.turns, tuple(seen if isinstance(seen, Clip) else seen.size for seen in one.images), shown=one.places
+        )
+        for one in conversations
     ]
     return Loaded(units, token_counts(vlm, outlines), None, conversations)

@@ -65,7 +65,7 @@ def conversations_of(pool: Pool, view: View, units: Iterable[int]) -> Iterator[C
     """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
     for unit in units:
         turns, shown = _seen(pool, view, unit)
-        images = tuple(pool.open_image(image.path) for image in shown)
+        images = tuple(pool.open_shown(image) for image in shown)
         yield Conversation(turns, images, name=name_of(pool, view, unit), shown=shown)
 
 
@@ -82,7 +82,7 @@ def answers_of(sample: Sample) -> tuple[Turn, ...]:
 def _seen(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], tuple[Shown, ...]]:
     """Turns and images as a view shows a row (or an image)."""
     if view == "image":
-        return _NOTHING, (Shown(pool.images[unit]),)
+        return _NOTHING, (Shown(pool.images[unit], video=bool(pool.clips[unit])),)
     sample = pool[unit]
     if view == "answer":
         return answers_of(sample), ()
@@ -91,7 +91,7 @@ def _seen(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], tuple[Sh
 
 def _outline(pool: Pool, view: View, unit: int) -> Outline:
     turns, shown = _seen(pool, view, unit)
-    sizes = tuple(pool.image_size(image.path) for image in shown)
+    sizes = tuple(pool.open_clip(one.path) if one.video else pool.image_size(one.path) for one in shown)
     return Outline(turns, sizes, name=name_of(pool, view, unit), shown=shown)
 
 

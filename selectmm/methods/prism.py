@@ -25,7 +25,8 @@ class Prism:
     share of it, the text rows at random.
 
     Several images in a row: our reading, since the paper's rows have one. Its visual feature is the mean over its
-    images' features, each of which is computed of the image alone; ``joint`` sees the whole row anyway.
+    images' features, each of which is computed of the image alone; ``joint`` sees the whole row anyway. A clip is an
+    image whose tokens are those of all frames that the model sees; no paper defines the method for clips.
 
     Attributes:
         layer: decoder layer (from 1). The paper says shallow; the integer is not known.

@@ -22,7 +22,8 @@ class ScalSelect:
     (`selectmm.features.attended.AttendedStates`). No sampling and no quotas. As in the authors' script, columns are
     centred and rows are not scaled.
 
-    Several images in a row: attention chooses among the tokens of all of them together.
+    Several images in a row: attention chooses among the tokens of all of them together, and so among those of a clip's
+    frames; no paper defines the method for either.
 
     Attributes:
         layer: decoder layer (from 1) of attention and states; the authors use the first.

@@ -18,7 +18,9 @@ from selectmm.models.encode import ROOM, Conversation, encode
 from selectmm.models.lengths import Size, image_tokens
 from selectmm.models.render import render
 from selectmm.models.tokenizer import token_counts
+from selectmm.models.video import replacement_of
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Role, Turn
 from selectmm.pool.unfit import REASONS, Unfit
@@ -27,7 +29,7 @@ from selectmm.records.stage import fingerprint, run_stage, write_atomically
 STAGE = "pool-model"
 TURNS = (
     "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3 and LLaVA with a ChatML "
-    "template; pool.system=join or leave_out takes a system prompt out of its turn."
+    "template, clips by the Qwen families; pool.system=join or leave_out takes a system prompt out of its turn."
 )
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (
@@ -150,9 +152,11 @@ def rows_with(pool: Pool, words: set[str]) -> list[int]:
 
 
 def _not_taken(pool: Pool, vlm: VLM) -> list[int]:
-    """Positions of the rows with a turn that the model's template has no place for, ascending."""
+    """Positions of the rows with a turn, or a clip, that the model's template has no place for, ascending."""
     roles = pa.array([role for role in get_args(Role) if not vlm.family.template.takes({role})], pa.string())
-    return _rows_where(pool, lambda turns: pc.is_in(pc.struct_field(turns, "role"), roles), roles)
+    found = _rows_where(pool, lambda turns: pc.is_in(pc.struct_field(turns, "role"), roles), roles)
+    clips = pool.showing(pool.clips).tolist() if vlm.family.template.video is None else []
+    return sorted({*found, *clips})
 
 
 def _rows_where(pool: Pool, holds: Callable[[pa.StructArray], pa.BooleanArray], of: Collection[object]) -> list[int]:
@@ -176,7 +180,19 @@ def _token_counts(pool: Pool, vlm: VLM) -> np.ndarray:
     read = shapes[:, 0] > 0
     counts = np.ones(len(shapes), np.int64)
     counts[read] = _tokens_of(vlm, [(width, height) for width, height in shapes[read].tolist()])
-    return counts[of.ravel()]
+    counts = counts[of.ravel()]
+    if vlm.family.template.video is not None:
+        for clip in np.flatnonzero(pool.clips & (sides[:, 0] > 0)).tolist():
+            counts[clip] = _clip_tokens(vlm, pool.open_clip(pool.images[clip]))
+    return counts
+
+
+def _clip_tokens(vlm: VLM, clip: Clip) -> int:
+    """Tokens in place of a clip's placeholder, 0 where the processor refuses its shape."""
+    try:
+        return token_counts(vlm.processor.tokenizer)([replacement_of(vlm, clip)])[0]
+    except ValueError:
+        return 0
 
 
 def _tokens_of(vlm: VLM, sizes: list[Size]) -> list[int]:
@@ -216,8 +232,10 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
         return []
     template, tokenizer = vlm.family.template, vlm.processor.tokenizer
     mark = tokenizer.convert_ids_to_tokens(vlm.image_token_id)
+    marks = [mark, vlm.processor.video_token] if template.video else [mark]
     samples = [pool[row] for row in rows]
-    texts = [render(template, sample.turns, sample.images)[0].rpartition(mark)[0] for sample in samples]
+    texts = [render(template, sample.turns, sample.images)[0] for sample in samples]
+    texts = [text[: max(map(text.rfind, marks))] for text in texts]
     texts.append(template.start + template.user_prefix + template.image.partition(mark)[0])
     *before, least = token_counts(tokenizer)(texts)  # one token for each image but the last
     ends, of = pool.shown

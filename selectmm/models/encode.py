@@ -10,7 +10,9 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.models.render import Span, opening, render
+from selectmm.models.video import videos_of
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 from selectmm.pool.image import excerpt
 from selectmm.pool.sample import Shown, Turn
 
@@ -37,7 +39,7 @@ class Conversation:
     """
 
     turns: tuple[Turn, ...]
-    images: tuple[Image.Image, ...] = ()
+    images: tuple[Image.Image | Clip, ...] = ()
     image_turn: int = 0
     name: str = ""
     shown: tuple[Shown, ...] = ()
@@ -89,14 +91,15 @@ def encode(
         return batch
     if side == "left":
         raise ValueError(f"a prompt of {batch['input_ids'].shape[1]} tokens exceeds the window of {limit}")
-    return cut(batch, limit, vlm.image_token_id)
+    return cut(batch, limit, vlm)
 
 
 def _processed(
     vlm: VLM, texts: Sequence[str], conversations: Sequence[Conversation], side: Literal["left", "right"]
 ) -> tuple[dict[str, torch.Tensor], list[list[dict[str, Span]]]]:
     """The processor's outputs, and for each text the placeholders that it has replaced (`_moved`)."""
-    images = [prepare(vlm, image) for c in conversations for image in c.images]
+    shown = [one for c in conversations for one in c.images]
+    images = [prepare(vlm, one) for one in shown if not isinstance(one, Clip)]
     made = vlm.processor(
         text=list(texts),
         images=images or None,
@@ -105,7 +108,9 @@ def _processed(
         return_offsets_mapping=True,
         return_text_replacement_offsets=True,
         add_special_tokens=False,
+        **videos_of(vlm, [one for one in shown if isinstance(one, Clip)]),
     )
+    made.pop("video_metadata", None)
     grown = made.pop("text_replacement_offsets")  # which InternVL's would try to make tensors of
     return made.convert_to_tensors("pt"), grown
 
@@ -161,14 +166,14 @@ def _moved(spans: Sequence[Span], images: Sequence[Mapping[str, Span]]) -> list[
     return moved
 
 
-def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:
+def cut(batch: Batch, limit: int, vlm: VLM) -> Batch:
     """Keep the first ``limit`` tokens of each row of a batch that was padded on the right.
 
     Raises:
         ImageCut: it would cut an image.
     """
     shape = batch["input_ids"].shape  # pixel tensors and grids have other shapes and stay whole
-    beyond = (batch["input_ids"][:, limit:] == image_token_id).any(1)
+    beyond = vlm.is_visual(batch["input_ids"][:, limit:]).any(1)
     if beyond.any():
         raise ImageCut(limit, beyond.nonzero().ravel().tolist())
     return {k: v[:, :limit] if v.shape == shape else v for k, v in batch.items()}

@@ -7,7 +7,9 @@ import torch
 
 from selectmm.models.encode import check_square, not_taken
 from selectmm.models.render import opening, render
+from selectmm.models.video import replacement_of
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 from selectmm.pool.sample import Shown, Turn
 
 Size = tuple[int, int]
@@ -16,10 +18,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outline:
-    """A `selectmm.models.encode.Conversation` with the sizes of its images in place of these."""
+    """A `selectmm.models.encode.Conversation` with the sizes of its images in place of these; clips as they are."""
 
     turns: tuple[Turn, ...]
-    sizes: tuple[Size, ...] = ()
+    sizes: tuple[Size | Clip, ...] = ()
     image_turn: int = 0
     name: str = ""
     shown: tuple[Shown, ...] = ()
@@ -40,15 +42,25 @@ def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
         UserError: the processor takes no image of the size that a conversation has, which is named.
     """
     texts = [render(vlm.family.template, o.turns, o.places)[0] for o in outlines]
+    texts = [_with_clips(vlm, text, outline) for text, outline in zip(texts, outlines, strict=True)]
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    sizes = [size for outline in outlines for size in outline.sizes]
+    sizes = [size for outline in outlines for size in outline.sizes if not isinstance(size, Clip)]
     try:
         counts = iter(image_tokens(vlm, sizes))
     except ValueError:
         _name_the_cause(vlm, outlines)
         raise
-    more = [sum(next(counts) - 1 for _ in outline.sizes) for outline in outlines]
+    more = [sum(next(counts) - 1 for size in outline.sizes if not isinstance(size, Clip)) for outline in outlines]
     return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
+
+
+def _with_clips(vlm: VLM, text: str, outline: Outline) -> str:
+    """The text with the processor's own in place of each clip's placeholder."""
+    clips = [size for size in outline.sizes if isinstance(size, Clip)]
+    if not clips:
+        return text
+    first, *pieces = text.split(vlm.processor.video_token)
+    return first + "".join(replacement_of(vlm, clip) + piece for clip, piece in zip(clips, pieces, strict=True))
 
 
 def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
@@ -72,6 +84,6 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
 def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:
     for outline in outlines:
         try:
-            image_tokens(vlm, outline.sizes)
+            image_tokens(vlm, [size for size in outline.sizes if not isinstance(size, Clip)])
         except ValueError as problem:
             raise not_taken(vlm, outline.name, outline.turns, problem) from problem

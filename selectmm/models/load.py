@@ -139,7 +139,8 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     """Of what a model computes with: weights (as `open_pretrained` names them), dtype, and how it is asked."""
     asked = asdict(family)
-    del asked["template"]["tools"]  # see `Template`
+    for name in ("tools", "video"):  # see `Template`
+        del asked["template"][name]
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asked})
 
 

@@ -41,7 +41,8 @@ def _position_ids(vlm: VLM, batch: Batch, real: torch.Tensor, places: torch.Tens
     inner = vlm.model.model
     if not hasattr(inner, "get_rope_index"):
         return places.unsqueeze(0)
-    named = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+    grids = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
+    named = ("input_ids", "mm_token_type_ids", *grids, "attention_mask")
     rotary, _ = inner.get_rope_index(**{name: batch[name] for name in named if name in batch})
     return torch.cat([places.unsqueeze(0), rotary[:, real]]).unsqueeze(1)
 

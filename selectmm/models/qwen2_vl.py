@@ -16,6 +16,7 @@ CHATML = Template(
     user_suffix="<|im_end|>\n",
     assistant_prefix="<|im_start|>assistant\n",
     assistant_suffix="<|im_end|>\n",
+    video="<|vision_start|><|video_pad|><|vision_end|>",
 )
 
 FAMILY = Family(
@@ -36,6 +37,8 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     compute: Compute = PLAIN,
+    fps: float | None = None,
+    max_frames: int | None = None,
 ) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
@@ -46,24 +49,31 @@ def load(
         dtype: as in `open_pretrained`.
         device: as in `open_pretrained`.
         compute: as in `open_pretrained`.
+        fps: frames of a clip that are seen each second; None: the checkpoint's own, or 2.
+        max_frames: the most frames of a clip that are seen; None: the checkpoint's own, mostly 768.
 
     Raises:
-        UserError: nothing is there, this machine cannot compute so, or the pixels are no range.
+        UserError: nothing is there, this machine cannot compute so, or pixels or frames are no range.
     """
     opened = open_pretrained(Qwen2VLForConditionalGeneration, path, dtype, device, compute)
-    return with_pixels(opened, FAMILY, max_pixels, min_pixels)
+    return with_pixels(opened, FAMILY, max_pixels, min_pixels, fps, max_frames)
 
 
 def with_pixels(
-    opened: tuple[PreTrainedModel, ProcessorMixin, str], family: Family, most: int | None, fewest: int | None
+    opened: tuple[PreTrainedModel, ProcessorMixin, str],
+    family: Family,
+    most: int | None,
+    fewest: int | None,
+    fps: float | None = None,
+    max_frames: int | None = None,
 ) -> VLM:
-    """A model of the Qwen-VL families as `open_pretrained` opened it, its image sizes limited.
+    """A model of the Qwen-VL families as `open_pretrained` opened it, its image sizes and frames limited.
 
     Raises:
-        UserError: see `limit_pixels`.
+        UserError: see `limit_pixels` and `limit_frames`.
     """
     model, processor, weights = opened
-    shown = limit_pixels(processor, most, fewest)
+    shown = limit_pixels(processor, most, fewest) + limit_frames(processor, fps, max_frames)
     return VLM(model, processor, family, identity_of(weights + shown, model, family))
 
 
@@ -85,3 +95,23 @@ def limit_pixels(processor: ProcessorMixin, most: int | None, fewest: int | None
         )
     processor.image_processor.size = SizeDict(shortest_edge=fewest, longest_edge=most)
     return f", {fewest} to {most} pixels"
+
+
+def limit_frames(processor: ProcessorMixin, fps: float | None, most: int | None) -> str:
+    """Set how many frames of a clip are seen; returns what that adds to the name of the weights.
+
+    Raises:
+        UserError: no clip could be seen.
+    """
+    if (fps is not None and fps <= 0) or (most is not None and most < processor.video_processor.temporal_patch_size):
+        raise UserError(
+            f"A clip cannot be seen with {fps} frames a second and at most {most} frames; set model.fps above 0 and "
+            f"model.max_frames to 2 or more."
+        )
+    if fps is not None:
+        processor.video_processor.fps = fps
+    if most is not None:
+        processor.video_processor.max_frames = most
+        processor.video_processor.min_frames = min(processor.video_processor.min_frames, most)
+    told = [f"{fps} frames a second"] * (fps is not None) + [f"{most} frames"] * (most is not None)
+    return "".join(f", {one}" for one in told)

@@ -30,7 +30,9 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     compute: Compute = PLAIN,
+    fps: float | None = None,
+    max_frames: int | None = None,
 ) -> VLM:
     """Load from a local folder or a hub id; arguments and errors are those of `qwen2_vl.load`."""
     opened = open_pretrained(Qwen3VLForConditionalGeneration, path, dtype, device, compute)
-    return qwen2_vl.with_pixels(opened, FAMILY, max_pixels, min_pixels)
+    return qwen2_vl.with_pixels(opened, FAMILY, max_pixels, min_pixels, fps, max_frames)

@@ -33,7 +33,8 @@ def render(
     Raises:
         ValueError: the template has no place for a turn's role (`Template.takes`).
     """
-    if not template.takes({turn.role for turn in turns}):
+    clips = not isinstance(images, int) and any(one.video for one in images)
+    if not template.takes({turn.role for turn in turns}) or (clips and template.video is None):
         raise ValueError("the model's template has no place for a turn of this conversation")
     places = opening(images, image_turn) if isinstance(images, int) else images
     text, answers, words = _opened(template, turns), [], []
@@ -98,6 +99,8 @@ def _with_images(template: Template, words: str, places: Sequence[Shown]) -> tup
 
 def _mark(template: Template, image: Shown, followed: bool) -> str:
     """The placeholder of an image; the space that some need before text is left out if another image follows."""
+    if image.video:
+        return template.video
     if not image.inline:
         return template.image
     bare = template.image.rstrip("\n")

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -37,8 +38,8 @@ class Template:
     the line break that may end it is left out where the text goes on directly behind the image. An answer and the
     ``assistant_suffix`` (its end token) are what the loss is taken on.
 
-    ``tools`` is None where a template knows none. It is no part of a model's identity (`load.identity_of`): rows that
-    use it could not be read before there was one.
+    ``tools`` and ``video`` (a clip's placeholder) are None where a template knows none. They are no part of a model's
+    identity (`load.identity_of`): rows that use them could not be read before there were any.
     """
 
     start: str
@@ -48,6 +49,7 @@ class Template:
     assistant_prefix: str
     assistant_suffix: str
     tools: Tools | None = None
+    video: str | None = None
 
     @property
     def system(self) -> tuple[str, str] | None:
@@ -105,6 +107,12 @@ class VLM:
     def image_token_id(self) -> int:
         """The token that an image's places in the text hold."""
         return self.model.config.image_token_id
+
+    def is_visual(self, ids: torch.Tensor) -> torch.Tensor:
+        """Which of these token ids hold the places of an image or a frame, of the same shape."""
+        seen = ids == self.image_token_id
+        video = getattr(self.model.config, "video_token_id", None) if self.family.template.video else None
+        return seen if video is None else seen | (ids == video)
 
     @property
     def layers(self) -> nn.ModuleList:

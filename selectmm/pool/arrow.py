@@ -65,9 +65,11 @@ def _trained(said: list[Turn]) -> pa.BooleanArray:
 
 def _several(read: tuple[Row, ...]) -> pa.Array:
     """Null, which is cheap, for all rows that show one image or none."""
-    if all(len(row.images) < 2 for row in read):
+    listed = [len(row.images) > 1 or (row.images and row.images[0].video) for row in read]
+    if not any(listed):
         return pa.nulls(len(read), SHOWN)
-    return pa.array([[one._asdict() for one in row.images] if len(row.images) > 1 else None for row in read], SHOWN)
+    all_of = zip(read, listed, strict=True)
+    return pa.array([[one._asdict() for one in row.images] if several else None for row, several in all_of], SHOWN)
 
 
 def _batch(rows: list[Read]) -> pa.RecordBatch:

@@ -5,18 +5,31 @@ A part that shows an image names its path in ``image``, ``image_url``, ``path`` 
 row's own ``images`` are meant, in their order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from selectmm.pool.bad import BadRow, empty, shown
 
-MARK = "<image>\n"  # a part is a line of its own: templates that write a line break behind an image do so here
+MARK, VIDEO_MARK = (
+    "<image>\n",
+    "<video>\n",
+)  # a part is a line of its own: templates that write a line break behind an image do so here
+VIDEO = frozenset({"video", "video_url", "input_video"})
 TEXT, IMAGE = frozenset({"text", "input_text", "output_text"}), frozenset({"image", "image_url", "input_image"})
 PATHS = ("image", "image_url", "path", "url")  # of a part that shows an image
+VIDEO_PATHS = ("video", "video_url", "path", "url")
 _SOUND = frozenset({"audio", "audio_url", "input_audio"})
 
 
-def text_of(parts: list[object], place: int, inside: list[str | None]) -> str:
-    """The text of the parts with ``<image>`` for each image, whose path (None without one) is added to ``inside``.
+class Named(NamedTuple):
+    """What the parts of a row's content lists show, in order: paths, None for a part that names none."""
+
+    images: list[str | None]
+    videos: list[str | None]
+
+
+def text_of(parts: list[object], place: int, inside: Named) -> str:
+    """The text of the parts with ``<image>`` or ``<video>`` for what is shown; the paths are added to ``inside``.
 
     Args:
         place: of the turn, for sentences.
@@ -36,15 +49,16 @@ def text_of(parts: list[object], place: int, inside: list[str | None]) -> str:
             said += _text(part, place)
         elif kind in IMAGE:
             said += MARK
-            inside.append(_path(part, place))
+            inside.images.append(_path(part, place, PATHS))
+        elif kind in VIDEO:
+            said += VIDEO_MARK
+            inside.videos.append(_path(part, place, VIDEO_PATHS))
         elif kind in _SOUND:
             raise BadRow("a sound", f"has a sound in turn {place}, and sounds are not read yet")
-        elif kind in ("video", "video_url"):
-            raise BadRow("a video", f"has a video in turn {place}, and videos are not read yet")
         else:
             raise BadRow(
                 "a part of an unknown type",
-                f"has in turn {place} a part of the type {shown(kind)}; known are text and image",
+                f"has in turn {place} a part of the type {shown(kind)}; known are text, image and video",
             )
     return said
 
@@ -56,13 +70,15 @@ def _text(part: Mapping[str, object], place: int) -> str:
     return text
 
 
-def _path(part: Mapping[str, object], place: int) -> str | None:
+def _path(part: Mapping[str, object], place: int, names: Sequence[str]) -> str | None:
     """The path that a part names; None if it names none."""
-    found = [part[name] for name in PATHS if not empty(part.get(name))]
+    found = [part[name] for name in names if not empty(part.get(name))]
     named = [one.get("url") if isinstance(one, Mapping) else one for one in found]
     if not named:
         return None
     path = named[0]
     if not isinstance(path, str) or not path or any(one != path for one in named):
-        raise BadRow("an image that is no path", f"has in turn {place} an image that is no path: {shown(found)}")
+        raise BadRow(
+            "an image that is no path", f"has in turn {place} an image or a video that is no path: {shown(found)}"
+        )
     return path

@@ -55,7 +55,7 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     sides = headers["sides"]
     stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, sides, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
-    looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides)
+    looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides, None, cache / "clip-frames")
     if not health.bad or bad_rows == "keep":
         return looked
     found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "
@@ -172,7 +172,12 @@ def _headers(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
 
 def _header(pool: Pool, image: int, size: int) -> Header:
     try:
-        return header_of(pool.image_root, pool.images[image]) if size != MISSING else _NO_HEADER
+        if size == MISSING:
+            return _NO_HEADER
+        if pool.clips[image]:
+            clip = pool.open_clip(pool.images[image])
+            return Header(clip.width, clip.height, "RGB")
+        return header_of(pool.image_root, pool.images[image])
     except UserError:
         return _NO_HEADER
 
@@ -221,7 +226,8 @@ def state_of(pool: Pool, image: int) -> State:
         pool.open_image(path).close()
         return "good"
     except UserError:
-        pass
+        if pool.clips[image]:
+            return "unreadable"
     try:
         return "truncated" if header_of(pool.image_root, path).mode in EIGHT_BIT else "unreadable"
     except UserError:

@@ -7,14 +7,12 @@ from selectmm.pool.sample import Turn
 
 # Who writes these fields: ms-swift (docs/source_en/Customization/Custom-dataset.md), LLaMA-Factory (data/README.md),
 # OpenAI's chat format, TRL's preference data.
-_VIDEO = ("a video", "has a video in '{}', and videos are not read yet")
 _AUDIO = ("a sound", "has a sound in '{}', and sounds are not read yet")
 _PAIRS = (
     "a preference",
     "prefers one answer to another in '{}', and rows are trained on as they are, not as preferences",
 )
 NOT_YET = {
-    **dict.fromkeys(["video", "videos"], _VIDEO),
     **dict.fromkeys(["audio", "audios"], _AUDIO),
     **dict.fromkeys(["chosen", "rejected", "rejected_response", "rejected_messages", "rejected_images"], _PAIRS),
     **dict.fromkeys(["positive_messages", "negative_messages", "kto_tag"], _PAIRS),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from selectmm.pool.bad import BadRow, empty, shown
 
@@ -19,8 +20,13 @@ def roots_of(folder: Path) -> tuple[str, ...]:
 MOST_IMAGES = 256  # of a row: with 64 tokens each they would fill 16,384, more than any recipe here trains on
 
 
-def images_of(row: Mapping[str, object], roots: Sequence[str], inside: Sequence[str | None] = ()) -> tuple[str, ...]:
-    """The paths in ``image`` or ``images``, or in the row's turns, relative to the image folder.
+def images_of(
+    row: Mapping[str, object],
+    roots: Sequence[str],
+    inside: Sequence[str | None] = (),
+    kind: Literal["image", "video"] = "image",
+) -> tuple[str, ...]:
+    """The paths in ``image`` or ``images`` (``video``, ``videos``), or in the row's turns, below the image folder.
 
     Args:
         roots: of `roots_of`; an absolute path that begins with one becomes relative.
@@ -29,15 +35,15 @@ def images_of(row: Mapping[str, object], roots: Sequence[str], inside: Sequence[
     Raises:
         BadRow: there are too many, or what is named is no path below the image folder.
     """
-    one, other = row.get("image"), row.get("images")
+    one, other = row.get(kind), row.get(f"{kind}s")
     if one.__class__ is str and one and other is None and not inside:
         return (below(one, roots),)
-    named = {"image": one, "images": other, "messages": [path for path in inside if path is not None]}
+    named = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
     found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
     if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
         raise BadRow(
             "an image part without a path",
-            "has an image part that names no path, and no 'images' that would; name the path of each image",
+            f"has an {kind} part that names no path, and no '{kind}s' that would; name the path of each {kind}",
         )
     if not found:
         return ()
@@ -50,7 +56,7 @@ def images_of(row: Mapping[str, object], roots: Sequence[str], inside: Sequence[
     if len(first) > MOST_IMAGES:
         raise BadRow(
             "too many images",
-            f"has {len(first):,} images, and at most {MOST_IMAGES} of a row are read; split the row",
+            f"has {len(first):,} {kind}s, and at most {MOST_IMAGES} of a row are read; split the row",
         )
     return tuple([below(path, roots) for path in first])
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.content import Named
 from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
 from selectmm.pool.image_path import images_of, roots_of
@@ -99,7 +100,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     """
     if not isinstance(content, dict):
         raise BadRow("another shape", f"is no object: {shown(content)}; {SHAPE}")
-    said, prompt, unread, inside = content.get("conversations"), "", [], []
+    said, prompt, unread, inside = content.get("conversations"), "", [], Named([], [])
     usual = _USUAL.issuperset(content)
     if not usual:
         unread += check_fields(content, {*_READ, source})
@@ -110,19 +111,20 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     turns = turns_of(said, LLAVA, unread, inside)
     if not usual:
         check_boxes(content, turns)
-    images = images_of(content, roots, inside)
+    images = images_of(content, roots, inside.images)
+    videos = () if usual and not inside.videos else images_of(content, roots, inside.videos, "video")
     # Earlier versions passed over 'images' and 'system', kept a path that began at the root, and refused all others.
-    anew = bool(images) and (len(images) > 1 or bool(inside) or images[0] != content.get("image") != [images[0]])
+    anew = bool(images) and (len(images) > 1 or any(inside) or images[0] != content.get("image") != [images[0]])
     if prompt:
         turns, anew = joined(turns, prompt, system), anew or system in ("join", "turn")
     if not usual:
         turns = with_tools(turns, content)
-    anew = anew or any(turn.role in ("tools", "tool_call", "tool_result") for turn in turns)
-    return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew)
+    anew = anew or bool(videos) or any(turn.role in ("tools", "tool_call", "tool_result") for turn in turns)
+    return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew, videos)
 
 
 _USUAL = frozenset({"id", "image", "conversations"})
-_READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions"})
+_READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions", "video", "videos"})
 
 
 def _said(content: dict[str, object]) -> list[object]:

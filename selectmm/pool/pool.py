@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from selectmm.pool.bad import shown
+from selectmm.pool.clip import Clip, open_clip
 from selectmm.pool.health import Health
 from selectmm.pool.image import excerpt, header_of, open_image
 from selectmm.pool.sample import Sample, Shown, Turn
@@ -25,8 +26,12 @@ SCHEMA = pa.schema(
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
     ]
 )
-SEVERAL = "images"  # column: all images of a row that shows several, null in every other row
-SHOWN = pa.list_(pa.struct([("path", pa.string()), ("turn", pa.int32()), ("at", pa.int32()), ("inline", pa.bool_())]))
+SEVERAL = "images"  # column: all images of a row that shows several, or a clip; null in every other row
+SHOWN = pa.list_(
+    pa.struct(
+        [("path", pa.string()), ("turn", pa.int32()), ("at", pa.int32()), ("inline", pa.bool_()), ("video", pa.bool_())]
+    )
+)
 COUNTED_IN = "counted_in"  # in the metadata of a table's schema
 TAKEN_AT_ONCE = 8_192  # rows
 PLACE = "place"  # column: a row's place in the pool's file
@@ -44,6 +49,7 @@ class Pool:
         sizes: width and height of each of `images`, [images, 2] of int32, 0 where a header cannot be read; None if they
             were not looked at.
         unfit: rows that were left out because the model cannot take them.
+        frames: a folder that clips' frames are kept in once they are decoded.
     """
 
     table: pa.Table
@@ -52,6 +58,7 @@ class Pool:
     health: Health | None = None
     sizes: np.ndarray | None = None
     unfit: Unfit | None = None
+    frames: Path | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -112,6 +119,15 @@ class Pool:
         """The unique images, as relative paths, in order of first use."""
         return self._images[0]
 
+    @cached_property
+    def clips(self) -> np.ndarray:
+        """Which of `images` are clips, [images] of bool."""
+        if SEVERAL not in self.table.column_names or self.table[SEVERAL].null_count == len(self):
+            return np.zeros(len(self.images), bool)
+        shown = self.table[SEVERAL].combine_chunks().flatten()
+        paths = set(pc.struct_field(shown, "path").filter(pc.struct_field(shown, "video")).to_pylist())
+        return np.array([path in paths for path in self.images], bool)
+
     @property
     def shown(self) -> tuple[np.ndarray, np.ndarray]:
         """All images of all rows: row i shows ``images[of[ends[i]:ends[i + 1]]]`` in this order; (ends, of).
@@ -155,7 +171,7 @@ class Pool:
             ends, of = self.shown
             used = of[np.repeat(np.isin(np.arange(len(self)), kept), np.diff(ends))]
             sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
-        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit)
+        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit, self.frames)
 
     def image_size(self, relative: str) -> tuple[int, int]:
         """Width and height in pixels, from the file's header: nothing is decoded.
@@ -166,13 +182,35 @@ class Pool:
         header = header_of(self.image_root, relative)
         return header.width, header.height
 
+    def open_clip(self, relative: str) -> Clip:
+        """The clip's header, and a way to its frames.
+
+        Raises:
+            UserError: see `selectmm.pool.clip.open_clip`.
+        """
+        return open_clip(self.image_root, relative, self.frames)
+
+    def open_shown(self, image: Shown) -> Image.Image | Clip:
+        """The image as RGB, or the clip."""
+        return self.open_clip(image.path) if image.video else self.open_image(image.path)
+
     def open_image(self, relative: str) -> Image.Image:
-        """The image as RGB.
+        """The image as RGB; of a clip its middle frame, for those who look at pictures alone.
 
         Raises:
             UserError: it is missing, broken, or its path leaves the image root.
         """
+        if self._is_clip(relative):
+            clip = self.open_clip(relative)
+            return Image.fromarray(clip.read([clip.frames // 2])[0])
         return open_image(self.image_root, relative)
+
+    def _is_clip(self, relative: str) -> bool:
+        return bool(self._clip_paths) and relative in self._clip_paths
+
+    @cached_property
+    def _clip_paths(self) -> frozenset[str]:
+        return frozenset(path for path, clip in zip(self.images, self.clips, strict=True) if clip)
 
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:

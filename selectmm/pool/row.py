@@ -8,13 +8,14 @@ so LLaVA-NeXT's preprocess_multimodal has it, which knows rows with several imag
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.image_path import source_of
 from selectmm.pool.sample import ANSWERS, Shown, Turn
 
-PLACEHOLDER = "<image>"
+PLACEHOLDER, VIDEO = "<image>", "<video>"
+_MARK = re.compile(f"({PLACEHOLDER}|{VIDEO})")
 HEAD = ("system", "tools")  # turns in front of the first question
 SHOWING = frozenset({"user", "tool_result"})  # turns that may show images
 LONGEST_SOURCE = 1_000  # characters; a source is a name, and tables and arrays hold it for every row
@@ -62,12 +63,13 @@ def row_of(
     system: bool = False,
     unread: tuple[str, ...] = (),
     anew: bool = False,
+    videos: Sequence[str] = (),
 ) -> Row:
     """Check order and images, and place the images.
 
     Args:
         turns: with ``<image>`` still in them.
-        images: paths below the image folder, in the order of their ``<image>``.
+        images: paths below the image folder, in the order of their ``<image>``. videos: of clips, of ``<video>``.
         source: the row's own word for its source; without one it is the first folder of the first image's path, or
             ``text``.
 
@@ -78,6 +80,9 @@ def row_of(
     said, turns = turns, _trimmed(turns)
     _check_order(turns)
     trimmed = len(turns) < len(said)
+    if videos:
+        row = Row("", (), (), _id(id), False, False, system, trimmed, unread, anew)
+        return _with_clips(turns, images, videos, source, row)
     if trimmed and len(images) > 1:
         images = _still_shown(images, said, turns)
     named, name = _source(source, images[0] if images else None), _id(id)
@@ -148,6 +153,41 @@ def _several(
                 text += piece if inline else piece[1:]
         placed[place] = Turn(turns[place].role, text)
     return placed, tuple(found)
+
+
+def _with_clips(turns: Sequence[Turn], images: Sequence[str], videos: Sequence[str], source: object, row: Row) -> Row:
+    """``row`` with turns and what they show, images and clips, each where its mark stands.
+
+    The only mark of a turn opens it, as in rows of images alone. What no turn mentions opens the first question.
+    """
+    left = {PLACEHOLDER: list(images), VIDEO: list(videos)}
+    marks = [mark for turn in turns for mark in _MARK.findall(turn.text)]
+    for mark, kind in ((PLACEHOLDER, "image"), (VIDEO, "video")):
+        if marks.count(mark) not in (0, len(left[mark])):
+            raise BadRow(
+                "more or fewer <image> than images",
+                f"has {marks.count(mark)} {mark} for {len(left[mark])} {kind}s; give as many of both",
+            )
+    opening = [(path, mark == VIDEO) for mark in (VIDEO, PLACEHOLDER) if mark not in marks for path in left.pop(mark)]
+    first = _first_question(turns)
+    placed, found = [], []
+    for place, turn in enumerate(turns):
+        if place == first:
+            found += [Shown(path, place, 0, False, clip) for path, clip in opening]
+        text, *pieces = _MARK.split(turn.text)
+        if pieces and turn.role not in SHOWING:
+            raise BadRow("<image> in an answer", f"shows something in turn {place}, which is no question")
+        alone = len(pieces) == 2
+        for mark, piece in zip(pieces[::2], pieces[1::2], strict=True):
+            inline = not alone and not piece.startswith("\n")
+            if mark in left:
+                found.append(Shown(left[mark].pop(0), place, 0 if alone else len(text), inline, mark == VIDEO))
+            text += piece if inline or alone else piece[1:]
+        placed.append(Turn(turn.role, text.strip() if alone else text, turn.trained))
+    shown = tuple(found)
+    return replace(
+        row, source=_source(source, shown[0].path), turns=tuple(placed), images=shown, unplaced=bool(opening)
+    )
 
 
 def _first_question(turns: Sequence[Turn]) -> int:

@@ -26,18 +26,20 @@ class Turn:
 
 
 class Shown(NamedTuple):
-    """An image that a row shows, and where.
+    """An image or a clip that a row shows, and where.
 
     Attributes:
         path: relative to the pool's image root.
         turn: index of the turn that shows it. at: characters of that turn's text that stand before it.
         inline: the text goes on directly behind it, without the line break that some templates write there.
+        video: whether it is a clip.
     """
 
     path: str
     turn: int = 0
     at: int = 0
     inline: bool = False
+    video: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ def digest_of(source: str, turns: Sequence[Turn], images: Sequence[Shown]) -> st
         UnicodeEncodeError: a text holds half of a surrogate pair.
     """
     said = [[t.role, t.text] if t.trained else [t.role, t.text, False] for t in turns]
-    if len(images) > 1:
-        content = [source, said, [[one.path, one.turn, one.at, one.inline] for one in images]]
+    if len(images) > 1 or (images and images[0].video):
+        clip = {True: [True], False: []}
+        content = [source, said, [[one.path, one.turn, one.at, one.inline, *clip[one.video]] for one in images]]
     else:
         image, turn = (images[0].path, images[0].turn) if images else (None, 0)
         content = [source, said, image, *([turn] if turn else [])]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.content import Named
 from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
 from selectmm.pool.image_path import images_of, roots_of
@@ -82,12 +83,21 @@ class ChatReader:
         said = list_of_turns(content, "messages", "conversations")
         spelling = spelling_of(said)
         system, said = system_of(content, said, spelling)
-        inside: list[str | None] = []
+        inside = Named([], [])
         turns = turns_of(said, spelling, unread, inside)
         check_boxes(content, turns)
-        images = images_of(content, self.roots, inside)
+        images = images_of(content, self.roots, inside.images)
+        videos = (
+            images_of(content, self.roots, inside.videos, "video") if _VIDEOS & content.keys() or inside.videos else ()
+        )
         turns = with_tools(joined(turns, system, self.system) if system else turns, content)
-        return row_of(turns, images, content.get(self.source), content.get("id"), bool(system), tuple(unread))
+        return row_of(
+            turns, images, content.get(self.source), content.get("id"), bool(system), tuple(unread), videos=videos
+        )
 
 
-_READ = frozenset({"messages", "conversations", "image", "images", "system", "id", "source", "tools", "functions"})
+_VIDEOS = frozenset({"video", "videos"})
+_READ = (
+    frozenset({"messages", "conversations", "image", "images", "system", "id", "source", "tools", "functions"})
+    | _VIDEOS
+)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
-from selectmm.pool.content import text_of
+from selectmm.pool.content import Named, text_of
 from selectmm.pool.sample import Turn
 from selectmm.pool.turns import SYSTEM, Spelling
 
@@ -37,10 +37,10 @@ def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling)
     if first.__class__ is dict and first.get(spelling[0]) in SYSTEM:
         turn, said = first.get(spelling[1]), said[1:]
     found = [value for value in (field, turn) if not empty(value)]
-    images: list[str | None] = []
+    images = Named([], [])
     found = [text_of(value, 0, images) if isinstance(value, list) else value for value in found]
     for value in found:
-        if not isinstance(value, str) or images:
+        if not isinstance(value, str) or any(images):
             raise BadRow("a system prompt that is no text", f"has a system prompt that is no text: {shown(value)}")
     if len(found) == 2 and found[0] != found[1]:
         raise BadRow(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from selectmm.pool.bad import BadRow, empty, shown
-from selectmm.pool.content import text_of
+from selectmm.pool.content import Named, text_of
 from selectmm.pool.fields import IN_A_TURN, NOT_YET, TRAINED, is_trained
 from selectmm.pool.sample import ANSWERS, Role, Turn
 from selectmm.pool.tools import calls_of
@@ -47,7 +47,7 @@ def list_of_turns(row: Mapping[str, object], read: str, other: str) -> list[obje
 def _same(one: list[object], other: list[object]) -> bool:
     if one == other:
         return True
-    images: tuple[list[str | None], list[str | None]] = [], []
+    images = Named([], []), Named([], [])
     said = [turns_of(turns, spelling_of(turns), [], inside) for turns, inside in zip((one, other), images, strict=True)]
     return said[0] == said[1] and images[0] == images[1]
 
@@ -58,12 +58,12 @@ def spelling_of(said: list[object]) -> Spelling:
     return OPENAI if isinstance(first, dict) and first.get("role") is not None else LLAVA
 
 
-def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: list[str | None]) -> list[Turn]:
+def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: Named) -> list[Turn]:
     """The turns, their texts as they are, with ``<image>`` where a content list has an image.
 
     Args:
         unread: names of fields in turns that say something and are not read are added to it.
-        inside: the paths of images in content lists, None for one without, are added to it.
+        inside: what content lists show is added to it.
 
     Raises:
         BadRow: one has another shape or role, or a field that changes what it means.

@@ -6,7 +6,7 @@ REASONS = {
     "placeholder": "with a model's image mark in their text",
     "shape": "with an image of a shape that the model refuses",
     "late_image": "with an image that recipe.max_length would cut",
-    "turns": "with a turn (system prompt, tools) that the model's template has no place for",
+    "turns": "with a turn (system prompt, tools) or a clip that the model's template has no place for",
 }
 
 

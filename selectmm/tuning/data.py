@@ -62,7 +62,7 @@ class MicroBatches(Dataset[MicroBatch]):
         talks = [
             Conversation(
                 s.turns,
-                tuple(self.pool.open_image(image.path) for image in s.images),
+                tuple(self.pool.open_shown(image) for image in s.images),
                 name=self.pool.named(s.position),
                 shown=s.images,
             )
@@ -72,7 +72,7 @@ class MicroBatches(Dataset[MicroBatch]):
         whole = encode(self.vlm, talks + extra, side="right", limit=None)
         lengths = whole["attention_mask"].sum(1)[: len(talks)]
         try:
-            inputs = cut(whole, self.max_length, self.vlm.image_token_id)
+            inputs = cut(whole, self.max_length, self.vlm)
         except ImageCut as problem:
             name = self.pool.named(int(self.rows[index][problem.rows[0]]))
             raise UserError(f"In {name}, {problem}; {ROOM}.") from problem

@@ -137,7 +137,7 @@ def test_cutting_keeps_images_whole_and_pixels_untouched(vlm: VLM) -> None:
     assert short["input_ids"].shape == short["labels"].shape == (3, last_image + 1)
     assert torch.equal(short["pixel_values"], whole["pixel_values"])
     with pytest.raises(ValueError, match="does not fit"):
-        cut(whole, last_image, vlm.image_token_id)
+        cut(whole, last_image, vlm)
     with pytest.raises(ValueError, match="exceeds the window"):
         encode(vlm, CONVERSATIONS, side="left", limit=last_image + 1)
 

@@ -71,7 +71,7 @@ def test_a_plain_causal_mask_would_be_noticed(vlm: VLM) -> None:
 
 def test_cut_conversations_are_packed_as_they_were_cut(vlm: VLM) -> None:
     limit = int(rows_of(vlm)["attention_mask"].sum(1).max()) - 2
-    short = cut(rows_of(vlm), limit, vlm.image_token_id)
+    short = cut(rows_of(vlm), limit, vlm)
     packed = pack(vlm, short)
     assert packed["input_ids"].shape == (1, int(short["attention_mask"].sum()))
     with torch.no_grad():

@@ -169,7 +169,6 @@ def test_good_rows_come_through_whatever_stands_between_them(
 ASKED, SAID = {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "A dog."}
 PICTURE = {"images": ["a/1.png"]}
 BAD: dict[str, list[object]] = {
-    "a video": [{"messages": [ASKED, SAID], "videos": ["v/1.mp4"]}, {"messages": [ASKED, SAID], "video": "v/1.mp4"}],
     "a sound": [{"messages": [ASKED, SAID], "audios": ["a.wav"], **PICTURE}],
     "tools that are no JSON": [{"messages": [ASKED, SAID], "tools": '[{"name": "f"]', **PICTURE}],
     "tools that are no objects": [
@@ -190,6 +189,7 @@ BAD: dict[str, list[object]] = {
     "more or fewer <image> than images": [
         {"messages": [ASKED, SAID], "images": ["a/1.png", "a/2.png"]},
         {"messages": [{**ASKED, "content": "<image><image><image>"}, SAID], "images": ["a/1.png", "a/2.png"]},
+        {"messages": [ASKED, SAID], "videos": ["v/1.mp4"]}, {"messages": [ASKED, SAID], "video": "v/1.mp4"},
     ],
     "too many images": [{"messages": [ASKED, SAID], "images": ["a/1.png"] * 1000}],
     "an image inside a turn": [{"messages": [{**ASKED, "images": ["a/1.png"]}, SAID]}],
@@ -297,7 +297,7 @@ def test_a_table_fills_in_what_a_row_does_not_have(images: Path, tmp_path: Path)
     film = {**plain, "videos": ["v/1.mp4"]}
     pool = opened("parquet", written([both, plain, film, other], tmp_path, "parquet"), images, "drop")
     assert pool.table["place"].to_pylist() == [1, 3] and pool[0].digest == pool[1].digest
-    assert pool.health.unread == {"fields that contradict each other": 1, "a video": 1}
+    assert pool.health.reasons == {"fields that contradict each other": 1, "a missing image": 1}
 
 
 def test_a_text_in_a_table_that_is_no_utf8_takes_its_row_alone(images: Path, tmp_path: Path) -> None:

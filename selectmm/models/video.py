@@ -1,0 +1,68 @@
+"""Clips for the Qwen families: which frames are seen, and how many tokens they have, as their own processors have it.
+
+Qwen2-VL's and Qwen2.5-VL's processors leave the number of frames a second to the caller; it is 2, as in qwen-vl-utils,
+unless ``model.fps`` says otherwise. Qwen3-VL's processor has 2 of its own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from transformers.video_utils import VideoMetadata
+
+from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
+
+FPS = 2.0  # qwen-vl-utils' FPS
+
+
+def frames_of(vlm: VLM, clip: Clip) -> list[int]:
+    """The frames that the model sees, by the processor's own rule; at least one pair."""
+    processor = vlm.processor.video_processor
+    if clip.frames < processor.temporal_patch_size:
+        return [0] * processor.temporal_patch_size
+    found = processor.sample_frames(_metadata(clip, None), fps=processor.fps or FPS)
+    return [int(index) for index in found]
+
+
+def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, object]:
+    """What the processor is told of the clips of a batch; nothing if there are none.
+
+    Raises:
+        UserError: a clip cannot be decoded.
+    """
+    if not clips:
+        return {}
+    chosen = [frames_of(vlm, clip) for clip in clips]
+    return {
+        "videos": [
+            torch.from_numpy(clip.read(own)).permute(0, 3, 1, 2) for clip, own in zip(clips, chosen, strict=True)
+        ],
+        "video_metadata": [_metadata(clip, own) for clip, own in zip(clips, chosen, strict=True)],
+        "do_sample_frames": False,
+    }
+
+
+def replacement_of(vlm: VLM, clip: Clip) -> str:
+    """What the processor writes in place of a clip's placeholder, from its size alone.
+
+    Raises:
+        ValueError: the processor takes no clip of that size.
+    """
+    chosen, processor = frames_of(vlm, clip), vlm.processor.video_processor
+    patches = processor.get_num_of_video_patches(len(chosen), clip.height, clip.width, {})
+    steps = -(-len(chosen) // processor.temporal_patch_size)
+    grid = torch.tensor([[steps, 1, patches // steps]])  # height and width enter as a product alone
+    told = {"video_grid_thw": grid, "video_metadata": [_metadata(clip, chosen)]}
+    return vlm.processor.replace_video_token(told, video_idx=0)
+
+
+def _metadata(clip: Clip, chosen: list[int] | None) -> VideoMetadata:
+    return VideoMetadata(
+        total_num_frames=clip.frames,
+        fps=clip.fps,
+        width=clip.width,
+        height=clip.height,
+        duration=clip.frames / clip.fps,
+        video_backend="pyav",
+        frames_indices=chosen,
+    )

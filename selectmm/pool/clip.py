@@ -1,0 +1,108 @@
+"""Open one clip of a pool: what its header says, and frames of it as 8-bit RGB, decoded by FFmpeg through PyAV.
+
+A file from elsewhere is data: containers that are read are those in `CONTAINERS`, none of which can name another file,
+and whatever the decoder raises about its content is a sentence that names the file.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from selectmm.errors import UserError
+from selectmm.pool.image import excerpt, inside, size_of
+
+CONTAINERS = "mov,matroska,avi"  # FFmpeg's names: MP4 and MOV, MKV and WebM, AVI
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that is there.
+
+    Attributes:
+        frames: how many it has. fps: how many of them a second, on average. width, height: pixels.
+        cache: a folder that frames are kept in once they are decoded; None to decode them each time.
+    """
+
+    file: Path
+    frames: int
+    fps: float
+    width: int
+    height: int
+    cache: Path | None = None
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The frames at these places, ascending from 0 (one may repeat); [frames, height, width, 3] of uint8.
+
+        Raises:
+            UserError: the file ends before, or cannot be decoded.
+        """
+        kept = None if self.cache is None else self.cache / f"{self._name(indices)}.npy"
+        if kept is not None and kept.exists():
+            return np.load(kept)
+        found = self._decoded(indices)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            beside = kept.with_name(f".{kept.stem}-{id(found)}.npy")
+            np.save(beside, found)
+            beside.replace(kept)
+        return found
+
+    def _name(self, indices: Sequence[int]) -> str:
+        state = self.file.stat()
+        asked = [str(self.file.resolve()), state.st_size, state.st_mtime_ns, list(map(int, indices))]
+        return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+
+    def _decoded(self, indices: Sequence[int]) -> np.ndarray:
+        wanted, found = set(map(int, indices)), {}
+        with _opened(self.file) as container:
+            for place, frame in enumerate(container.decode(video=0)):
+                if place in wanted:
+                    found[place] = frame.to_ndarray(format="rgb24")
+                if len(found) == len(wanted):
+                    break
+        if len(found) < len(wanted):
+            raise UserError(f"Clip {excerpt(self.file)} ends after {place + 1:,} frames; fetch it again.")
+        return np.stack([found[int(index)] for index in indices])
+
+
+def open_clip(root: Path, relative: str, cache: Path | None = None) -> Clip:
+    """The clip at ``relative`` below ``root``; its header is read, its pixels are not decoded.
+
+    Raises:
+        UserError: it is missing, of another format, without frames or of a codec that is not decoded here, or its path
+            leaves the root.
+    """
+    file = inside(root, relative)
+    if size_of(root, relative) is None:
+        raise UserError(f"Clip {excerpt(file)} is missing; put it there, or set pool.bad_rows=drop.")
+    with _opened(file) as container:
+        if not container.streams.video:
+            raise UserError(_unread(file, "it has no pictures"))
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise UserError(_unread(file, "its codec is not one that this PyAV decodes; encode it as H.264"))
+        frames = stream.frames or sum(1 for _ in container.decode(video=0))  # some headers do not say
+        if not frames:
+            raise UserError(_unread(file, "it has no frames"))
+        rate = stream.average_rate or stream.guessed_rate
+        return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[av.container.InputContainer]:
+    try:
+        with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
+            yield container
+    except UserError:
+        raise
+    except Exception as problem:  # FFmpeg's errors, and what bindings raise about odd headers
+        raise UserError(_unread(file, str(problem) or type(problem).__name__)) from problem
+
+
+def _unread(file: Path, why: str) -> str:
+    return f"Clip {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."

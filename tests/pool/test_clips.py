@@ -1,0 +1,106 @@
+"""Rows with clips: read from every format, decoded once, and what cannot be read is one sentence."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.clip import open_clip
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Shown, Turn
+from selectmm.pool.sharegpt import open_sharegpt
+from tests.clips import write_clip
+
+ANSWER = {"role": "assistant", "content": "To the right."}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clips")
+    write_clip(root / "v" / "1.mp4")
+    write_clip(root / "v" / "2.mp4", colour=(30, 30, 200), frames=5)
+    Image.new("RGB", (8, 6), "red").save(root / "v" / "1.png")
+    return root
+
+
+def opened(rows: list[object], folder: Path, to: Path, bad_rows: str = "stop") -> Pool:
+    file = to / "rows.json"
+    file.write_text(json.dumps(rows))
+    return open_sharegpt(str(file), str(folder), bad_rows, str(to / "cache"), "turn", "source")
+
+
+def test_clips_and_images_stand_where_their_marks_do_in_every_format(folder: Path, tmp_path: Path) -> None:
+    asked = "First <video>\nthen <image> and <video>?"
+    parts = [
+        {"type": "text", "text": "First "},
+        {"type": "video", "video": "v/1.mp4"},
+        {"type": "text", "text": "then <image> and "},
+        {"type": "video_url", "video_url": {"url": "v/2.mp4"}},
+    ]
+    rows = [
+        {
+            "messages": [{"role": "user", "content": asked}, ANSWER],
+            "videos": ["v/1.mp4", "v/2.mp4"],
+            "images": ["v/1.png"],
+        },
+        {"messages": [{"role": "user", "content": parts}, ANSWER], "images": ["v/1.png"]},
+        {"messages": [{"role": "user", "content": "Where?<video>"}, ANSWER], "video": "v/1.mp4"},
+        {"messages": [{"role": "user", "content": "Where?"}, ANSWER], "video": "v/1.mp4"},
+        {"messages": [{"role": "user", "content": "<image>What?"}, ANSWER], "images": ["v/1.png"]},
+    ]
+    pool = opened(rows, folder, tmp_path)
+    first = (Shown("v/1.mp4", 0, 6, False, True), Shown("v/1.png", 0, 11, True), Shown("v/2.mp4", 0, 16, True, True))
+    assert pool[0].images == first and pool[0].turns[0] == Turn("user", "First then  and ?")
+    assert pool[1].images[:2] == first[:2] and pool[1].images[2].path == "v/2.mp4"
+    assert pool[2].images == pool[3].images == (Shown("v/1.mp4", video=True),) and pool[2].digest == pool[3].digest
+    assert pool.images == ["v/1.mp4", "v/1.png", "v/2.mp4"] and pool.clips.tolist() == [True, False, True]
+    assert pool.sizes.tolist() == [[64, 64], [8, 6], [64, 64]] and pool.health.unplaced == [3]
+    said = [{"from": "human", "value": "Where?<video>"}, {"from": "gpt", "value": "To the right."}]
+    (tmp_path / "llava.json").write_text(json.dumps([{"video": "v/1.mp4", "conversations": said}]))
+    other = open_llava_json(str(tmp_path / "llava.json"), str(folder), "stop", tmp_path / "cache")
+    assert other[0].digest == pool[2].digest
+
+
+def test_frames_are_those_asked_for_and_are_kept(folder: Path, tmp_path: Path) -> None:
+    clip = open_clip(folder, "v/1.mp4", tmp_path / "frames")
+    assert (clip.frames, clip.fps, clip.width, clip.height) == (12, 4.0, 64, 64)
+    frames = clip.read([0, 6, 11, 11])
+    assert frames.shape == (4, 64, 64, 3)
+    red = (frames[..., 0].astype(int) - frames[..., 2]) > 80
+    centres = [np.nonzero(one)[1].mean() for one in red]
+    np.testing.assert_allclose(centres, [5.5, 52 * 6 // 11 + 5.5, 57.5, 57.5], atol=1.5)
+    kept = list((tmp_path / "frames").glob("*.npy"))
+    assert len(kept) == 1
+    np.save(kept[0], frames + 1)
+    assert np.array_equal(clip.read([0, 6, 11, 11]), frames + 1), "what is kept is not decoded again"
+
+
+def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.mp4").write_text("<html>404")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
+    (tmp_path / "cut.mp4").write_bytes((folder / "v" / "1.mp4").read_bytes()[:400])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    for name, why in (("page", "Invalid data"), ("list", "Invalid data"), ("cut", ""), ("sound", "it has no pictures")):
+        with pytest.raises(UserError, match=rf"^Clip .*{name}\.mp4 cannot be read \(.*{why}.*\); replace it"):
+            open_clip(tmp_path, f"{name}.mp4")
+    with pytest.raises(UserError, match="is missing; put it there"):
+        open_clip(tmp_path, "none.mp4")
+    with pytest.raises(UserError, match="leaves the image folder"):
+        open_clip(tmp_path, "../1.mp4")
+    row = {"messages": [{"role": "user", "content": "<video>?"}, ANSWER]}
+    rows = [{**row, "video": "v/1.mp4"}, {**row, "videos": ["v/1.mp4", "v/2.mp4"]}, {**row, "video": "v/none.mp4"}]
+    with pytest.raises(UserError, match=r"has 1 <video> for 2 videos; give as many of both"):
+        opened(rows, folder, tmp_path)
+    with pytest.raises(UserError, match=r"1 rows with a missing image \(first: row 1, v/none\.mp4"):
+        opened([rows[0], rows[2]], folder, tmp_path)
