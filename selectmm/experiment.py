@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from selectmm.errors import UserError
+from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
 from selectmm.methods.method import Method
 from selectmm.models.vlm import VLM
@@ -29,6 +30,7 @@ class Experiment:
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1.
         batch_size: rows per forward pass when features are computed.
+        engine: what answers the suite's questions in place of our own decoding.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
         devices: processes that a stage may take, one device each. Features and answers do not
             depend on their number, trained weights by rounding alone.
@@ -52,6 +54,7 @@ class Experiment:
     recipe: Recipe
     strategy: Strategy
     suite: Suite
+    engine: Engine | None
     tracker: Tracker
     seed: int
     batch_size: int

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from selectmm.evaluation.local import check_local
+from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
 from selectmm.stages.evaluate import evaluate_tuned
@@ -32,6 +33,8 @@ def run(experiment: Experiment) -> Path:
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.devices, vlm.model.device)
+    if experiment.engine is not None:
+        check_served(vlm)
     pool = open_pool(experiment, vlm)
     check_selectable(experiment, pool, vlm)
     checked = check_contamination(experiment, pool)
