@@ -13,11 +13,13 @@ from selectmm.stages.launch import check_devices
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
 from selectmm.stages.select import check_selectable, select_rows
+from selectmm.stages.tracked import tracked
 from selectmm.tuning.finetune import check_tunable
 
 log = logging.getLogger("selectmm")
 
 
+@tracked
 def run(experiment: Experiment) -> Path:
     """Take the pool, select, fine-tune, evaluate, record; what was done before comes from the cache.
 

@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 from selectmm.models.encode import Batch
 from selectmm.models.forward import inputs_of, to_device
 from selectmm.models.vlm import VLM
+from selectmm.records.cost import computing
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _decode(vlm: VLM, encoded: Batch, until: Until, *, leave_ties: bool) -> tupl
     batch = to_device(encoded, vlm.model)
     rows, start = batch["input_ids"].shape
     watch = _Watch(vlm, start, rows, until, leave_ties)
-    with _contiguous_head(vlm):
+    with _contiguous_head(vlm), computing():
         output = vlm.model.generate(
             **inputs_of(batch),
             generation_config=greedy(vlm, until),

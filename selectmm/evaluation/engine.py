@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.records.cost import note_busy
 
 PROCESS = Path(__file__).with_name("vllm_process.py")
 PATIENCE = 30  # seconds for a process to end by itself
@@ -115,13 +117,17 @@ class Processes:
 
     def _share(self, rank: int, blocks: Sequence[Any], requests: Callable[[Any], Sequence[Request]]) -> list[list[Any]]:
         answers: list[list[Any]] = []
-        sent: list[Path] = []
-        for place, block in enumerate(blocks):
-            sent.append(self._send(rank, place, requests(block)))
+        sent: list[tuple[Path, float]] = []
+        free = 0.0  # when the process had answered what it was sent
+        for place in range(len(blocks) + 1):
+            if place < len(blocks):
+                sent.append((self._send(rank, place, requests(blocks[place])), time.perf_counter()))
             if place:
-                answers.append(self._receive(rank, sent[place - 1]))
-        if blocks:
-            answers.append(self._receive(rank, sent[-1]))
+                images, since = sent[place - 1]
+                answers.append(self._receive(rank, images))
+                now = time.perf_counter()
+                note_busy(now - max(since, free))
+                free = now
         return answers
 
     def _send(self, rank: int, place: int, requests: Sequence[Request]) -> Path:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -28,6 +28,7 @@ from selectmm.evaluation.standard_error import standard_error
 from selectmm.evaluation.suite import Benchmark
 from selectmm.models.encode import Batch
 from selectmm.models.vlm import VLM
+from selectmm.records.cost import computing
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
@@ -101,7 +102,8 @@ class LanguageModel(LM):
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].args[0]), requests[i].args[0], i))
 
         def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
-            return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
+            with computing() if self._backend is None else nullcontext():  # which counts itself
+                return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
 
         room = self._theirs.max_length + (1 if self._backend is None else -1)
         for request in requests:

@@ -17,7 +17,7 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
-from selectmm.records.cost import note_peak, peak_gib
+from selectmm.records.cost import note_used, used
 
 LOG = "worker.log"
 PATIENCE = 45  # seconds for torchrun to end; it gives its ranks 30
@@ -48,7 +48,7 @@ def launched(module: str, folder: Path, devices: int, device: torch.device, way_
         yield process
         process.wait()
     for peak in folder.glob(f"peak-{launch}-*"):
-        note_peak(float(peak.read_text()))
+        note_used(peak.read_text())
     if process.returncode != 0:
         raise UserError(_explain(folder / f"error-{launch}.txt", process.returncode, way_out))
 
@@ -137,7 +137,7 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
         lines = traceback.format_exc().splitlines()[-TAIL:]
         _report(error, "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines]))
         raise
-    (folder / f"peak-{launch}-{rank}").write_text(str(peak_gib()))
+    (folder / f"peak-{launch}-{rank}").write_text(used())
     return 0
 
 

@@ -19,7 +19,7 @@ from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
-from selectmm.tuning.data import COUNTS, MicroBatches
+from selectmm.tuning.data import BLANK, COUNTS, MicroBatches
 from selectmm.tuning.full import FullModel
 from selectmm.tuning.job import Task
 from selectmm.tuning.memory import memory_explained
@@ -27,6 +27,7 @@ from selectmm.tuning.module import Tuning
 from selectmm.tuning.plan import lengths_of, plan, share_of
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import lightning_strategy
+from selectmm.tuning.work import Work
 
 LOADERS_PER_GPU = 4  # on a CPU the encoding stays in the process: there is no idle core to give it to
 
@@ -57,11 +58,14 @@ def fit(
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
+        work = Work(vlm, recipe, BLANK)
         alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back
         with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
-            callback = TrainingCallback(folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), log=log)
+            callback = TrainingCallback(
+                folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), work=work, log=log
+            )
             trainer = _trainer(vlm.model.device, recipe, strategy, callback)
             with memory_explained(module), sentences_of_loaders():
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
