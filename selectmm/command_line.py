@@ -2,7 +2,7 @@
 
 import difflib
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -154,6 +154,23 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
         if override.is_sweep_override():
             raise UserError(f"'{override.input_line}' is a sweep, but this command looks at one job; give one value.")
     return _composed(CONFIGS, list(arguments))
+
+
+def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[DictConfig]:
+    """The configuration with each of these methods, in turn.
+
+    Args:
+        arguments: as for `read_config`; a choice of methods among them is replaced.
+
+    Raises:
+        UserError: see `check_overrides`; also for a sweep of anything but the method.
+    """
+    check_overrides(CONFIGS, arguments)
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    if swept := [word.input_line for word in given if word.is_sweep_override() and word.key_or_group != "method"]:
+        raise UserError(f"'{swept[0]}' is a sweep, but only the method can have several values here; give one value.")
+    fixed = [word.input_line for word in given if word.key_or_group != "method"]
+    return (_composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
 
 
 def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig, str]]:

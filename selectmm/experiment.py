@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from selectmm.budget import check_budget
 from selectmm.errors import UserError
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
@@ -28,7 +29,7 @@ class Experiment:
         device: the type of the device that the model is opened on.
         open_targets: examples of the suite's benchmarks, for methods that choose for a target.
         method_name: the method as it was asked for on the command line.
-        budget: share of the pool's rows to keep, above 0 and at most 1.
+        budget: share of the pool's rows to keep, above 0 and at most 1; above 1 a whole number of rows.
         batch_size: rows per forward pass when features are computed.
         engine: what answers the suite's questions in place of our own decoding.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
@@ -38,7 +39,7 @@ class Experiment:
         config: the whole resolved configuration, for the record and for worker processes.
 
     Raises:
-        UserError: the budget is not a share, or there is no device.
+        UserError: the budget is neither a share nor a number of rows, or there is no device.
     """
 
     name: str
@@ -70,9 +71,6 @@ class Experiment:
         return self.config["pool"].get("bad_rows", "stop")
 
     def __post_init__(self) -> None:
-        if not 0 < self.budget <= 1:
-            raise UserError(
-                f"budget={self.budget:g} is not a share of the pool; give a number above 0 and at most 1, such as 0.3."
-            )
+        check_budget(self.budget)
         if self.devices < 1:
             raise UserError(f"devices={self.devices}: a stage runs on at least one; set devices=1 or devices=auto.")

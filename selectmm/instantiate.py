@@ -11,6 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from selectmm.budget import hours_in
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
@@ -47,7 +48,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         device=device,
         method_name=method_name,
         method=_made(plain["method"]),
-        budget=_number(config, "budget", float),
+        budget=_budget(config),
         recipe=_made(plain["recipe"]),
         strategy=_spread(_made(plain["strategy"]), devices),
         suite=open_suite(plain["suite"]),
@@ -165,6 +166,16 @@ _SCALARS = {
     bool: ((bool,), "true or false"),
     str: ((str,), "a word"),
 }
+
+
+def _budget(config: DictConfig) -> float:
+    """A share or a number of rows; hours are for a command that can estimate, not for a run."""
+    if hours_in(config.budget) is not None:
+        raise UserError(
+            f"budget={config.budget} is in hours, which 'selectmm select' turns into rows; a run takes a share (0.3) "
+            f"or a number of rows (5000)."
+        )
+    return _number(config, "budget", float)
 
 
 def _switch(config: DictConfig, key: str) -> bool:

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from selectmm.budget import in_words
 from selectmm.evaluation.local import check_local
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
@@ -26,8 +27,8 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    told = experiment.name, experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
-    log.info("\n%s: %s, budget %g, recipe %s, seed %d", *told)
+    told = experiment.name, experiment.method_name, in_words(experiment.budget), experiment.recipe.name, experiment.seed
+    log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
     if suite.data is not None:  # hours of tuning come before it is read

@@ -125,7 +125,7 @@ def test_what_is_typed_takes_the_place_of_an_experiments_own_values() -> None:
     ]
 
 
-@pytest.mark.parametrize("budget", [0, 2, -0.1])
+@pytest.mark.parametrize("budget", [0, 1.5, -0.1])
 def test_a_budget_that_is_no_share_is_refused(budget: float) -> None:
     with pytest.raises(UserError, match=f"budget={budget:g} is not a share of the pool; give a number above 0"):
         build(composed("suite=prism", f"budget={budget}"), "prism")

@@ -20,9 +20,9 @@ finally:
 @pytest.mark.parametrize(
     ("number", "before", "status"),
     [
-        ("SIGTERM", "", 143),
+        ("SIGTERM", "signal.signal(signal.SIGTERM, signal.SIG_DFL)", 143),
         ("SIGTERM", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", 0),
-        ("SIGHUP", "", 129),
+        ("SIGHUP", "signal.signal(signal.SIGHUP, signal.SIG_DFL)", 129),
         ("SIGHUP", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0),
     ],
     ids=["nobody's", "a launcher's", "a terminal that closes", "nohup"],

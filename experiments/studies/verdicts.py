@@ -1,4 +1,4 @@
-"""Every difference from random on the pages of several seeds: corrected for all of them, and which benchmarks it needs.
+"""Every difference from random on pages with several seeds, corrected for all of them; which benchmarks each needs.
 
 python experiments/studies/verdicts.py [FOLDER]
 """
@@ -22,7 +22,7 @@ from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import References, references_for
 from selectmm.report.rows import Comparison, Tallies, compare
-from selectmm.report.verdict import NOISE, Difference, Verdict, difference, verdicts
+from selectmm.report.verdict import Difference, Verdict, difference, verdicts
 from selectmm.statistics.paired import ALPHA, holm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,13 +115,13 @@ def _opening(looks: Sequence[Look]) -> str:
     firm = [look for look in stay if not look.needs]
     alone = [look for look in looks if look.overall > ALPHA and not look.found.within_noise]
     return (
-        f"A page corrects for the rows that it compares with random. On all pages of several seeds together stand "
-        f"{len(looks)} different ones. Scale: {looks[0].verdict.row.outcomes[0].record.scale}.\n\n"
-        f"- Beyond noise after Holm's correction over all {len(looks)}: {_named(stay)}.\n"
+        f"Each page corrects for the comparisons with random on that page alone. All pages with several seeds together "
+        f"hold {len(looks)} different comparisons. Scale: {looks[0].verdict.row.outcomes[0].record.scale}.\n\n"
+        f"- Significant after Holm correction over all {len(looks)}: {_named(stay)}.\n"
         f"- Of these, whichever benchmark is left out: {_named(firm)}.\n"
-        f"- Beyond noise by itself, not as one of {len(looks)}: {_named(alone)}.\n"
+        f"- Significant only before correction for {len(looks)}: {_named(alone)}.\n"
         f"- Difference: in Rel., ± half its 95 % interval over seeds and items, as on the pages. Needs: benchmarks "
-        f"without any one of which it would be within noise by itself.\n"
+        f"without any one of which it would not be significant before correction.\n"
     )
 
 
@@ -141,7 +141,8 @@ def _table(looks: Sequence[Look]) -> str:
 
 
 def _told(look: Look) -> str:
-    return "within noise" if look.verdict.told == NOISE else look.verdict.told.split(",")[0].lower()
+    """What its own page says; the number of comparisons is that page's."""
+    return look.verdict.told.removesuffix(" for {} comparisons").lower()
 
 
 def _needed(look: Look) -> str:
@@ -171,9 +172,9 @@ def draw(looks: Sequence[Look]) -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     told = (
-        (STAYS, f"beyond noise as one of {len(looks)}"),
-        (ALONE, "beyond noise by itself"),
-        (WITHIN, "within noise"),
+        (STAYS, f"significant after correction for {len(looks)}"),
+        (ALONE, "significant only before correction"),
+        (WITHIN, "not significant"),
     )
     for colour, words in told:
         axes.plot([], [], "o", color=colour, label=words, markersize=5)

@@ -65,8 +65,8 @@ def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tup
     return found, cache
 
 
-def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool]:
-    """The folder of the subset, a record's or the one named, and the pool that it was chosen from.
+def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool, Mapping[str, object]]:
+    """The folder of the subset, a record's or the one named, the pool that it was chosen from, and its ``pool`` group.
 
     The rows that the run's model could not take are not in the pool.
 
@@ -76,10 +76,11 @@ def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tupl
     if record is None:
         config = groups_of(asked)
         cache = asked.cache or Path(str(config["cache"]))
-        return asked.subset, as_used(open_pool(config["pool"]), _made_from(asked.subset), cache)
+        pool = as_used(open_pool(config["pool"]), _made_from(asked.subset), cache)
+        return asked.subset, pool, config["pool"]
     found, cache = from_record(record, "pool", asked)
     folder = asked.subset or subset_of(record, cache)
-    return folder, as_used(found.open(), record.pool.fingerprint, cache)
+    return folder, as_used(found.open(), record.pool.fingerprint, cache), found.entry
 
 
 def _made_from(subset: Path) -> str:

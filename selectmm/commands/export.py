@@ -9,9 +9,10 @@ from selectmm.commands._asked import from_record, groups_of, parser_of, record_o
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.folder import check_free
-from selectmm.export.formats import FORMATS
+from selectmm.export.formats import FORMATS, ORIGINAL
 from selectmm.export.model import check_base, export_model
-from selectmm.export.subset import export_subset
+from selectmm.export.original import original_of
+from selectmm.export.subset import export_original, export_subset
 from selectmm.instantiate import open_model
 from selectmm.methods.subset import load_subset
 from selectmm.records.cached import adapter_of
@@ -57,13 +58,22 @@ def _model(arguments: Sequence[str]) -> None:
 def _subset(arguments: Sequence[str]) -> None:
     parser = parser_of("export subset", "Write a run's subset as another trainer's data set.")
     parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="whose data set it will be")
+    parser.add_argument(
+        "--format",
+        choices=[ORIGINAL, *FORMATS],
+        required=True,
+        help="whose data set it will be; original: your own rows, unchanged",
+    )
     parser.add_argument("--absolute", action="store_true", help="absolute image paths, not relative to the pool's")
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)
-    folder, pool = subset_and_pool(record, asked)
+    folder, pool, entry = subset_and_pool(record, asked)
     subset = load_subset(folder / "subset.json", pool)
+    if asked.format == ORIGINAL:
+        export_original(pool, subset, original_of(entry, pool), asked.to, record)
+        print(f"Subset  {asked.to}: {len(subset.rows):,} rows")
+        return
     marked = export_subset(pool, subset, asked.format, asked.to, record, asked.absolute)
     print(f"Subset  {asked.to}: {len(subset.rows):,} rows")
     if marked:

@@ -46,7 +46,7 @@ def _subset(arguments: Sequence[str]) -> None:
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     found = [_recorded_subset(where, asked) for where in asked.others]
-    folder, pool = subset_and_pool(record, asked)
+    folder, pool, _ = subset_and_pool(record, asked)
     choice = _choice(record, folder, pool)
     others = [_choice(*other, pool) for other in found]
     _write(asked.to, page(choice, others, max(1, asked.each)))

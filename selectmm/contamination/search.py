@@ -120,9 +120,11 @@ def _row(turns: Sequence[Mapping[str, str]]) -> texts.Row:
 
 def _owners(pool: Pool) -> list[np.ndarray]:
     """For each unique image the rows that show it."""
-    order = np.argsort(pool.image_of, kind="stable")
-    edges = np.searchsorted(pool.image_of[order], np.arange(len(pool.images) + 1))
-    return [order[start:end] for start, end in pairwise(edges)]
+    ends, of = pool.shown
+    rows = np.repeat(np.arange(len(pool)), np.diff(ends))
+    order = np.argsort(of, kind="stable")
+    edges = np.searchsorted(of[order], np.arange(len(pool.images) + 1))
+    return [rows[order[start:end]] for start, end in pairwise(edges)]
 
 
 def _rows_of(found: Sequence[Sequence[int]], item: Entry, owners: Sequence[np.ndarray]) -> set[int]:

@@ -22,8 +22,9 @@ from selectmm.evaluation.suite import Benchmark, Suite
 
 OURS = Path(__file__).parent / "yaml"  # tasks of ours that every suite may name
 HARNESSES = {"lmms-eval": "lmms_eval", "lm-eval": "lm_eval"}  # their packages
-_NAMES = re.compile(r"^[\"']?dataset_path[\"']?:\s*[\"']?([\w.-]+/[\w.-]+)[\"']?\s*$", re.MULTILINE)
-_DEFINES = re.compile(r"^[\"']?(?:task|group)[\"']?[ \t]*:[ \t]*[\"']?([\w.-]+)[\"']?[ \t]*$", re.MULTILINE)
+_END = r"[ \t]*(?:#.*)?$"  # a remark may follow
+_NAMES = re.compile(rf"^[\"']?dataset_path[\"']?:\s*[\"']?([\w.-]+/[\w.-]+)[\"']?{_END}", re.MULTILINE)
+_DEFINES = re.compile(rf"^[\"']?(?:task|group)[\"']?[ \t]*:[ \t]*[\"']?([\w.-]+)[\"']?{_END}", re.MULTILINE)
 _INCLUDE = re.compile(r"^[\"']?include[\"']?:\s*[\"']?([^\"'\s]+)[\"']?\s*$", re.MULTILINE)
 
 
@@ -111,7 +112,7 @@ def _localise(folder: Path, data: Path, cache: Path) -> None:
         reads = bool(_NAMES.search(text))
         for name in names:
             text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", str(data.absolute() / name), text)
-        text = re.sub(r"^(\s+)token: True\s*$", rf"\1cache_dir: {cache}", text, flags=re.MULTILINE)
+        text = re.sub(rf"^([ \t]+)token: True{_END}", rf"\1cache_dir: {cache}", text, flags=re.MULTILINE)
         if reads and "dataset_kwargs:" not in text:
             text += f"\ndataset_kwargs:\n  cache_dir: {cache}\n"
         file.write_text(text)

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""A folder, or a file, that appears whole or not at all."""
 
 import os
 import shutil
@@ -43,3 +43,28 @@ def new_folder(to: Path) -> Iterator[Path]:
         raise UserError(f"{to} could not be written: {reason}; make room, or give --to another folder.") from problem
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def new_file(to: Path) -> Iterator[Path]:
+    """A file to write, beside ``to``; it becomes ``to`` when the block ends, and is gone if the block fails.
+
+    Raises:
+        UserError: there is something at ``to`` already, the disk is full, or the place cannot be written.
+    """
+    if to.exists():
+        raise UserError(f"{to} is there already; give --to a new file.")
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.rename(to)
+    except UserError:
+        raise
+    except Exception as problem:
+        reason = cannot_write(problem, to.parent)
+        if reason is None:
+            raise
+        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another file.") from problem
+    finally:
+        beside.unlink(missing_ok=True)

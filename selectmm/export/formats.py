@@ -6,7 +6,8 @@ in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Cu
 file here. The two others show it without a break: what follows an image is a matter of their chat templates.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selectmm.pool.sample import Sample
@@ -21,8 +22,8 @@ class Format:
     Attributes:
         file: name of the file of rows.
         lines: one JSON value per line instead of one list.
-        row: what stands in the file for a row, given the path of its image and its id; None: its place in the
-            pool's file and its id alone.
+        row: what stands in the file for a row, given the paths of its images and its id; None: its place in the
+            pool's file and its id alone, or, where `selectmm.export.original` writes it, the row itself.
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
@@ -32,7 +33,7 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, str | None, str], object] | None
+    row: Callable[[Sample, Sequence[str], str], object] | None
     usage: str
     masks: bool = True
     marks: tuple[str, ...] = ()
@@ -40,31 +41,36 @@ class Format:
     beside: Mapping[str, object] = field(default_factory=dict)
 
 
-def llava(sample: Sample, image: str | None, id: str) -> dict[str, object]:
+def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
 
     A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
-    in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was.
+    in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was. Of several
+    images ``image`` is a list, as LLaVA-NeXT has it.
     """
     names = {"user": "human", "assistant": "gpt"}
     opening = sample.turns[sample.image_turn].text
-    mark = f"{IMAGE}\n" if opening == opening.strip() else ""
+    mark = f"{IMAGE}\n" if opening == opening.strip() or len(images) > 1 else ""
     said = [{"from": names[role], "value": text, **loss} for role, text, loss in _turns(sample, mark)]
-    shown = {} if image is None else {"image": image}
+    shown = {"image": images[0] if len(images) == 1 else list(images)} if images else {}
     return {"id": id, **shown, "conversations": said, "source": sample.source}
 
 
-def messages(sample: Sample, image: str | None, id: str) -> dict[str, object]:
+def messages(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
     said = [{"role": role, "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
-    return {"messages": said, "images": [] if image is None else [image]}
+    return {"messages": said, "images": list(images)}
 
 
 def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
-    """Roles and texts, the picture's mark in front of the turn that it opens, and ``loss: false`` of context."""
+    """Roles and texts, each image's mark where it stands, and ``loss: false`` of context."""
     texts = [turn.text for turn in sample.turns]
-    if sample.image is not None:
-        texts[sample.image_turn] = mark + texts[sample.image_turn]
+    shown_with = Counter(image.turn for image in sample.images)
+    for image in reversed(sample.images):
+        text = texts[image.turn]
+        # Several images of a turn are read where they stand, with the line break behind their mark.
+        own = mark if shown_with[image.turn] == 1 else IMAGE if image.inline else f"{IMAGE}\n"
+        texts[image.turn] = text[: image.at] + own + text[image.at :]
     said = zip(sample.turns, texts, strict=True)
     return [(turn.role, text, {} if turn.trained else {"loss": False}) for turn, text in said]
 
@@ -77,6 +83,19 @@ _DATASET_INFO = {
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }
 }
+
+ORIGINAL = "original"  # the format of the pool's own file
+
+
+def original(ending: str) -> Format:
+    """The pool's own format, for the README.md."""
+    return Format(
+        file=f"rows{ending}",
+        lines=False,
+        row=None,
+        usage="The rows are those of the pool's file, with all of their fields. Use them as you use that file.",
+    )
+
 
 FORMATS = {
     "llava": Format(

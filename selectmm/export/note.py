@@ -15,7 +15,7 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
     """The page, in Markdown.
 
     Args:
-        paths: ``relative`` or ``absolute``.
+        paths: ``relative``, ``absolute``, or "those of the file".
         marked: rows that hold one of the trainer's placeholders.
     """
     lines = [

@@ -9,9 +9,12 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
 from selectmm.export.formats import FORMATS, IMAGE, Format
+from selectmm.export.formats import original as original_format
 from selectmm.export.note import note
+from selectmm.export.original import Original
 from selectmm.methods.subset import Subset
 from selectmm.pool.image import inside
+from selectmm.pool.places import places_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample
 from selectmm.records.progress import track
@@ -37,8 +40,7 @@ def export_subset(
         UserError: ``to`` is not empty or cannot be written, or a row's text would be taken for its image.
     """
     kind = FORMATS[format_name]
-    if len(subset.rows) == 0:
-        raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
+    _check_rows(subset)
     marked = []
     with new_folder(to) as folder:
         with (folder / kind.file).open("w", encoding="utf-8") as out:
@@ -53,6 +55,27 @@ def export_subset(
     return marked
 
 
+def export_original(pool: Pool, subset: Subset, original: Original, to: Path, record: RunRecord | None = None) -> None:
+    """Write the rows as the pool's own file has them, in its order, and a README.md that says what they are.
+
+    Args:
+        to: a folder that does not exist yet, or is empty.
+
+    Raises:
+        UserError: ``to`` is not empty or cannot be written, or the pool's file changed.
+    """
+    kind = original_format(original.ending)
+    _check_rows(subset)
+    with new_folder(to) as folder:
+        original.write(places_of(pool, subset.rows), folder / kind.file)
+        (folder / "README.md").write_text(note(pool, subset, kind, record, "those of the file", []), encoding="utf-8")
+
+
+def _check_rows(subset: Subset) -> None:
+    if len(subset.rows) == 0:
+        raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
+
+
 def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Iterator[tuple[str, list[int]]]:
     """The file's text, one row after the other (memory does not grow with their number), and marked positions."""
     between = "\n" if kind.lines else ",\n"
@@ -63,7 +86,7 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
                 f"The pool's {pool.named(row)} says {IMAGE} in its text, which every trainer takes for a picture; take "
                 f"the row out of the pool."
             )
-        content = kind.row(sample, _image(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
+        content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)
@@ -71,10 +94,10 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
     yield ("\n" if kind.lines else "]\n"), []
 
 
-def _image(pool: Pool, sample: Sample, absolute: bool) -> str | None:
-    if sample.image is None or not absolute:
-        return sample.image
-    return str(inside(pool.image_root.resolve(), sample.image))  # as it is named there: links stay links
+def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
+    paths = [image.path for image in sample.images]
+    root = pool.image_root.resolve()
+    return [str(inside(root, path)) for path in paths] if absolute else paths  # as named there: links stay links
 
 
 def _id(pool: Pool, row: int) -> str:

@@ -15,7 +15,8 @@ class AttendedStates:
     """Mean output state of a layer over the image tokens that hold most of the instruction's attention; [rows, width].
 
     The layer's attention is averaged over heads and instruction tokens; image tokens are taken from the most attended
-    on until their share of it exceeds ``mass``. A row without an image has zeros. From the authors' code; only the
+    on until their share of it exceeds ``mass``. A row without an image has zeros; the
+    tokens of several images are taken together. From the authors' code; only the
     instruction's rows of one layer's attention are computed.
 
     Attributes:

@@ -16,7 +16,7 @@ Removal = Literal["drop", "mask"]
 
 @dataclass(frozen=True)
 class BlindLoss:
-    """Mean cross-entropy over a row's answer tokens without its image, in nats; [rows], four bytes each.
+    """Mean cross-entropy over a row's answer tokens without its images, all of them, in nats; [rows], four bytes each.
 
     0 for a row without image, which has none to lose: its loss is `AnswerLoss`'s. `NO_ANSWER` for a row with an image
     whose answers do not fit within the limit. It is taken over the same answer tokens as the loss with the image, also
@@ -47,7 +47,7 @@ class BlindLoss:
 
 def _without(seen: Seen, shown: torch.Tensor) -> Batch:
     """The rows ``shown`` written without image, with as many answer tokens as they have with it."""
-    talks = [replace(seen.conversations[row], images=(), image_turn=0) for row in shown.tolist()]
+    talks = [replace(seen.conversations[row], images=(), image_turn=0, shown=()) for row in shown.tolist()]
     loaded = encoded(seen.vlm, shown.tolist(), talks, pictures=False)
     batch = dict(Seen(seen.vlm, loaded, Reads(), seen.limit).batch)
     answered = batch["labels"] != IGNORED

@@ -18,6 +18,8 @@ from selectmm.models.load import pick_device, read_checkpoint
 class ClipScore:
     """Cosine of CLIP's embeddings of a row's image and of its text, turns joined; [rows], 0 for a row without image.
 
+    Of several images the mean of their cosines.
+
     CLIP reads 77 tokens; a longer text is cut there. The target model does not run.
 
     Attributes:
@@ -45,14 +47,18 @@ def _cosines(checkpoint: str, conversations: list[Conversation]) -> torch.Tensor
     model, processor = _open(checkpoint)
     inputs = processor(
         text=["\n".join(turn.text for turn in one.turns) for one in conversations],
-        images=[one.images[0] for one in conversations],
+        images=[image for one in conversations for image in one.images],
         padding=True,
         truncation=True,
         max_length=model.config.text_config.max_position_embeddings,
         return_tensors="pt",
     ).to(model.device)
     output = model(**inputs)
-    return cosine_similarity(output.image_embeds, output.text_embeds).float().cpu()
+    counts = torch.tensor([len(one.images) for one in conversations], device=model.device)
+    of_image = torch.arange(len(conversations), device=model.device).repeat_interleave(counts)
+    cosines = cosine_similarity(output.image_embeds, output.text_embeds[of_image])
+    sums = torch.zeros(len(conversations), dtype=cosines.dtype, device=cosines.device).index_add_(0, of_image, cosines)
+    return (sums / counts).float().cpu()
 
 
 @lru_cache(maxsize=1)

@@ -35,5 +35,7 @@ def encoded(vlm: VLM, units: list[int], conversations: Sequence[Conversation], p
 
 def counted(vlm: VLM, units: list[int], conversations: Sequence[Conversation]) -> Loaded:
     """Rows as they are, and their lengths."""
-    outlines = [Outline(one.turns, tuple(image.size for image in one.images), one.image_turn) for one in conversations]
+    outlines = [
+        Outline(one.turns, tuple(image.size for image in one.images), shown=one.places) for one in conversations
+    ]
     return Loaded(units, token_counts(vlm, outlines), None, conversations)

@@ -16,7 +16,8 @@ class AnswerLook:
 
     A is the attention of answer token t to image token v, mean over heads, N the number of image tokens, and e_t the
     entropy of A_t over them, scaled to sum to 1: an answer that looks at a single image token and nowhere else scores
-    1, one that looks at all alike 0. From MAGIC (arXiv 2605.26004), whose code is not released. 0 for a row without
+    1, one that looks at all alike 0. The tokens of several images are taken together.
+    From MAGIC (arXiv 2605.26004), whose code is not released. 0 for a row without
     image or without an answer token. With a single image token the second factor is 1.
 
     Queries and keys of all layers are in memory until a batch is done: 4 · width bytes a token and layer in half

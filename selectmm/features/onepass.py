@@ -70,10 +70,9 @@ class Pass:
             if any(not there[feature][_slice(self._target(feature, shard))].all() for feature in self.wanted)
         ]
 
-    @property
-    def reads(self) -> Reads:
-        """Of all its features."""
-        return reduce(or_, (feature.reads() for feature in self.wanted))
+    def reads(self, vlm: VLM) -> Reads:
+        """Of all its features, on this model: the last layer, a share of 1, is not the first until it has a number."""
+        return reduce(or_, (feature.reads().on(len(vlm.layers)) for feature in self.wanted))
 
     def compute(self, vlm: VLM, shards: Sequence[range], loaders: int = 0) -> Iterator[range]:
         """Compute and write shards; yields each once it is written. ``loaders`` processes read ahead (0: none).
@@ -83,7 +82,7 @@ class Pass:
                 suffice for a single row.
         """
         there = self._there()
-        reader = Reader(vlm, self.pool, self.view, self.reads, self.sizes.limit, self.sizes.tokens)
+        reader = Reader(vlm, self.pool, self.view, self.reads(vlm), self.sizes.limit, self.sizes.tokens)
         size = self.sizes.batch_size
         planned = (batch for shard in shards for batch in batches_of(self.pool, self.view, shard, size))
         stream = read(reader, planned, loaders)
@@ -101,7 +100,10 @@ class Pass:
 
     @cached_property
     def _first(self) -> np.ndarray:
-        """The first row that shows each unique image, ascending: images are numbered by first use; [images]."""
+        """The first row that shows each unique image, ascending: images are numbered by first use; [images].
+
+        No row shows several: see `selectmm.features.store.riders`.
+        """
         shown = np.flatnonzero(self.pool.image_of >= 0)
         return shown[np.unique(self.pool.image_of[shown], return_index=True)[1]]
 
@@ -135,7 +137,7 @@ class Pass:
 
     def _tried(self, vlm: VLM, loaded: Loaded) -> dict[Feature, np.ndarray] | None:
         """None if memory ran out; nothing of the attempt is held then."""
-        seen = Seen(vlm, loaded, self.reads, self.sizes.limit)
+        seen = Seen(vlm, loaded, self.reads(vlm), self.sizes.limit)
         try:
             with computing():
                 return {feature: feature.compute(seen).cpu().numpy() for feature in self.wanted}

@@ -18,7 +18,8 @@ class AttentionOutputs:
 
     [rows, 2 · layers · width]: first the image's means of all layers, then the text's. Each mean goes through tanh and
     is scaled to length 1, and the whole is scaled to length 1 again. The text is every token after the image:
-    questions, role marks and answers. A row without image has zeros in the first half, and all its tokens are text.
+    questions, role marks and answers. Several images are taken together, and the
+    text is what follows the last of them. A row without image has zeros in the first half, and all its tokens are text.
     From COINCIDE's released code (arXiv 2406.10995).
 
     In float16 of a half-precision model: 20 · width bytes a row with five layers, 27 GB for LLaVA-665K at 2,048

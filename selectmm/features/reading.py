@@ -16,7 +16,7 @@ from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Sample, Turn
+from selectmm.pool.sample import Sample, Shown, Turn
 
 MOST = 8  # loader processes of a rank: they read faster than a large model computes
 _NOTHING = (Turn("user", ""),)
@@ -64,9 +64,9 @@ class Reader(Dataset[list[Loaded]]):
 def conversations_of(pool: Pool, view: View, units: Iterable[int]) -> Iterator[Conversation]:
     """Rows (or images) of a pool as a view shows them; for images, the shortest conversation that shows one."""
     for unit in units:
-        turns, image, image_turn = _shown(pool, view, unit)
-        images = (pool.open_image(image),) if image else ()
-        yield Conversation(turns, images, image_turn, name=name_of(pool, view, unit))
+        turns, shown = _seen(pool, view, unit)
+        images = tuple(pool.open_image(image.path) for image in shown)
+        yield Conversation(turns, images, name=name_of(pool, view, unit), shown=shown)
 
 
 def name_of(pool: Pool, view: View, unit: int) -> str:
@@ -79,19 +79,20 @@ def answers_of(sample: Sample) -> tuple[Turn, ...]:
     return tuple(turn for turn in sample.turns if turn.role == "assistant" and turn.trained)
 
 
-def _shown(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], str | None, int]:
-    """Turns, image and the turn that it opens, as a view shows a row (or an image)."""
+def _seen(pool: Pool, view: View, unit: int) -> tuple[tuple[Turn, ...], tuple[Shown, ...]]:
+    """Turns and images as a view shows a row (or an image)."""
     if view == "image":
-        return _NOTHING, pool.images[unit], 0
+        return _NOTHING, (Shown(pool.images[unit]),)
     sample = pool[unit]
     if view == "answer":
-        return answers_of(sample), None, 0
-    return sample.turns, sample.image, sample.image_turn
+        return answers_of(sample), ()
+    return sample.turns, sample.images
 
 
 def _outline(pool: Pool, view: View, unit: int) -> Outline:
-    turns, image, image_turn = _shown(pool, view, unit)
-    return Outline(turns, (pool.image_size(image),) if image else (), image_turn, name=name_of(pool, view, unit))
+    turns, shown = _seen(pool, view, unit)
+    sizes = tuple(pool.image_size(image.path) for image in shown)
+    return Outline(turns, sizes, name=name_of(pool, view, unit), shown=shown)
 
 
 def read(reader: Reader, batches: Iterable[list[int]], loaders: int) -> Iterator[list[Loaded]]:

@@ -16,7 +16,8 @@ class ImageStates:
     """State of the image tokens after decoder layer ``layer``; [unique images, width].
 
     The image stands before all text and attention is causal, so its states depend on the image alone: one forward
-    pass per unique image serves every row that shows it. ``pool`` is the mean over its tokens or the last of them;
+    pass per unique image serves every row that shows it; in a row with several images each is seen alone, and what they
+    are together is the method's to say. ``pool`` is the mean over its tokens or the last of them;
     layer 0 is the output of the projector.
     """
 

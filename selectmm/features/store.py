@@ -102,7 +102,7 @@ class FeatureStore:
         sizes = Sizes(self.batch_size, self.shard, self.limit)
         made = [
             Pass(pool, view, {feature: partials[feature] for feature in riding}, sizes)
-            for view, riding in riders(list(partials)).items()
+            for view, riding in riders(pool, list(partials)).items()
         ]
         todo = [each.open_shards() for each in made]
         most = max(map(len, todo), default=0)
@@ -130,16 +130,18 @@ def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[st
     }
 
 
-def riders(features: Sequence[Feature]) -> dict[View, list[Feature]]:
+def riders(pool: Pool, features: Sequence[Feature]) -> dict[View, list[Feature]]:
     """Which features ride on which pass: one over the rows, one over the answers alone, one over the unique images.
 
     Only the passes that are wanted. Image features ride on the pass over the rows if there is one: an image's first row
-    shows it.
+    shows it. They have a pass of their own where rows show several images: the second one's states would depend on the
+    first.
     """
     views = {feature.view for feature in features}
     if "conversation" not in views:
         return {view: [f for f in features if f.view == view] for view in sorted(views)}
-    alone = {view: [f for f in features if f.view == view] for view in sorted(views - {"image", "conversation"})}
+    together: set[View] = {"conversation"} if len(pool.several) else {"image", "conversation"}
+    alone = {view: [f for f in features if f.view == view] for view in sorted(views - together)}
     return {**alone, "conversation": [f for f in features if f.view not in alone]}
 
 

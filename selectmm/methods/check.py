@@ -7,7 +7,7 @@ from selectmm.features.feature import Feature, Features, Targets
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import SCHEMA, Pool
-from selectmm.pool.sample import Turn, digest_of
+from selectmm.pool.sample import Shown, Turn, digest_of
 
 WIDTH = 16  # channels of the invented features
 
@@ -114,6 +114,7 @@ def pool_of(rows: list[tuple[str, str, str | None]]) -> Pool:
     entries = []
     for source, question, image in rows:
         turns = (Turn("user", question), Turn("assistant", "answer"))
+        shown = [] if image is None else [Shown(image)]
         content = [{"role": turn.role, "text": turn.text} for turn in turns]
-        entries.append({"digest": digest_of(source, turns, image), "source": source, "image": image, "turns": content})
+        entries.append({"digest": digest_of(source, turns, shown), "source": source, "image": image, "turns": content})
     return Pool(pa.Table.from_pylist(entries, SCHEMA), image_root=None, fingerprint="invented")

@@ -8,7 +8,7 @@ import numpy as np
 from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates, JointStates, Pooling
 from selectmm.methods.correlation import Centering, mean_correlation
-from selectmm.methods.images import text_first
+from selectmm.methods.images import Several, of_rows, text_first
 from selectmm.methods.method import Needs
 from selectmm.methods.order import Keep, ranked, shares
 from selectmm.methods.subset import Subset
@@ -24,6 +24,9 @@ class Prism:
     counts, 0.30 in the text); if the text-only rows alone exceed the budget, every kind of row gets its proportional
     share of it, the text rows at random.
 
+    Several images in a row: our reading, since the paper's rows have one. Its visual feature is the mean over its
+    images' features, each of which is computed of the image alone; ``joint`` sees the whole row anyway.
+
     Attributes:
         layer: decoder layer (from 1). The paper says shallow; the integer is not known.
         pool: ``mean`` over the image tokens, or the ``last_token``.
@@ -33,6 +36,7 @@ class Prism:
         scope: ``per_source`` scores and ranks each source by itself, with a budget in proportion to its size (what the
             released counts show); ``global`` all visual rows together.
         keep: the ``low``, ``medium`` or ``high`` end of the ranking.
+        several: of a row with several images the ``mean`` over their features, or the ``first`` image's.
     """
 
     layer: int = 1
@@ -41,6 +45,7 @@ class Prism:
     centering: Centering = "corpus_mean"
     scope: Literal["per_source", "global"] = "per_source"
     keep: Keep = "low"
+    several: Several = "mean"
 
     def needs(self) -> Needs:
         """States of the shallow layer, and rows with images to rank."""
@@ -53,10 +58,12 @@ class Prism:
         """All text-only rows, and of the others those least (or most) like the rest."""
         visual = np.flatnonzero(pool.image_of >= 0)
         chosen = [text_first(pool, budget, rng)]
-        units = pool.image_of[visual] if self.features == "visual" else visual
+        values, units = features[self._feature()], visual
+        if self.features == "visual":
+            values, units = of_rows(values, pool, visual, self.several)
         group = self._groups(pool, visual)
         scores = np.full(len(pool), np.nan)
-        scores[visual] = mean_correlation(features[self._feature()], units, group, self.centering)
+        scores[visual] = mean_correlation(values, units, group, self.centering)
         for number, count in enumerate(shares(np.bincount(group), budget - len(chosen[0]))):
             own = visual[group == number]
             chosen.append(own[ranked(scores[own], int(count), self.keep)])

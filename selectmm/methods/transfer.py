@@ -10,6 +10,7 @@ from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Features
 from selectmm.features.states import ImageStates, TextStates
+from selectmm.methods.images import of_rows
 from selectmm.methods.subset import unanswered
 from selectmm.pool.pool import Pool
 
@@ -21,7 +22,7 @@ class Embedding:
     """Question, answer and image of a row, each as a unit vector.
 
     A row without image is at right angles to every image and identical to any other row without: it gets a direction of
-    its own. (The paper has images everywhere.)
+    its own. (The paper has images everywhere.) A row with several images has the mean over their states.
     """
 
     layer: int
@@ -37,7 +38,8 @@ class Embedding:
         question, answer, image, _ = (np.asarray(values[feature], np.float32) for feature in self.features)
         shown = np.zeros((len(pool), image.shape[1] + 1), np.float32)
         has = pool.image_of >= 0
-        shown[has, :-1] = image[pool.image_of[has]]
+        own, of_row = of_rows(image, pool, np.flatnonzero(has), "mean")
+        shown[has, :-1] = own[of_row]
         shown[~has, -1] = 1
         return _units(question), _units(answer), _units(shown)
 

@@ -13,11 +13,11 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
 from selectmm.errors import UserError
-from selectmm.models.encode import ROOM, Conversation, encode, render
+from selectmm.models.encode import ROOM, Conversation, encode
 from selectmm.models.lengths import Size, image_tokens
+from selectmm.models.render import render
 from selectmm.models.tokenizer import token_counts
 from selectmm.models.vlm import VLM
-from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.pool.unfit import REASONS, Unfit
@@ -112,11 +112,16 @@ def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:
     later = _later(pool, visual)
     if len(later):
         begins[later] = _begins(pool, vlm, visual[later].tolist(), first)
-    late = (tokens > 0) & (begins + tokens - extra > limit)
+    ends = begins + tokens - extra
+    several = np.searchsorted(visual, pool.several)
+    if len(several):
+        ends[several] = _ends(pool, vlm, pool.several.tolist(), counts, extra)
+    refused = pool.showing(counts == 0)
+    late = np.setdiff1d(visual[ends > limit], refused)
     return Unfit(
         placeholder=rows_with(pool, marks),
-        shape=visual[tokens == 0].tolist(),
-        late_image=visual[late].tolist(),
+        shape=refused.tolist(),
+        late_image=late.tolist(),
         special=rows_with(pool, special),
     )
 
@@ -204,6 +209,21 @@ def _begins(pool: Pool, vlm: VLM, rows: Sequence[int], first: int) -> list[int]:
     return [first + length - least for length in lengths]
 
 
+def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, extra: int) -> list[int]:
+    """Where the last of a row's several images ends, in tokens; ``counts`` and ``extra`` are those of `look`."""
+    template, tokenizer = vlm.family.template, vlm.processor.tokenizer
+    mark = tokenizer.convert_ids_to_tokens(vlm.image_token_id)
+    samples = [pool[row] for row in rows]
+    texts = [render(template, sample.turns, sample.images)[0].rpartition(mark)[0] for sample in samples]
+    ends, of = pool.shown
+    shown = [counts[of[ends[row] : ends[row + 1]]] for row in rows]
+    before = token_counts(tokenizer)(texts)  # one token for each image but the last
+    return [
+        length + int(tokens.sum()) - (len(tokens) - 1) - extra // 2
+        for length, tokens in zip(before, shown, strict=True)
+    ]
+
+
 def _told(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
@@ -211,5 +231,4 @@ def _told(pool: Pool, unfit: Unfit) -> str:
 
 
 def _first(pool: Pool, row: int) -> str:
-    image = pool[row].image
-    return pool.named(row) + (f", {excerpt(image)}" if image else "")
+    return pool.told(row)

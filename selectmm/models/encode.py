@@ -1,6 +1,6 @@
 """Conversations to tensors: render the template, let the processor expand images, mark the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.models.vlm import VLM, Template
+from selectmm.models.render import Span, opening, render
+from selectmm.models.vlm import VLM
 from selectmm.pool.image import excerpt
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
 
 IGNORED = -100  # the label that cross-entropy skips
 
@@ -25,16 +26,26 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns and their images (RGB), which open the turn ``image_turn``.
+    """Turns and their images (RGB).
 
-    The last turn is the assistant's for training, the user's for generation. ``name`` is what errors call it, such as
-    `Pool.named` of its row.
+    The last turn is the assistant's for training, the user's for generation.
+
+    Attributes:
+        image_turn: the turn that the images open, all of them, unless ``shown`` says more.
+        name: what errors call it, such as `Pool.named` of its row.
+        shown: where each image stands, in the order of the text.
     """
 
     turns: tuple[Turn, ...]
     images: tuple[Image.Image, ...] = ()
     image_turn: int = 0
     name: str = ""
+    shown: tuple[Shown, ...] = ()
+
+    @property
+    def places(self) -> tuple[Shown, ...]:
+        """Where each image stands."""
+        return self.shown or opening(len(self.images), self.image_turn)
 
 
 class ImageCut(ValueError):
@@ -43,52 +54,6 @@ class ImageCut(ValueError):
     def __init__(self, limit: int, rows: list[int]) -> None:
         super().__init__(f"an image does not fit in {limit} tokens")
         self.rows = rows
-
-
-Span = tuple[int, int]
-
-
-def render(
-    template: Template, turns: Sequence[Turn], images: int, image_turn: int = 0
-) -> tuple[str, list[Span], list[Span]]:
-    """The text of a conversation with ``images`` placeholders at the front of turn ``image_turn``; the answers and the
-    user's words in it, as (start, end) **from the text's end**.
-
-    Counted from the end because the processor later replaces a placeholder by many image tokens, which mostly stand
-    before every answer: distances from the end do not change. What stands before a later turn's image is counted from
-    the start, at 0 or above. An answer's span holds its end token, and the space that ends the assistant's prefix: many
-    vocabularies join it with the first word ("▁Yes"), and LLaVA's preprocess_v1 takes the loss on it too. If the last
-    turn is the user's, the text ends where an answer's span would begin.
-
-    A user's span is the words alone, without role marks or image. An answer that is context only (``Turn.trained``) has
-    no span.
-    """
-    text, answers, words, shown = template.start, [], [], 0
-    assistant = template.assistant_prefix.rstrip(" ")
-    space = template.assistant_prefix[len(assistant) :]
-    for place, turn in enumerate(turns):
-        if turn.role == "user":
-            text += template.user_prefix
-            if place == image_turn:
-                shown = len(text)
-                text += template.image * images
-            words.append((len(text), len(text) + len(turn.text)))
-            text += turn.text + template.user_suffix
-        else:
-            text += assistant
-            start = len(text)
-            text += space + turn.text + template.assistant_suffix
-            if turn.trained:
-                answers.append((start, len(text)))
-    if turns[-1].role == "user":
-        text += assistant
-    before = shown if images else 0
-    return text, _from_end(answers, text, before), _from_end(words, text, before)
-
-
-def _from_end(spans: Sequence[Span], text: str, before: int) -> list[Span]:
-    """Spans that do not end at ``before`` or earlier, from the end; those as they are."""
-    return [(start, end) if end <= before else (start - len(text), end - len(text)) for start, end in spans]
 
 
 def encode(
@@ -104,14 +69,18 @@ def encode(
         UserError: the processor does not take one of the conversations, which is named.
         ImageCut: see `cut`.
     """
-    rendered = [render(vlm.family.template, c.turns, len(c.images), c.image_turn) for c in conversations]
+    rendered = [render(vlm.family.template, c.turns, c.places) for c in conversations]
     try:
-        encoded = _processed(vlm, [text for text, _, _ in rendered], conversations, side)
+        encoded, grown = _processed(vlm, [text for text, _, _ in rendered], conversations, side)
     except Exception as problem:
         _name_the_cause(vlm, [text for text, _, _ in rendered], conversations, side)
         raise problem  # each alone is taken, so it is no conversation's fault
     offsets = encoded.pop("offset_mapping")
     real = encoded["attention_mask"].bool()
+    rendered = [
+        (text, _moved(answers, images), _moved(words, images))
+        for (text, answers, words), images in zip(rendered, grown, strict=True)
+    ]
     answered = _inside(offsets, real, [answers for _, answers, _ in rendered])
     encoded["labels"] = encoded["input_ids"].masked_fill(~answered, IGNORED)
     encoded["instruction"] = _inside(offsets, real, [words for _, _, words in rendered])
@@ -125,17 +94,20 @@ def encode(
 
 def _processed(
     vlm: VLM, texts: Sequence[str], conversations: Sequence[Conversation], side: Literal["left", "right"]
-) -> dict[str, torch.Tensor]:
+) -> tuple[dict[str, torch.Tensor], list[list[dict[str, Span]]]]:
+    """The processor's outputs, and for each text the placeholders that it has replaced (`_moved`)."""
     images = [prepare(vlm, image) for c in conversations for image in c.images]
-    return vlm.processor(
+    made = vlm.processor(
         text=list(texts),
         images=images or None,
         padding=True,
         padding_side=side,  # said in the call, where it is stronger than a processor's own default (InternVL's is left)
-        return_tensors="pt",
         return_offsets_mapping=True,
+        return_text_replacement_offsets=True,
         add_special_tokens=False,
     )
+    grown = made.pop("text_replacement_offsets")  # which InternVL's would try to make tensors of
+    return made.convert_to_tensors("pt"), grown
 
 
 def _name_the_cause(
@@ -163,15 +135,30 @@ def not_taken(vlm: VLM, name: str, turns: Sequence[Turn], problem: Exception) ->
 
 
 def _inside(offsets: torch.Tensor, real: torch.Tensor, spans: Sequence[Sequence[Span]]) -> torch.Tensor:
-    """Which tokens overlap one of their row's spans (as `render` counts them), [n, tokens] of bool."""
+    """Which tokens overlap one of their row's spans, [n, tokens] of bool."""
     found = torch.zeros_like(real)
     for row, wanted in enumerate(spans):
-        length = int(offsets[row][real[row]].max())
         begins, ends = offsets[row].unbind(-1)
         for start, end in wanted:
-            origin = length if start < 0 else 0
-            found[row] |= real[row] & (ends > origin + start) & (begins < origin + end)
+            found[row] |= real[row] & (ends > start) & (begins < end)
     return found
+
+
+def _moved(spans: Sequence[Span], images: Sequence[Mapping[str, Span]]) -> list[Span]:
+    """Spans of a rendered text in the text that the processor made of it: each placeholder before them has grown.
+
+    Args:
+        images: ``span`` and ``new_span`` of each placeholder, in order, as the processor tells them.
+    """
+    moved = []
+    for start, end in spans:
+        by = sum(
+            (one["new_span"][1] - one["new_span"][0]) - (one["span"][1] - one["span"][0])
+            for one in images
+            if one["span"][1] <= start
+        )
+        moved.append((start + by, end + by))
+    return moved
 
 
 def cut(batch: Batch, limit: int, image_token_id: int) -> Batch:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from selectmm.models.encode import check_square, not_taken, render
+from selectmm.models.encode import check_square, not_taken
+from selectmm.models.render import opening, render
 from selectmm.models.vlm import VLM
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -21,6 +22,12 @@ class Outline:
     sizes: tuple[Size, ...] = ()
     image_turn: int = 0
     name: str = ""
+    shown: tuple[Shown, ...] = ()
+
+    @property
+    def places(self) -> tuple[Shown, ...]:
+        """Where each image stands."""
+        return self.shown or opening(len(self.sizes), self.image_turn)
 
 
 def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
@@ -32,7 +39,7 @@ def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
     Raises:
         UserError: the processor takes no image of the size that a conversation has, which is named.
     """
-    texts = [render(vlm.family.template, o.turns, len(o.sizes), o.image_turn)[0] for o in outlines]
+    texts = [render(vlm.family.template, o.turns, o.places)[0] for o in outlines]
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
     sizes = [size for outline in outlines for size in outline.sizes]
     try:

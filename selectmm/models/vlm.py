@@ -12,7 +12,8 @@ from selectmm.errors import UserError
 class Template:
     """A conversation format. A rendered row is ``start`` then, per turn, prefix + text + suffix of its role.
 
-    The image placeholder stands in front of the first user text (LLaVA moves it there too). An answer and the
+    An image's placeholder stands where the row shows it, mostly in front of a user's text (see `selectmm.pool.row`);
+    the line break that may end it is left out where the text goes on directly behind the image. An answer and the
     ``assistant_suffix`` (its end token) are what the loss is taken on.
     """
 

@@ -142,7 +142,7 @@ class Job:
         passes = []
         for state in dict.fromkeys(stage.state for stage in alone.values()):
             same = {feature: stage for feature, stage in alone.items() if stage.state == state}
-            for view, riding in store.riders(list(same)).items():
+            for view, riding in store.riders(pool, list(same)).items():
                 passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
         return passes
 

@@ -68,7 +68,7 @@ class Device:
 
     def features(self, load: Load, features: Sequence[Feature], rank: int, batch_size: int) -> Work:
         """One pass over what ``load`` describes. ``rank``: of the warm-up's LoRA, 0 without."""
-        reads = reduce(or_, (feature.reads() for feature in features), Reads()).on(len(self.body.layers))
+        reads = reduce(or_, (feature.reads().on(len(self.body.layers)) for feature in features), Reads())
         flops = 0.0 if reads.nothing else forward(self.body, load, reads.deepest, head=reads.answers, rank=rank)
         tokens = min(batch_size * load.longest, max(TOKENS, load.longest))
         memory = forward_memory(self.body, self.size, 0 if reads.nothing else tokens)

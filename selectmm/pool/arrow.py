@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selectmm.pool.pool import COUNTED_IN, SCHEMA, Pool
+from selectmm.pool.pool import COUNTED_IN, SCHEMA, SEVERAL, SHOWN, Pool
 from selectmm.pool.row import Row
 from selectmm.pool.sample import Turn
 from selectmm.pool.stream import CountedIn
@@ -17,6 +17,7 @@ WRITTEN = (
     SCHEMA.append(pa.field("id", pa.string()))
     .append(pa.field("image_turn", pa.int32()))
     .append(pa.field("place", pa.int64()))  # in the file that the row was read from
+    .append(pa.field(SEVERAL, SHOWN))
 )
 
 Read = tuple[int, str, Row]
@@ -53,6 +54,13 @@ def _trained(said: list[Turn]) -> pa.BooleanArray:
     return pa.nulls(len(said), pa.bool_()) if all(trained) else pa.array(trained)
 
 
+def _several(read: tuple[Row, ...]) -> pa.Array:
+    """Null, which is cheap, for all rows that show one image or none."""
+    if all(len(row.images) < 2 for row in read):
+        return pa.nulls(len(read), SHOWN)
+    return pa.array([[one._asdict() for one in row.images] if len(row.images) > 1 else None for row in read], SHOWN)
+
+
 def _batch(rows: list[Read]) -> pa.RecordBatch:
     """Column by column, several times faster than row by row."""
     places, digests, read = zip(*rows, strict=True)
@@ -73,7 +81,8 @@ def _batch(rows: list[Read]) -> pa.RecordBatch:
         pa.array([row.image for row in read], pa.string()),
         pa.ListArray.from_arrays(ends, words, WRITTEN.field("turns").type),
         pa.array([row.id for row in read], pa.string()),
-        pa.array([row.image_turn for row in read], pa.int32()),
+        pa.array([row.images[0].turn if row.images else 0 for row in read], pa.int32()),
         pa.array(places, pa.int64()),
+        _several(read),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=WRITTEN)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.content import IMAGE, PATHS
 from selectmm.pool.stream import Raw
 
 TURNS = ("messages", "conversations")
@@ -55,19 +56,34 @@ def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, object] | BadR
 
 
 def _with_paths(row: dict[str, object], images: Path | None) -> dict[str, object] | BadRow:
-    """The row with a path for each image in ``image`` and ``images``, as far as these say something."""
+    """The row with a path for each image in ``image``, ``images`` and content lists, as far as these say something."""
     try:
         for name in ("image", "images"):
             cell = row.get(name)
             if empty(cell):
                 row.pop(name, None)
             elif isinstance(cell, list):
-                row[name] = [_path(one, images) for one in cell] if len(cell) == 1 else cell
+                row[name] = [_path(one, images) for one in cell]
             else:
                 row[name] = _path(cell, images)
+        for part in _image_parts(row):
+            for name in PATHS:
+                cell = part.get(name)
+                if not (empty(cell) or (isinstance(cell, Mapping) and "url" in cell)):
+                    part[name] = _path(cell, images)
     except BadRow as problem:
         return problem
     return row
+
+
+def _image_parts(row: dict[str, object]) -> Iterator[dict[str, object]]:
+    """The parts of content lists that show images."""
+    for turns in map(row.get, TURNS):
+        for turn in turns if isinstance(turns, list) else ():
+            for parts in turn.values() if isinstance(turn, dict) else ():
+                for part in parts if isinstance(parts, list) else ():
+                    if isinstance(part, dict) and part.get("type") in IMAGE:
+                        yield part
 
 
 def _path(cell: object, images: Path | None) -> str:

@@ -150,7 +150,7 @@ def _seen_before(column: pa.ChunkedArray) -> list[int]:
 
 def _placed(pool: Pool, health: Health) -> list[Finding]:
     """What the reader had to decide, and the rows without image."""
-    shown = "The image is shown at the first question; LLaVA's own training would not show it. Add <image> to be sure."
+    shown = "It is shown at the first question; LLaVA's own training would not show it. Add <image> to be sure."
     taken = "<image> is taken out of the text; LLaVA's own training would keep it as plain text."
     ended = "An answer at the front or a question at the end is left out; LLaVA's own training skips the first too."
     text_only = np.flatnonzero(pool.image_of < 0).tolist()
@@ -158,6 +158,13 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
     later = np.flatnonzero(later.to_numpy(zero_copy_only=False)).tolist() if len(later) else []
     return [
         _rows(pool, "image that no turn mentions", health.unplaced, shown, "look"),
+        _rows(
+            pool,
+            "several images",
+            pool.several.tolist(),
+            "All are shown, each where its <image> stands; a method's file says what it makes of them.",
+            "note",
+        ),
         _rows(pool, "<image> said without an image", health.spoken, taken, "look"),
         _rows(
             pool,
@@ -190,10 +197,7 @@ def _passed_over(pool: Pool, health: Health) -> list[Finding]:
 
 def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:
     """A finding about ``rows``; its examples are the first of them, by their place in the pool's file."""
-    shown = [
-        pool.named(row) + (f", {image[:200]}" if (image := pool.table["image"][row].as_py()) else "")
-        for row in rows[:EXAMPLES]
-    ]
+    shown = [pool.told(row) for row in rows[:EXAMPLES]]
     return Finding(name, len(rows), len(pool), shown, advice, weight)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from selectmm.pool.doctor import EXAMPLES, Finding, Weight
-from selectmm.pool.image import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import Unfit
 
@@ -46,6 +45,5 @@ def not_checked(pool: Pool, why: str) -> Finding:
 
 def _example(pool: Pool, row: int, words: Sequence[str]) -> str:
     sample = pool[row]
-    image = f", {excerpt(sample.image)}" if sample.image else ""
     held = [word for word in words if any(word in turn.text for turn in sample.turns)]
-    return pool.named(row) + image + (f": {' '.join(held[:EXAMPLES])}" if held else "")
+    return pool.told(row) + (f": {' '.join(held[:EXAMPLES])}" if held else "")

@@ -82,17 +82,34 @@ def _told_unread(noted: Noted) -> str:
 def _told(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
     return ", ".join(
-        f"{len(rows):,} rows with {reason} (first: {pool.told(rows[0])})"
+        f"{len(rows):,} rows with {reason} (first: {_first(pool, rows[0])})"
         for reason, rows in _looked(health).items()
         if rows
     )
+
+
+def _first(pool: Pool, row: int) -> str:
+    """A bad row in words, with the image that is missing or broken, if it is one of several."""
+    return f"{pool.named(row)}, {excerpt(_bad_image(pool, row))}" if len(pool[row].images) > 1 else pool.told(row)
+
+
+def _bad_image(pool: Pool, row: int) -> str | None:
+    """The first image of a bad row that cannot be opened, or its first one; None for a text-only row."""
+    images = [one.path for one in pool[row].images]
+    for image in images if len(images) > 1 else ():
+        try:
+            pool.open_image(image).close()
+        except UserError:
+            return image
+    return images[0] if images else None
 
 
 def _why(pool: Pool, broken: list[int]) -> str:
     """What is wrong with the first broken image, as a sentence to follow the others."""
     try:
         for row in broken[:1]:
-            pool.open_image(str(pool[row].image))
+            for image in pool[row].images:
+                pool.open_image(image.path)
     except UserError as problem:
         return f" The first broken image: {excerpt(problem.__cause__ or problem)}."
     return ""
@@ -122,7 +139,7 @@ def _listed(pool: Pool, health: Health, folder: Path) -> Path:
     path = folder / "bad_rows.jsonl"
     if not path.exists():
         entries = [
-            {**pool.place_of(row), "image": pool.table["image"][row].as_py(), "reason": reason}
+            {**pool.place_of(row), "image": _bad_image(pool, row), "reason": reason}
             for reason, rows in _looked(health).items()
             for row in rows
         ]
@@ -174,7 +191,7 @@ def _examine(pool: Pool, sizes: np.ndarray, sides: np.ndarray, noted: Noted, fol
     states[present] = list(track(seen, "looking at the images", len(present)))
 
     def rows_of(images: np.ndarray) -> list[int]:
-        return np.flatnonzero(np.append(images, False)[pool.image_of]).tolist()  # −1, no image, meets the appended one
+        return pool.showing(images).tolist()
 
     health = Health(
         rows=len(pool),

@@ -42,7 +42,7 @@ def open_hub(
         UserError: the data set cannot be had, has no column of turns, or bad rows were found.
     """
     root = None if images is None else folder_of(images)
-    data = _load(dataset, name, revision, split)
+    data = load_split(dataset, name, revision, split)
     check_columns(data.column_names, f"Data set {dataset}")
     reader = ChatReader(system, source, () if root is None else roots_of(root))
     # datasets' own fingerprint follows from the files it was made from.
@@ -64,7 +64,12 @@ def open_hub(
     return healthy(pool, noted, bad_rows, Path(cache), folder)
 
 
-def _load(dataset: str, name: str | None, revision: str, split: str) -> Dataset:
+def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dataset:
+    """The data set's split, from the hub or a local folder; arguments as of `open_hub`.
+
+    Raises:
+        UserError: it cannot be had.
+    """
     local = isdir(dataset)
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)

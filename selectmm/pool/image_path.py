@@ -1,4 +1,4 @@
-"""The image of a row: one path below the image folder, however the row names it."""
+"""The images of a row: paths below the image folder, however the row names them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,38 +16,52 @@ def roots_of(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys([str(folder.absolute()), str(folder.resolve())]))
 
 
-def image_of(row: Mapping[str, object], roots: Sequence[str]) -> str | None:
-    """The path in ``image`` or ``images``, relative to the image folder; None for a text-only row.
+MOST_IMAGES = 256  # of a row: with 64 tokens each they would fill 16,384, more than any recipe here trains on
+
+
+def images_of(row: Mapping[str, object], roots: Sequence[str], inside: Sequence[str | None] = ()) -> tuple[str, ...]:
+    """The paths in ``image`` or ``images``, or in the row's turns, relative to the image folder.
 
     Args:
         roots: of `roots_of`; an absolute path that begins with one becomes relative.
+        inside: the paths of images in the row's content lists, in order; None for one that names none.
 
     Raises:
-        BadRow: there are several images, or what is named is no path below the image folder.
+        BadRow: there are too many, or what is named is no path below the image folder.
     """
     one, other = row.get("image"), row.get("images")
-    if one.__class__ is str and one and other is None:
-        return below(one, roots)
-    found = {_one(value, name) for name, value in (("image", one), ("images", other)) if not empty(value)}
-    if len(found) == 2:
+    if one.__class__ is str and one and other is None and not inside:
+        return (below(one, roots),)
+    named = {"image": one, "images": other, "messages": [path for path in inside if path is not None]}
+    found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
+    if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
         raise BadRow(
-            "fields that contradict each other",
-            f"has 'image' {shown(one)} and 'images' {shown(other)}, which are not the same; keep one of them",
+            "an image part without a path",
+            "has an image part that names no path, and no 'images' that would; name the path of each image",
         )
-    return below(found.pop(), roots) if found else None
+    if not found:
+        return ()
+    first, *others = found.values()
+    if any(paths != first for paths in others):
+        told = " and ".join(f"'{name}' {shown(named[name])}" for name in found)
+        raise BadRow(
+            "fields that contradict each other", f"has {told}, which are not the same images; keep one of them"
+        )
+    if len(first) > MOST_IMAGES:
+        raise BadRow(
+            "too many images",
+            f"has {len(first):,} images, and at most {MOST_IMAGES} of a row are read; split the row",
+        )
+    return tuple([below(path, roots) for path in first])
+
+
+def _paths(value: object, name: str) -> list[str]:
+    """The paths in a field that says something."""
+    return [_one(one, name) for one in value] if isinstance(value, list) else [_one(value, name)]
 
 
 def _one(value: object, name: str) -> str:
-    """The only path in a field that says something."""
-    if isinstance(value, list):
-        if len(value) > 1:
-            raise BadRow(
-                "several images",
-                f"has {len(value)} entries in '{name}', but one image per row is supported: {shown(value)}; split the "
-                f"row",
-            )
-        value = value[0]
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return value
     if isinstance(value, dict):
         raise BadRow(
@@ -55,7 +69,7 @@ def _one(value: object, name: str) -> str:
             f"has an '{name}' that is an object, not a path: {shown(value)}; write the path itself, or use "
             f"pool=parquet, which reads {{bytes, path}}",
         )
-    raise BadRow("an image that is no path", f"has an '{name}' that is not one path: {shown(value)}")
+    raise BadRow("an image that is no path", f"has an '{name}' that is no path: {shown(value)}")
 
 
 def below(path: str, roots: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
-from selectmm.pool.image_path import image_of, roots_of
+from selectmm.pool.image_path import images_of, roots_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import File, Noted, content_of, folder_of, opened, read_rows
 from selectmm.pool.row import Row, row_of
@@ -83,7 +83,7 @@ class _Reader:
 
     def __call__(self, content: object) -> Row | None:
         row = read_llava(content, self.source, self.system, self.roots)
-        return row if self.text_only or row.image else None
+        return row if self.text_only or row.images else None
 
 
 def read_llava(content: object, source: str = "source", system: System = "stop", roots: tuple[str, ...] = ()) -> Row:
@@ -98,7 +98,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     """
     if not isinstance(content, dict):
         raise BadRow("another shape", f"is no object: {shown(content)}; {SHAPE}")
-    said, prompt, unread = content.get("conversations"), "", []
+    said, prompt, unread, inside = content.get("conversations"), "", [], []
     usual = _USUAL.issuperset(content)
     if not usual:
         unread += check_fields(content, {*_READ, source})
@@ -106,15 +106,15 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
         said = _said(content)
     if "system" in content or (said[0].__class__ is dict and said[0].get("from") == "system"):
         prompt, said = system_of(content, said, LLAVA)
-    turns = turns_of(said, LLAVA, unread)
+    turns = turns_of(said, LLAVA, unread, inside)
     if not usual:
         check_boxes(content, turns)
-    image = image_of(content, roots)
-    # Earlier versions passed over 'images' and 'system', and kept a path that began at the root.
-    anew = image is not None and image != content.get("image") != [image]
+    images = images_of(content, roots, inside)
+    # Earlier versions passed over 'images' and 'system', kept a path that began at the root, and refused all others.
+    anew = bool(images) and (len(images) > 1 or bool(inside) or images[0] != content.get("image") != [images[0]])
     if prompt:
         turns, anew = joined(turns, prompt, system), anew or system == "join"
-    return row_of(turns, image, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew)
+    return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew)
 
 
 _USUAL = frozenset({"id", "image", "conversations"})

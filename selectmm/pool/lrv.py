@@ -51,4 +51,4 @@ def read_lrv(content: object, roots: tuple[str, ...] = ()) -> Row:
         raise BadRow("another shape", f"lacks 'image_id', 'question' or 'answer': {shown(content)}; {SHAPE}")
     unread = check_fields(row, _READ)
     turns = [Turn("user", f"{PLACEHOLDER}\n{question}"), Turn("assistant", answer)]
-    return row_of(turns, below(f"{image}.jpg", roots), row.get("task") or "lrv", row.get("id"), unread=unread)
+    return row_of(turns, (below(f"{image}.jpg", roots),), row.get("task") or "lrv", row.get("id"), unread=unread)

@@ -35,7 +35,7 @@ def open_parquet(
     Raises:
         UserError: there is no such file, it has no column of turns, or bad rows were found.
     """
-    files = _files(Path(file))
+    files = files_of(Path(file))
     root = None if images is None else folder_of(images)
     known = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     reader = ChatReader(system, source, () if root is None else roots_of(root))
@@ -59,7 +59,12 @@ def open_parquet(
     return healthy(pool, noted, bad_rows, Path(cache), folder)
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The parquet files that are read, in order.
+
+    Raises:
+        UserError: there are none.
+    """
     files = sorted(path.glob("*.parquet")) if isdir(path) else [path]
     if not files or not isfile(files[0]):
         raise UserError(f"There is no parquet file at {path}; set pool.file to one, or to a folder that holds some.")

@@ -1,11 +1,19 @@
 """Rows named by their places in the pool's file, as `selectmm export subset --format indices` writes them."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import shown
-from selectmm.pool.pool import Pool
+from selectmm.pool.pool import PLACE, Pool
+
+
+def places_of(pool: Pool, rows: np.ndarray) -> list[int]:
+    """Places in the pool's file of rows of the pool, in their order; see `Pool.place_of`."""
+    if PLACE not in pool.table.column_names:
+        return rows.tolist()
+    return pool.table[PLACE].take(pa.array(rows)).to_pylist()
 
 
 def positions_in(pool: Pool, content: object, file: str) -> object:

@@ -7,22 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from selectmm.pool.bad import shown
 from selectmm.pool.health import Health
 from selectmm.pool.image import excerpt, header_of, open_image
-from selectmm.pool.sample import Sample, Turn
+from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.pool.unfit import Unfit
 
 SCHEMA = pa.schema(
     [
         ("digest", pa.string()),
         ("source", pa.string()),
-        ("image", pa.string()),  # relative to the image root; null for a text-only row
+        ("image", pa.string()),  # the first one, relative to the image root; null for a text-only row
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
     ]
 )
+SEVERAL = "images"  # column: all images of a row that shows several, null in every other row
+SHOWN = pa.list_(pa.struct([("path", pa.string()), ("turn", pa.int32()), ("at", pa.int32()), ("inline", pa.bool_())]))
 COUNTED_IN = "counted_in"  # in the metadata of a table's schema
 PLACE = "place"  # column: a row's place in the pool's file
 
@@ -54,7 +57,11 @@ class Pool:
     def __getitem__(self, position: int) -> Sample:
         row = self.table.slice(position, 1).to_pylist()[0]
         turns = tuple(Turn(turn["role"], turn["text"], turn.get("trained") is not False) for turn in row["turns"])
-        return Sample(position, row["digest"], row["source"], turns, row["image"], row.get("image_turn") or 0)
+        several = row.get(SEVERAL)
+        images = tuple(Shown(**one) for one in several) if several else ()
+        if row["image"] is not None and not several:
+            images = (Shown(row["image"], row.get("image_turn") or 0),)
+        return Sample(position, row["digest"], row["source"], turns, images)
 
     def place_of(self, position: int) -> dict[str, object]:
         """A row as its file knows it, whichever rows were left out before it: its id, and its place there.
@@ -95,18 +102,37 @@ class Pool:
         return _encoded(self.table["source"])
 
     @cached_property
-    def _images(self) -> pa.DictionaryArray:
-        return _encoded(self.table["image"])
+    def _images(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        return _unique_images(self.table)
 
     @cached_property
     def images(self) -> list[str]:
         """The unique images, as relative paths, in order of first use."""
-        return self._images.dictionary.to_pylist()
+        return self._images[0]
+
+    @property
+    def shown(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images of all rows: row i shows ``images[of[ends[i]:ends[i + 1]]]`` in this order; (ends, of).
+
+        ``ends`` is [n + 1] and ``of`` [images shown], both of int64.
+        """
+        return self._images[1:]
 
     @cached_property
     def image_of(self) -> np.ndarray:
-        """For each row its index into `images`, −1 for a text-only row; [n] of int64."""
-        return self._images.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        """For each row the index of its first image into `images`, −1 for a text-only row; [n] of int64."""
+        ends, of = self.shown
+        return np.where(np.diff(ends) > 0, np.append(of, -1)[ends[:-1]], -1)
+
+    @property
+    def several(self) -> np.ndarray:
+        """Positions of the rows that show several images, ascending; [rows] of int64."""
+        return np.flatnonzero(np.diff(self.shown[0]) > 1)
+
+    def showing(self, images: np.ndarray) -> np.ndarray:
+        """Positions of the rows that show one of the marked `images`, [images] of bool; ascending, [rows] of int64."""
+        ends, of = self.shown
+        return np.unique(np.repeat(np.arange(len(self)), np.diff(ends))[images[of]])
 
     def counts(self) -> dict[str, int]:
         """Rows per source, largest first."""
@@ -114,17 +140,18 @@ class Pool:
         return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
 
     def told(self, position: int) -> str:
-        """`named` and the row's image: "row 195 (id '17'), coco/1.jpg"."""
-        image = self.table["image"][position].as_py()
-        return self.named(position) + ("" if image is None else f", {excerpt(image)}")
+        """`named` and the row's images: "row 195 (id '17'), coco/1.jpg and 2 more"."""
+        images = self[position].images
+        more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+        return self.named(position) + (f", {excerpt(images[0].path)}{more}" if images else "")
 
     def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
         """The pool without the rows at these positions; ``fingerprint`` names what is left."""
         kept = np.setdiff1d(np.arange(len(self)), rows)
         sizes = self.sizes
         if sizes is not None:  # of the images that are left, in the order in which they are now first used
-            used = self.image_of[kept]
-            used = used[used >= 0]
+            ends, of = self.shown
+            used = of[np.repeat(np.isin(np.arange(len(self)), kept), np.diff(ends))]
             sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
         return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit)
 
@@ -151,6 +178,27 @@ def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
     if PLACE not in table.column_names:
         table = table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
     return table.take(pa.array(rows))
+
+
+def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Unique paths in order of first use, and `Pool.shown`."""
+    first = table["image"]
+    counts = first.is_valid().to_numpy().astype(np.int64)
+    if SEVERAL in table.column_names and table[SEVERAL].null_count < table.num_rows:
+        lists = table[SEVERAL].combine_chunks()
+        own = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        counts = np.where(own > 0, own, counts)
+        ends = np.concatenate([[0], counts.cumsum()])
+        # Paths of rows of several first, then of the others: the place of each, in the order of rows.
+        at = np.empty(ends[-1], np.int64)
+        many = np.repeat(own > 0, counts)
+        at[many], at[~many] = np.arange(many.sum()), many.sum() + np.flatnonzero((own == 0) & (counts > 0))
+        paths = pc.struct_field(lists.flatten(), "path")
+        encoded = pa.chunked_array([paths, first.combine_chunks()]).take(pa.array(at))
+    else:
+        ends, encoded = np.concatenate([[0], counts.cumsum()]), first.drop_null()
+    encoded = _encoded(encoded)
+    return encoded.dictionary.to_pylist(), ends, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:

@@ -20,7 +20,7 @@ from selectmm.pool.sample import digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
-VERSION = 3  # of how rows are read; another number reads every pool again
+VERSION = 4  # of how rows are read; another number reads every pool again
 UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each
 EXAMPLES = 3  # of each reason
 FIELDS = 100  # names of unread fields that are counted; a file may have another one in every row
@@ -157,7 +157,7 @@ def _checked(
             if row is None:
                 noted.left_out += 1
                 continue
-            digest = digest_of(row.source, row.turns, row.image, row.image_turn)
+            digest = digest_of(row.source, row.turns, row.images)
         except BadRow as problem:
             _count(problem.reason, str(problem), place, said, file, noted, listing)
         except UnicodeEncodeError as problem:
@@ -187,7 +187,7 @@ def _count(reason: str, told: str, place: int, said: object, file: File, noted: 
 
 
 def _note(row: Row, position: int, noted: Noted) -> None:
-    plain = not row.image_turn
+    plain = not row.images or not row.images[0].turn
     trained = filled = True
     for turn in row.turns:
         text = turn.text

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["user", "assistant"]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance. The text never contains the image placeholder: the image belongs to the sample.
+    """One utterance. The text never contains an image placeholder: images belong to the sample.
 
     ``trained`` is False for an answer that is context only: nothing is learned from it, and no score looks at it.
     """
@@ -20,33 +21,61 @@ class Turn:
     trained: bool = True
 
 
+class Shown(NamedTuple):
+    """An image that a row shows, and where.
+
+    Attributes:
+        path: relative to the pool's image root.
+        turn: index of the turn that shows it. at: characters of that turn's text that stand before it.
+        inline: the text goes on directly behind it, without the line break that some templates write there.
+    """
+
+    path: str
+    turn: int = 0
+    at: int = 0
+    inline: bool = False
+
+
 @dataclass(frozen=True)
 class Sample:
     """A row of a pool.
 
     Its identity is (position, digest), never the ``id`` field of the JSON: ids repeat in LLaVA-665K.
-    ``image`` is a path relative to the pool's image root, or None for a text-only row; ``image_turn`` is the index of
-    the turn that it opens.
+    ``images`` stand in the order in which the turns show them; a text-only row has none.
     """
 
     position: int
     digest: str
     source: str
     turns: tuple[Turn, ...]
-    image: str | None
-    image_turn: int = 0
+    images: tuple[Shown, ...] = ()
+
+    @property
+    def image(self) -> str | None:
+        """Path of the first image; None for a text-only row."""
+        return self.images[0].path if self.images else None
+
+    @property
+    def image_turn(self) -> int:
+        """Index of the turn that shows the first image; 0 for a text-only row."""
+        return self.images[0].turn if self.images else 0
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every row
 
 
-def digest_of(source: str, turns: tuple[Turn, ...], image: str | None, image_turn: int = 0) -> str:
+def digest_of(source: str, turns: Sequence[Turn], images: Sequence[Shown]) -> str:
     """Content hash of a row: 32 hex characters over its source, turns and image path, over the image's place if that is
-    not the first turn, and over which answers are not trained on if there are some.
+    not the first turn, and over which answers are not trained on if there are some. Of several images all count, each
+    with its place.
 
     Raises:
         UnicodeEncodeError: a text holds half of a surrogate pair.
     """
     said = [[t.role, t.text] if t.trained else [t.role, t.text, False] for t in turns]
-    content = [source, said, image, *([image_turn] if image_turn else [])]
+    if len(images) > 1:
+        content = [source, said, [[one.path, one.turn, one.at, one.inline] for one in images]]
+    else:
+        image, turn = (images[0].path, images[0].turn) if images else (None, 0)
+        content = [source, said, image, *([turn] if turn else [])]
     return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()[:32]

@@ -1,8 +1,8 @@
 """Read chats as ShareGPT, LLaMA-Factory and ms-swift write them: ``{"messages": [{"role", "content"}], "images"}``.
 
-Turns are in ``messages`` or ``conversations``, each with ``role`` and ``content`` or ``from`` and ``value``; the image
-is one path in ``images`` (a list) or ``image``, and is placed by ``<image>``, as `selectmm.pool.row` says. An answer
-with ``loss: false`` or ``weight: 0`` is context.
+Turns are in ``messages`` or ``conversations``, each with ``role`` and ``content`` or ``from`` and ``value``; images
+are paths in ``images`` (a list) or ``image``, and are placed by ``<image>``, as `selectmm.pool.row` says; or a turn is
+OpenAI's list of parts, see `selectmm.pool.content`. An answer with ``loss: false`` or ``weight: 0`` is context.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Literal
 from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
-from selectmm.pool.image_path import image_of, roots_of
+from selectmm.pool.image_path import images_of, roots_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import File, content_of, folder_of, opened, read_rows
 from selectmm.pool.row import Row, row_of
@@ -80,11 +80,12 @@ class ChatReader:
         said = list_of_turns(content, "messages", "conversations")
         spelling = spelling_of(said)
         system, said = system_of(content, said, spelling)
-        turns = turns_of(said, spelling, unread)
+        inside: list[str | None] = []
+        turns = turns_of(said, spelling, unread, inside)
         check_boxes(content, turns)
-        image = image_of(content, self.roots)
+        images = images_of(content, self.roots, inside)
         turns = joined(turns, system, self.system) if system else turns
-        return row_of(turns, image, content.get(self.source), content.get("id"), bool(system), tuple(unread))
+        return row_of(turns, images, content.get(self.source), content.get("id"), bool(system), tuple(unread))
 
 
 _READ = frozenset({"messages", "conversations", "image", "images", "system", "id", "source"})

@@ -36,6 +36,22 @@ def counted_in(path: Path) -> CountedIn:
     return "line" if path.suffix.lower() in LINES else "row"
 
 
+def json_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The places of `json_rows`, each with the row's text as the file has it; a line comes with its end.
+
+    Written as UTF-8, a text is the bytes of the file.
+
+    Raises:
+        UserError: as `json_rows`.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        if counted_in(path) == "line":
+            yield from ((number, line) for number, line in enumerate(stream, 1) if not line.isspace())
+            return
+        window = _Window(stream, path)
+        yield from ((index, window.text[window.start : window.at]) for index, _ in _values(window))
+
+
 def json_rows(path: Path) -> Iterator[Raw]:
     """The rows of a list in JSON, or of a file with a row on each line if its name ends in ``.jsonl`` or ``.ndjson``.
 
@@ -75,7 +91,12 @@ def _line(line: str) -> object:
 
 
 def _items(stream: TextIO, path: Path) -> Iterator[Raw]:
-    window = _Window(stream, path)
+    yield from _values(_Window(stream, path))
+
+
+def _values(window: "_Window") -> Iterator[Raw]:
+    """The list's values one after the other, as the window comes to them."""
+    path = window.path
     if not window.take("["):
         raise UserError(
             f"{path} holds no list of rows: a JSON file is one list [{{…}}, …]; name a file with a row on each line "
@@ -96,11 +117,11 @@ def _items(stream: TextIO, path: Path) -> Iterator[Raw]:
 
 
 class _Window:
-    """A piece of the text, moved on as values are taken from its front."""
+    """A piece of the text, moved on as values are taken from its front; the last one is ``text[start:at]``."""
 
     def __init__(self, stream: TextIO, path: Path) -> None:
         self.stream, self.path = stream, path
-        self.text, self.at, self.last = "", 0, False
+        self.text, self.start, self.at, self.last = "", 0, 0, False
 
     def take(self, mark: str) -> bool:
         """Move past blanks, and past ``mark`` if it comes next."""
@@ -136,7 +157,7 @@ class _Window:
                 length = end - self.at  # reading on moves what is left to the front
                 # A number may go on behind the window's edge.
                 if self.text[end - 1] in '}]"' or end < len(self.text) - LONGEST_NUMBER or not self._more():
-                    self.at += length
+                    self.start, self.at = self.at, self.at + length
                     return value
 
     def broken(self, index: int, reason: str) -> UserError:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.content import text_of
 from selectmm.pool.fields import IN_A_TURN, NOT_YET, TRAINED, is_trained
 from selectmm.pool.sample import Role, Turn
 
@@ -38,7 +39,11 @@ def list_of_turns(row: Mapping[str, object], read: str, other: str) -> list[obje
 
 
 def _same(one: list[object], other: list[object]) -> bool:
-    return one == other or turns_of(one, spelling_of(one), []) == turns_of(other, spelling_of(other), [])
+    if one == other:
+        return True
+    images: tuple[list[str | None], list[str | None]] = [], []
+    said = [turns_of(turns, spelling_of(turns), [], inside) for turns, inside in zip((one, other), images, strict=True)]
+    return said[0] == said[1] and images[0] == images[1]
 
 
 def spelling_of(said: list[object]) -> Spelling:
@@ -47,11 +52,12 @@ def spelling_of(said: list[object]) -> Spelling:
     return OPENAI if isinstance(first, dict) and first.get("role") is not None else LLAVA
 
 
-def turns_of(said: list[object], spelling: Spelling, unread: list[str]) -> list[Turn]:
-    """The turns, their texts as they are.
+def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: list[str | None]) -> list[Turn]:
+    """The turns, their texts as they are, with ``<image>`` where a content list has an image.
 
     Args:
         unread: names of fields in turns that say something and are not read are added to it.
+        inside: the paths of images in content lists, None for one without, are added to it.
 
     Raises:
         BadRow: one has another shape or role, or a field that changes what it means.
@@ -63,14 +69,16 @@ def turns_of(said: list[object], spelling: Spelling, unread: list[str]) -> list[
             who, words = ROLES[turn[role]], turn[text]
         except (KeyError, TypeError):  # TypeError: no object, or a role that cannot be looked up
             raise _odd(turn, len(turns), spelling) from None
+        if words.__class__ is list:
+            words = text_of(words, len(turns), inside)
         if words.__class__ is not str:
             raise _odd(turn, len(turns), spelling)
-        turns.append(Turn(who, words) if len(turn) == 2 else _marked(turn, spelling, unread))
+        turns.append(Turn(who, words) if len(turn) == 2 else _marked(turn, words, spelling, unread))
     return turns
 
 
-def _marked(turn: dict[str, object], spelling: Spelling, unread: list[str]) -> Turn:
-    """A turn that has more fields than a role and a text."""
+def _marked(turn: dict[str, object], words: str, spelling: Spelling, unread: list[str]) -> Turn:
+    """A turn that has more fields than a role and a text, which says ``words``."""
     role, text = spelling
     for name in turn.keys() - {role, text, *TRAINED}:
         if empty(turn[name]):
@@ -80,7 +88,7 @@ def _marked(turn: dict[str, object], spelling: Spelling, unread: list[str]) -> T
             raise BadRow(reason, told.format(name))
         unread.append(f"{str(name)[:60]} of a turn")
     who = ROLES[turn[role]]
-    return Turn(who, turn[text], who == "user" or is_trained(turn))
+    return Turn(who, words, who == "user" or is_trained(turn))
 
 
 def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
@@ -103,10 +111,4 @@ def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
         return BadRow("a tool turn", f"{at} the role '{who}', and tool calls are not read yet")
     if who not in ROLES:
         return BadRow("an unknown role", f"{at} the role {shown(who)}; known are {', '.join(ROLES)} and system")
-    if isinstance(words, list):
-        return BadRow(
-            "a content list",
-            f"{at} a '{text}' that is a list of parts, which are not read yet: {shown(words)}; write its text with "
-            f"<image> where the image stands, and the image's path into the row's 'images'",
-        )
     return BadRow("a turn without text", f"{at} a '{text}' that is no text: {shown(words)}")

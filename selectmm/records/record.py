@@ -191,7 +191,8 @@ class RunRecord:
         experiment: the question that the run belongs to.
         scale: ``embedded`` or ``full``; rows of different scales never share a table.
         config: the whole resolved configuration.
-        budget: share of the pool's rows that was asked for, in (0, 1]; what was kept if the method ignores it (full).
+        budget: share of the pool's rows that was asked for, in (0, 1], also where it was asked for as a number of rows
+            (``config`` has that); what was kept if the method ignores it (full).
         model: identity of the base model's weights.
         scores: one per benchmark, in the suite's order; one that was not measured is absent, never zero.
         answers: where the per-item answers lie (`selectmm.records.answers`); None in records of before they were kept.

@@ -63,7 +63,7 @@ def _apart(mine: Mapping[str, object], every: Sequence[Mapping[str, object]]) ->
     here = ", ".join(f"{name} (here {_here(name, mine.get(name))})" for name in differing[:NAMED])
     if len(differing) > NAMED:
         here += f" and {len(differing) - NAMED} more"
-    return f"One of {len(every)} tables that must not be compared: they differ in {here}."
+    return f"These records form {len(every)} tables that must not be compared with each other; they differ in {here}."
 
 
 def _of_one_side(name: str, every: Sequence[Mapping[str, object]]) -> bool:

@@ -1,4 +1,4 @@
-"""What ``Rel.`` does not see: benchmarks where full is at chance, and a method is told from random all the same."""
+"""What ``Rel.`` leaves out: significant differences from random on benchmarks where the full run is at chance."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -21,7 +21,9 @@ def left_out(comparison: Comparison) -> list[str]:
     adjusted = holm([score_p(*pair, comparison) for pair in known])
     found = [pair for pair, p in zip(known, adjusted, strict=True) if p <= ALPHA]
     told = [_told(row, random, [name for *_, name in many]) for (row, random), many in groupby(found, lambda p: p[:2])]
-    return [f"Left out of Rel., and yet told from random there: {'; '.join(told)}."] if told else []
+    return (
+        [f"Significantly different from random on benchmarks that Rel. leaves out: {'; '.join(told)}."] if told else []
+    )
 
 
 def score_p(row: Row, random: Row, name: str, comparison: Comparison) -> float:

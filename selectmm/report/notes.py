@@ -1,4 +1,4 @@
-"""What has to be said under a table."""
+"""The notes under a table."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -16,7 +16,7 @@ STAGES = ("warmup", "features", "select", "finetune")
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Sentences on how to read the table, what is missing in it, and where it comes from."""
+    """Sentences on how to read the table, what is missing, and where the numbers come from."""
     return [
         *_reading(comparison),
         *_judges(comparison),
@@ -40,14 +40,15 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 def _reading(comparison: Comparison) -> list[str]:
     told = [
-        "Cells: mean ± standard deviation (n) over n seeds, or the value of one seed [± half its 95 % interval over "
-        "items, which says nothing of other seeds, and cannot be drawn where all items agree]. Rel.: unweighted mean "
-        "over the benchmarks of score / mean score of our own full runs (the longest, over their seeds), in per cent. "
-        "Costs: seconds × devices; selection: warm-up + features + select; share of full: (selection + tuning) / their "
-        "mean tuning; OSC: share of full / Rel., a method gains below 1.",
-        "Against random (above): difference in Rel., ± half its 95 % interval over seeds, those of the full run too, "
-        "and over items, which both answered. Better and worse stay so after Holm's correction over all rows that are "
-        "compared with random here, not over other pages.",
+        "Cells: mean ± standard deviation (n) over n seeds. With one seed: the value [± half its 95 % confidence "
+        "interval over items]; other seeds may differ by more, and there is no interval where all items have the same "
+        "score. Rel.: unweighted mean over the benchmarks of score / mean score of our own full runs (those with the "
+        "most steps, all seeds), in per cent. Costs are in seconds × devices. Selection: warm-up + features + select. "
+        "Share of full: (selection + tuning) / mean tuning of the full runs. OSC: share of full / Rel.; below 1 the "
+        "method saves a larger share of the cost than it loses of the score.",
+        "Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
+        "(of the full run too) and items (paired: both runs answered the same ones). Better and worse are significant "
+        "after Holm correction over all rows of this page that are compared with random; other pages are not counted.",
         *_unpaired(comparison),
         *_same_runs(comparison),
         *_repeated(comparison),
@@ -57,16 +58,16 @@ def _reading(comparison: Comparison) -> list[str]:
         above = ", ".join(f"{head} {comparison.above[name]:.1f}" for head, name in named)
         told.append(
             f"† At chance, so left out of Rel.: the full run does not beat max(chance, majority, blind) by more than "
-            f"{ONE_SIDED_95} standard errors. By how many it does: {above}."
+            f"{ONE_SIDED_95} standard errors. Standard errors above it: {above}."
         )
     return told
 
 
 def _same_runs(comparison: Comparison) -> list[str]:
-    """Methods that chose the same rows in every seed, and so are the same runs."""
+    """Methods that selected the same rows with every seed, and so are the same runs."""
     return [
-        f"The same runs under several names, which count as one against random: {' and '.join(_names(same))} chose the "
-        f"same rows in every seed."
+        f"{' and '.join(_names(same))} selected the same rows with every seed. They are the same runs under several "
+        f"names, and count as one comparison with random."
         for same in same_runs(comparison)
         if len(set(_names(same))) > 1
     ]
@@ -77,26 +78,26 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 
 def _repeated(comparison: Comparison) -> list[str]:
-    """Rows that a method drew more than once: as many steps, of fewer different rows."""
+    """Rows that a method drew more than once: as many steps, on fewer distinct rows."""
     told = []
     for row in comparison.rows:
         subsets = [outcome.record.subset for outcome in row.outcomes]
         different = [subset.coverage.kept_distinct for subset in subsets]
         if any(few < subset.rows for few, subset in zip(different, subsets, strict=True)):
             some = f"{min(different):,}" + (f" to {max(different):,}" if min(different) < max(different) else "")
-            told.append(f"{row.label} at {100 * row.budget:.4g} %: {some} different of {subsets[0].rows:,}")
-    return [f"Rows drawn more than once: {'; '.join(told)}."] if told else []
+            told.append(f"{row.label} at {100 * row.budget:.4g} %: {subsets[0].rows:,} draws of {some} distinct rows")
+    return [f"Some rows were drawn more than once: {'; '.join(told)}."] if told else []
 
 
 def _unpaired(comparison: Comparison) -> list[str]:
-    """Rows beside a random one whose difference from it is told as if they had answered different items."""
+    """Rows that are compared with random as if they had answered different items."""
     pairs = [(row, random) for random, rows in against_random(comparison) for row in rows]
     lacking = _distinct([row.label for row, random in pairs if not paired(row, random, comparison)])
     if not lacking:
         return []
     return [
-        f"Against random as if the items were different ones, so with too wide an interval: {', '.join(lacking)}. Not "
-        f"every run of it, of random and of full keeps its answers."
+        f"Compared with random as if the items were different ones, so with too wide an interval: "
+        f"{', '.join(lacking)}. The answers of some of the runs (of the method, of random or of full) are not kept."
     ]
 
 
@@ -106,7 +107,7 @@ def _judges(comparison: Comparison) -> list[str]:
     for name in comparison.benchmarks:
         entry = comparison.records[0].suite.evaluator[name]
         if entry.judge == "exact":
-            who = "our offline matcher (judge: exact), not by a judge model; such scores compare only with one another"
+            who = "our offline matcher (judge: exact), not by a judge model; compare such scores only with one another"
             told.setdefault(who, []).append(name)
         if entry.judge == "url":
             told.setdefault(f"the judge model {_model(entry.generation)}", []).append(name)
@@ -144,7 +145,7 @@ def _cached(records: Sequence[RunRecord]) -> list[str]:
         runs = [f"{method} {_times(many)}" for method, many in costs.items()]
         if runs:
             told.append(f"{stage} of {', '.join(runs)}")
-    return [f"From a cache, counted with what they cost when they ran: {'; '.join(told)}."] if told else []
+    return [f"Taken from the cache, and counted with the cost of their first run: {'; '.join(told)}."] if told else []
 
 
 def _times(costs: Sequence[StageCost]) -> str:
@@ -174,13 +175,16 @@ def _contamination(records: Sequence[RunRecord]) -> list[str]:
     checked = [record.contamination for record in records if record.contamination is not None]
     told = _distinct([_held(found) for found in checked])
     if checked and len(checked) < len(records):
-        told.append(f"For {len(records) - len(checked)} of {len(records)} runs this was not checked.")
+        told.append(f"Contamination was not checked for {len(records) - len(checked)} of {len(records)} runs.")
     return told
 
 
 def _held(found: Mapping[str, Mapping[str, int]]) -> str:
     items, same, near = (sum(counts.get(key, 0) for counts in found.values()) for key in ("items", "same", "near"))
-    return f"Of the suite's {items:,} items the pool holds {same:,}, and {near:,} nearly (contamination check)."
+    return (
+        f"Contamination check: of the suite's {items:,} items, {same:,} are in the pool, and {near:,} have a "
+        f"near-duplicate there."
+    )
 
 
 def origin(records: Sequence[RunRecord]) -> list[str]:
@@ -195,7 +199,9 @@ def origin(records: Sequence[RunRecord]) -> list[str]:
         f"Measured on: {'; '.join(machines)}",
     ]
     if len(machines) > 1:
-        told[-1] += ". Costs from different machines do not compare: read selection, tuning, share and OSC with care."
+        told[-1] += (
+            ". Costs from different machines are not comparable: read selection, tuning, share and OSC with care."
+        )
     return told
 
 

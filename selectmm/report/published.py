@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Reproduces:
         paper, table: as in ``results/published/scores.csv``.
         methods: our method name → what the paper calls the row, where the two differ.
         models: our model (``model=``) → what the paper adds to the row's name, where its table has several.
+        benchmarks: our benchmark → what the paper calls the column, where the two differ.
         relative_to: the method whose scores the paper's ``Rel.`` is a share of.
         rel_over: the benchmarks that the paper's ``Rel.`` averages; empty for all of the suite.
     """
@@ -41,6 +42,7 @@ class Reproduces:
     table: str
     methods: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
     relative_to: str = "full"
     rel_over: tuple[str, ...] = ()
 
@@ -52,12 +54,16 @@ class Reproduces:
 
 @dataclass(frozen=True)
 class Printed:
-    """One printed row: its method, its rows of data (empty if not given), its values by benchmark, its evidence."""
+    """One printed row: its method, its rows of data (empty if not given), its values by benchmark, its evidence.
+
+    ``remark``: what the file says of its table's cells, such as a doubt; empty if nothing.
+    """
 
     method: str
     samples: str
     values: Mapping[str, float]
     evidence: str
+    remark: str = ""
 
 
 def read_printed(paper: str, table: str, path: Path = CELLS) -> list[Printed]:
@@ -66,16 +72,17 @@ def read_printed(paper: str, table: str, path: Path = CELLS) -> list[Printed]:
     Raises:
         UserError: the file has no such table.
     """
-    rows: dict[tuple[str, str], tuple[dict[str, float], set[str]]] = {}
+    rows: dict[tuple[str, str], tuple[dict[str, float], set[str], str]] = {}
     with path.open(encoding="utf-8", newline="") as stream:
         for cell in csv.DictReader(stream):
             if (cell["paper"], cell["table"]) == (paper, table):
-                values, evidence = rows.setdefault((cell["method"], cell["samples"]), ({}, set()))
+                remark = cell["setting"].partition(";")[2].strip()
+                values, evidence, _ = rows.setdefault((cell["method"], cell["samples"]), ({}, set(), remark))
                 values[cell["benchmark"]] = float(cell["value"])
                 evidence.add(cell["evidence"])
     if not rows:
         raise UserError(f"{path} holds no table '{table}' of {paper}; correct the experiment's 'published'.")
-    return [Printed(m, samples, values, "/".join(sorted(e))) for (m, samples), (values, e) in rows.items()]
+    return [Printed(m, samples, values, "/".join(sorted(e)), r) for (m, samples), (values, e, r) in rows.items()]
 
 
 def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
@@ -100,7 +107,7 @@ def _told(record: RunRecord) -> Reproduces | None:
     told = record.config.get("published")
     if not told:
         return None
-    defaults = {"methods": {}, "models": {}, "relative_to": "full", "rel_over": []}
+    defaults = {"methods": {}, "models": {}, "benchmarks": {}, "relative_to": "full", "rel_over": []}
     try:
         return read(Reproduces, {**defaults, **told} if isinstance(told, dict) else told, "published")
     except Mismatch as problem:
@@ -114,6 +121,7 @@ def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Se
     in the paper is *unknown*, not zero.
     """
     ours = [row for row in comparison.rows if row.outcomes[0].record.scale == "full"]
+    printed = [_as_ours(row, reproduces) for row in printed]
     benchmarks = list(dict.fromkeys(name for row in printed for name in row.values if name != REL))
     benchmarks += [
         n for n in comparison.benchmarks if ours and n not in benchmarks and n in _over(reproduces, comparison)
@@ -127,7 +135,7 @@ def beside_published(reproduces: Reproduces, comparison: Comparison, printed: Se
         caption=_caption(reproduces, comparison if ours else None),
         columns=("method", "rows", "evidence", *benchmarks, "Rel. %", *COSTS),
         rows=(*_items(scores, benchmarks), *rows),
-        notes=(*_notes(reproduces), *(origin(comparison.records) if ours else ())),
+        notes=(*_notes(reproduces), *_remarks(reproduces, printed), *(origin(comparison.records) if ours else ())),
     )
 
 
@@ -139,12 +147,28 @@ def _caption(reproduces: Reproduces, comparison: Comparison | None) -> str:
 def _notes(reproduces: Reproduces) -> list[str]:
     over = ", ".join(reproduces.rel_over) or "every benchmark of the suite"
     return [
-        f"Published: results/published/scores.csv. {UNKNOWN}: not readable to us, or not printed. {NOT_RUN}: no record "
-        f"of ours at full scale; runs on the embedded default never stand beside a paper's. Ours: mean ± half its 95 % "
-        f"interval over items and seeds (n seeds). Rel. here is to {reproduces.relative_to}, as in the paper, over "
-        f"{over}, at chance or not. Costs are ours, in seconds × devices: selection, tuning, both, both as a share of "
-        f"full's tuning, and OSC, with the Rel. of our own table.",
+        f"Published: results/published/scores.csv. {UNKNOWN}: not printed in the paper, or not readable to us. "
+        f"{NOT_RUN}: there is no full-scale record; runs of the embedded model are never compared with a paper's. "
+        f"Ours: mean ± half its 95 % confidence interval over items and seeds (n seeds). Rel. is relative to "
+        f"{reproduces.relative_to}, as in the paper, over {over}, whether at chance or not. Costs are ours, in seconds "
+        f"× devices: selection, tuning, their sum, the sum as a share of full's tuning, and OSC (with the Rel. of the "
+        f"table above).",
     ]
+
+
+def _remarks(reproduces: Reproduces, printed: Sequence[Printed]) -> list[str]:
+    """What the file says of these cells, and columns that the paper calls otherwise."""
+    said = [
+        f"About the published cells: {remark}." for remark in dict.fromkeys(row.remark for row in printed) if remark
+    ]
+    named = [f"{ours} is what the paper calls {theirs}" for ours, theirs in reproduces.benchmarks.items()]
+    return said + [f"Columns: {', '.join(named)}, as far as we can tell." for _ in named[:1]]
+
+
+def _as_ours(row: Printed, reproduces: Reproduces) -> Printed:
+    """The printed row under our names of its columns."""
+    ours = {theirs: name for name, theirs in reproduces.benchmarks.items()}
+    return replace(row, values={ours.get(name, name): value for name, value in row.values.items()})
 
 
 def _items(scores: Sequence[Score], benchmarks: Sequence[str]) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ square, and NaN stands for *unknown*: such a pair is left out, never counted as 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, kendalltau
+from scipy.stats import bootstrap
 
 from selectmm.errors import UserError
 
@@ -100,4 +100,6 @@ def _tau(x: np.ndarray, y: np.ndarray) -> float:
     known = np.isfinite(x) & np.isfinite(y)
     if known.sum() < 2:
         return np.nan
-    return float(kendalltau(x[known], y[known], variant="b").statistic)
+    above, higher = (np.sign(side[known][:, None] - side[known]) for side in (x, y))  # scipy's takes 1 ms a call
+    untied = np.count_nonzero(above) * np.count_nonzero(higher)
+    return float((above * higher).sum() / np.sqrt(untied)) if untied else np.nan

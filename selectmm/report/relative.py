@@ -12,8 +12,8 @@ from selectmm.report.references import Reference
 ONE_SIDED_95 = 1.64  # standard errors
 
 NO_FULL = (
-    "there is no `full` run in these records: run method=full with the same recipe, or, if that was done, name its "
-    "record too: python -m selectmm report RECORD…"
+    "these records hold no `full` run; run method=full with the same recipe or, if that was done, name its record too: "
+    "python -m selectmm report RECORD…"
 )
 
 

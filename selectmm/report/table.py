@@ -114,14 +114,19 @@ def _rel(row: Row, comparison: Comparison) -> str:
 
 
 def _below_majority(comparison: Comparison, references: References) -> list[str]:
-    """Which rows keep less than one and the same answer to every question would: most of that is how to answer."""
+    """Which rows score less than the most frequent answer, given to every question, would."""
     floor = majority_rel(comparison, references)
     if floor is None:
         return []
     known = [row for row in comparison.rows if row.rel is not None and not row.full]
     below = list(dict.fromkeys(f"{row.label} {100 * row.budget:.4g} %" for row in known if row.rel.mean < floor))
     which = "every row here" if len(below) == len(known) > 1 else ", ".join(below)
-    return [f"Below the {floor:.1f} % that the most frequent answer alone would keep: {which}."] if below else []
+    if not below:
+        return []
+    return [
+        f"Below {floor:.1f} %, which one and the same answer to every question (the most frequent one) reaches: "
+        f"{which}."
+    ]
 
 
 def majority_rel(comparison: Comparison, references: References) -> float | None:

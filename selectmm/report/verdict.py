@@ -1,4 +1,4 @@
-"""Does a method beat random, or is it within noise?"""
+"""Does a method differ significantly from random?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from selectmm.report.rows import Comparison, Row, format_estimate
 from selectmm.statistics.paired import ALPHA, holm
 
 TWO_SIDED_95 = 1.96  # standard errors
-NOISE, ONE_SEED = "Within noise of it", "Undecided with one seed"
-AMONG_MANY = "Beyond noise by itself, not as one of {} comparisons"
-ORDER = ("Better", "Worse", AMONG_MANY, NOISE, ONE_SEED)
+NOISE, ONE_SEED = "No significant difference", "Unknown with one seed"
+AMONG_MANY = "Significant only before correction for {} comparisons"
+ORDER = ("Significantly better", "Significantly worse", AMONG_MANY, NOISE, ONE_SEED)
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Verdict:
 
 
 def answers(comparison: Comparison) -> list[str]:
-    """What random keeps, and which rows differ from it beyond noise; one line for every budget and recipe.
+    """What random keeps, and which rows differ significantly from it; one line for every budget and recipe.
 
-    Empty if no random run has a known ``Rel.``. What is one run under two recipes is told once.
+    Empty if no random run has a known ``Rel.``. One run under two recipe names is reported once.
     """
     randoms = [random for random, _ in against_random(comparison)]
     judged = verdicts(comparison)
@@ -77,7 +77,7 @@ def _told(row: Row, random: Row, found: Difference, stays: bool) -> str:
         return ONE_SEED
     if not stays:
         return AMONG_MANY
-    return "Better" if found.value > 0 else "Worse"
+    return ORDER[0] if found.value > 0 else ORDER[1]
 
 
 def against_random(comparison: Comparison) -> list[tuple[Row, list[Row]]]:
@@ -113,7 +113,7 @@ def _answer(random: Row, judged: Sequence[Verdict], comparisons: int, several: b
     kept = format_estimate(random.rel, 1, "unknown")
     groups = groupby(judged, key=lambda verdict: verdict.told)
     parts = [f"{told.format(comparisons)}: {', '.join(map(_named, group))}." for told, group in groups]
-    return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run.", *parts])
+    return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run's score.", *parts])
 
 
 def _named(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from selectmm.budget import rows_for, share_of
 from selectmm.contamination.check import Contamination
 from selectmm.evaluation.evaluate import warnings_of
 from selectmm.evaluation.results import read_manifest, read_scores
@@ -31,7 +32,7 @@ from selectmm.records.record import (
     save,
 )
 from selectmm.records.stage import Stage
-from selectmm.stages.select import Selection, rows_for
+from selectmm.stages.select import Selection
 
 log = logging.getLogger("selectmm")
 
@@ -55,7 +56,8 @@ def record_of(
         provenance=provenance(),
         config=experiment.config,
         method=MethodEntry(experiment.method_name, asdict(experiment.method)),
-        budget=experiment.budget if asked else len(subset.rows) / len(pool),  # full keeps all rows, whatever was asked
+        # full keeps all rows, whatever was asked
+        budget=share_of(experiment.budget, pool) if asked else len(subset.rows) / len(pool),
         seed=experiment.seed,
         pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
         subset=SubsetEntry(subset.fingerprint, len(subset.rows), read(Coverage, subset.coverage(pool))),

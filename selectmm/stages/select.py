@@ -1,16 +1,17 @@
 """The second stage: compute everything that a method needs, then choose rows."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from selectmm.budget import rows_for
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
-from selectmm.features.feature import Features, Targets
+from selectmm.features.feature import Feature, Features, Targets
 from selectmm.features.onepass import SORTED
 from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore, passes
@@ -91,6 +92,32 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         everything = [*stages.values(), *target_stages.values()]
         chosen = _choose(experiment, pool, features, everything)
     return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+
+
+def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> list[Stage]:
+    """Compute what several methods need in as few passes as one method would take; `select` then finds it cached.
+
+    A method with a warm-up is passed over: its features are of the model after the warm-up, which no other method uses.
+
+    Args:
+        experiments: at least one; they differ in their method alone.
+
+    Returns:
+        One stage per pass, over the pool or the target examples.
+    """
+    sharing = [(one, one.method.needs()) for one in experiments]
+    sharing = [(one, needs) for one, needs in sharing if needs.warmup is None]
+    store = _store(experiments[0], vlm, None)
+    stages = list(store.stages(pool, _features_of(sharing)).values())
+    aiming = [(one, needs) for one, needs in sharing if needs.targets]
+    if aiming:
+        targets = targets_of(*aiming[0])
+        stages += store.stages(targets, _features_of(aiming)).values()
+    return passes(stages)
+
+
+def _features_of(sharing: Sequence[tuple[Experiment, Needs]]) -> list[Feature]:
+    return list(dict.fromkeys(feature for _, needs in sharing for feature in needs.features))
 
 
 def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
@@ -195,8 +222,3 @@ def chosen_by(experiment: Experiment, pool: Pool, features: Features) -> Subset:
     """The method's choice with the experiment's budget and seed."""
     rng = np.random.default_rng(experiment.seed)
     return experiment.method.select(pool, features, rows_for(experiment.budget, pool), rng)
-
-
-def rows_for(budget: float, pool: Pool) -> int:
-    """A budget in rows, at least one."""
-    return max(1, round(budget * len(pool)))

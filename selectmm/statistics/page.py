@@ -34,7 +34,7 @@ def cells(line: Line) -> tuple[str, ...]:
     bounds = f"{found.low:+.1f} to {found.high:+.1f}"
     p = f"{line.p:.4f}{'' if line.exact else ' b'}"
     higher = "first is higher" if found.value > 0 else "second is higher"
-    verdict = "within noise" if line.within_noise else higher
+    verdict = "not significant" if line.within_noise else higher
     return (*told, difference, bounds, p, f"{line.adjusted:.4f}", str(line.items), str(line.clusters), verdict)
 
 
@@ -46,9 +46,9 @@ def notes(pair: Pair) -> list[str]:
         f"that show one picture are drawn together.",
         "p: McNemar's exact test where items are right or wrong and no two show one picture; b: from the bootstrap, "
         "where they are not (F1, points, shares of a match) or do.",
-        f"p (Holm): corrected for {len(tested)} benchmarks. A difference is named only if this is at most 0.05 and "
-        f"the interval leaves 0 out; all else is within noise.",
-        "This is about these two models on these items. Whether one method beats another takes several seeds of each "
+        f"p (Holm): corrected for {len(tested)} benchmarks. A difference is significant if this is at most 0.05 and "
+        f"the interval does not contain 0.",
+        "This compares two trained models on these items. To compare two methods, run several seeds of each "
         "(python -m selectmm report).",
     ]
     told += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]

@@ -11,6 +11,7 @@ import numpy as np
 
 from selectmm.evaluation.outcome import Answer
 
+OF_SETS = ("hallusion_overall", "fAcc")  # count figures and questions of a set, which an answer's fields do not name
 POINTS = 100.0  # an item's own score is 0..1, a table's unit is per cent (or MME's points, 100 for each of two parts)
 
 
@@ -47,7 +48,7 @@ def tally(answers: Sequence[Answer], metric: str) -> Tally | None:
     Args:
         metric: the harness's key. F1 and MME's points are computed as lmms-eval does; all else is a mean over units.
     """
-    if not answers or any(answer.score is None for answer in answers):
+    if not answers or any(answer.score is None for answer in answers) or metric in OF_SETS:
         return None
     if metric == "pope_f1_score":
         return _f1(answers)

@@ -57,9 +57,9 @@ class MicroBatches(Dataset[MicroBatch]):
         talks = [
             Conversation(
                 s.turns,
-                (self.pool.open_image(s.image),) if s.image else (),
-                s.image_turn,
-                self.pool.named(s.position),
+                tuple(self.pool.open_image(image.path) for image in s.images),
+                name=self.pool.named(s.position),
+                shown=s.images,
             )
             for s in samples
         ]

@@ -101,6 +101,36 @@ CHART = [
     {"type": "augmented_test", "question": "Which?", "answer": "Peru"},
 ]
 DOC = [{"questionId": "7", "question": "Which year?", "answers": ["1999", "in 1999"]}]
+INFO = [{"questionId": "8", "question": "How many users?", "answers": ["12 million"]}]
+REAL = [
+    {"question": "Which way?\nA. Left\nB. Right\nPlease answer directly with only the letter.", "answer": "B"},
+    {"question": "How many cars?\nPlease answer directly with a single word or number.", "answer": "2"},
+]
+NATURAL = [
+    {"Index": number, "Image": picture(number // 4 * 2 + number % 2), "Question": "Is it?", "Question_Type": kind}
+    for number, kind in enumerate(["yes_no"] * 4 + ["multiple_choice"] * 4)
+]
+# One set of two figures with two questions each, and one with a figure and a question: category, set, figure, question.
+HALLUSION = [
+    {
+        **{"category": kind, "subcategory": "chart", "visual_input": "1", "set_id": place[0], "figure_id": place[1]},
+        **{"question_id": place[2], "question": "Is it so?", "gt_answer_details": "It is.", "gt_answer": answer},
+        "image": picture(int(place[0]) * 3 + int(place[1])),
+    }
+    for kind, place, answer in (
+        *(("VS", f"0{figure}{question}", str(int(figure == question))) for figure in (1, 2) for question in (1, 2)),
+        ("VD", "100", "1"),
+    )
+]
+_CMMMU = {
+    **{f"image_{n}_filename": f"{n}.png" for n in range(1, 6)},
+    **{f"option{n}": word for n, word in enumerate(("红", "绿", "蓝", "黄"), 1)},
+    "subcategory": "艺术",
+}
+CMMMU = [
+    {**_CMMMU, "id": str(number), "type": kind, "question": '看<img="1.png">', "answer": answer}
+    for number, (kind, answer) in enumerate((("选择", "B"), ("判断", "对"), ("填空", "12"), ("判断", "错")))
+]
 
 
 def _texts(*names: str) -> dict[str, object]:
@@ -109,6 +139,7 @@ def _texts(*names: str) -> dict[str, object]:
 
 _VQA_ANSWERS = [{"answer": TEXT, "answer_confidence": TEXT, "answer_id": NUMBER}]
 _GQA = "testdev_balanced"
+_NATURAL = {"Index": NUMBER, "Image": PICTURE, "Question": TEXT, "Question_Type": TEXT}
 _SEED = {
     **_texts("question_id", "question", "answer", "data_type"),
     **_texts(*(f"choice_{letter}" for letter in "abcd")),
@@ -144,7 +175,19 @@ def parts() -> list[Part]:
         *(replace(_mini("hellaswag", "", "default", s), name="Rowan/hellaswag") for s in ("train", "validation")),
         *_mmlu_pro(),
         _part("DocVQA", "DocVQA", "validation", DOC, answers=TEXTS),
+        _part("DocVQA", "InfographicVQA", "validation", INFO, answers=TEXTS),
+        _part("RealWorldQA", "default", "test", REAL),
+        Part("BaiqiL/NaturalBench-lmms-eval", "default", "test", _NATURAL, NATURAL),
+        _part("HallusionBench", "default", "image", HALLUSION),
+        *_cmmmu(),
     ]
+
+
+def _cmmmu() -> list[Part]:
+    """Up to five pictures a question; here one."""
+    pictures = {f"image_{n}": PICTURE for n in range(1, 6)}
+    rows = [{**dict.fromkeys(pictures), **row, "image_1": picture(number)} for number, row in enumerate(CMMMU)]
+    return [Part(f"{LMMS}/CMMMU", "default", "val", {**_texts(*CMMMU[0]), **pictures}, rows)]
 
 
 CATEGORIES = (

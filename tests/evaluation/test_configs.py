@@ -21,7 +21,7 @@ from selectmm.instantiate import build
 from selectmm.quickstart.items import held_out
 from tests.evaluation.material import CONFIGS, benchmarks
 
-SUITES = ("prism", "tive", "scalselect", "icons", "dataprophet")
+SUITES = ("prism", "tive", "scalselect", "icons", "dataprophet", "magic", "magic_unseen", "dics")
 PARTS = sorted((CONFIGS.parent / "benchmark").glob("*.yaml"))
 
 
@@ -85,6 +85,9 @@ COLUMNS = {
     "scalselect": "MMB-en MMB-cn MME-P MME-C AI2D POPE-adv POPE-pop SQA-I OCRBench",
     "icons": "VQAv2 GQA VizWiz SQA-I TextVQA POPE MME-P MMB-en MMB-cn",
     "dataprophet": "ChartQA DocVQA",
+    "magic": "VQAv2 GQA VizWiz SQA-I TextVQA POPE MME-P MMB-en MMB-cn MM-Vet",
+    "magic_unseen": "AI2D ChartQA DocVQA InfoVQA MM-Vet NaturalBench RealWorldQA CMMMU",
+    "dics": "MME-norm MMB-en MMB-cn MMMU SQA-I VizWiz AI2D DocVQA InfoVQA POPE Hallusion MM-Vet",
 }
 
 

@@ -18,10 +18,14 @@ from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import rendered
 from selectmm.models import llava
+from selectmm.statistics.tally import tally
 from tests.evaluation import hub
 from tests.evaluation.material import answering, items, said
 from tests.evaluation.scripted import Scripted
 from tests.tiny import tiny_llava
+
+from lmms_eval.tasks.hallusion_bench.evaluate_hb import hb_aggregation_result_intern  # isort: skip
+from lmms_eval.tasks.naturalbench.utils import extract_answer, get_scores  # isort: skip
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +88,9 @@ def test_the_mini_items_under_the_real_tasks_names(task: str, metric: str, key: 
         ("chartqa", "relaxed_overall", ["104", "Chile"], 50),
         ("chartqa", "relaxed_augmented_split", ["104", "Chile"], 0),
         ("docvqa_val", "anls", ["1998"], 75),
+        ("infovqa_val", "anls", ["13 million"], 90),
+        ("realworldqa", "exact_match", ["B. Right", "two"], 50),
+        ("mme_total", "mme_total_score", ["yes", "no"] * 6, 40_000),
     ],
 )
 def test_tasks_of_the_other_suites(task: str, metric: str, answers: list[str], value: float) -> None:
@@ -135,6 +142,62 @@ def test_ocrbench_gives_the_same_value_twice_and_its_error() -> None:
     values = [run(benchmark("ocrbench_mean", "ocrbench_accuracy"), ["centre", "exit", "cab", "x+1"]) for _ in range(2)]
     assert [value.value for value in values] == [75, 75]
     assert values[0].stderr == pytest.approx(100 * (0.75 * 0.25 / 3) ** 0.5)
+
+
+# A coin's answers to two groups, of which the first has only its last answer wrong and the second is right.
+NATURAL = ["Yes", "No", "No", "No", "A", "B", "(B)", "The answer is A."]
+
+
+@pytest.mark.parametrize(
+    ("metric", "key"), [("G_ACC", "G_Acc"), ("Q_ACC", "Q_Acc"), ("I_ACC", "I_Acc"), ("ACC", "Acc")]
+)
+def test_naturalbench_s_four_metrics_are_the_harness_s(metric: str, key: str) -> None:
+    kinds = ["yes_no"] * 4 + ["multiple_choice"] * 4
+    parsed = [extract_answer(said, kind) for said, kind in zip(NATURAL, kinds, strict=True)]
+    by_harness = get_scores([[float(one) for one in parsed[:4]], [float(one) for one in parsed[4:]]])
+    made = benchmark("naturalbench_groups", f"naturalbench_{metric}")
+    assert run(made, NATURAL).value == pytest.approx(100 * by_harness[key])
+
+
+def test_naturalbench_counts_groups_and_knows_the_right_answers() -> None:
+    found = run(benchmark("naturalbench_groups", "naturalbench_G_ACC"), NATURAL)
+    assert [answer.target for answer in found.answers] == ["Yes", "No", "No", "Yes", "A", "B", "B", "A"]
+    assert [answer.score for answer in found.answers] == [0] * 4 + [1] * 4, "an item counts as its group does"
+    assert (found.value, found.majority) == (50, 0)
+    assert found.stderr == pytest.approx(50)  # of a mean over two groups, one of them right: sd/√2
+    with rendered(None, [made := benchmark("naturalbench_groups", "naturalbench_G_ACC")], hub.hub()) as folder:
+        cut = multimodal.run([made], folder, answering(NATURAL[:6]), limit=6, max_new_tokens=8, images="shown", seed=0)
+    assert cut["naturalbench_groups"].value == 50, "of the group that the limit cuts, the two that were asked are right"
+
+
+# Set 0: figure 1 (yes, no), figure 2 (no, yes); set 1: yes. One answer is wrong, that to figure 2's second question.
+HALLUSION = ["Yes.", "No", "I do not think so", "no", "Yes, it is"]
+
+
+@pytest.mark.parametrize(("metric", "value"), [("aAcc", 4 / 5), ("fAcc", 2 / 3), ("qAcc", 2 / 3)])
+def test_hallusionbench_without_a_judge_is_the_harness_s_own_rule(metric: str, value: float) -> None:
+    found = run(benchmark("hallusion_bench_static", metric), HALLUSION)
+    docs = [{**row, "model_prediction": said} for row, said in zip(hub.HALLUSION, HALLUSION, strict=True)]
+    assert found.value == pytest.approx(100 * hb_aggregation_result_intern(docs, metric))
+    assert found.value == pytest.approx(100 * value)
+
+
+def test_hallusionbench_s_number_is_the_mean_of_its_three() -> None:
+    found = run(benchmark("hallusion_bench_static", "hallusion_overall"), HALLUSION)
+    assert found.value == pytest.approx(100 * (4 / 5 + 2 / 3 + 2 / 3) / 3)
+    assert [answer.score for answer in found.answers] == [1, 1, 1, 0, 1]
+    assert found.stderr is not None and found.stderr == 0, "two sets, each alone in its category: nothing to draw"
+    assert tally(found.answers, "hallusion_overall") is None
+
+
+def test_cmmmu_scores_an_item_once_even_where_it_guesses() -> None:
+    made = benchmark("cmmmu_val_once", "cmmmu_acc")
+    right = run(made, ["B", "这个说法是对的", "答案是12", "错误"])
+    assert right.value == 100 and [answer.target for answer in right.answers] == ["B", "对", "12", "错"]
+    assert run(made, ["A", "错误", "13", "对"]).value == 0
+    unread = run(made, ["绿", "也许", "12.0", "也许"])  # an option by its text; a number; two guesses
+    assert unread.value == pytest.approx(25 * sum(answer.score for answer in unread.answers))
+    assert [answer.score for answer in unread.answers][::2] == [1, 1]
 
 
 def test_chinese_mmbench_reads_the_letter_out_of_chinese_answers() -> None:

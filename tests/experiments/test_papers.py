@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from tests.test_line import ROOT, one_run, overrides
 
 os.environ.setdefault("SELECTMM_ROOT", str(ROOT))  # before pytest has fixtures: the jobs are the tests' parameters
 
+NAMES = ("prism", "scalselect", "tive", "dataprophet", "magic", "visnec")
 PAPERS = [
     path
-    for paper in ("prism", "scalselect", "tive", "dataprophet")
+    for paper in NAMES
     for path in sorted((ROOT / "experiments" / paper).glob("*.yaml"))
     if "setting:" in path.read_text()
 ]
 
 
+@cache
 def composed(path: Path, *arguments: str) -> dict:
     name = path.relative_to(ROOT / "experiments").with_suffix("")
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -39,11 +42,18 @@ def jobs_of(path: Path) -> list[tuple[str, float]]:
     return list(product(params.method.split(","), map(float, str(params.get("budget", config.budget)).split(","))))
 
 
-JOBS = sorted({job for path in PAPERS for job in jobs_of(path)}) if PAPERS else []
+def jobs_of_all() -> list[tuple[str, float]]:
+    """Every method of every experiment at its smallest budget, and random at all of them."""
+    jobs = {job for path in PAPERS for job in jobs_of(path)}
+    smallest = {method: min(budget for name, budget in jobs if name == method) for method, _ in jobs}
+    return sorted({*smallest.items(), *(job for job in jobs if job[0] == "random")})
+
+
+JOBS = jobs_of_all()
 
 
 def test_every_paper_has_its_experiments() -> None:
-    assert {path.parent.name for path in PAPERS} == {"prism", "scalselect", "tive", "dataprophet"}
+    assert {path.parent.name for path in PAPERS} == set(NAMES)
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")

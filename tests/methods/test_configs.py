@@ -70,8 +70,10 @@ def test_a_method_made_from_its_file_keeps_the_contract() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_from_its_method_and_keeps_the_contract(name: str) -> None:
-    method, plain_one = made(name), made(name.split("/")[0])
-    assert type(method) is type(plain_one) and method != plain_one
+    own, base = options(name), options(name.split("/")[0])
+    assert own["_target_"] == base["_target_"] and own != base
+    method = made(name)
+    assert type(method) is get_class(str(base["_target_"]))
     check_method(method, repeats=name.startswith("tive/"))
 
 

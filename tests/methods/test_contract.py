@@ -113,6 +113,7 @@ METHODS: list[Method] = [
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
+    Prism(several="first"),
 ]
 REPEATING: list[Method] = varied(
     Tive,

@@ -80,7 +80,7 @@ def test_text_only() -> None:
 def test_an_image_is_moved_to_the_front_of_its_question(question: str) -> None:
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": "A dog."}]
     row = read_llava({"image": "a.png", "conversations": talk})
-    assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(SINGLE)
+    assert encoded(Conversation(row.turns, (IMAGE,), row.images[0].turn)) == ids_and_labels(SINGLE)
 
 
 def test_blanks_stay_where_no_image_is_mentioned_and_a_later_image_stays_in_its_question() -> None:
@@ -89,7 +89,7 @@ def test_blanks_stay_where_no_image_is_mentioned_and_a_later_image_stays_in_its_
     row = read_llava({"image": "a.png", "conversations": talk})
     first = f"<s>{SYSTEM} USER:  What is this?  ASSISTANT:⟦  A dog.\n</s>⟧"
     golden = f"{first}USER: {FOUR}\nAnd \n this? ASSISTANT:⟦ A cat </s>⟧"
-    assert encoded(Conversation(row.turns, (IMAGE,), row.image_turn)) == ids_and_labels(golden)
+    assert encoded(Conversation(row.turns, (IMAGE,), row.images[0].turn)) == ids_and_labels(golden)
 
 
 def test_a_cut_conversation_loses_the_end_of_its_answer_and_keeps_the_rest_of_the_mask() -> None:

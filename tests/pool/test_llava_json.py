@@ -140,7 +140,10 @@ def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Pa
         ([{"messages": [{"role": "user", "content": "x"}]}], "but 'messages', which pool=sharegpt reads"),
         ([{"conversations": [{"from": "human", "value": "x"}]}], "does not alternate human and gpt"),
         ([{"conversations": []}], "has no list 'conversations', or it is empty"),
-        ([row(["a/1.png", "a/2.png"])], "has 2 entries in 'image', but one image per row is supported"),
+        (
+            [row(["a/1.png", "a/2.png"])],
+            "for 2 images; give as many of the one as of the other",
+        ),
     ],
 )
 def test_what_is_not_llava_json_is_named(tmp_path: Path, images: Path, rows: object, said: str) -> None:

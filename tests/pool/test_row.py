@@ -26,32 +26,32 @@ def texts(row: Row) -> list[str]:
     ],
 )
 def test_only_the_sentence_with_the_image_is_stripped(said: list[str], kept: list[str], place: int) -> None:
-    row = row_of(talk(*said), "a/1.png", None, None)
-    assert (texts(row), row.image_turn, row.unplaced) == (kept, place, False)
+    row = row_of(talk(*said), ["a/1.png"], None, None)
+    assert (texts(row), row.images[0].turn, row.unplaced) == (kept, place, False)
 
 
 def test_without_an_image_nothing_is_stripped_and_a_placeholder_is_taken_out_and_noted() -> None:
-    row = row_of(talk(" What? ", "\nA dog. "), None, None, None)
+    row = row_of(talk(" What? ", "\nA dog. "), [], None, None)
     assert (texts(row), row.spoken, row.source) == ([" What? ", "\nA dog. "], False, "text")
-    row = row_of(talk("In HTML, <image> is ", "wrong"), None, None, None)
+    row = row_of(talk("In HTML, <image> is ", "wrong"), [], None, None)
     assert (texts(row), row.spoken) == (["In HTML,  is ", "wrong"], True)
 
 
 def test_an_image_that_nobody_mentions_is_at_the_first_question_and_noted() -> None:
-    row = row_of(talk("What? ", "A dog."), "a/1.png", None, 7)
-    assert (texts(row), row.image_turn, row.unplaced, row.id) == (["What? ", "A dog."], 0, True, "7")
+    row = row_of(talk("What? ", "A dog."), ["a/1.png"], None, 7)
+    assert (texts(row), row.images[0].turn, row.unplaced, row.id) == (["What? ", "A dog."], 0, True, "7")
 
 
 def test_an_answer_at_the_front_and_a_question_at_the_end_are_left_out_and_noted() -> None:
     whole = [Turn("assistant", "Hello"), *talk("What?", "A dog.", "And?")]
-    row = row_of(whole, None, None, None)
+    row = row_of(whole, [], None, None)
     assert (texts(row), row.trimmed) == (["What?", "A dog."], True)
-    assert not row_of(talk("What?", "A dog."), None, None, None).trimmed
+    assert not row_of(talk("What?", "A dog."), [], None, None).trimmed
 
 
 def test_two_questions_in_a_row_are_refused() -> None:
     with pytest.raises(UserError, match=r"^does not alternate human and gpt, ending in gpt"):
-        row_of([Turn("user", "One?"), *talk("Two?", "2")], None, None, None)
+        row_of([Turn("user", "One?"), *talk("Two?", "2")], [], None, None)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_two_questions_in_a_row_are_refused() -> None:
     [("coco/train2017/1.jpg", "coco"), ("./coco/1.jpg", "coco"), ("1.jpg", "images"), ("a/", "images")],
 )
 def test_a_source_is_the_first_folder(image: str, source: str) -> None:
-    assert row_of(talk("<image>What?", "A dog."), image, None, None).source == source
+    assert row_of(talk("<image>What?", "A dog."), [image], None, None).source == source
 
 
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        (["<image>One?", "1", "<image>Two?", "2"], "shows images in turns [0, 2], but one image per row"),
+        (["<image>One?", "1", "<image>Two?", "2"], "has 2 <image> (in turns [0, 2]) for 1 image; give as many"),
         (["What?", "<image>A dog."], "has <image> in an answer (turn 1)"),
     ],
 )
 def test_what_one_image_and_two_roles_cannot_say_is_refused(said: list[str], sentence: str) -> None:
     with pytest.raises(UserError) as problem:
-        row_of(talk(*said), "a/1.png", None, None)
+        row_of(talk(*said), ["a/1.png"], None, None)
     assert sentence in str(problem.value)

@@ -86,11 +86,14 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
         ({"messages": SWIFT["messages"][::-1]}, "does not alternate human and gpt"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-            "a 'content' that is a list of parts",
+            "has in turn 0 a text part without a 'text'",
         ),
         ({"messages": []}, "has no turns in 'messages' or 'conversations'; it has: messages"),
         ({"text": "…"}, "has no turns in 'messages' or 'conversations'; it has: text"),
-        ({**SWIFT, "images": ["a/1.png", "a/1.png"]}, "has 2 entries in 'images', but one image per row is supported"),
+        (
+            {**SWIFT, "images": ["a/1.png", "a/1.png"]},
+            "for 2 images; give as many of the one as of the other",
+        ),
         ({**SWIFT, "images": [{"path": "a/1.png"}]}, "has an 'images' that is an object, not a path: .*pool=parquet"),
         ({**SWIFT, "images": ["../secret.png"]}, "leaves the image folder"),
     ],
@@ -102,5 +105,7 @@ def test_what_is_no_chat_is_named(place: Path, row: dict[str, object], said: str
 
 def test_all_unreadable_rows_are_counted_in_one_go(place: Path) -> None:
     bad = {**SWIFT, "images": ["a/1.png", "a/2.png"]}
-    with pytest.raises(UserError, match=r"^The pool has 3 rows with several images \(first: Row 1 of .*\), 1 rows"):
+    with pytest.raises(
+        UserError, match=r"^The pool has 3 rows with more or fewer <image> than images \(first: Row 1 of .*\), 1 rows"
+    ):
         opened(place, [{**SWIFT, "images": ["a/1.png"]}, bad, bad, bad, {}])

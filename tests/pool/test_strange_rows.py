@@ -129,10 +129,10 @@ def test_any_value_at_any_place_gives_a_sound_row_or_a_counted_one(kind: str, da
     assert all(type(turn.text) is str for turn in row.turns)
     assert any(turn.trained for turn in row.turns if turn.role == "assistant")
     assert isinstance(row.source, str) and (row.id or "").encode() is not None
-    if row.image is not None:
-        path = PurePosixPath(row.image)
-        assert not path.is_absolute() and ".." not in path.parts and "\0" not in row.image
-        assert row.turns[row.image_turn].role == "user"
+    for image in row.images:
+        path = PurePosixPath(image.path)
+        assert not path.is_absolute() and ".." not in path.parts and "\0" not in image.path
+        assert row.turns[image.turn].role == "user" and 0 <= image.at <= len(row.turns[image.turn].text)
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("llava", "json"), ("sharegpt", "jsonl"), ("lrv", "json")])
@@ -177,7 +177,11 @@ BAD: dict[str, list[object]] = {
     "objects": [
         {"messages": [ASKED, {**SAID, "content": "<bbox>"}], "objects": {"bbox": [[8, 8, 50, 40]]}, **PICTURE}
     ],
-    "several images": [{"messages": [ASKED, SAID], "images": ["a/1.png", "a/2.png"]}],
+    "more or fewer <image> than images": [
+        {"messages": [ASKED, SAID], "images": ["a/1.png", "a/2.png"]},
+        {"messages": [{**ASKED, "content": "<image><image><image>"}, SAID], "images": ["a/1.png", "a/2.png"]},
+    ],
+    "too many images": [{"messages": [ASKED, SAID], "images": ["a/1.png"] * 1000}],
     "an image inside a turn": [{"messages": [{**ASKED, "images": ["a/1.png"]}, SAID]}],
     "an image that is an object": [{"messages": [ASKED, SAID], "images": [{"path": "a/1.png"}]}],
     "an image that is no path": [
@@ -190,7 +194,9 @@ BAD: dict[str, list[object]] = {
     "an image path that leaves the image folder": [
         {"messages": [ASKED, SAID], "image": "../a/1.png"}, {"messages": [ASKED, SAID], "image": "/etc/hostname"}
     ],
-    "a content list": [{"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}]}, SAID]}],
+    "a part of another shape": [{"messages": [{"role": "user", "content": [{"text": "What?"}]}, SAID]}],
+    "a part of an unknown type": [{"messages": [{"role": "user", "content": [{"type": "file"}]}, SAID]}],
+    "an image part without a path": [{"messages": [{"role": "user", "content": [{"type": "image"}]}, SAID]}],
     "a turn without text": [{"messages": [ASKED, {**SAID, "content": False}], **PICTURE}],
     "a turn without a role": [{"messages": [ASKED, {"content": "A dog."}], **PICTURE}],
     "a role that is no word": [{"messages": [ASKED, {**SAID, "role": ["assistant"]}], **PICTURE}],

@@ -82,7 +82,7 @@ def test_bytes_that_do_not_open_are_bad_rows(tmp_path: Path) -> None:
 def test_what_is_no_such_parquet_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no column 'messages' or 'conversations'; it has: 'text'\."):
         opened(parquet(tmp_path / "text.parquet", [{"text": "…"}]))
-    with pytest.raises(UserError, match=r"Row 0 of .* has 2 entries in 'images'"):
+    with pytest.raises(UserError, match=r"Row 0 of .* has 1 <image> \(in turns \[0\]\) for 2 images"):
         opened(parquet(tmp_path / "two.parquet", [{"conversations": TALK, "images": [{"bytes": png("red")}] * 2}]))
     with pytest.raises(UserError, match=r"There is no parquet file at .*none\.parquet; set pool\.file"):
         opened(tmp_path / "none.parquet")

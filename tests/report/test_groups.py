@@ -38,7 +38,9 @@ def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
 def test_what_differs_otherwise_does_not_and_says_why(other: RunRecord, reason: str) -> None:
     first, second = comparable([RANDOM, other])
     assert (first.records, second.records) == ((RANDOM,), (other,))
-    assert second.apart.startswith("One of 2 tables that must not be compared: they differ in ")
+    assert second.apart.startswith(
+        "These records form 2 tables that must not be compared with each other; they differ in "
+    )
     assert reason in second.apart
 
 

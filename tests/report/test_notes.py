@@ -9,7 +9,7 @@ from selectmm.report.rows import compare
 from tests.report.runs import run_of
 
 FOUND = {"a": {"items": 900, "same": 1, "near": 2}, "b": {"items": 100, "same": 0, "near": 3}}
-HELD = "Of the suite's 1,000 items the pool holds 1, and 5 nearly (contamination check)."
+HELD = "Contamination check: of the suite's 1,000 items, 1 are in the pool, and 5 have a near-duplicate there."
 FULL, RANDOM = run_of("full", {"a": 50.0}), run_of("random", {"a": 40.0})
 
 
@@ -20,7 +20,7 @@ def test_what_the_pool_holds_of_the_suite_is_said_once() -> None:
 
 def test_runs_that_did_not_look_are_counted_and_records_of_before_say_nothing() -> None:
     told = notes(compare([replace(FULL, contamination=FOUND), RANDOM], {}))
-    assert HELD in told and "For 1 of 2 runs this was not checked." in told
+    assert HELD in told and "Contamination was not checked for 1 of 2 runs." in told
     assert not any("checked" in note or "pool holds" in note for note in notes(compare([FULL, RANDOM], {})))
 
 
@@ -30,14 +30,14 @@ def test_rows_that_were_drawn_more_than_once_are_told() -> None:
         for run, kept in ((run_of("tive", {"a": 40.0}, seed=seed), 25 + seed) for seed in (0, 1))
     ]
     told = notes(compare([FULL, RANDOM, *repeated], {}))
-    assert "Rows drawn more than once: tive at 30 %: 25 to 26 different of 30." in told
+    assert "Some rows were drawn more than once: tive at 30 %: 30 draws of 25 to 26 distinct rows." in told
     assert not any("more than once" in note for note in notes(compare([FULL, RANDOM], {})))
 
 
 def test_how_clearly_full_beats_chance_is_told_of_every_benchmark() -> None:
     """One standard error is 1 point."""
     seen = compare([run_of("full", {"a": 50.0, "b": 26.0})], {name: Reference(chance=25.0) for name in "ab"})
-    assert any(note.endswith("By how many it does: a 25.0, b † 1.0.") for note in notes(seen))
+    assert any(note.endswith("Standard errors above it: a 25.0, b † 1.0.") for note in notes(seen))
 
 
 def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -> None:
@@ -70,4 +70,4 @@ def test_a_judge_without_a_name_is_unknown() -> None:
     )
     told = notes(compare([odd], {}))
     assert "Scored by the judge model unknown: a." in told
-    assert "Of the suite's 7 items the pool holds 0, and 0 nearly (contamination check)." in told
+    assert "Contamination check: of the suite's 7 items, 0 are in the pool, and 0 have a near-duplicate there." in told

@@ -21,7 +21,7 @@ from tests.report.runs import run_of
 from tests.statistics.runs import answers, written
 
 ITEMS = 60
-UNPAIRED = "Against random as if the items were different ones, so with too wide an interval: prism."
+UNPAIRED = "Compared with random as if the items were different ones, so with too wide an interval: prism."
 
 
 def right(points: Sequence[float]) -> Tally:

@@ -101,7 +101,9 @@ def test_a_difference_by_hand() -> None:
     assert found.value == pytest.approx(5.0)
     assert found.margin == pytest.approx(1.96 * sqrt(2 * 1.25))
     assert not found.within_noise
-    assert answers(seen) == ["A random 30 % keeps 85.0 % of the full run. Undecided with one seed: prism (+5.0 ± 3.1)."]
+    assert answers(seen) == [
+        "A random 30 % keeps 85.0 % of the full run's score. Unknown with one seed: prism (+5.0 ± 3.1)."
+    ]
 
 
 def test_the_spread_over_seeds_widens_the_margin() -> None:
@@ -112,7 +114,7 @@ def test_the_spread_over_seeds_widens_the_margin() -> None:
     student = 12.7062  # of one degree of freedom, from a table: random's seeds agree, prism has two
     assert (found.value, found.margin) == (pytest.approx(5.0), pytest.approx(student * 5))
     assert answers(seen) == [
-        "A random 30 % keeps 85.0 ± 0.0 (2) % of the full run. Within noise of it: prism (+5.0 ± 63.5)."
+        "A random 30 % keeps 85.0 ± 0.0 (2) % of the full run's score. No significant difference: prism (+5.0 ± 63.5)."
     ]
 
 
@@ -151,8 +153,10 @@ def test_methods_that_chose_the_same_rows_are_one_comparison() -> None:
     again = [replace(run, method=MethodEntry("prism/again", {})) for run in runs if run.method.name == "prism"]
     seen = compare([full, *runs, *again], {})
     assert [[row.label for row in same] for same in same_runs(seen)] == [["prism", "prism/again"]]
-    assert answers(seen) == ["A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: prism (+2.2 ± 2.0)."]
-    told = "The same runs under several names, which count as one against random: prism and prism/again chose the"
+    assert answers(seen) == [
+        "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run's score. Significantly better: prism (+2.2 ± 2.0)."
+    ]
+    told = "prism and prism/again selected the same rows with every seed. They are the same runs under several"
     assert sum(note.startswith(told) for note in notes(seen)) == 1
     assert [point.label for point in points(seen)] == ["full", "random", "prism = prism/again"]
 
@@ -168,10 +172,10 @@ def test_every_budget_has_its_answer_best_rows_first() -> None:
     ]
     margin = 1.96 * sqrt(2 * (0.1**2 / 50**2 + 0.1**2 / 100**2) * 100**2 / 4)
     assert f"{margin:.1f}" == "0.3"
-    kept = "85.0 ± 0.0 (2) % of the full run. Better: best (+7.5 ± 0.3), good (+5.0 ± 0.3)."
+    kept = "85.0 ± 0.0 (2) % of the full run's score. Significantly better: best (+7.5 ± 0.3), good (+5.0 ± 0.3)."
     assert answers(compare([FULL, *runs], {})) == [
         f"A random 10 % keeps {kept}",
-        f"A random 30 % keeps {kept} Worse: bad (-10.0 ± 0.3).",
+        f"A random 30 % keeps {kept} Significantly worse: bad (-10.0 ± 0.3).",
     ]
 
 
@@ -187,11 +191,14 @@ def test_a_row_that_is_one_of_many_has_to_differ_by_more() -> None:
     near = next(verdict for verdict in verdicts(seen) if verdict.row.method == "near")
     assert near.found.p == pytest.approx(2 * (1 - NormalDist().cdf(2.2)))
     assert answers(seen) == [
-        "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: best (+10.0 ± 2.0). Beyond noise by itself, not "
-        "as one of 3 comparisons: near (+2.2 ± 2.0). Within noise of it: same (+0.0 ± 2.0)."
+        "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run's score. Significantly better: best (+10.0 ± 2.0). "
+        "Significant only before correction for 3 comparisons: near (+2.2 ± 2.0). No significant difference: same "
+        "(+0.0 ± 2.0)."
     ]
     alone = compare([full, *(run for run in runs if run.method.name in ("random", "near"))], {})
-    assert answers(alone) == ["A random 30 % keeps 80.0 ± 0.0 (2) % of the full run. Better: near (+2.2 ± 2.0)."]
+    assert answers(alone) == [
+        "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run's score. Significantly better: near (+2.2 ± 2.0)."
+    ]
 
 
 def test_no_random_no_verdict() -> None:

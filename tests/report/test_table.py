@@ -30,7 +30,7 @@ def _table(*records: object, references: dict[str, Reference] = REFERENCES) -> T
 def test_what_keeps_less_than_the_most_frequent_answer_is_told() -> None:
     """It scores 75 of full's 80 on the one benchmark that counts."""
     references = {"POPE": Reference(majority=75.0), "MMMU": Reference(majority=25.0)}
-    told = "Below the 93.8 % that the most frequent answer alone would keep: prism 30 %."
+    told = "Below 93.8 %, which one and the same answer to every question (the most frequent one) reaches: prism 30 %."
     assert told in _table(FULL, *PRISM, references=references).answers
     better = run_of("random", {"POPE": 76.0, "MMMU": 20.0})
     assert told in _table(FULL, *PRISM, better, references=references).answers
@@ -77,7 +77,7 @@ def test_one_reason_for_all_is_said_once() -> None:
 def test_without_a_full_run_the_table_says_why_there_is_no_rel() -> None:
     table = _table(*PRISM)
     assert table.rows[-1][-6:] == ("unknown", "9.0 s", "30.0 s", "39.0 s", "unknown", "unknown")
-    assert any("unknown: there is no `full` run in these records: run method=full" in note for note in table.notes)
+    assert any("unknown: these records hold no `full` run; run method=full" in note for note in table.notes)
 
 
 def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
@@ -85,8 +85,8 @@ def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
     told = "\n".join(_table(FULL, replace(cached, deviations=("The judge was exact.",))).notes)
     assert "At chance, so left out of Rel.: the full run" in told and told.count("MMMU † 0.5.") == 1
     assert (
-        "From a cache, counted with what they cost when they ran: features of prism (8.0 s); select of prism (1.0 s); "
-        "finetune of prism (30.0 s)."
+        "Taken from the cache, and counted with the cost of their first run: features of prism (8.0 s); "
+        "select of prism (1.0 s); finetune of prism (30.0 s)."
     ) in told
     assert "Deviation: The judge was exact." in told
 
@@ -96,7 +96,7 @@ def test_the_notes_say_who_scored_what_no_rule_scores() -> None:
     evaluator = {"POPE": {"judge": "exact"}, "MMMU": judged}
     told = _table(run_of("full", {"POPE": 80.0, "MMMU": 50.0, "SQA": 9.0}, evaluator=evaluator)).notes
     assert [note for note in told if note.startswith("Scored by")] == [
-        "Scored by our offline matcher (judge: exact), not by a judge model; such scores compare only with one "
+        "Scored by our offline matcher (judge: exact), not by a judge model; compare such scores only with one "
         "another: POPE.",
         "Scored by the judge model judge-1: MMMU.",
     ]
@@ -117,7 +117,7 @@ def test_costs_of_different_machines_come_with_a_warning() -> None:
     machine = replace(FULL.provenance.hardware, gpus=("H200",))
     elsewhere = replace(FULL, provenance=replace(FULL.provenance, hardware=machine, commit=None, dirty=None))
     told = "\n".join(_table(elsewhere, *PRISM).notes)
-    assert "2 cores of toy processor + H200" in told and "Costs from different machines do not compare" in told
+    assert "2 cores of toy processor + H200" in told and "Costs from different machines are not comparable" in told
     assert "unknown (not run from a git checkout)" in told
 
 

@@ -23,7 +23,7 @@ def test_a_clear_difference_and_noise(tmp_path: Path) -> None:
     assert (clear.first, clear.second, clear.items, clear.clusters) == (100, 0, 40, 40)
     assert clear.p == pytest.approx(2 / 2**40) and clear.adjusted == pytest.approx(4 / 2**40)
     assert cells(clear)[3:] == ("+100.0", "+100.0 to +100.0", "0.0000", "0.0000", "40", "40", "first is higher")
-    assert cells(noise)[-1] == "within noise"
+    assert cells(noise)[-1] == "not significant"
 
 
 def test_a_difference_that_hangs_on_one_picture_is_noise(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_same_records_give_the_same_page_and_the_command_prints_it(
     assert " b " in pages[0], "shares of a match are tested by the bootstrap"
     assert "Besides what was chosen, the runs differ in recipe.lr." in pages[0]
     main([str(first), str(second)])
-    assert "within noise" in capsys.readouterr().out
+    assert "not significant" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from selectmm.report.inspect.choice import Choice
 
 SIDE = 220  # pixels of a picture's longer side
 LETTERS, TURNS = 320, 4  # of a text and of a conversation that are shown
+PICTURES = 3  # of a row that are shown
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,28 @@ def _card(choice: Choice, row: int) -> str:
     told = f"<b>{score:.4g}</b>" if np.isfinite(score) else "no score"
     where = f"{escape(choice.pool.named(row))} of {escape(sample.source)}"
     head = f'<p class="head">{told} {state}</p><p class="where">{where}</p>'
-    return f'<article class="card">{_picture(choice, sample)}{head}{_talk(sample.turns)}</article>'
+    return f'<article class="card">{_pictures(choice, sample)}{head}{_talk(sample.turns)}</article>'
 
 
-def _picture(choice: Choice, sample: Sample) -> str:
-    if sample.image is None:
+def _pictures(choice: Choice, sample: Sample) -> str:
+    """The first few images of a row."""
+    if not sample.images:
         return '<div class="blank">text only</div>'
+    left = len(sample.images) - PICTURES
+    more = f'<p class="more">and {left} more images</p>' if left > 0 else ""
+    return "".join(_picture(choice, image.path) for image in sample.images[:PICTURES]) + more
+
+
+def _picture(choice: Choice, path: str) -> str:
     try:
-        image = choice.pool.open_image(sample.image)
+        image = choice.pool.open_image(path)
     except UserError:
         return '<div class="blank">the image cannot be opened</div>'
     image.thumbnail((SIDE, SIDE))
     content = BytesIO()
     image.save(content, "JPEG", quality=78)
     data = base64.b64encode(content.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(sample.image)}">'
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(path)}">'
 
 
 def _talk(turns: Sequence[Turn]) -> str:

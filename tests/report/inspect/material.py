@@ -10,7 +10,7 @@ from selectmm.methods.subset import Subset
 from selectmm.pool.arrow import open_arrow, write_arrow
 from selectmm.pool.pool import Pool
 from selectmm.pool.row import Row
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
 from selectmm.report.inspect.choice import Choice
 
 
@@ -19,8 +19,9 @@ def pool_of(folder: Path, rows: Sequence[tuple[str, str, str, str | None]]) -> P
     for name, colour in (("a.png", (200, 30, 30)), ("b.png", (30, 30, 200))):
         Image.new("RGB", (300, 100), colour).save(folder / name)
     entries = [
-        (number, str(number), Row(source, (Turn("user", question), Turn("assistant", answer)), image))
+        (number, str(number), Row(source, (Turn("user", question), Turn("assistant", answer)), shown))
         for number, (source, question, answer, image) in enumerate(rows)
+        for shown in [(Shown(image),) if image else ()]
     ]
     write_arrow(folder / "pool.arrow", entries)
     return open_arrow(folder / "pool.arrow", folder, "pool0")

@@ -1,0 +1,181 @@
+"""Choose rows of a pool and write them, nothing else: no fine-tuning, no evaluation, no record.
+
+python -m selectmm select method=prism budget=0.2 pool=llava_json pool.file=… pool.images=… --to kept.json
+
+The budget is a share of the pool (0.2), a number of rows (5000), or hours of one GPU (8h@h100): as many rows as can be
+tuned on in that time with the chosen recipe, as the plan estimates. Several methods (method=prism,length, or --all)
+share one pass over the pool; --to is then a folder, which also gets a table of what their subsets have in common.
+Features and subsets are kept in the cache, where a run with the same options finds them.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from selectmm.budget import Hours, hours_in
+from selectmm.command_line import CONFIGS, read_methods
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.export.chosen import FORMATS, Chosen, check_target, write_chosen
+from selectmm.instantiate import build
+from selectmm.methods.subset import Subset, coverage_lines
+from selectmm.models.check_rows import fitting
+from selectmm.models.gpu import check_gpu
+from selectmm.models.vlm import VLM
+from selectmm.planning.gpus import UTILISATION, gpu_of
+from selectmm.planning.hours import rows_within
+from selectmm.pool.pool import Pool
+from selectmm.records.tracker import NoTracker
+from selectmm.stages.launch import check_devices
+from selectmm.stages.select import Selection, check_selectable, select, share_passes
+
+REFERENCES = ("full", "by_source", "oracle", "one_source")  # they answer no question of which rows to keep
+SAMPLE = 256  # rows that are encoded to estimate the time of tuning
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to choose by: experiments that differ in their method alone, and methods that are left out, with why."""
+
+    experiments: dict[str, Experiment]
+    left_out: dict[str, str]
+    hours: Hours | None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Select with one method or several, write the rows, and print what was kept.
+
+    Raises:
+        UserError: of the options, the pool, the model or a method; nothing is written then.
+    """
+    asked = _parser().parse_intermixed_args(arguments)
+    if not 0 < asked.utilisation <= 1:
+        raise UserError(f"--utilisation {asked.utilisation:g} is not a share; give a number above 0 and at most 1.")
+    task = _task(asked.choices, asked.all)
+    several = asked.all or len(task.experiments) > 1
+    experiment = next(iter(task.experiments.values()))
+    check_target(asked.to, asked.format, several, experiment.config["pool"])
+    gpu = gpu_of(task.hours.gpu) if task.hours else None
+    check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
+    vlm = experiment.open_model()
+    check_devices(experiment.devices, vlm.model.device)
+    pool = experiment.open_pool()
+    pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+    print(f"Pool    {len(pool):,} rows of {len(pool.counts())} sources, {len(pool.images):,} images")
+    if gpu is not None:
+        rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE)
+        share = f"{100 * asked.utilisation:g} % of its peak"
+        print(f"Budget  {rows:,} rows: tuning takes an estimated {hours:.3g} hours of one {gpu.name} at {share}")
+        task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
+    subsets = _selected(task, pool, vlm, asked.all)
+    written = write_chosen(Chosen(pool, subsets, experiment.config["pool"]), asked.to, asked.format, several)
+    print("\n".join(written))
+
+
+def _task(choices: Sequence[str], every: bool) -> _Task:
+    """The experiments that the options describe, one for each method."""
+    names = _names(choices, every)
+    experiments, left_out, hours = {}, {}, None
+    for name, config in zip(names, read_methods(choices, names), strict=True):
+        hours = hours_in(config.budget)
+        try:
+            made = _experiment(config, name, hours)
+            if every and made.method.needs().warmup is not None:
+                raise UserError("It trains the model first, so it shares no pass with the others; name it to run it.")
+            experiments[name] = made
+        except UserError as problem:
+            if not every:
+                raise
+            left_out[name] = str(problem)
+    if not experiments:  # then it is no method's fault
+        raise UserError(next(iter(left_out.values())))
+    return _Task(experiments, left_out, hours)
+
+
+def _names(choices: Sequence[str], every: bool) -> list[str]:
+    """The methods that are asked for; PRISM, as in a run, where none is."""
+    given = OverridesParser.create().parse_overrides([word for word in choices if "=" in word])
+    asked = [word for word in given if word.key_or_group.split(".")[0] == "method"]
+    if every:
+        if asked:
+            raise UserError(f"--all takes every method with the values of its file; leave {asked[0].input_line} out.")
+        return [
+            name for name in sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml")) if name not in REFERENCES
+        ]
+    named = [word for word in asked if word.key_or_group == "method"]
+    if not named:
+        return ["prism"]
+    values = named[-1].sweep_string_iterator() if named[-1].is_sweep_override() else [named[-1].value()]
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experiment:
+    """As a run would build it, without a tracker and without the data of benchmarks, which nothing here reads."""
+    with open_dict(config):
+        if hours is not None:
+            config.budget = 1.0  # until the pool is there to estimate with
+        if OmegaConf.is_dict(config.suite) and "tasks" in config.suite:
+            config.suite.tasks = None
+        config.tracker = {"_target_": f"{NoTracker.__module__}.{NoTracker.__name__}"}
+    return build(config, method)
+
+
+def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> dict[str, Subset]:
+    """Each method's subset, and what was kept, printed; methods that cannot choose from this pool are said last."""
+    fit, left_out = {}, dict(task.left_out)
+    for name, experiment in task.experiments.items():
+        try:
+            check_selectable(experiment, pool, vlm)
+            fit[name] = experiment
+        except UserError as problem:
+            if not every:
+                raise
+            left_out[name] = str(problem)
+    if len(fit) > 1:
+        share_passes(list(fit.values()), pool, vlm)
+    subsets = {}
+    for name, experiment in fit.items():
+        start = time.perf_counter()
+        try:
+            subsets[name] = _one(name, select(experiment, pool, vlm), pool, start, lines=len(fit) == 1)
+        except UserError as problem:
+            if not every:
+                raise
+            left_out[name] = str(problem)
+    for name, why in left_out.items():
+        print(f"left out: {name}. {why}")
+    if not subsets:
+        raise UserError("No method can choose from this pool; the reasons are above.")
+    return subsets
+
+
+def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool) -> Subset:
+    subset = selection.subset
+    seconds = time.perf_counter() - start
+    print(
+        f"{name:<7} {len(subset.rows):,} of {len(pool):,} rows ({seconds:.1f} s; scores in {selection.chosen.folder})"
+    )
+    for line in coverage_lines(subset, pool) if lines else ():
+        print(f"        {line}")
+    return subset
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; method may have a list")
+    parser.add_argument("--all", action="store_true", help="every method that this pool and model allow")
+    parser.add_argument("--to", type=Path, required=True, help="file to write; a folder for several methods")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="original", help="original: your own rows (default); indices: their places"
+    )
+    parser.add_argument(
+        "--utilisation", type=float, default=UTILISATION, help="for hours: share of the GPU's peak (default: 0.4)"
+    )
+    return parser

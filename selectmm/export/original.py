@@ -1,0 +1,190 @@
+"""Write a pool's rows as its own file has them: bytes of JSON, lines, or rows of a table with all of its columns.
+
+The file is read again, so nothing has to be kept of what the pool does not use. Rows are found by their places in the
+file (`selectmm.pool.pool.Pool.place_of`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selectmm.errors import UserError
+from selectmm.pool.columns import ROWS_AT_ONCE
+from selectmm.pool.hub import load_split
+from selectmm.pool.parquet import files_of
+from selectmm.pool.pool import Pool
+from selectmm.pool.stream import LINES, json_texts
+
+
+class Original(Protocol):
+    """The file, files or data set that a pool was read from.
+
+    ``ending`` is that of a file which `write` writes.
+    """
+
+    @property
+    def ending(self) -> str: ...
+
+    def write(self, places: Sequence[int], to: Path) -> None:
+        """Write the rows at these places (ascending; one that stands twice is written twice).
+
+        Raises:
+            UserError: the file changed since the pool was read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """A list in JSON, or a file with a row on each line."""
+
+    file: Path
+
+    @property
+    def ending(self) -> str:
+        """``.json``, or that of the file with a row on each line."""
+        return self.file.suffix.lower() if self.file.suffix.lower() in LINES else ".json"
+
+    def write(self, places: Sequence[int], to: Path) -> None:
+        """Every row's bytes are those of the file; lines keep their ends, entries of a list stand on lines."""
+        wanted = Counter(places)
+        with to.open("w", encoding="utf-8", newline="") as out:
+            out.writelines(self._lines(wanted) if self.ending in LINES else self._list(wanted))
+        _check_found(wanted, str(self.file))
+
+    def _lines(self, wanted: Counter[int]) -> Iterator[str]:
+        for place, text in json_texts(self.file):
+            line = text if text.endswith(("\n", "\r")) else f"{text}\n"  # the file's last line may have no end
+            yield line * wanted.pop(place, 0)
+
+    def _list(self, wanted: Counter[int]) -> Iterator[str]:
+        between = "[\n"
+        for place, text in json_texts(self.file):
+            for _ in range(wanted.pop(place, 0)):
+                yield between + text
+                between = ",\n"
+        yield "\n]\n"
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """A parquet file, or a folder of them that are read as one."""
+
+    path: Path
+    ending: str = ".parquet"
+
+    def write(self, places: Sequence[int], to: Path) -> None:
+        """One file with the first one's columns, metadata and compression; row groups stay apart."""
+        rows, start = np.asarray(places, np.int64), 0
+        files = files_of(self.path)
+        schema, compression = _layout(files)
+        with pq.ParquetWriter(to, schema, compression=compression) as out:
+            for path in files:
+                with pq.ParquetFile(path) as stored:
+                    for group in range(stored.num_row_groups):
+                        count = stored.metadata.row_group(group).num_rows
+                        inside = rows[(rows >= start) & (rows < start + count)] - start
+                        if len(inside):
+                            batches = stored.iter_batches(ROWS_AT_ONCE, row_groups=[group])
+                            out.write_table(pa.Table.from_batches(list(_taken(batches, inside)), schema))
+                        start += count
+        _check_found(Counter(rows[rows >= start].tolist()), str(self.path))
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """A data set of the hub, or a local folder laid out like one."""
+
+    dataset: str
+    name: str | None
+    revision: str
+    split: str
+    ending: str = ".parquet"
+
+    def write(self, places: Sequence[int], to: Path) -> None:
+        """A parquet file with the data set's columns and features; images inside stay the bytes that they are."""
+        data = load_split(self.dataset, self.name, self.revision, self.split)
+        _check_found(Counter(place for place in places if place >= len(data)), f"data set {self.dataset}")
+        rows, described = data.with_format("arrow"), data.features.arrow_schema.metadata
+        with pq.ParquetWriter(to, rows[:0].schema.with_metadata(described)) as out:
+            for table in rows.select(places).iter(ROWS_AT_ONCE):
+                out.write_table(table.replace_schema_metadata(described))
+
+
+def ending_of(entry: Mapping[str, object]) -> str:
+    """The ending of what `original_of` writes for a ``pool`` group of the configuration.
+
+    Raises:
+        UserError: it has a loader that we do not know.
+    """
+    loader = entry.get("_target_")
+    if loader in _JSON:
+        return JsonFile(Path(str(entry["file"]))).ending
+    if loader in (_PARQUET, _HUB):
+        return ".parquet"
+    if loader == _EMBEDDED:
+        return ".json"
+    raise UserError(
+        f"Which file {loader} reads is not known, so its rows cannot be written as they are; use another --format."
+    )
+
+
+def original_of(entry: Mapping[str, object], pool: Pool) -> Original:
+    """What a ``pool`` group of the configuration reads, given the pool that it opened.
+
+    Raises:
+        UserError: see `ending_of`.
+    """
+    if ending_of(entry) != ".parquet":
+        embedded = entry["_target_"] == _EMBEDDED
+        return JsonFile(pool.image_root.with_name("pool.json") if embedded else Path(str(entry["file"])))
+    if entry["_target_"] == _PARQUET:
+        return ParquetFiles(Path(str(entry["file"])))
+    return HubRows(*(entry[key] for key in ("dataset", "name", "revision", "split")))
+
+
+_JSON = {f"selectmm.pool.{name}.open_{name}" for name in ("llava_json", "sharegpt", "lrv")}
+_PARQUET, _HUB = "selectmm.pool.parquet.open_parquet", "selectmm.pool.hub.open_hub"
+_EMBEDDED = "selectmm.quickstart.embedded.open_pool"
+
+
+def _layout(files: Sequence[Path]) -> tuple[pa.Schema, str]:
+    """Columns and compression of the first file.
+
+    Raises:
+        UserError: another one has other columns.
+    """
+    with pq.ParquetFile(files[0]) as first:
+        schema = first.schema_arrow
+        groups = first.metadata.num_row_groups and first.metadata.num_columns
+        compression = first.metadata.row_group(0).column(0).compression if groups else "SNAPPY"
+    for path in files[1:]:
+        if not pq.read_schema(path).equals(schema):
+            raise UserError(
+                f"{path} has other columns than {files[0]}, so their rows cannot be written as they are to one file; "
+                f"use --format llava or --format indices."
+            )
+    return schema, "NONE" if compression == "UNCOMPRESSED" else compression
+
+
+def _taken(batches: Iterable[pa.RecordBatch], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """The batches' rows at ``rows``, which count over all batches."""
+    start = 0
+    for batch in batches:
+        here = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
+        if len(here):
+            yield batch.take(pa.array(here))
+        start += batch.num_rows
+
+
+def _check_found(left: Counter[int], file: str) -> None:
+    if left:
+        raise UserError(
+            f"{file} has no row at place {min(left)} any more: it changed after the pool was read; select again."
+        )

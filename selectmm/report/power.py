@@ -1,0 +1,120 @@
+"""How many seeds and items does it take to tell a method from random?"""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import sqrt
+from statistics import fmean, variance
+
+from scipy.optimize import brentq
+from scipy.stats import nct, t
+
+from selectmm.errors import UserError
+from selectmm.report.pairing import item_variance, paired
+from selectmm.report.relative import full_of, longest, mean_scores, scores_of
+from selectmm.report.rows import Comparison, Row
+from selectmm.report.verdict import against_random, freedom
+from selectmm.statistics.paired import ALPHA
+
+POWER = 0.8  # chance that a true difference of the printed size is called significant
+LARGEST = 1000.0  # per cent points; a difference beyond it is printed as unknown
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What makes the ``Rel.`` of two methods differ by chance: variances in per cent points squared.
+
+    Attributes:
+        items: of the difference of two methods over the benchmark items, without what a seed does to an item.
+        answers: what a seed does to single items, for one run. It shrinks with more items and with more seeds.
+        seeds: what a seed does to all items alike, for one run. It shrinks with more seeds only.
+        fulls: of one full run, which is the denominator of every ``Rel.``.
+        freedom: degrees of freedom behind ``answers + seeds``: runs minus rows.
+    """
+
+    items: float
+    answers: float
+    seeds: float
+    fulls: float
+    freedom: int
+
+
+@dataclass(frozen=True)
+class Design:
+    """A planned comparison: seeds of each method, of random and of full, items as a multiple, methods beside random."""
+
+    seeds: int
+    randoms: int
+    fulls: int
+    items: float
+    comparisons: int
+
+
+def spread_of(comparison: Comparison) -> Spread:
+    """Estimate the variances from the rows of a table, pooled over all methods that stand beside a random row.
+
+    Raises:
+        UserError: no random row with another beside it, no method with two seeds, or answers that cannot be paired.
+    """
+    pairs = [(row, random) for random, rows in against_random(comparison) for row in rows if not row.full]
+    rows = list({id(row): row for pair in pairs for row in pair}.values())
+    several = [row for row in rows if row.rel.n > 1]
+    if not pairs or not several:
+        raise UserError(
+            "To estimate the spread, the records must hold a full run, a random one, and another method at the same "
+            "budget and recipe, at least one of them with two seeds or more."
+        )
+    if not all(paired(*pair, comparison) for pair in pairs):
+        raise UserError(
+            "To estimate the spread, the answers of every run must lie beside its record, and all runs must have "
+            "answered the same items. Copy the folder `answers` too, or run the jobs again."
+        )
+    answers = fmean(item_variance(*two, comparison) / 2 for row in several for two in combinations(_single(row), 2))
+    items = fmean(item_variance(*pair, comparison) - answers * sum(1 / row.rel.n for row in pair) for pair in pairs)
+    free = sum(row.rel.n - 1 for row in several)
+    between = sum(row.rel.sd**2 * (row.rel.n - 1) for row in several) / free
+    return Spread(max(items, 0.0), answers, max(between - answers, 0.0), _of_fulls(comparison, rows[0]), free)
+
+
+def _single(row: Row) -> list[Row]:
+    """The row's seeds as rows of their own."""
+    return [replace(row, outcomes=(outcome,)) for outcome in row.outcomes]
+
+
+def _of_fulls(comparison: Comparison, row: Row) -> float:
+    fulls, counted = longest(full_of(row.outcomes[0].record, comparison.fulls)), comparison.counted
+    mean = mean_scores(fulls)
+    values = [100 * fmean(scores_of(full)[name] / mean[name] for name in counted) for full in fulls]
+    return variance(values) if len(values) > 1 else 0.0
+
+
+def smallest_difference(spread: Spread, design: Design, power: float = POWER) -> float | None:
+    """The true difference in ``Rel.`` that is called significant with probability ``power``, in per cent points.
+
+    The test is that of `selectmm.report.verdict`: Student's t with Welch and Satterthwaite's degrees of freedom, and
+    the first step of Holm's correction, which is all that a single method that differs can count on. None with one
+    seed, where the spread is unknown, and where no difference below `LARGEST` is enough.
+    """
+    if min(design.seeds, design.randoms) < 2:
+        return None
+
+    def missing(difference: float) -> float:
+        return power_of(difference, spread, design) - power
+
+    return float(brentq(missing, 1e-9, LARGEST)) if missing(LARGEST) > 0 > missing(1e-9) else None
+
+
+def power_of(difference: float, spread: Spread, design: Design) -> float:
+    """The probability that a true difference, in per cent points, is called significant; see `smallest_difference`.
+
+    The tested variance is larger than the true one, because what a seed does to single items is in the variance over
+    items and in that over seeds; the power takes both into account.
+    """
+    runs = 1 / design.seeds + 1 / design.randoms
+    answers, one_run = spread.answers / design.items, spread.answers / design.items + spread.seeds
+    full = (difference / 100) ** 2 * spread.fulls / design.fulls
+    true = spread.items / design.items + one_run * runs + full
+    tested = true + answers * runs
+    parts = [(one_run / design.seeds, design.seeds - 1), (one_run / design.randoms, design.randoms - 1)]
+    free = min(freedom(tested, [*parts, (full, max(design.fulls - 1, 1))]), 1e6)
+    critical = t.isf(ALPHA / 2 / design.comparisons, free) * sqrt(tested / true) if true > 0 else 0.0
+    return float(nct.sf(critical, free, difference / sqrt(true))) if true > 0 else float(difference > 0)
