@@ -1,5 +1,7 @@
 """The FLOPs of training steps, by the formulas that plans use (`selectmm.planning.flops`)."""
 
+from dataclasses import replace
+
 import torch
 
 from selectmm.models.encode import IGNORED, Batch, Conversation, encode
@@ -16,7 +18,7 @@ class Work:
     """Counts a recipe's FLOPs on a model; made before anything is put into the model."""
 
     def __init__(self, vlm: VLM, recipe: Recipe, blank: Conversation) -> None:
-        self._recipe = recipe
+        self._recipe = replace(recipe, gradient_checkpointing=False)  # what is computed again is no work done
         self._body = anatomy_of(vlm, lora_pattern(vlm, recipe) if recipe.tune == "lora" else None)
         tower_flops(vlm, encode(vlm, [blank], side="right", limit=None))  # known from here on, without another pass
 
