@@ -4,7 +4,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch.utils.data import DataLoader
 
 from selectmm.errors import sentences_of_loaders
+from selectmm.models.pack import varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
@@ -60,7 +61,8 @@ def fit(
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
         work = Work(vlm, recipe, BLANK)
         alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back
-        with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
+        kernel = varlen(vlm.model, recipe.precision) if recipe.packing else nullcontext()
+        with kernel, trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             callback = TrainingCallback(
