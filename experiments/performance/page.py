@@ -14,7 +14,18 @@ from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "<!-- Made by `python experiments/performance/page.py`; never edited by hand. -->"
-ORDER = ("prism", "scalselect", "shared_pass", "gradients", "open_pool", "training", "mask", "gpu_step", "evaluation")
+ORDER = (
+    "prism",
+    "scalselect",
+    "shared_pass",
+    "gradients",
+    "open_pool",
+    "training",
+    "mask",
+    "waiting",
+    "gpu_step",
+    "evaluation",
+)
 COLUMNS = (
     "what",
     "against",

@@ -119,11 +119,12 @@ class LanguageModel(LM):
                     again, range(len(items)), 1, lambda places: ask([items[place] for place in places])
                 )
 
-        if self._theirs.batch_size > 1 and self._batching.invariant and self._backend is None:
+        several = self._backend is not None or self._theirs.batch_size > 1
+        if several and self._backend is None and self._batching.invariant:
             ties = _ties(requests, [value for value, _ in found], TOLERANCE)
             for item, other in zip(ties, alone(ties), strict=True):
                 found[item] = other
-        elif chunk > CHUNK and not self._batching.invariant:
+        elif several and not self._batching.invariant:
             self._compare(requests, [value for value, _ in found], alone)
         return [(float(value), bool(said)) for value, said in found]
 

@@ -93,7 +93,7 @@ def _asked(vlm: VLM, question: Question, until: Until) -> Request:
 
 
 def _replies(vlm: VLM, found: Sequence[Mapping[str, Any]], until: Until) -> list[Reply]:
-    texts = vlm.processor.tokenizer.batch_decode([one["tokens"] for one in found], skip_special_tokens=True)
+    texts = [vlm.processor.tokenizer.decode(one["tokens"], skip_special_tokens=True) for one in found]
     return [Reply(before(text, until.stops), one["cut"]) for text, one in zip(texts, found, strict=True)]
 
 
