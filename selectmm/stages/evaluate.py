@@ -64,7 +64,7 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
         shutil.rmtree(done)
 
 
-def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None) -> dict[str, object]:
+def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None = None) -> dict[str, object]:
     """Of the evaluation's stage: what the scores follow from. ``adapter`` is the fingerprint of the tuned stage."""
     answered = {} if engine is None else {"engine": engine.learned()}
     return {"adapter": adapter, "suite": identity_of(suite), **answered}
