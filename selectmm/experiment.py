@@ -1,7 +1,7 @@
 """One experiment: the ingredients of the five verbs, built and checked, with no config left to read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from selectmm.methods.method import Method
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.tracker import Tracker
+from selectmm.schedules.schedule import Schedule, name_of
+from selectmm.schedules.static import Static
 from selectmm.tuning.recipe import Recipe, Strategy
 
 
@@ -37,6 +39,8 @@ class Experiment:
             depend on their number, trained weights by rounding alone.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
+        schedule: when rows are chosen.
+        curve: how often the model is evaluated, evenly over the training, the last time at its end.
 
     Raises:
         UserError: the budget is neither a share nor a number of rows, or there is no device.
@@ -64,6 +68,14 @@ class Experiment:
     cache: Path
     records: Path
     config: Mapping[str, object]
+    schedule: Schedule = field(default_factory=Static)
+    curve: int = 1
+
+    @property
+    def chooser(self) -> str:
+        """Who chooses, for a reader: the method, with the schedule before it or instead of it."""
+        static = isinstance(self.schedule, Static)
+        return self.method_name if static else name_of(self.schedule, self.method_name)
 
     @property
     def bad_rows(self) -> Literal["stop", "drop"]:
@@ -72,5 +84,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_budget(self.budget)
+        if self.curve < 1:
+            raise UserError(f"curve={self.curve}: a model is evaluated at least once, at its end; set curve=1.")
         if self.devices < 1:
             raise UserError(f"devices={self.devices}: a stage runs on at least one; set devices=1 or devices=auto.")

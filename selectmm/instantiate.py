@@ -61,6 +61,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         cache=Path(config.cache),
         records=Path(config.records),
         config=plain,
+        schedule=_made(plain["schedule"]),
+        curve=_number(config, "curve", int),
     )
 
 

@@ -8,12 +8,12 @@ from selectmm.evaluation.local import check_local
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.stages.curve import evaluate_points
 from selectmm.stages.evaluate import evaluate_tuned
-from selectmm.stages.finetune import tune
 from selectmm.stages.launch import check_devices
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
-from selectmm.stages.select import check_selectable, select_rows
+from selectmm.stages.schedule import check_choice, learn
 from selectmm.stages.tracked import tracked
 from selectmm.tuning.finetune import check_tunable
 
@@ -27,7 +27,7 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    told = experiment.name, experiment.method_name, in_words(experiment.budget), experiment.recipe.name, experiment.seed
+    told = experiment.name, experiment.chooser, in_words(experiment.budget), experiment.recipe.name, experiment.seed
     log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
@@ -39,10 +39,10 @@ def run(experiment: Experiment) -> Path:
     if experiment.engine is not None:
         check_served(vlm)
     pool = open_pool(experiment, vlm)
-    check_selectable(experiment, pool, vlm)
+    check_choice(experiment, pool, vlm)
     checked = check_contamination(experiment, pool)
-    selection = select_rows(experiment, pool, vlm)
-    tuned = tune(experiment, pool, vlm, selection.subset)
-    evaluated = evaluate_tuned(experiment, vlm, tuned)
-    record = record_of(experiment, pool, vlm, checked, selection, tuned, evaluated)
-    return keep_record(experiment, record, tuned, evaluated)
+    learned = learn(experiment, pool, vlm)
+    evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
+    curve = evaluate_points(experiment, vlm, learned)
+    record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve)
+    return keep_record(experiment, record, learned.tuned, evaluated)

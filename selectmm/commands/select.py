@@ -31,6 +31,7 @@ from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.hours import rows_within
 from selectmm.pool.pool import Pool
 from selectmm.records.tracker import NoTracker
+from selectmm.schedules.static import Static
 from selectmm.stages.launch import check_devices
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
 
@@ -122,7 +123,14 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
         if OmegaConf.is_dict(config.suite) and "tasks" in config.suite:
             config.suite.tasks = None
         config.tracker = {"_target_": f"{NoTracker.__module__}.{NoTracker.__name__}"}
-    return build(config, method)
+    experiment = build(config, method)
+    if not isinstance(experiment.schedule, Static):
+        name = experiment.chooser.partition("+")[0]
+        raise UserError(
+            f"schedule={name} chooses rows while a model trains, so there are none to write before; leave it out, "
+            f"or start a run."
+        )
+    return experiment
 
 
 def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> dict[str, Subset]:

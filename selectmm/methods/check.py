@@ -69,9 +69,9 @@ def _select(method: Method, pool: Pool, budget: int, seed: int) -> Subset:
     needs = method.needs()
     targets = None
     if needs.targets:
-        examples = _examples()
-        targets = Targets(examples, {feature: _values(examples, feature) for feature in needs.features})
-    features = Features({feature: _values(pool, feature) for feature in needs.features}, targets)
+        examples = invented_examples()
+        targets = Targets(examples, {feature: invented_values(examples, feature) for feature in needs.features})
+    features = Features({feature: invented_values(pool, feature) for feature in needs.features}, targets)
     subset = method.select(pool, features, budget, np.random.default_rng(seed))
     assert isinstance(subset, Subset), f"{method} gave a {type(subset).__name__}, not a Subset"
     shape = None if subset.scores is None else np.shape(subset.scores)
@@ -79,7 +79,7 @@ def _select(method: Method, pool: Pool, budget: int, seed: int) -> Subset:
     return subset
 
 
-def _values(pool: Pool, feature: Feature) -> np.ndarray:
+def invented_values(pool: Pool, feature: Feature) -> np.ndarray:
     """Positive feature values that follow from each unit's content."""
     units = pool.images if feature.view == "image" else pool.table["digest"].to_pylist()
     shape = (WIDTH,) if feature.vector else ()
@@ -87,7 +87,7 @@ def _values(pool: Pool, feature: Feature) -> np.ndarray:
     return np.array(values).reshape(len(units), *shape)
 
 
-def _examples() -> Pool:
+def invented_examples() -> Pool:
     """Examples of two benchmarks, one of them without images."""
     return pool_of([(f"target-{i % 2}", f"asked {i}", f"t{i}.png" if i % 2 else None) for i in range(8)])
 

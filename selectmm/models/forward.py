@@ -236,6 +236,23 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return cross_entropy(logits.float(), targets, reduction="sum") / max(len(targets), 1)
 
 
+def weighted_loss(model: nn.Module, batch: Batch, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`answer_loss` with every token's cross-entropy multiplied by its row's weight, and each row's own mean loss.
+
+    Args:
+        weights: [rows], without those of blank rows at the end, which have no answer.
+
+    Returns:
+        A scalar, the sum divided by the number of answer tokens, whatever the weights; and [rows], detached and without
+        weights, NaN for a row without an answer token.
+    """
+    logits, targets, rows = answer_logits(model, batch)
+    losses = cross_entropy(logits.float(), targets, reduction="none")
+    own = losses.detach()
+    sums = torch.zeros(len(weights), device=own.device).index_add_(0, rows, own)
+    return (losses * weights[rows]).sum() / max(len(targets), 1), sums / torch.bincount(rows, minlength=len(weights))
+
+
 def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch without what only we read of it."""
     return {name: tensor for name, tensor in batch.items() if name not in NOT_FOR_THE_MODEL}

@@ -18,6 +18,7 @@ from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.models.vlm import VLM
 from selectmm.planning.flops import Load
+from selectmm.planning.in_turns import in_turns
 from selectmm.planning.items import items_of
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Planned, State
@@ -25,6 +26,7 @@ from selectmm.planning.work import Device, Work
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
 from selectmm.records.stage import find_stage, fingerprint
+from selectmm.schedules.static import Static
 from selectmm.stages import finetune, select
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.tuning.adapter import identity_with
@@ -60,6 +62,11 @@ class Job:
         Raises:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
+        whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
+        pool = Planned("pool", whole, [self.pool.fingerprint], "cached", len(self.pool))
+        if not isinstance(self.experiment.schedule, Static):
+            turns = in_turns(self)
+            return [pool, *self._check(), *turns, self._evaluate(turns[-1])]
         needs = self.experiment.method.needs()
         targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
@@ -68,8 +75,6 @@ class Job:
             passes += self._features(targets, needs, warmup, " of the targets")
         subset, chosen = self._subset(needs, [mark for each in passes for mark in each.marks])
         tuned = self._finetune(subset, chosen)
-        whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
-        pool = Planned("pool", whole, [self.pool.fingerprint], "cached", len(self.pool))
         before = [pool, *self._check(), *([warmup] if warmup else []), *passes]
         return [*before, subset, tuned, self._evaluate(tuned)]
 

@@ -42,7 +42,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
                 f"How many items {', '.join(unknown)} have is not known without their data, so evaluation is not "
                 f"counted."
             )
-        told = experiment.method_name, experiment.budget, experiment.recipe.name, experiment.seed
+        told = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
         plans.append(Plan("{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told), stages, notes))
     return plans
 

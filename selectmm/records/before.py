@@ -6,6 +6,7 @@ from selectmm.records.reading import Mismatch
 
 READ_TOO = (2, 3, 4)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
+STATIC = {"schedule": None, "curve": []}  # before there were schedules
 NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
 NOT_COUNTED = {"busy_seconds": None, "flops": None}  # of a stage, by schema 4
 
@@ -33,7 +34,7 @@ def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
         timed = {k: {**NOT_COUNTED, **v} if isinstance(v, dict) else v for k, v in costs.items()}
         content = {**content, "costs": timed}
     before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
-    return {**before, **content, "schema": schema}
+    return {**before, **STATIC, **content, "schema": schema}
 
 
 def _coverage(subset: Mapping[str, object]) -> dict[str, object]:

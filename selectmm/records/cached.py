@@ -24,9 +24,10 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
 
     def fits(identity: Mapping[str, object]) -> bool:
         learned, strategy = identity.get("recipe"), identity.get("strategy")
+        chosen = {} if record.schedule else {"subset": record.subset.fingerprint}
         wanted = {
+            **chosen,
             "pool": record.pool.fingerprint,
-            "subset": record.subset.fingerprint,
             "model": record.model,
             "steps": record.recipe.steps,
             "seed": record.seed,
@@ -36,7 +37,9 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
         spread = {**record.recipe.strategy, "devices": None}  # how many there were changes a result by rounding alone
         return {**strategy, "devices": None} == spread and _within(learned, record.recipe.options)
 
-    found = _stages(cache, "adapter", fits)
+    found = _stages(cache, "schedule" if record.schedule else "adapter", fits)
+    if record.schedule:
+        found = [folder for folder in found if _visited(folder) == record.schedule.fingerprint]
     if len(found) > 1:
         raise UserError(f"{_several(found)} could be the adapter of {record.name}; name one with --adapter.")
     return _only(found, "adapter", record, cache)
@@ -46,8 +49,15 @@ def subset_of(record: RunRecord, cache: Path) -> Path:
     """The folder of the subset that the recorded run chose, with its scores if the method has some.
 
     Raises:
-        UserError: it is not in the cache (any more), or several fit whose scores differ.
+        UserError: it is not in the cache (any more), several fit whose scores differ, or rows were chosen during
+            training.
     """
+    if record.schedule:
+        folder = adapter_of(record, cache)
+        raise UserError(
+            f"The rows of {record.name} were chosen during training, so there is no subset; what was visited at every "
+            f"step is in {folder / 'visits.npy'}."
+        )
 
     def fits(identity: Mapping[str, object]) -> bool:
         options = record.method.options
@@ -68,6 +78,10 @@ def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, object]], bool]
 def _within(part: Mapping[str, object], whole: Mapping[str, object]) -> bool:
     missing = object()
     return all(whole.get(key, missing) == value for key, value in part.items())
+
+
+def _visited(folder: Path) -> object:
+    return _read(folder / "schedule.json", "entry", {}).get("fingerprint")
 
 
 def _rows_of(folder: Path) -> str:

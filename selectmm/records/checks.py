@@ -92,6 +92,28 @@ def _statements(record: "RunRecord") -> Iterator[tuple[bool, str]]:
         file = record.answers.file
         yield ANSWERS.fullmatch(file) is not None, f"field 'answers.file' is {file:.60}, not a file in answers/"
     yield from _scores(record)
+    yield from _on_the_way(record)
+
+
+def _on_the_way(record: "RunRecord") -> Iterator[tuple[bool, str]]:
+    """Of a schedule's rounds and of the points of the curve."""
+    for one in record.schedule.rounds if record.schedule else ():
+        for count in (one.first, one.steps, one.scored, one.visits, one.distinct, one.fresh, one.overlap):
+            yield 0 <= count <= LARGEST, f"field 'schedule.rounds' holds {count}"
+    known = record.suite.evaluator
+    for point in record.curve:
+        yield 0 < point.step < record.recipe.steps, f"field 'curve' holds step {point.step} of {record.recipe.steps}"
+        for name, value in point.scores.items():
+            yield (
+                name in known,
+                f"benchmark '{name:.40}' has a score in 'curve', but suite.evaluator does not describe it",
+            )
+            yield _computable(value), f"field 'curve' holds {value:g}"
+    spent = [
+        cost for one in (record.schedule.rounds if record.schedule else ()) for cost in (one.selection, one.tuning)
+    ]
+    for cost in [*spent, *(cost for point in record.curve for cost in (point.selection, point.tuning))]:
+        yield cost >= 0 and _computable(cost), f"field 'schedule' or 'curve' holds a cost of {cost:g}"
 
 
 def _counts(record: "RunRecord") -> Iterator[tuple[bool, str]]:

@@ -15,6 +15,7 @@ from selectmm.records.checks import check_content, check_values, shown
 from selectmm.records.cost import Cost
 from selectmm.records.provenance import Provenance
 from selectmm.records.reading import Mismatch, read
+from selectmm.records.schedule import PointEntry, ScheduleEntry
 from selectmm.records.stage import Stage, fingerprint, write_atomically
 
 SCHEMA = 5
@@ -198,6 +199,8 @@ class RunRecord:
         answers: where the per-item answers lie (`selectmm.records.answers`); None in records of before they were kept.
         contamination: by benchmark what of it occurs in the pool (`selectmm.contamination`); None if not checked.
         deviations: sentences on what was done otherwise than asked or published.
+        schedule: which rows were visited when, if they were chosen during training; ``subset`` are all that were.
+        curve: scores on the way, at fewer steps than all.
         finished: UTC time stamp.
     """
 
@@ -219,6 +222,8 @@ class RunRecord:
     answers: AnswersEntry | None = None
     contamination: Mapping[str, Mapping[str, int]] | None = None
     deviations: tuple[str, ...] = ()
+    schedule: ScheduleEntry | None = None
+    curve: tuple[PointEntry, ...] = ()
     finished: str = field(default_factory=now)
 
     @property

@@ -62,6 +62,7 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None
         UserError: of every job.
     """
     from selectmm.instantiate import build  # seconds
+    from selectmm.methods.method import Needs
     from selectmm.stages.select import targets_of
 
     reasons: Counter[str] = Counter()
@@ -69,7 +70,7 @@ def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None
     for config, method in jobs:
         try:
             experiment = build(config, method)
-            targets_of(experiment, experiment.method.needs())
+            targets_of(experiment, experiment.method.needs() if experiment.schedule.wraps else Needs())
         except UserError as problem:
             reasons[str(problem)] += 1
             continue

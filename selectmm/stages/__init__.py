@@ -1,1 +1,4 @@
-"""The five stages of a run, one file each, in this order: pool, select, finetune, evaluate, record."""
+"""The five stages of a run, in this order: pool, select, finetune, evaluate, record.
+
+One file each; schedule.py joins the second and the third.
+"""

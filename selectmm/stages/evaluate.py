@@ -27,20 +27,8 @@ EVALUATION = "evaluation"  # the stage's name
 def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     """Evaluate the tuned model on the suite; the folder holds scores and per-item answers."""
     suite = experiment.suite
-    identity = evaluation_identity(suite, tuned.fingerprint, experiment.engine)
     with experiment.tracker.stage("evaluate", experiment.config) as tracked:
-
-        def make(folder: Path) -> None:
-            if experiment.engine is not None:
-                _evaluate_elsewhere(experiment, experiment.engine, vlm, tuned.folder, folder)
-                return
-            if experiment.devices > 1:
-                job = Job(experiment.config["model"], experiment.config["suite"], str(tuned.folder), experiment.seed)
-                answer_over(experiment.devices, job, vlm, suite, folder)
-            with load_adapter(vlm, tuned.folder) as adapted:
-                evaluate(adapted, suite, folder, experiment.seed)
-
-        evaluated = run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
+        evaluated = evaluate_adapter(experiment, vlm, tuned.folder, tuned.fingerprint)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **cost_of(evaluated)})
     told = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
@@ -48,6 +36,24 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
     for line in not_evaluated(suite):
         log.info("            %s", line)
     return evaluated
+
+
+def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str) -> Stage:
+    """Evaluate the model with what a folder holds; ``name`` stands for it in the stage's identity."""
+    suite = experiment.suite
+
+    def make(folder: Path) -> None:
+        if experiment.engine is not None:
+            _evaluate_elsewhere(experiment, experiment.engine, vlm, adapter, folder)
+            return
+        if experiment.devices > 1:
+            job = Job(experiment.config["model"], experiment.config["suite"], str(adapter), experiment.seed)
+            answer_over(experiment.devices, job, vlm, suite, folder)
+        with load_adapter(vlm, adapter) as adapted:
+            evaluate(adapted, suite, folder, experiment.seed)
+
+    identity = evaluation_identity(suite, name, experiment.engine)
+    return run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
 
 
 def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapter: Path, folder: Path) -> None:

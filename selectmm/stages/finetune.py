@@ -24,27 +24,44 @@ STAGE = "adapter"
 def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
     """Fine-tune on the subset; the folder holds the adapter."""
     recipe = experiment.recipe
-    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune")
     steps = recipe.steps(len(pool), len(subset.rows))
+    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune", points_of(experiment, steps))
     log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, time_of(tuned))
     return tuned
 
 
-def train(experiment: Experiment, pool: Pool, vlm: VLM, rows: np.ndarray, recipe: Recipe, job: str) -> Stage:
+def points_of(experiment: Experiment, steps: int) -> tuple[int, ...]:
+    """The steps after which the model is evaluated besides at the end, ``curve`` times in all, evenly."""
+    points = {round(steps * part / experiment.curve) for part in range(1, experiment.curve)}
+    return tuple(sorted(points - {0, steps}))
+
+
+def train(
+    experiment: Experiment,
+    pool: Pool,
+    vlm: VLM,
+    rows: np.ndarray,
+    recipe: Recipe,
+    job: str,
+    points: tuple[int, ...] = (),
+) -> Stage:
     """Fine-tune on ``rows`` of the pool; the folder holds the adapter. Training knows nothing of methods.
 
     Args:
         job: what the tracker calls it, ``finetune`` or ``warmup``.
+        points: steps after which what is learned by then is kept too.
     """
     steps = recipe.steps(len(pool), len(rows))
     subset, device = Subset(rows).fingerprint, vlm.model.device.type
     identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps)
+    if points:
+        identity["points"] = list(points)
     with experiment.tracker.stage(job, experiment.config) as tracked:
 
         def make(folder: Path) -> None:
             finetune(
                 vlm, pool, rows, recipe, experiment.strategy, experiment.seed, folder, tracked.log,
-                build=experiment.config["model"],
+                build=experiment.config["model"], points=points,
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)

@@ -31,8 +31,10 @@ from selectmm.records.record import (
     SuiteEntry,
     save,
 )
+from selectmm.records.schedule import PointEntry
 from selectmm.records.stage import Stage
-from selectmm.stages.select import Selection
+from selectmm.schedules.static import Static
+from selectmm.stages.schedule import Learned, course_of
 
 log = logging.getLogger("selectmm")
 
@@ -42,20 +44,22 @@ def record_of(
     pool: Pool,
     vlm: VLM,
     checked: Contamination | None,
-    selection: Selection,
-    tuned: Stage,
+    learned: Learned,
     evaluated: Stage,
+    curve: tuple[PointEntry, ...],
 ) -> RunRecord:
     """Everything that a table, a plot or a doubter needs, from what the other stages left."""
+    selection, tuned = learned.selection, learned.tuned
     subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
-    asked = len(subset.rows) == rows_for(experiment.budget, pool)
+    asked = learned.schedule is not None or len(subset.rows) == rows_for(experiment.budget, pool)
+    steps = experiment.recipe.steps(len(pool), len(subset.rows))
     manifest = read_manifest(evaluated.folder, experiment.suite)
     return RunRecord(
         experiment=experiment.name,
         scale=experiment.scale,
         provenance=provenance(),
         config=experiment.config,
-        method=MethodEntry(experiment.method_name, asdict(experiment.method)),
+        method=_method(experiment),
         # full keeps all rows, whatever was asked
         budget=share_of(experiment.budget, pool) if asked else len(subset.rows) / len(pool),
         seed=experiment.seed,
@@ -65,7 +69,7 @@ def record_of(
             experiment.recipe.name,
             asdict(experiment.recipe),
             asdict(experiment.strategy),
-            experiment.recipe.steps(len(pool), len(subset.rows)),
+            steps if learned.schedule is None else course_of(experiment, pool).steps,
         ),
         suite=SuiteEntry(experiment.suite.name, read(Mapping[str, Evaluated], manifest)),
         model=vlm.identity,
@@ -83,7 +87,18 @@ def record_of(
             *not_evaluated(experiment.suite),
             *warnings_of(evaluated.folder, experiment.suite),
         ),
+        schedule=learned.schedule,
+        curve=curve,
     )
+
+
+def _method(experiment: Experiment) -> MethodEntry:
+    """Who chose, and by which options; a schedule's stand before those of the method that it wraps."""
+    if isinstance(experiment.schedule, Static):
+        return MethodEntry(experiment.method_name, asdict(experiment.method))
+    own = {name: value for name, value in asdict(experiment.schedule).items() if name != "wraps"}
+    method = {f"method.{name}": value for name, value in asdict(experiment.method).items()}
+    return MethodEntry(experiment.chooser, {**own, **(method if experiment.schedule.wraps else {})})
 
 
 def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluated: Stage) -> Path:

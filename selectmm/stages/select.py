@@ -77,10 +77,10 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     needs = experiment.method.needs()
     targets = check_selectable(experiment, pool, vlm)
     with ExitStack() as stack:
-        warmup = _warm(experiment, pool, vlm, needs)
+        warmup = warm(experiment, pool, vlm, needs)
         if warmup is not None:
             vlm = stack.enter_context(carry_adapter(vlm, warmup.folder))
-        store = _store(experiment, vlm, warmup)
+        store = store_of(experiment, vlm, warmup.folder if warmup else None)
         stages = store.stages(pool, needs.features)
         target_stages = store.stages(targets, needs.features) if targets is not None else {}
 
@@ -107,7 +107,7 @@ def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> lis
     """
     sharing = [(one, one.method.needs()) for one in experiments]
     sharing = [(one, needs) for one, needs in sharing if needs.warmup is None]
-    store = _store(experiments[0], vlm, None)
+    store = store_of(experiments[0], vlm, None)
     stages = list(store.stages(pool, _features_of(sharing)).values())
     aiming = [(one, needs) for one, needs in sharing if needs.targets]
     if aiming:
@@ -120,18 +120,21 @@ def _features_of(sharing: Sequence[tuple[Experiment, Needs]]) -> list[Feature]:
     return list(dict.fromkeys(feature for _, needs in sharing for feature in needs.features))
 
 
-def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
+def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs | None = None) -> Pool | None:
     """What can be known before anything is computed; returns the target examples, if the method chooses for them.
+
+    Args:
+        needs: what will be needed, if it is not what the method needs.
 
     Raises:
         UserError: pool, model or targets lack what the method needs.
     """
-    needs = experiment.method.needs()
+    needs = needs or experiment.method.needs()
     targets = targets_of(experiment, needs)
     _check_pool(experiment, pool, needs)
     for rows in (pool, targets):
         if rows is not None:
-            _store(experiment, vlm, None).check(rows, needs.features)
+            store_of(experiment, vlm, None).check(rows, needs.features)
     if targets is not None:  # few and chosen by hand: none of them is dropped
         fitting(targets, vlm, experiment.recipe.max_length, "stop", experiment.cache, "targets")
     return targets
@@ -152,11 +155,11 @@ def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
         )
 
 
-def _store(experiment: Experiment, vlm: VLM, warmup: Stage | None) -> FeatureStore:
-    """Features of ``vlm``, which carries what the warm-up trained if there was one."""
+def store_of(experiment: Experiment, vlm: VLM, adapter: Path | None, cache: Path | None = None) -> FeatureStore:
+    """Features of ``vlm``, which carries the adapter in a folder if there is one; kept in ``cache`` or the run's."""
     size, limit = experiment.batch_size, experiment.recipe.max_length
-    ranks = Ranks(experiment.devices, experiment.config["model"], warmup.folder if warmup else None)
-    return FeatureStore(experiment.cache, vlm, size, SORTED * size, limit, ranks)
+    ranks = Ranks(experiment.devices, experiment.config["model"], adapter)
+    return FeatureStore(cache or experiment.cache, vlm, size, SORTED * size, limit, ranks)
 
 
 def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
@@ -184,7 +187,8 @@ def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
     return targets
 
 
-def _warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:
+    """Train the warm-up, if there is one."""
     if needs.warmup is None:
         return None
     rows, recipe = warmup_of(experiment, pool, needs.warmup)

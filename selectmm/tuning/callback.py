@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,41 @@ from selectmm.errors import UserError
 from selectmm.records.cost import note_busy
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
-from selectmm.tuning.checkpoint import clear, restore, save_checkpoint, whole_weights
+from selectmm.tuning.checkpoint import clear, hand_on, restore, save_checkpoint, whole_weights
 from selectmm.tuning.data import COUNTS, MicroBatch
+from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.work import Work, peak_of
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
+POINTS = "points"  # folder: for each of the task's points a folder, named by its step, with what was learned by then
+
+
+def row_losses_of(folder: Path) -> Iterator[dict[str, list]]:
+    """What `keep_row_losses` is about: of every micro-batch its ``step``, ``places`` in the multiset and ``losses``.
+
+    In the order of the steps. The loss of a row without answer is None.
+    """
+    lines = [json.loads(line) for file in sorted(folder.glob("rows-*.jsonl")) for line in file.open()]
+    yield from sorted(lines, key=lambda line: line["step"])
+
+
+def keep_row_losses(folder: Path, done: int, rank: int, ranks: int) -> None:
+    """Forget the rows' losses after step ``done``; each rank looks after its own file, and after some of others that
+    there were before."""
+    for file in folder.glob("rows-*.jsonl"):
+        if int(file.stem.removeprefix("rows-")) % ranks == rank:
+            kept = [line for line in file.read_text().splitlines(keepends=True) if _step(line) <= done]
+            write_atomically(file, "".join(kept))
+
+
+def _step(line: str) -> float:
+    return json.loads(line)["step"] if line.endswith("\n") else math.inf  # a kill may leave half a line
 
 
 def keep_losses(folder: Path, done: int) -> None:
-    """Forget the losses after step ``done``: those steps are taken again. A file that needs no change is left alone."""
+    """Forget the losses after the first ``done`` steps: they are taken again. A file that needs no change is left
+    alone."""
     losses = folder / LOSSES
     lines = losses.read_text().splitlines(keepends=True) if losses.exists() else None
     if lines is None or len(lines) > done:
@@ -40,10 +65,12 @@ class TrainingCallback(pl.Callback):
 
     Args:
         asked: what a checkpoint has to be asked for with, see `selectmm.tuning.checkpoint.asked_of`.
+        task: which steps are taken, and after which of them what is learned is kept as well.
         checkpoint: what to continue from, or None.
         counts: the `COUNTS` until there.
         rows: rows of one pass over the subset.
         work: counts FLOPs.
+        places: of the rows of each micro-batch to come in the multiset, [micro-batches, rows of one].
         log: called on rank 0 with every line of ``losses.jsonl``.
     """
 
@@ -51,16 +78,18 @@ class TrainingCallback(pl.Callback):
         self,
         folder: Path,
         asked: Mapping[str, object],
+        task: Task,
         *,
         checkpoint: Path | None,
         counts: list[int],
         rows: int,
         work: Work,
+        places: np.ndarray,
         log: Callable[[dict[str, float]], None],
     ) -> None:
         self._folder, self._asked, self._checkpoint, self._log = folder, asked, checkpoint, log
         self._before, self._counts = np.asarray(counts), np.zeros(len(COUNTS), np.int64)
-        self._rows = rows
+        self._rows, self._task, self._places = rows, task, places
         self._losses: list[torch.Tensor] = []
         self._work = work
         self._step = np.zeros(2)  # tokens and FLOPs of the step
@@ -90,6 +119,12 @@ class TrainingCallback(pl.Callback):
         flops = self._work.of(batch.load)
         self._step += (batch.counts[COUNTS.index("tokens")], flops)
         note_busy(time.perf_counter() - self._entered, flops)
+        if outputs["row_losses"] is not None:
+            step = pl_module.done + batch_idx // trainer.accumulate_grad_batches + 1
+            losses = [None if math.isnan(loss) else loss for loss in outputs["row_losses"].tolist()]
+            with (self._folder / f"rows-{trainer.global_rank:05d}.jsonl").open("a") as told:
+                places = self._places[batch_idx].tolist()
+                told.write(json.dumps({"step": step, "places": places, "losses": losses}) + "\n")
         if len(self._losses) == trainer.accumulate_grad_batches:
             step = pl_module.done + (batch_idx + 1) // trainer.accumulate_grad_batches
             self._end_step(trainer, pl_module, step)
@@ -112,9 +147,11 @@ class TrainingCallback(pl.Callback):
             with (self._folder / LOSSES).open("a") as losses:
                 losses.write(json.dumps(entry) + "\n")
         first_pass = min(module.steps, math.ceil(self._rows / module.recipe.batch_size))
-        if step == first_pass:
+        if step == first_pass and self._task.part is None:
             self._check_answers(trainer, module)
-        if step % module.recipe.checkpoint_every == 0 and step < module.steps:
+        if step in self._task.points:  # before the checkpoint: a run that goes on from there has it
+            self._keep_point(trainer, module, step)
+        if step % module.recipe.checkpoint_every == 0 and step < self._task.last:
             save_checkpoint(module, self._asked, self._folder, step, self._total(trainer))
         self._since = time.perf_counter()
         if trainer.is_global_zero:
@@ -134,6 +171,12 @@ class TrainingCallback(pl.Callback):
             told["share_of_peak"] = flops / seconds / (peak * trainer.world_size)
         return told
 
+    def _keep_point(self, trainer: pl.Trainer, module: Tuning, step: int) -> None:
+        weights, point = whole_weights(module), self._folder / POINTS / f"{step:08d}"
+        if trainer.is_global_zero:
+            point.mkdir(parents=True, exist_ok=True)
+            save_adapter(module.wrapped, weights, point)
+
     def _total(self, trainer: pl.Trainer) -> list[int]:
         counts = torch.tensor(self._counts, device=trainer.strategy.root_device)
         return (self._before + trainer.strategy.reduce(counts, reduce_op="sum").cpu().numpy()).tolist()
@@ -149,11 +192,13 @@ class TrainingCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
         """Write what was learned and, last of all, the report."""
         weights, counts = whole_weights(pl_module), self._total(trainer)
+        if self._task.last < pl_module.steps:
+            hand_on(pl_module, self._asked, self._folder, self._task.last, counts)
         if not trainer.is_global_zero:
             return
         save_adapter(pl_module.wrapped, weights, self._folder)
         report = {
-            "steps": pl_module.steps,
+            "steps": self._task.last - self._task.first,
             **dict(zip(COUNTS, counts, strict=True)),
             "trainable_parameters": sum(weight.numel() for weight in weights.values()),
             "strategy": self._asked["strategy.kind"],

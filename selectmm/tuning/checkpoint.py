@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
-from selectmm.tuning.job import Task
+from selectmm.tuning.job import HANDED_ON, Task
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.trusted import check_own, nothing_runs
 
@@ -40,6 +40,8 @@ def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, object]:
     strategy = {f"strategy.{name}": value for name, value in asdict(task.strategy).items()}
     content = hashlib.sha256("".join(chosen.to_pylist()).encode()).hexdigest()[:16]
     asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content}
+    if task.part:
+        asked |= {f"part.{name}": value for name, value in asdict(task.part).items() if name != "before"}
     return json.loads(json.dumps(asked))  # as it will be read
 
 
@@ -71,6 +73,32 @@ def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[
                 f"first, or delete {checkpoint.parent}."
             )
     return step, counts
+
+
+def handed_on(task: Task) -> Path | None:
+    """What a part of a run begins with: the last state of the part before; None for the first part.
+
+    Raises:
+        UserError: another user may have written it.
+    """
+    if task.part is None or task.part.before is None:
+        return None
+    checkpoint = latest(Path(task.part.before) / HANDED_ON)
+    if checkpoint is None:
+        raise UserError(
+            f"The last state of the training before step {task.part.first} is missing in {task.part.before}; delete "
+            f"the folder above it, and start again."
+        )
+    check_own(checkpoint)
+    return checkpoint
+
+
+def hand_on(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:
+    """Leave a part's last state in ``folder`` for the next part; every rank calls it."""
+    if module.global_rank == 0:  # a part that was killed after it had written this writes it again
+        shutil.rmtree(folder / HANDED_ON, ignore_errors=True)
+        (folder / HANDED_ON).mkdir()
+    save_checkpoint(module, asked, folder / HANDED_ON, step, counts)
 
 
 def save_checkpoint(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -19,10 +20,15 @@ BLANK = Conversation((Turn("user", ""),), (Image.new("RGB", (56, 56)),))
 
 
 class MicroBatch(NamedTuple):
-    """Tensors, `COUNTS` over their rows, and the fields of their `Load` (no dataclass: Lightning looks into those)."""
+    """Tensors, and `COUNTS` over their rows.
+
+    ``weights`` are what the rows' losses are multiplied by, [rows], None where all are alike; ``load`` are the fields
+    of their `Load` (no dataclass: Lightning looks into those).
+    """
 
     inputs: Batch
     counts: tuple[int, ...]
+    weights: torch.Tensor | None
     load: tuple[float, ...]
 
 
@@ -40,6 +46,7 @@ class MicroBatches(Dataset[MicroBatch]):
             weights together) and which gives the projector the same optimiser steps under every strategy. LLaVA's own
             training does it too, with a blank image for every text-only row.
         packing: one sequence per micro-batch, see `selectmm.models.pack.pack`.
+        weights: what the loss of each of ``rows`` is multiplied by, of their shape; None: all alike.
     """
 
     vlm: VLM
@@ -48,6 +55,7 @@ class MicroBatches(Dataset[MicroBatch]):
     max_length: int
     blank: bool
     packing: bool
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,4 +88,6 @@ class MicroBatches(Dataset[MicroBatch]):
             (answers == 0).sum(),
         )
         inputs = pack(self.vlm, inputs) if self.packing else inputs
-        return MicroBatch(inputs, tuple(int(count) for count in counts), astuple(load_of(self.vlm, inputs)))
+        weights = None if self.weights is None else torch.from_numpy(self.weights[index].astype(np.float32))
+        load = astuple(load_of(self.vlm, inputs))
+        return MicroBatch(inputs, tuple(int(count) for count in counts), weights, load)

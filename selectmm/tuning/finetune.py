@@ -31,6 +31,7 @@ def finetune(
     folder: Path,
     log: Callable[[dict[str, float]], None],
     build: Mapping[str, object] | None = None,
+    points: tuple[int, ...] = (),
 ) -> None:
     """Train what the recipe says, and write the result into ``folder``.
 
@@ -45,11 +46,30 @@ def finetune(
         log: called with every line of ``losses.jsonl`` as it is written.
         build: the model's config (``_target_`` and arguments), from which worker processes load it again; only
             strategies other than ``single`` need it.
+        points: steps after which what is learned by then is written too, into ``points/<step>``.
 
     Raises:
         UserError: see `check_tunable`; there are no rows; an image does not fit into ``max_length``; no row has an
             answer left after cutting; the loss is not finite; memory ran out; a worker failed.
     """
+    steps = recipe.steps(len(pool), len(rows))
+    train_task(vlm, pool, rows, Task(recipe, strategy, steps, seed, points=points), folder, log, build)
+
+
+def train_task(
+    vlm: VLM,
+    pool: Pool,
+    rows: np.ndarray,
+    task: Task,
+    folder: Path,
+    log: Callable[[dict[str, float]], None],
+    build: Mapping[str, object] | None,
+) -> None:
+    """Train as `finetune` does, all of a run's steps or some of them.
+
+    A part of a run that is not its last also leaves the state that the next part begins with (`HANDED_ON`).
+    """
+    recipe, strategy = task.recipe, task.strategy
     check_tunable(vlm, recipe, strategy)
     if len(rows) == 0:
         raise UserError("There are no rows to train on; the subset is empty.")
@@ -57,7 +77,6 @@ def finetune(
         clear(folder)
         tidy(folder)
         return
-    task = Task(recipe, strategy, recipe.steps(len(pool), len(rows)), seed)
     with step_bar(task.steps) as show:
 
         def report(entry: dict[str, float]) -> None:

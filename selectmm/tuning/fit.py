@@ -18,14 +18,14 @@ from selectmm.models.pack import varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
-from selectmm.tuning.callback import TrainingCallback, keep_losses
-from selectmm.tuning.checkpoint import asked_of, latest, read_meta
+from selectmm.tuning.callback import TrainingCallback, keep_losses, keep_row_losses
+from selectmm.tuning.checkpoint import asked_of, handed_on, latest, read_meta
 from selectmm.tuning.data import BLANK, COUNTS, MicroBatches
 from selectmm.tuning.full import FullModel
 from selectmm.tuning.job import Task
 from selectmm.tuning.memory import memory_explained
 from selectmm.tuning.module import Tuning
-from selectmm.tuning.plan import lengths_of, plan, share_of
+from selectmm.tuning.plan import planned, share_of
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import lightning_strategy
 from selectmm.tuning.work import Work
@@ -48,14 +48,19 @@ def fit(
     """
     recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
     checkpoint, asked = latest(folder), asked_of(task, pool, rows)
-    done, counts = read_meta(checkpoint, asked) if checkpoint else (0, [0] * len(COUNTS))
+    done, counts = read_meta(checkpoint, asked) if checkpoint else (task.first, [0] * len(COUNTS))
+    weights = task.part.weights if task.part else None
+    if checkpoint is None:
+        checkpoint = handed_on(task)
     if rank == 0:
-        keep_losses(folder, done)
-    planned = plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), recipe.batch_size, steps, seed)
-    share = rows[share_of(planned[done:], recipe.micro_batch, rank, strategy.devices)]
+        keep_losses(folder, done - task.first)
+    if weights is not None:
+        keep_row_losses(folder, done, rank, strategy.devices)
+    places = share_of(planned(pool, rows, task)[done - task.first :], recipe.micro_batch, rank, strategy.devices)
     # Where only the language model trains and nothing is gathered, text-only rows need no blank image beside them.
     blank = recipe.images_teach or strategy.kind == "zero3"
-    data = MicroBatches(vlm, pool, share, recipe.max_length, blank, recipe.packing)
+    weighted = None if weights is None else np.array(weights)[places]
+    data = MicroBatches(vlm, pool, rows[places], recipe.max_length, blank, recipe.packing, weighted)
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
@@ -66,7 +71,15 @@ def fit(
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             callback = TrainingCallback(
-                folder, asked, checkpoint=checkpoint, counts=counts, rows=len(rows), work=work, log=log
+                folder,
+                asked,
+                task,
+                checkpoint=checkpoint,
+                counts=counts,
+                rows=len(rows),
+                places=places,
+                work=work,
+                log=log,
             )
             trainer = _trainer(vlm.model.device, recipe, strategy, callback)
             with memory_explained(module), sentences_of_loaders():

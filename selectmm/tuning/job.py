@@ -13,6 +13,26 @@ from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
 JOB, ROWS, LOCK = "job.json", "rows.arrow", "worker.lock"
+HANDED_ON = "handed-on"  # folder in that of a part: the checkpoint that the next part begins with
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a run's steps, on rows of their own.
+
+    Attributes:
+        first, last: optimiser steps of the run before this part, and at its end.
+        before: the folder in which the part before left its last state (`HANDED_ON`); None for the run's first.
+        ordered: whether the rows are trained on in the order in which they are given, batch by batch; otherwise
+            `selectmm.tuning.plan.plan` orders them.
+        weights: what the loss of each row is multiplied by. Parts that have them note every row's loss.
+    """
+
+    first: int
+    last: int
+    before: str | None = None
+    ordered: bool = False
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -20,14 +40,28 @@ class Task:
     """What is trained, but for the model and the rows.
 
     Attributes:
-        steps: optimiser steps of the whole run.
+        steps: optimiser steps of the whole run, over which the rates rise and fall.
         seed: of the plan, the LoRA weights and dropout.
+        part: the steps that are taken now, if not all of them.
+        points: steps after which what is learned by then is kept as well.
     """
 
     recipe: Recipe
     strategy: Strategy
     steps: int
     seed: int
+    part: Part | None = None
+    points: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """Optimiser steps that were taken before this task."""
+        return self.part.first if self.part else 0
+
+    @property
+    def last(self) -> int:
+        """Optimiser steps that were taken at its end."""
+        return self.part.last if self.part else self.steps
 
 
 @dataclass(frozen=True)
@@ -55,5 +89,12 @@ def read_job(folder: Path) -> tuple[Job, Pool]:
     content = json.loads((folder / JOB).read_text())
     task = content["task"]
     task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
+    task |= {"part": _part(task["part"]), "points": tuple(task["points"])}
     job = Job(**content | {"task": Task(**task)})
     return job, open_arrow(folder / ROWS, Path(job.images), fingerprint="")
+
+
+def _part(content: Mapping[str, object] | None) -> Part | None:
+    if content is None or content["weights"] is None:
+        return None if content is None else Part(**content)
+    return Part(**{**content, "weights": tuple(content["weights"])})

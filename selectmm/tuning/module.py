@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
 
-from selectmm.models.forward import answer_loss
+from selectmm.models.forward import answer_loss, weighted_loss
 from selectmm.models.vlm import Family
 from selectmm.tuning.data import MicroBatch
 from selectmm.tuning.full import FullModel
@@ -71,18 +71,25 @@ class Tuning(pl.LightningModule):
         """The rate of the language model at ``step`` (from 0)."""
         return self.recipe.lr * rate(step, self.steps, self.recipe.warmup)
 
-    def training_step(self, batch: MicroBatch, batch_idx: int) -> dict[str, torch.Tensor]:
-        """The loss of one micro-batch: ``answer_loss``, and as ``loss`` in the scale that Lightning wants it in."""
+    def training_step(self, batch: MicroBatch, batch_idx: int) -> dict[str, torch.Tensor | None]:
+        """The loss of one micro-batch: ``answer_loss``, and as ``loss`` in the scale that Lightning wants it in.
+
+        ``row_losses`` are each row's own, [rows], where rows have weights.
+        """
         accumulate = self.trainer.accumulate_grad_batches
         step, micro = divmod(batch_idx, accumulate)
         self.at = (self.done + step + 1, tuple(batch.inputs["input_ids"].shape))
         # Dropout is drawn from the micro-batch's place in the plan: a resumed run, or one on more devices, draws alike.
         place = [self._seed, 1, self.done + step, micro * self.trainer.world_size + self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        loss = answer_loss(self.wrapped.get_base_model(), batch.inputs)
+        model, row_losses = self.wrapped.get_base_model(), None
+        if batch.weights is None:
+            loss = answer_loss(model, batch.inputs)
+        else:
+            loss, row_losses = weighted_loss(model, batch.inputs, batch.weights)
         # Lightning divides by the number of micro-batches and then DeepSpeed does so again.
         twice = accumulate if self.trainer.strategy.handles_gradient_accumulation else 1
-        return {"loss": loss * twice, "answer_loss": loss.detach()}
+        return {"loss": loss * twice, "answer_loss": loss.detach(), "row_losses": row_losses}
 
     def configure_optimizers(self) -> dict[str, object]:
         """AdamW; biases are not decayed (Hugging Face's convention)."""

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selectmm.pool.pool import Pool
+from selectmm.tuning.job import Task
 
 MEGA = 50  # batches that are sorted by length together; fewer would pad more, more would shuffle less
 
@@ -24,7 +25,16 @@ def _characters(turns: pa.ListArray) -> np.ndarray:
     return np.diff(until[ends], prepend=0)
 
 
-def plan(images: np.ndarray, lengths: np.ndarray, batch_size: int, steps: int, seed: int) -> np.ndarray:
+def planned(pool: Pool, rows: np.ndarray, task: Task) -> np.ndarray:
+    """Indices into ``rows`` for every step of a task, [steps of the task, batch size] of int64."""
+    size = task.recipe.batch_size
+    if task.part and task.part.ordered:
+        return np.arange(len(rows)).reshape(-1, size)
+    steps = task.last - task.first
+    return plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), size, steps, task.seed, task.first)
+
+
+def plan(images: np.ndarray, lengths: np.ndarray, batch_size: int, steps: int, seed: int, first: int = 0) -> np.ndarray:
     """Indices into the multiset of rows for every step, [steps, batch_size] of int64.
 
     Every pass over the multiset is a fresh permutation. Its rows are parted into those with and those without an image,
@@ -36,8 +46,9 @@ def plan(images: np.ndarray, lengths: np.ndarray, batch_size: int, steps: int, s
     Args:
         images: whether each row has an image, [n] of bool.
         lengths: a length of each row, [n].
+        first: steps of the same run before these, so that two parts of a run do not draw alike.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([seed, 0, first] if first else [seed, 0])
     left = steps * batch_size
     waiting = np.empty(0, np.int64)
     planned = []

@@ -33,8 +33,8 @@ def spawn(
     """
     with FileLock(folder / LOCK):  # held by ranks that have not yet noticed that who started them was killed
         checkpoint = latest(folder)
-    done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else 0
-    keep_losses(folder, done)
+    done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else job.task.first
+    keep_losses(folder, done - job.task.first)
     write_job(folder, job, pool, rows)
     way_out = "fewer devices or strategy zero3"
     with launched("selectmm.tuning.worker", folder, job.task.strategy.devices, device, way_out) as process:

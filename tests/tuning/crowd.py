@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
 from selectmm.tuning.callback import keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
-from selectmm.tuning.job import Job, Task, write_job
+from selectmm.tuning.job import Job, Part, Task, write_job
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
 
@@ -27,17 +27,26 @@ LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other
 
 @dataclass(frozen=True)
 class Case:
-    """A job over two ranks: which model learns which of the pool's rows."""
+    """A job over two ranks: which model learns which of the pool's rows.
+
+    Attributes:
+        part: the steps of a run that it takes, if not all of ``steps``. after: the case that ends where it begins.
+    """
 
     bench: Bench
     strategy: Strategy
     rows: np.ndarray
     recipe: Recipe = RECIPE
+    part: Part | None = None
+    steps: int = 0
+    after: str = ""
 
     def write(self, folder: Path) -> None:
         """What `selectmm.tuning.spawn` writes before it starts the ranks."""
         pool = self.bench.pool
-        task = Task(self.recipe, self.strategy, self.recipe.steps(len(pool), len(self.rows)), seed=0)
+        part = replace(self.part, before=str(folder.parent / self.after)) if self.after else self.part
+        steps = self.steps or self.recipe.steps(len(pool), len(self.rows))
+        task = Task(self.recipe, self.strategy, steps, seed=0, part=part)
         checkpoint = latest(folder)
         keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
         write_job(folder, Job(task, self.bench.build, str(pool.image_root)), pool, self.rows)

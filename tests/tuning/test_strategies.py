@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
 from selectmm.tuning.checkpoint import latest
-from selectmm.tuning.job import LOCK
-from selectmm.tuning.plan import lengths_of, plan, share_of
+from selectmm.tuning.job import LOCK, Part, Task
+from selectmm.tuning.plan import lengths_of, plan, planned, share_of
 from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE, Bench
@@ -34,6 +34,7 @@ CASES = [
     "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
     *(f"{family}-zero3-mixed" for family in UNLIKE),
 ]
+IN_PARTS = ("ddp", "zero2")
 LASTING = "llava_chatml-zero2-long"  # long enough to be killed on the way by a process that looks five times a second
 
 
@@ -51,6 +52,13 @@ def cases(benches: dict[str, Bench]) -> dict[str, Case]:
         how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
         recipe = replace(LONG, epochs={"mixed": MIXED, "long": 10}.get(rows, RECIPE.epochs), **how)
         made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe)
+    for kind in IN_PARTS:
+        strategy = Strategy(kind, 2)
+        whole = planned(benches["llava_chatml"].pool, ROWS, Task(LONG, strategy, 6, 0))
+        for number, (first, last) in enumerate([(0, 3), (3, 6)]):
+            part, after = Part(first, last, ordered=True), f"{kind}-part-0" if number else ""
+            rows = ROWS[whole[first:last]].ravel()
+            made[f"{kind}-part-{number}"] = Case(benches["llava_chatml"], strategy, rows, LONG, part, 6, after)
     return made
 
 
@@ -84,11 +92,24 @@ def test_two_processes_learn_what_one_device_learns(
     assert report == expected | {"strategy": case.strategy.kind, "world_size": 2}
 
 
+@pytest.mark.parametrize("kind", IN_PARTS)
+def test_a_run_in_two_parts_over_two_processes_learns_what_one_run_on_one_device_learns(
+    kind: str, benches: dict[str, Bench], spread: Path, tmp_path: Path
+) -> None:
+    alone = benches["llava_chatml"].tune(tmp_path, LONG, rows=ROWS)
+    folders = [spread / f"{kind}-part-{number}" for number in range(2)]
+    losses = [json.loads(line)["loss"] for folder in folders for line in (folder / "losses.jsonl").open()]
+    assert losses == pytest.approx(alone, abs=1e-5)
+    weights = load_file(folders[1] / "adapter_model.safetensors")
+    for key, weight in load_file(tmp_path / "adapter_model.safetensors").items():
+        np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
+
+
 def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
     """What the mixed cases are about: ranks gather a vision tower's weights together or wait for ever."""
     images = pool.image_of >= 0
-    planned = plan(images, lengths_of(pool, ROWS), RECIPE.batch_size, replace(RECIPE, epochs=MIXED).steps(24, 24), 0)
-    first, second = (images[share_of(planned, RECIPE.micro_batch, rank, world=2)].any(1) for rank in range(2))
+    order = plan(images, lengths_of(pool, ROWS), RECIPE.batch_size, replace(RECIPE, epochs=MIXED).steps(24, 24), 0)
+    first, second = (images[share_of(order, RECIPE.micro_batch, rank, world=2)].any(1) for rank in range(2))
     assert (first & ~second).any()
 
 

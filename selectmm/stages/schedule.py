@@ -1,0 +1,210 @@
+"""The second and third stage of a run: choose and train, one after the other (static) or in turns (a schedule)."""
+
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from selectmm.budget import rows_for
+from selectmm.errors import UserError
+from selectmm.experiment import Experiment
+from selectmm.methods.method import Needs
+from selectmm.methods.subset import Subset
+from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
+from selectmm.records.cost import Cost
+from selectmm.records.reading import read
+from selectmm.records.schedule import RoundEntry, ScheduleEntry
+from selectmm.records.stage import Stage, fingerprint, run_stage, source_of, write_atomically
+from selectmm.schedules.forecast import forecast
+from selectmm.schedules.schedule import Course, Score, Train, name_of
+from selectmm.schedules.static import Static
+from selectmm.stages.finetune import points_of, tune
+from selectmm.stages.rounds import ROUNDS, VISITS, Rounds, Trained, gather, report_of
+from selectmm.stages.select import Selection, check_selectable, select_rows, warmup_of
+from selectmm.stages.summary import time_of
+from selectmm.tuning.callback import REPORT
+
+log = logging.getLogger("selectmm")
+
+STAGE = "schedule"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was chosen and trained, and the stages that it took.
+
+    Attributes:
+        selection: of a schedule, the different rows that were visited; its stages are views of one stage, each with its
+            share of the cost.
+        tuned: holds the adapter.
+        schedule: what was visited when; None of a static run.
+    """
+
+    selection: Selection
+    tuned: Stage
+    schedule: ScheduleEntry | None
+
+
+def learn(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
+    """Choose rows and train on them."""
+    if isinstance(experiment.schedule, Static):
+        selection = select_rows(experiment, pool, vlm)
+        return Learned(selection, tune(experiment, pool, vlm, selection.subset), None)
+    return _in_turns(experiment, pool, vlm)
+
+
+def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
+    """What can be known of choosing before anything is computed; returns the target examples, if they are needed.
+
+    Raises:
+        UserError: pool, model, targets or steps lack what method or schedule need.
+    """
+    if isinstance(experiment.schedule, Static):
+        return check_selectable(experiment, pool, vlm)
+    requests = requests_of(experiment, pool)
+    needs = [request.needs for request in requests if isinstance(request, Score)]
+    own = experiment.method.needs() if experiment.schedule.wraps else Needs()
+    weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
+    if weighted and experiment.recipe.packing:
+        raise UserError(
+            f"schedule={name_of(experiment.schedule, experiment.method_name)} weighs single rows, which recipe.packing "
+            f"puts into one; set recipe.packing=false."
+        )
+    features = tuple(dict.fromkeys(feature for one in needs for feature in one.features))
+    everything = replace(own, features=features, targets=any(one.targets for one in needs), warmup=None)
+    return check_selectable(experiment, pool, vlm, everything)
+
+
+def course_of(experiment: Experiment, pool: Pool) -> Course:
+    """What the schedule shares out: as many steps as a static run has."""
+    rows = rows_for(experiment.budget, pool)
+    recipe = experiment.recipe
+    return Course(pool, experiment.method, rows, recipe.steps(len(pool), rows), recipe.batch_size)
+
+
+def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:
+    """What the schedule will ask for, as far as that can be known now; errors as `forecast`."""
+    course = course_of(experiment, pool)
+    return forecast(experiment.schedule, course, lambda warmup: warmup_of(experiment, pool, warmup)[0], experiment.seed)
+
+
+def identity_of(
+    experiment: Experiment, pool: Pool, model: str, device: str, requests: list[Score | Train], targets: str | None
+) -> dict[str, object]:
+    """Of a schedule's stage: what visits and weights follow from. ``targets``: fingerprint of the examples."""
+    schedule, recipe = experiment.schedule, experiment.recipe
+    features = {feature for one in requests if isinstance(one, Score) for feature in one.needs.features}
+    method = {"method": source_of(experiment.method), "method_options": asdict(experiment.method)}
+    return {
+        "schedule": source_of(schedule),
+        "options": asdict(schedule),
+        **(method if schedule.wraps else {}),
+        "features": sorted(f"{source_of(feature)} {feature}" for feature in features),
+        "targets": targets,
+        "pool": pool.fingerprint,
+        "rows": rows_for(experiment.budget, pool),
+        "model": model,
+        "recipe": recipe.learned(),
+        "steps": course_of(experiment, pool).steps,
+        "strategy": experiment.strategy.learned(),
+        "device": device,
+        "seed": experiment.seed,
+        "points": list(points_of(experiment, course_of(experiment, pool).steps)),
+        "version": 1,
+    }
+
+
+def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
+    course, targets = course_of(experiment, pool), check_choice(experiment, pool, vlm)
+    requests = requests_of(experiment, pool)
+    wanted = None if targets is None else targets.fingerprint
+    identity = identity_of(experiment, pool, vlm.identity, vlm.model.device.type, requests, wanted)
+    with experiment.tracker.stage("schedule", experiment.config) as tracked:
+
+        def make(folder: Path) -> None:
+            if not (folder / REPORT).exists():
+                points = points_of(experiment, course.steps)
+                rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
+                rounds.play()
+                gather(rounds.trained, folder)
+                write_atomically(folder / "schedule.json", json.dumps(_told(experiment, pool, rounds), indent=1))
+                report = report_of(rounds.trained)
+                if report["answer_tokens"] == 0:
+                    raise UserError(
+                        f"None of {report['rows']} rows has an answer token within its first "
+                        f"{experiment.recipe.max_length} tokens, so there is nothing to learn; raise recipe.max_length."
+                    )
+                write_atomically(folder / REPORT, json.dumps(report, indent=1))
+            shutil.rmtree(folder / ROUNDS, ignore_errors=True)
+
+        made = run_stage(experiment.cache, STAGE, identity, make)
+        learned = _learned(made, pool)
+        if made.cached:
+            for line in (made.folder / "losses.jsonl").read_text().splitlines():
+                tracked.log(json.loads(line))
+        told = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
+        tracked.summary({"steps": course.steps, "cached": made.cached, **told})
+    _say(learned, course, made)
+    return learned
+
+
+def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, object]:
+    """What the stage says of itself: the entry for the record, and costs."""
+    trained = rounds.trained
+    visits = [np.load(part.folder / VISITS) for part in trained]
+    options = {name: value for name, value in asdict(experiment.schedule).items() if name != "wraps"}
+    own = name_of(experiment.schedule, experiment.method_name).partition("+")[0]
+    entry = ScheduleEntry(
+        name=own,
+        options=options,
+        fingerprint=fingerprint({"visits": [rows for part in visits for rows in part.ravel().tolist()]}),
+        visits=sum(part.size for part in visits),
+        distinct=len(np.unique(np.concatenate(visits))),
+        rounds=tuple(_rounds(pool, trained, visits)),
+    )
+    costs = {name: asdict(sum((getattr(p, name) for p in trained), Cost())) for name in ("warmup", "scoring", "tuning")}
+    choosing = Cost(rounds.choosing, rounds.choosing, max(part.scoring.peak_gib for part in trained))
+    return {"entry": asdict(entry), "costs": {**costs, "choosing": asdict(choosing)}}
+
+
+def _rounds(pool: Pool, trained: list[Trained], visits: list[np.ndarray]) -> Iterator[RoundEntry]:
+    seen, previous = np.zeros(len(pool), bool), np.empty(0, np.int64)
+    for part, visited in zip(trained, visits, strict=True):
+        rows = np.unique(visited)
+        yield RoundEntry(
+            first=part.first,
+            steps=part.steps,
+            scored=part.scored,
+            visits=visited.size,
+            distinct=len(rows),
+            fresh=int((~seen[rows]).sum()),
+            overlap=len(np.intersect1d(rows, previous, assume_unique=True)),
+            per_source=dict(Counter(pool.sources[visited.ravel()].tolist()).most_common()),
+            selection=(part.warmup + part.scoring).device_seconds,
+            tuning=part.tuning.device_seconds,
+        )
+        seen[rows], previous = True, rows
+
+
+def _learned(made: Stage, pool: Pool) -> Learned:
+    told = json.loads((made.folder / "schedule.json").read_text())
+    costs = {name: replace(made, cost=Cost(**cost)) for name, cost in told["costs"].items()}
+    subset = Subset(np.unique(np.load(made.folder / VISITS)))
+    warmup = costs["warmup"] if costs["warmup"].cost.seconds else None
+    selection = Selection(subset, warmup, [costs["scoring"]], costs["choosing"])
+    return Learned(selection, costs["tuning"], read(ScheduleEntry, told["entry"]))
+
+
+def _say(learned: Learned, course: Course, made: Stage) -> None:
+    entry, selection = learned.schedule, learned.selection
+    log.info(
+        "  schedule  %s visits of %s different rows in %d rounds %s",
+        f"{entry.visits:,}", f"{entry.distinct:,}", len(entry.rounds), time_of(*selection.stages),
+    )  # fmt: skip
+    log.info("  finetune  %s steps of %d rows %s", f"{course.steps:,}", course.batch_size, time_of(learned.tuned))
