@@ -7,6 +7,7 @@ from typing import Literal
 
 from selectmm.budget import check_budget
 from selectmm.errors import UserError
+from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
 from selectmm.methods.method import Method
 from selectmm.models.vlm import VLM
@@ -33,6 +34,7 @@ class Experiment:
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1; above 1 a whole number of rows.
         batch_size: rows per forward pass when features are computed.
+        engine: what answers the suite's questions in place of our own decoding.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
         devices: processes that a stage may take, one device each, on all nodes together. Features and answers do not
             depend on their number, trained weights by rounding alone.
@@ -59,6 +61,7 @@ class Experiment:
     recipe: Recipe
     strategy: Strategy
     suite: Suite
+    engine: Engine | None
     tracker: Tracker
     seed: int
     batch_size: int

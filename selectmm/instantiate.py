@@ -58,6 +58,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         recipe=_made(plain["recipe"]),
         strategy=_spread(_made(plain["strategy"]), devices),
         suite=open_suite(plain["suite"]),
+        engine=_made(plain["engine"]) if plain.get("engine") else None,
         tracker=_made(plain["tracker"]),
         seed=_number(config, "seed", int),
         batch_size=_number(config, "batch_size", int),

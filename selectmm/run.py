@@ -6,6 +6,7 @@ from pathlib import Path
 from selectmm.budget import in_words
 from selectmm.evaluation.local import check_local
 from selectmm.evaluation.own import check_apart
+from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
 from selectmm.stages.curve import evaluate_points
@@ -15,11 +16,13 @@ from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import check_choice, learn
+from selectmm.stages.tracked import tracked
 from selectmm.tuning.finetune import check_tunable
 
 log = logging.getLogger("selectmm")
 
 
+@tracked
 def run(experiment: Experiment) -> Path:
     """Take the pool, select, fine-tune, evaluate, record; what was done before comes from the cache.
 
@@ -37,6 +40,8 @@ def run(experiment: Experiment) -> Path:
         log.warning("  %s", warning)
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)
+    if experiment.engine is not None:
+        check_served(vlm)
     pool = open_pool(experiment, vlm)
     check_apart(pool, experiment.suite.tasks)
     check_choice(experiment, pool, vlm)

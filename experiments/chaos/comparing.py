@@ -7,7 +7,10 @@ from pathlib import Path
 from experiments.chaos.watching import finished
 
 PASS = "pass.txt"  # names the pass that a feature rode on by a random word
-TIMES = {"stage.json": {"cost", "finished"}, "losses.jsonl": {"seconds"}}  # by file, what differs from run to run
+TIMES = {
+    "stage.json": {"cost", "finished"},
+    "losses.jsonl": {"seconds", "tokens_per_second"},
+}  # by file, what differs from run to run
 COSTS = {"costs", "finished", "provenance"}  # the same of a record; and from which commit, which may be made meanwhile
 
 

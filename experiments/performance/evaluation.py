@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
 from selectmm.evaluation import multimodal
 from selectmm.evaluation.answering import Responses
+from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
 from selectmm.instantiate import open_suite
@@ -92,7 +93,8 @@ def ours(items: int, cache: str, model: str | None, batch_size: int) -> Callable
         texts = []
         with tempfile.TemporaryDirectory() as folder:
             for number, sheet in enumerate(asked):
-                answer = in_batches(partial(generate, vlm), batch_size, Responses(Path(folder), str(number), "asked"))
+                kept = Responses(Path(folder), str(number), "asked")
+                answer = in_batches(partial(generate, vlm), batch_size, kept, Batching(invariant=True))
                 texts += [reply.text for reply in answer(sheet.questions, sheet.tokens, sheet.stops)]
         return np.array(texts)
 

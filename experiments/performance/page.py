@@ -22,6 +22,8 @@ ORDER = (
     "clusters",
     "open_pool",
     "training",
+    "mask",
+    "waiting",
     "gpu_step",
     "evaluation",
 )

@@ -1,8 +1,12 @@
-"""Greedy decoding whose answers do not depend on what else is in the batch.
+"""Greedy decoding whose answers do not depend, in float32 on a CPU, on what else is in the batch.
 
 The same row gives slightly different logits in another batch: sums are taken in another order. Where the two likeliest
 tokens are closer than that noise, the batch would decide. Such a **tie is decided alone**: the row is decoded again by
 itself, on one thread, and that answer counts, whatever the batch was.
+
+In 16 bits the noise is 3 % of a logit: nearly every answer meets such a tie, and a batch would be decoded one by one.
+There, and on a GPU, no tie is looked for; how many answers the batch changes is measured on a sample
+(`selectmm.evaluation.batching`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +19,7 @@ from transformers import GenerationConfig
 from selectmm.models.encode import Batch
 from selectmm.models.forward import inputs_of, to_device
 from selectmm.models.vlm import VLM
+from selectmm.records.cost import computing
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,15 @@ class Until:
     ends: frozenset[int]
 
 
-def tolerance(dtype: torch.dtype) -> float:
-    """How close the two likeliest tokens may be, as a share of the largest logit, before a row is decoded alone.
+# How close the two likeliest tokens may be, as a share of the largest logit, before a row is decoded alone.
+# Between a batch of 16 and a row alone, logits in float32 differed by at most 5.5e-7 of the largest on the tiny models
+# of all families and by 2.9e-6 on the embedded model; a gap may shrink by twice that.
+TOLERANCE = 1e-4
 
-    Between a batch of 16 and a row alone, logits differed by at most 5.5e-7 of the largest in float32 and 8.2e-3 in
-    bfloat16 on the tiny models of all families, and by 2.9e-6 (float32) on the embedded model; a gap may shrink by
-    twice that.
-    """
-    return max(1e-4, 4 * torch.finfo(dtype).eps)
+
+def batch_invariant(vlm: VLM) -> bool:
+    """Whether ties are decided alone, so that an answer does not depend on the batch: in float32 on a CPU."""
+    return vlm.model.dtype == torch.float32 and vlm.model.device.type == "cpu"
 
 
 @torch.inference_mode()
@@ -51,7 +57,7 @@ def decode(vlm: VLM, encoded: Callable[[Sequence[int]], Batch], rows: int, until
     Args:
         encoded: the tensors of some of the rows, padded on the left.
     """
-    replies, tied = _decode(vlm, encoded(range(rows)), until, leave_ties=True)
+    replies, tied = _decode(vlm, encoded(range(rows)), until, leave_ties=batch_invariant(vlm))
     for row in tied:
         with one_thread():
             (replies[row],), _ = _decode(vlm, encoded([row]), until, leave_ties=False)
@@ -63,7 +69,7 @@ def _decode(vlm: VLM, encoded: Batch, until: Until, *, leave_ties: bool) -> tupl
     batch = to_device(encoded, vlm.model)
     rows, start = batch["input_ids"].shape
     watch = _Watch(vlm, start, rows, until, leave_ties)
-    with _contiguous_head(vlm):
+    with _contiguous_head(vlm), computing():
         output = vlm.model.generate(
             **inputs_of(batch),
             generation_config=greedy(vlm, until),
@@ -80,7 +86,7 @@ class _Watch:
         device = vlm.model.device
         self._tokenizer, self._start = vlm.processor.tokenizer, start
         self._stops = [stop for stop in until.stops if stop]
-        self._tolerance = tolerance(vlm.model.dtype) if leave_ties else None
+        self._leave_ties = leave_ties
         self._ends = torch.tensor(sorted(until.ends), dtype=torch.long, device=device)
         # A token is at least one byte, so a stop that has just appeared lies within so many tokens.
         self._tail = max((len(stop.encode()) + 1 for stop in self._stops), default=0)
@@ -89,10 +95,10 @@ class _Watch:
 
     def look(self, _ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Note the rows, [n, vocabulary], whose two likeliest tokens are too close; the logits go on unchanged."""
-        if self._tolerance is None:
+        if not self._leave_ties:
             return logits
         low, high = logits.aminmax(dim=-1)
-        near = high - self._tolerance * torch.maximum(high, -low)
+        near = high - TOLERANCE * torch.maximum(high, -low)
         self.tied |= self._live & ((logits >= near.unsqueeze(-1)).sum(-1) > 1)
         return logits
 
@@ -109,7 +115,7 @@ class _Watch:
     def replies(self, output: torch.Tensor) -> list[Reply]:
         """The replies of finished rows; those still live were cut."""
         texts = self._tokenizer.batch_decode(output[:, self._start :], skip_special_tokens=True)
-        return [Reply(_before(text, self._stops), cut) for text, cut in zip(texts, self._live.tolist(), strict=True)]
+        return [Reply(before(text, self._stops), cut) for text, cut in zip(texts, self._live.tolist(), strict=True)]
 
 
 def ends_of(vlm: VLM) -> frozenset[int]:
@@ -154,7 +160,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _before(text: str, stops: Sequence[str]) -> str:
+def before(text: str, stops: Sequence[str]) -> str:
+    """The text until the first of the stop strings."""
     for stop in stops:
         text = text.split(stop)[0]
     return text

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.answering import EVERYTHING, Responses, Share, ShareAnswered
+from selectmm.evaluation.batching import Batching
+from selectmm.evaluation.decode import batch_invariant
 from selectmm.evaluation.generate import Backend, generate, in_batches
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
@@ -38,7 +40,8 @@ def evaluate(
     Each benchmark writes ``<name>.answers.jsonl.gz`` and then ``<name>.json`` into ``folder`` as it finishes; one whose
     JSON is there is not run again. Until then its answers are kept batch by batch, so that a killed evaluation
     continues with the question that it was at, and so do answers that ranks left there (`answer_share`). Neither that
-    nor the batch size nor the number of ranks changes an answer.
+    nor the number of ranks changes an answer, nor does the batch size in float32 on a CPU; elsewhere the JSON says of
+    how many items of a sample it does (``batching``).
 
     Args:
         vlm: the model, its adapter loaded, in eval mode.
@@ -46,7 +49,7 @@ def evaluate(
         seed: of the shuffled images and of bootstrapped errors; greedy answers need none.
         images: ``blind`` asks the same questions without their images and ``shuffled`` with another item's image.
             Both leave the text benchmarks out: they have no images.
-        backend: answers the multimodal questions in the place of `generate`.
+        backend: answers in the place of ``vlm``, of which only the template and the tokens are used then.
 
     Raises:
         UserError: see `rendered`, `check_data`, `multimodal.run`, `text.run` and `read_entry`. Benchmarks that had
@@ -55,9 +58,10 @@ def evaluate(
     wanted = _wanted(suite, images)
     for group, tasks in _unfinished(suite, wanted, folder):
         responses = _responses(folder, group)
-        outcomes = _run(vlm, suite, group, tasks, seed, images, responses, backend)
+        batching = Batching(batch_invariant(vlm) if backend is None else backend.batch_invariant)
+        outcomes = _run(vlm, suite, group, tasks, seed, images, responses, batching, backend)
         for benchmark in group:
-            _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images, backend)
+            _write(vlm, suite, benchmark, outcomes[benchmark.name], folder, images, batching, backend)
         responses.clear()
     for group in _groups(wanted):  # what a kill just before the line above left
         _responses(folder, group).clear()
@@ -72,8 +76,9 @@ def answer_share(
     Yields benchmarks (those that share a task) as they are done.
     """
     for group, tasks in _unfinished(suite, _wanted(suite, images), folder):
+        responses = _responses(folder, group, share)
         with suppress(ShareAnswered):
-            _run(vlm, suite, group, tasks, seed, images, _responses(folder, group, share), backend=None)
+            _run(vlm, suite, group, tasks, seed, images, responses, Batching(batch_invariant(vlm)), backend=None)
         yield group
 
 
@@ -135,15 +140,17 @@ def _run(
     seed: int,
     images: Images,
     responses: Responses,
+    batching: Batching,
     backend: Backend | None,
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
     with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
         if group[0].harness == "lm-eval":
-            model = text.language_model(vlm, suite.batch_size, responses)
+            model = text.language_model(vlm, suite.batch_size, responses, batching, backend)
             noted = {"cut": model.cut, "shortened": model.shortened}
             return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
-        answer = in_batches(partial(generate, vlm) if backend is None else backend.answer, suite.batch_size, responses)
+        asked, size = (partial(generate, vlm), suite.batch_size) if backend is None else (backend.answer, backend.size)
+        answer = in_batches(asked, size, responses, batching)
         judging = _judging(suite, group[0], responses.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
         return multimodal.run(group, tasks, answer, **settings, judging=judging)
@@ -163,13 +170,14 @@ def _write(
     outcome: Outcome,
     folder: Path,
     images: Images,
+    batching: Batching,
     backend: Backend | None,
 ) -> None:
     answers = f"{benchmark.name}.answers.jsonl.gz"
     _write_answers(folder / answers, outcome.answers)
     generation = {**outcome.generation, "batch_size": suite.batch_size, "dtype": str(vlm.model.dtype)}
-    if backend is not None and benchmark.harness == "lmms-eval":
-        generation["backend"] = backend.name
+    if backend is not None:
+        generation |= {"backend": backend.name, "batch_size": backend.size}
     entry = {
         "benchmark": asdict(benchmark),
         "value": outcome.value,
@@ -182,6 +190,7 @@ def _write(
         "limit": suite.limit,
         "harness": multimodal.HARNESS if benchmark.harness == "lmms-eval" else text.HARNESS,
         "generation": generation,
+        "batching": asdict(batching),
         "prompts": _prompt_hash(vlm, benchmark, outcome.answers),
         "material": _hash([[answer.item, answer.target, answer.image] for answer in outcome.answers]),
         "task_files": task_hash(benchmark, suite.tasks),

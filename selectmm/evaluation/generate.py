@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from PIL import Image
 
 from selectmm.evaluation.answering import Responses
+from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
@@ -24,12 +25,29 @@ class Question:
 Answerer = Callable[[Sequence[Question], int, Sequence[str]], list[Reply]]
 
 
+# Texts go on, from their tokens: (tokens of each text, what ends the text) → replies.
+Completer = Callable[[Sequence[Sequence[int]], Until], list[Reply]]
+
+# (tokens of context and continuation of each) → log-likelihood of the continuation, and whether it is the likeliest.
+Scorer = Callable[[Sequence[tuple[Sequence[int], Sequence[int]]]], list[tuple[float, bool]]]
+
+
 @dataclass(frozen=True)
 class Backend:
-    """Something else than `generate` that answers batches of questions; a score's manifest carries its ``name``."""
+    """Something else than this process's model that answers; a score's manifest carries its ``name``.
+
+    Attributes:
+        answer: answers questions about images. complete, score: do what text benchmarks ask for.
+        size: requests that it takes at a time.
+        batch_invariant: whether an answer does not depend on what is answered beside it.
+    """
 
     name: str
     answer: Answerer
+    complete: Completer
+    score: Scorer
+    size: int
+    batch_invariant: bool
 
 
 def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
@@ -49,10 +67,13 @@ def ends_of_turn(vlm: VLM) -> frozenset[int]:
     return ends_of(vlm) | (set(ids[:1]) & set(vlm.processor.tokenizer.all_special_ids))
 
 
-def in_batches(answer: Answerer, batch_size: int, responses: Responses) -> Answerer:
+def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching: Batching) -> Answerer:
     """Answer any number of questions through ``answer``, which takes a batch; every batch's replies are kept.
 
     Questions of similar length share a batch, the longest first.
+
+    Args:
+        batching: is told how many of a sample change when they are asked alone, unless none can.
     """
 
     def answer_all(questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
@@ -62,6 +83,12 @@ def in_batches(answer: Answerer, batch_size: int, responses: Responses) -> Answe
         def ask(items: Sequence[int]) -> list[dict[str, object]]:
             return [asdict(reply) for reply in answer([questions[i] for i in items], max_new_tokens, stops)]
 
-        return [Reply(**kept) for kept in responses.answer(keys, order, batch_size, ask)]
+        found = responses.answer(keys, order, batch_size, ask)
+        if not batching.invariant and batch_size > 1:
+            some = sample(len(keys))
+            alone = [["alone", *keys[i]] for i in some]
+            again = responses.answer(alone, range(len(some)), 1, lambda places: ask([some[place] for place in places]))
+            batching.note(found[i] != other for i, other in zip(some, again, strict=True))
+        return [Reply(**kept) for kept in found]
 
     return answer_all

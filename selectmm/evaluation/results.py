@@ -13,7 +13,7 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
-KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items")
+KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items", "batching")
 
 
 def read_scores(folder: Path, suite: Suite) -> list[Score]:

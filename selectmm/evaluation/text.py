@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -18,13 +19,16 @@ from datasets.exceptions import DatasetsError
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation.answering import Responses
-from selectmm.evaluation.decode import Reply, Until, decode, ends_of, one_thread, tolerance
+from selectmm.evaluation.batching import Batching, sample
+from selectmm.evaluation.decode import TOLERANCE, Reply, Until, decode, ends_of, one_thread
+from selectmm.evaluation.generate import Backend, Scorer
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
 from selectmm.evaluation.references import most_frequent_share
 from selectmm.evaluation.standard_error import standard_error
 from selectmm.evaluation.suite import Benchmark
 from selectmm.models.encode import Batch
 from selectmm.models.vlm import VLM
+from selectmm.records.cost import computing
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
@@ -37,10 +41,17 @@ CHUNK = 8  # batches of likelihoods that are kept at once: HFLM sorts what it is
 HARNESS = f"lm-eval {version('lm-eval')}"
 
 
-def language_model(vlm: VLM, batch_size: int, responses: Responses) -> "LanguageModel":
-    """The VLM without images as a model of lm-eval's; what it answers is kept at ``responses``."""
+def language_model(
+    vlm: VLM, batch_size: int, responses: Responses, batching: Batching, backend: Backend | None = None
+) -> "LanguageModel":
+    """The VLM without images as a model of lm-eval's; what it answers is kept at ``responses``.
+
+    Args:
+        batching: is told how many of a sample change when they are asked alone, unless none can.
+        backend: answers in the VLM's place, which then only makes the tokens.
+    """
     with _quiet():
-        theirs = HFLM(
+        theirs = (HFLM if backend is None else partial(_Elsewhere, backend.score))(
             pretrained=vlm.model,
             tokenizer=vlm.processor.tokenizer,
             backend="causal",
@@ -48,15 +59,36 @@ def language_model(vlm: VLM, batch_size: int, responses: Responses) -> "Language
             device=str(vlm.model.device),
             max_length=vlm.model.config.get_text_config().max_position_embeddings,
         )
-    return LanguageModel(vlm, theirs, responses)
+    return LanguageModel(vlm, theirs, responses, batching, backend)
+
+
+class _Elsewhere(HFLM):
+    """lm-eval's model whose tokens are its own and whose likelihoods come from a backend."""
+
+    def __init__(self, score: Scorer, **named: Any) -> None:
+        super().__init__(**named)
+        self._score = score
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[object, list[int], list[int]]], *_: object, **_named: object
+    ) -> list[tuple[float, bool]]:
+        """The window holds the whole text and one token more, which vLLM has to generate."""
+        pairs = []
+        for _, context, continuation in requests:
+            lost = max(0, len(context) + len(continuation) - (self.max_length - 1))
+            pairs.append((context[lost:], continuation))
+        return self._score(pairs)
 
 
 class LanguageModel(LM):
     """Likelihoods are lm-eval's own; generated text is `decode`'s (the base class is demanded by lm-eval)."""
 
-    def __init__(self, vlm: VLM, theirs: HFLM, responses: Responses) -> None:
+    def __init__(
+        self, vlm: VLM, theirs: HFLM, responses: Responses, batching: Batching, backend: Backend | None
+    ) -> None:
         super().__init__()
         self._vlm, self._theirs, self._responses = vlm, theirs, responses
+        self._batching, self._backend = batching, backend
         self.cut: set[str] = set()  # items whose text was still going on at the cap
         self.shortened: set[str] = set()  # items whose prompt lost its beginning, because the window is too small
 
@@ -70,18 +102,45 @@ class LanguageModel(LM):
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].args[0]), requests[i].args[0], i))
 
         def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
-            return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
+            with computing() if self._backend is None else nullcontext():  # which counts itself
+                return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
 
+        room = self._theirs.max_length + (1 if self._backend is None else -1)
         for request in requests:
-            self._note(request, "".join(request.args), self._theirs.max_length + 1)
-        size = self._theirs.batch_size
-        found = self._responses.answer([request.args for request in requests], order, CHUNK * size, ask)
-        ties = _ties(requests, [value for value, _ in found], tolerance(self._vlm.model.dtype))
-        if size > 1 and ties:
+            self._note(request, "".join(request.args), room)
+        chunk = CHUNK * self._theirs.batch_size if self._backend is None else self._backend.size
+        found = self._responses.answer([request.args for request in requests], order, chunk, ask)
+
+        def alone(items: Sequence[int]) -> list[tuple[float, bool]]:
+            """Kept as well, so that after a kill none is asked a third time."""
+            again = [["alone", *requests[i].args] for i in items]
             with one_thread():
-                for item in ties:
-                    found[item] = ask([item])[0]
+                return self._responses.answer(
+                    again, range(len(items)), 1, lambda places: ask([items[place] for place in places])
+                )
+
+        several = self._backend is not None or self._theirs.batch_size > 1
+        if several and self._backend is None and self._batching.invariant:
+            ties = _ties(requests, [value for value, _ in found], TOLERANCE)
+            for item, other in zip(ties, alone(ties), strict=True):
+                found[item] = other
+        elif several and not self._batching.invariant:
+            self._compare(requests, [value for value, _ in found], alone)
         return [(float(value), bool(said)) for value, said in found]
+
+    def _compare(
+        self,
+        requests: Sequence[Instance],
+        values: Sequence[float],
+        alone: Callable[[Sequence[int]], Sequence[tuple[float, bool]]],
+    ) -> None:
+        """Of a sample of questions, whether another option is preferred where each is asked alone."""
+        questions = list(_questions(requests).values())
+        some = [questions[place] for place in sample(len(questions))]
+        again = iter(alone([item for items in some for item in items]))
+        for items in some:
+            others = [value for value, _ in islice(again, len(items))]
+            self._batching.note([int(np.argmax([values[i] for i in items])) != int(np.argmax(others))])
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Greedy continuations of each context, as HFLM's but independent of the batch.
@@ -98,7 +157,13 @@ class LanguageModel(LM):
                 replies += self._continue([requests[i] for i in alike])
             return [asdict(reply) for reply in replies]
 
-        found = self._responses.answer([request.args for request in requests], order, self._theirs.batch_size, ask)
+        size = self._theirs.batch_size if self._backend is None else self._backend.size
+        found = self._responses.answer([request.args for request in requests], order, size, ask)
+        if not self._batching.invariant and size > 1:
+            some = sample(len(requests))
+            alone = [["alone", *requests[i].args] for i in some]
+            again = self._responses.answer(alone, range(len(some)), 1, lambda places: ask([some[p] for p in places]))
+            self._batching.note(found[i] != other for i, other in zip(some, again, strict=True))
         for request in requests:
             tokens = normalize_gen_kwargs(request.args[1], self._theirs.max_gen_toks)["max_gen_toks"]
             self._note(request, request.args[0], self._theirs.max_length - tokens)
@@ -131,7 +196,10 @@ class LanguageModel(LM):
             ids, mask = self._theirs.tok_batch_encode(contexts, left_truncate_len=window - tokens)
             return {"input_ids": ids, "attention_mask": mask}
 
-        return decode(self._vlm, encoded, len(requests), Until(tokens, settings["until"], ends_of(self._vlm)))
+        until = Until(tokens, settings["until"], ends_of(self._vlm))
+        if self._backend is None:
+            return decode(self._vlm, encoded, len(requests), until)
+        return self._backend.complete([encoded([row])["input_ids"][0].tolist() for row in range(len(requests))], until)
 
 
 def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -> list[int]:
@@ -140,11 +208,8 @@ def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -
     lm-eval divides by the characters of the option, which the continuation has a space more than (or not: a task may
     put nothing between, or begin its options with a space), so both lengths are looked at.
     """
-    questions: dict[object, list[int]] = {}
-    for item, request in enumerate(requests):
-        questions.setdefault((request.task_name, request.doc_id), []).append(item)
     found = []
-    for items in questions.values():
+    for items in _questions(requests).values():
         said = [len(requests[i].args[1]) for i in items]
         for lengths in ([1] * len(items), said, [max(1, length - 1) for length in said]):
             scaled = sorted((values[i] / n for i, n in zip(items, lengths, strict=True)), reverse=True)
@@ -152,6 +217,14 @@ def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -
                 found += items
                 break
     return found
+
+
+def _questions(requests: Sequence[Instance]) -> dict[object, list[int]]:
+    """The positions of each question's options among the requests."""
+    questions: dict[object, list[int]] = {}
+    for item, request in enumerate(requests):
+        questions.setdefault((request.task_name, request.doc_id), []).append(item)
+    return questions
 
 
 def _item(task: str | None, doc: int | None) -> str:

@@ -18,6 +18,8 @@ from selectmm.models.vlm import VLM
 from selectmm.records.record import RunRecord
 from selectmm.tuning.adapter import load_adapter
 
+from transformers import CLIPVisionModel  # isort: skip
+
 _PEFT = [  # how peft renames what it wraps; what it adds stands under the last two
     (re.compile(r"\.base_layer\."), "."),
     (re.compile(r"\.modules_to_save\.[^.]+\."), "."),
@@ -45,21 +47,43 @@ def export_model(vlm: VLM, adapter: Path, origin: Origin, to: Path, dtype: torch
             "The base is quantised, and LoRA cannot be merged into such weights without changing them; open the base "
             "unquantised (the adapter fits it as well)."
         )
-    names = list(vlm.model.state_dict())
-    with new_folder(to) as folder, _silent(), load_adapter(vlm, adapter) as tuned:
-        weights = merged_weights(tuned, names)
-        if dtype is not None:
-            weights = cast(weights, dtype)
-        _check_finite(weights, adapter)
-        tuned.model.save_pretrained(folder, state_dict=weights, max_shard_size="5GB")
-        save_processor(tuned.processor, folder)
-        if dtype is not None:
-            _name_dtype(folder / "config.json", dtype)
+    with new_folder(to) as folder, merged(vlm, adapter, folder, dtype) as tuned:
         template = chat_template(tuned)
         if template is not None:
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
         text = card(tuned, origin, dtype or tuned.model.dtype, own_template=template is not None)
         (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def merged(vlm: VLM, adapter: Path, folder: Path, dtype: torch.dtype | None = None) -> Iterator[VLM]:
+    """Write weights, configuration and processor of the tuned model into ``folder``; yields that model.
+
+    Raises:
+        UserError: see `export_model`.
+    """
+    names = list(vlm.model.state_dict())
+    with _silent(), load_adapter(vlm, adapter) as tuned:
+        weights = merged_weights(tuned, names)
+        if dtype is not None:
+            weights = cast(weights, dtype)
+        _check_finite(weights, adapter)
+        tuned.model.save_pretrained(folder, state_dict=_as_on_the_hub(vlm, weights), max_shard_size="5GB")
+        save_processor(tuned.processor, folder)
+        if dtype is not None:
+            _name_dtype(folder / "config.json", dtype)
+        yield tuned
+
+
+def _as_on_the_hub(vlm: VLM, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A CLIP tower's weights as the hub's checkpoints name them, which is what other programs look for.
+
+    transformers 5 drops a prefix of theirs, and writes it again only if it has read it.
+    """
+    tower = f"{vlm.family.vision}."
+    if not isinstance(vlm.model.get_submodule(vlm.family.vision), CLIPVisionModel):
+        return weights
+    return {name.replace(tower, f"{tower}vision_model.", 1): weight for name, weight in weights.items()}
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from selectmm.models.encode import ImageCut
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.records.cost import computing
 
 TOKENS = 16_384  # with them a 7B model's gradients are estimated to take 10 GB beside its weights
 SORTED = 16  # batches whose rows are sorted by length together
@@ -148,7 +149,8 @@ class Pass:
         """None if memory ran out; nothing of the attempt is held then."""
         seen = Seen(vlm, loaded, self.reads(vlm), self.sizes.limit)
         try:
-            return self._features_of(seen, shares)
+            with computing():
+                return self._features_of(seen, shares)
         except UserError as problem:
             if not isinstance(problem.__cause__, ImageCut):
                 raise

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -162,7 +162,7 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
 
 def _finish(vlm: VLM, batch: Batch, reads: Reads, passed: Passed) -> None:
     """Run the model; what comes after this line's first only comes if the pass goes to the end."""
-    last = vlm.model.model(**inputs_of(batch), use_cache=False).last_hidden_state
+    last = vlm.model.model(**right_padded(vlm.model.model, batch), use_cache=False).last_hidden_state
     if LAST in reads.layers:
         passed.hidden[LAST] = last
     if reads.answers:
@@ -233,7 +233,7 @@ def answer_logits(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.T
     ``model`` is a Hugging Face conditional-generation model (or peft's wrapping of one): a ``model`` without a head,
     and an ``lm_head``.
     """
-    return _head(model, model.model(**inputs_of(batch), use_cache=False).last_hidden_state, batch)
+    return _head(model, model.model(**right_padded(model.model, batch), use_cache=False).last_hidden_state, batch)
 
 
 def _head(model: nn.Module, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -270,6 +270,36 @@ def weighted_loss(model: nn.Module, batch: Batch, weights: torch.Tensor) -> tupl
 def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch without what only we read of it."""
     return {name: tensor for name, tensor in batch.items() if name not in NOT_FOR_THE_MODEL}
+
+
+def right_padded(inner: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    """What a model without its head is given: of a batch that is padded on the right, no mask.
+
+    No token sees one behind it, so none sees padding, and a mask of padding changes nothing but the kernel: with it
+    PyTorch's attention reads a dense mask of tokens × tokens, without it it knows that it is causal. Where rotary
+    positions have three axes (M-RoPE) they are computed here, because they follow from the mask.
+    """
+    inputs = inputs_of(batch)
+    mask = inputs.get("attention_mask")
+    if mask is None or not _causal_kernel(inner.language_model.config, mask.device) or (mask.diff() > 0).any():
+        return inputs  # packed; or flash attention; or padded on the left
+    del inputs["attention_mask"]
+    if hasattr(inner, "get_rope_index") and "image_grid_thw" in inputs:
+        named = ("input_ids", "mm_token_type_ids", "image_grid_thw")
+        axes, _ = inner.get_rope_index(**{name: inputs[name] for name in named if name in inputs}, attention_mask=mask)
+        along = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        inputs["position_ids"] = torch.cat([along.unsqueeze(0), axes.to(mask.device)])
+    return inputs
+
+
+def _causal_kernel(body: PreTrainedConfig, device: torch.device) -> bool:
+    """Whether PyTorch's attention computes, and the same without a mask as with one.
+
+    Flash attention reads the mask as lengths, and computes no padding. On a CPU, where results are the same to the last
+    digit, the kernel without a mask adds up the gradients of keys that several heads share in another order.
+    """
+    grouped = getattr(body, "num_key_value_heads", body.num_attention_heads) != body.num_attention_heads
+    return body._attn_implementation in ("sdpa", _WATCHED) and not (grouped and device.type == "cpu")
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:

@@ -6,7 +6,12 @@ flash attention (``transformers.masking_utils.find_packed_sequence_indices``). U
 sequence's length, and attention is computed for all of it; flash attention computes the blocks alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from transformers import PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, Batch, Conversation, encode
@@ -45,6 +50,30 @@ def _position_ids(vlm: VLM, batch: Batch, real: torch.Tensor, places: torch.Tens
     named = ("input_ids", "mm_token_type_ids", *grids, "attention_mask")
     rotary, _ = inner.get_rope_index(**{name: batch[name] for name in named if name in batch})
     return torch.cat([places.unsqueeze(0), rotary[:, real]]).unsqueeze(1)
+
+
+@contextmanager
+def varlen(model: PreTrainedModel, precision: str) -> Iterator[None]:
+    """For the length of the block packs attend by flash attention, where its kernel is installed and takes them.
+
+    It computes the blocks alone; PyTorch's attention, which stays everywhere else, all of the pack. It takes 16 bits on
+    a GPU, and a model whose kernel is left to choose (``compute.attention=auto``).
+    """
+    body = model.config.get_text_config()
+    if not fits_varlen(model.device, precision, body._attn_implementation):
+        yield
+        return
+    before = body._attn_implementation
+    model.set_attn_implementation({"text_config": "flash_attention_2"})
+    try:
+        yield
+    finally:
+        model.set_attn_implementation({"text_config": before})
+
+
+def fits_varlen(device: torch.device, precision: str, attention: str) -> bool:
+    """See `varlen`."""
+    return device.type == "cuda" and precision != "32-true" and attention == "sdpa" and is_flash_attn_2_available()
 
 
 @torch.no_grad()

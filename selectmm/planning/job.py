@@ -234,7 +234,7 @@ class Job:
             work = self.model.device.evaluate(load, counts, suite)
         what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
         made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
-        identity = evaluation_identity(suite, tuned.marks[0])
+        identity = evaluation_identity(suite, tuned.marks[0], self.experiment.engine)
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))
 
 

@@ -8,6 +8,7 @@ READ_TOO = (2, 3, 4)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
 STATIC = {"schedule": None, "curve": []}  # before there were schedules
 NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
+NOT_COUNTED = {"busy_seconds": None, "flops": None}  # of a stage, by schema 4
 
 
 def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
@@ -23,8 +24,15 @@ def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
     if isinstance(subset.get("coverage"), dict):
         content = {**content, "subset": {**subset, "coverage": _coverage(subset)}}
     if isinstance(suite.get("evaluator"), dict):
-        known = {k: {**NOT_HASHED, **v} if isinstance(v, dict) else v for k, v in suite["evaluator"].items()}
+        known = {
+            k: {**NOT_HASHED, "batching": None, **v} if isinstance(v, dict) else v
+            for k, v in suite["evaluator"].items()
+        }
         content = {**content, "suite": {**suite, "evaluator": known}}
+    costs = content.get("costs")
+    if isinstance(costs, dict):
+        timed = {k: {**NOT_COUNTED, **v} if isinstance(v, dict) else v for k, v in costs.items()}
+        content = {**content, "costs": timed}
     before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
     return {**before, **STATIC, **content, "schema": schema}
 

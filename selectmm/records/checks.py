@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selectmm.records.record import RunRecord
 
 LARGEST = 1e15  # of a score or a cost; sums and squares of such numbers are still finite
+MOST_FLOPS = 1e30  # of a stage; the largest model so far was trained with 1e27
 SMALLEST = 1e-9  # of a score or a cost that is not zero; so are their ratios
 WHOLE = 2**64  # of a whole number: the range of a seed
 LONGEST = 100_000  # characters of one text
@@ -83,8 +84,10 @@ def _statements(record: "RunRecord") -> Iterator[tuple[bool, str]]:
     yield 0 < steps <= LARGEST, f"field 'recipe.steps' is {steps}, so nothing was trained"
     for stage in fields(record.costs):
         cost = getattr(record.costs, stage.name)
-        for value in (cost.seconds, cost.device_seconds, cost.peak_gib):
+        for value in (cost.seconds, cost.device_seconds, cost.peak_gib, cost.busy_seconds or 0.0):
             yield value >= 0 and _computable(value), f"field 'costs.{stage.name}' holds {value:g}"
+        operations = cost.flops or 0.0
+        yield 0 <= operations <= MOST_FLOPS, f"field 'costs.{stage.name}' holds {operations:g}"
     if record.answers is not None:
         file = record.answers.file
         yield ANSWERS.fullmatch(file) is not None, f"field 'answers.file' is {file:.60}, not a file in answers/"

@@ -1,9 +1,10 @@
-"""The cost clock: seconds times devices, and peak memory."""
+"""The cost clock: seconds times devices, seconds in which a device computed, operations, and peak memory."""
 
+import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 class Cost:
     """What a stage used: wall seconds, device-seconds (seconds × devices), and peak memory of a device in GiB.
 
+    ``busy_seconds``, over all devices, leave out of the device-seconds what is not a model's computation: loading it,
+    waiting for images, writing. Waiting for the next batch counts as idle, even where a GPU still had work queued.
+    ``flops`` are those of training, by the formulas of `selectmm.planning.flops`. Either is None where nobody counted.
+
     Of a stage over several processes the memory is that of the one that took most. On a CPU it is the largest resident
     set so far of the process or of one that it waited for, which never falls: it bounds the stage's own peak.
     """
@@ -19,17 +24,31 @@ class Cost:
     seconds: float = 0.0
     device_seconds: float = 0.0
     peak_gib: float = 0.0
+    busy_seconds: float | None = 0.0
+    flops: float | None = 0.0
+
+    @classmethod
+    def read(cls, content: Mapping[str, float | None]) -> "Cost":
+        """From a stage's file; those of before did not count everything."""
+        return cls(**{"busy_seconds": None, "flops": None, **content})
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             self.seconds + other.seconds,
             self.device_seconds + other.device_seconds,
             max(self.peak_gib, other.peak_gib),
+            _sum(self.busy_seconds, other.busy_seconds),
+            _sum(self.flops, other.flops),
         )
 
     def part(self, share: float) -> "Cost":
         """A share of the seconds; memory was needed whole."""
-        return Cost(self.seconds * share, self.device_seconds * share, self.peak_gib)
+        busy, flops = (None if value is None else value * share for value in (self.busy_seconds, self.flops))
+        return Cost(self.seconds * share, self.device_seconds * share, self.peak_gib, busy, flops)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 class Clock:
@@ -40,14 +59,18 @@ class Clock:
         self._start = time.perf_counter()
         self.noted = 0.0  # peak GiB of other processes
         self.charged = 0.0  # device-seconds that were spent elsewhere
+        self.busy: float | None = None  # seconds and FLOPs that were counted, here and in other processes
+        self.flops: float | None = None
 
     def cost(self) -> Cost:
         """What it took since the clock was started, and what was charged besides."""
         seconds = time.perf_counter() - self._start
-        return Cost(seconds, seconds * self._devices + self.charged, max(peak_gib(), self.noted))
+        device_seconds = seconds * self._devices + self.charged
+        return Cost(seconds, device_seconds, max(peak_gib(), self.noted), self.busy, self.flops)
 
 
 _running: list[Clock] = []
+_process = Clock(1)  # of this process, for who started it as a rank
 
 
 @contextmanager
@@ -74,6 +97,35 @@ def charge(device_seconds: float) -> None:
     """Add what was spent elsewhere, such as by another program, to the clocks that run in this process."""
     for clock in _running:
         clock.charged += device_seconds
+@contextmanager
+def computing() -> Iterator[None]:
+    """The block is a model's computation; its results are there when it ends."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        note_busy(time.perf_counter() - start)
+
+
+def note_busy(seconds: float, flops: float | None = None) -> None:
+    """Count seconds in which a device computed, and its operations, for every clock that runs in this process."""
+    for clock in [*_running, _process]:
+        clock.busy = (clock.busy or 0.0) + seconds
+        if flops is not None:
+            clock.flops = (clock.flops or 0.0) + flops
+
+
+def used() -> str:
+    """What this process used so far, for `note_used` in the one that started it."""
+    return json.dumps({"peak": peak_gib(), "busy": _process.busy, "flops": _process.flops})
+
+
+def note_used(text: str) -> None:
+    """Count what another process used, in the words of `used`."""
+    content = json.loads(text)
+    note_peak(content["peak"])
+    if content["busy"] is not None:
+        note_busy(content["busy"], content["flops"])
 
 
 def peak_gib() -> float:

@@ -24,12 +24,14 @@ LARGEST = 64 * 2**20  # bytes of a file; ours have 20 thousand, and some more fo
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage cost when it ran: wall seconds, device-seconds, peak GiB; ``cached`` if it did not run this time."""
+    """What a stage cost when it ran (`selectmm.records.cost.Cost`); ``cached`` if it did not run this time."""
 
     seconds: float
     device_seconds: float
     peak_gib: float
     cached: bool
+    busy_seconds: float | None = None
+    flops: float | None = None
 
     @classmethod
     def of(cls, *stages: Stage) -> "StageCost":
@@ -98,6 +100,15 @@ class RecipeEntry:
 
 
 @dataclass(frozen=True)
+class BatchingEntry:
+    """Whether answers depend on their batch (`selectmm.evaluation.batching.Batching`), with a sample asked alone."""
+
+    invariant: bool
+    sampled: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """What a benchmark's score depends on besides the model (`selectmm.evaluation.results.read_manifest`).
 
@@ -107,6 +118,7 @@ class Evaluated:
             targets and pictures; the first and last are empty in records of before they were kept.
         generation: the settings of the answers, as the harness has them.
         limit: items that were asked for at most, None for all; ``items`` were answered.
+        batching: None in records of before it was looked at; all of those are of float32 on a CPU, where none depends.
     """
 
     task: str
@@ -119,6 +131,7 @@ class Evaluated:
     material: str
     limit: int | None
     items: int
+    batching: BatchingEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -128,10 +141,14 @@ class SuiteEntry:
     name: str
     evaluator: Mapping[str, Evaluated]
 
+    def asked(self) -> dict[str, dict[str, object]]:
+        """``evaluator`` without what came out: by benchmark, all but how the batch mattered."""
+        return {n: {k: v for k, v in asdict(one).items() if k != "batching"} for n, one in self.evaluator.items()}
+
 
 @dataclass(frozen=True)
 class Costs:
-    """Cost of each stage, device-seconds being what tables count.
+    """Cost of each stage, device-seconds being what tables and OSC count.
 
     ``warmup`` is the short training that some methods take their features after, and zero for all others.
     """
@@ -225,7 +242,7 @@ class RunRecord:
             "pool": self.pool.fingerprint,
             "recipe": self.recipe.options,
             "strategy": {**self.recipe.strategy, "devices": 1},  # their number changes a result by rounding alone
-            "suite": asdict(self.suite),
+            "suite": {"name": self.suite.name, "evaluator": self.suite.asked()},
             "model": self.model,
         }
         parts = (self.experiment, self.method.name, f"{self.budget:g}", self.recipe.name, f"s{self.seed}")

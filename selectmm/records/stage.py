@@ -171,7 +171,7 @@ def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage |
 
 def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
     try:
-        cost = Cost(**json.loads((folder / ENTRY).read_text())["cost"])
+        cost = Cost.read(json.loads((folder / ENTRY).read_text())["cost"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UserError(
             f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start "
@@ -192,7 +192,7 @@ def _make(
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     spent = partial / "spent.json"  # cost of the attempts that did not finish
-    before = Cost(**json.loads(spent.read_text())) if spent.exists() else Cost()
+    before = Cost.read(json.loads(spent.read_text())) if spent.exists() else Cost()
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
     whole = before + clock.cost()

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("selectmm")
 
 NAME_UP_TO = 128  # characters of an artifact's name
+TAG_UP_TO = 64  # characters of a tag
 COPY_UP_TO = 2**20  # bytes: records and subsets are copied, adapters stay in their stage folder, which never changes
+SYSTEM = 15.0  # seconds between notes of what the machine does
 PATIENCE = 60.0  # seconds until a run says that it waits for W&B, whose client asks again for hours
 
 
@@ -56,12 +58,13 @@ class Run(Protocol):
 
 
 class Tracker(Protocol):
-    """Opens one tracked run per stage::
+    """Opens one tracked run per job, with the job's stages inside::
 
-    with tracker.stage("finetune", config) as run:
-        run.log({"step": 1, "loss": 2.3})
-        run.summary({"seconds": 61.0})
-        run.artifact(folder / "adapter.safetensors", "adapter-0a1b", "adapter")
+    with tracker.job("prism-0.3-s0", ["prism", "mini"], config):
+        with tracker.stage("finetune", config) as run:
+            run.log({"step": 1, "loss": 2.3})
+            run.summary({"seconds": 61.0})
+            run.artifact(folder / "adapter.safetensors", "adapter-0a1b", "adapter")
     """
 
     @property
@@ -69,8 +72,17 @@ class Tracker(Protocol):
         """Folders of the offline runs that this tracker has opened, oldest first."""
         ...
 
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> AbstractContextManager[None]:
+        """A run for the stages inside the block; it is finished when the block ends, however it ends.
+
+        Raises:
+            UserError: the tracker cannot be reached or written.
+        """
+        ...
+
     def stage(self, job_type: str, config: Mapping[str, object]) -> AbstractContextManager[Run]:
-        """A run that is finished when the block ends, however it ends.
+        """A part of the job's run, whose curves and final values are called ``<job_type>/…``; outside of a job a run of
+        its own, with names as they are.
 
         Raises:
             UserError: the tracker cannot be reached or written.
@@ -80,7 +92,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class WandbTracker:
-    """Weights & Biases: one run per stage, grouped by experiment.
+    """Weights & Biases: one run per job with its stages inside, grouped by experiment.
 
     Attributes:
         mode: ``offline`` writes to ``folder`` and touches no network, whatever WANDB_MODE says; ``online`` uploads.
@@ -94,6 +106,7 @@ class WandbTracker:
     mode: Literal["offline", "online"] = "offline"
     entity: str | None = None
     _opened: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
+    _jobs: list["_WandbRun"] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
@@ -110,9 +123,29 @@ class WandbTracker:
         return list(self._opened)
 
     @contextmanager
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> Iterator[None]:
+        """A W&B run of that name, finished however the block ends."""
+        with self._run("run", config, name, tags) as run:
+            self._jobs.append(run)
+            try:
+                yield
+            finally:
+                self._jobs.pop()
+
+    @contextmanager
     def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
-        """A W&B run of the stage, finished however the block ends."""
-        run, code = self._open(job_type, config), 1
+        """A part of the job's W&B run; outside of a job a run of its own."""
+        if self._jobs:
+            yield self._jobs[-1].part(job_type)
+            return
+        with self._run(job_type, config) as run:
+            yield run
+
+    @contextmanager
+    def _run(
+        self, job_type: str, config: Mapping[str, object], name: str | None = None, tags: Sequence[str] = ()
+    ) -> Iterator["_WandbRun"]:
+        run, code = self._open(job_type, config, name, tags), 1
         try:
             yield _WandbRun(run)
             code = 0
@@ -120,7 +153,7 @@ class WandbTracker:
             with _waiting():
                 run.finish(exit_code=code)
 
-    def _open(self, job_type: str, config: Mapping[str, object]) -> "wandb.Run":
+    def _open(self, job_type: str, config: Mapping[str, object], name: str | None, tags: Sequence[str]) -> "wandb.Run":
         try:
             import wandb  # a second, which a run without a tracker does not pay
         except ImportError as problem:
@@ -136,6 +169,8 @@ class WandbTracker:
                 entity=self.entity,
                 group=self.group,
                 job_type=job_type,
+                name=name,
+                tags=[tag[:TAG_UP_TO] for tag in tags],
                 config=dict(config),
                 dir=str(self.folder),
                 mode=self.mode,
@@ -152,7 +187,10 @@ class WandbTracker:
 
 
 def _quiet(wandb: object) -> "wandb.Settings":
-    """No console capture, code, git or machine probing: the record holds all that, and each costs time or privacy."""
+    """No console capture, code or git: the record holds all that, and each costs time or privacy.
+
+    What the machine does meanwhile (load of processors and GPUs, memory) is noted every `SYSTEM` seconds.
+    """
     return wandb.Settings(
         silent=True,
         console="off",
@@ -161,7 +199,7 @@ def _quiet(wandb: object) -> "wandb.Settings":
         save_code=False,
         x_disable_machine_info=True,
         x_disable_meta=True,
-        x_disable_stats=True,
+        x_stats_sampling_interval=SYSTEM,
         x_save_requirements=False,
     )
 
@@ -184,33 +222,46 @@ def _waiting() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _WandbRun:
+    """A W&B run or, with a ``prefix``, a stage's part of one; ``own`` are the artifacts that the run has logged."""
+
     run: "wandb.Run"
+    prefix: str = ""
+    own: set[str] = field(default_factory=set)
+
+    def part(self, stage: str) -> "_WandbRun":
+        """For a stage, whose steps count from their own beginning."""
+        self.run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+        return _WandbRun(self.run, f"{stage}/", self.own)
+
+    def _named(self, values: Mapping[str, object]) -> dict[str, object]:
+        return {f"{self.prefix}{name}": value for name, value in values.items()}
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        self.run.log(dict(metrics), step=int(metrics["step"]) if "step" in metrics else None)
+        counts = "step" in metrics and not self.prefix  # W&B's own step must not fall, as a second stage's would
+        self.run.log(self._named(metrics), step=int(metrics["step"]) if counts else None)
 
     def summary(self, values: Mapping[str, object]) -> None:
-        self.run.summary.update(dict(values))
+        self.run.summary.update(self._named(values))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         import wandb
 
         table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
         with _waiting():
-            self.run.log({name: table})
+            self.run.log(self._named({name: table}))
 
     def scatter(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], x: str, y: str) -> None:
         import wandb
 
         table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
         with _waiting():
-            self.run.log({name: wandb.plot.scatter(table, x, y, title=f"{y} against {x}")})
+            self.run.log(self._named({name: wandb.plot.scatter(table, x, y, title=f"{y} against {x}")}))
 
     def image(self, name: str, path: Path) -> None:
         import wandb
 
         with _waiting():
-            self.run.log({name: wandb.Image(str(path))})
+            self.run.log(self._named({name: wandb.Image(str(path))}))
 
     def artifact(self, path: Path | None, name: str, kind: str, made_from: Sequence[str] = ()) -> None:
         import wandb
@@ -225,8 +276,10 @@ class _WandbRun:
         with _waiting():
             if not self.run.offline:
                 for parent in parents:
-                    self._use(parent, name)
+                    if parent not in self.own:  # a run does not use what it makes
+                        self._use(parent, name)
             self.run.log_artifact(artifact)
+        self.own.add(artifact.name)
 
     def _use(self, parent: str, name: str) -> None:
         import wandb
@@ -262,6 +315,11 @@ class NoTracker:
     def folders(self) -> list[Path]:
         """None: nothing is written."""
         return []
+
+    @contextmanager
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> Iterator[None]:
+        """A job that nobody follows."""
+        yield
 
     @contextmanager
     def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:

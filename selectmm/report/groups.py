@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from selectmm.records.record import RunRecord
 
@@ -40,7 +40,7 @@ def conditions(record: RunRecord) -> dict[str, object]:
         "base model": record.model,
         "suite": record.suite.name,
         "benchmarks": ", ".join(sorted(record.suite.evaluator)),
-        **_flat("evaluator", asdict(record.suite)["evaluator"]),
+        **_flat("evaluator", record.suite.asked()),
         **_flat("recipe", {k: v for k, v in record.recipe.options.items() if k not in LENGTH_ONLY}),
         **_flat("strategy", record.recipe.strategy),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from selectmm.records.record import RunRecord, StageCost
+from selectmm.report.pace import uneven
 from selectmm.report.pairing import paired
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95
 from selectmm.report.rows import Comparison, Row
@@ -21,6 +22,8 @@ def notes(comparison: Comparison) -> list[str]:
         *_judges(comparison),
         *_unknown(comparison),
         *_cached(comparison.records),
+        *uneven(comparison),
+        *_batching(comparison.records),
         *_deviations(comparison.records),
         *_contamination(comparison.records),
         *origin(comparison.records),
@@ -149,6 +152,18 @@ def _times(costs: Sequence[StageCost]) -> str:
     """Of one run, or the mean of several that differ (seeds, variants)."""
     mean = "mean " if len({format_time(cost.device_seconds) for cost in costs}) > 1 else ""
     return f"({mean}{format_time(fmean(cost.device_seconds for cost in costs))})"
+
+
+def _batching(records: Sequence[RunRecord]) -> list[str]:
+    """How many answers of the samples change with the batch, where nobody promises that none does."""
+    entries = [entry.batching for record in records for entry in record.suite.evaluator.values()]
+    found = [entry for entry in entries if entry is not None and not entry.invariant]
+    if not found:
+        return []
+    changed, sampled = sum(entry.changed for entry in found), sum(entry.sampled for entry in found)
+    return [
+        f"Answers may depend on their batch: of {sampled:,} that were asked again, each alone, {changed:,} changed."
+    ]
 
 
 def _deviations(records: Sequence[RunRecord]) -> list[str]:

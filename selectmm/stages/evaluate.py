@@ -1,15 +1,20 @@
 """The fourth stage: evaluate the tuned model."""
 
 import logging
+import shutil
 from pathlib import Path
 
+from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_scores
 from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.vllm_backend import serving
 from selectmm.evaluation.workers import Job, answer_over
 from selectmm.experiment import Experiment
+from selectmm.export.model import merged
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import Stage, run_stage
+from selectmm.stages.launch import aside
 from selectmm.stages.record import not_evaluated
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.tuning.adapter import load_adapter
@@ -38,16 +43,34 @@ def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str)
     suite = experiment.suite
 
     def make(folder: Path) -> None:
+        if experiment.engine is not None:
+            _evaluate_elsewhere(experiment, experiment.engine, vlm, adapter, folder)
+            return
         if experiment.devices > 1:
             job = Job(experiment.config["model"], experiment.config["suite"], str(adapter), experiment.seed)
             answer_over(experiment.devices, job, vlm, suite, folder, experiment.nodes)
         with load_adapter(vlm, adapter) as adapted:
             evaluate(adapted, suite, folder, experiment.seed)
 
-    identity = evaluation_identity(suite, name)
+    identity = evaluation_identity(suite, name, experiment.engine)
     return run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
 
 
-def evaluation_identity(suite: Suite, adapter: str) -> dict[str, object]:
+def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapter: Path, folder: Path) -> None:
+    """Evaluate with an engine, on a merged checkpoint that is written once; this process's model makes room."""
+    checkpoint, place = folder / "checkpoint", folder / "engine"
+    for leftover in (checkpoint, place):  # of a killed attempt
+        shutil.rmtree(leftover, ignore_errors=True)
+        leftover.mkdir()
+    with merged(vlm, adapter, checkpoint):
+        pass
+    with aside(vlm), serving(engine, vlm, checkpoint, experiment.devices // experiment.nodes.count, place) as backend:
+        evaluate(vlm, experiment.suite, folder, experiment.seed, backend=backend)
+    for done in (checkpoint, place):
+        shutil.rmtree(done)
+
+
+def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None = None) -> dict[str, object]:
     """Of the evaluation's stage: what the scores follow from. ``adapter`` is the fingerprint of the tuned stage."""
-    return {"adapter": adapter, "suite": identity_of(suite)}
+    answered = {} if engine is None else {"engine": engine.learned()}
+    return {"adapter": adapter, "suite": identity_of(suite), **answered}

@@ -20,7 +20,7 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
-from selectmm.records.cost import note_peak, peak_gib
+from selectmm.records.cost import note_used, used
 from selectmm.stages.nodes import ALONE, Follower, Joined, Launch, Nodes, free_port, own_address
 from selectmm.stages.place import Place
 
@@ -68,7 +68,7 @@ def launched(
             yield process
             lost = watch.wait(process)
     for peak in folder.glob(f"peak-{mark}-*"):
-        note_peak(float(peak.read_text()))
+        note_used(peak.read_text())
     if process.returncode != 0 or lost:
         raise UserError(_explain(folder, mark, process.returncode, way_out, lost))
 
@@ -230,7 +230,7 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
         told = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
         _report(folder / f"trace-{launch}.txt", told)
         raise
-    (folder / f"peak-{launch}-{rank}").write_text(str(peak_gib()))
+    (folder / f"peak-{launch}-{rank}").write_text(used())
     return 0
 
 

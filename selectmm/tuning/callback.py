@@ -1,4 +1,8 @@
-"""What a training run writes while it runs: losses, checkpoints and, at its end, the adapter."""
+"""What a training run writes while it runs: losses, checkpoints and, at its end, the adapter.
+
+A line of ``losses.jsonl`` is a step: step, loss, lr, seconds, tokens_per_second, gradient_norm (not under DeepSpeed)
+and, on a GPU that `selectmm.planning.gpus` knows, share_of_peak.
+"""
 
 import json
 import math
@@ -12,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 
 from selectmm.errors import UserError
+from selectmm.records.cost import note_busy
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.checkpoint import clear, hand_on, restore, save_checkpoint, whole_weights
@@ -19,6 +24,7 @@ from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.snapshots import save_snapshot, snapshot_steps, whole_moments, write_moments
+from selectmm.tuning.work import Work, peak_of
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
 POINTS = "points"  # folder: for each of the task's points a folder, named by its step, with what was learned by then
@@ -64,6 +70,7 @@ class TrainingCallback(pl.Callback):
         checkpoint: what to continue from, or None.
         counts: the `COUNTS` until there.
         rows: rows of one pass over the subset.
+        work: counts FLOPs.
         places: of the rows of each micro-batch to come in the multiset, [micro-batches, rows of one].
         log: called on rank 0 with every line of ``losses.jsonl``.
     """
@@ -77,6 +84,7 @@ class TrainingCallback(pl.Callback):
         checkpoint: Path | None,
         counts: list[int],
         rows: int,
+        work: Work,
         places: np.ndarray,
         log: Callable[[dict[str, float]], None],
     ) -> None:
@@ -84,6 +92,9 @@ class TrainingCallback(pl.Callback):
         self._before, self._counts = np.asarray(counts), np.zeros(len(COUNTS), np.int64)
         self._rows, self._task, self._places = rows, task, places
         self._losses: list[torch.Tensor] = []
+        self._work = work
+        self._step = np.zeros(2)  # tokens and FLOPs of the step
+        self._entered = 0.0
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
@@ -96,12 +107,19 @@ class TrainingCallback(pl.Callback):
             restore(pl_module, self._checkpoint)
         self._since = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Tuning, batch: MicroBatch, batch_idx: int) -> None:
+        """The micro-batch is there."""
+        self._entered = time.perf_counter()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Tuning, outputs: dict, batch: MicroBatch, batch_idx: int
     ) -> None:
         """Count the micro-batch; after the last one of a step, end the step."""
         self._losses.append(outputs["answer_loss"])
         self._counts += batch.counts
+        flops = self._work.of(batch.load)
+        self._step += (batch.counts[COUNTS.index("tokens")], flops)
+        note_busy(time.perf_counter() - self._entered, flops)
         if outputs["row_losses"] is not None:
             step = pl_module.done + batch_idx // trainer.accumulate_grad_batches + 1
             losses = [None if math.isnan(loss) else loss for loss in outputs["row_losses"].tolist()]
@@ -114,7 +132,9 @@ class TrainingCallback(pl.Callback):
 
     def _end_step(self, trainer: pl.Trainer, module: Tuning, step: int) -> None:
         loss = float(trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
+        tokens, flops = (self._step * trainer.world_size).tolist()
         self._losses.clear()
+        self._step[:] = 0
         if not math.isfinite(loss):
             raise UserError(
                 f"The loss of step {step} is {loss}; lower recipe.lr or recipe.projector_lr. The last checkpoint "
@@ -123,6 +143,7 @@ class TrainingCallback(pl.Callback):
         now = time.perf_counter()
         lr = module.rate_of(step - 1)
         entry = {"step": step, "loss": loss, "lr": lr, "seconds": round(now - self._since, 4)}
+        entry |= self._speed(trainer, module, entry["seconds"], tokens, flops)
         if trainer.is_global_zero:
             with (self._folder / LOSSES).open("a") as losses:
                 losses.write(json.dumps(entry) + "\n")
@@ -138,6 +159,20 @@ class TrainingCallback(pl.Callback):
         self._since = time.perf_counter()
         if trainer.is_global_zero:
             self._log(entry)
+
+    def _speed(
+        self, trainer: pl.Trainer, module: Tuning, seconds: float, tokens: float, flops: float
+    ) -> dict[str, float]:
+        """Tokens per second, the gradient's norm and the share of a known GPU's peak; other ranks' tokens are taken to
+        be as many as this one's."""
+        seconds = max(seconds, 1e-4)  # as it is rounded
+        told = {"tokens_per_second": tokens / seconds}
+        if module.gradient_norm is not None:
+            told["gradient_norm"] = module.gradient_norm
+        peak = peak_of(trainer.strategy.root_device, module.recipe.precision)
+        if peak is not None:
+            told["share_of_peak"] = flops / seconds / (peak * trainer.world_size)
+        return told
 
     def _keep_point(self, trainer: pl.Trainer, module: Tuning, step: int) -> None:
         weights, point = whole_weights(module), self._folder / POINTS / f"{step:08d}"

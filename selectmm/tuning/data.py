@@ -1,6 +1,6 @@
 """Rows of the plan as micro-batches of tensors, and what was cut on the way."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +14,22 @@ from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
+from selectmm.tuning.work import load_of
 
-_BLANK = Conversation((Turn("user", ""),), (Image.new("RGB", (56, 56)),))
+BLANK = Conversation((Turn("user", ""),), (Image.new("RGB", (56, 56)),))
 
 
 class MicroBatch(NamedTuple):
     """Tensors, and `COUNTS` over their rows.
 
-    ``weights`` are what the rows' losses are multiplied by, [rows], None where all are alike.
+    ``weights`` are what the rows' losses are multiplied by, [rows], None where all are alike; ``load`` are the fields
+    of their `Load` (no dataclass: Lightning looks into those).
     """
 
     inputs: Batch
     counts: tuple[int, ...]
     weights: torch.Tensor | None
+    load: tuple[float, ...]
 
 
 COUNTS = ("rows", "tokens", "answer_tokens", "rows_cut", "rows_without_answer")
@@ -68,7 +71,7 @@ class MicroBatches(Dataset[MicroBatch]):
             )
             for s in samples
         ]
-        extra = [_BLANK] if self.blank and not any(talk.images for talk in talks) else []
+        extra = [BLANK] if self.blank and not any(talk.images for talk in talks) else []
         whole = encode(self.vlm, talks + extra, side="right", limit=None)
         lengths = whole["attention_mask"].sum(1)[: len(talks)]
         try:
@@ -86,4 +89,5 @@ class MicroBatches(Dataset[MicroBatch]):
         )
         inputs = pack(self.vlm, inputs) if self.packing else inputs
         weights = None if self.weights is None else torch.from_numpy(self.weights[index].astype(np.float32))
-        return MicroBatch(inputs, tuple(int(count) for count in counts), weights)
+        load = astuple(load_of(self.vlm, inputs))
+        return MicroBatch(inputs, tuple(int(count) for count in counts), weights, load)

@@ -39,7 +39,7 @@ def finetune(
     """Train what the recipe says, and write the result into ``folder``.
 
     Written are peft's ``adapter_model.safetensors`` and ``adapter_config.json`` (of a model that is trained in full
-    ``trained.safetensors`` instead), ``losses.jsonl`` (per step: step, loss, lr, seconds) and ``train.json``. The model
+    ``trained.safetensors`` instead), ``losses.jsonl`` (see `selectmm.tuning.callback`) and ``train.json``. The model
     comes back as it was. A run that was killed goes on from its last checkpoint when it is started again with the same
     arguments, and ends with the same weights.
 

@@ -4,7 +4,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from selectmm.errors import sentences_of_loaders
+from selectmm.models.pack import varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.callback import TrainingCallback, keep_losses, keep_row_losses
 from selectmm.tuning.checkpoint import asked_of, handed_on, latest, read_meta
-from selectmm.tuning.data import COUNTS, MicroBatches
+from selectmm.tuning.data import BLANK, COUNTS, MicroBatches
 from selectmm.tuning.full import FullModel
 from selectmm.tuning.job import Task
 from selectmm.tuning.memory import memory_explained
@@ -28,6 +29,7 @@ from selectmm.tuning.module import Tuning
 from selectmm.tuning.plan import planned, share_of
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import lightning_strategy
+from selectmm.tuning.work import Work
 
 LOADERS_PER_GPU = 4  # on a CPU the encoding stays in the process: there is no idle core to give it to
 
@@ -65,12 +67,22 @@ def fit(
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
+        work = Work(vlm, recipe, BLANK)
         alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back
-        with trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
+        kernel = varlen(vlm.model, recipe.precision) if recipe.packing else nullcontext()
+        with kernel, trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
             callback = TrainingCallback(
-                folder, asked, task, checkpoint=checkpoint, counts=counts, rows=len(rows), places=places, log=log
+                folder,
+                asked,
+                task,
+                checkpoint=checkpoint,
+                counts=counts,
+                rows=len(rows),
+                places=places,
+                work=work,
+                log=log,
             )
             trainer = _trainer(vlm.model.device, recipe, strategy, callback, nodes)
             with memory_explained(module), sentences_of_loaders():

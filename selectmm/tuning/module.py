@@ -42,6 +42,7 @@ class Tuning(pl.LightningModule):
 
     Attributes:
         at: the step that is taken (from 1) and the shape of its micro-batch, (rows, tokens).
+        gradient_norm: of the last step, before it was clipped; None where DeepSpeed keeps the gradients.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Tuning(pl.LightningModule):
         self.recipe, self.steps, self.done = recipe, steps, done
         self._family, self._seed, self._offload = family, seed, offload
         self.at = (done + 1, (0, 0))
+        self.gradient_norm: float | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The trainable parameters by their names in the wrapped model."""
@@ -105,6 +107,12 @@ class Tuning(pl.LightningModule):
             optimizer = torch.optim.AdamW(parts)
         schedule = LambdaLR(optimizer, lambda step: rate(self.done + step, self.steps, self.recipe.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning calls it once a step, before it clips."""
+        gradients = [weight.grad for weight in self.trained().values() if weight.grad is not None]
+        whole = gradients and not self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed shares them out
+        self.gradient_norm = float(torch.nn.utils.get_total_norm(gradients)) if whole else None
 
     def _peak_of(self, name: str) -> float:
         """The peak rate of a weight. The projector comes first: Qwen-VL's lies inside its vision tower."""

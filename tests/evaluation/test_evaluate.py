@@ -1,7 +1,7 @@
 """The verb: files, continuing after a kill, both families, and every error in one sentence."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate, read_answers, warnings_of
-from selectmm.evaluation.generate import Backend
+from selectmm.evaluation.generate import Answerer, Backend, Question
 from selectmm.evaluation.suite import Suite
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.vlm import VLM
@@ -83,10 +83,30 @@ def test_a_killed_evaluation_continues(vlm: VLM, tmp_path: Path, monkeypatch: py
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == kept
 
 
+def stub(answer: Answerer) -> Backend:
+    """Something that answers in the model's place, questions about images alone."""
+    return Backend("stub", answer, complete=None, score=None, size=8, batch_invariant=True)
+
+
+def test_where_nobody_promises_it_a_sample_is_asked_alone_and_the_record_says_how_many_answers_change(
+    vlm: VLM, tmp_path: Path
+) -> None:
+    def answer(asked: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        """Alone, the first item of the benchmark is answered otherwise."""
+        return [Reply("no" if len(asked) == 1 and "picture 0 " in q.prompt else "yes") for q in asked]
+
+    backend = replace(stub(answer), batch_invariant=False)
+    evaluate(vlm, suite("pope"), tmp_path, 0, backend=backend)
+    entry = json.loads((tmp_path / "mini-POPE.json").read_text())
+    assert entry["batching"] == {"invariant": False, "sampled": 8, "changed": 1}
+    assert {answer.answer for answer in read_answers(tmp_path / entry["answers"])} == {"yes"}
+    assert not list(tmp_path.glob("*.responses.jsonl"))
+
+
 def test_cut_and_empty_answers_are_counted_and_told(vlm: VLM, tmp_path: Path) -> None:
     said = [Reply("no"), Reply("yes and yes and", cut=True), Reply(""), Reply(" \n", cut=True), *[Reply("no")] * 4]
     wanted = suite("pope", batch_size=8)
-    evaluate(vlm, wanted, tmp_path, 0, backend=Backend("stub", lambda asked, _tokens, _stops: said[: len(asked)]))
+    evaluate(vlm, wanted, tmp_path, 0, backend=stub(lambda asked, _tokens, _stops: said[: len(asked)]))
     entry = json.loads((tmp_path / "mini-POPE.json").read_text())
     assert (entry["cut"], entry["empty"]) == (2, 2)
     answers = read_answers(tmp_path / entry["answers"])
@@ -100,7 +120,7 @@ def test_cut_and_empty_answers_are_counted_and_told(vlm: VLM, tmp_path: Path) ->
 
 def test_an_answer_may_hold_what_python_takes_for_the_end_of_a_line(vlm: VLM, tmp_path: Path) -> None:
     strange = "yes\x85\u2028\u2029 no"
-    backend = Backend("stub", lambda asked, _tokens, _stops: [Reply(strange)] * len(asked))
+    backend = stub(lambda asked, _tokens, _stops: [Reply(strange)] * len(asked))
     (score,) = evaluate(vlm, suite("mmvet"), tmp_path, 0, backend=backend)
     assert [answer.answer for answer in read_answers(tmp_path / score.answers)] == [strange] * 8
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from selectmm.evaluation import decode
 from selectmm.evaluation.answering import Responses
-from selectmm.evaluation.decode import Reply, Until, greedy, tolerance
+from selectmm.evaluation.batching import Batching
+from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import inputs_of
@@ -41,7 +42,7 @@ def questions(count: int) -> list[Question]:
 def ask(vlm: VLM, asked: list[Question], tokens: int, stops: list[str], size: int) -> list[Reply]:
     """The replies in batches of ``size``, kept in a folder that nobody else uses."""
     with TemporaryDirectory() as folder:
-        answer = in_batches(partial(generate, vlm), size, Responses(Path(folder), "task", "asked"))
+        answer = in_batches(partial(generate, vlm), size, Responses(Path(folder), "task", "asked"), Batching(True))
         return answer(asked, tokens, stops)
 
 
@@ -72,7 +73,7 @@ def test_logits_of_a_batch_are_those_of_rows_alone_within_the_stated_noise(vlm: 
     alone = torch.cat([steps([question]) for question in asked])
     noise = (steps(asked) - alone).abs().amax(-1) / alone.abs().amax(-1)
     assert noise.max() < 2e-6
-    assert 2 * noise.max() < tolerance(torch.float32) / 10
+    assert 2 * noise.max() < TOLERANCE / 10
 
 
 def test_a_tie_is_decided_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +92,7 @@ def test_a_tie_is_decided_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> No
     hook = head.register_forward_hook(disturb)
     try:
         assert ask(vlm, asked, 6, [], 16) != alone
-        monkeypatch.setattr(decode, "tolerance", lambda _dtype: 3 * share)
+        monkeypatch.setattr(decode, "TOLERANCE", 3 * share)
         assert ask(vlm, asked, 6, [], 16) == alone
     finally:
         hook.remove()

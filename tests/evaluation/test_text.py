@@ -10,6 +10,7 @@ import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation import text
 from selectmm.evaluation.answering import Responses
+from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.tasks import rendered
 from selectmm.models.vlm import VLM
 from tests.evaluation.material import benchmarks, items, tasks
@@ -51,7 +52,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def language_model(vlm: VLM, size: int) -> LM:
     """Ours, keeping its answers where nobody else looks."""
-    return text.language_model(vlm, size, Responses(Path(tempfile.mkdtemp()), "task", "asked"))
+    return text.language_model(vlm, size, Responses(Path(tempfile.mkdtemp()), "task", "asked"), Batching(True))
 
 
 def asked() -> list[Instance]:
@@ -135,6 +136,42 @@ def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(m
     same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
     tied = language_model(vlm, 16).loglikelihood([*same, *asked()])[:2]
     assert tied == ours.loglikelihood(same)
+
+
+def test_ties_that_were_asked_again_are_kept_like_any_answer(models: tuple[VLM, LM, LM], tmp_path: Path) -> None:
+    vlm, ours, _ = models
+    same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
+
+    def started() -> LM:
+        return text.language_model(vlm, 16, Responses(tmp_path, "task", "asked"), Batching(True))
+
+    first = started().loglikelihood(same)
+    again = started()
+    again._theirs.loglikelihood = None  # asking anything would fail
+    assert again.loglikelihood(same) == first == ours.loglikelihood(same)
+
+
+def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
+    models: tuple[VLM, LM, LM], tmp_path: Path
+) -> None:
+    vlm, _, _ = models
+    batching = Batching(invariant=False)
+    model = text.language_model(vlm, 16, Responses(tmp_path, "task", "asked"), batching)
+    requests = [
+        Instance("loglikelihood", {}, (f"{number} is", f" {word}"), option, ("toy", number, 1))
+        for number in range(3)
+        for option, word in enumerate(("red", "green"))
+    ]
+    found, theirs = model.loglikelihood(requests), model._theirs.loglikelihood
+    assert (batching.sampled, batching.changed) == (3, 0)
+    swapped = Batching(invariant=False)
+    model = text.language_model(vlm, 16, Responses(tmp_path, "other", "asked"), swapped)
+    # Whoever is asked alone says the opposite: every question prefers its other option.
+    model._theirs.loglikelihood = lambda some, **_: [
+        (-value if len(some) == 1 else value, said) for value, said in theirs(some, disable_tqdm=True)
+    ]
+    assert [value for value, _ in model.loglikelihood(requests)] == [value for value, _ in found]
+    assert (swapped.sampled, swapped.changed) == (3, 3)
 
 
 def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:

@@ -10,9 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.performance import evaluation, gpu_step, gradients, open_pool, prism, scalselect, shared_pass, training
+from experiments.performance import (
+    evaluation,
+    gpu_step,
+    gradients,
+    mask,
+    open_pool,
+    prism,
+    scalselect,
+    shared_pass,
+    training,
+    waiting,
+)
 from experiments.performance.page import ROOT, make
-from experiments.performance.sides import keep
+from experiments.performance.sides import differs, keep
 from tests.tiny import tiny_llava, write_pool
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip  (only once selectmm has let torchvision import)
@@ -122,3 +133,15 @@ def assert_told(record: Path, count: int, capsys: pytest.CaptureFixture[str]) ->
     for made in comparisons:
         assert f"ratio {made['ratio']:.3g} in {made['of']}" in told
         assert made["differs"] is None or made["differs"] < 1e-3
+
+
+def test_steps_with_and_without_a_mask_are_the_same_numbers() -> None:
+    sizes = mask.Sizes(tokens=260, steps=1, width=32, layers=2)
+    ours, theirs = (mask.steps(sizes, given)() for given in (mask.right_padded, mask.with_mask))
+    assert differs(ours, theirs) < 1e-6
+
+
+def test_the_share_of_time_that_a_model_waits_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads(waiting.main(["--rows", "24", "--loaders", "1", "--out", str(tmp_path)]).read_text())
+    assert 0 <= record["figures"]["share of its time that the model waits"] <= 1
+    assert "aim: at most 0.1: " in capsys.readouterr().out

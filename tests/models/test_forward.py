@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from selectmm.models.encode import Batch, encode
 from selectmm.models.forward import LAST, Reads, answer_logits, answer_loss, inputs_of, run
@@ -31,10 +32,11 @@ def test_hidden_states_are_those_of_the_full_pass(vlm: VLM, batch: Batch) -> Non
         body = vlm.model.model.language_model
         norm = body.final_layernorm if hasattr(body, "final_layernorm") else body.norm  # Phi's name, everybody's
         final = norm(hidden[2])  # Hugging Face reports the last layer normed
+    real = batch["attention_mask"].bool()  # what stands in the padding, nobody reads
     torch.testing.assert_close(hidden[0], full[0])
-    torch.testing.assert_close(hidden[1], full[1])
-    torch.testing.assert_close(final, full[2])
-    torch.testing.assert_close(hidden[LAST], full[2])
+    torch.testing.assert_close(hidden[1][real], full[1][real])
+    torch.testing.assert_close(final[real], full[2][real])
+    torch.testing.assert_close(hidden[LAST][real], full[2][real])
 
 
 def test_layers_beyond_the_deepest_do_not_run(vlm: VLM, batch: Batch) -> None:
@@ -82,6 +84,42 @@ def test_watched_heads_give_eager_attention_and_leave_no_trace(vlm: VLM, batch: 
 def test_the_answer_loss_is_hugging_faces(vlm: VLM, batch: Batch) -> None:
     with torch.no_grad():
         torch.testing.assert_close(answer_loss(vlm.model, batch), vlm.model(**batch).loss)
+
+
+def test_padding_on_the_right_needs_no_mask(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = encode(vlm, CONVERSATIONS, side="right", limit=None)
+    assert not batch["attention_mask"].all()
+    body = vlm.model.model.language_model.config
+    heads, keys = body.num_attention_heads, getattr(body, "num_key_value_heads", body.num_attention_heads)
+    masks, theirs = [], functional.scaled_dot_product_attention
+
+    def attend(query: torch.Tensor, *others: torch.Tensor, **named: object) -> torch.Tensor:
+        if query.shape[-2] == batch["input_ids"].shape[1]:  # the vision tower's sequences have other lengths
+            masks.append(named.get("attn_mask"))
+        return theirs(query, *others, **named)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attend)
+    weights = list(vlm.model.model.language_model.parameters())
+    for weight in weights:
+        weight.requires_grad_(True)
+    try:
+        ours = answer_loss(vlm.model, batch)
+        gradients = torch.autograd.grad(ours, weights, allow_unused=True)
+        shared = heads != keys  # keys of several heads: on a CPU the mask stays, see `right_padded`
+        assert len(masks) == 2 and all((mask is None) != shared for mask in masks)
+        logits = vlm.model(**inputs_of(batch)).logits[:, :-1]  # with the mask
+        targets = batch["labels"][:, 1:]
+        loss = functional.cross_entropy(logits[targets != -100], targets[targets != -100])
+        expected = torch.autograd.grad(loss, weights, allow_unused=True)
+    finally:
+        for weight in weights:
+            weight.requires_grad_(False)
+    assert all(mask is not None for mask in masks[2:])
+    torch.testing.assert_close(ours, loss, rtol=1e-6, atol=0)
+    for made, wanted in zip(gradients, expected, strict=True):
+        assert (made is None) == (wanted is None)
+        if made is not None:
+            torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_a_batch_without_answers_has_no_loss_and_no_gradient(vlm: VLM, batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from transformers import BloomConfig
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
 from selectmm.models.forward import answer_logits, answer_loss
-from selectmm.models.pack import check_packable, pack
+from selectmm.models.pack import check_packable, fits_varlen, pack, varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from tests.families import FAMILIES, LLAVA, Tiny
@@ -100,3 +101,30 @@ def test_a_language_model_in_which_packs_would_mix_is_refused(tmp_path: Path) ->
     bloom = Tiny(partial(tiny_llava, body=BloomConfig), {"_target_": LLAVA, "template": "chatml"}).load(tmp_path)
     with pytest.raises(UserError, match=r"in its language model \(bloom\) packed conversations see each other; set"):
         check_packable(bloom)
+
+
+def test_packs_attend_by_flash_attention_where_it_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, bits = torch.device("cuda"), "bf16-mixed"
+    assert not fits_varlen(gpu, bits, "sdpa")  # its package is not installed here
+    monkeypatch.setattr("selectmm.models.pack.is_flash_attn_2_available", lambda: True)
+    assert fits_varlen(gpu, bits, "sdpa")
+    assert not any(
+        fits_varlen(*given)
+        for given in ((torch.device("cpu"), bits, "sdpa"), (gpu, "32-true", "sdpa"), (gpu, bits, "eager"))
+    )
+
+
+def test_the_models_own_kernel_comes_back_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to = []
+    body = SimpleNamespace(_attn_implementation="sdpa")
+    model = SimpleNamespace(
+        device=torch.device("cuda"),
+        config=SimpleNamespace(get_text_config=lambda: body),
+        set_attn_implementation=set_to.append,
+    )
+    monkeypatch.setattr("selectmm.models.pack.is_flash_attn_2_available", lambda: True)
+    with pytest.raises(KeyboardInterrupt), varlen(model, "bf16-true"):
+        raise KeyboardInterrupt
+    with varlen(model, "32-true"):
+        pass
+    assert set_to == [{"text_config": "flash_attention_2"}, {"text_config": "sdpa"}]

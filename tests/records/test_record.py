@@ -150,8 +150,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_stage_costs_are_summed_and_cached_only_if_nothing_ran() -> None:
-    assert StageCost.of() == StageCost(0.0, 0.0, 0.0, False)
-    assert StageCost.of(_stage(1.0, True), _stage(2.0, True)) == StageCost(3.0, 6.0, 2.0, True)
+    assert StageCost.of() == StageCost(0.0, 0.0, 0.0, False, 0.0, 0.0)
+    assert StageCost.of(_stage(1.0, True), _stage(2.0, True)) == StageCost(3.0, 6.0, 2.0, True, 0.0, 0.0)
     assert not StageCost.of(_stage(1.0, True), _stage(2.0, False)).cached
 
 

@@ -21,7 +21,7 @@ from selectmm.errors import UserError
 from selectmm.methods.full import Full
 from selectmm.methods.prism import Prism
 from selectmm.records import stage as stages
-from selectmm.records.cost import Cost
+from selectmm.records.cost import Cost, computing, measure, note_used, used
 from selectmm.records.stage import fingerprint, run_stage, source_of, write_atomically
 
 WHAT = {"model": "toy", "layer": 1}
@@ -59,6 +59,23 @@ def test_devices_multiply_seconds(tmp_path: Path) -> None:
 
 def test_costs_add_up_and_peaks_do_not() -> None:
     assert Cost(1.0, 2.0, 3.0) + Cost(10.0, 20.0, 1.0) == Cost(11.0, 22.0, 3.0)
+    counted, old = Cost(1.0, 2.0, 3.0, 0.5, 1e9), Cost.read({"seconds": 1.0, "device_seconds": 2.0, "peak_gib": 3.0})
+    assert counted + counted == Cost(2.0, 4.0, 3.0, 1.0, 2e9)
+    assert (old.busy_seconds, old.flops) == ((counted + old).busy_seconds, (counted + old).flops) == (None, None)
+
+
+def test_what_a_device_computed_is_counted_here_and_in_other_processes() -> None:
+    with measure(devices=2) as clock:
+        assert clock.cost().busy_seconds is None  # nobody counts
+        with computing():
+            pass
+        alone = clock.cost().busy_seconds
+        assert 0 < alone <= clock.cost().device_seconds
+        note_used('{"peak": 999.0, "busy": 5.0, "flops": 7.0}')
+        note_used('{"peak": 1.0, "busy": null, "flops": null}')
+        cost = clock.cost()
+    assert (cost.peak_gib, cost.flops) == (999.0, 7.0) and cost.busy_seconds == pytest.approx(alone + 5.0)
+    assert json.loads(used())["busy"] >= 5.0
 
 
 def test_an_interrupted_stage_continues_and_its_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

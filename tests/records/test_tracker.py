@@ -154,6 +154,37 @@ def test_lineage_is_read_back_from_the_offline_runs(tmp_path: Path) -> None:
     assert parents == {"pool-1": [], "subset-1": ["pool-1"], "record-1": ["subset-1"]}
 
 
+def test_a_job_is_one_run_with_its_stages_inside(tmp_path: Path) -> None:
+    tracker = WandbTracker("selectmm", tmp_path, "toy")
+    with tracker.job("prism-0.3-s0", ["toy", "prism", 70 * "x"], {"seed": 0}):
+        for stage, steps in (("warmup", (1, 2)), ("finetune", (1, 2, 3))):  # the second one's steps begin anew
+            with tracker.stage(stage, {}) as run:
+                for step in steps:
+                    run.log({"step": step, "loss": 1 / step})
+                run.summary({"seconds": 2.0})
+                run.artifact(None, f"adapter-{stage}", "adapter")
+    (folder,) = tracker.folders
+    records = _read(folder)
+    run = next(r.run for r in records if r.WhichOneof("record_type") == "run")
+    assert (run.display_name, list(run.tags), run.run_group) == ("prism-0.3-s0", ["toy", "prism", 64 * "x"], "toy")
+    history = _items(records, "history")
+    for stage, steps in (("warmup", [1, 2]), ("finetune", [1, 2, 3])):
+        assert [entry[f"{stage}/step"] for entry in history if f"{stage}/step" in entry] == steps
+    summaries = {name: value for entry in _items(records, "summary") for name, value in entry.items()}
+    assert summaries["warmup/seconds"] == summaries["finetune/seconds"] == 2.0
+    assert len([r for r in records if r.WhichOneof("record_type") == "artifact"]) == 2
+    with tracker.stage("report", {}):  # outside of the job
+        pass
+    assert len(tracker.folders) == 2
+
+
+def test_a_job_that_fails_is_told_so(tmp_path: Path) -> None:
+    tracker = WandbTracker("selectmm", tmp_path, "toy")
+    with pytest.raises(KeyboardInterrupt), tracker.job("job", [], {}), tracker.stage("finetune", {}):
+        raise KeyboardInterrupt
+    assert [r.exit.exit_code for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "exit"] == [1]
+
+
 def test_an_artifact_may_be_named_after_any_experiment(tmp_path: Path) -> None:
     names = ["report-Größe a/b", "record-" + 200 * "x" + "-0123456789abcdef"]
     tracker = WandbTracker("selectmm", tmp_path, "toy")
@@ -197,7 +228,7 @@ def test_without_the_package_the_way_out_is_told(tmp_path: Path, monkeypatch: py
 
 def test_no_tracker_says_nothing_and_hides_no_error(tmp_path: Path) -> None:
     tracker: Tracker = NoTracker()
-    with pytest.raises(ValueError, match="mine"), tracker.stage("finetune", {}) as run:
+    with pytest.raises(ValueError, match="mine"), tracker.job("j", [], {}), tracker.stage("finetune", {}) as run:
         run.log({"step": 1, "loss": 1.0})
         run.summary({"x": 1})
         run.table("t", ["a"], [[1]])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from selectmm.records.record import BatchingEntry, RunRecord
 from selectmm.report.notes import notes
 from selectmm.report.references import Reference
 from selectmm.report.rows import compare
@@ -37,6 +38,29 @@ def test_how_clearly_full_beats_chance_is_told_of_every_benchmark() -> None:
     """One standard error is 1 point."""
     seen = compare([run_of("full", {"a": 50.0, "b": 26.0})], {name: Reference(chance=25.0) for name in "ab"})
     assert any(note.endswith("Standard errors above it: a 25.0, b † 1.0.") for note in notes(seen))
+
+
+def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -> None:
+    def at(seed: int, seconds: float) -> RunRecord:
+        run = run_of("random", {"a": 40.0}, seed=seed)
+        slow = replace(run.costs.finetune, seconds=seconds * run.recipe.steps)
+        return replace(run, costs=replace(run.costs, finetune=slow))
+
+    told = notes(compare([FULL, at(0, 1.0), at(1, 1.6)], {}))
+    assert sum("random at 30 % (1.00 to 1.60 s)" in note for note in told) == 1
+    assert not any("Seconds per training step" in note for note in notes(compare([FULL, at(0, 1.0), at(1, 1.4)], {})))
+
+
+def test_answers_that_may_depend_on_their_batch_are_told_with_what_a_sample_says() -> None:
+    def asked(changed: int | None) -> RunRecord:
+        batching = None if changed is None else BatchingEntry(invariant=False, sampled=16, changed=changed)
+        evaluator = {n: replace(e, batching=batching) for n, e in FULL.suite.evaluator.items()}
+        return replace(FULL, suite=replace(FULL.suite, evaluator=evaluator))
+
+    told = notes(compare([asked(2)], {}))
+    assert "Answers may depend on their batch: of 16 that were asked again, each alone, 2 changed." in told
+    assert asked(2).name == asked(None).name  # what came out is no part of a run's name
+    assert not any("batch" in note for note in notes(compare([asked(None)], {})))
 
 
 def test_a_judge_without_a_name_is_unknown() -> None:

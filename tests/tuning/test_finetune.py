@@ -62,6 +62,8 @@ def test_the_loss_falls_and_the_folder_is_complete(llava: Bench, tmp_path: Path)
     assert [entry["step"] for entry in logged] == list(range(1, 19))
     assert [entry["loss"] for entry in logged] == losses
     assert logged[0]["lr"] == 0 and logged[2]["lr"] == RECIPE.lr
+    assert all(entry["tokens_per_second"] > 0 and entry["gradient_norm"] > 0 for entry in logged)
+    assert sum(entry["tokens_per_second"] * entry["seconds"] for entry in logged) == pytest.approx(report["tokens"])
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(llava: Bench, tmp_path: Path) -> None:
