@@ -97,6 +97,8 @@ def charge(device_seconds: float) -> None:
     """Add what was spent elsewhere, such as by another program, to the clocks that run in this process."""
     for clock in _running:
         clock.charged += device_seconds
+
+
 @contextmanager
 def computing() -> Iterator[None]:
     """The block is a model's computation; its results are there when it ends."""
