@@ -12,8 +12,9 @@ from torch.distributed import DistError
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.stages.follower import Follower
 from selectmm.stages.launch import check_devices, join
-from selectmm.stages.nodes import Follower, code_digest
+from selectmm.stages.nodes import code_digest
 from selectmm.stages.place import Place
 
 log = logging.getLogger("selectmm")

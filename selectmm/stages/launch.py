@@ -21,7 +21,8 @@ import torch
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.cost import note_used, used
-from selectmm.stages.nodes import ALONE, Follower, Joined, Launch, Nodes, free_port, own_address
+from selectmm.stages.follower import Follower
+from selectmm.stages.nodes import ALONE, Joined, Launch, Nodes, free_port, own_address
 from selectmm.stages.place import Place
 
 LOG = "worker.log"

@@ -11,9 +11,11 @@ import pytest
 from torch.distributed import TCPStore
 
 from selectmm.errors import UserError
+from selectmm.stages import follower
 from selectmm.stages import nodes as module
 from selectmm.stages.follow import follow, same_on_all
-from selectmm.stages.nodes import Follower, free_port, leading
+from selectmm.stages.follower import Follower
+from selectmm.stages.nodes import free_port, leading
 from selectmm.stages.place import Place
 from tests.stages.nodes import experiment, two_nodes
 
@@ -23,8 +25,10 @@ PLACE = Place(2, 1, host="127.0.0.1", seconds=5.0)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks in shorter intervals than between machines."""
-    for name, seconds in {"POLL": 0.01, "BEAT": 0.1, "LOST": 1.0, "PARTING": 0.5, "SHARED": 0.2}.items():
+    for name, seconds in {"POLL": 0.01, "LOST": 1.0, "PARTING": 0.5}.items():
         monkeypatch.setattr(module, name, seconds)
+    for name, seconds in {"POLL": 0.01, "BEAT": 0.1, "SHARED": 0.2}.items():
+        monkeypatch.setattr(follower, name, seconds)
 
 
 def refused(cache: Path, *given: SimpleNamespace) -> tuple[str, ...]:
