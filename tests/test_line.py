@@ -18,7 +18,8 @@ from rich.console import Console
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.records.answers import load_answers
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.report.report import write_report
 from selectmm.run import run
 from tests.evaluation.hub import hub

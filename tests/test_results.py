@@ -15,7 +15,8 @@ from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.records.answers import load_answers
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.report.leaderboard.page import write_leaderboard
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for

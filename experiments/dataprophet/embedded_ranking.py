@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, mean_cell, ranged, table
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.margin import joined
 from selectmm.report.ranking import interval, tau_source, tau_target

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import table
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.records.stage import write_atomically
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import references_for

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, signed, table
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep

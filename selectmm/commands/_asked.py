@@ -15,7 +15,8 @@ from selectmm.instantiate import open_pool
 from selectmm.models.check_rows import as_used
 from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:

@@ -10,7 +10,8 @@ from selectmm.errors import UserError
 from selectmm.methods.subset import load_subset
 from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.records.stage import cannot_write, write_atomically
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table as Grid
 
 from selectmm.errors import UserError
+from selectmm.records.files import load
 from selectmm.records.progress import PrintableConsole, wide
-from selectmm.records.record import load
 from selectmm.report.groups import comparable
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import POWER, Design, Spread, smallest_difference, spread_of

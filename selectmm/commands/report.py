@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report

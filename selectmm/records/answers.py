@@ -18,8 +18,9 @@ from selectmm.errors import UserError
 from selectmm.evaluation.evaluate import read_answers
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
+from selectmm.records.files import unkept
 from selectmm.records.reading import Mismatch, read
-from selectmm.records.record import AnswersEntry, RunRecord, unkept
+from selectmm.records.record import AnswersEntry, RunRecord
 from selectmm.records.stage import write_atomically
 
 OPTIONAL = {entry.name: entry.default for entry in fields(Answer) if entry.default is not MISSING}

@@ -4,13 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from selectmm.printable import printable, showable
 from selectmm.records.reading import Mismatch, named
-
-if TYPE_CHECKING:
-    from selectmm.records.record import RunRecord
+from selectmm.records.record import RunRecord
 
 LARGEST = 1e15  # of a score or a cost; sums and squares of such numbers are still finite
 MOST_FLOPS = 1e30  # of a stage; the largest model so far was trained with 1e27
@@ -63,7 +60,7 @@ def _shown(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half:]}"
 
 
-def check_values(record: "RunRecord") -> None:
+def check_values(record: RunRecord) -> None:
     """Shares are shares, counts are counts, time does not run backwards, a benchmark stands once.
 
     Raises:
@@ -74,7 +71,7 @@ def check_values(record: "RunRecord") -> None:
             raise Mismatch(told)
 
 
-def _statements(record: "RunRecord") -> Iterator[tuple[bool, str]]:
+def _statements(record: RunRecord) -> Iterator[tuple[bool, str]]:
     yield 0 < record.budget <= 1, f"field 'budget' is {record.budget:g}, not a share in (0, 1]"
     yield record.seed >= 0, f"field 'seed' is {record.seed}, below zero"
     rows, kept = record.pool.rows, record.subset.rows
@@ -95,7 +92,7 @@ def _statements(record: "RunRecord") -> Iterator[tuple[bool, str]]:
     yield from _on_the_way(record)
 
 
-def _on_the_way(record: "RunRecord") -> Iterator[tuple[bool, str]]:
+def _on_the_way(record: RunRecord) -> Iterator[tuple[bool, str]]:
     """Of a schedule's rounds and of the points of the curve."""
     for one in record.schedule.rounds if record.schedule else ():
         for count in (one.first, one.steps, one.scored, one.visits, one.distinct, one.fresh, one.overlap):
@@ -116,7 +113,7 @@ def _on_the_way(record: "RunRecord") -> Iterator[tuple[bool, str]]:
         yield cost >= 0 and _computable(cost), f"field 'schedule' or 'curve' holds a cost of {cost:g}"
 
 
-def _counts(record: "RunRecord") -> Iterator[tuple[bool, str]]:
+def _counts(record: RunRecord) -> Iterator[tuple[bool, str]]:
     coverage = record.subset.coverage
     most = record.pool.rows
     for name in ("rows", "scored", "without_image", "kept", "kept_distinct"):
@@ -132,7 +129,7 @@ def _counts(record: "RunRecord") -> Iterator[tuple[bool, str]]:
         yield 0 <= count <= most, f"field 'subset.coverage.excluded.{why:.40}' is {count}, of a pool of {most} rows"
 
 
-def _scores(record: "RunRecord") -> Iterator[tuple[bool, str]]:
+def _scores(record: RunRecord) -> Iterator[tuple[bool, str]]:
     names = [score.benchmark for score in record.scores]
     for score in record.scores:
         name = f"benchmark '{score.benchmark:.40}'"

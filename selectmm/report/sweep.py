@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
-from selectmm.records.record import Costs, RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import Costs, RunRecord
 from selectmm.records.stage import full_disk
 from selectmm.records.tracker import Tracker
 from selectmm.report.jobs import failures_in, records_in, tell_failures

@@ -16,6 +16,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import REASONS
 from selectmm.records.answers import keep_answers
+from selectmm.records.files import save
 from selectmm.records.provenance import provenance
 from selectmm.records.reading import read
 from selectmm.records.record import (
@@ -29,7 +30,6 @@ from selectmm.records.record import (
     StageCost,
     SubsetEntry,
     SuiteEntry,
-    save,
 )
 from selectmm.records.schedule import PointEntry
 from selectmm.records.stage import Stage

@@ -18,7 +18,8 @@ from selectmm.command_line import CONFIGS, ROOT, read_config
 from selectmm.commands import export, inspect
 from selectmm.commands._recorded import confirm, loaders, recorded
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from tests.bad_input import examples
 from tests.export.recorded import pool_choices, recorded_run
 

@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from selectmm.instantiate import build
-from selectmm.records.record import Costs, load
+from selectmm.records.files import load
+from selectmm.records.record import Costs
 from selectmm.report.published import Reproduces, read_printed
 from selectmm.stages.select import select
 from tests.test_line import ROOT, one_run, overrides

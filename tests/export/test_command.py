@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from selectmm.commands.export import main
 from selectmm.errors import UserError
 from selectmm.records.cached import adapter_of, subset_of
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.tuning.adapter import load_adapter
 from tests.export.recorded import model_choices, pool_choices, recorded_run
 

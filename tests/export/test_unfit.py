@@ -7,7 +7,7 @@ import pytest
 
 from selectmm.commands.export import main
 from selectmm.errors import UserError
-from selectmm.records.record import load
+from selectmm.records.files import load
 from tests.export.recorded import recorded_run
 from tests.tiny import tiny_llava, write_pool
 

@@ -11,7 +11,8 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.records.answers import load_answers
-from selectmm.records.record import SCHEMA, AnswersEntry, RunRecord, load, save
+from selectmm.records.files import load, save
+from selectmm.records.record import SCHEMA, AnswersEntry, RunRecord
 from tests.statistics.runs import answers, written
 
 MADE = {"a": answers([1.0, 0.0, 0.5], ["x", "x", ""]), "b": answers([None])}

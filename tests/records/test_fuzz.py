@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, load
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
 from selectmm.report.groups import comparable
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import html

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
 from selectmm.records.cost import Cost
-from selectmm.records.record import SCHEMA, MethodEntry, StageCost, load, save
+from selectmm.records.files import load, save
+from selectmm.records.record import SCHEMA, MethodEntry, StageCost
 from selectmm.records.stage import Stage
 from tests.report.runs import run_of
 

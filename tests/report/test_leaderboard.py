@@ -11,7 +11,8 @@ import pytest
 
 from selectmm.commands.leaderboard import main
 from selectmm.errors import UserError
-from selectmm.records.record import MethodEntry, RunRecord, StageCost, save
+from selectmm.records.files import save
+from selectmm.records.record import MethodEntry, RunRecord, StageCost
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of

@@ -10,7 +10,7 @@ import pytest
 
 from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.report.notes import notes
 from selectmm.report.pairing import item_variance, tallies_of
 from selectmm.report.rows import Comparison, compare

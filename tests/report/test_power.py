@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from selectmm.commands.power import main
 from selectmm.errors import UserError
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import Design, Spread, power_of, smallest_difference, spread_of
 from selectmm.report.rows import compare

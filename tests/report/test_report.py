@@ -12,7 +12,8 @@ from rich.console import Console
 
 from selectmm.commands.report import main
 from selectmm.errors import UserError
-from selectmm.records.record import RunRecord, load, now, save
+from selectmm.records.files import load, save
+from selectmm.records.record import RunRecord, now
 from selectmm.records.tracker import NoTracker
 from selectmm.report.jobs import alone, keep_record
 from selectmm.report.references import references_for
@@ -175,7 +176,8 @@ from dataclasses import replace
 from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from selectmm.records.record import now, save
+from selectmm.records.files import save
+from selectmm.records.record import now
 from selectmm.report.jobs import keep_record
 from tests.report.runs import run_of
 

@@ -14,7 +14,7 @@ from selectmm.instantiate import build
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.records.cached import adapter_of, subset_of
-from selectmm.records.record import load
+from selectmm.records.files import load
 from selectmm.run import run
 from selectmm.stages.schedule import Learned, check_choice, learn, requests_of
 from selectmm.stages.select import warmup_of

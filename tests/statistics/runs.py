@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selectmm.evaluation.outcome import Answer
 from selectmm.records.answers import keep_answers
-from selectmm.records.record import save
+from selectmm.records.files import save
 from tests.report.runs import run_of
 
 

@@ -9,7 +9,7 @@ from selectmm.commands import inspect as command
 from selectmm.commands.inspect import main
 from selectmm.errors import UserError
 from selectmm.records.cached import subset_of
-from selectmm.records.record import load
+from selectmm.records.files import load
 from tests.export.recorded import pool_choices, recorded_run
 
 
