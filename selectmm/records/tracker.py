@@ -1,4 +1,4 @@
-"""Where a run tells its story besides the record: Weights & Biases, or nowhere."""
+"""Where a run is tracked besides its record: Weights & Biases, or nowhere."""
 
 import logging
 import os

@@ -115,10 +115,10 @@ def _visits(trained: Sequence[Train], pool: Pool) -> list[tuple[int, list[tuple[
 
 def _trained(schedule: Schedule, course: Course, seed: int) -> list[Train]:
     """All trainings of a run whose features and losses are invented."""
-    story, trained, answer = schedule.rounds(course, np.random.default_rng(seed)), [], None
+    asking, trained, answer = schedule.rounds(course, np.random.default_rng(seed)), [], None
     while True:
         try:
-            request = story.send(answer)
+            request = asking.send(answer)
         except StopIteration:
             return trained
         done = sum(one.steps for one in trained)

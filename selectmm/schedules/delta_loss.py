@@ -12,8 +12,8 @@ from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys
 from selectmm.methods.subset import unanswered
 from selectmm.schedules.loss import drawn
-from selectmm.schedules.reselect import Rhythm
-from selectmm.schedules.schedule import Course, Score, Scored, Story
+from selectmm.schedules.reselect import PeriodicUpdates
+from selectmm.schedules.schedule import Course, Requests, Score, Scored
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DeltaLoss:
     window and ``outside`` elsewhere. OpenDCAI/DataFlex, ``selector/delta_loss_selector.py``.
 
     Attributes:
-        warmup, updates, subsample: see `selectmm.schedules.reselect.Rhythm`.
+        warmup, updates, subsample: see `selectmm.schedules.reselect.PeriodicUpdates`.
         first: where the first loss is taken, which the source leaves open: of the model before any step (``start``), or
             after the steps on random rows (``warmup``; then all differences at the first update are 0, and its window
             is random).
@@ -41,19 +41,19 @@ class DeltaLoss:
     wraps: Literal[False] = False
 
     @property
-    def _rhythm(self) -> Rhythm:
-        return Rhythm(self.warmup, self.updates, self.subsample)
+    def _updates(self) -> PeriodicUpdates:
+        return PeriodicUpdates(self.warmup, self.updates, self.subsample)
 
     def check(self, course: Course) -> None:
         """Whether the steps suffice, and there is a first loss of every row."""
-        self._rhythm.check(course)
+        self._updates.check(course)
         if self.first == "warmup" and self.subsample < 1:
             raise UserError(
                 "schedule.first=warmup takes the first losses at the first update, which schedule.subsample below 1 "
                 "scores a part of the pool at; set schedule.first=start or schedule.subsample=1."
             )
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """The first losses, random rows, then the draws."""
         first = np.full(len(course.pool), np.nan)
         if self.first == "start":
@@ -67,7 +67,7 @@ class DeltaLoss:
             weights = self.weights(first[rows] - losses, update, random_keys(found.pool, rng))
             return drawn(found, weights, losses, count, rng)
 
-        yield from self._rhythm.story(course, rng, Needs((AnswerLoss(),)), choose)
+        yield from self._updates.requests(course, rng, Needs((AnswerLoss(),)), choose)
 
     def weights(self, fallen: np.ndarray, update: int, keys: np.ndarray) -> np.ndarray:
         """Of each row in the draw, [n]. ``fallen``: Δ, NaN last; ``keys`` break ties."""

@@ -44,10 +44,10 @@ def forecast(
     """
     schedule.check(course)
     course, rng = replace(course, method=_StandIn(course.method)), np.random.default_rng(seed)
-    story, answer, requests = schedule.rounds(course, np.random.default_rng(seed)), None, []
+    asking, answer, requests = schedule.rounds(course, np.random.default_rng(seed)), None, []
     while True:
         try:
-            requests.append(story.send(answer))
+            requests.append(asking.send(answer))
         except StopIteration:
             break
         answer = _invented(requests[-1], course.pool, warmed_on, rng)

@@ -7,7 +7,7 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.methods.order import random_keys, ranked
-from selectmm.schedules.schedule import Course, Score, Story, Train, check_share
+from selectmm.schedules.schedule import Course, Requests, Score, Train, check_share
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class InfoBatch:
                 f"recipe.epochs=2 or more, or recipe.length=steps with a smaller budget."
             )
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """The method's choice, then pruned passes, then all rows."""
         found = yield Score(course.everything(), course.method.needs())
         rows = course.method.select(found.pool, found.features, course.rows, rng).rows

@@ -9,8 +9,8 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked, weighted_keys
 from selectmm.methods.subset import unanswered
-from selectmm.schedules.reselect import Rhythm
-from selectmm.schedules.schedule import Course, Scored, Story
+from selectmm.schedules.reselect import PeriodicUpdates
+from selectmm.schedules.schedule import Course, Requests, Scored
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Loss:
     others 1; rows without an answer are drawn last. OpenDCAI/DataFlex, ``selector/loss_selector.py``.
 
     Attributes:
-        warmup, updates, subsample: see `selectmm.schedules.reselect.Rhythm`.
+        warmup, updates, subsample: see `selectmm.schedules.reselect.PeriodicUpdates`.
         focus: the favoured third.
         weight: of a row in it.
     """
@@ -34,21 +34,21 @@ class Loss:
     wraps: Literal[False] = False
 
     @property
-    def _rhythm(self) -> Rhythm:
-        return Rhythm(self.warmup, self.updates, self.subsample)
+    def _updates(self) -> PeriodicUpdates:
+        return PeriodicUpdates(self.warmup, self.updates, self.subsample)
 
     def check(self, course: Course) -> None:
         """Whether the steps suffice."""
-        self._rhythm.check(course)
+        self._updates.check(course)
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """Random rows, then the draws."""
 
         def choose(_update: int, _rows: np.ndarray, found: Scored, count: int) -> np.ndarray:
             losses, _ = unanswered(found.features[AnswerLoss()])
             return drawn(found, np.where(self._favoured(losses), self.weight, 1.0), losses, count, rng)
 
-        yield from self._rhythm.story(course, rng, Needs((AnswerLoss(),)), choose)
+        yield from self._updates.requests(course, rng, Needs((AnswerLoss(),)), choose)
 
     def _favoured(self, losses: np.ndarray) -> np.ndarray:
         if np.isnan(losses).all():

@@ -8,11 +8,11 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.methods.method import Needs
-from selectmm.schedules.schedule import Course, Score, Scored, Story, Train, check_share, parts
+from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train, check_share, parts
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class PeriodicUpdates:
     """DataFlex's loop (``select_trainer.py``): some steps on random rows, then several updates of the choice.
 
     Attributes:
@@ -43,13 +43,13 @@ class Rhythm:
         """Steps on random rows."""
         return max(1, round(self.warmup * course.steps)) if self.warmup else 0
 
-    def story(
+    def requests(
         self,
         course: Course,
         rng: np.random.Generator,
         needs: Needs,
         choose: Callable[[int, np.ndarray, Scored, int], np.ndarray],
-    ) -> Story:
+    ) -> Requests:
         """The loop.
 
         Args:
@@ -73,8 +73,8 @@ class Rhythm:
 class Reselect:
     """Any method, asked again with the current weights: warm-up steps on random rows, then ``updates`` choices.
 
-    A method's own warm-up is left out: the weights of the run take its place. See `Rhythm` for the options. The
-    defaults are those of DataFlex's example (10 steps of warm-up, 2 updates of 10 steps).
+    A method's own warm-up is left out: the weights of the run take its place. See `PeriodicUpdates` for the options.
+    The defaults are those of DataFlex's example (10 steps of warm-up, 2 updates of 10 steps).
     """
 
     warmup: float = 1 / 3
@@ -83,22 +83,22 @@ class Reselect:
     wraps: Literal[True] = True
 
     @property
-    def _rhythm(self) -> Rhythm:
-        return Rhythm(self.warmup, self.updates, self.subsample)
+    def _updates(self) -> PeriodicUpdates:
+        return PeriodicUpdates(self.warmup, self.updates, self.subsample)
 
     def check(self, course: Course) -> None:
         """Steps suffice, and a method that scores by a warmed-up model has one at its first choice."""
-        self._rhythm.check(course)
+        self._updates.check(course)
         if course.method.needs().warmup is not None and self.warmup == 0:
             raise UserError(
                 "This method scores rows after a warm-up, for which the steps before the first choice stand, but "
                 "schedule.warmup=0 leaves none; set schedule.warmup above 0."
             )
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """Random rows, then the method's choices."""
 
         def choose(_update: int, _rows: np.ndarray, found: Scored, count: int) -> np.ndarray:
             return course.method.select(found.pool, found.features, count, rng).rows
 
-        yield from self._rhythm.story(course, rng, replace(course.method.needs(), warmup=None), choose)
+        yield from self._updates.requests(course, rng, replace(course.method.needs(), warmup=None), choose)

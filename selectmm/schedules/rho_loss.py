@@ -13,7 +13,7 @@ from selectmm.features.feature import NO_ANSWER
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys
 from selectmm.methods.random_warmup import RandomWarmUp
-from selectmm.schedules.schedule import Course, Score, Story, Train, check_share
+from selectmm.schedules.schedule import Course, Requests, Score, Train, check_share
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RhoLoss:
     def _candidates(self, course: Course) -> int:
         return round(course.batch_size / self.keep)
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """The reference's losses, then candidates and the best of them."""
         found = yield Score(course.everything(), Needs((AnswerLoss(),), warmup=self.reference))
         reference = np.array(found.features[AnswerLoss()], np.float64)

@@ -93,7 +93,7 @@ class Train:
     ordered: bool = False
 
 
-Story = Generator[Score | Train, Scored | np.ndarray, None]
+Requests = Generator[Score | Train, Scored | np.ndarray, None]
 
 
 class Schedule(Protocol):
@@ -116,7 +116,7 @@ class Schedule(Protocol):
         """
         ...
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """Yield requests until all steps are trained; each ``yield`` returns the answer to its request.
 
         It is run again from the start when a killed run goes on, with the same answers; ``rng`` is the only source of

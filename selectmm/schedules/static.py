@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.schedules.schedule import Course, Score, Story, Train
+from selectmm.schedules.schedule import Course, Requests, Score, Train
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Static:
     def check(self, course: Course) -> None:
         """Nothing can be wrong."""
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         """One choice, one training."""
         found = yield Score(course.everything(), course.method.needs())
         yield Train(course.method.select(found.pool, found.features, course.rows, rng).rows, course.steps)

@@ -67,7 +67,7 @@ def train(
             )  # fmt: skip
 
         tuned = run_stage(experiment.cache, STAGE, identity, make, devices=experiment.strategy.devices)
-        if tuned.cached:  # the curve is part of the story, whoever trained
+        if tuned.cached:  # the curve belongs to the run, also if the training came from the cache
             for line in (tuned.folder / "losses.jsonl").read_text().splitlines():
                 tracked.log(json.loads(line))
         tracked.summary({"steps": steps, **asdict(tuned.cost), "cached": tuned.cached})

@@ -82,27 +82,27 @@ class Rounds:
     _warmup: Cost = field(default_factory=Cost)
     _scoring: Cost = field(default_factory=Cost)
 
-    def play(self) -> None:
+    def follow(self) -> None:
         """Answer all requests.
 
         Raises:
             UserError: the schedule asks for other steps than the run has; see `train_task` and `FeatureStore.stages`.
         """
         rng = np.random.default_rng(self.experiment.seed)
-        story, answer = self.experiment.schedule.rounds(self.course, rng), None
-        for number, request in enumerate(self._requests(story)):
+        asking, answer = self.experiment.schedule.rounds(self.course, rng), None
+        for number, request in enumerate(self._requests(asking)):
             answer = self._train(number, request) if isinstance(request, Train) else self._score(number, request)
             self._answer = answer
         if self._done != self.course.steps:
             raise UserError(f"The schedule ended after {self._done:,} of {self.course.steps:,} optimiser steps.")
 
-    def _requests(self, story: Iterator[Score | Train]) -> Iterator[Score | Train]:
+    def _requests(self, asking: Iterator[Score | Train]) -> Iterator[Score | Train]:
         """The schedule's own time is measured: a run that goes on asks it for everything again."""
         self._answer: Scored | np.ndarray | None = None
         while True:
             since = time.perf_counter()
             try:
-                request = story.send(self._answer)
+                request = asking.send(self._answer)
             except StopIteration:
                 return
             finally:

@@ -136,7 +136,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
             if not (folder / REPORT).exists():
                 points = points_of(experiment, course.steps)
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
-                rounds.play()
+                rounds.follow()
                 gather(rounds.trained, folder)
                 write_atomically(folder / "schedule.json", json.dumps(_told(experiment, pool, rounds), indent=1))
                 report = report_of(rounds.trained)

@@ -26,7 +26,7 @@ from selectmm.schedules.infobatch import InfoBatch
 from selectmm.schedules.loss import Loss
 from selectmm.schedules.reselect import Reselect
 from selectmm.schedules.rho_loss import RhoLoss
-from selectmm.schedules.schedule import Course, Schedule, Score, Story, Train, name_of
+from selectmm.schedules.schedule import Course, Requests, Schedule, Score, Train, name_of
 from selectmm.schedules.static import Static
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "schedule"
@@ -84,7 +84,7 @@ class Careless:
     def check(self, course: Course) -> None:
         pass
 
-    def rounds(self, course: Course, rng: np.random.Generator) -> Story:
+    def rounds(self, course: Course, rng: np.random.Generator) -> Requests:
         rows = np.arange(10)
         if self.draw:
             rows = np.sort(np.random.default_rng().permutation(60)[:10])

@@ -25,10 +25,10 @@ POOL = invented_pool(60)
 
 def played(schedule: Schedule, course: Course, losses: dict[int, np.ndarray], seed: int = 0) -> list[Score | Train]:
     """All requests. ``losses``: the model's [60] by the number of steps that it was trained, −1 for the reference's."""
-    story, requests, answer, done = schedule.rounds(course, np.random.default_rng(seed)), [], None, 0
+    asking, requests, answer, done = schedule.rounds(course, np.random.default_rng(seed)), [], None, 0
     while True:
         try:
-            request = story.send(answer)
+            request = asking.send(answer)
         except StopIteration:
             return requests
         requests.append(request)
