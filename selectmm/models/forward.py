@@ -18,6 +18,7 @@ from selectmm.models.vlm import VLM
 
 LAST = -1  # as a layer: the states that the head reads, after the final norm
 NOT_FOR_THE_MODEL = {"labels", "instruction"}
+_GRIDS = ("image_grid_thw", "video_grid_thw")  # inputs of the families whose rotary positions have three axes
 _WATCHED = "selectmm_watched"
 _PROJECTIONS = ("o_proj", "dense")  # the last layer of self-attention: Llama's and Qwen's name, and Phi's
 
@@ -284,8 +285,8 @@ def right_padded(inner: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
     if mask is None or not _causal_kernel(inner.language_model.config, mask.device) or (mask.diff() > 0).any():
         return inputs  # packed; or flash attention; or padded on the left
     del inputs["attention_mask"]
-    if hasattr(inner, "get_rope_index") and "image_grid_thw" in inputs:
-        named = ("input_ids", "mm_token_type_ids", "image_grid_thw")
+    if hasattr(inner, "get_rope_index") and not inputs.keys().isdisjoint(_GRIDS):
+        named = ("input_ids", "mm_token_type_ids", *_GRIDS, "second_per_grid_ts")
         axes, _ = inner.get_rope_index(**{name: inputs[name] for name in named if name in inputs}, attention_mask=mask)
         along = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
         inputs["position_ids"] = torch.cat([along.unsqueeze(0), axes.to(mask.device)])

@@ -46,7 +46,10 @@ def union_of(experiments: Sequence[Experiment]) -> dict[str, list[Feature]]:
     for experiment in experiments:
         if not isinstance(experiment.schedule, Static):
             continue  # its rounds read some rows at a time, of a model that is being trained
-        needs = experiment.method.needs()
+        try:
+            needs = experiment.method.needs()
+        except UserError:
+            continue  # its own job says what it lacks
         if needs.snapshots:
             continue  # read at several points of a warm-up that no other method has
         wanted = [feature for feature in needs.features if takes_a_pass(feature)]

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from selectmm.command_line import ROOT, read_config
 from selectmm.instantiate import build
-from selectmm.stages.finetune import tune
 from selectmm.stages.pool import open_pool
 from selectmm.stages.record import keep_record, record_of
-from selectmm.stages.select import select_rows
+from selectmm.stages.schedule import learn
 from tests.tiny import tiny_llava, write_pool
 
 
@@ -24,10 +23,9 @@ def recorded_run(place: Path, *choices: str) -> Path:
     experiment = replace(made, suite=replace(made.suite, benchmarks=()))
     vlm = experiment.open_model()
     pool = open_pool(experiment, vlm)
-    selection = select_rows(experiment, pool, vlm)
-    tuned = tune(experiment, pool, vlm, selection.subset)
-    record = record_of(experiment, pool, vlm, None, selection, tuned, tuned)
-    return keep_record(experiment, record, tuned, tuned)
+    learned = learn(experiment, pool, vlm)
+    record = record_of(experiment, pool, vlm, None, learned, learned.tuned, ())
+    return keep_record(experiment, record, learned.tuned, learned.tuned)
 
 
 def run_choices(place: Path) -> list[str]:

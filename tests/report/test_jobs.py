@@ -25,7 +25,7 @@ def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCapt
     assert (
         "3 of the sweep's 4 jobs cannot run; the others will. Press Ctrl-C to correct the command first:" in caplog.text
     )
-    assert "budget=1.5 is not a share of the pool; give a number above 0 and at most 1, such as 0.3. (2)" in caplog.text
+    assert "budget=1.5 is not a share of the pool; give a number above 0 and at most 1, such as 0.3, or" in caplog.text
     assert "method=clip_score needs a CLIP" in caplog.text and "while online" in caplog.text
 
 
