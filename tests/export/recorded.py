@@ -4,6 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from omegaconf import open_dict
+
 from selectmm.command_line import ROOT, read_config
 from selectmm.instantiate import build
 from selectmm.stages.pool import open_pool
@@ -19,6 +21,8 @@ def recorded_run(place: Path, *choices: str) -> Path:
         tiny_llava(place / "base")
         write_pool(place / "pool", rows=8)
     config = read_config([*run_choices(place), *choices])
+    with open_dict(config):  # as Hydra tells a run
+        config.chosen = {"model": "llava15_7b", "pool": "llava_json"}
     made = build(config, next(choice.split("=")[1] for choice in choices if choice.startswith("method=")))
     experiment = replace(made, suite=replace(made.suite, benchmarks=()))
     vlm = experiment.open_model()
