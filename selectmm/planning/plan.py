@@ -102,7 +102,7 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str
             return None
         here, source = known
         size = shapes_of(experiment.config["model"], there)[0].model.dtype.itemsize
-        sources.append(f"Model: none of its files are here; shapes and processor as in {source}.")
+        sources.append(f"Model: none of its files are here; shapes and processor as in {source}, not compared with it.")
     return Model(here, Device(here, anatomy_of(here), size))
 
 
@@ -115,6 +115,6 @@ def _note_items(experiment: Experiment, notes: list[str], sources: list[str]) ->
         )
     published = [task for task in counts if task in benchmarks.ASKED and task not in local]
     if published:
-        sources.append(f"Benchmarks: published numbers of items. Assumed: {benchmarks.ASSUMED}.")
+        sources.append(f"Benchmarks: published numbers of items, not compared. Assumed: {benchmarks.ASSUMED}.")
     if local:
         sources.append("Benchmarks: items counted in the suite's folder, taken as long as the pool's rows.")

@@ -114,7 +114,7 @@ def test_the_table_is_planned_with_nothing_downloaded(
     told = " ".join(capsys.readouterr().out.split())
     assert "From: Pool llava_665k: data/llava_v1_5_mix665k.json is not here; rows: llava_v1_5_mix665k.json" in told
     assert "From: Model: none of its files are here; shapes and processor as in config.json of llava-hf" in told
-    assert "From: Benchmarks: published numbers of items. Assumed: lengths of prompts;" in told
+    assert "From: Benchmarks: published numbers of items, not compared. Assumed: lengths of prompts;" in told
     content = json.loads(file.read_text())
     stages = [stage for job in content["jobs"] for stage in job["stages"]]
     assert not [s for s in stages if s["state"] == "unknown"]
