@@ -1,6 +1,7 @@
 """Items of the benchmarks in configs/benchmark, and how long questions and answers are.
 
-How many items a split has is published; the numbers here were written from memory and not compared. Lengths of prompts and answers are assumptions, and a plan says so.
+How many items a split has is published; the numbers here were written from memory and not compared. Lengths of prompts
+and answers are assumptions, and a plan says so.
 """
 
 from dataclasses import dataclass

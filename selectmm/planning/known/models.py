@@ -1,9 +1,9 @@
 """Shapes and image processors of the models in configs/model, as in their public configuration files.
 
-They are written down here from memory, so that a plan needs no file of the model; seven sums of parameters were compared
-with published ones, single values were not. The modules are Hugging Face's own, on PyTorch's meta device, and tokens of
-an image are counted by Hugging Face's own processors. Only the tokenizer is not the model's: what depends on words comes
-from `selectmm.planning.known.pools` instead.
+They are written down here from memory, so that a plan needs no file of the model; seven sums of parameters were
+compared with published ones, single values were not. The modules are Hugging Face's own, on PyTorch's meta device, and
+tokens of an image are counted by Hugging Face's own processors. Only the tokenizer is not the model's: what depends on
+words comes from `selectmm.planning.known.pools` instead.
 """
 
 from collections.abc import Callable, Mapping
