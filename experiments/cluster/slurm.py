@@ -136,7 +136,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "slurm.json"
     content = json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False)
-    write_atomically(path, content.replace(str(place), "PLACE") + "\n")
+    write_atomically(path, content.replace(str(place), "PLACE").replace(str(asked.out), "OUT") + "\n")
     print(path)
     if wrong := troubles(record):
         sys.exit("\n".join(wrong))
