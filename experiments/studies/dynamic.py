@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -98,17 +98,25 @@ def at_equal_cost(comparison: Comparison, arm: Row) -> Difference | None:
     found = []
     for outcome in arm.outcomes:
         rows = [row for row in comparison.rows if row.label == "random"]
-        same = [o for row in rows for o in row.outcomes if o.record.seed == outcome.record.seed]
-        made = sorted((_cost(o.record), o.rel) for o in same)
-        costs, scores = zip(*made, strict=True)
-        if _cost(outcome.record) > costs[-1]:
+        same = [(_cost(row), o.rel) for row in rows for o in row.outcomes if o.record.seed == outcome.record.seed]
+        costs, scores = zip(*sorted(same), strict=True)
+        if _cost(arm) > costs[-1]:
             return None
-        found.append(outcome.rel - float(np.interp(_cost(outcome.record), costs, scores)))
+        found.append(outcome.rel - float(np.interp(_cost(arm), costs, scores)))
     return Difference.of(found)
 
 
-def _cost(record: RunRecord) -> float:
-    return record.costs.selection + record.costs.tuning
+def _cost(row: Row) -> float:
+    """Device-seconds of selection and tuning: the median over seeds (some shared the machine with other work)."""
+    return _selection(row) + _tuning(row)
+
+
+def _selection(row: Row) -> float:
+    return median(outcome.record.costs.selection for outcome in row.outcomes)
+
+
+def _tuning(row: Row) -> float:
+    return median(outcome.record.costs.tuning for outcome in row.outcomes)
 
 
 def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
@@ -144,6 +152,7 @@ def _clear(differences: dict[str, Difference]) -> str:
 
 def _steps(comparison: Comparison, arms: Sequence[Row]) -> str:
     head = ["run", "Rel. %", "at equal steps", "at equal cost", "selection", "tuning", "share of full", "OSC"]
+    full = _tuning(max((row for row in comparison.rows if row.full), key=_tuning))
     rows = []
     for arm in arms:
         cost = at_equal_cost(comparison, arm)
@@ -152,8 +161,8 @@ def _steps(comparison: Comparison, arms: Sequence[Row]) -> str:
             arm.label, format_estimate(arm.rel, 1, "unknown"),
             "–" if own else str(at_equal_steps(comparison, arm)),
             "–" if own else "dearer than any" if cost is None else str(cost),
-            format_time(arm.selection), format_time(arm.tuning), f"{arm.share.mean:.0f} %",
-            format_estimate(arm.osc, 2, "unknown"),
+            format_time(_selection(arm)), format_time(_tuning(arm)), f"{100 * _cost(arm) / full:.0f} %",
+            f"{100 * _cost(arm) / full / arm.rel.mean:.2f}",
         ])  # fmt: skip
     return f"## Equal steps, equal cost\n\nDifferences from random, in points of Rel.\n\n{table(head, rows)}"
 
@@ -180,22 +189,22 @@ def _how(comparison: Comparison) -> str:
     commits = ", ".join(sorted({str(record.provenance.commit)[:10] for record in comparison.records}))
     commands = ", ".join(f"`{command}`" for command in sorted({r.provenance.command for r in comparison.records}))
     return (
-        f"- Scale: {comparison.records[0].scale}. Costs are seconds × devices; evaluation, also on the way, is not "
-        f"counted.\n"
+        f"- Scale: {comparison.records[0].scale}. Costs are seconds × devices, medians over seeds; evaluation is not "
+        f"counted, on the way neither.\n"
         f"- Corrected for all comparisons and with the items' errors: [dynamic.md](dynamic.md).\n"
         f"- Commands: {commands}\n- Commit: {commits}\n- Measured on: {comparison.records[0].provenance.hardware}\n"
     )
 
 
 def curve_of(comparison: Comparison, row: Row) -> list[tuple[float, float]]:
-    """Mean cost in device-seconds and mean Rel. at each point that all seeds of a row have, the end included."""
+    """Median cost in device-seconds and mean Rel. at each point that all seeds of a row have, the end included."""
     full = {name: fmean(scores_of(record)[name] for record in _longest(comparison)) for name in comparison.counted}
     steps = [[(p.selection + p.tuning, relative(p.scores, full, comparison.counted)) for p in o.record.curve]
              for o in row.outcomes]  # fmt: skip
-    ends = [(_cost(o.record), relative(scores_of(o.record), full, comparison.counted)) for o in row.outcomes]
+    ends = [(_cost(row), relative(scores_of(o.record), full, comparison.counted)) for o in row.outcomes]
     many = min(len(points) for points in steps)
     each = [[*points[:many], end] for points, end in zip(steps, ends, strict=True)]
-    return [(fmean(p[0] for p in at), fmean(p[1] for p in at)) for at in zip(*each, strict=True)]
+    return [(median(p[0] for p in at), fmean(p[1] for p in at)) for at in zip(*each, strict=True)]
 
 
 def _longest(comparison: Comparison) -> list[RunRecord]:

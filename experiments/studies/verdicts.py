@@ -73,13 +73,15 @@ def gathered() -> list[Look]:
     """The differences of all experiments of several seeds, surest first; the same runs on several pages are one."""
     paths = sorted((ROOT / "results" / "records").glob("*.json"))
     records = sorted(((path, load(path)) for path in paths), key=lambda one: one[1].experiment)
+    groups = [list(group) for _, group in groupby(records, key=lambda one: one[1].experiment)]
     found: dict[tuple[object, ...], Look] = {}
-    for name, group in groupby(records, key=lambda one: one[1].experiment):
-        mine = list(group)
+    # Of the same runs on several pages the difference is that of the largest page, which knows most of the spread.
+    for mine in sorted(groups, key=len, reverse=True):
         if len({record.seed for _, record in mine}) > 1:
+            name = mine[0][1].experiment
             for key, look in looks_of(name, [record for _, record in mine], tallies_of(mine)).items():
-                pages = found[key].pages if key in found else ()
-                found[key] = replace(look, pages=(*pages, name))
+                known = found.get(key, replace(look, pages=()))
+                found[key] = replace(known, pages=tuple(sorted((*known.pages, name))))
     looks = sorted(found.values(), key=lambda look: look.found.p)
     overall = holm([look.found.p for look in looks])
     return [replace(look, overall=float(p)) for look, p in zip(looks, overall, strict=True)]

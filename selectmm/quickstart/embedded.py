@@ -42,16 +42,21 @@ def open_model(dtype: str, device: str, cache: str) -> VLM:
     return base.load(device=device, dtype=dtype, folder=str(Path(cache) / "embedded-model"))
 
 
-def suite_folder(cache: str) -> Path:
-    """The mini-benchmarks: task YAMLs that include the harnesses' own, and data in the real tasks' schemas."""
+def suite_folder(cache: str, times: int = 1) -> Path:
+    """The mini-benchmarks: task YAMLs that include the harnesses' own, and data in the real tasks' schemas.
+
+    Args:
+        times: how many times as many items as `held_out` has by default.
+    """
 
     def make(folder: Path) -> None:
-        write_benchmarks(held_out(), folder)
+        write_benchmarks(held_out(times), folder)
         for task in sorted((HERE / "tasks").iterdir()):
             if task.is_file():
                 shutil.copy(task, folder / task.name)
 
-    return run_stage(Path(cache), "embedded-suite", {"code": _code()}, make).folder
+    size = {} if times == 1 else {"times": times}
+    return run_stage(Path(cache), "embedded-suite", {"code": _code(), **size}, make).folder
 
 
 def _code() -> str:

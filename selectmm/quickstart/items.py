@@ -27,34 +27,41 @@ MME = {
 }
 
 
-def held_out() -> dict[str, list[Item]]:
-    """The items of each mini-benchmark, 60 to 100 each; the same on every machine."""
-    return drawn("held", SEED)
+def held_out(times: int = 1) -> dict[str, list[Item]]:
+    """The items of each mini-benchmark, 60 to 100 each, or ``times`` as many; the same on every machine.
+
+    Text questions about days and cars end with the tables' rows: at most 110 of each kind.
+    """
+    return drawn("held", SEED, times)
 
 
-def drawn(part: Part, seed: int) -> dict[str, list[Item]]:
+def drawn(part: Part, seed: int, times: int = 1) -> dict[str, list[Item]]:
     """Items of each mini-benchmark out of one part of the material.
 
     For ``mme`` items 2k and 2k + 1 ask about one image, the first to be answered yes, the second no; their ``kind`` is
     MME's category.
     """
     rng = np.random.default_rng(seed)
+
+    def many(shares: dict[Maker, int]) -> dict[Maker, int]:
+        return {make: times * count for make, count in shares.items()}
+
     return {
         "sqa": _choices(
-            part, {facts.shape: 15, facts.digit: 15, facts.season: 20, facts.warmth: 15, facts.cylinders: 15}, rng
+            part, many({facts.shape: 15, facts.digit: 15, facts.season: 20, facts.warmth: 15, facts.cylinders: 15}), rng
         ),
-        "sqa_img": _choices(part, {facts.shape: 20, facts.colour: 20, facts.digit: 20, facts.highest: 20}, rng),
+        "sqa_img": _choices(part, many({facts.shape: 20, facts.colour: 20, facts.digit: 20, facts.highest: 20}), rng),
         "vizwiz": _open(
-            part, {facts.empty: 25, facts.number: 5, facts.colour: 15, facts.shape: 15, facts.digit: 20}, rng
+            part, many({facts.empty: 25, facts.number: 5, facts.colour: 15, facts.shape: 15, facts.digit: 20}), rng
         ),
-        "pope": _yes_no(part, {facts.shape: 50, facts.side: 30}, rng),
-        "mmvet": _open(part, {facts.lowest: 40, facts.side: 20, facts.number: 20}, rng),
-        "mmbench": _choices(part, {facts.colour: 25, facts.digit: 20, facts.lowest: 20, facts.shape: 15}, rng),
-        "mme": _pairs(part, 8, rng),
-        "mmmu": _choices(part, {facts.highest: 30, facts.lowest: 30, facts.digit: 20}, rng),
-        "hellaswag": _endings(part, {facts.warmth: 35, facts.season: 35, facts.origin: 30}, rng),
-        "mmlu": _choices(part, {facts.season: 30, facts.warmth: 30, facts.cylinders: 20, facts.origin: 20}, rng),
-        "mmlu_pro": _choices(part, {facts.month: 70, facts.cylinders: 15, facts.season: 15}, rng, most=10),
+        "pope": _yes_no(part, many({facts.shape: 50, facts.side: 30}), rng),
+        "mmvet": _open(part, many({facts.lowest: 40, facts.side: 20, facts.number: 20}), rng),
+        "mmbench": _choices(part, many({facts.colour: 25, facts.digit: 20, facts.lowest: 20, facts.shape: 15}), rng),
+        "mme": _pairs(part, 8 * times, rng),
+        "mmmu": _choices(part, many({facts.highest: 30, facts.lowest: 30, facts.digit: 20}), rng),
+        "hellaswag": _endings(part, many({facts.warmth: 35, facts.season: 35, facts.origin: 30}), rng),
+        "mmlu": _choices(part, many({facts.season: 30, facts.warmth: 30, facts.cylinders: 20, facts.origin: 20}), rng),
+        "mmlu_pro": _choices(part, many({facts.month: 70, facts.cylinders: 15, facts.season: 15}), rng, most=10),
     }
 
 

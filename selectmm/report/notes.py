@@ -9,7 +9,7 @@ from selectmm.report.pairing import paired
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95
 from selectmm.report.rows import Comparison, Row
 from selectmm.report.table import format_time, heads
-from selectmm.report.verdict import against_random, same_runs
+from selectmm.report.verdict import against_random, same_runs, shared
 
 HARNESSES = ("lmms-eval", "lm-eval")
 STAGES = ("warmup", "features", "select", "finetune")
@@ -49,6 +49,7 @@ def _reading(comparison: Comparison) -> list[str]:
         "Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
         "(of the full run too) and items (paired: both runs answered the same ones). Better and worse are significant "
         "after Holm correction over all rows of this page that are compared with random; other pages are not counted.",
+        *_shared(comparison),
         *_unpaired(comparison),
         *_same_runs(comparison),
         *_repeated(comparison),
@@ -61,6 +62,17 @@ def _reading(comparison: Comparison) -> list[str]:
             f"{ONE_SIDED_95} standard errors. Standard errors above it: {above}."
         )
     return told
+
+
+def _shared(comparison: Comparison) -> list[str]:
+    """How the spread over seeds was estimated, where that is not from each row's own seeds alone."""
+    many = max((len(shared(random, comparison)) for random, _ in against_random(comparison)), default=0)
+    if not many:
+        return []
+    return [
+        f"In those comparisons the spread over seeds is estimated from all {many} methods at the budget together "
+        f"(moderated variances), because a few seeds of one method say little about it."
+    ]
 
 
 def _same_runs(comparison: Comparison) -> list[str]:

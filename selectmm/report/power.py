@@ -12,7 +12,7 @@ from selectmm.errors import UserError
 from selectmm.report.pairing import item_variance, paired
 from selectmm.report.relative import full_of, longest, mean_scores, scores_of
 from selectmm.report.rows import Comparison, Row
-from selectmm.report.verdict import against_random, freedom
+from selectmm.report.verdict import SHARED, against_random, freedom
 from selectmm.statistics.paired import ALPHA
 
 POWER = 0.8  # chance that a true difference of the printed size is called significant
@@ -90,8 +90,9 @@ def _of_fulls(comparison: Comparison, row: Row) -> float:
 def smallest_difference(spread: Spread, design: Design, power: float = POWER) -> float | None:
     """The true difference in ``Rel.`` that is called significant with probability ``power``, in per cent points.
 
-    The test is that of `selectmm.report.verdict`: Student's t with Welch and Satterthwaite's degrees of freedom, and
-    the first step of Holm's correction, which is all that a single method that differs can count on. None with one
+    The test is that of `selectmm.report.verdict`: Student's t, with Welch and Satterthwaite's degrees of freedom where
+    few methods are planned and with those of all methods together otherwise (as if all had the same spread), and the
+    first step of Holm's correction, which is all that a single method that differs can count on. None with one
     seed, where the spread is unknown, and where no difference below `LARGEST` is enough.
     """
     if min(design.seeds, design.randoms) < 2:
@@ -115,6 +116,8 @@ def power_of(difference: float, spread: Spread, design: Design) -> float:
     true = spread.items / design.items + one_run * runs + full
     tested = true + answers * runs
     parts = [(one_run / design.seeds, design.seeds - 1), (one_run / design.randoms, design.randoms - 1)]
+    if design.comparisons + 1 >= SHARED:
+        parts = [(one_run * runs, design.comparisons * (design.seeds - 1) + design.randoms - 1)]
     free = min(freedom(tested, [*parts, (full, max(design.fulls - 1, 1))]), 1e6)
     critical = t.isf(ALPHA / 2 / design.comparisons, free) * sqrt(tested / true) if true > 0 else 0.0
     return float(nct.sf(critical, free, difference / sqrt(true))) if true > 0 else float(difference > 0)

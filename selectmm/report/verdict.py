@@ -11,8 +11,10 @@ from scipy.stats import t
 from selectmm.report.pairing import item_variance, paired
 from selectmm.report.relative import full_of, mean_scores, scores_of
 from selectmm.report.rows import Comparison, Row, format_estimate
+from selectmm.statistics.moderated import moderated
 from selectmm.statistics.paired import ALPHA, holm
 
+SHARED = 10  # rows of one budget and recipe from which on their spread over seeds is estimated together
 TWO_SIDED_95 = 1.96  # standard errors
 NOISE, ONE_SEED = "No significant difference", "Unknown with one seed"
 AMONG_MANY = "Significant only before correction for {} comparisons"
@@ -124,11 +126,11 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
     """``row`` minus ``other`` in Rel., of which both have to be known.
 
     The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `quantile`), with the
-    variance that the items leave in the difference (see `item_variance`), that of both means over seeds and that of the
-    full runs' (nothing is known of them at n = 1). What a seed does to single items is in both, so the margin errs on
-    the careful side.
+    variance that the items leave in the difference (see `item_variance`), that of both means over seeds (see
+    `over_seeds`) and that of the full runs' (nothing is known of them at n = 1). What a seed does to single items is in
+    both, so the margin errs on the careful side.
     """
-    seeds = [*((_seeds(one), one.rel.n - 1) for one in (row, other)), _of_full(row, other, comparison)]
+    seeds = [*over_seeds(row, other, comparison), _of_full(row, other, comparison)]
     whole = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
     value = row.rel.mean - other.rel.mean
     return Difference(value, quantile(whole, seeds) * sqrt(whole), two_sided(value, whole, seeds))
@@ -147,7 +149,7 @@ def rel_margin(row: Row, comparison: Comparison) -> float | None:
     return TWO_SIDED_95 * sqrt(item_variance(row, None, comparison))
 
 
-def quantile(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
+def quantile(whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
     """The two-sided 95 % point of Student's t; 1.96 where all variance is the items'.
 
     With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied.
@@ -156,12 +158,12 @@ def quantile(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
     return float(t.ppf(0.975, free)) if free < inf else TWO_SIDED_95
 
 
-def two_sided(value: float, whole: float, seeds: Sequence[tuple[float, int]]) -> float:
+def two_sided(value: float, whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
     """The p of a difference with the variance ``whole`` where there is none; see `freedom` for ``seeds``."""
     return float(2 * t.sf(abs(value) / sqrt(whole), freedom(whole, seeds))) if whole > 0 else float(value == 0)
 
 
-def freedom(whole: float, seeds: Sequence[tuple[float, int]]) -> float:
+def freedom(whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
     """Welch and Satterthwaite's degrees of freedom; infinite where all variance is the items'.
 
     Args:
@@ -186,5 +188,35 @@ def _of_full(row: Row, other: Row, comparison: Comparison) -> tuple[float, int]:
     return variance(moved) / len(fulls), len(fulls) - 1
 
 
-def _seeds(row: Row) -> float:
-    return row.rel.sd**2 / row.rel.n if row.rel.sd is not None else 0.0
+def over_seeds(row: Row, other: Row, comparison: Comparison) -> list[tuple[float, int | float]]:
+    """The parts of the variance of a difference that come from the seeds, with their degrees of freedom.
+
+    Three seeds say little of a spread, and Welch's test then finds hardly any difference. Where a table has `SHARED`
+    rows or more at one budget and recipe, their variances are moderated by one another (`moderated`). Equal methods are
+    then called different about as often as `ALPHA` says; with fewer rows it would be more often.
+    """
+    alike = shared(row, comparison)
+    if row in alike and other in alike:
+        own = [one.rel.n - 1 for one in alike]
+        found = moderated([one.rel.sd**2 for one in alike], own)
+        parts = [
+            (found[alike.index(one)].variance / one.rel.n, found[alike.index(one)].freedom) for one in (row, other)
+        ]
+        whole = sum(part for part, _ in parts)
+        return [(whole, min(freedom(whole, parts), sum(own)))]  # one part: both hang on what all rows say
+    return [(one.rel.sd**2 / one.rel.n if one.rel.sd is not None else 0.0, one.rel.n - 1) for one in (row, other)]
+
+
+def shared(row: Row, comparison: Comparison) -> list[Row]:
+    """The rows whose spread over seeds is estimated together with this row's; empty if they are too few."""
+    again = {id(same) for group in same_runs(comparison) for same in group[1:]}
+    alike = [
+        one
+        for one in comparison.rows
+        if not one.full
+        and _length(one) == _length(row)
+        and one.rel is not None
+        and one.rel.n > 1
+        and id(one) not in again
+    ]
+    return alike if len(alike) >= SHARED and any(one.rel.sd for one in alike) else []

@@ -14,6 +14,7 @@ from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import Design, Spread, power_of, smallest_difference, spread_of
 from selectmm.report.rows import compare
+from selectmm.report.verdict import SHARED
 from tests.statistics.runs import answers, written
 
 DESIGNS = [
@@ -26,7 +27,8 @@ def simulated(difference: float, spread: Spread, design: Design, times: int = 20
     """Share of simulated comparisons that are significant at the first step of Holm's correction.
 
     Every run is a true value, what a seed does to it, and what a seed does to its items; two methods also differ over
-    items. The variances of the test are estimated as the reports do: over seeds from the runs, over items exactly.
+    items. The variances of the test are estimated as the reports do: over seeds from the runs (of all methods together,
+    where they are many), over items exactly.
     """
     rng = np.random.default_rng(0)
     answers_, seeds_ = spread.answers / design.items, spread.seeds
@@ -36,8 +38,12 @@ def simulated(difference: float, spread: Spread, design: Design, times: int = 20
     found = method.mean(axis=1) - random.mean(axis=1)
     parts = [side.var(axis=1, ddof=1) / side.shape[1] for side in (method, random)]
     over_items = spread.items / design.items + answers_ * (1 / design.seeds + 1 / design.randoms)
+    frees = [design.seeds - 1, design.randoms - 1]
+    if design.comparisons + 1 >= SHARED:
+        frees = [design.comparisons * (design.seeds - 1) + design.randoms - 1]
+        pooled = (answers_ + seeds_) * rng.chisquare(frees[0], times) / frees[0]
+        parts = [pooled * (1 / design.seeds + 1 / design.randoms)]
     whole = over_items + sum(parts)
-    frees = design.seeds - 1, design.randoms - 1
     free = whole**2 / sum(part**2 / n for part, n in zip(parts, frees, strict=True))
     p = 2 * t.sf(np.abs(found) / np.sqrt(whole), free)
     return float((p <= 0.05 / design.comparisons).mean())

@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from selectmm.errors import UserError
 from selectmm.records.record import MethodEntry
@@ -143,6 +144,30 @@ def test_a_ratio_to_a_mean_that_is_itself_measured_spreads_as_the_margin_says() 
         values.append(found.value)
         told.append((found.margin / 4.30265) ** 2)  # Student's of two degrees of freedom, from a table
     assert np.mean(told) == pytest.approx(np.var(values), rel=0.15)
+
+
+def test_the_seeds_of_ten_rows_are_one_estimate_of_the_spread() -> None:
+    """Random and nine methods, spreads alike: the pooled variance with 20 degrees of freedom. With one method fewer,
+    each row's own, with Welch's.
+    """
+    fulls = [run_of("full", {"a": 100.0}, seed=seed, stderr=None) for seed in range(3)]
+    names = ["random", *(f"m{number}" for number in range(9))]
+    made = [
+        run_of(name, {"a": 40 + place + (seed - 1) * (2 + place / 10)}, seed=seed, stderr=None)
+        for place, name in enumerate(names)
+        for seed in range(3)
+    ]
+    seen = compare([*fulls, *made], {})
+    pooled = np.mean([row.rel.sd**2 for row in seen.rows if not row.full])
+    student = 2.0859634  # of 20 degrees of freedom, from a table
+    assert [one.found.margin for one in verdicts(seen)] == pytest.approx([student * sqrt(2 * pooled / 3)] * 9)
+    assert "from all 10 methods at the budget together" in " ".join(notes(seen))
+    fewer = compare([*fulls, *made[:-3]], {})
+    m0, random = next(row for row in fewer.rows if row.label == "m0"), fewer.rows[1]
+    parts = [row.rel.sd**2 / 3 for row in (m0, random)]
+    free = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    assert difference(m0, random, fewer).margin == pytest.approx(t.ppf(0.975, free) * sqrt(sum(parts)))
+    assert "at the budget together" not in " ".join(notes(fewer))
 
 
 def test_methods_that_chose_the_same_rows_are_one_comparison() -> None:
