@@ -7,22 +7,32 @@ tip.role = "tooltip";
 tip.hidden = true;
 document.body.append(tip);
 
-function explain(event) {
-  const what = event.target.closest?.("[data-tip]");
+let what = null;  // the element that is explained now
+
+function explain(next) {
+  what?.removeAttribute("aria-describedby");
+  what = next;
   tip.hidden = !what;
-  document.querySelectorAll("[aria-describedby=tip]").forEach((one) => one !== what && one.removeAttribute("aria-describedby"));
   if (!what) return;
   tip.textContent = what.dataset.tip;
   what.setAttribute("aria-describedby", "tip");
+  beside();
+}
+
+// Below the element, or above it where there is no room.
+function beside() {
+  if (!what?.isConnected) return explain(null);
   const around = what.getBoundingClientRect(), [wide, high] = [tip.offsetWidth, tip.offsetHeight];
   const above = around.bottom + 8 + high > innerHeight;
   tip.style.left = `${Math.max(8, Math.min(around.left + around.width / 2 - wide / 2, innerWidth - wide - 8))}px`;
   tip.style.top = `${Math.max(8, above ? around.top - 8 - high : around.bottom + 8)}px`;
 }
 
-for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, explain);
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
-addEventListener("scroll", () => { tip.hidden = true; }, true);
+// What lies under the pointer, else what the keyboard is at.
+const explained = (event) => event.target.closest?.("[data-tip]") ?? document.querySelector("[data-tip]:focus-visible");
+for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, (event) => explain(explained(event)));
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") explain(null); });
+addEventListener("scroll", () => { if (what) beside(); }, true);
 
 // The choice of colours is kept where the browser lets a page keep something.
 try {

@@ -12,12 +12,14 @@ from rich.console import Console
 from selectmm.commands.report import main
 from selectmm.records.files import save
 from selectmm.records.record import RunRecord, SourceCounts
+from selectmm.report.html.against import NAME, against
 from selectmm.report.html.kept import kept_of
 from selectmm.report.html.picture import told
 from selectmm.report.points import points
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
 from selectmm.report.rows import compare
+from selectmm.report.verdict import answers
 from tests.browser import acted, with_browser
 from tests.report.runs import run_of
 
@@ -92,6 +94,11 @@ def of_markdown(text: str) -> tuple[list[list[list[str]]], list[str]]:
     ]
 
 
+def without(column: str, table: list[list[str]]) -> list[list[str]]:
+    place = table[0].index(column) if column in table[0] else len(table[0])
+    return [row[:place] + row[place + 1 :] for row in table]
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The Markdown page's text and the HTML page."""
@@ -104,7 +111,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_the_page_has_the_cells_and_the_sentences_of_the_markdown(pages: tuple[str, Path]) -> None:
     tables, items = of_markdown(pages[0])
     found = Cells(pages[1].read_text())
-    shown = [table for table in found.tables if "all" not in table[0]]  # without "What was kept"
+    shown = [without(NAME, table) for table in found.tables if "all" not in table[0]]  # without what only this page has
     assert len(shown) == len(tables) == 2
     for mine, other in zip(shown, tables, strict=True):
         assert sorted(mine[0]) == sorted(other[0]) and mine[0][:4] == ["method", "budget", "Rel. %", "selection"]
@@ -125,6 +132,25 @@ def test_every_heading_and_every_point_explains_itself(pages: tuple[str, Path]) 
     assert [tip for tag, tip in tips if tag == "g"] == [
         told(point) for point in points(compare(runs()[:-1], REFERENCES))
     ]
+
+
+def test_the_verdicts_are_those_of_the_sentence(pages: tuple[str, Path]) -> None:
+    """Two methods far from random and one like it; the sentence above the table names them with the same numbers."""
+    chosen = {"good": 75.0, "alike": 60.5, "bad": 40.0, "random": 60.0}
+    many = [run_of(name, {"POPE": score + seed / 10}, seed=seed) for name, score in chosen.items() for seed in range(5)]
+    comparison = compare([*(run_of("full", {"POPE": 80.0}, seed=seed) for seed in range(5)), *many], {})
+    cells = dict(zip([row.method for row in comparison.rows], against(comparison), strict=True))
+    (sentence,) = answers(comparison)
+    better, worse, alike = (re.search(rf"{name} \(([^)]+)\)", sentence)[1] for name in ("good", "bad", "alike"))
+    assert re.search(
+        "Significantly better: good .*Significantly worse: bad .*No significant difference: alike", sentence
+    )
+    assert (
+        f">▲ {better}</td>" in cells["good"] and f">▼ {worse}</td>" in cells["bad"] and f">{alike}<" in cells["alike"]
+    )
+    assert cells["full"] == cells["random"] == "<td>–</td>"
+    assert "Significantly better.\ngood − random at 30 % under toy-epochs" in cells["good"]
+    assert NAME in Cells(pages[1].read_text()).tables[0][0]
 
 
 def test_a_point_in_words() -> None:
@@ -168,7 +194,7 @@ def test_a_browser_explains_a_point_and_obeys_no_record(pages: tuple[str, Path])
     found = acted(
         pages[1],
         [
-            ("find('.point').focus()", "[document.title, find('#tip').textContent]"),
+            ("find('.point').focus()", "[document.title, find('#tip').checkVisibility() && find('#tip').textContent]"),
             ("find('#theme-dark').click()", "getComputedStyle(find('.picture path')).fill"),
         ],
     )
