@@ -99,9 +99,7 @@ def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
     if not absolute:
         return paths
     if not isinstance(pool.image_root, Path):
-        raise UserError(
-            f"The pool's images lie in {pool.image_root} and have no absolute paths; leave out --absolute."
-        )
+        raise UserError(f"The pool's images lie in {pool.image_root} and have no absolute paths; leave out --absolute.")
     root = pool.image_root.resolve()
     return [str(inside(root, path)) for path in paths]  # as named there: links stay links
 
