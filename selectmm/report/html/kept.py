@@ -59,7 +59,7 @@ def kept_table(comparison: Comparison) -> str:
     )
     lines = "".join(_line(one, names) for one in found)
     head = f'<tr><th scope="col">method</th><th scope="col">budget</th>{heads}<th scope="col">all</th></tr>'
-    table = f'<table class="kept"><thead>{head}</thead><tbody>{lines}</tbody></table>'
+    table = f'<table class="kept" data-rove="[data-tip]"><thead>{head}</thead><tbody>{lines}</tbody></table>'
     return f'<h3>What was kept</h3><div class="scroll">{table}</div><p class="note">{NOTE}</p>'
 
 

@@ -103,7 +103,8 @@ def _row(cells: Sequence[str], sign: str = "", verdict: str = "") -> str:
 
 
 def _scrolling(heads: str, lines: Sequence[str]) -> str:
-    table = f'<table class="cells"><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    head = f"<thead><tr>{heads}</tr></thead>"
+    table = f'<table class="cells" data-rove="[data-tip]">{head}<tbody>{"".join(lines)}</tbody></table>'
     return f'<div class="scroll">{table}</div>'
 
 

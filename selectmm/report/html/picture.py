@@ -40,7 +40,12 @@ def picture(comparison: Comparison, floor: float | None, prefix: str) -> str:
         _of_the_page(element, prefix, id(element) in shared)
     for name in ("width", "height"):  # the page's style says how large it is
         root.attrib.pop(name, None)
-    for name, value in (("class", "picture"), ("role", "group"), ("aria-label", "Rel. against cost")):
+    for name, value in (
+        ("class", "picture"),
+        ("data-rove", ".point"),
+        ("role", "group"),
+        ("aria-label", "Rel. against cost"),
+    ):
         root.set(name, value)
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")

@@ -11,10 +11,16 @@ function element(name, attributes = {}, ...children) {
 }
 
 // From the page's own folder whatever the name: an address of another scheme, or a query, cannot be spelt this way.
-const link = (file) => element("a", { href: `./${file.split("/").map(encodeURIComponent).join("/")}` }, element("code", {}, file));
-const mark = (name) => element("svg", { class: "mark", viewBox: "-1.5 -1.5 3 3", "aria-hidden": "true" },
-  element("path", { d: STYLES[name].shape, fill: STYLES[name].colour }));
-const time = (s) => (s < 120 ? `${s.toFixed(1)} s` : s < 7200 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`);
+const link = (file) =>
+  element("a", { href: `./${file.split("/").map(encodeURIComponent).join("/")}` }, element("code", {}, file));
+const mark = (name) =>
+  element(
+    "svg",
+    { class: "mark", viewBox: "-1.5 -1.5 3 3", "aria-hidden": "true" },
+    element("path", { d: STYLES[name].shape, fill: STYLES[name].colour }),
+  );
+const time = (s) =>
+  s < 120 ? `${s.toFixed(1)} s` : s < 7200 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`;
 
 function estimate(e, digits) {
   if (e === null || e === undefined) return element("span", { class: "soft" }, "unknown");
@@ -24,35 +30,59 @@ function estimate(e, digits) {
 
 function columnsOf(board) {
   const column = (key, title, value, cell, style = "", tip = TIPS[title]) => ({ key, title, value, cell, style, tip });
-  const mean = (key, title, digits) => column(key, title, (row) => row[key]?.mean, (row) => estimate(row[key], digits));
-  const cost = (key) => column(key, key, (row) => row[key], (row) => time(row[key]));
+  const mean = (key, title, digits) =>
+    column(
+      key,
+      title,
+      (row) => row[key]?.mean,
+      (row) => estimate(row[key], digits),
+    );
+  const cost = (key) =>
+    column(
+      key,
+      key,
+      (row) => row[key],
+      (row) => time(row[key]),
+    );
   const name = (row) => element("div", { class: "name" }, mark(row.name), element("span", {}, row.method));
   return [
     column("method", "method", (row) => row.method, name, "text"),
-    column("budget", "budget", (row) => row.budget, (row) => percent(row.budget)),
-    mean("rel", "Rel. %", 1), mean("share", "share of full", 0), mean("osc", "OSC", 2),
-    cost("selection"), cost("tuning"), cost("total"),
-    ...board.benchmarks.map((b) => column(b.name, b.name + (b.counts ? "" : " †"), (row) => row.scores[b.name]?.mean,
-      (row) => estimate(row.scores[b.name], 1), b.counts ? "" : "soft", b.tip)),
-    column("recipe", "recipe", (row) => row.recipe, (row) => row.recipe, "text"),
-    column("seeds", "seeds", (row) => row.seeds, (row) => String(row.seeds)),
+    column(
+      "budget",
+      "budget",
+      (row) => row.budget,
+      (row) => percent(row.budget),
+    ),
+    mean("rel", "Rel. %", 1),
+    mean("share", "share of full", 0),
+    mean("osc", "OSC", 2),
+    cost("selection"),
+    cost("tuning"),
+    cost("total"),
+    ...board.benchmarks.map((b) =>
+      column(
+        b.name,
+        b.name + (b.counts ? "" : " †"),
+        (row) => row.scores[b.name]?.mean,
+        (row) => estimate(row.scores[b.name], 1),
+        b.counts ? "" : "soft",
+        b.tip,
+      ),
+    ),
+    column(
+      "recipe",
+      "recipe",
+      (row) => row.recipe,
+      (row) => row.recipe,
+      "text",
+    ),
+    column(
+      "seeds",
+      "seeds",
+      (row) => row.seeds,
+      (row) => String(row.seeds),
+    ),
   ];
-}
-
-// One stop of the tab key for many elements; arrow keys move between them.
-function rove(inside, query, [back, forward]) {
-  const all = () => [...inside.querySelectorAll(query)];
-  const stop = (one) => all().forEach((other) => { other.tabIndex = other === one ? 0 : -1; });
-  stop(all()[0]);
-  inside.addEventListener("focusin", (event) => { if (event.target.matches(query)) stop(event.target); });
-  inside.addEventListener("keydown", (event) => {
-    const now = all().indexOf(event.target), last = all().length - 1;
-    const next = { [back]: now - 1, [forward]: now + 1, Home: 0, End: last }[event.key];
-    if (now < 0 || next === undefined) return;
-    event.preventDefault();
-    all()[Math.max(0, Math.min(last, next))].focus();
-  });
-  return inside;
 }
 
 // Enter and the space bar, as on a button.
@@ -63,36 +93,79 @@ const pressed = (act) => (event) => {
 };
 
 function headOf(columns, number) {
-  const key = state().get("sort") ?? "rel", up = state().get("up") === "1";
+  const key = state().get("sort") ?? "rel",
+    up = state().get("up") === "1";
   const cells = columns.map((column) => {
     const turn = () => change({ sort: column.key, up: column.key === key && !up ? "1" : "" });
-    return element("th", { class: column.style, scope: "col", "aria-sort": column.key === key ? (up ? "ascending" : "descending") : "none" },
-      element("button", { type: "button", "data-sort": `${number}-${column.key}`, "data-tip": column.tip, onclick: turn }, column.title));
+    return element(
+      "th",
+      {
+        class: column.style,
+        scope: "col",
+        "aria-sort": column.key === key ? (up ? "ascending" : "descending") : "none",
+      },
+      element(
+        "button",
+        { type: "button", "data-sort": `${number}-${column.key}`, "data-tip": column.tip, onclick: turn },
+        column.title,
+      ),
+    );
   });
-  return rove(element("tr", {}, ...cells), "button", ["ArrowLeft", "ArrowRight"]);
+  return rove(element("tr", {}, ...cells), "button");
 }
 
 function lineOf(row, columns, number, at) {
-  const open = isOpen(row), id = row.names[0], toggle = () => change({ open: open ? "" : id });
+  const open = isOpen(row),
+    id = row.names[0],
+    toggle = () => change({ open: open ? "" : id });
   const near = (on) => () => pointOf(id)?.classList.toggle("near", on);
-  const line = element("tr", { class: "row", "data-row": id, "aria-expanded": String(open), onclick: toggle, onkeydown: pressed(toggle),
-    onmouseenter: near(true), onmouseleave: near(false) },
-  ...columns.map((column) => element("td", { class: column.style }, column.cell(row))));
+  const line = element(
+    "tr",
+    {
+      class: "row",
+      "data-row": id,
+      "aria-expanded": String(open),
+      onclick: toggle,
+      onkeydown: pressed(toggle),
+      onmouseenter: near(true),
+      onmouseleave: near(false),
+    },
+    ...columns.map((column) => element("td", { class: column.style }, column.cell(row))),
+  );
   if (!open) return [line];
-  runs[number] ??= read(`runs-${number}`);  // the largest part of the page, read when it is first asked for
-  return [line, element("tr", {}, element("td", { class: "detail", colspan: String(columns.length) }, ...runs[number][at].map(details)))];
+  runs[number] ??= read(`runs-${number}`); // the largest part of the page, read when it is first asked for
+  return [
+    line,
+    element(
+      "tr",
+      {},
+      element("td", { class: "detail", colspan: String(columns.length) }, ...runs[number][at].map(details)),
+    ),
+  ];
 }
 
-const runs = {}, whole = new Set(), FIRST = 50;  // rows of a board that are drawn at first
+const runs = {},
+  whole = new Set(),
+  FIRST = 50; // rows of a board that are drawn at first
 
 function table(board, number, rows) {
-  const columns = columnsOf(board), order = sorted(rows, columns);
+  const columns = columnsOf(board),
+    order = sorted(rows, columns);
   const few = order.length > FIRST && !whole.has(number) && !order.slice(FIRST).some((row) => isOpen(row));
-  const lines = (few ? order.slice(0, FIRST) : order).flatMap((row) => lineOf(row, columns, number, board.rows.indexOf(row)));
+  const lines = (few ? order.slice(0, FIRST) : order).flatMap((row) =>
+    lineOf(row, columns, number, board.rows.indexOf(row)),
+  );
   const body = rove(element("tbody", {}, ...lines), "tr.row", ["ArrowUp", "ArrowDown"]);
-  const rest = () => { whole.add(number); draw(); };
+  const rest = () => {
+    whole.add(number);
+    draw();
+  };
   return [
-    element("div", { class: "board" }, element("table", { class: "rows" }, element("thead", {}, headOf(columns, number)), body)),
+    element(
+      "div",
+      { class: "board" },
+      element("table", { class: "rows" }, element("thead", {}, headOf(columns, number)), body),
+    ),
     few ? element("button", { type: "button", class: "more", onclick: rest }, `Show all ${order.length} rows`) : null,
   ];
 }
@@ -101,21 +174,50 @@ function details(run) {
   const most = Math.max(1, ...run.sources.map((s) => s.pool));
   const cell = (text, style) => element("td", style ? { class: style } : {}, text);
   const bar = (s) => element("span", { class: "bar", style: `width:${(90 * s.kept) / most}px` });
-  const scores = run.scores.map((s) => element("tr", {}, cell(s.benchmark), cell(s.value.toFixed(1)),
-    cell(s.stderr === null ? "unknown" : `± ${(1.96 * s.stderr).toFixed(1)}`), cell(String(s.items)),
-    cell(s.chance === null ? "unknown" : s.chance.toFixed(1))));
-  const sources = run.sources.map((s) => element("tr", {}, cell(s.source), cell(String(s.kept)), cell(String(s.pool)),
-    cell(`${((100 * s.kept) / s.pool).toFixed(0)} %`), element("td", { class: "text" }, bar(s))));
+  const scores = run.scores.map((s) =>
+    element(
+      "tr",
+      {},
+      cell(s.benchmark),
+      cell(s.value.toFixed(1)),
+      cell(s.stderr === null ? "unknown" : `± ${(1.96 * s.stderr).toFixed(1)}`),
+      cell(String(s.items)),
+      cell(s.chance === null ? "unknown" : s.chance.toFixed(1)),
+    ),
+  );
+  const sources = run.sources.map((s) =>
+    element(
+      "tr",
+      {},
+      cell(s.source),
+      cell(String(s.kept)),
+      cell(String(s.pool)),
+      cell(`${((100 * s.kept) / s.pool).toFixed(0)} %`),
+      element("td", { class: "text" }, bar(s)),
+    ),
+  );
   const head = (...names) => element("tr", {}, ...names.map((n) => element("th", {}, n)));
-  const count = run.rows.toLocaleString("en"), different = run.different.toLocaleString("en");
-  return element("section", {},
-    element("p", {}, element("b", {}, `Seed ${run.seed}`), ` · ${count} rows${run.different === run.rows ? "" : ` (${different} different)`}, `
-      + `${run.steps} steps · ${run.experiment} · commit ${run.commit} · ${run.machine} · ${run.finished}`),
+  const count = run.rows.toLocaleString("en"),
+    different = run.different.toLocaleString("en");
+  return element(
+    "section",
+    {},
+    element(
+      "p",
+      {},
+      element("b", {}, `Seed ${run.seed}`),
+      ` · ${count} rows${run.different === run.rows ? "" : ` (${different} different)`}, ` +
+        `${run.steps} steps · ${run.experiment} · commit ${run.commit} · ${run.machine} · ${run.finished}`,
+    ),
     element("p", {}, "Record ", link(run.file)),
     ...run.again.map((file) => element("p", {}, "The same run made again, not shown: ", link(file))),
     element("p", {}, element("code", {}, run.command)),
     ...run.deviations.map((text) => element("p", {}, `Deviation: ${text}`)),
-    element("div", { class: "columns" },
+    element(
+      "div",
+      { class: "columns" },
       element("table", {}, head("benchmark", "score", "95 %, items", "items", "chance"), ...scores),
-      element("table", {}, head("source", "kept", "of", "share", ""), ...sources)));
+      element("table", {}, head("source", "kept", "of", "share", ""), ...sources),
+    ),
+  );
 }

@@ -195,8 +195,13 @@ def test_a_browser_explains_a_point_and_obeys_no_record(pages: tuple[str, Path])
         pages[1],
         [
             ("find('.point').focus()", "[document.title, find('#tip').checkVisibility() && find('#tip').textContent]"),
+            ("press('ArrowRight')", "document.activeElement.getAttribute('aria-label')"),
+            ("find('.cells [data-tip]').focus(); press('End'); press('ArrowUp')", "document.activeElement.cellIndex"),
+            ("", "[...document.querySelectorAll('main [tabindex]')].filter((one) => one.tabIndex === 0).length"),
             ("find('#theme-dark').click()", "getComputedStyle(find('.picture path')).fill"),
         ],
     )
-    full = points(compare(runs()[:-1], REFERENCES))[0]
-    assert found == [["toy", told(full)], "rgb(26, 30, 34)"]
+    full, random = (told(point) for point in points(compare(runs()[:-1], REFERENCES))[:2])
+    verdict = 3
+    stops = 4  # a picture with points, two tables and what was kept
+    assert found == [["toy", full], random, verdict, stops, "rgb(26, 30, 34)"]
