@@ -21,18 +21,23 @@ from selectmm.paths import ROOT
 CONFIGS = ROOT / "configs"
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
+VERBS = {
+    "run": "Run one job, or the sweep that an experiment says; the same as without a command.",
+    "sweep": "Run every combination of the values that are given, with a table at the end; the same as -m.",
+}
+
 HELP = """\
 selectmm compares data-selection methods for vision-language models: it selects a subset of a training pool, fine-tunes
 a model on it, evaluates the model, and records score and cost.
 
-  one run                selectmm method=prism budget=0.15 seed=1
-  a comparison           selectmm -m method=full,random,prism seed=0,1,2
-  an experiment          selectmm -m experiments=quickstart/ten_minutes
-  your own data          selectmm pool=llava_json pool.file=rows.json pool.images=folder
-  print, do not run      selectmm method=prism --cfg job
-  estimate, do not run   selectmm --dry-run method=prism --gpu h100
+  one run                selectmm run method=prism budget=0.15 seed=1
+  a comparison           selectmm sweep method=full,random,prism seed=0,1,2
+  an experiment          selectmm sweep experiments=quickstart/ten_minutes
+  your own data          selectmm run pool=llava_json pool.file=rows.json pool.images=folder
+  print, do not run      selectmm run method=prism --cfg job
+  estimate, do not run   selectmm plan method=prism --gpu h100
 
-Commands. `selectmm <command> --help` explains one.
+Commands. `selectmm <command> --help` explains one. run may be left out, and sweep is the same as -m.
 
 {commands}
 
@@ -45,6 +50,8 @@ records, are in configs/run.yaml; devices is in a setting. The folder configs/ i
 W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
 Face hub. Press Ctrl-C at any time to stop; the same command continues.
 
+  --quiet                               print results and errors only
+  --json                                print the result as JSON, and everything else to standard error
   --config-dir FOLDER                   choices of your own: FOLDER/method/mine.yaml is method=mine
   --version                             print the version
   eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
@@ -54,7 +61,8 @@ def help_text(root: Path) -> str:
     """The page that ``--help`` prints: examples, commands, and every option."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
     lines = [_wrapped(folder.name, ", ".join(_choices(folder))) for folder in [*groups, root / "experiments"]]
-    commands = [_wrapped(name, _first_line(path)) for name, path in command_files().items()]
+    named = VERBS | {name: _first_line(path) for name, path in command_files().items()}
+    commands = [_wrapped(name, told) for name, told in named.items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
 
 
@@ -68,6 +76,16 @@ def command_files() -> dict[str, Path]:
     """The files of `selectmm.commands` by the names that are typed."""
     folder = Path(__file__).parent / "commands"
     return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
+
+
+def without_verb(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: ``run`` is left out, and ``sweep`` becomes ``-m``."""
+    rest = list(arguments[1:])
+    if arguments[:1] == ["run"]:
+        return rest
+    if arguments[:1] == ["sweep"]:
+        return rest if {"-m", "--multirun"} & set(rest) else ["-m", *rest]
+    return list(arguments)
 
 
 def _first_line(path: Path) -> str:
@@ -129,7 +147,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     """
     for word in arguments:
         if "=" not in word and not word.startswith(("-", "~")):
-            close = difflib.get_close_matches(word, command_files(), n=1)
+            close = difflib.get_close_matches(word, [*VERBS, *command_files()], n=1)
             hint = f"did you mean the command '{close[0]}'? " if close else ""
             raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]

@@ -21,6 +21,7 @@ from selectmm.errors import UserError
 from selectmm.instantiate import open_method
 from selectmm.methods.check import check_method
 from selectmm.methods.method import Method
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{method} keeps the contract: as many rows as asked for, none twice, the same for the same seed and in "
         f"whatever order the pool is stored."
     )
+    answer({"method": str(method), "keeps_contract": True})
 
 
 def _failed(problem: Exception, method: Method) -> str:

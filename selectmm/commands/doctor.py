@@ -1,6 +1,6 @@
 """Check a pool before training: row counts, missing images, empty answers, repeated and overlong rows.
 
-python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…] [--json FILE]
+python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
 With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
 (text only; image and template come on top); otherwise it is counted in characters. Rows that the model cannot take are
@@ -10,7 +10,6 @@ status is 1 if a run would stop.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -29,7 +28,7 @@ from selectmm.pool.doctor_model import model_findings, not_checked
 from selectmm.pool.doctor_page import Report, show
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import wide
-from selectmm.records.stage import write_atomically
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -47,8 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")
     report = _examined(name, config, _limit(config, asked.choices), _names_model(asked.choices))
     show(report, wide())
-    if asked.json:
-        write_atomically(asked.json, json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    answer(report.as_json())
     if report.blocked:
         raise SystemExit(1)
 
@@ -95,5 +93,4 @@ def _parser() -> argparse.ArgumentParser:
         "python -m selectmm doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     return parser

@@ -8,6 +8,7 @@ from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     tallies = tallies_of(zip(asked.records, records, strict=True))
     report = write_report(records, asked.to, asked.name, references, tallies=tallies)
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
+    answer(report.as_json())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selectmm.contamination import check as contamination
+from selectmm.counted import counted
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
@@ -63,7 +64,7 @@ class Job:
         Raises:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
-        whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
+        whole = f"{counted(len(self.pool.images), 'image')} of {counted(len(self.pool.counts()), 'source')}"
         opened = self.pool.fingerprint not in self.loads.known
         pool = Planned("pool", whole, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
         if not isinstance(self.experiment.schedule, Static):
@@ -129,7 +130,7 @@ class Job:
         identity = finetune.identity_of(
             experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
         )
-        what = f"{steps:,} steps of {recipe.batch_size}"
+        what = f"{counted(steps, 'step')} of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
         return self._stage(finetune.STAGE, identity, made, waits)
@@ -232,7 +233,7 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
             work = self.model.device.evaluate(load, counts, suite)
-        what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
+        what = f"{counted(len(suite.benchmarks), 'benchmark')}, suite {suite.name}"
         made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
         identity = evaluation_identity(suite, tuned.marks[0], self.experiment.engine)
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 from rich.text import Text
 
+from selectmm.counted import counted
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding
 from selectmm.records.progress import PrintableConsole
@@ -46,7 +47,7 @@ def show(report: Report, console: PrintableConsole) -> None:
     if report.unread is not None:
         console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red")
         return
-    console.print(f"\n{report.pool}: {report.rows:,} rows, {report.images:,} images\n")
+    console.print(f"\n{report.pool}: {counted(report.rows, 'row')}, {counted(report.images, 'image')}\n")
     console.print(_sources(report.counts, report.expected))
     console.print(_findings(report.findings))
     verdict = (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.pace import uneven
 from selectmm.report.pairing import paired
@@ -187,7 +188,9 @@ def _contamination(records: Sequence[RunRecord]) -> list[str]:
     checked = [record.contamination for record in records if record.contamination is not None]
     told = _distinct([_held(found) for found in checked])
     if checked and len(checked) < len(records):
-        told.append(f"Contamination was not checked for {len(records) - len(checked)} of {len(records)} runs.")
+        told.append(
+            f"Contamination was not checked for {len(records) - len(checked)} of {counted(len(records), 'run')}."
+        )
     return told
 
 

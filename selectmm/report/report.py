@@ -11,7 +11,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.groups import comparable
 from selectmm.report.notes import caption, notes
-from selectmm.report.points import cells
+from selectmm.report.points import COLUMNS, cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import Tallies, compare
@@ -32,6 +32,19 @@ class Report:
     points: tuple[list[tuple[object, ...]], ...]
     svgs: tuple[Path, ...]
     pngs: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Paths, and each table as columns and rows of the texts on the page, with its picture's points as numbers."""
+        tables = [
+            {
+                "columns": t.columns,
+                "rows": t.rows,
+                "notes": t.notes,
+                "points": [dict(zip(COLUMNS, p, strict=True)) for p in points],
+            }
+            for t, points in zip(self.tables, self.points, strict=True)
+        ]
+        return {"page": self.markdown, "pictures": [*self.svgs, *self.pngs], "tables": tables}
 
 
 def write_report(

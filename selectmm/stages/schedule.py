@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from selectmm.budget import rows_for
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Needs
@@ -209,7 +210,8 @@ def _learned(made: Stage, pool: Pool) -> Learned:
 def _say(learned: Learned, course: Course, made: Stage) -> None:
     entry, selection = learned.schedule, learned.selection
     log.info(
-        "  schedule  %s visits of %s different rows in %d rounds %s",
-        f"{entry.visits:,}", f"{entry.distinct:,}", len(entry.rounds), time_of(*selection.stages),
+        "  schedule  %s visits of %s different rows in %s %s",
+        f"{entry.visits:,}", f"{entry.distinct:,}", counted(len(entry.rounds), "round"), time_of(*selection.stages),
     )  # fmt: skip
-    log.info("  finetune  %s steps of %d rows %s", f"{course.steps:,}", course.batch_size, time_of(learned.tuned))
+    steps, rows = counted(course.steps, "step"), counted(course.batch_size, "row")
+    log.info("  finetune  %s of %s %s", steps, rows, time_of(learned.tuned))

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions
 from selectmm.report.names import name_of
@@ -55,9 +56,10 @@ def _run(record: RunRecord) -> str:
 def _board(group: Group, references: References, files: Mapping[int, list[str]]) -> Plain:
     comparison = compare(group.records, references)
     first = group.records[0]
+    rows = counted(first.pool.rows, "row")
     return {
         "scale": first.scale,
-        "pool": f"{name_of(first.config.get('pool'))} ({first.pool.rows:,} rows, {first.pool.fingerprint[:8]})",
+        "pool": f"{name_of(first.config.get('pool'))} ({rows}, {first.pool.fingerprint[:8]})",
         "model": f"{name_of(first.config.get('model'))} ({first.model[:8]})",
         "suite": first.suite.name,
         "apart": group.apart,
