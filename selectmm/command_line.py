@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -132,7 +133,7 @@ def check_one_job(arguments: Sequence[str]) -> None:
         UserError: naming the value.
     """
     given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
     if _composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
         for override in given:
             if override.is_sweep_override():
@@ -182,6 +183,15 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
     return _composed(CONFIGS, list(arguments))
 
 
+def plain_of(config: Any) -> dict[str, Any]:
+    """A configuration as plain objects, with what it refers to filled in.
+
+    Args:
+        config: of OmegaConf: a mapping.
+    """
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
 def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[DictConfig]:
     """The configuration with each of these methods, in turn.
 
@@ -195,7 +205,7 @@ def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[Dic
     given = OverridesParser.create().parse_overrides(list(arguments))
     if swept := [word.input_line for word in given if word.is_sweep_override() and word.key_or_group != "method"]:
         raise UserError(f"'{swept[0]}' is a sweep, but only the method can have several values here; give one value.")
-    fixed = [word.input_line for word in given if word.key_or_group != "method"]
+    fixed = [_typed(word) for word in given if word.key_or_group != "method"]
     return (_composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
 
 
@@ -212,7 +222,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
     if not multirun:
         check_one_job(arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
     config = _composed(CONFIGS, fixed, whole=True)
     if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         return [_job(fixed)]
@@ -231,6 +241,10 @@ def _read(word: str) -> Override:
         ) from problem
 
 
+def _typed(override: Override) -> str:
+    return str(override.input_line)
+
+
 def _first(choices: Sequence[Override]) -> list[str]:
     """The first value of each choice, as it is typed; of two choices in one group the later counts."""
     first = {choice.key_or_group: next(iter(_values(choice))) for choice in choices}
@@ -245,7 +259,7 @@ def _swept(config: DictConfig) -> list[str]:
 def _words(override: Override) -> list[str]:
     """An override as it is typed for one job, once for each value of a sweep."""
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [_typed(override)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
@@ -271,7 +285,8 @@ def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictCon
 
 
 def _check_key(config: DictConfig, key: str) -> None:
-    node, seen = config, ""
+    node: Any = config
+    seen = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from selectmm.errors import UserError
 from selectmm.printable import printable
@@ -69,7 +69,7 @@ def message(text: str) -> None:
         print(printable(text), flush=True)
 
 
-def answer(document: Mapping[str, object]) -> None:
+def answer(document: Mapping[str, Any]) -> None:
     """With ``--json``, print a command's result; without, do nothing.
 
     Args:

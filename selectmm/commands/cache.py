@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -80,7 +81,7 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
     answer({**removed, "leftovers": leftovers})
 
 
-def _plain(entry: Entry) -> dict[str, object]:
+def _plain(entry: Entry) -> dict[str, Any]:
     """A stage for scripts: bytes, device-seconds, and seconds since 1970."""
     return {name: value for name, value in asdict(entry).items() if name != "what"}
 

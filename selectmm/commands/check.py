@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from selectmm.command_line import read_config
+from selectmm.command_line import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method
 from selectmm.methods.check import check_method
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     unset = sorted(OmegaConf.missing_keys(config.method))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
-    method = open_method(OmegaConf.to_container(config.method, resolve=True))
+    method = open_method(plain_of(config.method))
     try:
         check_method(method, repeats=asked.repeats)
     except AssertionError as broken:

@@ -16,7 +16,7 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line import read_config
+from selectmm.command_line import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_model, open_pool, open_shapes
 from selectmm.models.check_rows import find_unfit, image_marks, special_tokens
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _examined(name: str, config: DictConfig, limit: Limit, model: bool) -> Report:
-    plain = OmegaConf.to_container(config.pool, resolve=True)
+    plain = plain_of(config.pool)
     expected = known(name)
     try:
         pool = open_pool({**plain, "bad_rows": "keep"} if "bad_rows" in plain else plain)
@@ -66,7 +66,7 @@ def _examined(name: str, config: DictConfig, limit: Limit, model: bool) -> Repor
 
 def _of_model(config: DictConfig, pool: Pool, bad_rows: str) -> list[Finding]:
     """What is found with the model's processor and configuration; its weights are not needed."""
-    model = OmegaConf.to_container(config.model, resolve=True)
+    model = plain_of(config.model)
     try:
         vlm = open_shapes(model, pick_device(model.get("device", "auto")).type)
     except UserError as problem:
@@ -83,7 +83,7 @@ def _names_model(choices: Sequence[str]) -> bool:
 def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
     if not _names_model(choices):
         return Limit()
-    model = OmegaConf.to_container(config.model, resolve=True)
+    model = plain_of(config.model)
     tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer
     return Limit(config.recipe.max_length, "tokens", token_counts(tokenizer))
 

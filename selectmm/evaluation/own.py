@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, Sequence, Value
 
-from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import run_stage, write_atomically
@@ -87,7 +86,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         raise UserError(f"The suite has a task '{TASK}' already, so heldout= cannot be used with it.")
     further = pc.sum(pc.greater(pc.list_value_length(rows.table["turns"]), 2)).as_py()
     if further:
-        log.info("  heldout   of %s with several turns only the first question is asked", counted(further, "row"))
+        log.info("  heldout   of %s rows with several turns only the first question is asked", f"{further:,}")
 
     def make(folder: Path) -> None:
         for name in there:
@@ -118,8 +117,8 @@ def check_apart(pool: Pool, tasks: Path | None) -> None:
     shared = pc.indices_nonzero(pc.is_in(pool.table["digest"], value_set=pa.array(held, pa.string()))).to_pylist()
     if shared:
         raise UserError(
-            f"{counted(len(shared), 'row of the pool is', 'rows of the pool are')} held out too (first: "
-            f"{pool.told(shared[0])}), and would be learned by heart; take them out of one of the two files."
+            f"{len(shared):,} rows of the pool are held out too (first: {pool.told(shared[0])}), so their scores would "
+            f"be learned by heart; take them out of one of the two files."
         )
 
 

@@ -273,7 +273,7 @@ def run(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the logs of every step and the bars of loading; the command line silences all bars of libraries."""
+    """Silence the logs of every step and the bars of loading; lm-eval's own bars over requests stay."""
     log = logging.getLogger("lm_eval")
     level, bars = log.level, not datasets.are_progress_bars_disabled()
     log.setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import isdir
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ class Origin:
         record: of the run that tuned it; None if only the adapter is known.
     """
 
-    model: Mapping[str, object]
+    model: Mapping[str, Any]
     record: RunRecord | None
 
     @property

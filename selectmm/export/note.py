@@ -1,6 +1,7 @@
 """The README.md beside exported rows: what they are and how to train on them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pyarrow.compute as pc
@@ -79,7 +80,7 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:
-    return subset.coverage(pool)["per_source"]
+    return cast(dict[str, dict[str, int]], subset.coverage(pool)["per_source"])
 
 
 def _cell(text: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.features.feature import NO_ANSWER
 from selectmm.pool.pool import Pool
@@ -72,7 +71,7 @@ class Subset:
 def coverage_lines(subset: Subset, pool: Pool) -> list[str]:
     """The coverage as lines to print: what happened to the rows, then kept of pool per source."""
     report = subset.coverage(pool)
-    told = [f"{counted(report['scored'], 'row')} scored, {report['without_image']:,} without image"]
+    told = [f"{report['scored']:,} rows scored, {report['without_image']:,} without image"]
     told += [f"{count:,} excluded: {why}" for why, count in subset.excluded.items()]
     kept = [f"{name} {counts['kept']:,}/{counts['pool']:,}" for name, counts in report["per_source"].items()]
     return [", ".join(told), *(", ".join(kept[start : start + 6]) for start in range(0, len(kept), 6))]

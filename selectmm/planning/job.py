@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Job:
         made = Planned("check", "the suite's items in the pool", (), "to do", len(self.pool.images))
         return [self._stage(contamination.STAGE, identity, made, None)]
 
-    def _stage(self, stage: str, identity: dict[str, object], made: Planned, waits_for: State | None) -> Planned:
+    def _stage(self, stage: str, identity: dict[str, Any], made: Planned, waits_for: State | None) -> Planned:
         """``made`` with its mark and state; ``waits_for``: what keeps its identity from being known."""
         mark = fingerprint(identity) if waits_for is None else f"?{fingerprint(identity)}"
         found = find_stage(self.experiment.cache, stage, identity) if waits_for is None else None
@@ -187,8 +188,8 @@ class Job:
         passes = []
         for state in dict.fromkeys(stage.state for stage in alone.values()):
             same = {feature: stage for feature, stage in alone.items() if stage.state == state}
-            for view, riding in store.riders(pool, list(same)).items():
-                passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
+            for view, together in store.riders(pool, list(same)).items():
+                passes.append(self._pass(pool, view, {feature: same[feature] for feature in together}, rank, of))
         return passes, marks
 
     def _ranks(self, units: int) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -79,7 +80,7 @@ def _sums(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> list[str]:
 def _cells(stage: Planned, gpu: Gpu, utilisation: float) -> list[str]:
     work, seconds = stage.work, stage.seconds(gpu, utilisation)
     state = f"cached ({stage.cost.device_seconds:,.1f} s)" if stage.cost else stage.state
-    memory = work.memory and work.memory.total
+    memory = work.memory.total if work.memory else None
     return [
         stage.name,
         stage.what,
@@ -137,7 +138,7 @@ def _generation(gpu: Gpu) -> str:
     return f"generation at {read} and {gpu.launch * 1e3:.1f} ms a layer and token; "
 
 
-def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, object]:
+def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, Any]:
     """The same for machines: bytes, FLOPs and device-seconds, None where nobody knows."""
     return {
         "estimates": True,
@@ -157,7 +158,7 @@ def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     }
 
 
-def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, object]:
+def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, Any]:
     memory = stage.work.memory
     entry = {key: value for key, value in asdict(stage).items() if key != "folder"}
     return entry | {

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -97,7 +98,7 @@ def open_clip(root: Path, relative: str, cache: Path | None = None) -> Clip:
 def _opened(file: Path) -> Iterator[av.container.InputContainer]:
     try:
         with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
-            yield container
+            yield cast(av.container.InputContainer, container)
     except UserError:
         raise
     except Exception as problem:  # FFmpeg's errors, and what bindings raise about odd headers

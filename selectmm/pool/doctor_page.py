@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +38,7 @@ class Report:
         """Whether a run on this pool would stop."""
         return self.unread is not None or any(finding.weight == "blocks" for finding in self.findings)
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """The same as plain objects."""
         return {**asdict(self), "blocked": self.blocked}
 

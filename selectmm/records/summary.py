@@ -1,11 +1,12 @@
 """The main numbers of a record, as ``--json`` gives them."""
 
 from dataclasses import asdict
+from typing import Any
 
 from selectmm.records.record import RunRecord
 
 
-def summary(record: RunRecord) -> dict[str, object]:
+def summary(record: RunRecord) -> dict[str, Any]:
     """What a run was, its scores by benchmark, and the cost of each stage; the record's file has everything."""
     return {
         "name": record.name,

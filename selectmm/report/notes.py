@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
@@ -127,7 +128,7 @@ def _judges(comparison: Comparison) -> list[str]:
     return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
 
 
-def _model(generation: Mapping[str, object]) -> object:
+def _model(generation: Mapping[str, Any]) -> object:
     judge = generation.get("judge")
     return judge.get("model", "unknown") if isinstance(judge, Mapping) else "unknown"
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -33,7 +34,7 @@ class Report:
     svgs: tuple[Path, ...]
     pngs: tuple[Path, ...]
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """Paths, and each table as columns and rows of the texts on the page, with its picture's points as numbers."""
         tables = [
             {

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def identity_of(
     recipe: Recipe,
     steps: int,
     snapshots: int = 0,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Of an adapter's stage: what the trained weights follow from.
 
     Args:

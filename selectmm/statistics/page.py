@@ -1,6 +1,7 @@
 """A comparison of two runs for the screen."""
 
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table as Grid
 
@@ -28,7 +29,7 @@ def show(pair: Pair, console: PrintableConsole) -> None:
         console.print(f"· {note}")
 
 
-def as_json(pair: Pair) -> dict[str, object]:
+def as_json(pair: Pair) -> dict[str, Any]:
     """The same as plain objects; ``significant`` is None where it cannot be tested."""
     lines = [
         {**asdict(line), "significant": None if line.within_noise is None else not line.within_noise}

@@ -90,7 +90,7 @@ def test_a_row_that_is_also_in_the_pool_is_refused_and_one_that_is_nearly_is_tol
     tasks = tasks_with_own(None, held, str(tmp_path / "cache"))
     check_apart(pool_of(tmp_path / "other", [("green", "Else?", "x")]), tasks)
     check_apart(held, None)
-    with pytest.raises(UserError, match=r"^1 row of the pool is held out too \(first: row 1\), and would be"):
+    with pytest.raises(UserError, match=r"^1 rows of the pool are held out too \(first: row 1\), so their scores"):
         check_apart(pool_of(tmp_path / "same", [("green", "Else?", "x"), HELD[1]]), tasks)
     near = pool_of(tmp_path / "near", [("red", long.replace("again", "twice"), "another answer")])
     check_apart(near, tasks)

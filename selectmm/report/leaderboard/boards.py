@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord
@@ -13,7 +14,7 @@ from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 from selectmm.report.verdict import rel_margin
 
-Plain = dict[str, object]
+Plain = dict[str, Any]
 
 
 def boards_of(records: Mapping[str, RunRecord], references: References) -> list[Plain]:
