@@ -39,7 +39,7 @@ def training_memory(
     sharded = strategy.devices if strategy.kind in SHARDED else 1
     whole = 4 if recipe.precision == "32-true" else 2  # of what DeepSpeed keeps, and of activations
     if strategy.kind in SHARDED:
-        weights, gradients = whole * (frozen + trained), whole * trained
+        weights, gradients = float(whole * (frozen + trained)), whole * trained
         optimizer = 12 * trained  # its own float32 copy of the weights, and Adam's two moments of it
     else:
         kept = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
@@ -55,7 +55,7 @@ def training_memory(
     states += 2 * trained if mixed else 0  # their copies in 16 bits, which the products read
     if strategy.kind == "zero3":
         states += whole * (2 * max(layer.parameters for layer in body.layers) + body.head)  # gathered while in use
-        weights = 0 if strategy.offload else weights / sharded
+        weights = 0.0 if strategy.offload else weights / sharded
     return Memory(weights, gradients / sharded, optimizer / sharded, states)
 
 
