@@ -1,12 +1,13 @@
 """How other trainers want their rows: LLaVA's JSON, LLaMA-Factory's ShareGPT, ms-swift's messages; or places alone.
 
-Clips stand in ``videos``, in LLaMA-Factory's and ms-swift's form with one ``<video>`` in the text for each; LLaVA's form
+Clips stand in ``videos`` in LLaMA-Factory's and ms-swift's form, with a ``<video>`` in the text for each; LLaVA's form
 has no place for them.
 
 Sources: LLaVA's docs/Finetune_Custom_Data.md; LLaMA-Factory's data/README.md (formatting ``sharegpt``, one ``<image>``
 in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Custom-dataset.md (``messages`` and
-``images``; both say the same of ``<video>`` and ``videos``). LLaVA's preprocess_multimodal puts "<image>" and a line break in front of the question, and so does its
-file here. The two others show it without a break: what follows an image is a matter of their chat templates.
+``images``; both say the same of ``<video>`` and ``videos``). LLaVA's preprocess_multimodal puts "<image>" and a line
+break in front of the question, and so does its file here. The two others show it without a break: what follows an image
+is a matter of their chat templates.
 """
 
 from collections import Counter
@@ -71,13 +72,17 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
 
 
 def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
-    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
+    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
+
+    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.
+    """
     said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
     shown = {False: [], True: []}
     for one, path in zip(sample.images, images, strict=True):
         shown[one.video].append(path)
     videos = {"videos": shown[True]} if shown[True] else {}
-    return {"messages": said, **_tools(sample), "images": shown[False], **videos}
+    said = {"id": id, "messages": said, **_tools(sample), "images": shown[False], **videos}
+    return {**said, "source": sample.source}
 
 
 # How LLaMA-Factory's ShareGPT form and ms-swift call the roles of tools.

@@ -32,6 +32,7 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         "",
         *_warning(pool, kind, marked),
         *_context(pool, subset, kind),
+        *_without_place(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
         *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
@@ -79,6 +80,14 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
         f"This trainer learns from them too; take these rows out if that matters.",
         "",
     ]
+
+
+def _without_place(pool: Pool, kind: Format) -> list[str]:
+    """Fields of the pool's own file that this format has no place for."""
+    if kind.row is None or pool.health is None or not pool.health.fields:
+        return []
+    fields = ", ".join(f"`{_cell(name)}` ({rows:,} rows)" for name, rows in pool.health.fields.items())
+    return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:

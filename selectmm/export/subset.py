@@ -8,7 +8,7 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
-from selectmm.export.formats import FORMATS, IMAGE, Format
+from selectmm.export.formats import FORMATS, IMAGE, VIDEO, Format
 from selectmm.export.formats import original as original_format
 from selectmm.export.note import note
 from selectmm.export.original import Original
@@ -86,8 +86,8 @@ def _clips(pool: Pool, subset: Subset, kind: Format) -> bool:
     rows = np.intersect1d(pool.showing(pool.clips), subset.rows)
     if len(rows) and not kind.clips:
         raise UserError(
-            f"{len(rows):,} of the rows show clips (first: {pool.told(int(rows[0]))}), which LLaVA's format has no place "
-            f"for; export them with --format llama_factory, ms_swift or original."
+            f"{len(rows):,} of the rows show clips (first: {pool.told(int(rows[0]))}), which LLaVA's format has no "
+            f"place for; export them with --format llama_factory, ms_swift or original."
         )
     return bool(len(rows))
 
@@ -97,11 +97,12 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool, clips: b
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
-        if kind.row and any(IMAGE in turn.text for turn in sample.turns):
-            raise UserError(
-                f"The pool's {pool.named(row)} says {IMAGE} in its text, which every trainer takes for a picture; take "
-                f"the row out of the pool."
-            )
+        for mark in (IMAGE, *[VIDEO] * clips) if kind.row else ():
+            if any(mark in turn.text for turn in sample.turns):
+                raise UserError(
+                    f"The pool's {pool.named(row)} says {mark} in its text, which every trainer takes for a picture; "
+                    f"take the row out of the pool."
+                )
         content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
         if clips:
             content.setdefault("videos", [])

@@ -29,8 +29,8 @@ from selectmm.records.stage import fingerprint, run_stage, write_atomically
 STAGE = "pool-model"
 TURNS = (
     "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3 and LLaVA with a ChatML "
-    "template, clips by the Qwen families and, with model.frames, by LLaVA; pool.system=join or leave_out takes a system "
-    "prompt out of its turn."
+    "template, clips by the Qwen families and, with model.frames, by LLaVA; pool.system=join or leave_out takes a "
+    "system prompt out of its turn."
 )
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (

@@ -98,7 +98,7 @@ def _with_images(template: Template, words: str, places: Sequence[Shown]) -> tup
 
 
 def _mark(template: Template, image: Shown, followed: bool) -> str:
-    """The placeholder of an image or a clip; the space before text that some need is left out if another one follows."""
+    """The placeholder of an image or a clip; the space that some need before text is left out if another follows."""
     mark = template.video if image.video else template.image
     if not image.inline:
         return mark

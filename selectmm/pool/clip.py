@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
@@ -53,6 +54,14 @@ class Clip:
             np.save(beside, found)
             beside.replace(kept)
         return found
+
+    def picture(self) -> Image.Image:
+        """The middle frame, for those who look at pictures alone.
+
+        Raises:
+            UserError: as `read`.
+        """
+        return Image.fromarray(self.read([self.frames // 2])[0])
 
     def _name(self, indices: Sequence[int]) -> str:
         state = self.file.stat()

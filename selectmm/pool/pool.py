@@ -202,8 +202,7 @@ class Pool:
             UserError: it is missing, broken, or its path leaves the image root.
         """
         if self._is_clip(relative):
-            clip = self.open_clip(relative)
-            return Image.fromarray(clip.read([clip.frames // 2])[0])
+            return self.open_clip(relative).picture()
         return open_image(self.image_root, relative)
 
     def _is_clip(self, relative: str) -> bool:

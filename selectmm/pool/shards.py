@@ -114,12 +114,24 @@ class Shards:
         tar, start, size = (self._table[column][place].as_py() for column in ("tar", "start", "size"))
         return Member(self._checked(tar), wanted, start, size)
 
+    def members(self) -> Iterator[Member]:
+        """Every file, tar after tar, in the order in which it lies there.
+
+        Raises:
+            UserError: as `file`.
+        """
+        rows = self._table.sort_by([("tar", "ascending"), ("start", "ascending")])
+        for batch in rows.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                yield Member(self._checked(row["tar"]), row["name"], row["start"], row["size"])
+
     @cached_property
     def _table(self) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(self.index))).read_all().combine_chunks()
 
     @cached_property
-    def _tars(self) -> list[list[object]]:
+    def states(self) -> list[list[object]]:
+        """Path, bytes and time of change of each tar when it was indexed."""
         return json.loads(self._table.schema.metadata[TARS])
 
     @cached_property
@@ -128,9 +140,9 @@ class Shards:
         return set()
 
     def _checked(self, number: int) -> Path:
-        path = Path(self._tars[number][0])
+        path = Path(self.states[number][0])
         if number not in self._known:
-            if not path.is_file() or _state_of(path) != self._tars[number]:
+            if not path.is_file() or _state_of(path) != self.states[number]:
                 raise UserError(f"{path} was changed after its images were indexed; start the command again.")
             self._known.add(number)
         return path

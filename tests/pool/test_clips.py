@@ -91,9 +91,17 @@ def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
         frame.sample_rate = 8000
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
-    for name, why in (("page", "Invalid data"), ("list", "Invalid data"), ("cut", ""), ("sound", "it has no pictures")):
-        with pytest.raises(UserError, match=rf"^Clip .*{name}\.mp4 cannot be read \(.*{why}.*\); replace it"):
-            open_clip(tmp_path, f"{name}.mp4")
+    with av.open(str(tmp_path / "none.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 32
+        container.start_encoding()
+    known = write_clip(tmp_path / "known.mkv").read_bytes()
+    (tmp_path / "codec.mkv").write_bytes(known.replace(b"V_MPEG4/ISO/ASP", b"V_OTHER/ISO/ASP"))
+    whys = {"page.mp4": "Invalid data", "list.mp4": "Invalid data", "cut.mp4": "", "sound.mp4": "it has no pictures"}
+    whys |= {"none.mp4": "it has no", "codec.mkv": "its codec is not one that this PyAV decodes; encode it as H.264"}
+    for name, why in whys.items():
+        with pytest.raises(UserError, match=rf"^Clip .*{name} cannot be read \(.*{why}.*\); replace it"):
+            open_clip(tmp_path, name)
     with pytest.raises(UserError, match="is missing; put it there"):
         open_clip(tmp_path, "none.mp4")
     with pytest.raises(UserError, match="leaves the image folder"):
