@@ -15,7 +15,7 @@ from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.generate import Question
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import check_data, rendered
-from selectmm.pool.clip import Clip
+from selectmm.models.encode import Conversation
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
@@ -77,8 +77,8 @@ def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[I
 
 
 def _pictures(question: Question) -> tuple[Image.Image, ...]:
-    """Its images, and the middle frames of its clips, as `selectmm.pool.pool.Pool.open_image` has a clip."""
-    return tuple(one.picture() if isinstance(one, Clip) else one for one in question.images())
+    """Its images, and the middle frames of its clips."""
+    return tuple(Conversation((), question.images()).pictures())
 
 
 def _text(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:

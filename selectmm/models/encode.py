@@ -49,6 +49,14 @@ class Conversation:
         """Where each image stands."""
         return self.shown or tuple(Shown("", self.image_turn, video=isinstance(one, Clip)) for one in self.images)
 
+    def pictures(self) -> list[Image.Image]:
+        """Its images, and the middle frames of its clips, for encoders that know no clips.
+
+        Raises:
+            UserError: a clip cannot be decoded.
+        """
+        return [one.picture() if isinstance(one, Clip) else one for one in self.images]
+
 
 class ImageCut(ValueError):
     """An image stands partly or wholly behind the limit; ``rows`` are those of the batch, ascending."""

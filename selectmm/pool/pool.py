@@ -183,6 +183,11 @@ class Pool:
         header = header_of(self.image_root, relative)
         return header.width, header.height
 
+    @property
+    def frames_spelled(self) -> str | None:
+        """`frames` for another process, whatever folder it starts in."""
+        return None if self.frames is None else str(self.frames.resolve())
+
     def open_clip(self, relative: str) -> Clip:
         """The clip's header, and a way to its frames.
 

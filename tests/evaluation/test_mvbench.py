@@ -22,10 +22,13 @@ from selectmm.evaluation.tasks import rendered
 from selectmm.evaluation.video import check_clips, shows_clips
 from selectmm.evaluation.vllm_backend import _asked
 from selectmm.models import llava
+from selectmm.models.encode import Conversation, encode
 from selectmm.models.vlm import VLM
 from selectmm.pool.clip import Clip
+from selectmm.pool.sample import Turn
 from selectmm.quickstart.clips import rows
 from tests.evaluation.material import CONFIGS
+from tests.families import FAMILIES
 from tests.tiny import tiny_llava
 
 from lmms_eval.tasks.mvbench.utils import mvbench_doc_to_text  # isort: skip
@@ -99,6 +102,10 @@ def test_a_model_is_shown_the_frames_or_nothing_or_another_clip(tiny: VLM, tasks
             )
         (reply,) = generate(tiny, asked, 4, [])
         assert reply.text == said["shown"][0]
+        qwen = FAMILIES["qwen2_vl"].load(tmp_path / "qwen")
+        talk = Conversation((Turn("user", asked[0].prompt),), asked[0].images())
+        assert "pixel_values_videos" in encode(qwen, [talk], side="left", limit=None)
+        assert len(generate(qwen, asked, 4, [])) == 1
         with pytest.raises(UserError, match="clips, and vLLM is given images alone; evaluate it with engine=null"):
             _asked(tiny, asked[0], None)
         blind = replace(tiny, family=llava.family(llava.CHATML))

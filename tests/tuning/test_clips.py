@@ -14,9 +14,10 @@ from PIL import Image
 from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
+from selectmm.tuning.job import Job, Task, read_job, write_job
 from tests.clips import write_clip
 from tests.families import FAMILIES
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import RECIPE, SINGLE, Bench
 
 from transformers.image_utils import SizeDict  # isort: skip
 from transformers.video_utils import load_video  # isort: skip
@@ -96,6 +97,14 @@ def test_a_step_has_the_loss_of_transformers_own_forward_and_a_clip_is_decoded_o
     assert len(decoded) == len(CLIPS), "one decoding a clip: not one a row, and not one an epoch"
     packed = bench.tune(tmp_path / "packed", replace(once, packing=True))
     assert packed == pytest.approx(losses, rel=1e-4) and len(decoded) == len(CLIPS)
+
+
+def test_worker_processes_keep_frames_where_the_run_does(pool: Pool, tmp_path: Path) -> None:
+    job = Job(Task(RECIPE, SINGLE, 1, 0), {}, str(pool.image_root), pool.frames_spelled)
+    write_job(tmp_path, job, pool, np.array([3, 0]))
+    _, rows = read_job(tmp_path)
+    assert rows.frames == tmp_path.resolve() / "cache" / "clip-frames" and len(rows) == 2
+    assert rows.open_clip("v/1.mp4").cache == rows.frames
 
 
 def test_a_llava_learns_from_the_frames_of_a_clip_as_from_so_many_images(pool: Pool, tmp_path: Path) -> None:
