@@ -17,7 +17,7 @@ NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chro
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 with_browser = pytest.mark.skipif(
     BROWSER is None,
-    reason="no Chromium or Chrome on the PATH, and none could be installed; .ci/browser tries, as root on Debian",
+    reason="no Chromium or Chrome on the PATH, and none could be installed; `make test` tries, as root on Debian",
 )
 # It forbids every script but the page's own, so that this one needs it gone. What then still does nothing is text.
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')

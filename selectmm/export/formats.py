@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from selectmm.pool.sample import Sample
 
@@ -45,7 +46,7 @@ class Format:
     masks: bool = True
     marks: tuple[str, ...] = ()
     advice: str = ""
-    beside: Mapping[str, object] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def beside_of(self, clips: bool) -> Mapping[str, object]:
         """`beside`, with the column of clips if there are some: LLaMA-Factory stops where a column is not there."""
@@ -56,7 +57,7 @@ class Format:
         return {**self.beside, "dataset_info.json": {"subset": entry}}
 
 
-def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
+def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
     """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
 
     A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
@@ -71,7 +72,7 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
+def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, Any]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
 
     Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.

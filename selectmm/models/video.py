@@ -7,6 +7,7 @@ LLaVA's processor knows no clips: with ``model.frames`` a clip is so many images
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def spaced_frames(there: int, wanted: int) -> list[int]:
     return np.linspace(0, there - 1, wanted, dtype=int).tolist()
 
 
-def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, object]:
+def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, Any]:
     """What the processor is told of the clips of a batch; nothing if there are none, or if they are shown as images.
 
     Raises:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
+from typing import cast
 
 import av
 import numpy as np
@@ -119,7 +120,7 @@ def _keep(frames: np.ndarray, to: Path) -> None:
 def _opened(file: File) -> Iterator[av.container.InputContainer]:
     try:
         with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
-            yield container
+            yield cast(av.container.InputContainer, container)
     except UserError:
         raise
     except FileNotFoundError as problem:

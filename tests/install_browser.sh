@@ -7,7 +7,7 @@ done
 if [ "$(id -u)" = 0 ] && type -P apt-get > /dev/null; then
   export DEBIAN_FRONTEND=noninteractive
   for name in chromium-headless-shell chromium; do
-    { apt-get -qq update && apt-get -qq install --yes --no-install-recommends "$name"; } > /dev/null 2>&1 && exit 0
+    { timeout 120 apt-get -qq update && timeout 300 apt-get -qq install --yes --no-install-recommends "$name"; } > /dev/null 2>&1 && exit 0
   done
 fi
 echo "No browser could be installed; the tests of the HTML pages in a browser are skipped." >&2
