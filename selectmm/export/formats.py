@@ -40,7 +40,7 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, Sequence[str], str], object] | None
+    row: Callable[[Sample, Sequence[str], str], dict[str, Any]] | None
     usage: str
     clips: bool = True
     masks: bool = True
@@ -78,12 +78,12 @@ def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str,
     Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.
     """
     said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
-    shown = {False: [], True: []}
+    shown: dict[bool, list[str]] = {False: [], True: []}
     for one, path in zip(sample.images, images, strict=True):
         shown[one.video].append(path)
     videos = {"videos": shown[True]} if shown[True] else {}
-    said = {"id": id, "messages": said, **_tools(sample), "images": shown[False], **videos}
-    return {**said, "source": sample.source}
+    row = {"id": id, "messages": said, **_tools(sample), "images": shown[False], **videos}
+    return {**row, "source": sample.source}
 
 
 # How LLaMA-Factory's ShareGPT form and ms-swift call the roles of tools.

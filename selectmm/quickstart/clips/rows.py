@@ -61,7 +61,7 @@ def _rows(counts: Counts) -> list[tuple[str, Motion, str, str]]:
     """Source, motion, question and answer of every row."""
     steady = [kind for kind in KINDS if kind != "order"]  # whose shapes keep one colour
     opened, chosen = counts.motion // len(KINDS), counts.choice // len(KINDS)
-    found = []
+    found: list[tuple[str, Motion, str, str]] = []
     for kind in KINDS:
         some = list(islice(motions(kind, "pool"), opened + chosen))
         found += [("clips_motion", one, one.question + SHORT, one.answer) for one in some[:opened]]
