@@ -208,8 +208,15 @@ def _write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> str:
-    """16 hex characters over all prompts, and for a multimodal benchmark over the template they are put into."""
-    template = asdict(vlm.family.template) if benchmark.harness == "lmms-eval" else None
+    """16 hex characters over all prompts, and for a multimodal benchmark over the template they are put into.
+
+    Of the template without what it says of tools, and of clips where it knows none: no prompt depends on them, and runs
+    from before there were any stay comparable.
+    """
+    template = None
+    if benchmark.harness == "lmms-eval":
+        template = {name: value for name, value in asdict(vlm.family.template).items() if name != "tools"}
+        template = {name: value for name, value in template.items() if name != "video" or value is not None}
     return _hash([template, [answer.prompt for answer in answers]])
 
 

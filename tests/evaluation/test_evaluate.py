@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -242,3 +243,13 @@ def test_numbers_that_ask_nothing(wrong: dict[str, object]) -> None:
 
 def test_a_suite_is_plain_data() -> None:
     assert asdict(suite("pope"))["benchmarks"][0]["name"] == "mini-POPE"
+
+
+def test_prompts_are_hashed_without_what_a_template_says_of_tools(vlm: VLM) -> None:
+    """Or a run could not be compared with runs, and reference scores, from before templates knew tools and clips."""
+    template = {
+        name: getattr(vlm.family.template, name)
+        for name in ("start", "image", "user_prefix", "user_suffix", "assistant_prefix", "assistant_suffix")
+    }
+    expected = sha256(json.dumps([template, []], ensure_ascii=False).encode()).hexdigest()[:16]
+    assert module._prompt_hash(vlm, benchmarks()["sqa"], []) == expected
