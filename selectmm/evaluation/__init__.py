@@ -1,0 +1,1 @@
+"""Benchmarks: questions, answers by the model, scores."""
