@@ -1,1 +1,0 @@
-"""Benchmarks: questions, answers by the model, scores."""

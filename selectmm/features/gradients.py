@@ -141,11 +141,6 @@ def row_gradients(seen: Seen, scope: Scope, sink: Sink) -> None:
 
 
 def lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
-    """The two matrices, A and B, of each LoRA layer in the scope, by name (``….lora_A``).
-
-    Raises:
-        UserError: the model carries no LoRA weights there.
-    """
     found = {
         f"{name}.{part}": getattr(module, part)["default"]
         for name, module in vlm.model.named_modules()

@@ -12,7 +12,7 @@ from selectmm.errors import UserError
 from selectmm.features.feature import NO_ANSWER
 from selectmm.pool.pool import Pool
 from selectmm.records.arrays import load_numbers
-from selectmm.records.content import check_content
+from selectmm.records.checks import check_content
 from selectmm.records.reading import Mismatch, named, read
 from selectmm.records.stage import fingerprint, write_atomically
 

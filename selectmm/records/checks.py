@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 
+from selectmm.records.content import check_content as check_content  # methods/subset.py names it here
 from selectmm.records.reading import Mismatch
 from selectmm.records.record import RunRecord
 
