@@ -63,7 +63,7 @@ def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
     told = [("options", options)] if options else []
     told += [("recipe", record.recipe.name), ("scale", record.scale), ("record", record.name)]
     told += [("command", record.provenance.command)]
-    return Choice(_name(record), pool, subset, (*told, *facts))
+    return Choice(_name(record), pool, subset, (*told, *facts), record.method.name)
 
 
 def _recorded_subset(where: Path, asked: argparse.Namespace) -> tuple[RunRecord | None, Path]:

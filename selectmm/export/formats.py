@@ -58,9 +58,12 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
 
 
 def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
-    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
+    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
+
+    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.
+    """
     said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
-    return {"messages": said, **_tools(sample), "images": list(images)}
+    return {"id": id, "messages": said, **_tools(sample), "images": list(images), "source": sample.source}
 
 
 # How LLaMA-Factory's ShareGPT form and ms-swift call the roles of tools.

@@ -1,6 +1,7 @@
 """The README.md beside exported rows: what they are and how to train on them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,17 +26,22 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         f"{len(pool):,}, in the pool's order. A row that was chosen twice stands there twice.",
         "",
         *_origin(pool, subset, record),
-        f"- images: paths are {paths}; the image folder is `{pool.image_root.resolve()}`",
+        f"- images: paths are {paths}; the image folder is `{_where(pool)}`",
         "",
-        kind.usage.format(images=pool.image_root.resolve()),
+        kind.usage.format(images=_where(pool)),
         "",
         *_warning(pool, kind, marked),
         *_context(pool, subset, kind),
+        *_without_place(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
         *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _where(pool: Pool) -> str:
+    return str(pool.image_root.resolve() if isinstance(pool.image_root, Path) else pool.image_root)
 
 
 def _origin(pool: Pool, subset: Subset, record: RunRecord | None) -> list[str]:
@@ -74,6 +80,14 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
         f"This trainer learns from them too; take these rows out if that matters.",
         "",
     ]
+
+
+def _without_place(pool: Pool, kind: Format) -> list[str]:
+    """Fields of the pool's own file that this format has no place for."""
+    if kind.row is None or pool.health is None or not pool.health.fields:
+        return []
+    fields = ", ".join(f"`{_cell(name)}` ({rows:,} rows)" for name, rows in pool.health.fields.items())
+    return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:

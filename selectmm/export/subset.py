@@ -96,8 +96,12 @@ def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Itera
 
 def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
     paths = [image.path for image in sample.images]
+    if not absolute:
+        return paths
+    if not isinstance(pool.image_root, Path):
+        raise UserError(f"The pool's images lie in {pool.image_root} and have no absolute paths; leave out --absolute.")
     root = pool.image_root.resolve()
-    return [str(inside(root, path)) for path in paths] if absolute else paths  # as named there: links stay links
+    return [str(inside(root, path)) for path in paths]  # as named there: links stay links
 
 
 def _id(pool: Pool, row: int) -> str:

@@ -15,6 +15,7 @@ from selectmm.features.feature import Feature
 from selectmm.features.onepass import Pass, Sizes
 from selectmm.models.vlm import VLM
 from selectmm.pool.arrow import open_arrow, write_table
+from selectmm.pool.root import root_spelled, spelled
 from selectmm.records.progress import track
 from selectmm.records.stage import write_atomically
 from selectmm.stages.launch import aside, launched
@@ -63,7 +64,7 @@ def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequ
 def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
     """What `run_over` wrote: the model, and every pass with its open shards, for all ranks."""
     job = json.loads((place / JOB).read_text())
-    pool = open_arrow(place / ROWS, Path(job["images"]), fingerprint="")
+    pool = open_arrow(place / ROWS, root_spelled(job["images"]), fingerprint="")
     passes = []
     for entry in job["passes"]:
         wanted = {feature_of(kind): Path(folder) for kind, folder in entry["wanted"]}
@@ -79,7 +80,7 @@ def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Seq
         "build": ranks.build,
         "adapter": None if ranks.adapter is None else str(ranks.adapter.resolve()),
         "count": ranks.count,
-        "images": str(pool.image_root.resolve()),
+        "images": spelled(pool.image_root),
         "sizes": asdict(passes[0].sizes),
         "passes": [
             {

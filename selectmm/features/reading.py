@@ -14,7 +14,7 @@ from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
-from selectmm.pool.image import excerpt
+from selectmm.pool.bad import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import ANSWERS, Sample, Shown, Turn
 

@@ -12,8 +12,8 @@ from selectmm.errors import UserError
 from selectmm.models.render import Span, opening, render
 from selectmm.models.video import videos_of
 from selectmm.models.vlm import VLM
+from selectmm.pool.bad import excerpt
 from selectmm.pool.clip import Clip
-from selectmm.pool.image import excerpt
 from selectmm.pool.sample import Shown, Turn
 
 IGNORED = -100  # the label that cross-entropy skips

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from selectmm.pool.pool import COUNTED_IN, SCHEMA, SEVERAL, SHOWN, Pool
+from selectmm.pool.root import Root
 from selectmm.pool.row import Row
 from selectmm.pool.sample import Turn
 from selectmm.pool.stream import CountedIn
@@ -37,7 +38,7 @@ def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row")
             writer.write_batch(_batch(batch))
 
 
-def open_arrow(path: Path, image_root: Path, fingerprint: str) -> Pool:
+def open_arrow(path: Path, image_root: Root, fingerprint: str) -> Pool:
     """Map a file written by `write_arrow`."""
     return Pool(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), image_root, fingerprint)
 

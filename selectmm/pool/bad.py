@@ -29,6 +29,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 160 else f"{text[:159]}…"
 
 
+def excerpt(text: object, longest: int = 300) -> str:
+    """Somebody else's text for a sentence of ours: control characters escaped, its middle left out if it is long."""
+    short = Repr()
+    short.maxstring = longest
+    return short.repr(str(text))[1:-1]
+
+
 def empty(value: object, depth: int = 4) -> bool:
     """Whether a field is there but says nothing: null, an empty text or list, NaN, or a list or object of such values.
 

@@ -14,7 +14,9 @@ import av
 import numpy as np
 
 from selectmm.errors import UserError
-from selectmm.pool.image import excerpt, inside, size_of
+from selectmm.pool.bad import excerpt
+from selectmm.pool.image import found, missing
+from selectmm.pool.root import File, Root
 
 CONTAINERS = "mov,matroska,avi"  # FFmpeg's names: MP4 and MOV, MKV and WebM, AVI
 
@@ -28,7 +30,7 @@ class Clip:
         cache: a folder that frames are kept in once they are decoded; None to decode them each time.
     """
 
-    file: Path
+    file: File
     frames: int
     fps: float
     width: int
@@ -54,7 +56,8 @@ class Clip:
 
     def _name(self, indices: Sequence[int]) -> str:
         state = self.file.stat()
-        asked = [str(self.file.resolve()), state.st_size, state.st_mtime_ns, list(map(int, indices))]
+        named = self.file.resolve() if isinstance(self.file, Path) else self.file
+        asked = [str(named), state.st_size, state.st_mtime_ns, list(map(int, indices))]
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
     def _decoded(self, indices: Sequence[int]) -> np.ndarray:
@@ -70,16 +73,14 @@ class Clip:
         return np.stack([found[int(index)] for index in indices])
 
 
-def open_clip(root: Path, relative: str, cache: Path | None = None) -> Clip:
+def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
     """The clip at ``relative`` below ``root``; its header is read, its pixels are not decoded.
 
     Raises:
         UserError: it is missing, of another format, without frames or of a codec that is not decoded here, or its path
             leaves the root.
     """
-    file = inside(root, relative)
-    if size_of(root, relative) is None:
-        raise UserError(f"Clip {excerpt(file)} is missing; put it there, or set pool.bad_rows=drop.")
+    file = found(root, relative, "Clip")
     with _opened(file) as container:
         if not container.streams.video:
             raise UserError(_unread(file, "it has no pictures"))
@@ -94,15 +95,17 @@ def open_clip(root: Path, relative: str, cache: Path | None = None) -> Clip:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[av.container.InputContainer]:
+def _opened(file: File) -> Iterator[av.container.InputContainer]:
     try:
         with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
             yield container
     except UserError:
         raise
+    except FileNotFoundError as problem:
+        raise UserError(missing(file, "Clip")) from problem
     except Exception as problem:  # FFmpeg's errors, and what bindings raise about odd headers
         raise UserError(_unread(file, str(problem) or type(problem).__name__)) from problem
 
 
-def _unread(file: Path, why: str) -> str:
+def _unread(file: File, why: str) -> str:
     return f"Clip {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -115,7 +116,8 @@ def _composed(pool: Pool, expected: Composition) -> list[Finding]:
         for name in [*wanted, *(name for name in counts if name not in wanted)]
     }
     told = [f"{name} {by:+,}" for name, by in differ.items() if by]
-    absent = [folder for folder in expected.folders if not (pool.image_root / folder).is_dir()]
+    root = pool.image_root
+    absent = [folder for folder in expected.folders if isinstance(root, Path) and not (root / folder).is_dir()]
     rows = sum(abs(by) for by in differ.values())
     advice = "Compare the file's size and source with pool's config; results are then not of the published pool."
     where = f"Unpack them under {pool.image_root}; the pool's config says where they come from."

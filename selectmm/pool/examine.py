@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from selectmm.errors import UserError
+from selectmm.pool.bad import excerpt
 from selectmm.pool.health import Health
-from selectmm.pool.image import EIGHT_BIT, Header, excerpt, header_of, large_alone, size_of
+from selectmm.pool.image import EIGHT_BIT, Header, header_of, large_alone, size_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
 from selectmm.records.progress import track

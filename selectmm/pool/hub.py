@@ -12,7 +12,8 @@ from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, folder_of, opened, read_rows
+from selectmm.pool.reading import File, opened, read_rows
+from selectmm.pool.root import root_of
 from selectmm.pool.sharegpt import ChatReader
 from selectmm.pool.stream import Raw
 from selectmm.pool.system import System
@@ -41,7 +42,7 @@ def open_hub(
     Raises:
         UserError: the data set cannot be had, has no column of turns, or bad rows were found.
     """
-    root = None if images is None else folder_of(images)
+    root = None if images is None else root_of(images, cache)
     data = load_split(dataset, name, revision, split)
     check_columns(data.column_names, f"Data set {dataset}")
     reader = ChatReader(system, source, () if root is None else roots_of(root))

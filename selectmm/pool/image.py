@@ -6,11 +6,10 @@ and whatever a decoder raises about its content is a sentence that names the fil
 
 import stat
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from reprlib import Repr
 from threading import Lock
 from typing import NamedTuple
 
@@ -18,6 +17,9 @@ import numpy as np
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.pool.address import Address
+from selectmm.pool.bad import excerpt
+from selectmm.pool.root import File, Root
 
 # Decoded inside Pillow. EPS is not among them, because Pillow starts Ghostscript to read it.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "ICO", "JPEG2000", "TGA", "TIFF", "WEBP")
@@ -51,22 +53,26 @@ def large_alone(sides: np.ndarray | None) -> Callable[[int], AbstractContextMana
     return lambda image: lock if large is not None and large[image] else nullcontext()
 
 
-def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, refused if it names something outside the root: a stranger may have written the pool's file.
+def inside(root: Root, relative: str) -> File | None:
+    """The file ``relative`` of the image folder; refused if the path leads out of it.
 
-    What is looked at are the words of the path. Symbolic links below the root are followed wherever they lead: they are
-    the user's own, and the way that many keep images (``images/coco -> /data/coco``).
+    A stranger may have written the pool's file. What is looked at are the words of the path. Symbolic links below the
+    root are followed wherever they lead: they are the user's own, and the way that many keep images
+    (``images/coco -> /data/coco``).
 
     Args:
         relative: a path below the root, or an absolute one that begins with the root.
 
+    Returns:
+        Where it is, or would be; None if tars have no file of that name.
+
     Raises:
-        UserError: the path is absolute and elsewhere, or has a part ``..``.
+        UserError: the path is absolute and elsewhere, or has a part ``..``; or a tar was changed.
     """
     if ".." not in relative.split("/"):
         if not relative.startswith("/"):
-            return root / relative
-        for start in (root.absolute(), root.resolve()):
+            return root / relative if isinstance(root, Path) else root.file(relative)
+        for start in (root.absolute(), root.resolve()) if isinstance(root, Path) else ():
             if Path(relative).is_relative_to(start):
                 return root / Path(relative).relative_to(start)
     raise UserError(
@@ -75,27 +81,29 @@ def inside(root: Path, relative: str) -> Path:
     )
 
 
-def size_of(root: Path, relative: str) -> int | None:
+def size_of(root: Root, relative: str) -> int | None:
     """Bytes of an image file; None if there is no such file, for whatever reason (a loop of links, a name too long).
 
     Raises:
-        UserError: see `inside`.
+        UserError: see `inside`; or an address cannot be listed.
     """
     path = inside(root, relative)
+    if path is None or isinstance(root, Address):
+        return root.sizes.get(relative) if isinstance(root, Address) else None
     try:
-        found = path.stat()
+        seen = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL, or half a character
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe or a device would be waited for
+    return seen.st_size if stat.S_ISREG(seen.st_mode) else None  # a pipe or a device would be waited for
 
 
-def open_image(root: Path, relative: str) -> Image.Image:
+def open_image(root: Root, relative: str) -> Image.Image:
     """Open ``relative`` under ``root`` as RGB, see `rgb`.
 
     Raises:
         UserError: it is missing, broken, too large, of a format that is not read, or its path leaves the image root.
     """
-    path = _found(root, relative)
+    path = found(root, relative)
     try:
         with _opened(path) as image:
             return rgb(image)
@@ -103,13 +111,13 @@ def open_image(root: Path, relative: str) -> Image.Image:
         raise UserError(_unread(path, problem)) from problem
 
 
-def header_of(root: Path, relative: str) -> Header:
+def header_of(root: Root, relative: str) -> Header:
     """What an image file's header says; its pixels are not decoded.
 
     Raises:
         UserError: as `open_image`, but for what only decoding finds.
     """
-    path = _found(root, relative)
+    path = found(root, relative)
     try:
         with _opened(path) as image:
             return Header(image.width, image.height, image.mode)
@@ -139,13 +147,6 @@ def rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
-def excerpt(text: object, longest: int = 300) -> str:
-    """Somebody else's text for a sentence of ours: control characters escaped, its middle left out if it is long."""
-    short = Repr()
-    short.maxstring = longest
-    return short.repr(str(text))[1:-1]
-
-
 @cache
 def _formats() -> tuple[str, ...]:
     """`FORMATS`, without those that this Pillow was built without (AVIF, WebP)."""
@@ -153,21 +154,33 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _found(root: Path, relative: str) -> Path:
+def found(root: Root, relative: str, what: str = "Image") -> File:
+    """`inside`, for a file that is to be read.
+
+    Raises:
+        UserError: there is none. Of an address that is known when the file is fetched.
+    """
     path = inside(root, relative)
-    if size_of(root, relative) is None:
-        raise UserError(f"Image {excerpt(path)} is missing; put it there, or set pool.bad_rows=drop.")
+    if path is None or not (isinstance(root, Address) or size_of(root, relative) is not None):
+        raise UserError(missing(path or f"{root}: {relative}", what))
     return path
 
 
-def _opened(path: Path) -> Image.Image:
-    image = Image.open(path, formats=_formats())
-    if image.width * image.height > MAX_PIXELS:  # some libraries switch Pillow's own limit off
-        image.close()
-        raise ValueError(f"{image.width:,} × {image.height:,} pixels are more than {MAX_PIXELS:,}")
-    return image
+def missing(path: object, what: str = "Image") -> str:
+    """That a file is not there."""
+    return f"{what} {excerpt(path)} is missing; put it there, or set pool.bad_rows=drop."
 
 
-def _unread(path: Path, problem: Exception) -> str:
+@contextmanager
+def _opened(path: File) -> Iterator[Image.Image]:
+    with path.open("rb") as stream, Image.open(stream, formats=_formats()) as image:
+        if image.width * image.height > MAX_PIXELS:  # some libraries switch Pillow's own limit off
+            raise ValueError(f"{image.width:,} × {image.height:,} pixels are more than {MAX_PIXELS:,}")
+        yield image
+
+
+def _unread(path: File, problem: Exception) -> str:
+    if isinstance(problem, FileNotFoundError):
+        return missing(path)
     what = str(problem) or type(problem).__name__
     return f"Image {excerpt(path)} cannot be read ({excerpt(what)}); replace it, or set pool.bad_rows=drop."

@@ -6,14 +6,17 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.root import Root
 
 LONGEST_NAME, LONGEST_PATH = 255, 2_000  # bytes; Linux takes 255 and, with the image folder in front, 4,096
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def roots_of(folder: Path) -> tuple[str, ...]:
+def roots_of(folder: Root) -> tuple[str, ...]:
     """How an absolute path into the image folder may begin: as the folder was given, and with its links followed."""
+    if not isinstance(folder, Path):
+        return ()  # tars and addresses have relative names alone
     return tuple(dict.fromkeys([str(folder.absolute()), str(folder.resolve())]))
 
 

@@ -11,7 +11,8 @@ from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
 from selectmm.pool.image_path import images_of, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, Noted, content_of, folder_of, opened, read_rows
+from selectmm.pool.reading import File, Noted, content_of, opened, read_rows
+from selectmm.pool.root import root_of
 from selectmm.pool.row import Row, row_of
 from selectmm.pool.stream import counted_in, json_rows
 from selectmm.pool.system import System, check_system, joined, system_of
@@ -53,7 +54,7 @@ def open_llava_json(
         raise UserError(f"There is no pool.text_only={text_only}; there are: take, leave_out.")
     check_system(system)
     path, cache = Path(file), Path(cache)
-    content, root = content_of(path), folder_of(images)
+    content, root = content_of(path), root_of(images, cache)
     asked = {"text_only": text_only, "source": source}
     more = {key: value for key, value in asked.items() if value != _DEFAULTS[key]}
     named = {"reader": "llava_json", "sha256": content, **more}

@@ -9,7 +9,8 @@ from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_fields
 from selectmm.pool.image_path import below, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, content_of, folder_of, opened, read_rows
+from selectmm.pool.reading import File, content_of, opened, read_rows
+from selectmm.pool.root import root_of
 from selectmm.pool.row import PLACEHOLDER, Row, row_of
 from selectmm.pool.sample import Turn
 from selectmm.pool.stream import counted_in, json_rows
@@ -30,7 +31,7 @@ def open_lrv(file: str, images: str, bad_rows: Literal["stop", "drop", "keep"], 
         UserError: the file holds no rows, or bad rows were found and are not to be dropped.
     """
     path = Path(file)
-    content, root = content_of(path), folder_of(images)
+    content, root = content_of(path), root_of(images, cache)
     roots = roots_of(root)
     identity = {"reader": "lrv", "sha256": content, "counted_in": counted_in(path), "roots": roots}
     read = partial(read_lrv, roots=roots)

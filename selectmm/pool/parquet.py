@@ -13,7 +13,8 @@ from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, folder_of, opened, read_rows
+from selectmm.pool.reading import File, opened, read_rows
+from selectmm.pool.root import root_of
 from selectmm.pool.sharegpt import ChatReader
 from selectmm.pool.stream import Raw
 from selectmm.pool.system import System
@@ -36,7 +37,7 @@ def open_parquet(
         UserError: there is no such file, it has no column of turns, or bad rows were found.
     """
     files = files_of(Path(file))
-    root = None if images is None else folder_of(images)
+    root = None if images is None else root_of(images, cache)
     known = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     reader = ChatReader(system, source, () if root is None else roots_of(root))
     identity = {

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from selectmm.pool.bad import shown
+from selectmm.pool.bad import excerpt, shown
 from selectmm.pool.clip import Clip, open_clip
 from selectmm.pool.health import Health
-from selectmm.pool.image import excerpt, header_of, open_image
+from selectmm.pool.image import header_of, open_image
+from selectmm.pool.root import Root
 from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.pool.unfit import Unfit
 
@@ -53,7 +54,7 @@ class Pool:
     """
 
     table: pa.Table
-    image_root: Path
+    image_root: Root
     fingerprint: str
     health: Health | None = None
     sizes: np.ndarray | None = None

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
-from os.path import isdir, isfile
+from os.path import isfile
 from pathlib import Path
 from typing import TextIO
 
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
-from selectmm.pool.bad import BadRow, shown
-from selectmm.pool.image import excerpt
+from selectmm.pool.bad import BadRow, excerpt, shown
 from selectmm.pool.pool import Pool
+from selectmm.pool.root import Root
 from selectmm.pool.row import Row
 from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
@@ -95,7 +95,7 @@ def read_rows(
     return stage.folder, Noted(**json.loads((stage.folder / "noted.json").read_text()))
 
 
-def opened(folder: Path, root: Path, identity: Mapping[str, object]) -> Pool:
+def opened(folder: Path, root: Root, identity: Mapping[str, object]) -> Pool:
     """The pool that `read_rows` wrote to ``folder``, named by the fingerprint of ``identity``."""
     return open_arrow(folder / "pool.arrow", root, fingerprint(identity))
 
@@ -113,20 +113,6 @@ def content_of(path: Path, option: str = "pool.file") -> str:
             return file_digest(stream, "sha256").hexdigest()
     except OSError as problem:
         raise UserError(f"The pool file {excerpt(path)} cannot be read ({problem.strerror}).") from problem
-
-
-def folder_of(images: str | Path) -> Path:
-    """The image folder.
-
-    Raises:
-        UserError: it is not there.
-    """
-    root = Path(images)
-    if not isdir(root):
-        raise UserError(
-            f"There is no image folder {excerpt(root)}; set pool.images to the folder of the pool's images."
-        )
-    return root
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
 from selectmm.pool.image_path import images_of, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, content_of, folder_of, opened, read_rows
+from selectmm.pool.reading import File, content_of, opened, read_rows
+from selectmm.pool.root import root_of
 from selectmm.pool.row import Row, row_of
 from selectmm.pool.stream import counted_in, json_rows
 from selectmm.pool.system import System, check_system, joined, system_of
@@ -39,7 +40,7 @@ def open_sharegpt(
         UserError: the file holds no rows, or bad rows were found and are not to be dropped.
     """
     path = Path(file)
-    content, root = content_of(path), folder_of(images)
+    content, root = content_of(path), root_of(images, cache)
     reader = ChatReader(system, source, roots_of(root))
     identity = {
         "reader": "sharegpt",

@@ -9,6 +9,7 @@ from selectmm.errors import UserError
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.pool.root import spelled
 from selectmm.stages.launch import aside, rank_environment
 from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import REPORT
@@ -95,7 +96,7 @@ def train_task(
         elif build is None:
             raise ValueError(f"strategy '{strategy.kind}' needs build, the model's config")
         else:
-            job = Job(task, build, str(pool.image_root))
+            job = Job(task, build, spelled(pool.image_root))
             with aside(vlm) as device:
                 spawn(job, pool, rows, device, folder, report, nodes)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from selectmm.pool.arrow import open_arrow, write_blocks
 from selectmm.pool.pool import Pool, blocks_of
+from selectmm.pool.root import root_spelled
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
@@ -72,7 +73,7 @@ class Job:
 
     Attributes:
         build: the model's config.
-        images: the pool's image root.
+        images: the pool's image root, see `selectmm.pool.root.spelled`.
     """
 
     task: Task
@@ -93,7 +94,7 @@ def read_job(folder: Path) -> tuple[Job, Pool]:
     task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
     task |= {"part": _part(task["part"]), "points": tuple(task["points"])}
     job = Job(**content | {"task": Task(**task)})
-    return job, open_arrow(folder / ROWS, Path(job.images), fingerprint="")
+    return job, open_arrow(folder / ROWS, root_spelled(job.images), fingerprint="")
 
 
 def _part(content: Mapping[str, object] | None) -> Part | None:

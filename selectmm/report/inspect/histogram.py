@@ -69,9 +69,9 @@ def _caption(choice: Choice, bins: Bins) -> str:
         kept = int((choice.times > 0).sum() - (choice.times[choice.scored] > 0).sum())
         told.append(f"Of the {without:,} without, {kept:,} were kept.")
     if choice.cuts:
-        told.append("Dashed: where kept and dropped rows part.")
+        told.append("Dashed: the scores between kept and dropped rows.")
     elif 0 < (choice.times[choice.scored] > 0).sum() < len(choice.scored):
-        told.append("No single score parts kept from dropped rows: it is not all that decides here.")
+        told.append("No single score separates kept from dropped rows: other rules decide too.")
     if bins.log:
         told.append("Scores are drawn to a logarithmic scale.")
     if bins.below or bins.above:

@@ -9,9 +9,8 @@ from selectmm.report.inspect.histogram import histogram
 from selectmm.report.inspect.overlap import overlaps
 from selectmm.report.inspect.sources import sources
 from selectmm.report.inspect.style import STYLE
-
-# A browser then runs no script and fetches nothing, whatever a text on the page says.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from selectmm.report.pages.frame import frame
+from selectmm.report.pages.mark import mark_before
 
 
 def page(choice: Choice, others: Sequence[Choice] = (), each: int = 8) -> str:
@@ -28,16 +27,11 @@ def page(choice: Choice, others: Sequence[Choice] = (), each: int = 8) -> str:
     excluded = [f"{count:,} rows: {reason}" for reason, count in subset.excluded.items()]
     facts += "".join(f"<dt>could not be chosen</dt><dd>{escape(line)}</dd>" for line in excluded)
     parts = [
-        f"<header><h1>{escape(choice.name)}</h1><p class='sub'>kept {kept}</p><dl>{facts}</dl></header>",
+        f"<header><h1>{mark_before(choice.method)}{escape(choice.name)}</h1>"
+        f"<p class='sub'>kept {kept}</p><dl>{facts}</dl></header>",
         f"<section><h2>Sources</h2>{sources(choice)}</section>",
         f"<section><h2>Scores</h2>{histogram(choice)}</section>",
         f"<section><h2>Overlap</h2>{overlaps([choice, *others])}</section>",
         f"<section><h2>Rows</h2>{gallery(choice, each)}</section>",
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(choice.name)}: {kept}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return frame(f"{choice.name}: {kept}", STYLE, f"<main>{''.join(parts)}</main>")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions
 from selectmm.report.names import name_of
+from selectmm.report.pages.columns import tip_of
 from selectmm.report.references import References
 from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
@@ -29,7 +30,7 @@ def boards_of(records: Mapping[str, RunRecord], references: References) -> list[
     shown = [records[of_run[0]] for of_run in files]
     told = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
     groups = sorted(comparable(shown), key=lambda group: -len(group.records))
-    return [_board(group, references, told) for group in groups]
+    return [_board(group, references, told, records) for group in groups]
 
 
 def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
@@ -52,7 +53,9 @@ def _run(record: RunRecord) -> str:
     return json.dumps([*asked, conditions(record)], sort_keys=True)
 
 
-def _board(group: Group, references: References, files: Mapping[int, list[str]]) -> Plain:
+def _board(
+    group: Group, references: References, files: Mapping[int, list[str]], records: Mapping[str, RunRecord]
+) -> Plain:
     comparison = compare(group.records, references)
     first = group.records[0]
     return {
@@ -62,7 +65,7 @@ def _board(group: Group, references: References, files: Mapping[int, list[str]])
         "suite": first.suite.name,
         "apart": group.apart,
         "benchmarks": [_benchmark(name, comparison) for name in comparison.benchmarks],
-        "rows": [_row(row, comparison, files) for row in comparison.rows],
+        "rows": [_row(row, comparison, files, records) for row in comparison.rows],
     }
 
 
@@ -72,11 +75,17 @@ def _benchmark(name: str, comparison: Comparison) -> Plain:
         "name": name,
         "chance": next((c for c in known if c is not None), None),
         "counts": name not in comparison.chance,
+        "tip": tip_of("", name in comparison.chance),
     }
 
 
-def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]]) -> Plain:
+def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]], records: Mapping[str, RunRecord]) -> Plain:
+    made = [records[file] for outcome in row.outcomes for file in files[id(outcome.record)]]
     return {
+        "name": row.method,
+        "names": list(dict.fromkeys(record.name for record in made)),  # a link to any of them finds the row
+        "experiments": sorted({record.experiment for record in made}),
+        "seeds": len(row.outcomes),
         "method": row.label,
         "budget": 100 * row.budget,
         "recipe": row.recipe,

@@ -1,0 +1,205 @@
+"""Images in tar files, read where they lie: nothing is unpacked.
+
+The tars' headers are read once, into an index in the cache that says where each file begins. A file is then one seek
+away, in any order and from any process. WebDataset keeps images so, and many data sets are handed around so.
+"""
+
+import io
+import json
+import stat
+import tarfile
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
+from itertools import pairwise
+from os.path import normpath
+from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from selectmm.errors import UserError
+from selectmm.pool.bad import shown
+from selectmm.records.progress import track
+from selectmm.records.stage import run_stage
+
+INDEX = "shards.arrow"
+TARS = b"tars"  # key of the index's metadata: path, bytes and time of change of each tar
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a tar: what of `pathlib.Path` is needed to read it."""
+
+    tar: Path
+    name: str
+    start: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.tar}"
+
+    def open(self, _mode: str = "rb") -> BinaryIO:
+        """The file's bytes, as a stream of their own."""
+        return io.BufferedReader(_Part(self.tar.open("rb", buffering=0), self.start, self.size))
+
+    def stat(self) -> SimpleNamespace:
+        """Its size and kind, and when the tar was changed."""
+        return SimpleNamespace(st_size=self.size, st_mode=stat.S_IFREG, st_mtime_ns=self.tar.stat().st_mtime_ns)
+
+
+class _Part(io.RawIOBase):
+    """Bytes ``start`` to ``start + size`` of a file, which is closed with them."""
+
+    def __init__(self, file: io.FileIO, start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        wanted = memoryview(buffer)[: max(0, self._size - self._at)]
+        self._file.seek(self._start + self._at)
+        read = self._file.readinto(wanted) or 0
+        self._at += read
+        return read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Some tars as an image folder.
+
+    Attributes:
+        pattern: the tars, as a user named them.
+        index: `INDEX`, as `shards_of` writes it: sorted names, and of each its tar, start and size.
+    """
+
+    pattern: str
+    index: Path
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """For another process: without the open index."""
+        return Shards, (self.pattern, self.index)
+
+    def file(self, relative: str) -> Member | None:
+        """The file of that name; None if no tar has it.
+
+        Raises:
+            UserError: its tar was changed or removed since it was indexed.
+        """
+        names, wanted = self._table["name"], normpath(relative)
+        place = bisect_left(range(len(names)), wanted, key=lambda row: names[row].as_py())
+        if place == len(names) or names[place].as_py() != wanted:
+            return None
+        tar, start, size = (self._table[column][place].as_py() for column in ("tar", "start", "size"))
+        return Member(self._checked(tar), wanted, start, size)
+
+    def members(self) -> Iterator[Member]:
+        """Every file, tar after tar, in the order in which it lies there.
+
+        Raises:
+            UserError: as `file`.
+        """
+        rows = self._table.sort_by([("tar", "ascending"), ("start", "ascending")])
+        for batch in rows.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                yield Member(self._checked(row["tar"]), row["name"], row["start"], row["size"])
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(self.index))).read_all().combine_chunks()
+
+    @cached_property
+    def states(self) -> list[list[object]]:
+        """Path, bytes and time of change of each tar when it was indexed."""
+        return json.loads(self._table.schema.metadata[TARS])
+
+    @cached_property
+    def _known(self) -> set[int]:
+        """Tars that this process has found to be as they were indexed."""
+        return set()
+
+    def _checked(self, number: int) -> Path:
+        path = Path(self.states[number][0])
+        if number not in self._known:
+            if not path.is_file() or _state_of(path) != self.states[number]:
+                raise UserError(f"{path} was changed after its images were indexed; start the command again.")
+            self._known.add(number)
+        return path
+
+
+def shards_of(pattern: str, cache: Path) -> Shards:
+    """The tars that a pattern names (``/data/shards/*.tar``, or one tar), indexed once per state of the tars.
+
+    Raises:
+        UserError: there are none, one is compressed or no whole tar, or two hold a file of the same name.
+    """
+    packed = [path for path in sorted(glob(pattern)) or [pattern] if path.endswith(COMPRESSED)]
+    if packed:
+        raise UserError(
+            f"{packed[0]} is compressed, so that its images cannot be read in any order; decompress it to a .tar."
+        )
+    tars = [Path(path).resolve() for path in sorted(glob(pattern))]
+    if not tars:
+        raise UserError(f"There is no tar file {shown(pattern)}; set pool.images to the tars of the pool's images.")
+    states = [_state_of(path) for path in tars]
+    made = run_stage(cache, "shard-index", {"tars": states}, lambda folder: _write(states, folder / INDEX))
+    return Shards(pattern, made.folder / INDEX)
+
+
+def _state_of(path: Path) -> list[object]:
+    found = path.stat()
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _write(states: Sequence[list[object]], file: Path) -> None:
+    paths = [str(path) for path, *_ in states]
+    each = track(enumerate(paths), "indexing tars", len(paths))
+    found = sorted((name, number, start, size) for number, path in each for name, start, size in _members(path))
+    for (name, first, *_), (other, second, *_) in pairwise(found):
+        if name == other:
+            raise UserError(
+                f"{shown(name)} is in {paths[first]} and in {paths[second]}; which of the two a row means cannot be "
+                f"known: take one out, or set pool.images to fewer tars."
+            )
+    columns = list(zip(*found, strict=True)) or [[], [], [], []]
+    kinds = {"name": pa.large_string(), "tar": pa.int32(), "start": pa.int64(), "size": pa.int64()}
+    schema = pa.schema(list(kinds.items()), metadata={TARS: json.dumps(states)})
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds.values(), strict=True)]
+    with pa.ipc.new_file(str(file), schema) as writer:
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _members(path: str) -> Iterator[tuple[str, int, int]]:
+    """Name, start and size of every file; links are passed over, because nothing is unpacked that they could name."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                tar.members = []  # or it remembers all of them
+                if member.type in PLAIN and not member.issparse() and member.name.isprintable():
+                    yield normpath(member.name), member.offset_data, member.size
+            tar.fileobj.seek(tar.offset)
+            if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # which tarfile takes for the end
+                raise tarfile.ReadError("its last header is cut off")
+    except (tarfile.TarError, OSError, EOFError) as problem:
+        raise UserError(f"{path} is not a whole tar file ({problem}); fetch it again.") from problem

@@ -1,0 +1,243 @@
+"""One pool whose images lie in a folder, in tars and at an address: the same rows, findings, pictures and subset."""
+
+import io
+import json
+import pickle
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.methods.random import Random
+from selectmm.pool import shards
+from selectmm.pool.address import Address, address_of
+from selectmm.pool.image import header_of, open_image, size_of
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.pool import Pool
+from selectmm.pool.root import root_of, root_spelled, spelled
+from selectmm.pool.shards import INDEX, shards_of
+from selectmm.pool.webdataset import open_webdataset
+
+NAMES = [f"coco/{number:03}.png" for number in range(9)] + ["gqa/long/9.jpg", "gqa/ü.jpg", "loose.jpg"]
+WAYS = ("folder", "tars", "address")
+
+
+def picture(number: int) -> Image.Image:
+    pixels = np.random.default_rng(number).integers(0, 256, (8 + number, 24, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def contents() -> dict[str, bytes]:
+    found = {}
+    for number, name in enumerate(NAMES):
+        with io.BytesIO() as stream:
+            picture(number).save(stream, "PNG" if name.endswith("png") else "JPEG")
+            found[name] = stream.getvalue()
+    return found | {"coco/003.png": b"no image"}
+
+
+def tar_of(path: Path, files: Sequence[tuple[str, bytes]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """``pool.images`` in each of the ways."""
+    files = contents()
+    for name, content in files.items():
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    many = list(files.items())
+    tar_of(tmp_path / "tars" / "00.tar", [*many[:5], ("readme.txt", b"no image either")])
+    tar_of(tmp_path / "tars" / "01.tar", [(f"./{name}", content) for name, content in many[5:]])
+    memory = fsspec.filesystem("memory")
+    for name, content in files.items():
+        memory.pipe_file(f"/bucket/images/{name}", content)
+    yield {"folder": str(tmp_path / "images"), "tars": f"{tmp_path}/tars/*.tar", "address": "memory://bucket/images"}
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    turns = [{"from": "human", "value": "<image>\nWhat is this?"}, {"from": "gpt", "value": "A picture."}]
+    rows = [{"id": name, "image": name, "conversations": turns} for name in [*NAMES, "coco/missing.png"]]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    return tmp_path / "rows.json"
+
+
+def opened(file: Path, images: str, cache: Path) -> Pool:
+    return open_llava_json(str(file), images, "drop", cache)
+
+
+def test_wherever_images_are_kept_it_is_the_same_pool(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
+    pools = {way: opened(file, images, tmp_path / f"cache-{way}") for way, images in kept.items()}
+    first = pools["folder"]
+    assert len(first) == len(NAMES) - 1 and first.health.missing_image == [12] and first.health.broken_image == [3]
+    for pool in pools.values():
+        assert pool.table.equals(first.table) and pool.fingerprint == first.fingerprint
+        assert pool.health == first.health and np.array_equal(pool.sizes, first.sizes)
+        chosen = [Random().select(one, {}, 5, np.random.default_rng(0)).rows for one in (pool, first)]
+        assert np.array_equal(*chosen)
+        for position in range(len(pool)):
+            assert pool.open_image(pool[position].image).tobytes() == first.open_image(first[position].image).tobytes()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_process_reads_the_same_images(way: str, kept: dict[str, str], tmp_path: Path) -> None:
+    root = root_of(kept[way], tmp_path)
+    for other in (root_spelled(spelled(root)), pickle.loads(pickle.dumps(root))):
+        assert open_image(other, "gqa/ü.jpg").tobytes() == open_image(Path(kept["folder"]), "gqa/ü.jpg").tobytes()
+        assert header_of(other, "coco/002.png")[:2] == (24, 10)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_there_is_said_in_one_sentence(way: str, kept: dict[str, str], tmp_path: Path) -> None:
+    root = root_of(kept[way], tmp_path)
+    assert size_of(root, "coco/000.png") == len(contents()["coco/000.png"]) and size_of(root, "other.png") is None
+    with pytest.raises(UserError, match=r"^Image .*other\.png.* is missing; put it there, or set pool\.bad_rows=drop"):
+        open_image(root, "other.png")
+    with pytest.raises(UserError, match=r"cannot be read .*cannot identify image"):
+        open_image(root, "coco/003.png")
+    for path in ("../rows.json", "/etc/passwd", "coco/../../rows.json"):
+        with pytest.raises(UserError, match="leaves the image folder"):
+            open_image(root, path)
+
+
+def test_the_index_holds_no_links_and_follows_the_tars(tmp_path: Path) -> None:
+    tar = tmp_path / "a.tar"
+    with tarfile.open(tar, "w") as made:
+        for kind, name in ((tarfile.SYMTYPE, "link.png"), (tarfile.LNKTYPE, "hard.png"), (tarfile.DIRTYPE, "folder")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            made.addfile(entry)
+        made.addfile(tarfile.TarInfo("../up.png"))
+    before = shards_of(str(tar), tmp_path / "cache")
+    assert all(before.file(name) is None for name in ("link.png", "hard.png", "folder", "up.png"))
+    tar_of(tar, [("new.png", b"12345")])
+    after = shards_of(str(tar), tmp_path / "cache")
+    assert before.index != after.index and after.file("new.png").stat().st_size == 5
+
+
+def test_a_tar_that_changes_while_it_is_used_is_not_read(tmp_path: Path) -> None:
+    tar = tar_of(tmp_path / "a.tar", [("one.png", b"1"), ("two.png", b"2")])
+    index = shards_of(str(tar), tmp_path / "cache").index
+    tar_of(tar, [("two.png", b"22"), ("one.png", b"1")])
+    with pytest.raises(UserError, match=r"a\.tar was changed after its images were indexed; start the command again"):
+        shards.Shards("a.tar", index).file("one.png")
+    tar.unlink()
+    with pytest.raises(UserError, match="was changed after"):
+        shards.Shards("a.tar", index).file("one.png")
+
+
+def test_one_name_in_two_tars_is_refused(tmp_path: Path) -> None:
+    for number in (0, 1):
+        tar_of(tmp_path / f"{number}.tar", [("same.png", b"1"), (f"{number}.png", b"1")])
+    with pytest.raises(UserError, match=r"'same\.png' is in .*0\.tar and in .*1\.tar; which of the two"):
+        shards_of(f"{tmp_path}/*.tar", tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob(INDEX))
+
+
+def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"There is no tar file '.*\*\.tar'; set pool\.images"):
+        shards_of(f"{tmp_path}/*.tar", tmp_path)
+    (tmp_path / "a.tar.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.tar\.gz is compressed, .* decompress it to a \.tar"):
+        root_of(str(tmp_path / "a.tar.gz"), tmp_path)
+    whole = tar_of(tmp_path / "a.tar", [("one.png", bytes(5000)), ("two.png", bytes(5000))]).read_bytes()
+    for cut in (whole[:4000], whole[:6000], whole[:9000], b"no tar at all" * 100):
+        (tmp_path / "a.tar").write_bytes(cut)
+        with pytest.raises(UserError, match=r"a\.tar is not a whole tar file \(.*\); fetch it again"):
+            root_of(str(tmp_path / "a.tar"), tmp_path)
+
+
+def test_a_part_of_a_file_is_a_file(tmp_path: Path) -> None:
+    content = bytes(range(200))
+    tar = tar_of(tmp_path / "a.tar", [("one", content), ("two", b"x" * 2000)])
+    with shards_of(str(tar), tmp_path).file("one").open() as stream:
+        assert stream.read() == content and stream.read() == b""
+        assert stream.seek(-20, io.SEEK_END) == 180 and stream.read(5) == content[180:185]
+        assert stream.seek(10) == 10 and stream.seek(5, io.SEEK_CUR) == 15 and stream.read(1000) == content[15:]
+        assert stream.seek(500) == 500 and stream.read(1) == b""
+
+
+def test_addresses_are_of_known_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("file:///etc", "reference://x", "ssh://host/x", "simplecache::file://x", "https://x/y", "github://a"):
+        with pytest.raises(UserError, match=r"Images cannot be read from .*: addresses begin with one of s3://"):
+            address_of(text)
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda _: (_ for _ in ()).throw(ImportError("none")))
+    with pytest.raises(UserError, match=r"s3:// the package s3fs is needed; pip install s3fs"):
+        address_of("s3://bucket/images")
+
+
+def test_a_bucket_that_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **_named: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "find", refused)
+    with pytest.raises(UserError, match=r"^The images at memory://b cannot be listed \(Access Denied\); check the"):
+        size_of(Address("memory://b"), "one.png")
+
+
+def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Path) -> None:
+    fsspec.config.conf["simplecache"] = {"cache_storage": str(tmp_path / "local")}
+    try:
+        root = address_of("simplecache::memory://bucket/images")
+        assert open_image(root, "loose.jpg").size == (24, 19) and size_of(root, "loose.jpg")
+        assert len(list((tmp_path / "local").iterdir())) == 1
+    finally:
+        del fsspec.config.conf["simplecache"]
+
+
+def said(image: bool = True) -> list[dict[str, str]]:
+    question = "<image>\nWhat is this?" if image else "Two?"
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": "A picture."}]
+
+
+def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None:
+    """Of every key the JSON is a row: with the image beside it, with two, with one that it names, and with none."""
+    files, two = contents(), [{"from": "human", "value": "<image><image>\nWhat?"}, {"from": "gpt", "value": "Two."}]
+    tar_of(
+        tmp_path / "0.tar",
+        [
+            ("a/1.png", files["coco/000.png"]),
+            ("a/1.json", json.dumps({"conversations": said(), "source": "mine"}).encode()),
+            ("a/2.json", json.dumps({"id": 7, "conversations": two}).encode()),
+            ("a/2.1.png", files["coco/002.png"]),
+            ("a/2.jpg", files["loose.jpg"]),
+        ],
+    )
+    chat = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
+    tar_of(
+        tmp_path / "1.tar",
+        [
+            ("b.json", json.dumps({"messages": chat, "images": ["a/1.png"]}).encode()),
+            ("c.json", json.dumps({"conversations": said(image=False)}).encode()),
+            ("d.json", b"{no JSON"),
+            ("e.txt", b"passed over"),
+        ],
+    )
+    options = {"cache": str(tmp_path / "cache"), "system": "turn", "source": "source"}
+    pool = open_webdataset(f"{tmp_path}/*.tar", "drop", **options)
+    assert [[image.path for image in pool[row].images] for row in range(len(pool))] == [
+        ["a/1.png"],
+        ["a/2.1.png", "a/2.jpg"],
+        ["a/1.png"],
+        [],
+    ]
+    assert [pool.place_of(row)["id"] for row in range(4)] == ["a/1", "7", "b", "c"]
+    assert pool.sources.tolist() == ["mine", "a", "a", "text"]
+    assert pool.open_image("a/1.png").tobytes() == picture(0).tobytes()
+    with pytest.raises(UserError, match=r"1 rows? with JSON that cannot be read \(first: .*'d\.json in .*1\.tar'"):
+        open_webdataset(f"{tmp_path}/*.tar", "stop", **options)
