@@ -8,6 +8,7 @@ from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
     if report.html is not None:
         print(f"Page     {report.html}")
+    answer(report.as_json())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from selectmm.pool.sample import Sample
 
@@ -39,10 +40,10 @@ class Format:
     masks: bool = True
     marks: tuple[str, ...] = ()
     advice: str = ""
-    beside: Mapping[str, object] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
-def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
+def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
     """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
 
     A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
@@ -57,7 +58,7 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
+def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, Any]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
 
     Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +119,7 @@ class HubRows:
                 out.write_table(table.replace_schema_metadata(described))
 
 
-def ending_of(entry: Mapping[str, object]) -> str:
+def ending_of(entry: Mapping[str, Any]) -> str:
     """The ending of what `original_of` writes for a ``pool`` group of the configuration.
 
     Raises:
@@ -137,7 +137,7 @@ def ending_of(entry: Mapping[str, object]) -> str:
     )
 
 
-def original_of(entry: Mapping[str, object], pool: Pool) -> Original:
+def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     """What a ``pool`` group of the configuration reads, given the pool that it opened.
 
     Raises:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.models.encode import ROOM, Conversation, encode
 from selectmm.models.lengths import Size, image_tokens
@@ -249,4 +250,6 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
 def _told(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
-    return ", ".join(f"{len(rows):,} rows {words} (first: {pool.told(rows[0])})" for rows, words in found if rows)
+    return ", ".join(
+        f"{counted(len(rows), 'row')} {words} (first: {pool.told(rows[0])})" for rows, words in found if rows
+    )

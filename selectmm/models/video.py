@@ -5,6 +5,7 @@ unless ``model.fps`` says otherwise. Qwen3-VL's processor has 2 of its own.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers.video_utils import VideoMetadata
@@ -24,7 +25,7 @@ def frames_of(vlm: VLM, clip: Clip) -> list[int]:
     return [int(index) for index in found]
 
 
-def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, object]:
+def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, Any]:
     """What the processor is told of the clips of a batch; nothing if there are none.
 
     Raises:

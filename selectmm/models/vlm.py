@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
 from selectmm.pool.sample import Role
@@ -97,8 +97,8 @@ class VLM:
         adapter: the folder of that adapter, if there is one.
     """
 
-    model: PreTrainedModel
-    processor: ProcessorMixin
+    model: Any  # a PreTrainedModel; torch declares the parts of a module as "tensor or module", which fits no use
+    processor: Any  # a ProcessorMixin of the family, with tokens and methods that the base class does not declare
     family: Family
     identity: str
     adapter: Path | None = None
@@ -119,7 +119,7 @@ class VLM:
         """The decoder layers of the language model, first to last."""
         return self.model.get_submodule(self.family.layers)
 
-    def layer(self, index: int) -> nn.Module:
+    def layer(self, index: int) -> Any:
         """Decoder layer ``index``, counted from 1.
 
         Raises:

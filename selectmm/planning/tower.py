@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,7 +54,8 @@ def _tile(tower: nn.Module, shape: torch.Size) -> int:
 
 def _patches(vlm: VLM, grids: torch.Tensor) -> int:
     """Images as grids of patches [images, 3]: linear layers see each patch, mergers a token, attention a window."""
-    tower, config = vlm.model.get_submodule(vlm.family.vision), vlm.model.config.vision_config
+    tower: Any = vlm.model.get_submodule(vlm.family.vision)
+    config = vlm.model.config.vision_config
     sizes = grids.prod(1)
     patches, tokens = int(sizes.sum()), int(sizes.sum()) // config.spatial_merge_size**2
     width, flops = 0, 0
@@ -61,7 +63,7 @@ def _patches(vlm: VLM, grids: torch.Tensor) -> int:
         if not isinstance(module, nn.Linear | nn.Conv3d) or _in_projector(vlm, name):
             continue
         flops += 2 * module.weight.numel() * (tokens if "merger" in name else patches)
-        width = module.in_features if name.endswith("qkv") else width
+        width = cast(int, module.in_features) if name.endswith("qkv") else width
     whole = len(tower.blocks)
     windowed = 0
     if hasattr(tower, "fullatt_block_indexes"):  # Qwen2.5-VL: all other blocks attend inside windows

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -98,7 +99,7 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
 def _opened(file: File) -> Iterator[av.container.InputContainer]:
     try:
         with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
-            yield container
+            yield cast(av.container.InputContainer, container)
     except UserError:
         raise
     except FileNotFoundError as problem:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ class Pool:
             images = (Shown(row["image"], row.get("image_turn") or 0),)
         return Sample(position, row["digest"], row["source"], turns, images)
 
-    def place_of(self, position: int) -> dict[str, object]:
+    def place_of(self, position: int) -> dict[str, Any]:
         """A row as its file knows it, whichever rows were left out before it: its id, and its place there.
 
         The place is a ``row`` (a list's entry or a table's row, from 0) or a ``line`` (from 1).

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from filelock import FileLock
@@ -82,7 +83,7 @@ def assemble(layers: Sequence[int]) -> tuple[LlavaForConditionalGeneration, Llav
     config = LlavaConfig(
         vision_config=tower,
         text_config=language.config(len(layers)),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_token_index=cast(int, words.convert_tokens_to_ids("<image>")),
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.groups import comparable
 from selectmm.report.notes import caption, notes
-from selectmm.report.points import cells
+from selectmm.report.points import COLUMNS, cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import Tallies, compare
@@ -34,6 +35,19 @@ class Report:
     svgs: tuple[Path, ...]
     pngs: tuple[Path, ...]
     html: Path | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Paths, and each table as columns and rows of the texts on the page, with its picture's points as numbers."""
+        tables = [
+            {
+                "columns": t.columns,
+                "rows": t.rows,
+                "notes": t.notes,
+                "points": [dict(zip(COLUMNS, p, strict=True)) for p in points],
+            }
+            for t, points in zip(self.tables, self.points, strict=True)
+        ]
+        return {"page": self.markdown, "pictures": [*self.svgs, *self.pngs], "tables": tables}
 
 
 def write_report(

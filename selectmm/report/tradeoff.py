@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,8 +17,8 @@ from selectmm.report.rows import Comparison
 
 MARK = "point-"  # with a point's number: the name of its marker in the SVG
 INK, GUIDE = "#555555", "#BDBDBD"
-DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-DOTS = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
+DASHES: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+DOTS: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
 def draw(comparison: Comparison, floor: float | None = None) -> Figure:
@@ -94,7 +95,13 @@ def _mark(axes: Axes, point: Point, style: Style, name: str) -> None:
     hollow = point.length == "steps"
     outlined = hollow or marker == "*"  # other filled markers may overlap: white keeps them apart
     width = 1.2 if point.rel_items is None else 0.6  # of one seed: thinner, it says less
-    bars = {"xerr": point.cost_sd, "yerr": point.reach or None, "fmt": "none", "ecolor": colour, "elinewidth": width}
+    bars: dict[str, Any] = {
+        "xerr": point.cost_sd,
+        "yerr": point.reach or None,
+        "fmt": "none",
+        "ecolor": colour,
+        "elinewidth": width,
+    }
     axes.errorbar(point.cost, point.rel, **bars, zorder=2)
     axes.plot(
         point.cost,
@@ -112,7 +119,7 @@ def _mark(axes: Axes, point: Point, style: Style, name: str) -> None:
 
 def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
     """Only what direct labels cannot say: filled, hollow, bars, the front and the floor."""
-    dot = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
+    dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
         entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
@@ -123,7 +130,7 @@ def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
     if any(point.rel_sd is not None for point in found):
         entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
     if any(point.rel_items for point in found):
-        thin = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
+        thin: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
         entries.append(Line2D([], [], label="95 % over items, of one seed", color=INK, **thin))
     axes.figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Job:
     """
 
     task: Task
-    build: Mapping[str, object]
+    build: Mapping[str, Any]
     images: str
 
 
@@ -97,7 +98,7 @@ def read_job(folder: Path) -> tuple[Job, Pool]:
     return job, open_arrow(folder / ROWS, root_spelled(job.images), fingerprint="")
 
 
-def _part(content: Mapping[str, object] | None) -> Part | None:
+def _part(content: Mapping[str, Any] | None) -> Part | None:
     if content is None or content["weights"] is None:
         return None if content is None else Part(**content)
     return Part(**{**content, "weights": tuple(content["weights"])})

@@ -16,6 +16,7 @@ from selectmm.records.record import MethodEntry, RunRecord, StageCost
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of
+from selectmm.screen import output
 from tests.browser import acted, drawn, with_browser
 from tests.report.runs import run_of
 
@@ -148,8 +149,13 @@ def test_no_records_are_one_sentence(tmp_path: Path) -> None:
 
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(save(record, tmp_path)) for record in runs().values()]
-    main([*paths, "--to", str(tmp_path / "board.html")])
-    assert capsys.readouterr().out == f"Leaderboard  {tmp_path}/board.html: 4 records, 2 rows on 1 boards\n"
+    with output(json=True):
+        main([*paths, "--to", str(tmp_path / "board.html")])
+    shown = capsys.readouterr()
+    assert shown.err == f"Leaderboard  {tmp_path}/board.html: 4 records, 2 rows on 1 board\n"
+    document = json.loads(shown.out)
+    assert (document["page"], document["records"]) == (str(tmp_path / "board.html"), 4)
+    assert [row["method"] for row in document["boards"][0]["rows"]] == ["full", "prism"]
 
 
 def methods(dom: str) -> list[str]:

@@ -44,8 +44,8 @@ def bins_of(choice: Choice) -> Bins:
         low, high = low - 0.5, high + 0.5
     kept = choice.times[choice.scored] > 0
     edges = np.linspace(low, high, BINS + 1)
-    counts = [np.histogram(scores[which], edges)[0] for which in (kept, ~kept)]
-    return Bins(log, edges, *counts, below=int((scores < low).sum()), above=int((scores > high).sum()), cuts=cuts)
+    counts = {name: np.histogram(scores[which], edges)[0] for name, which in (("kept", kept), ("dropped", ~kept))}
+    return Bins(log, edges, **counts, below=int((scores < low).sum()), above=int((scores > high).sum()), cuts=cuts)
 
 
 def histogram(choice: Choice) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from selectmm.counted import counted
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.gallery import gallery
 from selectmm.report.inspect.histogram import histogram
@@ -21,10 +22,10 @@ def page(choice: Choice, others: Sequence[Choice] = (), each: int = 8) -> str:
         each: rows under each heading of the gallery.
     """
     subset, pool = choice.subset, choice.pool
-    kept = f"{len(subset.rows) - choice.repeats:,} of {len(pool):,} rows"
+    kept = f"{len(subset.rows) - choice.repeats:,} of {counted(len(pool), 'row')}"
     kept += f", some several times: {len(subset.rows):,} with repeats" if choice.repeats else ""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in choice.facts)
-    excluded = [f"{count:,} rows: {reason}" for reason, count in subset.excluded.items()]
+    excluded = [f"{counted(count, 'row')}: {reason}" for reason, count in subset.excluded.items()]
     facts += "".join(f"<dt>could not be chosen</dt><dd>{escape(line)}</dd>" for line in excluded)
     parts = [
         f"<header><h1>{mark_before(choice.method)}{escape(choice.name)}</h1>"

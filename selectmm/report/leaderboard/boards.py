@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions
 from selectmm.report.names import name_of
@@ -13,7 +15,7 @@ from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 from selectmm.report.verdict import rel_margin
 
-Plain = dict[str, object]
+Plain = dict[str, Any]
 
 
 def boards_of(records: Mapping[str, RunRecord], references: References) -> list[Plain]:
@@ -58,9 +60,10 @@ def _board(
 ) -> Plain:
     comparison = compare(group.records, references)
     first = group.records[0]
+    rows = counted(first.pool.rows, "row")
     return {
         "scale": first.scale,
-        "pool": f"{name_of(first.config.get('pool'))} ({first.pool.rows:,} rows, {first.pool.fingerprint[:8]})",
+        "pool": f"{name_of(first.config.get('pool'))} ({rows}, {first.pool.fingerprint[:8]})",
         "model": f"{name_of(first.config.get('model'))} ({first.model[:8]})",
         "suite": first.suite.name,
         "apart": group.apart,
