@@ -89,7 +89,7 @@ def _without_place(pool: Pool, kind: Format) -> list[str]:
     """Fields of the pool's own file that this format has no place for."""
     if kind.row is None or pool.health is None or not pool.health.fields:
         return []
-    fields = ", ".join(f"`{_cell(name)}` ({counted(rows, 'row')})" for name, rows in pool.health.fields.items())
+    fields = ", ".join(f"`{_cell(name)}` ({counted(rows, 'row')})" for name, rows in sorted(pool.health.fields.items()))
     return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
 
 

@@ -124,7 +124,7 @@ def test_a_row_with_every_field_comes_back_and_what_has_no_place_is_named(name: 
     pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), cache=str(tmp_path / "cache"), **options)
     export_subset(pool, Subset(np.array([0])), name, tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "no place for them: `width` (1 row), `licence` (1 row). `--format original` keeps them." in page
+    assert "no place for them: `licence` (1 row), `width` (1 row). `--format original` keeps them." in page
     file = tmp_path / "out" / FORMATS[name].file
     reader = open_llava_json if name == "llava" else open_sharegpt
     again = reader(str(file), str(tmp_path), cache=str(tmp_path / "again"), **options)
