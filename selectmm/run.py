@@ -37,7 +37,7 @@ def run(experiment: Experiment) -> Path:
     if suite.data is not None:  # hours of tuning come before it is read
         check_local(suite.benchmarks, suite.tasks, suite.data)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
-    if warning := too_small_for(experiment, vlm):
+    if warning := too_small_for(vlm, experiment.recipe.name, suite.name):
         log.warning("  %s", warning)
     check_tunable(vlm, experiment.recipe, experiment.strategy)  # now, because selecting may take long
     check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)

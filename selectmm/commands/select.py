@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     vlm = experiment.open_model()
     check_devices(experiment.devices, vlm.model.device)
-    if task.hours and (warning := too_small_for(experiment, vlm, evaluated=False)):  # else no recipe is followed
+    if task.hours and (warning := too_small_for(vlm, experiment.recipe.name, suite=None)):  # else no recipe is followed
         log.warning("Warning %s", warning)
     pool = experiment.open_pool()
     pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)

@@ -29,7 +29,9 @@ class Original(Protocol):
     """
 
     @property
-    def ending(self) -> str: ...
+    def ending(self) -> str:
+        """Of a file that `write` writes, such as ``.json``."""
+        ...
 
     def write(self, places: Sequence[int], to: Path) -> None:
         """Write the rows at these places (ascending; one that stands twice is written twice).

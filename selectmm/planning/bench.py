@@ -28,6 +28,7 @@ from selectmm.planning.work import Work
 from selectmm.records.cost import measure
 from selectmm.tuning.adapter import injected, lora_config, trainable
 from selectmm.tuning.fit import _checkpointing, _ready
+from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
 
 SIZE = (640, 480)  # pixels of the image of each row
@@ -120,7 +121,7 @@ def bench(experiment: Experiment, vlm: VLM, gpu: Gpu, steps: int) -> dict[str, T
     def passing(load: Load) -> Work:
         return Work(flops=forward(body, load), precision=plain)
 
-    with _tuning(vlm, experiment) as tune:
+    with _tuning(vlm, experiment.recipe) as tune:
         tuned = timed(recipe.micro_batch, tune, tuning, steps)
     rows = experiment.batch_size
     with torch.no_grad():
@@ -178,9 +179,9 @@ def _finish(vlm: VLM) -> None:
 
 
 @contextmanager
-def _tuning(vlm: VLM, experiment: Experiment) -> Iterator[Callable[[Batch], None]]:
+def _tuning(vlm: VLM, recipe: Recipe) -> Iterator[Callable[[Batch], None]]:
     """Yields a step of the recipe: forward, backward, and AdamW on what is trained."""
-    recipe, half = experiment.recipe, experiment.recipe.precision == "bf16-mixed"
+    half = recipe.precision == "bf16-mixed"
     with trainable(vlm, recipe, keep=True) as wrapped, _checkpointing(wrapped, recipe):
         _ready(wrapped, recipe)
         optimizer = torch.optim.AdamW([weight for weight in wrapped.parameters() if weight.requires_grad], lr=0.0)

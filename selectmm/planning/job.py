@@ -139,7 +139,7 @@ class Job:
     def _warmup(self, needs: Needs) -> Planned | None:
         if needs.warmup is None:
             return None
-        rows, recipe = select.warmup_of(self.experiment, self.pool, needs.warmup)
+        rows, recipe = select.warmup_of(needs.warmup, self.pool, self.experiment.recipe, self.experiment.seed)
         return self._trained("warm-up", rows, Subset(rows).fingerprint, recipe, needs.snapshots)
 
     def _reads(self, needs: Needs, targets: Pool | None) -> Iterator[tuple[Pool, Sequence[Feature], str, int]]:
@@ -150,7 +150,7 @@ class Job:
             if targets is not None:
                 yield targets, needs.of_targets, f" of the targets{at}", point
         if needs.reference:
-            rows, _ = select.warmup_of(self.experiment, self.pool, needs.warmup)
+            rows, _ = select.warmup_of(needs.warmup, self.pool, self.experiment.recipe, self.experiment.seed)
             yield select.reference_of(self.pool, rows), needs.reference, " of the warm-up's rows", -1
 
     def _features(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from selectmm.errors import UserError
+from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature
 from selectmm.models.check_rows import fitting
@@ -63,7 +64,7 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
     if model is not None and pool.fingerprint not in loads.known:
         pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
     stages = Job(experiment, pool, model, loads, planned, others).stages()
-    _note_items(experiment, notes, sources)
+    _note_items(experiment.suite, notes, sources)
     corrections = Corrections.of(experiment, gpu)
     if corrections.source:
         sources.append(corrections.source)
@@ -107,8 +108,8 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str
     return Model(here, Device(here, anatomy_of(here), size))
 
 
-def _note_items(experiment: Experiment, notes: list[str], sources: list[str]) -> None:
-    counts, local = items_of(experiment.suite), local_items(experiment.suite)
+def _note_items(suite: Suite, notes: list[str], sources: list[str]) -> None:
+    counts, local = items_of(suite), local_items(suite)
     unknown = [task for task, count in counts.items() if count is None]
     if unknown:
         notes.append(

@@ -1,63 +1,17 @@
-"""What a file from elsewhere may hold: text that can be shown, numbers, and what a run can have measured."""
+"""What a run can have measured: shares, counts, times and scores of a record that may come from elsewhere."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import fields
-from math import isfinite
 
-from selectmm.printable import printable, showable
-from selectmm.records.reading import Mismatch, named
+from selectmm.records.content import check_content as check_content  # methods/subset.py names it here
+from selectmm.records.reading import Mismatch
 from selectmm.records.record import RunRecord
 
 LARGEST = 1e15  # of a score or a cost; sums and squares of such numbers are still finite
 MOST_FLOPS = 1e30  # of a stage; the largest model so far was trained with 1e27
 SMALLEST = 1e-9  # of a score or a cost that is not zero; so are their ratios
-WHOLE = 2**64  # of a whole number: the range of a seed
-LONGEST = 100_000  # characters of one text
 ANSWERS = re.compile(r"answers/[\w.-]+\.jsonl\.gz")  # where answers lie, seen from the record
-DEEPEST = 32  # levels of lists and objects
-
-
-def check_content(content: object) -> None:
-    """Parsed JSON holds only text that can be shown, and numbers that can be computed with.
-
-    Python reads NaN, Infinity, 1e999, numbers of thousands of digits and lone surrogates as JSON too.
-
-    Raises:
-        Mismatch: naming the first value that is not so.
-    """
-    for where, value in _leaves(content, "", 0):
-        if isinstance(value, str):
-            _check_text(value, where)
-        elif isinstance(value, float) and not isfinite(value):
-            raise Mismatch(f"field '{where}' is {value}, which nothing measures")
-        elif isinstance(value, int) and abs(value) >= WHOLE:
-            raise Mismatch(f"field '{where}' is a number of {len(str(abs(value)))} digits, which nothing counts")
-
-
-def _check_text(text: str, where: str) -> None:
-    if len(text) > LONGEST:
-        raise Mismatch(f"field '{where}' is a text of {len(text):,} characters; at most {LONGEST:,} are read")
-    if not text.isprintable() and (strange := next((c for c in text if not showable(c)), None)):
-        raise Mismatch(f"field '{where}' holds the character {strange!a}, which is no text")
-
-
-def shown(content: object) -> object:
-    """The same JSON with every text such as `check_content` lets pass: what is not showable is written as an escape.
-
-    The middle of a text that is too long is left out.
-    """
-    if isinstance(content, dict):
-        return {_shown(str(key)): shown(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [shown(value) for value in content]
-    return _shown(content) if isinstance(content, str) else content
-
-
-def _shown(text: str) -> str:
-    text = printable(text)
-    half = LONGEST // 2
-    return text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def check_values(record: RunRecord) -> None:
@@ -144,19 +98,3 @@ def _scores(record: RunRecord) -> Iterator[tuple[bool, str]]:
 
 def _computable(value: float) -> bool:
     return value == 0 or SMALLEST <= abs(value) <= LARGEST
-
-
-def _leaves(content: object, where: str, depth: int) -> Iterator[tuple[str, object]]:
-    """Texts (keys too) and numbers, with their dotted paths."""
-    if depth > DEEPEST:
-        raise Mismatch(f"field '{where:.60}…' is nested more than {DEEPEST} levels deep")
-    if isinstance(content, dict):
-        for key, value in content.items():
-            place = f"{where}.{named(key)}" if where else named(key)
-            yield place, key
-            yield from _leaves(value, place, depth + 1)
-    elif isinstance(content, list):
-        for index, value in enumerate(content):
-            yield from _leaves(value, f"{where}[{index}]", depth + 1)
-    else:
-        yield where, content

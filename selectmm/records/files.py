@@ -9,7 +9,8 @@ from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.before import READ_TOO, completed
-from selectmm.records.checks import check_content, check_values, shown
+from selectmm.records.checks import check_values
+from selectmm.records.content import check_content, shown
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import SCHEMA, RunRecord
 from selectmm.records.stage import write_atomically

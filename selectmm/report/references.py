@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from selectmm.errors import UserError
-from selectmm.records.checks import LARGEST, check_content
+from selectmm.records.checks import LARGEST
+from selectmm.records.content import check_content
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 

@@ -27,14 +27,14 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
     """Fine-tune on the subset; the folder holds the adapter."""
     recipe = experiment.recipe
     steps = recipe.steps(len(pool), len(subset.rows))
-    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune", points_of(experiment, steps))
+    tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune", points_of(experiment.curve, steps))
     log.info("  finetune  %s of %s %s", counted(steps, "step"), counted(recipe.batch_size, "row"), time_of(tuned))
     return tuned
 
 
-def points_of(experiment: Experiment, steps: int) -> tuple[int, ...]:
+def points_of(curve: int, steps: int) -> tuple[int, ...]:
     """The steps after which the model is evaluated besides at the end, ``curve`` times in all, evenly."""
-    points = {round(steps * part / experiment.curve) for part in range(1, experiment.curve)}
+    points = {round(steps * part / curve) for part in range(1, curve)}
     return tuple(sorted(points - {0, steps}))
 
 

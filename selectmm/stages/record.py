@@ -87,7 +87,7 @@ def record_of(
             *left_out(pool, tuned),
             *not_evaluated(experiment.suite),
             *warnings_of(evaluated.folder, experiment.suite),
-            *filter(None, [too_small_for(experiment, vlm)]),
+            *filter(None, [too_small_for(vlm, experiment.recipe.name, experiment.suite.name)]),
         ),
         schedule=learned.schedule,
         curve=curve,

@@ -159,7 +159,7 @@ class Rounds:
             return Scored(part, Features({}, None if targets is None else Targets(targets, {})), warmed_on)
         self._scored += len(rows)
         if needs.warmup is not None:
-            warmed_on, _ = warmup_of(self.experiment, self.pool, needs.warmup)
+            warmed_on, _ = warmup_of(needs.warmup, self.pool, self.experiment.recipe, self.experiment.seed)
         if needs.warmup is not None or self._last is None:
             values, other = self._score_untrained(part, targets, features, request)
         else:

@@ -1,6 +1,5 @@
 """Does the scale fit? A model of billions of parameters under what was made for the small built-in one."""
 
-from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 
 LARGE = 500_000_000  # parameters; the built-in model has a third of that
@@ -17,16 +16,15 @@ SETTINGS = {
 }
 
 
-def too_small_for(experiment: Experiment, vlm: VLM, evaluated: bool = True) -> str:
+def too_small_for(vlm: VLM, recipe: str, suite: str | None) -> str:
     """A sentence if recipe or suite were made for the built-in model and this model is larger; empty if all fits.
 
     Args:
-        evaluated: whether the suite matters; False for who only selects.
+        recipe, suite: their names; no suite for who only selects.
     """
     size = sum(weight.numel() for weight in vlm.model.parameters())
-    recipe, suite = experiment.recipe.name, experiment.suite.name
     toys = [f"recipe {recipe}"] if recipe.partition("_")[0] == TOY_RECIPE else []
-    toys += [f"suite {suite}"] if evaluated and suite == TOY_SUITE else []
+    toys += [f"suite {suite}"] if suite == TOY_SUITE else []
     if size < LARGE or not toys:
         return ""
     way = "recipe=… and suite=… of its size"

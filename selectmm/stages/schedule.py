@@ -97,8 +97,8 @@ def course_of(experiment: Experiment, pool: Pool) -> Course:
 
 def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:
     """What the schedule will ask for, as far as that can be known now; errors as `forecast`."""
-    course = course_of(experiment, pool)
-    return forecast(experiment.schedule, course, lambda warmup: warmup_of(experiment, pool, warmup)[0], experiment.seed)
+    course, recipe, seed = course_of(experiment, pool), experiment.recipe, experiment.seed
+    return forecast(experiment.schedule, course, lambda warmup: warmup_of(warmup, pool, recipe, seed)[0], seed)
 
 
 def identity_of(
@@ -122,7 +122,7 @@ def identity_of(
         "strategy": experiment.strategy.learned(),
         "device": device,
         "seed": experiment.seed,
-        "points": list(points_of(experiment, course_of(experiment, pool).steps)),
+        "points": list(points_of(experiment.curve, course_of(experiment, pool).steps)),
         "version": 1,
     }
 
@@ -136,7 +136,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
 
         def make(folder: Path) -> None:
             if not (folder / REPORT).exists():
-                points = points_of(experiment, course.steps)
+                points = points_of(experiment.curve, course.steps)
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)

@@ -147,7 +147,7 @@ def _reference(
 ) -> ComputedReference | None:
     if warmup is None or not needs.reference:
         return None
-    rows, _ = warmup_of(experiment, pool, needs.warmup)
+    rows, _ = warmup_of(needs.warmup, pool, experiment.recipe, experiment.seed)
     with carry_adapter(vlm, warmup.folder) as carried:
         stages = store_of(experiment, carried, warmup.folder).stages(reference_of(pool, rows), needs.reference)
     return ComputedReference(rows, stages)
@@ -196,7 +196,7 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs 
     """
     needs = needs or experiment.method.needs()
     targets = targets_of(experiment, needs)
-    _check_pool(experiment, pool, needs)
+    _check_pool(experiment.method_name, pool, needs)
     store = store_of(experiment, vlm, None)
     store.check(pool, [*needs.features, *needs.reference])
     if targets is not None:
@@ -206,9 +206,8 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs 
     return targets
 
 
-def _check_pool(experiment: Experiment, pool: Pool, needs: Needs) -> None:
+def _check_pool(name: str, pool: Pool, needs: Needs) -> None:
     """Whether the rows are of the kind that the method chooses among."""
-    name = experiment.method_name
     if needs.images and len(pool.images) == 0:
         raise UserError(
             f"method={name} ranks rows by their images, but no row of the pool has one; choose a "
@@ -257,16 +256,16 @@ def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | 
     """Train the warm-up, if there is one."""
     if needs.warmup is None:
         return None
-    rows, recipe = warmup_of(experiment, pool, needs.warmup)
+    rows, recipe = warmup_of(needs.warmup, pool, experiment.recipe, experiment.seed)
     return train(experiment, pool, vlm, rows, recipe, "warmup", snapshots=needs.snapshots)
 
 
 def warmup_of(
-    experiment: Experiment, pool: Pool, warmup: WarmUp | RandomWarmUp | SourceWarmUp
+    warmup: WarmUp | RandomWarmUp | SourceWarmUp, pool: Pool, recipe: Recipe, seed: int
 ) -> tuple[np.ndarray, Recipe]:
-    """The rows that a warm-up trains on, [n] of int64, and how."""
-    rng = np.random.default_rng([experiment.seed, 1])  # other rows than the draw with this seed would begin with
-    return warmup.rows(pool, rng), warmup.recipe(experiment.recipe)
+    """The rows that a warm-up trains on, [n] of int64, and how, in a run with this recipe and seed."""
+    rng = np.random.default_rng([seed, 1])  # other rows than the draw with this seed would begin with
+    return warmup.rows(pool, rng), warmup.recipe(recipe)
 
 
 def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:

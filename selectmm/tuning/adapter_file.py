@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 
 from selectmm.errors import UserError
-from selectmm.records.checks import check_content
+from selectmm.records.content import check_content
 from selectmm.records.reading import Mismatch, named
 from selectmm.tuning.tensors import read_tensors
 

@@ -12,8 +12,7 @@ from selectmm.stages.scale import SETTINGS, too_small_for
 def said(size: int, recipe: str, suite: str, family: str = "qwen2_5_vl", evaluated: bool = True) -> str:
     body = torch.nn.Linear(size // 1000, 1000, bias=False, device="meta")
     vlm = SimpleNamespace(model=body, family=SimpleNamespace(name=family))
-    experiment = SimpleNamespace(recipe=SimpleNamespace(name=recipe), suite=SimpleNamespace(name=suite))
-    return too_small_for(experiment, vlm, evaluated)
+    return too_small_for(vlm, recipe, suite if evaluated else None)
 
 
 def test_what_was_made_for_the_built_in_model_is_named_with_the_setting_to_use() -> None:

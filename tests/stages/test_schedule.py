@@ -138,7 +138,7 @@ def test_rho_never_trains_on_held_out_rows_and_is_charged_for_the_reference(plac
     arguments = ("schedule=rho_loss", "schedule.reference.fraction=0.25", "schedule.every=3")
     made, folder = learned(place, *arguments)
     experiment = experiment_of(place, *arguments)
-    held, _ = warmup_of(experiment, experiment.open_pool(), experiment.schedule.reference)
+    held, _ = warmup_of(experiment.schedule.reference, experiment.open_pool(), experiment.recipe, experiment.seed)
     visits = np.load(folder / "visits.npy")
     assert len(held) == 6 and not set(held.tolist()) & set(visits.ravel().tolist())
     assert made.schedule.rounds[0].scored > 24, "the pool for the reference's losses, then candidates"
