@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from selectmm.command_line import CONFIGS, plain_of, read_config
 from selectmm.errors import UserError
@@ -114,7 +114,7 @@ def loaders(group: str) -> dict[str, tuple[str, ...]]:
     """The loaders that the files of ``configs/<group>/`` name, each with the names of those files."""
     found: dict[str, tuple[str, ...]] = {}
     for file in sorted((CONFIGS / group).glob("*.yaml")):
-        target = plain_of(OmegaConf.load(file)).get("_target_")
+        target = cast(DictConfig, OmegaConf.load(file)).get("_target_")
         if target is not None:
             found[target] = (*found.get(target, ()), file.stem)
     return found

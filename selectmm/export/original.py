@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -145,7 +145,7 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     """
     if ending_of(entry) != ".parquet":
         embedded = entry["_target_"] == _EMBEDDED
-        return JsonFile(pool.image_root.with_name("pool.json") if embedded else Path(str(entry["file"])))
+        return JsonFile(cast(Path, pool.image_root).with_name("pool.json") if embedded else Path(str(entry["file"])))
     if entry["_target_"] == _PARQUET:
         return ParquetFiles(Path(str(entry["file"])))
     return HubRows(*(entry[key] for key in ("dataset", "name", "revision", "split")))

@@ -142,6 +142,8 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     asked = asdict(family)
     for name in ("tools", "video"):  # see `Template`
         del asked["template"][name]
+    if family.frames is None:  # as `video`; where it is set, the same clip is another input
+        del asked["frames"]
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asked})
 
 

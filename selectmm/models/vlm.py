@@ -77,6 +77,9 @@ class Family:
     ``lora`` is a regular expression over module names (peft's ``target_modules``): the linear layers of the language
     model. Those of the vision tower and of the projector are found where these are. ``square`` pads an image to a
     square of the image processor's mean colour before preprocessing, as LLaVA-1.5 was trained.
+
+    ``frames`` is for a family whose processor knows no clips: a clip is shown as so many images, its evenly spaced
+    frames (`selectmm.models.video`). None: clips are the processor's own, or not taken.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Family:
     projector: str
     lora: str
     square: bool
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -162,7 +163,7 @@ def _layer(vlm: VLM, index: int, pattern: str) -> Layer:
     )
 
 
-def _norm(name: str, module: nn.Module, size: Mapping[str, int]) -> int:
+def _norm(name: str, module: Any, size: Mapping[str, int]) -> int:
     """The numbers per token that a norm goes over: the states, or the queries or keys of all heads; else 0."""
     if not type(module).__name__.endswith("Norm"):
         return 0

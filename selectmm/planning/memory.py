@@ -42,9 +42,9 @@ def training_memory(
         weights, gradients = float(whole * (frozen + trained)), whole * trained
         optimizer = 12 * trained  # its own float32 copy of the weights, and Adam's two moments of it
     else:
-        kept = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
-        weights, gradients = kept[0] * frozen + kept[1] * trained, kept[1] * trained
-        optimizer = 2 * kept[1] * trained
+        held = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
+        weights, gradients = held[0] * frozen + held[1] * trained, held[1] * trained
+        optimizer = 2 * held[1] * trained
         gradients *= 2 if strategy.kind == "ddp" else 1  # DDP's buckets
     if strategy.offload:  # to main memory
         gradients = optimizer = 0

@@ -15,13 +15,14 @@ _TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and sh
 
 
 def tower_flops(vlm: VLM, batch: Batch) -> int:
-    """Of all images of a batch; 0 without images.
+    """Of all images and clips of a batch; 0 without any.
 
     A family that resizes images to one size (LLaVA, InternVL's tiles) is passed through once as shapes; one that takes
     patches of any number (Qwen) has its formula.
     """
-    if "image_grid_thw" in batch:
-        return _patches(vlm, batch["image_grid_thw"])
+    grids = [batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch]
+    if grids:
+        return _patches(vlm, _frames(torch.cat(grids)))
     if "pixel_values" not in batch:
         return 0
     tile = batch["pixel_values"].shape[1:]
@@ -50,6 +51,13 @@ def _tile(tower: nn.Module, shape: torch.Size) -> int:
         weight = next(tower.parameters())
         tower(torch.zeros(1, *shape, device=weight.device, dtype=weight.dtype))
     return flops
+
+
+def _frames(grids: torch.Tensor) -> torch.Tensor:
+    """A clip's steps in time as images of their own, since no attention of the tower reaches from one to another."""
+    each = grids.repeat_interleave(grids[:, 0], 0)
+    each[:, 0] = 1
+    return each
 
 
 def _patches(vlm: VLM, grids: torch.Tensor) -> int:

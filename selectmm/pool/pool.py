@@ -184,6 +184,11 @@ class Pool:
         header = header_of(self.image_root, relative)
         return header.width, header.height
 
+    @property
+    def frames_spelled(self) -> str | None:
+        """`frames` for another process, whatever folder it starts in."""
+        return None if self.frames is None else str(self.frames.resolve())
+
     def open_clip(self, relative: str) -> Clip:
         """The clip's header, and a way to its frames.
 
@@ -203,8 +208,7 @@ class Pool:
             UserError: it is missing, broken, or its path leaves the image root.
         """
         if self._is_clip(relative):
-            clip = self.open_clip(relative)
-            return Image.fromarray(clip.read([clip.frames // 2])[0])
+            return self.open_clip(relative).picture()
         return open_image(self.image_root, relative)
 
     def _is_clip(self, relative: str) -> bool:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from os.path import normpath
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -70,7 +70,7 @@ class _Part(io.RawIOBase):
         self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         wanted = memoryview(buffer)[: max(0, self._size - self._at)]
         self._file.seek(self._start + self._at)
         read = self._file.readinto(wanted) or 0
@@ -130,7 +130,7 @@ class Shards:
         return pa.ipc.open_file(pa.memory_map(str(self.index))).read_all().combine_chunks()
 
     @cached_property
-    def states(self) -> list[list[object]]:
+    def states(self) -> list[list[Any]]:
         """Path, bytes and time of change of each tar when it was indexed."""
         return json.loads(self._table.schema.metadata[TARS])
 
@@ -182,7 +182,7 @@ def _write(states: Sequence[list[object]], file: Path) -> None:
                 f"{shown(name)} is in {paths[first]} and in {paths[second]}; which of the two a row means cannot be "
                 f"known: take one out, or set pool.images to fewer tars."
             )
-    columns = list(zip(*found, strict=True)) or [[], [], [], []]
+    columns: list[Any] = list(zip(*found, strict=True)) or [[], [], [], []]
     kinds = {"name": pa.large_string(), "tar": pa.int32(), "start": pa.int64(), "size": pa.int64()}
     schema = pa.schema(list(kinds.items()), metadata={TARS: json.dumps(states)})
     arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds.values(), strict=True)]
@@ -195,7 +195,7 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members = []  # or it remembers all of them
+                cast(Any, tar).members = []  # or it remembers all of them
                 if member.type in PLAIN and not member.issparse() and member.name.isprintable():
                     yield normpath(member.name), member.offset_data, member.size
             tar.fileobj.seek(tar.offset)

@@ -133,7 +133,7 @@ class Rounds:
             part = Part(first, last, before, request.ordered, weights)
             points = tuple(point for point in self.points if first < point <= last)
             task = Task(recipe, strategy, self.course.steps, self.experiment.seed, part, points)
-            chosen = Pool(taken(self.pool.table, rows), self.pool.image_root, "")
+            chosen = Pool(taken(self.pool.table, rows), self.pool.image_root, "", frames=self.pool.frames)
             every = np.arange(len(rows))
             build, nodes = self.experiment.config["model"], self.experiment.nodes
             train_task(self.vlm, chosen, every, task, folder, self.log, build, nodes)

@@ -156,7 +156,7 @@ def _reference(
 def reference_of(pool: Pool, rows: np.ndarray) -> Pool:
     """Some rows of the pool as a pool of their own."""
     mark = fingerprint({"pool": pool.fingerprint, "rows": rows.tolist()})
-    return Pool(taken(pool.table, rows), pool.image_root, mark)
+    return Pool(taken(pool.table, rows), pool.image_root, mark, frames=pool.frames)
 
 
 def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> list[Stage]:

@@ -97,7 +97,7 @@ def train_task(
         elif build is None:
             raise ValueError(f"strategy '{strategy.kind}' needs build, the model's config")
         else:
-            job = Job(task, build, spelled(pool.image_root))
+            job = Job(task, build, spelled(pool.image_root), pool.frames_spelled)
             with aside(vlm) as device:
                 spawn(job, pool, rows, device, folder, report, nodes)
 

@@ -75,11 +75,13 @@ class Job:
     Attributes:
         build: the model's config.
         images: the pool's image root, see `selectmm.pool.root.spelled`.
+        frames: where frames of its clips are kept, see `selectmm.pool.pool.Pool`.
     """
 
     task: Task
     build: Mapping[str, Any]
     images: str
+    frames: str | None = None
 
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
@@ -95,7 +97,7 @@ def read_job(folder: Path) -> tuple[Job, Pool]:
     task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
     task |= {"part": _part(task["part"]), "points": tuple(task["points"])}
     job = Job(**content | {"task": Task(**task)})
-    return job, open_arrow(folder / ROWS, root_spelled(job.images), fingerprint="")
+    return job, open_arrow(folder / ROWS, root_spelled(job.images), "", job.frames)
 
 
 def _part(content: Mapping[str, Any] | None) -> Part | None:

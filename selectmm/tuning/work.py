@@ -35,7 +35,7 @@ def load_of(vlm: VLM, batch: Batch) -> Load:
         rows=len(lengths),
         tokens=int(lengths.sum()),
         squares=int(lengths.square().sum()),
-        image_tokens=int((batch["input_ids"] == vlm.image_token_id).sum()),
+        image_tokens=int(vlm.is_visual(batch["input_ids"]).sum()),
         answers=int((batch["labels"] != IGNORED).sum()),
         tower=tower_flops(vlm, batch),
     )
