@@ -9,12 +9,17 @@ quickstart: $(VENV)/ready
 	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes
 
 # Two files at a time, each with one thread; a file's tests share what it sets up.
-test: $(VENV)/ready
+test: $(VENV)/ready $(VENV)/browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Train the embedded model's alignment again (half an hour); the committed one is what results are comparable with.
 base: $(VENV)/ready
 	$(BIN)/python -m selectmm.quickstart.align
+
+# A browser for the tests of the HTML pages, if there is none and it can be installed; without one they are skipped.
+$(VENV)/browser: tests/install_browser.sh | $(VENV)/ready
+	bash tests/install_browser.sh
+	touch $@
 
 # Installed anew whenever a lock changes. The second list must not pull in its own dependencies (see its comments).
 $(VENV)/ready: requirements.lock requirements-nodeps.lock pyproject.toml

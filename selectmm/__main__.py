@@ -26,6 +26,7 @@ from selectmm.command_line import (
     command_files,
     help_text,
     read_jobs,
+    without_verb,
     words_of,
 )
 from selectmm.errors import UserError
@@ -34,6 +35,7 @@ from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.stage import full_disk
 from selectmm.report.jobs import alone, foretell, keep_record
+from selectmm.screen import answer, output, quiet, take_output_options
 
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
@@ -72,8 +74,20 @@ def job(config: DictConfig) -> str:
             record = run(replace(experiment, nodes=nodes))
         if swept:
             keep_record(folder, record)
+        else:
+            _say(record)
         return str(record)
     return ""
+
+
+def _say(record: Path) -> None:
+    """The result of a run that is no part of a sweep; how it went was logged."""
+    from selectmm.records.files import load
+    from selectmm.records.summary import summary
+
+    if quiet():
+        print(record)
+    answer({"record": record, **summary(load(record))})
 
 
 def end_in_order() -> None:
@@ -95,12 +109,15 @@ def main() -> None:
     os.environ[COMMAND] = command_line(sys.argv)
     os.environ.pop(OWN, None)  # a command names its folder itself
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
+    os.environ.setdefault("TQDM_DISABLE", "1")  # no bars of libraries beside ours; read when tqdm is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
-        sys.argv[1:] = take_own_folder(sys.argv[1:])
+        arguments, options = take_output_options(sys.argv[1:])
+        sys.argv[1:] = without_verb(take_own_folder(arguments))
         make_known(sys.argv[1:])
-        _answer(sys.argv[1:])
+        with output(**options):
+            _answer(sys.argv[1:])
     except UserError as problem:
         logging.getLogger("selectmm").debug("", exc_info=True)
         sys.exit(f"\n{problem}")

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -21,18 +22,23 @@ from selectmm.paths import ROOT
 CONFIGS = ROOT / "configs"
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
+VERBS = {
+    "run": "Run one job, or the sweep that an experiment says; the same as without a command.",
+    "sweep": "Run every combination of the values that are given, with a table at the end; the same as -m.",
+}
+
 HELP = """\
 selectmm compares data-selection methods for vision-language models: it selects a subset of a training pool, fine-tunes
 a model on it, evaluates the model, and records score and cost.
 
-  one run                selectmm method=prism budget=0.15 seed=1
-  a comparison           selectmm -m method=full,random,prism seed=0,1,2
-  an experiment          selectmm -m experiments=quickstart/ten_minutes
-  your own data          selectmm pool=llava_json pool.file=rows.json pool.images=folder
-  print, do not run      selectmm method=prism --cfg job
-  estimate, do not run   selectmm --dry-run method=prism --gpu h100
+  one run                selectmm run method=prism budget=0.15 seed=1
+  a comparison           selectmm sweep method=full,random,prism seed=0,1,2
+  an experiment          selectmm sweep experiments=quickstart/ten_minutes
+  your own data          selectmm run pool=llava_json pool.file=rows.json pool.images=folder
+  print, do not run      selectmm run method=prism --cfg job
+  estimate, do not run   selectmm plan method=prism --gpu h100
 
-Commands. `selectmm <command> --help` explains one.
+Commands. `selectmm <command> --help` explains one. run may be left out, and sweep is the same as -m.
 
 {commands}
 
@@ -45,6 +51,8 @@ records, are in configs/run.yaml; devices is in a setting. The folder configs/ i
 W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
 Face hub. Press Ctrl-C at any time to stop; the same command continues.
 
+  --quiet                               print results and errors only
+  --json                                print the result as JSON, and everything else to standard error
   --config-dir FOLDER                   choices of your own: FOLDER/method/mine.yaml is method=mine
   --version                             print the version
   eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
@@ -54,7 +62,8 @@ def help_text(root: Path) -> str:
     """The page that ``--help`` prints: examples, commands, and every option."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
     lines = [_wrapped(folder.name, ", ".join(_choices(folder))) for folder in [*groups, root / "experiments"]]
-    commands = [_wrapped(name, _first_line(path)) for name, path in command_files().items()]
+    named = VERBS | {name: _first_line(path) for name, path in command_files().items()}
+    commands = [_wrapped(name, told) for name, told in named.items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
 
 
@@ -68,6 +77,16 @@ def command_files() -> dict[str, Path]:
     """The files of `selectmm.commands` by the names that are typed."""
     folder = Path(__file__).parent / "commands"
     return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
+
+
+def without_verb(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: ``run`` is left out, and ``sweep`` becomes ``-m``."""
+    rest = list(arguments[1:])
+    if arguments[:1] == ["run"]:
+        return rest
+    if arguments[:1] == ["sweep"]:
+        return rest if {"-m", "--multirun"} & set(rest) else ["-m", *rest]
+    return list(arguments)
 
 
 def _first_line(path: Path) -> str:
@@ -114,7 +133,7 @@ def check_one_job(arguments: Sequence[str]) -> None:
         UserError: naming the value.
     """
     given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
     if _composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
         for override in given:
             if override.is_sweep_override():
@@ -129,7 +148,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     """
     for word in arguments:
         if "=" not in word and not word.startswith(("-", "~")):
-            close = difflib.get_close_matches(word, command_files(), n=1)
+            close = difflib.get_close_matches(word, [*VERBS, *command_files()], n=1)
             hint = f"did you mean the command '{close[0]}'? " if close else ""
             raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
@@ -164,6 +183,15 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
     return _composed(CONFIGS, list(arguments))
 
 
+def plain_of(config: Any) -> dict[str, Any]:
+    """A configuration as plain objects, with what it refers to filled in.
+
+    Args:
+        config: of OmegaConf: a mapping.
+    """
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
 def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[DictConfig]:
     """The configuration with each of these methods, in turn.
 
@@ -177,7 +205,7 @@ def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[Dic
     given = OverridesParser.create().parse_overrides(list(arguments))
     if swept := [word.input_line for word in given if word.is_sweep_override() and word.key_or_group != "method"]:
         raise UserError(f"'{swept[0]}' is a sweep, but only the method can have several values here; give one value.")
-    fixed = [word.input_line for word in given if word.key_or_group != "method"]
+    fixed = [_typed(word) for word in given if word.key_or_group != "method"]
     return (_composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
 
 
@@ -194,7 +222,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
     if not multirun:
         check_one_job(arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
     config = _composed(CONFIGS, fixed, whole=True)
     if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         return [_job(fixed)]
@@ -213,6 +241,10 @@ def _read(word: str) -> Override:
         ) from problem
 
 
+def _typed(override: Override) -> str:
+    return str(override.input_line)
+
+
 def _first(choices: Sequence[Override]) -> list[str]:
     """The first value of each choice, as it is typed; of two choices in one group the later counts."""
     first = {choice.key_or_group: next(iter(_values(choice))) for choice in choices}
@@ -227,7 +259,7 @@ def _swept(config: DictConfig) -> list[str]:
 def _words(override: Override) -> list[str]:
     """An override as it is typed for one job, once for each value of a sweep."""
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [_typed(override)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
@@ -253,7 +285,8 @@ def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictCon
 
 
 def _check_key(config: DictConfig, key: str) -> None:
-    node, seen = config, ""
+    node: Any = config
+    seen = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")

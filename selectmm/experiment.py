@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.budget import check_budget
 from selectmm.errors import UserError
@@ -69,7 +69,7 @@ class Experiment:
     devices: int
     cache: Path
     records: Path
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
     nodes: Nodes = ALONE
     schedule: Schedule = field(default_factory=Static)
     curve: int = 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from hydra.errors import InstantiationException
@@ -25,6 +25,8 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Strategy
 
+Number = TypeVar("Number", int, float)
+
 
 def build(config: DictConfig, method_name: str) -> Experiment:
     """An experiment from a composed configuration (configs/run.yaml says what is in it).
@@ -35,7 +37,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     unset = sorted(OmegaConf.missing_keys(config))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
-    plain = cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     if plain.get("heldout") is not None:
         plain["suite"] = _with_own(plain["suite"], plain["pool"], plain["heldout"], str(config.cache))
     for group in ("pool", "targets"):
@@ -72,9 +74,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     )
 
 
-def _with_own(
-    suite: Mapping[str, object], pool: Mapping[str, object], heldout: object, cache: str
-) -> dict[str, object]:
+def _with_own(suite: Mapping[str, Any], pool: Mapping[str, Any], heldout: object, cache: str) -> dict[str, Any]:
     """The suite's group with a benchmark of held-out rows beside its own; they are read as the pool's rows are.
 
     Raises:
@@ -118,7 +118,7 @@ def _spread(strategy: Strategy, devices: int) -> Strategy:
     return strategy if strategy.kind == "single" else replace(strategy, devices=devices)
 
 
-def _check_compute(config: Mapping[str, object]) -> None:
+def _check_compute(config: Mapping[str, Any]) -> None:
     """Whether the model can be computed so at all; whether this machine can is asked as the model is opened.
 
     Raises:
@@ -128,22 +128,22 @@ def _check_compute(config: Mapping[str, object]) -> None:
         raise UserError("This model supports compute=plain only; use that, or another model.")
 
 
-def open_pool(config: Mapping[str, object]) -> Pool:
+def open_pool(config: Mapping[str, Any]) -> Pool:
     """The pool that a ``pool`` group describes."""
     return _made(config)
 
 
-def open_method(config: Mapping[str, object]) -> Method:
+def open_method(config: Mapping[str, Any]) -> Method:
     """The method that a ``method`` group describes."""
     return _made(config)
 
 
-def open_suite(config: Mapping[str, object]) -> Suite:
+def open_suite(config: Mapping[str, Any]) -> Suite:
     """The suite that a ``suite`` group describes."""
     return _made(config)
 
 
-def open_model(config: Mapping[str, object]) -> VLM:
+def open_model(config: Mapping[str, Any]) -> VLM:
     """The model that a ``model`` group describes; jobs of a sweep that follow one another share it.
 
     The last one alone is kept: a sweep over models would fill the GPU with those that it is done with.
@@ -151,7 +151,7 @@ def open_model(config: Mapping[str, object]) -> VLM:
     return _model(json.dumps(config, sort_keys=True))
 
 
-def open_shapes(config: Mapping[str, object], device: str) -> VLM:
+def open_shapes(config: Mapping[str, Any], device: str) -> VLM:
     """The same model without its numbers, its dtype as on a device of that type (`selectmm.models.load`).
 
     A loader that has no option ``device`` can only be asked for the whole model.
@@ -172,7 +172,7 @@ def _shapes(config: str) -> VLM:
     return _made(json.loads(config))
 
 
-def _made(config: object) -> object:
+def _made(config: object) -> Any:
     """Instantiate, with a `UserError` from inside coming out as itself instead of wrapped in Hydra's."""
     try:
         made = instantiate(config, _convert_="all")
@@ -203,7 +203,7 @@ def _reason(problem: BaseException) -> str:
     return " ".join(str(problem).split())
 
 
-def _check_fields(made: object) -> None:
+def _check_fields(made: Any) -> None:
     """A field must be what it is declared to be, one of several words or a number: Python does not look.
 
     Raises:
@@ -244,7 +244,7 @@ def _switch(config: DictConfig, key: str) -> bool:
     return config[key]
 
 
-def _number(config: DictConfig, key: str, kind: type[int] | type[float]) -> int | float:
+def _number(config: DictConfig, key: str, kind: type[Number]) -> Number:
     """A value that has to be a number, not below zero if it is a whole one."""
     value = config[key]
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):

@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -82,7 +83,7 @@ def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _node(entry: EntryPoint) -> dict[str, object]:
+def _node(entry: EntryPoint) -> dict[str, Any]:
     """A method's configuration: its class and every option's default, or what its YAML file says."""
     package = entry.dist.name if entry.dist else entry.module
     who = f"method={entry.name}, which the package {package} offers ({entry.value})"
@@ -98,9 +99,9 @@ def _node(entry: EntryPoint) -> dict[str, object]:
     return {"_target_": f"{found.__module__}.{found.__qualname__}", **options}
 
 
-def _file(path: Path, who: str) -> dict[str, object]:
+def _file(path: Path, who: str) -> dict[str, Any]:
     try:
-        node = OmegaConf.to_container(OmegaConf.load(path))
+        node: Any = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as problem:
         raise UserError(f"{who}: its file {path} cannot be read ({problem}).") from problem
     if not isinstance(node, dict) or "_target_" not in node:
@@ -108,14 +109,14 @@ def _file(path: Path, who: str) -> dict[str, object]:
     return node
 
 
-def _default(field: object) -> object:
+def _default(field: Any) -> object:
     """As YAML has it: ``???`` without a default, an object as a mapping with its class."""
     if field.default is not MISSING:
-        value = field.default
+        value: Any = field.default
     elif field.default_factory is not MISSING:
         value = field.default_factory()
     else:
         return "???"
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return {"_target_": f"{type(value).__module__}.{type(value).__qualname__}", **asdict(value)}
     return list(value) if isinstance(value, tuple) else value

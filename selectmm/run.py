@@ -6,6 +6,7 @@ from pathlib import Path
 from selectmm.budget import in_words
 from selectmm.evaluation.local import check_local
 from selectmm.evaluation.own import check_apart
+from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
@@ -42,6 +43,7 @@ def run(experiment: Experiment) -> Path:
     check_devices(experiment.devices // experiment.nodes.count, vlm.model.device)
     if experiment.engine is not None:
         check_served(vlm)
+    check_clips(vlm, suite, served=experiment.engine is not None)
     pool = open_pool(experiment, vlm)
     check_apart(pool, experiment.suite.tasks)
     check_choice(experiment, pool, vlm)

@@ -14,6 +14,7 @@ from selectmm.command_line import (
     help_text,
     read_config,
     read_jobs,
+    without_verb,
     words_of,
 )
 from selectmm.errors import UserError
@@ -95,6 +96,15 @@ def test_an_option_that_does_not_exist_is_answered(arguments: list[str], said: s
 
 def test_the_words_of_a_command_are_those_that_hydra_reads() -> None:
     assert words_of(["seed=1", "-m", "budget=0.1,0.2", "--cfg", "job", "~a"]) == ["seed=1", "budget=0.1,0.2", "~a"]
+
+
+def test_run_and_sweep_are_names_for_what_happens_without_a_command() -> None:
+    assert without_verb(["run", "seed=1"]) == ["seed=1"]
+    assert without_verb(["sweep", "seed=1,2"]) == ["-m", "seed=1,2"]
+    assert without_verb(["sweep", "-m", "seed=1,2"]) == ["-m", "seed=1,2"]
+    assert without_verb(["method=run"]) == ["method=run"]
+    with pytest.raises(UserError, match="'swep' is neither a command nor an option: did you mean the command 'sweep'"):
+        check_overrides(ROOT / "configs", ["swep"])
 
 
 def test_several_values_are_a_sweep_which_has_to_be_asked_for() -> None:

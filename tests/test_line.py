@@ -147,7 +147,8 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
         sys.executable,
         "-m",
         "selectmm",
-        "-m",
+        "sweep",
+        "--json",
         "method=full,random",
         "experiment=toy",
         "suite.only=[mini-POPE,mini-HellaSwag]",
@@ -159,7 +160,12 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
     records = sorted((place / "sweep" / "records").glob("toy-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
     for part in ("select", "finetune", "evaluate", "Rel.", "OSC", *(str(path.name) for path in records)):
-        assert part in done.stdout
+        assert part in done.stderr
+    assert "it/s]" not in done.stderr and "━" not in done.stderr, "a log file gets no bars"
+    document = json.loads(done.stdout)
+    assert [run["record"] for run in document["runs"]] == [str(path) for path in records]
+    assert [run["scores"].keys() for run in document["runs"]] == [{"mini-POPE", "mini-HellaSwag"}] * 2
+    assert (document["failed"], document["page"]) == ([], "outputs/tables/toy.md")
 
 
 def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
@@ -200,8 +206,14 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     assert "Traceback" not in told
     begun = checkpoints[0].parent
     steps_before = len((begun / "losses.jsonl").read_text().splitlines())
-    again = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    named = [*command[:3], "run", *command[3:], "--quiet", "--json"]
+    again = subprocess.run(named, cwd=place, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert load(Path(document["record"])).name == document["name"]
+    assert (document["method"], document["rows"], list(document["scores"])) == ("full", 24, ["mini-POPE"])
+    assert document["costs"]["finetune"]["cached"] is False
+    assert not again.stderr, "nothing is wrong, so nothing is said"
     losses = [json.loads(line) for line in (begun.with_suffix("") / "losses.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in losses] == list(range(1, 121))
     assert 5 <= steps_before < 120

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.cells import UNKNOWN, flowed, table
 from selectmm.methods.leverage import rank_of
 from selectmm.records.stage import write_atomically
+from selectmm.report.colours import PALETTE
 from selectmm.report.pictures import blank, keep
 from selectmm.report.published import read_printed
-from selectmm.report.tradeoff import PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "scalselect-rank"

@@ -4,7 +4,7 @@ python experiments/studies/dynamic.py [FOLDER]
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,16 +107,19 @@ def at_equal_cost(comparison: Comparison, arm: Row) -> Difference | None:
 
 
 def _cost(row: Row) -> float:
-    """Device-seconds of selection and tuning: the median over seeds (some shared the machine with other work)."""
+    """Device-seconds of selection and tuning, each of the seed for which it took least.
+
+    Every seed of a row does the same work; what took longer shared the machine with something else.
+    """
     return _selection(row) + _tuning(row)
 
 
 def _selection(row: Row) -> float:
-    return median(outcome.record.costs.selection for outcome in row.outcomes)
+    return min(outcome.record.costs.selection for outcome in row.outcomes)
 
 
 def _tuning(row: Row) -> float:
-    return median(outcome.record.costs.tuning for outcome in row.outcomes)
+    return min(outcome.record.costs.tuning for outcome in row.outcomes)
 
 
 def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
@@ -189,22 +192,32 @@ def _how(comparison: Comparison) -> str:
     commits = ", ".join(sorted({str(record.provenance.commit)[:10] for record in comparison.records}))
     commands = ", ".join(f"`{command}`" for command in sorted({r.provenance.command for r in comparison.records}))
     return (
-        f"- Scale: {comparison.records[0].scale}. Costs are seconds × devices, medians over seeds; evaluation is not "
-        f"counted, on the way neither.\n"
+        f"- Scale: {comparison.records[0].scale}. Costs are seconds × devices of selection and tuning, of the "
+        f"seed for which they were least: all seeds of a row do the same work, and some shared the machine with other "
+        f"work.\n"
         f"- Corrected for all comparisons and with the items' errors: [dynamic.md](dynamic.md).\n"
         f"- Commands: {commands}\n- Commit: {commits}\n- Measured on: {comparison.records[0].provenance.hardware}\n"
     )
 
 
 def curve_of(comparison: Comparison, row: Row) -> list[tuple[float, float]]:
-    """Median cost in device-seconds and mean Rel. at each point that all seeds of a row have, the end included."""
+    """Cost in device-seconds and mean Rel. at each point of the seeds that were evaluated on the way.
+
+    The end, over all seeds, included; it alone where no seed was.
+    """
     full = {name: fmean(scores_of(record)[name] for record in _longest(comparison)) for name in comparison.counted}
-    steps = [[(p.selection + p.tuning, relative(p.scores, full, comparison.counted)) for p in o.record.curve]
-             for o in row.outcomes]  # fmt: skip
-    ends = [(_cost(row), relative(scores_of(o.record), full, comparison.counted)) for o in row.outcomes]
-    many = min(len(points) for points in steps)
-    each = [[*points[:many], end] for points, end in zip(steps, ends, strict=True)]
-    return [(median(p[0] for p in at), fmean(p[1] for p in at)) for at in zip(*each, strict=True)]
+
+    def rel(scores: Mapping[str, float]) -> float:
+        return relative(scores, full, comparison.counted)
+
+    records = [outcome.record for outcome in row.outcomes]
+    spent = {r.seed: r.costs.selection + r.costs.tuning for r in records}
+    ways = [[((p.selection + p.tuning) / spent[r.seed], rel(p.scores)) for p in r.curve] for r in records if r.curve]
+    on_the_way = [
+        (median(share for share, _ in at) * _cost(row), fmean(score for _, score in at))
+        for at in zip(*ways, strict=False)
+    ]
+    return [*on_the_way, (_cost(row), fmean(rel(scores_of(r)) for r in records))]
 
 
 def _longest(comparison: Comparison) -> list[RunRecord]:

@@ -5,10 +5,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from selectmm.command_line import read_config
+from selectmm.command_line import plain_of, read_config
 from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
 from selectmm.errors import UserError
 from selectmm.instantiate import open_pool
@@ -49,9 +48,9 @@ def record_of(asked: argparse.Namespace, instead: Path | None, otherwise: str) -
     return load(asked.record) if asked.record else None
 
 
-def groups_of(asked: argparse.Namespace) -> Mapping[str, Mapping[str, object]]:
+def groups_of(asked: argparse.Namespace) -> Mapping[str, Mapping[str, Any]]:
     """The ``pool`` and ``model`` groups of a run with these choices, for a command that has no record."""
-    return OmegaConf.to_container(read_config(asked.choices), resolve=True)
+    return plain_of(read_config(asked.choices))
 
 
 def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tuple[Recorded, Path]:
@@ -66,7 +65,7 @@ def from_record(record: RunRecord, group: str, asked: argparse.Namespace) -> tup
     return found, cache
 
 
-def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool, Mapping[str, object]]:
+def subset_and_pool(record: RunRecord | None, asked: argparse.Namespace) -> tuple[Path, Pool, Mapping[str, Any]]:
     """The folder of the subset, a record's or the one named, the pool that it was chosen from, and its ``pool`` group.
 
     The rows that the run's model could not take are not in the pool.

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line import CONFIGS, read_config
+from selectmm.command_line import CONFIGS, plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.printable import printable
 from selectmm.records.record import RunRecord
 
-Entry = Mapping[str, object]
+Entry = Mapping[str, Any]
 """A loader (``_target_``) and its values: texts, numbers, true, false, null, or an entry of another group."""
 
 Named = tuple[tuple[str, object], ...]
@@ -64,7 +64,7 @@ def recorded(record: RunRecord, group: str, choices: Sequence[str], cache: Path 
         typed.append(f"cache={cache}")
     if group in keys:
         return Recorded(_composed(group, tuple(typed)), ())
-    said = record.config.get(group)
+    said: Any = record.config.get(group)
     file = _file_of(group, said, record.config.get("chosen"))
     ours = _composed(group, (f"{group}={file}", *typed))
     given = {*keys, f"{group}.cache"} if cache is not None else set(keys)
@@ -114,7 +114,7 @@ def loaders(group: str) -> dict[str, tuple[str, ...]]:
     """The loaders that the files of ``configs/<group>/`` name, each with the names of those files."""
     found: dict[str, tuple[str, ...]] = {}
     for file in sorted((CONFIGS / group).glob("*.yaml")):
-        target = OmegaConf.load(file).get("_target_")
+        target = cast(DictConfig, OmegaConf.load(file)).get("_target_")
         if target is not None:
             found[target] = (*found.get(target, ()), file.stem)
     return found
@@ -140,17 +140,17 @@ def _file_of(group: str, said: object, chosen: object) -> str:
 @cache
 def _composed(group: str, choices: tuple[str, ...]) -> Entry:
     """What ``configs/`` and the command line say of a group."""
-    return OmegaConf.to_container(read_config(choices)[group], resolve=True)
+    return plain_of(read_config(choices)[group])
 
 
-def _merged(ours: Entry, said: Entry, typed: set[str], at: str) -> dict[str, object]:
+def _merged(ours: Entry, said: Entry, typed: set[str], at: str) -> dict[str, Any]:
     """``said``, with ours for keys that it lacks or that were typed."""
     merged = dict(ours)
     for key, value in said.items():
         mine, where = ours.get(key), f"{at}.{key}"
         if where not in typed:
             both = isinstance(value, dict) and isinstance(mine, dict)
-            merged[key] = _merged(mine, value, typed, where) if both else value
+            merged[key] = _merged(cast(Entry, mine), value, typed, where) if both else value
     return merged
 
 

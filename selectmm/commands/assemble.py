@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selectmm.export.folder import new_folder
 from selectmm.models.assemble import assemble
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     with new_folder(asked.to) as folder:
         assemble(asked.language, asked.tower, asked.projector, folder)
     print(f"Model   {asked.to}")
+    answer({"model": asked.to})
 
 
 def _parser() -> argparse.ArgumentParser:

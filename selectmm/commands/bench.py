@@ -26,6 +26,7 @@ from selectmm.planning.corrections import file_of, keep
 from selectmm.planning.gpus import Gpu, gpu_of
 from selectmm.planning.known.models import shapes_of
 from selectmm.records.progress import wide
+from selectmm.screen import answer
 
 COLUMNS = ("work", "rows at a time", "tokens/s", "share of peak", "memory", "measured / planned")
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     measured = {kind: asdict(timed) for kind, timed in found.items()}
     keep(file, {"date": time.strftime("%Y-%m-%d"), "device": name, "factors": factors, "measured": measured})
     print(f"Kept in {file}; plans of this setting for --gpu {gpu.name} on this cache folder are corrected by it.")
+    answer({"file": file, "device": name, "gpu": gpu.name, "factors": factors, "measured": measured})
 
 
 def _shapes(experiment: Experiment) -> VLM:

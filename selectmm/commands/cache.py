@@ -7,16 +7,20 @@ stage that it reads, until it ends. prune only shows what it would remove until 
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.records.inventory import Entry, Inventory, printable, take_inventory
 from selectmm.records.progress import wide
 from selectmm.records.prune import choose, remove, remove_leftovers, sum_of
+from selectmm.screen import answer
 
 COLUMNS = ("stage", "name", "what", "state", "in use", "used", "size", "device-seconds")
 LEFT = 4  # columns of words; the others hold numbers
@@ -37,18 +41,23 @@ def main(arguments: Sequence[str]) -> None:
 def _ls(asked: argparse.Namespace, inventory: Inventory, console: Console) -> None:
     _list(inventory.entries, console)
     _tell_rest(inventory, console)
+    answer({"cache": inventory.root, "stages": [_plain(entry) for entry in inventory.entries]})
 
 
 def _du(asked: argparse.Namespace, inventory: Inventory, console: Console) -> None:
+    kinds = {}
     table = _table(("stage", "finished", "partial", "in use", "size", "device-seconds"), 1)
     for name in [*sorted({entry.stage for entry in inventory.entries}), "all"]:
         some = [entry for entry in inventory.entries if name in (entry.stage, "all")]
         size, seconds = sum_of(some)
         partial = sum(entry.state == "partial" for entry in some)
         used = sum(entry.in_use is True for entry in some)
+        counts = {"finished": len(some) - partial, "partial": partial, "in_use": used}
+        kinds[name] = {**counts, "size": size, "device_seconds": seconds}
         table.add_row(name, f"{len(some) - partial:,}", f"{partial:,}", f"{used:,}", _size(size), f"{seconds:,.1f}")
     console.print(table)
     _tell_rest(inventory, console)
+    answer({"cache": inventory.root, "kinds": kinds})
 
 
 def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) -> None:
@@ -61,24 +70,31 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
     size, seconds = sum_of(chosen)
     leftovers = inventory.leftovers
     begin = "Removed" if asked.yes else "Would remove"
-    also = f"; and {_count(len(leftovers), 'leftover')}" if leftovers else ""
+    also = f"; and {counted(len(leftovers), 'leftover')}" if leftovers else ""
     end = "" if asked.yes else " Nothing is removed yet: add --yes."
     told = (
-        f"{begin} {_count(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
+        f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
     console.print(told, markup=False, highlight=False)
     _tell_kept(inventory, asked.max_gib, console)
+    removed = {"cache": inventory.root, "removed": asked.yes, "stages": [_plain(entry) for entry in chosen]}
+    answer({**removed, "leftovers": leftovers})
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    """A stage for scripts: bytes, device-seconds, and seconds since 1970."""
+    return {name: value for name, value in asdict(entry).items() if name != "what"}
 
 
 def _tell_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
     used = sum(entry.in_use is True for entry in inventory.entries)
     unknown = sum(entry.in_use is None for entry in inventory.entries)
     if used:
-        console.print(f"{_count(used, 'stage')} in use: never removed.", highlight=False)
+        console.print(f"{counted(used, 'stage')} in use: never removed.", highlight=False)
     if unknown:
         console.print(
-            f"{_count(unknown, 'stage')} may be in use, which this file system or your rights do not let us see: never "
-            f"removed.",
+            f"{counted(unknown, 'stage')} may be in use, which this file system or your rights do not let us see: "
+            f"never removed.",
             highlight=False,
         )
 
@@ -112,10 +128,6 @@ def _table(columns: Sequence[str], left: int) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right", no_wrap=column != "what")
     return table
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _size(size: float) -> str:

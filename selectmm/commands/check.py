@@ -16,11 +16,12 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from selectmm.command_line import read_config
+from selectmm.command_line import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method
 from selectmm.methods.check import check_method
 from selectmm.methods.method import Method
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     unset = sorted(OmegaConf.missing_keys(config.method))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
-    method = open_method(OmegaConf.to_container(config.method, resolve=True))
+    method = open_method(plain_of(config.method))
     try:
         check_method(method, repeats=asked.repeats)
     except AssertionError as broken:
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{method} keeps the contract: as many rows as asked for, none twice, the same for the same seed and in "
         f"whatever order the pool is stored."
     )
+    answer({"method": str(method), "keeps_contract": True})
 
 
 def _failed(problem: Exception, method: Method) -> str:

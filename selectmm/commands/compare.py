@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectmm.records.progress import wide
+from selectmm.screen import answer
 from selectmm.statistics.compare import compare_files
-from selectmm.statistics.page import show
+from selectmm.statistics.page import as_json, show
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -16,7 +17,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: a record or its answers cannot be read, or the two did not answer the same items.
     """
     asked = _parser().parse_args(arguments)
-    show(compare_files(asked.first, asked.second), wide())
+    pair = compare_files(asked.first, asked.second)
+    show(pair, wide())
+    answer(as_json(pair))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,12 +5,14 @@ Options are those of a run: ``python -m selectmm contamination pool=embedded sui
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from selectmm.command_line import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,6 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
     checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
     show(checked, wide())
+    found = {name: asdict(one) for name, one in checked.found.items()}
+    answer({"found": found, "total": asdict(checked.total), "listing": checked.listing})
 
 
 def _parser() -> argparse.ArgumentParser:

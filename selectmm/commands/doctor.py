@@ -1,6 +1,6 @@
 """Check a pool before training: row counts, missing images, empty answers, repeated and overlong rows.
 
-python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…] [--json FILE]
+python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
 With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
 (text only; image and template come on top); otherwise it is counted in characters. Rows that the model cannot take are
@@ -10,14 +10,13 @@ status is 1 if a run would stop.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line import read_config
+from selectmm.command_line import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_model, open_pool, open_shapes
 from selectmm.models.check_rows import find_unfit, image_marks, special_tokens
@@ -29,7 +28,7 @@ from selectmm.pool.doctor_model import model_findings, not_checked
 from selectmm.pool.doctor_page import Report, show
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import wide
-from selectmm.records.stage import write_atomically
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -47,14 +46,13 @@ def main(arguments: Sequence[str]) -> None:
     name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")
     report = _examined(name, config, _limit(config, asked.choices), _names_model(asked.choices))
     show(report, wide())
-    if asked.json:
-        write_atomically(asked.json, json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    answer(report.as_json())
     if report.blocked:
         raise SystemExit(1)
 
 
 def _examined(name: str, config: DictConfig, limit: Limit, model: bool) -> Report:
-    plain = OmegaConf.to_container(config.pool, resolve=True)
+    plain = plain_of(config.pool)
     expected = known(name)
     try:
         pool = open_pool({**plain, "bad_rows": "keep"} if "bad_rows" in plain else plain)
@@ -68,7 +66,7 @@ def _examined(name: str, config: DictConfig, limit: Limit, model: bool) -> Repor
 
 def _of_model(config: DictConfig, pool: Pool, bad_rows: str) -> list[Finding]:
     """What is found with the model's processor and configuration; its weights are not needed."""
-    model = OmegaConf.to_container(config.model, resolve=True)
+    model = plain_of(config.model)
     try:
         vlm = open_shapes(model, pick_device(model.get("device", "auto")).type)
     except UserError as problem:
@@ -85,7 +83,7 @@ def _names_model(choices: Sequence[str]) -> bool:
 def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
     if not _names_model(choices):
         return Limit()
-    model = OmegaConf.to_container(config.model, resolve=True)
+    model = plain_of(config.model)
     tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer
     return Limit(config.recipe.max_length, "tokens", token_counts(tokenizer))
 
@@ -95,5 +93,4 @@ def _parser() -> argparse.ArgumentParser:
         "python -m selectmm doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     return parser

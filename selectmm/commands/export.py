@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from selectmm.commands._asked import from_record, groups_of, parser_of, record_of, subset_and_pool
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.folder import check_free
@@ -16,6 +17,7 @@ from selectmm.export.subset import export_original, export_subset
 from selectmm.instantiate import open_model
 from selectmm.methods.subset import load_subset
 from selectmm.records.cached import adapter_of
+from selectmm.screen import answer
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -53,6 +55,7 @@ def _model(arguments: Sequence[str]) -> None:
         check_base(vlm, record)
     export_model(vlm, adapter, Origin(config, record), asked.to, getattr(torch, asked.dtype) if asked.dtype else None)
     print(f"Model   {asked.to}")
+    answer({"model": asked.to})
 
 
 def _subset(arguments: Sequence[str]) -> None:
@@ -72,9 +75,11 @@ def _subset(arguments: Sequence[str]) -> None:
     subset = load_subset(folder / "subset.json", pool)
     if asked.format == ORIGINAL:
         export_original(pool, subset, original_of(entry, pool), asked.to, record)
-        print(f"Subset  {asked.to}: {len(subset.rows):,} rows")
+        print(f"Subset  {asked.to}: {counted(len(subset.rows), 'row')}")
+        answer({"subset": asked.to, "rows": len(subset.rows)})
         return
     marked = export_subset(pool, subset, asked.format, asked.to, record, asked.absolute)
-    print(f"Subset  {asked.to}: {len(subset.rows):,} rows")
+    print(f"Subset  {asked.to}: {counted(len(subset.rows), 'row')}")
     if marked:
         print(f"        {len(marked):,} of them hold a placeholder of the trainer in their text; see its README.md")
+    answer({"subset": asked.to, "rows": len(subset.rows), "rows_with_placeholders": len(marked)})

@@ -15,6 +15,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import cannot_write, write_atomically
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,6 +53,7 @@ def _subset(arguments: Sequence[str]) -> None:
     others = [_choice(*other, pool) for other in found]
     _write(asked.to, page(choice, others, max(1, asked.each)))
     print(f"Page  {asked.to}")
+    answer({"page": asked.to})
 
 
 def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
@@ -63,7 +65,7 @@ def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
     told = [("options", options)] if options else []
     told += [("recipe", record.recipe.name), ("scale", record.scale), ("record", record.name)]
     told += [("command", record.provenance.command)]
-    return Choice(_name(record), pool, subset, (*told, *facts))
+    return Choice(_name(record), pool, subset, (*told, *facts), record.method.name)
 
 
 def _recorded_subset(where: Path, asked: argparse.Namespace) -> tuple[RunRecord | None, Path]:

@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.counted import counted
 from selectmm.records.files import load
 from selectmm.report.leaderboard.page import address, write_leaderboard
 from selectmm.report.references import references_for
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,7 +22,9 @@ def main(arguments: Sequence[str]) -> None:
     references = references_for(asked.references, list(records.values())) if asked.references else {}
     boards = write_leaderboard(records, asked.to, references)
     rows = sum(len(board["rows"]) for board in boards)
-    print(f"Leaderboard  {asked.to}: {len(records)} records, {rows} rows on {len(boards)} boards")
+    counts = counted(len(records), "record"), counted(rows, "row"), counted(len(boards), "board")
+    print("Leaderboard  {}: {}, {} on {}".format(asked.to, *counts))
+    answer({"page": asked.to, "records": len(records), "boards": boards})
 
 
 def _parser() -> argparse.ArgumentParser:

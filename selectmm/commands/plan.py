@@ -1,13 +1,11 @@
-"""Estimate time, memory and disk of a run or sweep, stage by stage, without running it.
+"""Estimate time, memory and disk of a run, stage by stage, or of a sweep, job by job, without running it.
 
 Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=prism/main --gpu h100
 --devices 8``; ``selectmm --dry-run …`` does the same. Neither model nor data have to be there.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,11 +16,11 @@ from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.known.models import MODELS
 from selectmm.planning.page import as_json, show
 from selectmm.planning.plan import plan
-from selectmm.records.stage import write_atomically
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the plan and, if asked, write it as JSON.
+    """Print the plan: of a run stage by stage, of a sweep a line for each job.
 
     Raises:
         UserError: of the choices, the pool or the GPU's name.
@@ -41,11 +39,8 @@ def main(arguments: Sequence[str]) -> None:
         place(config, asked.devices, asked.nodes)
     experiments = [build(config, method) for config, method in jobs]
     plans = plan(experiments, gpu, asked.sample)
-    show(plans, gpu, asked.utilisation, asked.sample)
-    if asked.json:
-        content = as_json(plans, gpu, asked.utilisation, asked.sample)
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(asked.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    show(plans, gpu, asked.utilisation, asked.sample, asked.stages)
+    answer(as_json(plans, gpu, asked.utilisation, asked.sample))
 
 
 def place(config: DictConfig, devices: int | None, nodes: int) -> None:
@@ -69,5 +64,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=1, help="with --devices: machines (default: 1)")
     parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak (default: 0.4)")
     parser.add_argument("--sample", type=int, default=256, help="rows that are encoded to count tokens (default: 256)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON too")
+    parser.add_argument("--stages", action="store_true", help="of a sweep: every stage of every job")
     return parser

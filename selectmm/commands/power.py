@@ -1,7 +1,8 @@
 """Plan a comparison: how many seeds and items does it take to tell a method from random?"""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table as Grid
@@ -15,6 +16,7 @@ from selectmm.report.power import POWER, Design, Spread, smallest_difference, sp
 from selectmm.report.references import references_for
 from selectmm.report.rows import Comparison, compare
 from selectmm.report.verdict import verdicts
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,18 +35,37 @@ def main(arguments: Sequence[str]) -> None:
     tallies = tallies_of(zip(asked.records, records, strict=True))
     group = max(comparable(sorted(records, key=lambda record: record.name)), key=lambda one: len(one.records))
     comparison = compare(group.records, references, tallies)
-    _show(comparison, spread_of(comparison), asked, wide())
+    spread = spread_of(comparison)
+    designs = [[_design(seeds, items, asked) for items in asked.items] for seeds in asked.seeds]
+    smallest = {design: smallest_difference(spread, design) for row in designs for design in row}
+    _show(comparison, spread, asked, smallest, wide())
+    answer(
+        {
+            "power": POWER,
+            "spread": asdict(spread),
+            "designs": [{**asdict(design), "smallest_difference": found} for design, found in smallest.items()],
+        }
+    )
 
 
-def _show(comparison: Comparison, spread: Spread, asked: argparse.Namespace, console: PrintableConsole) -> None:
+def _design(seeds: int, items: float, asked: argparse.Namespace) -> Design:
+    references = seeds * asked.references_per_seed
+    return Design(seeds, references, references, items, asked.methods)
+
+
+def _show(
+    comparison: Comparison,
+    spread: Spread,
+    asked: argparse.Namespace,
+    smallest: Mapping[Design, float | None],
+    console: PrintableConsole,
+) -> None:
     grid = Grid(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     grid.add_column("seeds", justify="right")
     for items in asked.items:
         grid.add_column(f"items × {items:g}", justify="right")
     for seeds in asked.seeds:
-        twice = seeds * asked.references_per_seed
-        designs = [Design(seeds, twice, twice, items, asked.methods) for items in asked.items]
-        grid.add_row(str(seeds), *(_cell(smallest_difference(spread, design)) for design in designs))
+        grid.add_row(str(seeds), *(_cell(smallest[_design(seeds, items, asked)]) for items in asked.items))
     console.print(
         f"Smallest difference from random, in points of Rel., that is significant with {100 * POWER:.0f} % probability "
         f"(two-sided, {asked.methods} methods, Holm correction). Random and full run {asked.references_per_seed} times "

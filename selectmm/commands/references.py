@@ -18,6 +18,7 @@ from selectmm.instantiate import build
 from selectmm.records.provenance import provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference
+from selectmm.screen import answer
 
 TO = Path("results/references")
 
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     record = {"model": vlm.identity, "suite": manifest, "seed": experiment.seed, "provenance": asdict(provenance())}
     write_atomically(TO / f"{suite.name}.record.json", json.dumps(record, indent=1) + "\n")
     print(f"References  {TO / suite.name}.json")
+    answer({"file": TO / f"{suite.name}.json", "references": content})
 
 
 def _parser() -> argparse.ArgumentParser:

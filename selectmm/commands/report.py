@@ -8,6 +8,7 @@ from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
+from selectmm.screen import answer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,8 +21,11 @@ def main(arguments: Sequence[str]) -> None:
     records = [load(path) for path in asked.records]
     references = references_for(asked.references, records) if asked.references else {}
     tallies = tallies_of(zip(asked.records, records, strict=True))
-    report = write_report(records, asked.to, asked.name, references, tallies=tallies)
+    report = write_report(records, asked.to, asked.name, references, tallies=tallies, html=asked.html)
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
+    if report.html is not None:
+        print(f"Page     {report.html}")
+    answer(report.as_json())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,4 +34,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--to", type=Path, default=Path("results/tables"), help="folder to write to")
     parser.add_argument("--name", default="report", help="file name without ending, and title")
     parser.add_argument("--references", type=Path, help="JSON of reference scores by benchmark")
+    parser.add_argument("--html", action="store_true", help="write the page as one HTML file too, to open in a browser")
     return parser

@@ -9,6 +9,7 @@ Features and subsets are kept in the cache, where a run with the same options fi
 """
 
 import argparse
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
 from selectmm.command_line import CONFIGS, read_methods
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.export.chosen import FORMATS, Chosen, check_target, write_chosen
@@ -32,9 +34,12 @@ from selectmm.planning.hours import rows_within
 from selectmm.pool.pool import Pool
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
+from selectmm.screen import answer, message
 from selectmm.stages.launch import check_devices
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
+
+log = logging.getLogger("selectmm")
 
 REFERENCES = ("full", "by_source", "oracle", "one_source")  # they answer no question of which rows to keep
 SAMPLE = 256  # rows that are encoded to estimate the time of tuning
@@ -67,18 +72,25 @@ def main(arguments: Sequence[str]) -> None:
     vlm = experiment.open_model()
     check_devices(experiment.devices, vlm.model.device)
     if task.hours and (warning := too_small_for(experiment, vlm, evaluated=False)):  # else no recipe is followed
-        print(f"Warning {warning}")
+        log.warning("Warning %s", warning)
     pool = experiment.open_pool()
     pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
-    print(f"Pool    {len(pool):,} rows of {len(pool.counts())} sources, {len(pool.images):,} images")
+    counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
+    message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:
         rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE)
         share = f"{100 * asked.utilisation:g} % of its peak"
-        print(f"Budget  {rows:,} rows: tuning takes an estimated {hours:.3g} hours of one {gpu.name} at {share}")
+        told = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} at {share}"
+        message(f"Budget  {counted(rows, 'row')}: {told}")
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
-    subsets = _selected(task, pool, vlm, asked.all)
+    subsets, left_out = _selected(task, pool, vlm, asked.all)
     written = write_chosen(Chosen(pool, subsets, experiment.config["pool"]), asked.to, asked.format, several)
     print("\n".join(written))
+    methods = {
+        name: {"rows": len(subset.rows), "fingerprint": subset.fingerprint, "coverage": subset.coverage(pool)}
+        for name, subset in subsets.items()
+    }
+    answer({"to": asked.to, "pool_rows": len(pool), "methods": methods, "left_out": left_out})
 
 
 def _task(choices: Sequence[str], every: bool) -> _Task:
@@ -137,8 +149,8 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
     return experiment
 
 
-def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> dict[str, Subset]:
-    """Each method's subset, and what was kept, printed; methods that cannot choose from this pool are said last."""
+def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str, Subset], dict[str, str]]:
+    """Each method's subset, and why others have none; both are printed."""
     fit, left_out = {}, dict(task.left_out)
     for name, experiment in task.experiments.items():
         try:
@@ -163,15 +175,14 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> dict[str, Subse
         print(f"left out: {name}. {why}")
     if not subsets:
         raise UserError("No method can choose from this pool; the reasons are above.")
-    return subsets
+    return subsets, left_out
 
 
 def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool) -> Subset:
     subset = selection.subset
     seconds = time.perf_counter() - start
-    print(
-        f"{name:<7} {len(subset.rows):,} of {len(pool):,} rows ({seconds:.1f} s; scores in {selection.chosen.folder})"
-    )
+    kept = f"{len(subset.rows):,} of {counted(len(pool), 'row')}"
+    print(f"{name:<7} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
     for line in coverage_lines(subset, pool) if lines else ():
         print(f"        {line}")
     return subset

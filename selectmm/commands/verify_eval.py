@@ -9,11 +9,13 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from selectmm.command_line import ROOT, read_config
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
+from selectmm.screen import answer
 from selectmm.verification.bands import released_as, released_for
 from selectmm.verification.page import show
 from selectmm.verification.verify import save, verify
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     file = asked.to / f"{re.sub(r'[^A-Za-z0-9.]+', '_', released.name)}-{suite.name}.json"
     save(found, file)
     print(f"\nVerdicts and the evaluator's manifest  {file}")
+    answer({"file": file, **asdict(found)})
     answers = {verdict.answer for verdict in found.verdicts}
     if "outside" in answers or "inside" not in answers:
         sys.exit(1)

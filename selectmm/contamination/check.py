@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from selectmm.contamination import pictures
 from selectmm.contamination.pictures import Pictures, load_pictures, look_at
@@ -55,7 +56,7 @@ def check(pool: Pool, suite: Suite, cache: Path) -> tuple[Contamination, list[St
     return read(stage.folder, len(pool.images)), [rows, asked, stage]
 
 
-def identities_of(pool: Pool, suite: Suite) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+def identities_of(pool: Pool, suite: Suite) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Of the stages of the pool's pictures, of the suite's items, and of what was found."""
     of_pool = {"pool": pool.fingerprint, "version": VERSION}
     of_suite = {"suite": identity_of(suite), "version": VERSION}
@@ -85,7 +86,7 @@ def _look(pool: Pool, folder: Path) -> None:
 
 def _ask(suite: Suite, folder: Path) -> None:
     """The suite's items by task: prompts, and which pictures are whose."""
-    entries: dict[str, list[dict[str, object]]] = {}
+    entries: dict[str, list[dict[str, Any]]] = {}
     kept: list[Pictures] = []
     count = 0
     for benchmarks, items in items_of(suite):
@@ -99,7 +100,7 @@ def _ask(suite: Suite, folder: Path) -> None:
     write_atomically(folder / "items.json", json.dumps(entries, ensure_ascii=False))
 
 
-def _told(item: Item) -> dict[str, object]:
+def _told(item: Item) -> dict[str, Any]:
     return {"task": item.task, "name": item.name, "prompt": item.prompt}
 
 

@@ -8,6 +8,7 @@ row asks its question. Each is the same or nearly the same: see pictures.py and 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ LISTED = 20  # rows named for an item; their number is always told
 
 SAME, NEAR = "same", "near"
 
-Entry = Mapping[str, object]  # an item as it is kept: task, name, prompt, and the indices of its pictures
+Entry = Mapping[str, Any]  # an item as it is kept: task, name, prompt, and the indices of its pictures
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def _match(benchmarks: str, item: Entry, same: tuple[set[int], set[int]], near: 
     whole = SAME if wholes[0] else NEAR if wholes[1] else ""
     told = sorted(wholes[0] or wholes[1] or same[0] or near[0] or same[1] or near[1])
     name, prompt = str(item["name"]), str(item["prompt"])
-    return Match(benchmarks, name, prompt, shown, whole, *kinds, tuple(told[:LISTED]), len(told))
+    picture, question = kinds
+    return Match(benchmarks, name, prompt, shown, whole, picture, question, tuple(told[:LISTED]), len(told))
 
 
 def _rows(pool: Pool) -> Iterator[texts.Row]:

@@ -72,10 +72,10 @@ def near_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dic
     vocabulary: dict[str, int] = {}
     words = [[vocabulary.setdefault(w, len(vocabulary) + 1) for p in text for w in p.split()] for text in texts]
     runs: dict[int, dict[int, set[int]]] = {}  # by length and hash, the texts that hold it
-    for index, numbers in enumerate(words):
-        length = min(LONGEST, len(numbers))
+    for index, own in enumerate(words):
+        length = min(LONGEST, len(own))
         if length >= SHORTEST:
-            for value in _hashes(np.array(numbers), length)[1].tolist():
+            for value in _hashes(np.array(own), length)[1].tolist():
                 runs.setdefault(length, {}).setdefault(value, set()).add(index)
     occurs: dict[tuple[int, int], set[int]] = {}
     for numbers, positions in _chunks(rows, vocabulary):

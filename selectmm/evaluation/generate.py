@@ -5,20 +5,23 @@ from dataclasses import asdict, dataclass
 
 from PIL import Image
 
+from selectmm.errors import UserError
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of
+from selectmm.evaluation.video import not_taken
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 from selectmm.pool.sample import Turn
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, and a way to open its images (opened only when its batch is due)."""
+    """A prompt, and a way to open its images and clips (opened only when its batch is due)."""
 
     prompt: str
-    images: Callable[[], tuple[Image.Image, ...]]
+    images: Callable[[], tuple[Image.Image | Clip, ...]]
 
 
 # Answers questions in order: (questions, tokens allowed, strings that end an answer) → replies.
@@ -51,8 +54,16 @@ class Backend:
 
 
 def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
-    """The VLM's greedy replies to one batch of questions; they do not depend on the batch (`decode`)."""
+    """The VLM's greedy replies to one batch of questions; they do not depend on the batch (`decode`).
+
+    Raises:
+        UserError: a question shows a clip, and the model takes none.
+    """
     conversations = [Conversation((Turn("user", q.prompt),), q.images()) for q in questions]
+    if vlm.family.template.video is None and any(
+        isinstance(one, Clip) for talk in conversations for one in talk.images
+    ):
+        raise UserError(f"This benchmark shows clips, {not_taken(vlm)}")
 
     def encoded(rows: Sequence[int]) -> Batch:
         # A prompt is never cut: half a question would be scored as if it had been asked.

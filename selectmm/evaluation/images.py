@@ -8,6 +8,7 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.evaluation.generate import Question
 from selectmm.evaluation.suite import Images
+from selectmm.pool.clip import Clip
 
 
 def derangement(groups: Sequence[object], rng: np.random.Generator) -> list[int]:
@@ -35,9 +36,11 @@ def derangement(groups: Sequence[object], rng: np.random.Generator) -> list[int]
     return given
 
 
-def content(images: Sequence[Image.Image]) -> tuple[object, ...]:
-    """What makes pictures the same: their sizes and pixels."""
-    return tuple((image.size, hash(image.tobytes())) for image in images)
+def content(images: Sequence[Image.Image | Clip]) -> tuple[object, ...]:
+    """What makes pictures the same: their sizes and pixels; of clips, their files' bytes."""
+    return tuple(
+        hash(one.file.read_bytes()) if isinstance(one, Clip) else (one.size, hash(one.tobytes())) for one in images
+    )
 
 
 def as_shown(questions: Sequence[Question], images: Images, rng: np.random.Generator) -> list[Question]:

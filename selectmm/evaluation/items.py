@@ -6,6 +6,7 @@ scored, and no judge is asked. With text.py the only file that knows lm-eval.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,7 @@ from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.generate import Question
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import check_data, rendered
+from selectmm.models.encode import Conversation
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
@@ -59,7 +61,10 @@ def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[I
     def keep(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
         task = group[0].task
         raise _Asked(
-            [Item(task, f"{task}/{n}", question.prompt, question.images) for n, question in enumerate(questions)]
+            [
+                Item(task, f"{task}/{n}", question.prompt, partial(_pictures, question))
+                for n, question in enumerate(questions)
+            ]
         )
 
     try:
@@ -69,6 +74,11 @@ def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[I
     except _Asked as asked:
         return asked.items
     return []
+
+
+def _pictures(question: Question) -> tuple[Image.Image, ...]:
+    """Its images, and the middle frames of its clips."""
+    return tuple(Conversation((), question.images()).pictures())
 
 
 def _text(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:

@@ -31,6 +31,7 @@ from selectmm.evaluation.judging import Judging
 from selectmm.evaluation.multimodal_scores import judged, outcome
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.suite import Benchmark, Images
+from selectmm.pool.clip import Clip, open_clip
 
 from lmms_eval.api.instance import Instance  # isort: skip
 from lmms_eval.api.model import lmms  # isort: skip
@@ -94,17 +95,13 @@ class _Asker:
         self.cut |= {str(request.args[3]) for request, reply in zip(requests, replies, strict=True) if reply.cut}
         return [reply.text for reply in replies]
 
-    def _open(self, request: Instance) -> tuple[Image.Image, ...]:
+    def _open(self, request: Instance) -> tuple[Image.Image | Clip, ...]:
         _, _, doc_to_visual, row, name, split = request.args
         try:
             visuals = doc_to_visual(self._task.dataset[split][row]) or []
         except Exception as problem:  # the row's image is decoded here, and decoders raise nearly everything
             raise UserError(_unopened(name, row, problem)) from problem
-        if not all(isinstance(visual, Image.Image) for visual in visuals):
-            raise UserError(
-                f"Task '{name}': item {row} shows something that is not an image; only images are supported."
-            )
-        return tuple(visuals)
+        return tuple(_shown(name, row, visual) for visual in visuals)
 
 
 def run(
@@ -207,6 +204,22 @@ def _load(name: str, tasks: Path) -> ConfigurableTask:
             raise UserError(f"Task '{name}': its data cannot be loaded: {cause}") from problem
         except IMAGE_ERRORS as problem:  # the harness looks at the first item
             raise UserError(_unopened(name, 0, problem)) from problem
+
+
+def _shown(name: str, row: int, visual: object) -> Image.Image | Clip:
+    """What an item shows: an image, or the clip at a path, as tasks on videos name it.
+
+    Raises:
+        UserError: it is neither, or the clip cannot be read.
+    """
+    if isinstance(visual, Image.Image):
+        return visual
+    if not isinstance(visual, str):
+        raise UserError(f"Task '{name}': item {row} shows something that is neither an image nor a clip.")
+    path = Path(visual)
+    if not path.is_file():
+        raise UserError(f"Task '{name}': the clip of item {row} is missing: {path}; fetch the task's clips.")
+    return open_clip(path.parent, path.name)
 
 
 def _unopened(name: str, row: int, problem: Exception) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, Sequence, Value
 
 from selectmm.errors import UserError
+from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import run_stage, write_atomically
 
@@ -62,6 +63,9 @@ configs:
 ---
 """
 _FEATURES = Features({"question": Value("string"), "answer": Value("string"), "images": Sequence(Image())})
+# Where rows show clips: for each thing that the question shows the clip's file, or nothing for an image.
+_WITH_CLIPS = Features({**_FEATURES, "clips": Sequence(Value("string"))})
+_SAID = "  - video: True\n"  # as lmms-eval says it of a data set, see `selectmm.evaluation.video`
 
 
 def benchmarks() -> list[dict[str, object]]:
@@ -78,8 +82,11 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
 
     Raises:
-        UserError: the suite has a task of that name already.
+        UserError: the suite has a task of that name already, or rows show clips that lie in no folder.
     """
+    clips = bool(rows.clips.any())
+    if clips and not isinstance(rows.image_root, Path):
+        raise UserError("Held-out rows show clips, which have to lie in a folder; set pool.images to one.")
     beside = None if tasks is None else Path(tasks)
     there = {} if beside is None else {str(f.relative_to(beside)): _sha(f) for f in _files(beside)}
     if f"{TASK}.yaml" in there:
@@ -92,13 +99,14 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         for name in there:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(beside / name, folder / name)
-        (folder / f"{TASK}.yaml").write_text(YAML, encoding="utf-8")
+        (folder / f"{TASK}.yaml").write_text(YAML + _SAID * clips, encoding="utf-8")
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
-        _write(rows, folder / "own-data" / "test.parquet")
+        _write(rows, folder / "own-data" / "test.parquet", _WITH_CLIPS if clips else _FEATURES)
         write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
 
-    return run_stage(Path(cache), "own-suite", {"rows": rows.fingerprint, "tasks": there, "version": 1}, make).folder
+    identity = {"rows": rows.fingerprint, "tasks": there, "version": 1} | ({"clips": "files"} if clips else {})
+    return run_stage(Path(cache), "own-suite", identity, make).folder
 
 
 def check_apart(pool: Pool, tasks: Path | None) -> None:
@@ -131,21 +139,22 @@ def _sha(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(rows: Pool, file: Path) -> None:
-    with pq.ParquetWriter(file, _FEATURES.arrow_schema) as out:
+def _write(rows: Pool, file: Path, features: Features) -> None:
+    with pq.ParquetWriter(file, features.arrow_schema) as out:
         for start in range(0, len(rows), AT_ONCE):
             entries = list(_entries(rows, range(start, min(start + AT_ONCE, len(rows)))))
-            out.write_table(pa.Table.from_pylist(entries, schema=_FEATURES.arrow_schema))
+            out.write_table(pa.Table.from_pylist(entries, schema=features.arrow_schema))
 
 
 def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
     for position in positions:
         sample = rows[position]
         ask = next(number for number, turn in enumerate(sample.turns) if turn.role == "user")
-        shown = [image.path for image in sample.images if image.turn == ask]
-        images = [{"bytes": _png(rows, path), "path": None} for path in shown]
+        shown = [image for image in sample.images if image.turn == ask]
+        images = [{"bytes": _png(rows, one.path), "path": None} for one in shown if not one.video]
+        clips = [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown]
         answer = next(turn.text for turn in sample.turns[ask:] if turn.role == "assistant")
-        yield {"question": sample.turns[ask].text, "answer": answer, "images": images}
+        yield {"question": sample.turns[ask].text, "answer": answer, "images": images, "clips": clips}
 
 
 def _png(rows: Pool, path: str) -> bytes:

@@ -12,9 +12,10 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def visual(doc: Mapping[str, object]) -> list[Image.Image]:
-    """The item's images, in their order."""
-    return [image.convert("RGB") for image in doc["images"]]
+def visual(doc: Mapping[str, object]) -> list[Image.Image | str]:
+    """The item's images and the files of its clips, in their order."""
+    images = (image.convert("RGB") for image in doc["images"])
+    return [clip or next(images) for clip in doc["clips"]] if "clips" in doc else list(images)
 
 
 def question(doc: Mapping[str, object], _asked: object = None) -> str:

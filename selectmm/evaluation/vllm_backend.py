@@ -16,6 +16,7 @@ from selectmm.evaluation.engine import Engine, Processes, Request, running
 from selectmm.evaluation.generate import Backend, Question, ends_of_turn
 from selectmm.models.encode import prepare, render
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import Clip
 from selectmm.pool.sample import Turn
 
 BLOCKS = 4  # that every process answers before answers are kept
@@ -86,7 +87,10 @@ def _blocks(items: Sequence[object], size: int) -> list[Sequence[object]]:
 
 
 def _asked(vlm: VLM, question: Question, until: Until) -> Request:
-    images = [prepare(vlm, image) for image in question.images()]
+    shown = question.images()
+    if any(isinstance(one, Clip) for one in shown):
+        raise UserError("This benchmark shows clips, and vLLM is given images alone; evaluate it with engine=null.")
+    images = [prepare(vlm, image) for image in shown]
     text, _, _ = render(vlm.family.template, (Turn("user", question.prompt),), len(images))
     tokens = vlm.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return Request(tokens, _rest(until), images)

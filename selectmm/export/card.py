@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import isdir
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from selectmm.counted import counted
 from selectmm.models.vlm import VLM
 from selectmm.records.record import RunRecord
 
@@ -20,7 +22,7 @@ class Origin:
         record: of the run that tuned it; None if only the adapter is known.
     """
 
-    model: Mapping[str, object]
+    model: Mapping[str, Any]
     record: RunRecord | None
 
     @property
@@ -58,9 +60,10 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
     else:
         options = ", ".join(f"{name}={value}" for name, value in record.recipe.options.items() if name != "name")
         lines += [
-            f"- recipe: {record.recipe.name} ({options}), {record.recipe.steps:,} steps, seed {record.seed}",
-            f"- subset: {record.subset.rows:,} rows that {record.method.name} chose of a pool of {record.pool.rows:,} "
-            f"(budget {record.budget:g}, subset {record.subset.fingerprint}, pool {record.pool.fingerprint})",
+            f"- recipe: {record.recipe.name} ({options}), {counted(record.recipe.steps, 'step')}, seed {record.seed}",
+            f"- subset: {counted(record.subset.rows, 'row')} that {record.method.name} chose of a pool of "
+            f"{record.pool.rows:,} (budget {record.budget:g}, subset {record.subset.fingerprint}, pool "
+            f"{record.pool.fingerprint})",
             f"- record: {record.name}, commit {record.provenance.commit or 'unknown'}",
             f"- command: `{record.provenance.command}`",
         ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,10 @@ class Chosen:
 
     pool: Pool
     subsets: Mapping[str, Subset]
-    entry: Mapping[str, object]
+    entry: Mapping[str, Any]
 
 
-def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, object]) -> None:
+def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, Any]) -> None:
     """Whether ``to`` is free, said before anything long starts; ``entry`` is the ``pool`` group of the configuration.
 
     Raises:
@@ -57,8 +58,9 @@ def write_chosen(chosen: Chosen, to: Path, format_name: str, several: bool) -> l
     original = original_of(chosen.entry, chosen.pool) if format_name == ORIGINAL else None
     ending = original.ending if original else ".json"
     if not several:
+        (subset,) = chosen.subsets.values()
         with new_file(to) as file:
-            _write(chosen.pool, *chosen.subsets.values(), original, file)
+            _write(chosen.pool, subset, original, file)
         return [f"Rows    {to}"]
     with new_folder(to) as folder:
         for name, subset in chosen.subsets.items():

@@ -28,35 +28,26 @@ def new_folder(to: Path) -> Iterator[Path]:
         UserError: there is something at ``to`` already, the disk is full, or the place cannot be written.
     """
     check_free(to)
-    beside = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+    with _beside(to, "folder") as beside:
+        beside.mkdir()
         yield beside
-        beside.rename(to)
-    except UserError:
-        raise
-    except Exception as problem:
-        reason = cannot_write(problem, to.parent)
-        if reason is None:
-            raise
-        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another folder.") from problem
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
 def new_file(to: Path) -> Iterator[Path]:
-    """A file to write, beside ``to``; it becomes ``to`` when the block ends, and is gone if the block fails.
-
-    Raises:
-        UserError: there is something at ``to`` already, the disk is full, or the place cannot be written.
-    """
+    """`new_folder`, for one file to write."""
     if to.exists():
         raise UserError(f"{to} is there already; give --to a new file.")
+    with _beside(to, "file") as beside:
+        yield beside
+
+
+@contextmanager
+def _beside(to: Path, kind: str) -> Iterator[Path]:
     beside = to.with_name(f".{to.name}.{os.getpid()}")
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
+        _remove(beside)
+        beside.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.rename(to)
     except UserError:
@@ -65,6 +56,10 @@ def new_file(to: Path) -> Iterator[Path]:
         reason = cannot_write(problem, to.parent)
         if reason is None:
             raise
-        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another file.") from problem
+        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another {kind}.") from problem
     finally:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)

@@ -1,19 +1,24 @@
 """How other trainers want their rows: LLaVA's JSON, LLaMA-Factory's ShareGPT, ms-swift's messages; or places alone.
 
+Clips stand in ``videos`` in LLaMA-Factory's and ms-swift's form, with a ``<video>`` in the text for each; LLaVA's form
+has no place for them.
+
 Sources: LLaVA's docs/Finetune_Custom_Data.md; LLaMA-Factory's data/README.md (formatting ``sharegpt``, one ``<image>``
 in the text per entry of ``images``); ms-swift's docs/source_en/Customization/Custom-dataset.md (``messages`` and
-``images``). LLaVA's preprocess_multimodal puts "<image>" and a line break in front of the question, and so does its
-file here. The two others show it without a break: what follows an image is a matter of their chat templates.
+``images``; both say the same of ``<video>`` and ``videos``). LLaVA's preprocess_multimodal puts "<image>" and a line
+break in front of the question, and so does its file here. The two others show it without a break: what follows an image
+is a matter of their chat templates.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from selectmm.pool.sample import Sample
 
-IMAGE = "<image>"
+IMAGE, VIDEO = "<image>", "<video>"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Format:
         lines: one JSON value per line instead of one list.
         row: what stands in the file for a row, given the paths of its images and its id; None: its place in the
             pool's file and its id alone, or, where `selectmm.export.original` writes it, the row itself.
+        clips: whether a row may show some; their column is ``videos``, which every row has if one row has it.
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
@@ -34,15 +40,24 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, Sequence[str], str], object] | None
+    row: Callable[[Sample, Sequence[str], str], dict[str, Any]] | None
     usage: str
+    clips: bool = True
     masks: bool = True
     marks: tuple[str, ...] = ()
     advice: str = ""
-    beside: Mapping[str, object] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+    def beside_of(self, clips: bool) -> Mapping[str, object]:
+        """`beside`, with the column of clips if there are some: LLaMA-Factory stops where a column is not there."""
+        if not clips or "dataset_info.json" not in self.beside:
+            return self.beside
+        entry = self.beside["dataset_info.json"]["subset"]
+        entry = {**entry, "columns": {**entry["columns"], "videos": "videos"}}
+        return {**self.beside, "dataset_info.json": {"subset": entry}}
 
 
-def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
+def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
     """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
 
     A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
@@ -57,10 +72,18 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, object]:
     return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, object]:
-    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns."""
+def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
+
+    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.
+    """
     said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
-    return {"messages": said, **_tools(sample), "images": list(images)}
+    shown: dict[bool, list[str]] = {False: [], True: []}
+    for one, path in zip(sample.images, images, strict=True):
+        shown[one.video].append(path)
+    videos = {"videos": shown[True]} if shown[True] else {}
+    row = {"id": id, "messages": said, **_tools(sample), "images": shown[False], **videos}
+    return {**row, "source": sample.source}
 
 
 # How LLaMA-Factory's ShareGPT form and ms-swift call the roles of tools.
@@ -81,7 +104,9 @@ def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
     for image in reversed(sample.images):
         text = texts[image.turn]
         # Several images of a turn are read where they stand, with the line break behind their mark.
-        own = mark if shown_with[image.turn] == 1 else IMAGE if image.inline else f"{IMAGE}\n"
+        bare = VIDEO if image.video else IMAGE
+        alone = mark.replace(IMAGE, bare)
+        own = alone if shown_with[image.turn] == 1 else bare if image.inline else f"{bare}\n"
         texts[image.turn] = text[: image.at] + own + text[image.at :]
     said = zip(sample.turns, texts, strict=True)
     return [(t.role, text, {} if t.trained else {"loss": False}) for t, text in said if t.role != "tools"]
@@ -119,6 +144,7 @@ FORMATS = {
         row=llava,
         usage="LLaVA: `--data_path subset.json --image_folder {images}`. selectmm: `python -m selectmm pool=llava_json "
         "pool.file=subset.json pool.images={images} method=full`.",
+        clips=False,
         masks=False,
     ),
     "llama_factory": Format(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow.compute as pc
 
+from selectmm.counted import counted
 from selectmm.export.formats import Format
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -22,8 +24,8 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
     lines = [
         "# A subset of instruction rows",
         "",
-        f"`{kind.file}` holds {len(subset.rows):,} rows ({len(np.unique(subset.rows)):,} different ones) of a pool of "
-        f"{len(pool):,}, in the pool's order. A row that was chosen twice stands there twice.",
+        f"`{kind.file}` holds {counted(len(subset.rows), 'row')} ({len(np.unique(subset.rows)):,} different) of a pool "
+        f"of {len(pool):,}, in the pool's order. A row that was chosen twice stands there twice.",
         "",
         *_origin(pool, subset, record),
         f"- images: paths are {paths}; the image folder is `{_where(pool)}`",
@@ -32,6 +34,7 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         "",
         *_warning(pool, kind, marked),
         *_context(pool, subset, kind),
+        *_without_place(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
         *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
@@ -60,7 +63,8 @@ def _warning(pool: Pool, kind: Format, marked: Sequence[int]) -> list[str]:
         return []
     first = ", ".join(pool.named(row) for row in marked[:10])
     words = " or ".join(f"`{mark}`" for mark in kind.marks)
-    return [f"**{len(marked):,} rows say {words} in their text** ({first}…). {kind.advice}", ""]
+    which = "row says {} in its" if len(marked) == 1 else "rows say {} in their"
+    return [f"**{len(marked):,} {which.format(words)} text** ({first}…). {kind.advice}", ""]
 
 
 def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
@@ -75,14 +79,22 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
         return []
     first = ", ".join(pool.named(row) for row in rows[:10])
     return [
-        f"**{len(rows):,} rows have answers with `loss: false`** ({first}…): context for selectmm and ms-swift. "
-        f"This trainer learns from them too; take these rows out if that matters.",
+        f"**{counted(len(rows), 'row has', 'rows have')} answers with `loss: false`** ({first}…): context for "
+        f"selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters.",
         "",
     ]
 
 
+def _without_place(pool: Pool, kind: Format) -> list[str]:
+    """Fields of the pool's own file that this format has no place for."""
+    if kind.row is None or pool.health is None or not pool.health.fields:
+        return []
+    fields = ", ".join(f"`{_cell(name)}` ({counted(rows, 'row')})" for name, rows in sorted(pool.health.fields.items()))
+    return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
+
+
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:
-    return subset.coverage(pool)["per_source"]
+    return cast(dict[str, dict[str, int]], subset.coverage(pool)["per_source"])
 
 
 def _cell(text: str) -> str:

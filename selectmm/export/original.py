@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -117,7 +117,7 @@ class HubRows:
                 out.write_table(table.replace_schema_metadata(described))
 
 
-def ending_of(entry: Mapping[str, object]) -> str:
+def ending_of(entry: Mapping[str, Any]) -> str:
     """The ending of what `original_of` writes for a ``pool`` group of the configuration.
 
     Raises:
@@ -135,7 +135,7 @@ def ending_of(entry: Mapping[str, object]) -> str:
     )
 
 
-def original_of(entry: Mapping[str, object], pool: Pool) -> Original:
+def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     """What a ``pool`` group of the configuration reads, given the pool that it opened.
 
     Raises:
@@ -143,7 +143,7 @@ def original_of(entry: Mapping[str, object], pool: Pool) -> Original:
     """
     if ending_of(entry) != ".parquet":
         embedded = entry["_target_"] == _EMBEDDED
-        return JsonFile(pool.image_root.with_name("pool.json") if embedded else Path(str(entry["file"])))
+        return JsonFile(cast(Path, pool.image_root).with_name("pool.json") if embedded else Path(str(entry["file"])))
     if entry["_target_"] == _PARQUET:
         return ParquetFiles(Path(str(entry["file"])))
     return HubRows(*(entry[key] for key in ("dataset", "name", "revision", "split")))

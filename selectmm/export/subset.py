@@ -8,7 +8,7 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
-from selectmm.export.formats import FORMATS, IMAGE, Format
+from selectmm.export.formats import FORMATS, IMAGE, VIDEO, Format
 from selectmm.export.formats import original as original_format
 from selectmm.export.note import note
 from selectmm.export.original import Original
@@ -41,13 +41,14 @@ def export_subset(
     """
     kind = FORMATS[format_name]
     _check_rows(subset)
+    clips = kind.row is not None and _clips(pool, subset, kind)
     marked = []
     with new_folder(to) as folder:
         with (folder / kind.file).open("w", encoding="utf-8") as out:
-            for piece, found in _pieces(pool, subset.rows, kind, absolute):
+            for piece, found in _pieces(pool, subset.rows, kind, absolute, clips):
                 out.write(piece)
                 marked += found
-        for name, content in kind.beside.items():
+        for name, content in kind.beside_of(clips).items():
             (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         marked = sorted(set(marked))
         text = note(pool, subset, kind, record, "absolute" if absolute else "relative", marked)
@@ -76,17 +77,35 @@ def _check_rows(subset: Subset) -> None:
         raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
 
 
-def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool) -> Iterator[tuple[str, list[int]]]:
+def _clips(pool: Pool, subset: Subset, kind: Format) -> bool:
+    """Whether some of the rows show clips.
+
+    Raises:
+        UserError: they do, and the format has no place for them.
+    """
+    rows = np.intersect1d(pool.showing(pool.clips), subset.rows)
+    if len(rows) and not kind.clips:
+        raise UserError(
+            f"{len(rows):,} of the rows show clips (first: {pool.told(int(rows[0]))}), which LLaVA's format has no "
+            f"place for; export them with --format llama_factory, ms_swift or original."
+        )
+    return bool(len(rows))
+
+
+def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool, clips: bool) -> Iterator[tuple[str, list[int]]]:
     """The file's text, one row after the other (memory does not grow with their number), and marked positions."""
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
-        if kind.row and any(IMAGE in turn.text for turn in sample.turns):
-            raise UserError(
-                f"The pool's {pool.named(row)} says {IMAGE} in its text, which every trainer takes for a picture; take "
-                f"the row out of the pool."
-            )
+        for mark in (IMAGE, *[VIDEO] * clips) if kind.row else ():
+            if any(mark in turn.text for turn in sample.turns):
+                raise UserError(
+                    f"The pool's {pool.named(row)} says {mark} in its text, which every trainer takes for a picture; "
+                    f"take the row out of the pool."
+                )
         content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
+        if clips:
+            content.setdefault("videos", [])
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)
@@ -99,9 +118,7 @@ def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
     if not absolute:
         return paths
     if not isinstance(pool.image_root, Path):
-        raise UserError(
-            f"The pool's images lie in {pool.image_root} and have no absolute paths; leave out --absolute."
-        )
+        raise UserError(f"The pool's images lie in {pool.image_root} and have no absolute paths; leave out --absolute.")
     root = pool.image_root.resolve()
     return [str(inside(root, path)) for path in paths]  # as named there: links stay links
 

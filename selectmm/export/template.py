@@ -1,6 +1,7 @@
 """The prompt that a model was trained with, as a chat template (Jinja) that transformers and lmms-eval apply."""
 
 import json
+from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -64,7 +65,7 @@ def _own(vlm: VLM) -> str | None:
     """What stands in front of a conversation in the base's own template; None if the rest differs from ours, too."""
     turns = (Turn("user", "one"), Turn("assistant", "two"), Turn("user", "three"))
     said = [{"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns]
-    said[0]["content"].insert(0, {"type": "image"})
+    cast(list, said[0]["content"]).insert(0, {"type": "image"})
     try:
         text = vlm.processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
     except Exception:  # it has no template, or one of a language model alone, which may fail in any way on parts

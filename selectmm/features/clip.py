@@ -18,7 +18,7 @@ from selectmm.models.load import pick_device, read_checkpoint
 class ClipScore:
     """Cosine of CLIP's embeddings of a row's image and of its text, turns joined; [rows], 0 for a row without image.
 
-    Of several images the mean of their cosines.
+    Of several images the mean of their cosines; a clip is its middle frame.
 
     CLIP reads 77 tokens; a longer text is cut there. The target model does not run.
 
@@ -47,7 +47,7 @@ def _cosines(checkpoint: str, conversations: list[Conversation]) -> torch.Tensor
     model, processor = _open(checkpoint)
     inputs = processor(
         text=["\n".join(turn.text for turn in one.turns) for one in conversations],
-        images=[image for one in conversations for image in one.images],
+        images=[image for one in conversations for image in one.pictures()],
         padding=True,
         truncation=True,
         max_length=model.config.text_config.max_position_embeddings,

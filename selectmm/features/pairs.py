@@ -90,7 +90,7 @@ def _side_by_side(image: torch.Tensor, text: torch.Tensor, halves: Halves) -> to
 
 def _image(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
     """Mean embedding of a conversation's images, [width]."""
-    pixels = processor(images=list(talk.images), return_tensors="pt").to(model.device)
+    pixels = processor(images=talk.pictures(), return_tensors="pt").to(model.device)
     return model.visual_projection(model.vision_model(**pixels).pooler_output).mean(0).float().cpu()
 
 

@@ -17,8 +17,9 @@ from selectmm.models.load import OWN_CODE, pick_device, place
 class ImageEmbedding:
     """An image encoder's vector of each unique image, [unique images, width] of float32.
 
-    The state of the first token after the last layer (DINOv2's CLS), or the projected image embedding of a CLIP. 3,072
-    bytes an image for DINOv2-base, 1.1 GB for the 350 thousand images of LLaVA-665K. The target model does not run.
+    The state of the first token after the last layer (DINOv2's CLS), or the projected image embedding of a CLIP. A clip
+    is its middle frame. 3,072 bytes an image for DINOv2-base, 1.1 GB for the 350 thousand images of LLaVA-665K. The
+    target model does not run.
 
     Attributes:
         checkpoint: a Hugging Face image encoder, a local folder or a hub id, such as ``facebook/dinov2-base``.
@@ -38,7 +39,7 @@ class ImageEmbedding:
         shown = [row for row, one in enumerate(seen.conversations) if one.images]
         found = torch.zeros(len(seen), _width(model))
         if shown:
-            images = [seen.conversations[row].images[0] for row in shown]
+            images = [seen.conversations[row].pictures()[0] for row in shown]
             found[shown] = _embed(model, processor(images=images, return_tensors="pt")["pixel_values"]).float().cpu()
         return found
 

@@ -64,7 +64,7 @@ def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequ
 def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
     """What `run_over` wrote: the model, and every pass with its open shards, for all ranks."""
     job = json.loads((place / JOB).read_text())
-    pool = open_arrow(place / ROWS, root_spelled(job["images"]), fingerprint="")
+    pool = open_arrow(place / ROWS, root_spelled(job["images"]), "", job["frames"])
     passes = []
     for entry in job["passes"]:
         wanted = {feature_of(kind): Path(folder) for kind, folder in entry["wanted"]}
@@ -81,6 +81,7 @@ def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Seq
         "adapter": None if ranks.adapter is None else str(ranks.adapter.resolve()),
         "count": ranks.count,
         "images": spelled(pool.image_root),
+        "frames": pool.frames_spelled,
         "sizes": asdict(passes[0].sizes),
         "passes": [
             {

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -103,21 +104,23 @@ def join(
     Raises:
         UserError: the language model has weights that a LLaVA has no place for.
     """
-    needed = max(len(language.get_input_embeddings().weight), len(tokenizer))
+    needed = max(len(cast(torch.Tensor, language.get_input_embeddings().weight)), len(tokenizer))
     rows = needed + -needed % MULTIPLE
     text = language.config.to_dict() | {"vocab_size": rows, "pad_token_id": tokenizer.pad_token_id}
     patches = tower.config.image_size // tower.config.patch_size
     config = LlavaConfig(
         text_config=text,
         vision_config=tower.config.to_dict(),
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=cast(int, tokenizer.convert_tokens_to_ids(IMAGE)),
         image_seq_length=patches**2,
         projector_hidden_act="gelu",
-        vision_feature_select_strategy=STRATEGY,
+        vision_feature_select_strategy=cast(Any, STRATEGY),
         vision_feature_layer=LAYER,
     )
     weights = {f"model.language_model.{name}": weight for name, weight in language.base_model.state_dict().items()}
-    weights["model.language_model.embed_tokens.weight"] = _longer(language.get_input_embeddings().weight, rows)
+    weights["model.language_model.embed_tokens.weight"] = _longer(
+        cast(torch.Tensor, language.get_input_embeddings().weight), rows
+    )
     weights["lm_head.weight"] = _longer(language.get_output_embeddings().weight, rows)
     weights |= {f"model.vision_tower.{name}": weight for name, weight in tower.state_dict().items()} | projector
     with torch.device("meta"):
@@ -144,7 +147,7 @@ def _longer(rows: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([rows.detach(), mean.expand(count - len(rows), -1)])
 
 
-def _open(kind: type, path: str) -> PreTrainedModel:
+def _open(kind: Any, path: str) -> Any:
     """A part with all its weights, in their own dtype."""
     name, options = place(path)
     try:
@@ -181,7 +184,7 @@ def _processor(language: str, tower: str, vision: CLIPVisionConfig) -> LlavaProc
         tokenizer.add_special_tokens({"pad_token": AddedToken(PAD, special=True, normalized=False)})
     name, options = place(tower)
     return LlavaProcessor(
-        CLIPImageProcessor.from_pretrained(name, **options),
+        CLIPImageProcessor.from_pretrained(name, **cast(dict[str, Any], options)),
         tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=STRATEGY,

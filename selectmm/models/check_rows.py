@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.models.encode import ROOM, Conversation, encode
 from selectmm.models.lengths import Size, image_tokens
@@ -29,7 +30,8 @@ from selectmm.records.stage import fingerprint, run_stage, write_atomically
 STAGE = "pool-model"
 TURNS = (
     "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3 and LLaVA with a ChatML "
-    "template, clips by the Qwen families; pool.system=join or leave_out takes a system prompt out of its turn."
+    "template, clips by the Qwen families and, with model.frames, by LLaVA; pool.system=join or leave_out takes a "
+    "system prompt out of its turn."
 )
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (
@@ -181,6 +183,8 @@ def _token_counts(pool: Pool, vlm: VLM) -> np.ndarray:
     counts = np.ones(len(shapes), np.int64)
     counts[read] = _tokens_of(vlm, [(width, height) for width, height in shapes[read].tolist()])
     counts = counts[of.ravel()]
+    if vlm.family.frames is not None:  # a clip has its frames' tokens, or none if one frame is refused
+        return np.where(pool.clips, counts * vlm.family.frames, counts)
     if vlm.family.template.video is not None:
         for clip in np.flatnonzero(pool.clips & (sides[:, 0] > 0)).tolist():
             counts[clip] = _clip_tokens(vlm, pool.open_clip(pool.images[clip]))
@@ -232,21 +236,25 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
         return []
     template, tokenizer = vlm.family.template, vlm.processor.tokenizer
     mark = tokenizer.convert_ids_to_tokens(vlm.image_token_id)
-    marks = [mark, vlm.processor.video_token] if template.video else [mark]
+    frames = vlm.family.frames or 1
+    marks = [mark, vlm.processor.video_token] if template.video and vlm.family.frames is None else [mark]
     samples = [pool[row] for row in rows]
     texts = [render(template, sample.turns, sample.images)[0] for sample in samples]
     texts = [text[: max(map(text.rfind, marks))] for text in texts]
     texts.append(template.start + template.user_prefix + template.image.partition(mark)[0])
     *before, least = token_counts(tokenizer)(texts)  # one token for each image but the last
     ends, of = pool.shown
-    shown = [counts[of[ends[row] : ends[row + 1]]] for row in rows]
+    shown = [of[ends[row] : ends[row + 1]] for row in rows]
+    placeholders = np.where(pool.clips, frames, 1)
     return [
-        length + first - least + int(tokens.sum()) - (len(tokens) - 1) - extra
-        for length, tokens in zip(before, shown, strict=True)
+        length + first - least + int(counts[seen].sum()) - (int(placeholders[seen].sum()) - 1) - extra
+        for length, seen in zip(before, shown, strict=True)
     ]
 
 
 def _told(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
-    return ", ".join(f"{len(rows):,} rows {words} (first: {pool.told(rows[0])})" for rows, words in found if rows)
+    return ", ".join(
+        f"{counted(len(rows), 'row')} {words} (first: {pool.told(rows[0])})" for rows, words in found if rows
+    )

@@ -7,7 +7,7 @@ those packages. What is tested is what they are told, and that a machine without
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
@@ -62,7 +62,7 @@ class Compute:
                     f"is missing, or use compute=plain."
                 )
 
-    def options(self, device: torch.device, dtype: torch.dtype) -> dict[str, object]:
+    def options(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         """What ``from_pretrained`` is told beside the dtype.
 
         Raises:
@@ -70,7 +70,7 @@ class Compute:
         """
         if self.attention == "flash_attention_2" and dtype == torch.float32:
             raise UserError("Flash attention computes in 16 bits; set model.dtype=bfloat16, or compute.attention=auto.")
-        options: dict[str, object] = {} if self.attention == "auto" else {"attn_implementation": self.attention}
+        options: dict[str, Any] = {} if self.attention == "auto" else {"attn_implementation": self.attention}
         if self.weights == "nf4":
             options["device_map"] = {"": device}  # quantised as it is loaded, on the device
             options["quantization_config"] = BitsAndBytesConfig(

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.models.render import Span, opening, render
-from selectmm.models.video import videos_of
+from selectmm.models.render import Span, render
+from selectmm.models.video import as_images, videos_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.bad import excerpt
 from selectmm.pool.clip import Clip
@@ -28,7 +28,7 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns and their images (RGB).
+    """Turns and their images (RGB) and clips.
 
     The last turn is the assistant's for training, the user's for generation.
 
@@ -47,7 +47,15 @@ class Conversation:
     @property
     def places(self) -> tuple[Shown, ...]:
         """Where each image stands."""
-        return self.shown or opening(len(self.images), self.image_turn)
+        return self.shown or tuple(Shown("", self.image_turn, video=isinstance(one, Clip)) for one in self.images)
+
+    def pictures(self) -> list[Image.Image]:
+        """Its images, and the middle frames of its clips, for encoders that know no clips.
+
+        Raises:
+            UserError: a clip cannot be decoded.
+        """
+        return [one.picture() if isinstance(one, Clip) else one for one in self.images]
 
 
 class ImageCut(ValueError):
@@ -99,7 +107,7 @@ def _processed(
 ) -> tuple[dict[str, torch.Tensor], list[list[dict[str, Span]]]]:
     """The processor's outputs, and for each text the placeholders that it has replaced (`_moved`)."""
     shown = [one for c in conversations for one in c.images]
-    images = [prepare(vlm, one) for one in shown if not isinstance(one, Clip)]
+    images = [prepare(vlm, image) for one in shown for image in as_images(vlm, one)]
     made = vlm.processor(
         text=list(texts),
         images=images or None,

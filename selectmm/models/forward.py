@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -78,14 +79,15 @@ class Reads:
     def on(self, depth: int) -> "Reads":
         """The same of a model with ``depth`` decoder layers: numbers in place of shares."""
         kinds = ("layers", "attention", "outputs", "neurons", "projections")
-        return replace(self, **{k: frozenset(layer_at(place, depth) for place in getattr(self, k)) for k in kinds})
+        layers: dict[str, Any] = {k: frozenset(layer_at(p, depth) for p in getattr(self, k)) for k in kinds}
+        return replace(self, **layers)
 
     @property
     def deepest(self) -> int | None:
         """The layer after which the pass may stop, None if it has to go to the end; after `on`."""
         if self.answers or LAST in self.layers:
             return None
-        return max([*self._places, 1])
+        return int(max([*self._places, 1]))
 
 
 def layer_at(place: Place, depth: int) -> int:
@@ -137,15 +139,15 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
         return passed
     reads = reads.on(len(vlm.layers))
     with ExitStack() as stack:
-        for layer in reads.layers - {0, LAST}:
+        for layer in _numbers(reads.layers - {0, LAST}):
             stack.callback(vlm.layer(layer).register_forward_hook(partial(_keep, passed, layer)).remove)
-        for layer in reads.outputs:
+        for layer in _numbers(reads.outputs):
             projection = _named(vlm.layer(layer).self_attn, _PROJECTIONS)
             stack.callback(projection.register_forward_hook(partial(_keep_output, passed, layer)).remove)
-        for layer in reads.neurons:
+        for layer in _numbers(reads.neurons):
             down = _named(vlm.layer(layer).mlp, _DOWN)
             stack.callback(down.register_forward_pre_hook(partial(_keep_neurons, passed, layer)).remove)
-        for layer in reads.projections:
+        for layer in _numbers(reads.projections):
             for name in ("q_proj", "k_proj"):
                 hook = partial(_keep_projection, passed, layer, name)
                 stack.callback(getattr(vlm.layer(layer).self_attn, name).register_forward_hook(hook).remove)
@@ -155,10 +157,15 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
         if reads.deepest is not None:  # registered after the hooks that keep, so that it runs after them
             stack.callback(vlm.layer(reads.deepest).register_forward_hook(_leave).remove)
         if reads.attention:
-            stack.enter_context(_watched(vlm, reads.attention, passed))
+            stack.enter_context(_watched(vlm, _numbers(reads.attention), passed))
         stack.enter_context(suppress(_Deep))
         _finish(vlm, batch, reads, passed)
     return passed
+
+
+def _numbers(places: frozenset[Place]) -> frozenset[int]:
+    """Of `Reads.on`, whose places are layers' numbers."""
+    return frozenset(int(place) for place in places)
 
 
 def _finish(vlm: VLM, batch: Batch, reads: Reads, passed: Passed) -> None:
@@ -170,7 +177,7 @@ def _finish(vlm: VLM, batch: Batch, reads: Reads, passed: Passed) -> None:
         passed.answers = Answers(*_head(vlm.model, last, batch))
 
 
-def _keep(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: object) -> None:
+def _keep(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: Any) -> None:
     passed.hidden[layer] = output[0] if isinstance(output, tuple) else output
 
 
@@ -211,7 +218,7 @@ def _watched(vlm: VLM, layers: frozenset[int], passed: Passed) -> Iterator[None]
     wanted = {vlm.layer(layer).self_attn: layer for layer in layers}
 
     def attend(
-        module: nn.Module, query: torch.Tensor, key: torch.Tensor, *others: object, **named: object
+        module: Any, query: torch.Tensor, key: torch.Tensor, *others: Any, **named: Any
     ) -> tuple[torch.Tensor, None]:
         if module in wanted:
             passed.heads[wanted[module]] = Heads(query, key, float(module.scaling))
@@ -228,7 +235,7 @@ def _watched(vlm: VLM, layers: frozenset[int], passed: Passed) -> Iterator[None]
         config._attn_implementation = before
 
 
-def answer_logits(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def answer_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits [m, vocabulary] for the batch's m answer tokens, their ids [m] and their rows [m].
 
     ``model`` is a Hugging Face conditional-generation model (or peft's wrapping of one): a ``model`` without a head,
@@ -237,7 +244,7 @@ def answer_logits(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.T
     return _head(model, model.model(**right_padded(model.model, batch), use_cache=False).last_hidden_state, batch)
 
 
-def _head(model: nn.Module, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _head(model: Any, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The head is most of a small model's work, so only the positions that predict an answer reach it."""
     targets = batch["labels"][:, 1:]
     predicting = targets != IGNORED
@@ -273,7 +280,7 @@ def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in batch.items() if name not in NOT_FOR_THE_MODEL}
 
 
-def right_padded(inner: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+def right_padded(inner: Any, batch: Batch) -> dict[str, torch.Tensor]:
     """What a model without its head is given: of a batch that is padded on the right, no mask.
 
     No token sees one behind it, so none sees padding, and a mask of padding changes nothing but the kernel: with it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from selectmm.models.encode import check_square, not_taken
-from selectmm.models.render import opening, render
+from selectmm.models.render import render
 from selectmm.models.video import replacement_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.clip import Clip
@@ -29,7 +29,7 @@ class Outline:
     @property
     def places(self) -> tuple[Shown, ...]:
         """Where each image stands."""
-        return self.shown or opening(len(self.sizes), self.image_turn)
+        return self.shown or tuple(Shown("", self.image_turn, video=isinstance(one, Clip)) for one in self.sizes)
 
 
 def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
@@ -44,20 +44,30 @@ def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
     texts = [render(vlm.family.template, o.turns, o.places)[0] for o in outlines]
     texts = [_with_clips(vlm, text, outline) for text, outline in zip(texts, outlines, strict=True)]
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    sizes = [size for outline in outlines for size in outline.sizes if not isinstance(size, Clip)]
+    sizes = [_image_sizes(vlm, outline) for outline in outlines]
     try:
-        counts = iter(image_tokens(vlm, sizes))
+        counts = iter(image_tokens(vlm, [size for of in sizes for size in of]))
     except ValueError:
         _name_the_cause(vlm, outlines)
         raise
-    more = [sum(next(counts) - 1 for size in outline.sizes if not isinstance(size, Clip)) for outline in outlines]
+    more = [sum(next(counts) - 1 for _ in of) for of in sizes]
     return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
+
+
+def _image_sizes(vlm: VLM, outline: Outline) -> list[Size]:
+    """Of the images that the image processor is given (`selectmm.models.video.as_images`)."""
+    frames = vlm.family.frames or 0
+    return [
+        size
+        for one in outline.sizes
+        for size in ([(one.width, one.height)] * frames if isinstance(one, Clip) else [one])
+    ]
 
 
 def _with_clips(vlm: VLM, text: str, outline: Outline) -> str:
     """The text with the processor's own in place of each clip's placeholder."""
     clips = [size for size in outline.sizes if isinstance(size, Clip)]
-    if not clips:
+    if not clips or vlm.family.frames is not None:
         return text
     first, *pieces = text.split(vlm.processor.video_token)
     return first + "".join(replacement_of(vlm, clip) + piece for clip, piece in zip(clips, pieces, strict=True))
@@ -84,6 +94,6 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
 def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:
     for outline in outlines:
         try:
-            image_tokens(vlm, [size for size in outline.sizes if not isinstance(size, Clip)])
+            image_tokens(vlm, _image_sizes(vlm, outline))
         except ValueError as problem:
             raise not_taken(vlm, outline.name, outline.turns, problem) from problem

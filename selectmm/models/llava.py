@@ -59,17 +59,23 @@ TEMPLATES = {"vicuna": VICUNA, "chatml": CHATML, "phi2": PHI2, "llama3": LLAMA3,
 LINEAR_OF = {"phi": r".*language_model.*\.(q_proj|k_proj|v_proj|dense|fc1|fc2)"}
 
 
-def family(template: Template, *, square: bool = True, lora: str = LINEAR) -> Family:
+def family(template: Template, *, square: bool = True, lora: str = LINEAR, frames: int | None = None) -> Family:
     """The LLaVA family with one of its templates; LoRA sits on every linear layer of the language model."""
     return Family(
         name="llava",
-        template=template,
+        template=template if frames is None else replace(template, video=_clip(template.image, frames)),
         layers="model.language_model.layers",
         vision="model.vision_tower",
         projector="model.multi_modal_projector",
         lora=lora,
         square=square,
+        frames=frames,
     )
+
+
+def _clip(image: str, frames: int) -> str:
+    """A clip's placeholder: its frames are images directly one behind another, the last one like an image alone."""
+    return image.rstrip("\n").rstrip(" ") * (frames - 1) + image
 
 
 def spaced(template: Template, tokenizer: PreTrainedTokenizerBase) -> Template:
@@ -98,15 +104,23 @@ def load(
     device: str = "auto",
     square: bool = True,
     compute: Compute = PLAIN,
+    frames: int | None = None,
 ) -> VLM:
     """Load from a local folder or a hub id (``owner/name`` or ``owner/name@revision``).
 
+    Args:
+        frames: show a clip as so many images, its evenly spaced frames, as LLaVA-NeXT and LLaVA-OneVision are shown
+            clips. LLaVA-1.5 was not trained on clips; that it takes them so is our reading. None: no clips.
+
     Raises:
-        UserError: nothing is there, this machine cannot compute so, or the template is not one of `TEMPLATES`.
+        UserError: nothing is there, this machine cannot compute so, the template is not one of `TEMPLATES`, or
+            ``frames`` is not a number above 0.
     """
+    if frames is not None and frames < 1:
+        raise UserError(f"A clip cannot be shown as {frames} images; set model.frames to 1 or more, or null.")
     if template not in TEMPLATES:
         raise UserError(f"No LLaVA template '{template}'; there are: {', '.join(TEMPLATES)}.")
     model, processor, weights = open_pretrained(LlavaForConditionalGeneration, path, dtype, device, compute)
     linear = LINEAR_OF.get(model.config.text_config.model_type, LINEAR)
-    kind = family(spaced(TEMPLATES[template], processor.tokenizer), square=square, lora=linear)
+    kind = family(spaced(TEMPLATES[template], processor.tokenizer), square=square, lora=linear, frames=frames)
     return VLM(model, processor, kind, identity_of(weights, model, kind))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from os.path import isdir
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -49,13 +50,13 @@ def open_pretrained(
         compute.patch(model)
     if compute.weights == "as_is":  # others were put where they are while they were loaded
         with enough_memory(f"{path} was put on {where}", "choose a smaller model, or a GPU with more memory"):
-            model.to(where)
+            model.to(where)  # type: ignore[arg-type]  # transformers' wrapper hides the method's own signature
     model.eval().requires_grad_(False)
     return model, processor, ", ".join(filter(None, [weights_of(path), compute.name]))
 
 
 def read_checkpoint(
-    cls: type[PreTrainedModel], path: str, dtype: torch.dtype, others: Mapping[str, object] | None = None
+    cls: Any, path: str, dtype: torch.dtype, others: Mapping[str, Any] | None = None
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = place(path)
@@ -76,7 +77,7 @@ def read_checkpoint(
     return model, processor
 
 
-def read_shapes(cls: type[PreTrainedModel], path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
+def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model on the meta device, all shapes and no numbers, from its configuration and processor alone.
 
     Both come from a folder or the hub's cache; nothing is fetched.
@@ -141,6 +142,8 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
     asked = asdict(family)
     for name in ("tools", "video"):  # see `Template`
         del asked["template"][name]
+    if family.frames is None:  # as `video`; where it is set, the same clip is another input
+        del asked["frames"]
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asked})
 
 

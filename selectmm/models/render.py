@@ -98,10 +98,9 @@ def _with_images(template: Template, words: str, places: Sequence[Shown]) -> tup
 
 
 def _mark(template: Template, image: Shown, followed: bool) -> str:
-    """The placeholder of an image; the space that some need before text is left out if another image follows."""
-    if image.video:
-        return template.video
+    """The placeholder of an image or a clip; the space that some need before text is left out if another follows."""
+    mark = template.video if image.video else template.image
     if not image.inline:
-        return template.image
-    bare = template.image.rstrip("\n")
+        return mark
+    bare = mark.rstrip("\n")
     return bare if followed else bare.rstrip(" ")

@@ -20,4 +20,4 @@ def lend_description() -> None:
     except Exception:  # protobuf's VersionError, which it raises from a place of its own
         ours = importlib.import_module("transformers.utils.sentencepiece_model_pb2_new")
         sys.modules[NAME] = ours
-        sys.modules["sentencepiece"].sentencepiece_model_pb2 = ours
+        sys.modules["sentencepiece"].sentencepiece_model_pb2 = ours  # type: ignore[attr-defined]  # the module that the package lacks

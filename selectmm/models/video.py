@@ -1,12 +1,17 @@
-"""Clips for the Qwen families: which frames are seen, and how many tokens they have, as their own processors have it.
+"""Clips: which frames are seen, and how many tokens they have; for the Qwen families as their own processors have it.
 
 Qwen2-VL's and Qwen2.5-VL's processors leave the number of frames a second to the caller; it is 2, as in qwen-vl-utils,
 unless ``model.fps`` says otherwise. Qwen3-VL's processor has 2 of its own.
+
+LLaVA's processor knows no clips: with ``model.frames`` a clip is so many images, its evenly spaced frames.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers.video_utils import VideoMetadata
 
 from selectmm.models.vlm import VLM
@@ -24,13 +29,35 @@ def frames_of(vlm: VLM, clip: Clip) -> list[int]:
     return [int(index) for index in found]
 
 
-def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, object]:
-    """What the processor is told of the clips of a batch; nothing if there are none.
+def as_images(vlm: VLM, shown: Image.Image | Clip) -> list[Image.Image]:
+    """The images that the image processor is given: an image itself, and of a clip its frames if the family takes them
+    so (`Family.frames`), else none.
 
     Raises:
         UserError: a clip cannot be decoded.
     """
-    if not clips:
+    if not isinstance(shown, Clip):
+        return [shown]
+    if vlm.family.frames is None:
+        return []
+    return [Image.fromarray(frame) for frame in shown.read(spaced_frames(shown.frames, vlm.family.frames))]
+
+
+def spaced_frames(there: int, wanted: int) -> list[int]:
+    """Places of evenly spaced frames, the first and the last among them; some repeat where a clip has fewer.
+
+    Source: ``load_video`` of lmms-eval's models for LLaVA-OneVision and LLaVA-Video.
+    """
+    return np.linspace(0, there - 1, wanted, dtype=int).tolist()
+
+
+def videos_of(vlm: VLM, clips: Sequence[Clip]) -> dict[str, Any]:
+    """What the processor is told of the clips of a batch; nothing if there are none, or if they are shown as images.
+
+    Raises:
+        UserError: a clip cannot be decoded.
+    """
+    if not clips or vlm.family.frames is not None:
         return {}
     chosen = [frames_of(vlm, clip) for clip in clips]
     return {

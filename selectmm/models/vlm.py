@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, ProcessorMixin
 
 from selectmm.errors import UserError
 from selectmm.pool.sample import Role
@@ -77,6 +77,9 @@ class Family:
     ``lora`` is a regular expression over module names (peft's ``target_modules``): the linear layers of the language
     model. Those of the vision tower and of the projector are found where these are. ``square`` pads an image to a
     square of the image processor's mean colour before preprocessing, as LLaVA-1.5 was trained.
+
+    ``frames`` is for a family whose processor knows no clips: a clip is shown as so many images, its evenly spaced
+    frames (`selectmm.models.video`). None: clips are the processor's own, or not taken.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Family:
     projector: str
     lora: str
     square: bool
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ class VLM:
         adapter: the folder of that adapter, if there is one.
     """
 
-    model: PreTrainedModel
-    processor: ProcessorMixin
+    model: Any  # a PreTrainedModel; torch declares the parts of a module as "tensor or module", which fits no use
+    processor: Any  # a ProcessorMixin of the family, with tokens and methods that the base class does not declare
     family: Family
     identity: str
     adapter: Path | None = None
@@ -119,7 +123,7 @@ class VLM:
         """The decoder layers of the language model, first to last."""
         return self.model.get_submodule(self.family.layers)
 
-    def layer(self, index: int) -> nn.Module:
+    def layer(self, index: int) -> Any:
         """Decoder layer ``index``, counted from 1.
 
         Raises:

@@ -1,7 +1,9 @@
 """The sizes that the arithmetic needs of a model, read off its modules; shapes are enough (the meta device)."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -24,6 +26,10 @@ class Layer:
         sides: Σ (in + out) over the linear layers that carry LoRA; ``attention_sides``: over attention's alone.
         inputs: Σ in over the same; ``entering_inputs``: over those that read what enters the layer.
         last: the out of the last linear layer, if it carries LoRA. final: weights of that layer.
+        adapted: linear layers that carry LoRA. normed: Σ of the widths that its norms go over.
+        curved: how many numbers of ``inner`` a backward pass needs of the MLP's activation.
+        shared_inputs: Σ in over the linear layers that carry LoRA, where those that read the same numbers count once,
+            and the one that reads attention's output not at all.
     """
 
     parameters: int
@@ -38,6 +44,10 @@ class Layer:
     entering_inputs: int
     last: int
     final: int
+    adapted: int = 0
+    normed: int = 0
+    curved: int = 3
+    shared_inputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,27 @@ def _layer(vlm: VLM, index: int, pattern: str) -> Layer:
         entering_inputs=sum(it.in_features for name, it in adapted.items() if name in entering),
         last=list(adapted.values())[-1].out_features if list(adapted)[-1:] == list(linears)[-1:] else 0,
         final=list(linears.values())[-1].weight.numel(),
+        adapted=len(adapted),
+        normed=sum(_norm(name, module, size) for name, module in layer.named_modules()),
+        curved=3 if any(name.endswith("gate_proj") for name in linears) else 4,  # GELU's cubic form keeps its terms
+        shared_inputs=sum({_reads(name): it.in_features for name, it in adapted.items() if _reads(name)}.values()),
     )
+
+
+def _norm(name: str, module: Any, size: Mapping[str, int]) -> int:
+    """The numbers per token that a norm goes over: the states, or the queries or keys of all heads; else 0."""
+    if not type(module).__name__.endswith("Norm"):
+        return 0
+    return size[f"{name[-6]}_proj"] if name.endswith(("q_norm", "k_norm")) else module.weight.numel()
+
+
+def _reads(name: str) -> str:
+    """Which numbers a linear layer reads; empty for attention's output, which attention keeps."""
+    if name.endswith(ENTERING):
+        return "what enters the layer"
+    if name.endswith(("gate_proj", "up_proj")):
+        return "what enters the MLP"
+    return "" if name.startswith("self_attn.") else name
 
 
 def _sides(linear: nn.Linear) -> int:

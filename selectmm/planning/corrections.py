@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selectmm.experiment import Experiment
 from selectmm.planning.gpus import Gpu
@@ -54,7 +55,7 @@ def file_of(experiment: Experiment, device: str) -> Path:
     return experiment.cache / FOLDER / f"{device}-{fingerprint(plain)}.json"
 
 
-def keep(file: Path, content: Mapping[str, object]) -> None:
+def keep(file: Path, content: Mapping[str, Any]) -> None:
     """Write what was measured."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -57,9 +57,10 @@ def in_turns(job: "Job") -> list[Planned]:
     made = Planned("finetune", f"{what}{experiment.recipe.batch_size}", (), "to do", visits, training)
     made = replace(made, devices=experiment.strategy.devices)
     tuned = job._stage(schedule.STAGE, identity, made, None if job.model else "unknown")
-    rows = sum(len(request.rows) for request in scored)
+    visited = sum(len(request.rows) for request in scored)
     told = f"{len(scored)} times, for {experiment.chooser}"
-    passes = replace(tuned, name="scoring", what=told, rows=rows, work=scoring, devices=experiment.devices, folder=None)
+    passes = replace(tuned, name="scoring", what=told, rows=visited, work=scoring)
+    passes = replace(passes, devices=experiment.devices, folder=None)
     if tuned.folder is not None:
         costs = json.loads((tuned.folder / "schedule.json").read_text())["costs"]
         tuned, passes = (replace(one, cost=Cost(**costs[k])) for one, k in ((tuned, "tuning"), (passes, "scoring")))

@@ -1,6 +1,7 @@
 """How many items a suite asks: counted where its data lie in a local folder, else as they are published."""
 
 import re
+import sys
 
 import pyarrow.parquet as pq
 
@@ -11,7 +12,7 @@ from selectmm.planning.known.benchmarks import ASKED
 def items_of(suite: Suite) -> dict[str, int | None]:
     """Items by task, each task once; None where neither the suite's own folder has its data nor `ASKED` its number."""
     known = {task: asked.items for task, asked in ASKED.items()} | local_items(suite)
-    most = suite.limit if suite.limit is not None else float("inf")
+    most = suite.limit if suite.limit is not None else sys.maxsize
     tasks = [benchmark.task for benchmark in suite.benchmarks]
     return {task: min(known[task], most) if task in known else None for task in tasks}
 

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from selectmm.contamination import check as contamination
+from selectmm.counted import counted
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.features import store
@@ -63,7 +65,7 @@ class Job:
         Raises:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
-        whole = f"{len(self.pool.images):,} images of {len(self.pool.counts())} sources"
+        whole = f"{counted(len(self.pool.images), 'image')} of {counted(len(self.pool.counts()), 'source')}"
         opened = self.pool.fingerprint not in self.loads.known
         pool = Planned("pool", whole, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
         if not isinstance(self.experiment.schedule, Static):
@@ -90,7 +92,7 @@ class Job:
         made = Planned("check", "the suite's items in the pool", (), "to do", len(self.pool.images))
         return [self._stage(contamination.STAGE, identity, made, None)]
 
-    def _stage(self, stage: str, identity: dict[str, object], made: Planned, waits_for: State | None) -> Planned:
+    def _stage(self, stage: str, identity: dict[str, Any], made: Planned, waits_for: State | None) -> Planned:
         """``made`` with its mark and state; ``waits_for``: what keeps its identity from being known."""
         mark = fingerprint(identity) if waits_for is None else f"?{fingerprint(identity)}"
         found = find_stage(self.experiment.cache, stage, identity) if waits_for is None else None
@@ -129,7 +131,7 @@ class Job:
         identity = finetune.identity_of(
             experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
         )
-        what = f"{steps:,} steps of {recipe.batch_size}"
+        what = f"{counted(steps, 'step')} of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
         return self._stage(finetune.STAGE, identity, made, waits)
@@ -186,8 +188,8 @@ class Job:
         passes = []
         for state in dict.fromkeys(stage.state for stage in alone.values()):
             same = {feature: stage for feature, stage in alone.items() if stage.state == state}
-            for view, riding in store.riders(pool, list(same)).items():
-                passes.append(self._pass(pool, view, {feature: same[feature] for feature in riding}, rank, of))
+            for view, together in store.riders(pool, list(same)).items():
+                passes.append(self._pass(pool, view, {feature: same[feature] for feature in together}, rank, of))
         return passes, marks
 
     def _ranks(self, units: int) -> int:
@@ -232,7 +234,7 @@ class Job:
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
             work = self.model.device.evaluate(load, counts, suite)
-        what = f"{len(suite.benchmarks)} benchmarks, suite {suite.name}"
+        what = f"{counted(len(suite.benchmarks), 'benchmark')}, suite {suite.name}"
         made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
         identity = evaluation_identity(suite, tuned.marks[0], self.experiment.engine)
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))

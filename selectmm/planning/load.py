@@ -22,7 +22,7 @@ def load_of(vlm: VLM, batch: Batch, limit: int) -> Load:
         rows=1,
         tokens=tokens,
         squares=tokens**2,
-        image_tokens=int((batch["input_ids"] == vlm.image_token_id).sum()),
+        image_tokens=int(vlm.is_visual(batch["input_ids"]).sum()),
         answers=int((batch["labels"][:, 1:tokens] != IGNORED).sum()),
         tower=tower_flops(vlm, batch),
         longest=tokens,

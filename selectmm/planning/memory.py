@@ -39,47 +39,66 @@ def training_memory(
     sharded = strategy.devices if strategy.kind in SHARDED else 1
     whole = 4 if recipe.precision == "32-true" else 2  # of what DeepSpeed keeps, and of activations
     if strategy.kind in SHARDED:
-        weights, gradients = whole * (frozen + trained), whole * trained
+        weights, gradients = float(whole * (frozen + trained)), whole * trained
         optimizer = 12 * trained  # its own float32 copy of the weights, and Adam's two moments of it
     else:
-        kept = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
-        weights, gradients = kept[0] * frozen + kept[1] * trained, kept[1] * trained
-        optimizer = 2 * kept[1] * trained
+        held = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
+        weights, gradients = held[0] * frozen + held[1] * trained, held[1] * trained
+        optimizer = 2 * held[1] * trained
         gradients *= 2 if strategy.kind == "ddp" else 1  # DDP's buckets
     if strategy.offload:  # to main memory
         gradients = optimizer = 0
-    states = activations(
-        body, recipe.rank, recipe.dropout, recipe.gradient_checkpointing, whole, recipe.micro_batch * longest, answered
-    )
+    mixed = recipe.precision == "bf16-mixed" and strategy.kind not in SHARDED
+    kept = Kept(recipe.rank, recipe.dropout, whole, mixed)
+    tokens = recipe.micro_batch * longest
+    states = activations(body, kept, recipe.gradient_checkpointing, tokens) + logits(body, whole, tokens * answered)
+    states += 2 * trained if mixed else 0  # their copies in 16 bits, which the products read
     if strategy.kind == "zero3":
         states += whole * (2 * max(layer.parameters for layer in body.layers) + body.head)  # gathered while in use
-        weights = 0 if strategy.offload else weights / sharded
+        weights = 0.0 if strategy.offload else weights / sharded
     return Memory(weights, gradients / sharded, optimizer / sharded, states)
 
 
-def activations(
-    body: Anatomy, rank: int, dropout: float, checkpointing: bool, size: int, tokens: float, answered: float
-) -> float:
-    """What a backward pass finds of ``tokens`` tokens, in numbers of ``size`` bytes: an estimate.
+@dataclass(frozen=True)
+class Kept:
+    """How a forward pass keeps what its backward pass reads.
 
-    With checkpointing each layer keeps its input alone, and one layer at a time is opened again. Logits of the answers
-    lie there once as computed and twice in float32.
+    Attributes:
+        rank, dropout: of LoRA. size: bytes of a number. mixed: whether autocast makes 16 bits of LoRA in float32.
+        mask: bytes of a number of dropout's mask: 1 on a GPU, 4 on a CPU.
     """
-    opened = [_opened(body, layer, rank, dropout, size) for layer in body.layers]
-    if checkpointing:
-        states = size * body.width * len(opened) + max(opened)
-    else:
-        states = sum(opened)
-    return tokens * (states + body.vocabulary * (size + 8) * answered)
+
+    rank: int
+    dropout: float
+    size: int
+    mixed: bool = False
+    mask: int = 1
 
 
-def _opened(body: Anatomy, layer: Layer, rank: int, dropout: float, size: int) -> float:
-    """Bytes per token of a layer: two norms in float32, attention's and the MLP's operands, LoRA's inputs."""
-    norms = 2 * (4 + size) * body.width
-    attention = size * (3 * layer.queries + 4 * layer.keys + body.width)
-    mlp = size * (4 * layer.inner + body.width)
-    dropped = layer.inputs if dropout > 0 else 0
-    return norms + attention + mlp + size * (7 * rank + dropped) + dropped
+def activations(body: Anatomy, kept: Kept, checkpointing: bool, tokens: float) -> float:
+    """Bytes that the decoder layers' backward passes find of ``tokens`` tokens.
+
+    With checkpointing each layer keeps its input alone, and one layer at a time is opened again.
+    """
+    opened = [_opened(layer, kept) for layer in body.layers]
+    states = kept.size * body.width * len(opened) + max(opened) if checkpointing else sum(opened)
+    return tokens * (states + 4 * body.width)  # and what enters the last norm
+
+
+def logits(body: Anatomy, size: int, answers: float) -> float:
+    """Bytes of the logits of so many answer tokens: once as computed, and twice in float32."""
+    return body.vocabulary * (size + 8) * answers
+
+
+def _opened(layer: Layer, kept: Kept) -> float:
+    """Bytes per token of a layer: what enters its norms, in float32; queries, keys, values and attention's output; the
+    MLP's activation; and LoRA's inputs, which dropout and autocast copy for every matrix, and its inner states.
+    """
+    inputs = layer.inputs if kept.mixed or kept.dropout > 0 else layer.shared_inputs
+    inner = kept.rank * layer.adapted
+    masks = kept.mask * layer.inputs if kept.dropout > 0 else 0
+    numbers = 2 * (layer.queries + layer.keys) + layer.curved * layer.inner + inputs + inner
+    return 4 * layer.normed + kept.size * numbers + masks
 
 
 def forward_memory(body: Anatomy, size: int, tokens: float) -> Memory:

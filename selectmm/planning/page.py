@@ -3,27 +3,33 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
+from selectmm.counted import counted
 from selectmm.planning.gpus import STREAMED, Gpu
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.progress import wide
 
 COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "hours", "memory", "fits")
+HOURS = ("features", "training", "evaluation")  # until each of them is done
+JOB_COLUMNS = ("job", "stages", "reused", "FLOPs", "disk", "device-hours", *HOURS, "memory", "fits")
 FULL = 0.9  # share of a device's memory above which it is tight: the context and fragmentation take the rest
 
 
-def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> None:
-    """Print a table per job, then what all of them come to, and where the figures are from."""
+def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int, stages: bool = False) -> None:
+    """Print the plan of a run by stages, of a sweep by jobs, then what all comes to, and where the figures are from.
+
+    Args:
+        stages: also of a sweep, print the stages of every job.
+    """
     console = wide(150)
-    for plan in (plan for plan in plans if plan.stages):
-        table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
-        for stage in plan.stages:
-            table.add_row(*_cells(stage, gpu, utilisation))
-        console.print(table)
+    for plan in (plan for plan in plans if plan.stages and (stages or len(plans) == 1)):
+        console.print(_by_stage(plan, gpu, utilisation))
+        console.print()
+    if len(plans) > 1:
+        console.print(_by_job(plans, gpu, utilisation))
         console.print()
     for note in dict.fromkeys(note for plan in plans for note in plan.notes):
         console.print(f"Note: {note}")
@@ -33,10 +39,48 @@ def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> No
         console.print(line)
 
 
+def _by_stage(plan: Plan, gpu: Gpu, utilisation: float) -> Table:
+    table = Table(title=plan.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
+    for stage in plan.stages:
+        table.add_row(*_cells(stage, gpu, utilisation))
+    return table
+
+
+def _by_job(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Table:
+    """A line for each job, what it shares with an earlier one left out, and a line for all of them."""
+    table = Table(title=f"{len(plans)} jobs", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in JOB_COLUMNS:
+        table.add_column(column, justify="left" if column == "job" else "right", no_wrap=column == "job")
+    for plan in plans:
+        table.add_row(plan.name, *_sums([plan], gpu, utilisation))
+    table.add_section()
+    table.add_row("all", *_sums(plans, gpu, utilisation))
+    return table
+
+
+def _sums(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> list[str]:
+    every = [stage for plan in plans for stage in plan.stages]
+    if not every:
+        return ["cannot run", *["–"] * (len(JOB_COLUMNS) - 2)]
+    total = total_of(plans, gpu, utilisation)
+    memory = max((stage.work.memory.total for stage in every if stage.work.memory), default=None)
+    return [
+        str(total.stages),
+        str(total.reused),
+        _short(total.flops, ""),
+        _short(total.disk, "B"),
+        *(hours(seconds) for seconds in (total.seconds, total.features, total.tuning, total.evaluation)),
+        _short(memory, "B"),
+        "–" if not memory else _fits(memory, gpu),
+    ]
+
+
 def _cells(stage: Planned, gpu: Gpu, utilisation: float) -> list[str]:
     work, seconds = stage.work, stage.seconds(gpu, utilisation)
     state = f"cached ({stage.cost.device_seconds:,.1f} s)" if stage.cost else stage.state
-    memory = work.memory and work.memory.total
+    memory = work.memory.total if work.memory else None
     return [
         stage.name,
         stage.what,
@@ -76,11 +120,11 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     total = total_of(plans, gpu, utilisation)
     least = f" at least ({total.unknown} of them without an estimate)" if total.unknown else ""
     return [
-        f"To do: {total.stages} stages{least}: {_short(total.flops, 'FLOP')}, {_short(total.tokens, '')} tokens, "
-        f"{_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
+        f"To do: {counted(total.stages, 'stage')}{least}: {_short(total.flops, 'FLOP')}, "
+        f"{_short(total.tokens, '')} tokens, {_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
         f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
         f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
-        f"Reused: {total.reused} stages; the cached ones took {total.saved:,.1f} device-seconds when they ran.",
+        f"Reused: {counted(total.reused, 'stage')}; what is cached took {total.saved:,.1f} device-seconds when it ran.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
         f"padding not counted. selectmm/planning/README.md has the formulas.",
@@ -94,7 +138,7 @@ def _generation(gpu: Gpu) -> str:
     return f"generation at {read} and {gpu.launch * 1e3:.1f} ms a layer and token; "
 
 
-def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, object]:
+def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) -> dict[str, Any]:
     """The same for machines: bytes, FLOPs and device-seconds, None where nobody knows."""
     return {
         "estimates": True,
@@ -114,7 +158,7 @@ def as_json(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     }
 
 
-def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, object]:
+def _entry(stage: Planned, gpu: Gpu, utilisation: float) -> dict[str, Any]:
     memory = stage.work.memory
     entry = {key: value for key, value in asdict(stage).items() if key != "folder"}
     return entry | {

@@ -37,7 +37,8 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
         UserError: a pool or targets cannot be opened, or do not fit the method; the weights would be in 4 bits. Of a
             sweep: in every job.
     """
-    loads, planned = Loads(sample), set()
+    loads = Loads(sample)
+    planned: set[str] = set()
     union = union_of(experiments)
     plans: list[Plan] = []
     problems: list[UserError] = []

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,13 +15,14 @@ _TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and sh
 
 
 def tower_flops(vlm: VLM, batch: Batch) -> int:
-    """Of all images of a batch; 0 without images.
+    """Of all images and clips of a batch; 0 without any.
 
     A family that resizes images to one size (LLaVA, InternVL's tiles) is passed through once as shapes; one that takes
     patches of any number (Qwen) has its formula.
     """
-    if "image_grid_thw" in batch:
-        return _patches(vlm, batch["image_grid_thw"])
+    grids = [batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch]
+    if grids:
+        return _patches(vlm, _frames(torch.cat(grids)))
     if "pixel_values" not in batch:
         return 0
     tile = batch["pixel_values"].shape[1:]
@@ -51,9 +53,17 @@ def _tile(tower: nn.Module, shape: torch.Size) -> int:
     return flops
 
 
+def _frames(grids: torch.Tensor) -> torch.Tensor:
+    """A clip's steps in time as images of their own, since no attention of the tower reaches from one to another."""
+    each = grids.repeat_interleave(grids[:, 0], 0)
+    each[:, 0] = 1
+    return each
+
+
 def _patches(vlm: VLM, grids: torch.Tensor) -> int:
     """Images as grids of patches [images, 3]: linear layers see each patch, mergers a token, attention a window."""
-    tower, config = vlm.model.get_submodule(vlm.family.vision), vlm.model.config.vision_config
+    tower: Any = vlm.model.get_submodule(vlm.family.vision)
+    config = vlm.model.config.vision_config
     sizes = grids.prod(1)
     patches, tokens = int(sizes.sum()), int(sizes.sum()) // config.spatial_merge_size**2
     width, flops = 0, 0
@@ -61,7 +71,7 @@ def _patches(vlm: VLM, grids: torch.Tensor) -> int:
         if not isinstance(module, nn.Linear | nn.Conv3d) or _in_projector(vlm, name):
             continue
         flops += 2 * module.weight.numel() * (tokens if "merger" in name else patches)
-        width = module.in_features if name.endswith("qkv") else width
+        width = cast(int, module.in_features) if name.endswith("qkv") else width
     whole = len(tower.blocks)
     windowed = 0
     if hasattr(tower, "fullatt_block_indexes"):  # Qwen2.5-VL: all other blocks attend inside windows

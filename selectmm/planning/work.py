@@ -26,7 +26,15 @@ from selectmm.planning.anatomy import Anatomy, anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
 from selectmm.planning.known.benchmarks import ASKED, Asked
 from selectmm.planning.known.loads import image_load
-from selectmm.planning.memory import Memory, activations, forward_memory, generating_memory, training_memory
+from selectmm.planning.memory import (
+    Kept,
+    Memory,
+    activations,
+    forward_memory,
+    generating_memory,
+    logits,
+    training_memory,
+)
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.targets import lora_pattern
 
@@ -108,7 +116,8 @@ class Device:
         return self.size < 4
 
     def _backward(self, load: Load, rank: int, tokens: float) -> float:
-        return activations(self.body, rank, 0.0, self._recomputes, self.size, tokens, _answered(load))
+        states = activations(self.body, Kept(rank, 0.0, self.size), self._recomputes, tokens)
+        return states + logits(self.body, self.size, tokens * _answered(load))
 
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient | AdamGradient):

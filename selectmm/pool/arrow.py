@@ -38,9 +38,10 @@ def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row")
             writer.write_batch(_batch(batch))
 
 
-def open_arrow(path: Path, image_root: Root, fingerprint: str) -> Pool:
-    """Map a file written by `write_arrow`."""
-    return Pool(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), image_root, fingerprint)
+def open_arrow(path: Path, image_root: Root, fingerprint: str, frames: str | None = None) -> Pool:
+    """Map a file written by `write_arrow`; ``frames`` is the pool's, see `Pool.frames`."""
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return Pool(table, image_root, fingerprint, frames=None if frames is None else Path(frames))
 
 
 def write_table(path: Path, table: pa.Table) -> None:

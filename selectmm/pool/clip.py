@@ -5,18 +5,24 @@ and whatever the decoder raises about its content is a sentence that names the f
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
+from typing import cast
 
 import av
 import numpy as np
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
 from selectmm.pool.image import found, missing
 from selectmm.pool.root import File, Root
+
+KEPT = 256 * 2**20  # bytes of a clip's frames up to which they are kept: 97 frames of 720p
 
 CONTAINERS = "mov,matroska,avi"  # FFmpeg's names: MP4 and MOV, MKV and WebM, AVI
 
@@ -27,7 +33,7 @@ class Clip:
 
     Attributes:
         frames: how many it has. fps: how many of them a second, on average. width, height: pixels.
-        cache: a folder that frames are kept in once they are decoded; None to decode them each time.
+        cache: a folder that frames are kept in once they are decoded, see `KEPT`; None to decode them each time.
     """
 
     file: File
@@ -47,12 +53,17 @@ class Clip:
         if kept is not None and kept.exists():
             return np.load(kept)
         found = self._decoded(indices)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f".{kept.stem}-{id(found)}.npy")
-            np.save(beside, found)
-            beside.replace(kept)
+        if kept is not None and found.nbytes <= KEPT:
+            _keep(found, kept)
         return found
+
+    def picture(self) -> Image.Image:
+        """The middle frame, for those who look at pictures alone.
+
+        Raises:
+            UserError: as `read`.
+        """
+        return Image.fromarray(self.read([self.frames // 2])[0])
 
     def _name(self, indices: Sequence[int]) -> str:
         state = self.file.stat()
@@ -94,11 +105,22 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
         return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
 
 
+def _keep(frames: np.ndarray, to: Path) -> None:
+    """Write them whole or not at all; a full disk only means that they are decoded again."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(f".{to.stem}-{os.getpid()}-{get_ident()}.npy")
+    try:
+        np.save(beside, frames)
+        beside.replace(to)
+    except OSError:
+        beside.unlink(missing_ok=True)
+
+
 @contextmanager
 def _opened(file: File) -> Iterator[av.container.InputContainer]:
     try:
         with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
-            yield container
+            yield cast(av.container.InputContainer, container)
     except UserError:
         raise
     except FileNotFoundError as problem:

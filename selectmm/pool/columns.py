@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,7 +42,7 @@ def table_rows(batches: Iterable[pa.Table | pa.RecordBatch], images: Path | None
             index += 1
 
 
-def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, object] | BadRow]:
+def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any] | BadRow]:
     """Row by row if one of them is damaged, as by a text that is no UTF-8."""
     try:
         yield from batch.to_pylist()
@@ -55,7 +56,7 @@ def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, object] | BadR
             yield BadRow("damaged values", f"cannot be read: {shown(str(problem))}")
 
 
-def _with_paths(row: dict[str, object], images: Path | None) -> dict[str, object] | BadRow:
+def _with_paths(row: dict[str, Any], images: Path | None) -> dict[str, Any] | BadRow:
     """The row with a path for each image in ``image``, ``images`` and content lists, as far as these say something."""
     try:
         for name in ("image", "images"):
@@ -76,7 +77,7 @@ def _with_paths(row: dict[str, object], images: Path | None) -> dict[str, object
     return row
 
 
-def _image_parts(row: dict[str, object]) -> Iterator[dict[str, object]]:
+def _image_parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The parts of content lists that show images."""
     for turns in map(row.get, TURNS):
         for turn in turns if isinstance(turns, list) else ():

@@ -6,7 +6,7 @@ row's own ``images`` are meant, in their order.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selectmm.pool.bad import BadRow, empty, shown
 
@@ -43,7 +43,7 @@ def text_of(parts: list[object], place: int, inside: Named) -> str:
             said += part
             continue
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind.__class__ is not str:
+        if kind.__class__ is not str or not isinstance(part, Mapping):
             raise BadRow("a part of another shape", f"has in turn {place} a part without a 'type': {shown(part)}")
         if kind in TEXT:
             said += _text(part, place)
@@ -63,14 +63,14 @@ def text_of(parts: list[object], place: int, inside: Named) -> str:
     return said
 
 
-def _text(part: Mapping[str, object], place: int) -> str:
+def _text(part: Mapping[str, Any], place: int) -> str:
     text = part.get("text")
     if not isinstance(text, str):
         raise BadRow("a part of another shape", f"has in turn {place} a text part without a 'text': {shown(part)}")
     return text
 
 
-def _path(part: Mapping[str, object], place: int, names: Sequence[str]) -> str | None:
+def _path(part: Mapping[str, Any], place: int, names: Sequence[str]) -> str | None:
     """The path that a part names; None if it names none."""
     found = [part[name] for name in names if not empty(part.get(name))]
     named = [one.get("url") if isinstance(one, Mapping) else one for one in found]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from selectmm.counted import counted
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding
 from selectmm.records.progress import PrintableConsole
@@ -36,7 +38,7 @@ class Report:
         """Whether a run on this pool would stop."""
         return self.unread is not None or any(finding.weight == "blocks" for finding in self.findings)
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """The same as plain objects."""
         return {**asdict(self), "blocked": self.blocked}
 
@@ -46,7 +48,7 @@ def show(report: Report, console: PrintableConsole) -> None:
     if report.unread is not None:
         console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red")
         return
-    console.print(f"\n{report.pool}: {report.rows:,} rows, {report.images:,} images\n")
+    console.print(f"\n{report.pool}: {counted(report.rows, 'row')}, {counted(report.images, 'image')}\n")
     console.print(_sources(report.counts, report.expected))
     console.print(_findings(report.findings))
     verdict = (

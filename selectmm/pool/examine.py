@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
 from selectmm.pool.health import Health
@@ -74,16 +75,19 @@ _MEND = "Mend them, or set pool.bad_rows=drop to leave these rows out."
 
 def _told_unread(noted: Noted) -> str:
     """The rows that cannot be read in words, the first of each reason with its sentence; and the empty answers."""
-    told = [f"{count:,} rows with {reason} (first: {noted.examples[reason][0]})" for reason, count in noted.bad.items()]
+    told = [
+        f"{counted(count, 'row')} with {reason} (first: {noted.examples[reason][0]})"
+        for reason, count in noted.bad.items()
+    ]
     if noted.empty_answer:
-        told.append(f"{len(noted.empty_answer):,} rows with an empty answer")
+        told.append(f"{counted(len(noted.empty_answer), 'row')} with an empty answer")
     return ", ".join(told)
 
 
 def _told(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
     return ", ".join(
-        f"{len(rows):,} rows with {reason} (first: {_first(pool, rows[0])})"
+        f"{counted(len(rows), 'row')} with {reason} (first: {_first(pool, rows[0])})"
         for reason, rows in _looked(health).items()
         if rows
     )

@@ -1,6 +1,7 @@
 """Fields that change what a row means: honoured, or a reason not to read it; none is passed over in silence."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.sample import Turn
@@ -26,7 +27,7 @@ TRAINED = ("loss", "weight", "loss_scale")  # of an answer: ms-swift's true and 
 BOXES = ("<bbox>", "<ref-object>")
 
 
-def check_fields(row: Mapping[str, object], known: Iterable[str]) -> tuple[str, ...]:
+def check_fields(row: Mapping[str, Any], known: Iterable[str]) -> tuple[str, ...]:
     """The fields of a row, or of a turn, that say something and are not read; those in ``known`` are.
 
     Raises:
@@ -43,7 +44,7 @@ def check_fields(row: Mapping[str, object], known: Iterable[str]) -> tuple[str, 
     return tuple(unread)
 
 
-def check_boxes(row: Mapping[str, object], turns: Iterable[Turn]) -> None:
+def check_boxes(row: Mapping[str, Any], turns: Iterable[Turn]) -> None:
     """ms-swift's ``objects`` fill placeholders in the texts; without them the row would be trained on the placeholders.
 
     Raises:
@@ -57,7 +58,7 @@ def check_boxes(row: Mapping[str, object], turns: Iterable[Turn]) -> None:
         )
 
 
-def is_trained(turn: Mapping[str, object]) -> bool:
+def is_trained(turn: Mapping[str, Any]) -> bool:
     """Whether an answer is trained on, as its fields `TRAINED` say; without them it is.
 
     Raises:

@@ -72,9 +72,10 @@ def inside(root: Root, relative: str) -> File | None:
     if ".." not in relative.split("/"):
         if not relative.startswith("/"):
             return root / relative if isinstance(root, Path) else root.file(relative)
-        for start in (root.absolute(), root.resolve()) if isinstance(root, Path) else ():
-            if Path(relative).is_relative_to(start):
-                return root / Path(relative).relative_to(start)
+        if isinstance(root, Path):
+            for start in (root.absolute(), root.resolve()):
+                if Path(relative).is_relative_to(start):
+                    return root / Path(relative).relative_to(start)
     raise UserError(
         f"Image path '{excerpt(relative)}' leaves the image folder {root}; paths must stay inside it, without '..' "
         f"(links inside the folder are followed)."

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.root import Root
@@ -24,7 +24,7 @@ MOST_IMAGES = 256  # of a row: with 64 tokens each they would fill 16,384, more 
 
 
 def images_of(
-    row: Mapping[str, object],
+    row: Mapping[str, Any],
     roots: Sequence[str],
     inside: Sequence[str | None] = (),
     kind: Literal["image", "video"] = "image",
@@ -41,7 +41,7 @@ def images_of(
     one, other = row.get(kind), row.get(f"{kind}s")
     if one.__class__ is str and one and other is None and not inside:
         return (below(one, roots),)
-    named = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
+    named: dict[str, Any] = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
     found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
     if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
         raise BadRow(

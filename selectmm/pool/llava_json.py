@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
@@ -67,7 +67,7 @@ def open_llava_json(
 _DEFAULTS = {"text_only": "take", "source": "source"}  # not part of the identity, so that old pools keep theirs
 
 
-def _name_of(named: dict[str, object], noted: Noted) -> dict[str, object]:
+def _name_of(named: dict[str, Any], noted: Noted) -> dict[str, Any]:
     """What the pool's fingerprint is made of: the file, as long as that says which rows they are.
 
     Version 1 is how pools were named whose texts were stripped by the reader; where there was nothing to strip, the
@@ -101,7 +101,8 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     """
     if not isinstance(content, dict):
         raise BadRow("another shape", f"is no object: {shown(content)}; {SHAPE}")
-    said, prompt, unread, inside = content.get("conversations"), "", [], Named([], [])
+    said, prompt, inside = content.get("conversations"), "", Named([], [])
+    unread: list[str] = []
     usual = _USUAL.issuperset(content)
     if not usual:
         unread += check_fields(content, {*_READ, source})
@@ -128,7 +129,7 @@ _USUAL = frozenset({"id", "image", "conversations"})
 _READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions", "video", "videos"})
 
 
-def _said(content: dict[str, object]) -> list[object]:
+def _said(content: dict[str, Any]) -> list[object]:
     """The turns, where they are not simply LLaVA's own list."""
     if empty(content.get("conversations")):
         other = "messages" if not empty(content.get("messages")) else ""

@@ -1,5 +1,7 @@
 """Rows named by their places in the pool's file, as `selectmm export subset --format indices` writes them."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +27,7 @@ def positions_in(pool: Pool, content: object, file: str) -> object:
     if not isinstance(content, list) or not content or not isinstance(content[0], dict):
         return content
     counted_in = pool.counted_in
-    wanted = [entry.get(counted_in) if isinstance(entry, dict) else None for entry in content]
+    wanted: list[Any] = [entry.get(counted_in) if isinstance(entry, dict) else None for entry in content]
     odd = next((entry for entry, place in zip(content, wanted, strict=True) if type(place) is not int), None)
     if odd is not None:
         raise UserError(f"{file} lists {shown(odd)}, which has no whole number '{counted_in}': give rows of this pool.")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ class Pool:
             images = (Shown(row["image"], row.get("image_turn") or 0),)
         return Sample(position, row["digest"], row["source"], turns, images)
 
-    def place_of(self, position: int) -> dict[str, object]:
+    def place_of(self, position: int) -> dict[str, Any]:
         """A row as its file knows it, whichever rows were left out before it: its id, and its place there.
 
         The place is a ``row`` (a list's entry or a table's row, from 0) or a ``line`` (from 1).
@@ -183,6 +184,11 @@ class Pool:
         header = header_of(self.image_root, relative)
         return header.width, header.height
 
+    @property
+    def frames_spelled(self) -> str | None:
+        """`frames` for another process, whatever folder it starts in."""
+        return None if self.frames is None else str(self.frames.resolve())
+
     def open_clip(self, relative: str) -> Clip:
         """The clip's header, and a way to its frames.
 
@@ -202,8 +208,7 @@ class Pool:
             UserError: it is missing, broken, or its path leaves the image root.
         """
         if self._is_clip(relative):
-            clip = self.open_clip(relative)
-            return Image.fromarray(clip.read([clip.frames // 2])[0])
+            return self.open_clip(relative).picture()
         return open_image(self.image_root, relative)
 
     def _is_clip(self, relative: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
 from os.path import isfile
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
@@ -69,7 +69,7 @@ class Noted:
 
 def read_rows(
     cache: Path,
-    identity: Mapping[str, object],
+    identity: Mapping[str, Any],
     file: File,
     raw: Callable[[Path], Iterable[Raw]],
     read: Callable[[object], Row | None],
@@ -95,7 +95,7 @@ def read_rows(
     return stage.folder, Noted(**json.loads((stage.folder / "noted.json").read_text()))
 
 
-def opened(folder: Path, root: Root, identity: Mapping[str, object]) -> Pool:
+def opened(folder: Path, root: Root, identity: Mapping[str, Any]) -> Pool:
     """The pool that `read_rows` wrote to ``folder``, named by the fingerprint of ``identity``."""
     return open_arrow(folder / "pool.arrow", root, fingerprint(identity))
 

@@ -81,7 +81,11 @@ def digest_of(source: str, turns: Sequence[Turn], images: Sequence[Shown]) -> st
     said = [[t.role, t.text] if t.trained else [t.role, t.text, False] for t in turns]
     if len(images) > 1 or (images and images[0].video):
         clip = {True: [True], False: []}
-        content = [source, said, [[one.path, one.turn, one.at, one.inline, *clip[one.video]] for one in images]]
+        content: list[object] = [
+            source,
+            said,
+            [[one.path, one.turn, one.at, one.inline, *clip[one.video]] for one in images],
+        ]
     else:
         image, turn = (images[0].path, images[0].turn) if images else (None, 0)
         content = [source, said, image, *([turn] if turn else [])]

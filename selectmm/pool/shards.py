@@ -17,7 +17,7 @@ from itertools import pairwise
 from os.path import normpath
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -70,7 +70,7 @@ class _Part(io.RawIOBase):
         self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         wanted = memoryview(buffer)[: max(0, self._size - self._at)]
         self._file.seek(self._start + self._at)
         read = self._file.readinto(wanted) or 0
@@ -114,12 +114,24 @@ class Shards:
         tar, start, size = (self._table[column][place].as_py() for column in ("tar", "start", "size"))
         return Member(self._checked(tar), wanted, start, size)
 
+    def members(self) -> Iterator[Member]:
+        """Every file, tar after tar, in the order in which it lies there.
+
+        Raises:
+            UserError: as `file`.
+        """
+        rows = self._table.sort_by([("tar", "ascending"), ("start", "ascending")])
+        for batch in rows.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                yield Member(self._checked(row["tar"]), row["name"], row["start"], row["size"])
+
     @cached_property
     def _table(self) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(self.index))).read_all().combine_chunks()
 
     @cached_property
-    def _tars(self) -> list[list[object]]:
+    def states(self) -> list[list[Any]]:
+        """Path, bytes and time of change of each tar when it was indexed."""
         return json.loads(self._table.schema.metadata[TARS])
 
     @cached_property
@@ -128,9 +140,9 @@ class Shards:
         return set()
 
     def _checked(self, number: int) -> Path:
-        path = Path(self._tars[number][0])
+        path = Path(self.states[number][0])
         if number not in self._known:
-            if not path.is_file() or _state_of(path) != self._tars[number]:
+            if not path.is_file() or _state_of(path) != self.states[number]:
                 raise UserError(f"{path} was changed after its images were indexed; start the command again.")
             self._known.add(number)
         return path
@@ -170,7 +182,7 @@ def _write(states: Sequence[list[object]], file: Path) -> None:
                 f"{shown(name)} is in {paths[first]} and in {paths[second]}; which of the two a row means cannot be "
                 f"known: take one out, or set pool.images to fewer tars."
             )
-    columns = list(zip(*found, strict=True)) or [[], [], [], []]
+    columns: list[Any] = list(zip(*found, strict=True)) or [[], [], [], []]
     kinds = {"name": pa.large_string(), "tar": pa.int32(), "start": pa.int64(), "size": pa.int64()}
     schema = pa.schema(list(kinds.items()), metadata={TARS: json.dumps(states)})
     arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds.values(), strict=True)]
@@ -183,7 +195,7 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members = []  # or it remembers all of them
+                cast(Any, tar).members = []  # or it remembers all of them
                 if member.type in PLAIN and not member.issparse() and member.name.isprintable():
                     yield normpath(member.name), member.offset_data, member.size
             tar.fileobj.seek(tar.offset)

@@ -1,7 +1,7 @@
 """A row's own system prompt: a turn of its own, or what `pool.system` makes of it for templates without that place."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
@@ -26,7 +26,7 @@ def check_system(option: str) -> None:
         raise UserError(f"There is no pool.system={option}; there are: turn, stop, join, leave_out.")
 
 
-def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:
+def system_of(row: Mapping[str, Any], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:
     """The system prompt, from a field ``system`` or a first turn of that role (empty without one), and the other turns.
 
     Raises:
@@ -36,7 +36,7 @@ def system_of(row: Mapping[str, object], said: list[object], spelling: Spelling)
     turn = None
     if first.__class__ is dict and first.get(spelling[0]) in SYSTEM:
         turn, said = first.get(spelling[1]), said[1:]
-    found = [value for value in (field, turn) if not empty(value)]
+    found: list[Any] = [value for value in (field, turn) if not empty(value)]
     images = Named([], [])
     found = [text_of(value, 0, images) if isinstance(value, list) else value for value in found]
     for value in found:

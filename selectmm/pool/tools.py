@@ -8,12 +8,13 @@ call a turn, as Qwen's templates write them: ``{"name": …, "arguments": …}``
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.sample import Turn
 
 
-def tools_of(row: Mapping[str, object]) -> list[Turn]:
+def tools_of(row: Mapping[str, Any]) -> list[Turn]:
     """The turn that offers the row's tools, in a list; no turn if there are none.
 
     Raises:
@@ -27,7 +28,7 @@ def tools_of(row: Mapping[str, object]) -> list[Turn]:
     return [Turn("tools", "\n".join(map(_written, found[0])))]
 
 
-def with_tools(turns: list[Turn], row: Mapping[str, object]) -> list[Turn]:
+def with_tools(turns: list[Turn], row: Mapping[str, Any]) -> list[Turn]:
     """The turns with that of `tools_of` behind the system turn, if there is one."""
     offered = tools_of(row)
     head = 1 if turns and turns[0].role == "system" else 0
@@ -46,10 +47,10 @@ def calls_of(said: object, place: int) -> list[str]:
     return [_call(call, place) for call in _listed(said, f"turn {place}")]
 
 
-def _listed(said: object, name: str) -> list[Mapping[str, object]]:
+def _listed(said: object, name: str) -> list[Mapping[str, Any]]:
     """Objects from a list of them or of their texts, from one of them, or from the text of either."""
     value = _parsed(said, name)
-    items = value if isinstance(value, list) else [value]
+    items: list[Any] = value if isinstance(value, list) else [value]
     items = [_parsed(item, name) for item in items if not empty(item)]
     odd = next((item for item in items if not isinstance(item, Mapping)), None)
     if odd is not None:
@@ -68,7 +69,7 @@ def _parsed(said: object, name: str) -> object:
         ) from problem
 
 
-def _call(call: Mapping[str, object], place: int) -> str:
+def _call(call: Mapping[str, Any], place: int) -> str:
     inner = call.get("function", call)  # OpenAI's is an object in the call
     name = inner.get("name") if isinstance(inner, Mapping) else None
     if not isinstance(name, str) or not name:

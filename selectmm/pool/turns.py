@@ -1,6 +1,7 @@
 """Turns of a row from the list that a file holds, in either spelling."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import Named, text_of
@@ -21,7 +22,7 @@ LLAVA, OPENAI = ("from", "value"), ("role", "content")  # how turns are spelled
 Spelling = tuple[str, str]
 
 
-def list_of_turns(row: Mapping[str, object], read: str, other: str) -> list[object]:
+def list_of_turns(row: Mapping[str, Any], read: str, other: str) -> list[object]:
     """The list of turns under the name ``read``, or under ``other`` if the first says nothing.
 
     Raises:
@@ -58,7 +59,7 @@ def spelling_of(said: list[object]) -> Spelling:
     return OPENAI if isinstance(first, dict) and first.get("role") is not None else LLAVA
 
 
-def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: Named) -> list[Turn]:
+def turns_of(said: list[Any], spelling: Spelling, unread: list[str], inside: Named) -> list[Turn]:
     """The turns, their texts as they are, with ``<image>`` where a content list has an image.
 
     Args:
@@ -84,7 +85,7 @@ def turns_of(said: list[object], spelling: Spelling, unread: list[str], inside: 
     return turns
 
 
-def _marked(turn: dict[str, object], words: object, place: int, spelling: Spelling, unread: list[str]) -> list[Turn]:
+def _marked(turn: dict[str, Any], words: object, place: int, spelling: Spelling, unread: list[str]) -> list[Turn]:
     """A turn that has more fields than a role and a text, which says ``words``, or calls tools: and then several."""
     role, text = spelling
     who = ROLES[turn[role]]

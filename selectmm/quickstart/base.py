@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from filelock import FileLock
@@ -28,8 +29,11 @@ ALIGNMENT = Path(__file__).parent / "alignment"
 TEMPLATE = "chatml"
 
 
-def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickstart") -> VLM:
+def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickstart", frames: int | None = None) -> VLM:
     """The embedded model. Its folder is made below ``folder`` the first time (about 20 s), opened afterwards.
+
+    Args:
+        frames: of a clip that are shown, see `selectmm.models.llava.load`.
 
     Raises:
         UserError: a package is missing, the committed alignment is missing or damaged, or the folder cannot be written.
@@ -42,7 +46,7 @@ def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickst
             with FileLock(place.with_suffix(".lock")):
                 if not place.exists():
                     _make(content, record, place)
-    return llava.load(str(place), template=TEMPLATE, dtype=dtype, device=device)
+    return llava.load(str(place), template=TEMPLATE, dtype=dtype, device=device, frames=frames)
 
 
 def _make(content: Mapping[str, torch.Tensor], record: Mapping, place: Path) -> None:
@@ -82,7 +86,7 @@ def assemble(layers: Sequence[int]) -> tuple[LlavaForConditionalGeneration, Llav
     config = LlavaConfig(
         vision_config=tower,
         text_config=language.config(len(layers)),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_token_index=cast(int, words.convert_tokens_to_ids("<image>")),
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
     )

@@ -4,7 +4,7 @@ A fact has one true answer and a natural order of all possible answers; `formats
 choice by letter or a yes/no question. Every function yields facts about one part of the material, in random order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from selectmm.quickstart.material import COLOURS, SHAPES, Part
 PLACES = ("left", "middle", "right")
 ORIGINS = ("Africa", "Europe", "Japan", "USA")
 SEASONS = ("Winter", "Spring", "Summer", "Autumn")
-MONTHS = ("January", "February", "March", "April", "May", "June")
-MONTHS += ("July", "August", "September", "October", "November", "December")
+_HALF = ("January", "February", "March", "April", "May", "June")
+MONTHS = (*_HALF, "July", "August", "September", "October", "November", "December")
 WARMTH = ("cold", "cool", "mild", "hot")
 
 
@@ -90,7 +90,9 @@ def lowest(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
     yield from _bars(part, rng, "lowest", np.argmin)
 
 
-def _bars(part: Part, rng: np.random.Generator, word: str, pick: type(np.argmax)) -> Iterator[Fact]:
+def _bars(
+    part: Part, rng: np.random.Generator, word: str, pick: Callable[[Sequence[float]], np.intp]
+) -> Iterator[Fact]:
     for three in _shuffled(material.heights(part), rng):
         three = [three[i] for i in rng.permutation(3)]
         question, check = f"Which bar is the {word}?", f"Is the {{}} bar the {word}?"

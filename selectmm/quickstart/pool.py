@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def write(folder: Path) -> Path:
     return path
 
 
-def entry_of(number: int, row: Row, image: str | None) -> dict[str, object]:
+def entry_of(number: int, row: Row, image: str | None) -> dict[str, Any]:
     """One entry in LLaVA's format; the image's placeholder opens the first question."""
     said = []
     for position, (prompt, answer) in enumerate(row.turns):

@@ -2,16 +2,17 @@
 
 import io
 from itertools import zip_longest
+from typing import Any
 
 from selectmm.quickstart.item import Item
 
 LETTERS = "ABCDEFGHIJ"
 ANNOTATORS = 10  # of VizWiz; an answer is right to the degree that they gave it
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
-def _png(item: Item) -> dict[str, object] | None:
+def _png(item: Item) -> dict[str, Any] | None:
     if item.image is None:
         return None
     stream = io.BytesIO()

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, Value
@@ -28,7 +29,7 @@ class Schema:
 
     config: str
     split: str
-    columns: dict[str, object]
+    columns: dict[str, Any]
     row: Callable[[int, Item], rows.Row]
 
 
@@ -59,7 +60,7 @@ def _write_set(schema: Schema, made: Sequence[rows.Row], folder: Path) -> None:
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {schema.config}\n{files}---\n")
 
 
-def _texts(*names: str) -> dict[str, object]:
+def _texts(*names: str) -> dict[str, Any]:
     return {name: TEXT for name in names}
 
 

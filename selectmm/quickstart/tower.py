@@ -7,7 +7,7 @@ differently.) Importing this module registers the tower, so that an assembled fo
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import timm
 import torch
@@ -40,6 +40,8 @@ class Tower(PreTrainedModel):
 
     config_class = TowerConfig
     main_input_name = "pixel_values"
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__(config)
@@ -57,7 +59,7 @@ class Tower(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, **_: object) -> BaseModelOutput:
         """Tokens [n, (side / 32)², 1728], row by row from the top left, as last and only hidden state."""
-        network = self.network
+        network: Any = self.network
         features = network.bn1(network.conv_stem(pixel_values))
         for index, block in enumerate(network.blocks):
             features = block(features)

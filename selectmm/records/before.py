@@ -1,17 +1,18 @@
 """Records of earlier schemas, completed: what those did not keep stands as unknown."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from selectmm.records.reading import Mismatch
 
 READ_TOO = (2, 3, 4)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
-STATIC = {"schedule": None, "curve": []}  # before there were schedules
+STATIC: dict[str, object] = {"schedule": None, "curve": []}  # before there were schedules
 NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
 NOT_COUNTED = {"busy_seconds": None, "flops": None}  # of a stage, by schema 4
 
 
-def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
+def completed(content: Mapping[str, Any], schema: int) -> dict[str, Any]:
     """A record of a schema of `READ_TOO` as one of ``schema``.
 
     Raises:
@@ -37,12 +38,12 @@ def completed(content: Mapping[str, object], schema: int) -> dict[str, object]:
     return {**before, **STATIC, **content, "schema": schema}
 
 
-def _coverage(subset: Mapping[str, object]) -> dict[str, object]:
+def _coverage(subset: Mapping[str, Any]) -> dict[str, Any]:
     """The different rows were not counted at first: no method chose a row twice."""
     return {"kept_distinct": subset.get("rows"), **subset["coverage"]}
 
 
-def _object(content: Mapping[str, object], name: str) -> Mapping[str, object]:
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = content.get(name)
     if not isinstance(value, dict):
         raise Mismatch(f"field '{name}' is {value!r:.60}, not an object")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from selectmm.errors import UserError
 from selectmm.records.in_use import hold
@@ -22,7 +22,7 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
         UserError: it is not in the cache (any more), or several fit, made on different kinds of device.
     """
 
-    def fits(identity: Mapping[str, object]) -> bool:
+    def fits(identity: Mapping[str, Any]) -> bool:
         learned, strategy = identity.get("recipe"), identity.get("strategy")
         chosen = {} if record.schedule else {"subset": record.subset.fingerprint}
         wanted = {
@@ -59,7 +59,7 @@ def subset_of(record: RunRecord, cache: Path) -> Path:
             f"step is in {folder / 'visits.npy'}."
         )
 
-    def fits(identity: Mapping[str, object]) -> bool:
+    def fits(identity: Mapping[str, Any]) -> bool:
         options = record.method.options
         wanted = {"pool": record.pool.fingerprint, "options": options, "seed": record.seed}
         return _within(wanted, identity)
@@ -70,18 +70,19 @@ def subset_of(record: RunRecord, cache: Path) -> Path:
     return _only(found[:1], "subset", record, cache)
 
 
-def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, object]], bool]) -> list[Path]:
+def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, Any]], bool]) -> list[Path]:
     entries = sorted((cache / name).glob("*/stage.json"))  # a partial folder has none
     return [path.parent for path in entries if fits(_read(path, "identity", {}))]
 
 
-def _within(part: Mapping[str, object], whole: Mapping[str, object]) -> bool:
+def _within(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
     missing = object()
     return all(whole.get(key, missing) == value for key, value in part.items())
 
 
 def _visited(folder: Path) -> object:
-    return _read(folder / "schedule.json", "entry", {}).get("fingerprint")
+    entry: dict[str, Any] = _read(folder / "schedule.json", "entry", {})
+    return entry.get("fingerprint")
 
 
 def _rows_of(folder: Path) -> str:

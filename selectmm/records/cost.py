@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Cost:
     flops: float | None = 0.0
 
     @classmethod
-    def read(cls, content: Mapping[str, float | None]) -> "Cost":
+    def read(cls, content: Mapping[str, Any]) -> "Cost":
         """From a stage's file; those of before did not count everything."""
         return cls(**{"busy_seconds": None, "flops": None, **content})
 

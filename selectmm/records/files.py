@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.before import READ_TOO, completed
@@ -72,7 +73,7 @@ def load(path: Path) -> RunRecord:
         raise UserError(f"Record {path}: {problem}; records are never edited, so make the run again.") from problem
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST + 1)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.errors import UserError
 from selectmm.printable import printable
@@ -46,7 +46,7 @@ class Entry:
     used: float
     in_use: bool | None
     shares: str | None
-    identity: Mapping[str, object] = field(repr=False)
+    identity: Mapping[str, Any] = field(repr=False)
     what: str = ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
@@ -36,7 +36,7 @@ class LoggerTracker:
         return []
 
     @contextmanager
-    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> Iterator[None]:
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> Iterator[None]:
         """A logger's run of that name."""
         logger = self._opened(name, tags)
         logger.log_hyperparams(dict(config))
@@ -50,7 +50,7 @@ class LoggerTracker:
             logger.finalize(status)
 
     @contextmanager
-    def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+    def stage(self, job_type: str, config: Mapping[str, Any]) -> Iterator[Run]:
         """A part of the job's run; outside of a job a run of its own."""
         if self._jobs:
             yield _Part(self._jobs[-1], job_type)
@@ -87,10 +87,10 @@ class _Part:
         self._steps[0] = step
         self._log(metrics, step)
 
-    def summary(self, values: Mapping[str, object]) -> None:
+    def summary(self, values: Mapping[str, Any]) -> None:
         self._log(values, self._steps[0])
 
-    def _log(self, values: Mapping[str, object], step: int) -> None:
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
         numbers = {f"{self.stage}/{name}": float(v) for name, v in values.items() if isinstance(v, int | float)}
         self.logger.log_metrics(numbers, step)
         self.logger.save()

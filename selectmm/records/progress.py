@@ -1,6 +1,9 @@
-"""What a person sees: progress bars with an estimate of the time left, and a screen that cuts no number."""
+"""What a person sees: progress with an estimate of the time left, and a screen that cuts no number."""
 
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
@@ -8,22 +11,64 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from selectmm.printable import printable
+from selectmm.screen import message, quiet
 
 T = TypeVar("T")
 
+PAUSE = 300  # seconds between two lines on progress in a log file
+
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield ``items`` while a bar named ``what`` shows how many of ``total`` are done, time passed and time left."""
+    """Yield ``items`` and show how many of ``total`` are done, as `progress` does."""
+    with progress(what, total) as show:
+        for done, item in enumerate(items, 1):
+            yield item
+            show(done, "")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Yields what takes how many of ``total`` are done, and a text that is shown beside it.
+
+    On a terminal a bar shows it, with the time passed and the time left. Elsewhere, in the log file of a batch job for
+    example, it is a line every five minutes, so that short work leaves none. ``--quiet`` shows neither.
+    """
+    if quiet():
+        yield lambda done, beside: None
+    elif sys.stdout.isatty():
+        with _bar(what, total) as show:
+            yield show
+    else:
+        yield _lines(what, total)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[beside]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        yield from bar.track(items, total=total, description=what)
+        task = bar.add_task(what, total=total, beside="")
+        yield lambda done, beside: bar.update(task, completed=done, beside=beside)
+
+
+def _lines(what: str, total: int) -> Callable[[int, str], None]:
+    began = last = time.monotonic()
+
+    def show(done: int, beside: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= PAUSE and 0 < done < total:
+            last = now
+            left = (now - began) / done * (total - done) / 60
+            message(f"  {what}: {done:,} of {total:,}{', ' if beside else ''}{beside}; about {left:,.0f} min left")
+
+    return show
 
 
 class PrintableConsole(Console):

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-T = TypeVar("T")
+from typing import Any, get_args, get_origin, get_type_hints
 
 
 class Mismatch(Exception):
     """JSON that does not fit; the message is half a sentence that names the field."""
 
 
-def read(kind: type[T], value: object, where: str = "") -> T:
+def read(kind: Any, value: Any, where: str = "") -> Any:
     """``value`` (parsed JSON) as ``kind``: a dataclass, scalar, ``X | None``, ``tuple[X, ...]`` or ``Mapping[str, X]``.
 
     Args:
@@ -25,7 +23,7 @@ def read(kind: type[T], value: object, where: str = "") -> T:
     """
     if is_dataclass(kind):
         return _dataclass(kind, value, where)
-    if kind is object:  # open, as a method's options are
+    if kind in (object, Any):  # open, as a method's options are
         return value
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
@@ -40,7 +38,7 @@ def read(kind: type[T], value: object, where: str = "") -> T:
     return _scalar(kind, value, where)
 
 
-def _dataclass(kind: type[Any], value: object, where: str) -> Any:
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
     hints = _hints(kind)
     names = list(hints)
@@ -59,19 +57,19 @@ def _dataclass(kind: type[Any], value: object, where: str) -> Any:
 
 
 @cache
-def _taken(kind: type[Any]) -> dict[str, frozenset[type]]:
+def _taken(kind: Any) -> dict[str, frozenset[type]]:
     """By field, the types whose values are right as they are: of hundreds of thousands of answers most fields are."""
     kinds = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in _hints(kind).items()}
     return {name: frozenset(some) & {str, int, float, bool, NoneType} for name, some in kinds.items()}
 
 
 @cache  # slow, and asked for every answer of an evaluation
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {entry.name: hints[entry.name] for entry in fields(kind) if entry.init}
 
 
-def _scalar(kind: type[Any], value: object, where: str) -> Any:
+def _scalar(kind: Any, value: Any, where: str) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is float:  # JSON does not tell 1 from 1.0
         _expect(isinstance(value, float) or (whole and abs(value) < 2**1023), "a number", value, where)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from selectmm.evaluation.suite import Score
 from selectmm.records.cost import Cost
@@ -37,7 +38,7 @@ class MethodEntry:
     """The selection method: its name on the command line and its options (``asdict(method)``)."""
 
     name: str
-    options: Mapping[str, object]
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class RecipeEntry:
     """How it was trained: ``asdict`` of the recipe and of the strategy, and the optimiser steps that came out."""
 
     name: str
-    options: Mapping[str, object]
-    strategy: Mapping[str, object]
+    options: Mapping[str, Any]
+    strategy: Mapping[str, Any]
     steps: int
 
 
@@ -118,7 +119,7 @@ class Evaluated:
     judge: str
     harness: str
     task_files: str
-    generation: Mapping[str, object]
+    generation: Mapping[str, Any]
     prompts: str
     material: str
     limit: int | None
@@ -133,7 +134,7 @@ class SuiteEntry:
     name: str
     evaluator: Mapping[str, Evaluated]
 
-    def asked(self) -> dict[str, dict[str, object]]:
+    def asked(self) -> dict[str, dict[str, Any]]:
         """``evaluator`` without what came out: by benchmark, all but how the batch mattered."""
         return {n: {k: v for k, v in asdict(one).items() if k != "batching"} for n, one in self.evaluator.items()}
 
@@ -200,7 +201,7 @@ class RunRecord:
     experiment: str
     scale: str
     provenance: Provenance
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
     method: MethodEntry
     budget: float
     seed: int

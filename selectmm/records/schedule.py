@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ScheduleEntry:
     """
 
     name: str
-    options: Mapping[str, object]
+    options: Mapping[str, Any]
     fingerprint: str
     visits: int
     distinct: int

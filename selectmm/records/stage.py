@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import resolve_name
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any, cast
 
 from filelock import FileLock
 
@@ -40,16 +41,21 @@ class Stage:
     fingerprint: str
     cost: Cost
     cached: bool
-    identity: Mapping[str, object] = field(repr=False)
+    identity: Mapping[str, Any] = field(repr=False)
 
 
-def fingerprint(identity: Mapping[str, object]) -> str:
+def fingerprint(identity: Mapping[str, Any]) -> str:
     """16 hex characters of the canonical JSON of ``identity``; the same on every machine.
 
     A file's name may hold bytes that are no text, which Python keeps as lone surrogates.
     """
     canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def options_of(made: object) -> dict[str, Any]:
+    """The options of a method, a schedule or a feature: a dataclass's fields, which no protocol can ask for."""
+    return asdict(cast(Any, made))
 
 
 def source_of(made: object) -> str:
@@ -99,7 +105,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def run_stage(
     root: Path,
     name: str,
-    identity: Mapping[str, object],
+    identity: Mapping[str, Any],
     make: Callable[[Path], None],
     devices: int = 1,
     share: Callable[[Path], float] | None = None,
@@ -162,14 +168,14 @@ def _gone(folder: Path) -> str | None:
     return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
-def find_stage(root: Path, name: str, identity: Mapping[str, object]) -> Stage | None:
+def find_stage(root: Path, name: str, identity: Mapping[str, Any]) -> Stage | None:
     """The stage of that identity if it is finished under ``root``; nothing is made, nothing is written."""
     mark = fingerprint(identity)
     folder = root / name / mark
     return _finished(folder, name, mark, identity, cached=True) if folder.exists() else None
 
 
-def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, object], cached: bool) -> Stage:
+def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, Any], cached: bool) -> Stage:
     try:
         cost = Cost.read(json.loads((folder / ENTRY).read_text())["cost"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -184,7 +190,7 @@ def _make(
     folder: Path,
     name: str,
     mark: str,
-    identity: Mapping[str, object],
+    identity: Mapping[str, Any],
     make: Callable[[Path], None],
     devices: int,
     share: Callable[[Path], float] | None,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from selectmm.errors import UserError
 
@@ -31,7 +31,7 @@ class Run(Protocol):
         """A point of each curve, by name; ``step``, which never falls, is the x-axis (without it: one further)."""
         ...
 
-    def summary(self, values: Mapping[str, object]) -> None:
+    def summary(self, values: Mapping[str, Any]) -> None:
         """Final values, by name."""
         ...
 
@@ -72,7 +72,7 @@ class Tracker(Protocol):
         """Folders of the offline runs that this tracker has opened, oldest first."""
         ...
 
-    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> AbstractContextManager[None]:
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> AbstractContextManager[None]:
         """A run for the stages inside the block; it is finished when the block ends, however it ends.
 
         Raises:
@@ -80,7 +80,7 @@ class Tracker(Protocol):
         """
         ...
 
-    def stage(self, job_type: str, config: Mapping[str, object]) -> AbstractContextManager[Run]:
+    def stage(self, job_type: str, config: Mapping[str, Any]) -> AbstractContextManager[Run]:
         """A part of the job's run, whose curves and final values are called ``<job_type>/…``; outside of a job a run of
         its own, with names as they are.
 
@@ -123,7 +123,7 @@ class WandbTracker:
         return list(self._opened)
 
     @contextmanager
-    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> Iterator[None]:
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> Iterator[None]:
         """A W&B run of that name, finished however the block ends."""
         with self._run("run", config, name, tags) as run:
             self._jobs.append(run)
@@ -133,7 +133,7 @@ class WandbTracker:
                 self._jobs.pop()
 
     @contextmanager
-    def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+    def stage(self, job_type: str, config: Mapping[str, Any]) -> Iterator[Run]:
         """A part of the job's W&B run; outside of a job a run of its own."""
         if self._jobs:
             yield self._jobs[-1].part(job_type)
@@ -143,7 +143,7 @@ class WandbTracker:
 
     @contextmanager
     def _run(
-        self, job_type: str, config: Mapping[str, object], name: str | None = None, tags: Sequence[str] = ()
+        self, job_type: str, config: Mapping[str, Any], name: str | None = None, tags: Sequence[str] = ()
     ) -> Iterator["_WandbRun"]:
         run, code = self._open(job_type, config, name, tags), 1
         try:
@@ -153,7 +153,7 @@ class WandbTracker:
             with _waiting():
                 run.finish(exit_code=code)
 
-    def _open(self, job_type: str, config: Mapping[str, object], name: str | None, tags: Sequence[str]) -> "wandb.Run":
+    def _open(self, job_type: str, config: Mapping[str, Any], name: str | None, tags: Sequence[str]) -> "wandb.Run":
         try:
             import wandb  # a second, which a run without a tracker does not pay
         except ImportError as problem:
@@ -186,7 +186,7 @@ class WandbTracker:
         return run
 
 
-def _quiet(wandb: object) -> "wandb.Settings":
+def _quiet(wandb: Any) -> "wandb.Settings":
     """No console capture, code or git: the record holds all that, and each costs time or privacy.
 
     What the machine does meanwhile (load of processors and GPUs, memory) is noted every `SYSTEM` seconds.
@@ -233,14 +233,14 @@ class _WandbRun:
         self.run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
         return _WandbRun(self.run, f"{stage}/", self.own)
 
-    def _named(self, values: Mapping[str, object]) -> dict[str, object]:
+    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{self.prefix}{name}": value for name, value in values.items()}
 
     def log(self, metrics: Mapping[str, float]) -> None:
         counts = "step" in metrics and not self.prefix  # W&B's own step must not fall, as a second stage's would
         self.run.log(self._named(metrics), step=int(metrics["step"]) if counts else None)
 
-    def summary(self, values: Mapping[str, object]) -> None:
+    def summary(self, values: Mapping[str, Any]) -> None:
         self.run.summary.update(self._named(values))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -270,7 +270,7 @@ class _WandbRun:
         parents = [_name(parent) for parent in made_from]
         artifact = wandb.Artifact(_name(name), type=kind, metadata={"made_from": parents})
         for file in _files(path):
-            policy = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
+            policy: Literal["mutable", "immutable"] = "mutable" if file.stat().st_size <= COPY_UP_TO else "immutable"
             inside = str(file.relative_to(path if path.is_dir() else path.parent))
             artifact.add_file(str(file), inside, policy=policy, skip_cache=True)
         with _waiting():
@@ -317,12 +317,12 @@ class NoTracker:
         return []
 
     @contextmanager
-    def job(self, name: str, tags: Sequence[str], config: Mapping[str, object]) -> Iterator[None]:
+    def job(self, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> Iterator[None]:
         """A job that nobody follows."""
         yield
 
     @contextmanager
-    def stage(self, job_type: str, config: Mapping[str, object]) -> Iterator[Run]:
+    def stage(self, job_type: str, config: Mapping[str, Any]) -> Iterator[Run]:
         """A stage that nobody follows."""
         yield _Silence()
 
@@ -332,7 +332,7 @@ class _Silence:
     def log(self, metrics: Mapping[str, float]) -> None:
         pass
 
-    def summary(self, values: Mapping[str, object]) -> None:
+    def summary(self, values: Mapping[str, Any]) -> None:
         pass
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

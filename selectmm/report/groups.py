@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from selectmm.records.record import RunRecord
 
@@ -32,7 +33,7 @@ def comparable(records: Sequence[RunRecord]) -> list[Group]:
     return [Group(tuple(group), _apart(mine, every)) for group, mine in zip(groups.values(), every, strict=True)]
 
 
-def conditions(record: RunRecord) -> dict[str, object]:
+def conditions(record: RunRecord) -> dict[str, Any]:
     """Everything that must agree inside a table, by name."""
     return {
         "scale": record.scale,
@@ -46,15 +47,15 @@ def conditions(record: RunRecord) -> dict[str, object]:
     }
 
 
-def _flat(name: str, entries: Mapping[str, object]) -> dict[str, object]:
+def _flat(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as dotted names, so that a caption can name the one entry that differs."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in entries.items():
         flat |= _flat(f"{name}.{key}", value) if isinstance(value, Mapping) else {f"{name}.{key}": value}
     return flat
 
 
-def _apart(mine: Mapping[str, object], every: Sequence[Mapping[str, object]]) -> str:
+def _apart(mine: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
     names = dict.fromkeys(name for conditions in every for name in conditions)
     differing = [name for name in names if any(other.get(name) != mine.get(name) for other in every)]
     differing = [name for name in differing if not _of_one_side(name, every)]
@@ -66,7 +67,7 @@ def _apart(mine: Mapping[str, object], every: Sequence[Mapping[str, object]]) ->
     return f"These records form {len(every)} tables that must not be compared with each other; they differ in {here}."
 
 
-def _of_one_side(name: str, every: Sequence[Mapping[str, object]]) -> bool:
+def _of_one_side(name: str, every: Sequence[Mapping[str, Any]]) -> bool:
     """Whether it is about a benchmark that others did not run at all, which the list of benchmarks says already."""
     if not name.startswith("evaluator."):
         return False

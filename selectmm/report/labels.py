@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import cos, radians, sin
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -106,12 +108,12 @@ def _annotate(
     Args:
         avoid: boxes of all that is drawn. words, leaders: of the other labels among it.
     """
-    free: list[tuple[float, int, float, float]] = []
+    free: list[tuple[float, int, float, int]] = []
     for order, (distance, angle) in enumerate(product(DISTANCES, ANGLES)):
         text = _write(axes, label, size, distance, angle)
         boxes = _extents(figure, axes, label, text, distance)
         text.remove()
-        hidden = _outside(boxes[0], axes.bbox.extents) + _common(boxes[:1], avoid).sum()
+        hidden = _outside(boxes[0], np.asarray(axes.bbox.extents)) + _common(boxes[:1], avoid).sum()
         crossed, struck = ((_common(boxes[LEADER], others) > 0).any(0).sum() for others in (avoid, words))
         struck += (_common(boxes[WORDS], leaders) > 0).any()
         free.append((hidden + CROSSING * crossed + STRIKING * struck, order, distance, angle))
@@ -143,11 +145,11 @@ def _write(axes: Axes, label: Label, size: float, distance: float, angle: float)
 
 def _extents(figure: Figure, axes: Axes, label: Label, text: Annotation, distance: float) -> np.ndarray:
     """The words' box (an annotation's own extent would hold its leader too), then the leader's, step by step."""
-    renderer = figure.canvas.get_renderer()
+    renderer = cast(FigureCanvasAgg, figure.canvas).get_renderer()
     text.update_positions(renderer)
     words = Text.get_window_extent(text, renderer).padded(4, 2)
     if distance < LEADER_FROM:
-        return words.extents[None]
+        return np.asarray(words.extents)[None]
     point = axes.transData.transform((label.x, label.y))
     anchor = np.clip(point, words.min, words.max)  # the words' nearest spot
     start = point + (anchor - point) * min(1.0, 12 * axes.figure.dpi / 72 / max(np.hypot(*(anchor - point)), 1.0))

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.pace import uneven
 from selectmm.report.pairing import paired
@@ -126,7 +128,7 @@ def _judges(comparison: Comparison) -> list[str]:
     return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
 
 
-def _model(generation: Mapping[str, object]) -> object:
+def _model(generation: Mapping[str, Any]) -> object:
     judge = generation.get("judge")
     return judge.get("model", "unknown") if isinstance(judge, Mapping) else "unknown"
 
@@ -187,7 +189,9 @@ def _contamination(records: Sequence[RunRecord]) -> list[str]:
     checked = [record.contamination for record in records if record.contamination is not None]
     told = _distinct([_held(found) for found in checked])
     if checked and len(checked) < len(records):
-        told.append(f"Contamination was not checked for {len(records) - len(checked)} of {len(records)} runs.")
+        told.append(
+            f"Contamination was not checked for {len(records) - len(checked)} of {counted(len(records), 'run')}."
+        )
     return told
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 SIZE = (8.0, 5.0)  # inches, of a page's picture
-STYLE = {"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "selectmm", "font.family": "DejaVu Sans", "font.size": 11}
 
 
 def blank(width: float = SIZE[0], height: float = SIZE[1]) -> Figure:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.checks import LARGEST, check_content
@@ -52,7 +53,7 @@ def load_references(path: Path) -> References:
         raise _odd(path, problem) from problem
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> Any:
     try:
         content = json.loads(path.read_bytes())
         check_content(content)

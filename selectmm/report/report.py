@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.groups import comparable
 from selectmm.report.notes import caption, notes
-from selectmm.report.points import cells
+from selectmm.report.points import COLUMNS, cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import References
 from selectmm.report.rows import Tallies, compare
@@ -24,7 +25,8 @@ HEAD = "<!-- Made from run records by `python -m selectmm report`; never edited 
 class Report:
     """What was written: the page, and for each of its tables the cells and the picture as SVG, PNG and numbers.
 
-    ``points`` are the picture's, as rows under `selectmm.report.points.COLUMNS`.
+    ``points`` are the picture's, as rows under `selectmm.report.points.COLUMNS`. ``html`` is the same page as HTML, if
+    it was asked for.
     """
 
     markdown: Path
@@ -32,6 +34,20 @@ class Report:
     points: tuple[list[tuple[object, ...]], ...]
     svgs: tuple[Path, ...]
     pngs: tuple[Path, ...]
+    html: Path | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Paths, and each table as columns and rows of the texts on the page, with its picture's points as numbers."""
+        tables = [
+            {
+                "columns": t.columns,
+                "rows": t.rows,
+                "notes": t.notes,
+                "points": [dict(zip(COLUMNS, p, strict=True)) for p in points],
+            }
+            for t, points in zip(self.tables, self.points, strict=True)
+        ]
+        return {"page": self.markdown, "pictures": [*self.svgs, *self.pngs], "tables": tables}
 
 
 def write_report(
@@ -41,6 +57,7 @@ def write_report(
     references: References,
     console: Console | None = None,
     tallies: Tallies | None = None,
+    html: bool = False,
 ) -> Report:
     """Write ``<name>.md``, ``<name>.svg`` and ``<name>.png`` under ``folder`` and print the tables.
 
@@ -52,34 +69,39 @@ def write_report(
         references: by benchmark; an empty mapping if none were measured.
         console: where to print; the screen if None.
         tallies: of the records' answers, so that differences are over the same items (see `pairing.tallies_of`).
+        html: whether to write ``<name>.html`` too, one file with the same tables, sentences and pictures.
 
     Raises:
         UserError: there are no records, or two are of the same run.
     """
     if not records:
         raise UserError("There are no records to report on; start a run first (python -m selectmm), or name its files.")
-    from selectmm.report.tradeoff import save_picture  # matplotlib takes a second, which a failed check should not
+    from selectmm.report.html.page import Section, report_page  # with matplotlib, which takes a second
+    from selectmm.report.tradeoff import save_picture
 
     page = folder / f"{name}.md"
     page.parent.mkdir(parents=True, exist_ok=True)  # an experiment may be named a/b
     groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
-    tables, svgs, pngs, comparisons = [], [], [], []
+    sections, svgs, pngs = [], [], []
     for number, group in enumerate(groups, 1):
         comparison = compare(group.records, references, tallies)
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         picture = name if number == 1 else f"{name}-{number}"
-        svg, png = save_picture(comparison, folder, picture, majority_rel(comparison, references))
-        comparisons.append(comparison)
-        tables.append(table)
+        section = Section(table, comparison, majority_rel(comparison, references))
+        svg, png = save_picture(comparison, folder, picture, section.floor)
+        sections.append(section)
         svgs.append(svg)
         pngs.append(png)
         show(table, console or Console())
-    papers = beside_papers(comparisons)
+    papers = beside_papers([section.comparison for section in sections])
     for paper in papers:
         show(paper, console or Console())
     pictures = [f"![Rel. against cost]({svg.name})\n" for svg in svgs]
-    sections = [f"{to_markdown(table)}\n{picture}" for table, picture in zip(tables, pictures, strict=True)]
-    sections += [to_markdown(paper) for paper in papers]
-    write_atomically(page, "\n".join([HEAD, f"# {name}\n", *sections]))
-    found = tuple(cells(comparison) for comparison in comparisons)
-    return Report(page, tuple(tables), found, tuple(svgs), tuple(pngs))
+    parts = [f"{to_markdown(one.table)}\n{drawn}" for one, drawn in zip(sections, pictures, strict=True)]
+    parts += [to_markdown(paper) for paper in papers]
+    write_atomically(page, "\n".join([HEAD, f"# {name}\n", *parts]))
+    beside = page.with_suffix(".html") if html else None
+    if beside is not None:
+        write_atomically(beside, report_page(name, sections, papers))
+    found = tuple(cells(section.comparison) for section in sections)
+    return Report(page, tuple(section.table for section in sections), found, tuple(svgs), tuple(pngs), beside)

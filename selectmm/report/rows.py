@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import fmean, stdev
+from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
@@ -195,7 +196,7 @@ def _key(record: RunRecord) -> tuple[object, ...]:
 
 def _variants(records: Sequence[RunRecord]) -> dict[str, set[str]]:
     """By method, the options in which its records differ."""
-    options: dict[str, list[Mapping[str, object]]] = {}
+    options: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         options.setdefault(record.method.name, []).append(record.method.options)
     return {

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -16,13 +16,15 @@ from selectmm.paths import here_or_shipped
 from selectmm.records.files import load
 from selectmm.records.record import Costs, RunRecord
 from selectmm.records.stage import full_disk
+from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
-from selectmm.report.jobs import failures_in, records_in, tell_failures
+from selectmm.report.jobs import Failure, failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
 from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
 from selectmm.report.report import Report, write_report
 from selectmm.report.table import format_time
+from selectmm.screen import answer
 
 log = logging.getLogger("selectmm")
 
@@ -55,15 +57,19 @@ class SweepReport(Callback):
         place = place_of(config, started())
         if place.idle:
             return
-        reported = place.node > 0 or self._reported(config)  # node 0 reports
-        if failures := failures_in(Path(config.hydra.sweep.dir)):
+        failures = failures_in(Path(config.hydra.sweep.dir))
+        reported = place.node > 0 or self._reported(config, failures)  # node 0 reports
+        if failures:
             tell_failures(failures)
         if failures or not reported:
             sys.exit(1)
 
-    def _reported(self, config: DictConfig) -> bool:
+    def _reported(self, config: DictConfig, failures: Sequence[Failure]) -> bool:
         try:
-            self.report(records_in(Path(config.hydra.sweep.dir)), config.experiment, instantiate(config.tracker))
+            paths = records_in(Path(config.hydra.sweep.dir))
+            report = self.report(paths, config.experiment, instantiate(config.tracker))
+            runs = [{"record": path, **summary(load(path))} for path in paths]
+            answer({"runs": runs, "failed": [asdict(failure) for failure in failures], **report.as_json()})
         except Exception as problem:
             told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
             if told is not None:

@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selectmm.report.colours import Style, style_of
 from selectmm.report.labels import Label, place, shortened
 from selectmm.report.pictures import blank, keep
 from selectmm.report.points import Point, pareto, points
 from selectmm.report.rows import Comparison
 
-# Okabe and Ito's palette, which stays apart under the common colour blindnesses; black and grey are the references'.
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-REFERENCES = {"full": ("#000000", "*"), "random": ("#767676", "o")}
+MARK = "point-"  # with a point's number: the name of its marker in the SVG
 INK, GUIDE = "#555555", "#BDBDBD"
-DASHES = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-DOTS = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
+DASHES: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+DOTS: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
 def draw(comparison: Comparison, floor: float | None = None) -> Figure:
@@ -42,14 +41,14 @@ def draw(comparison: Comparison, floor: float | None = None) -> Figure:
     _front(axes, found)
     if floor is not None:
         axes.axhline(floor, zorder=1, **DOTS)
-    styles = [_style(point.method, [other.method for other in found]) for point in found]
-    for series, colour in {point.series: colour for point, (colour, _) in zip(found, styles, strict=True)}.items():
-        _join(axes, [point for point in found if point.series == series], colour)
-    for point, (colour, marker) in zip(found, styles, strict=True):
-        _mark(axes, point, colour, marker)
+    styles = [style_of(point.method) for point in found]
+    for series, style in {point.series: style for point, style in zip(found, styles, strict=True)}.items():
+        _join(axes, [point for point in found if point.series == series], style.colour)
+    for number, (point, style) in enumerate(zip(found, styles, strict=True)):
+        _mark(axes, point, style, f"{MARK}{number}")
     _legend(axes, found, floor)
     _limits(axes, found, floor)
-    place(figure, axes, [_label(point, colour) for point, (colour, _) in zip(found, styles, strict=True)])
+    place(figure, axes, [_label(point, style.colour) for point, style in zip(found, styles, strict=True)])
     return figure
 
 
@@ -60,15 +59,6 @@ def save_picture(comparison: Comparison, folder: Path, name: str, floor: float |
         The paths of the SVG and the PNG.
     """
     return keep(partial(draw, comparison, floor), folder, name)
-
-
-def _style(method: str, methods: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of a method; both tell it apart, so that the picture survives black and white print."""
-    if method in REFERENCES:
-        return REFERENCES[method]
-    others = [name for name in dict.fromkeys(methods) if name not in REFERENCES]
-    position = others.index(method)
-    return PALETTE[position % len(PALETTE)], MARKERS[(1 + position) % len(MARKERS)]
 
 
 def _frame(axes: Axes, comparison: Comparison) -> None:
@@ -100,11 +90,18 @@ def _join(axes: Axes, series: Sequence[Point], colour: str) -> None:
     axes.plot([p.cost for p in series], [p.rel for p in series], color=colour, linewidth=0.9, alpha=0.6, zorder=2)
 
 
-def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
+def _mark(axes: Axes, point: Point, style: Style, name: str) -> None:
+    colour, marker = style.colour, style.marker
     hollow = point.length == "steps"
     outlined = hollow or marker == "*"  # other filled markers may overlap: white keeps them apart
     width = 1.2 if point.rel_items is None else 0.6  # of one seed: thinner, it says less
-    bars = {"xerr": point.cost_sd, "yerr": point.reach or None, "fmt": "none", "ecolor": colour, "elinewidth": width}
+    bars: dict[str, Any] = {
+        "xerr": point.cost_sd,
+        "yerr": point.reach or None,
+        "fmt": "none",
+        "ecolor": colour,
+        "elinewidth": width,
+    }
     axes.errorbar(point.cost, point.rel, **bars, zorder=2)
     axes.plot(
         point.cost,
@@ -116,12 +113,13 @@ def _mark(axes: Axes, point: Point, colour: str, marker: str) -> None:
         markeredgecolor=colour if outlined else "white",
         markeredgewidth=1.6 if outlined else 0.9,
         zorder=3,
+        gid=name,
     )
 
 
 def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
     """Only what direct labels cannot say: filled, hollow, bars, the front and the floor."""
-    dot = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
+    dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
         entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
@@ -132,7 +130,7 @@ def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
     if any(point.rel_sd is not None for point in found):
         entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
     if any(point.rel_items for point in found):
-        thin = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
+        thin: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
         entries.append(Line2D([], [], label="95 % over items, of one seed", color=INK, **thin))
     axes.figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -119,7 +120,7 @@ def _low(values: np.ndarray) -> float:
 
 
 def _legend(axes: Axes, printed: bool) -> None:
-    mark = {"color": OURS, "linestyle": "", "markersize": 8}
+    mark: dict[str, Any] = {"color": OURS, "linestyle": "", "markersize": 8}
     entries = [
         Line2D([], [], marker="o", label="Kendall's τ of one target (M's column against the gains')", **mark),
         Line2D([], [], marker="s", label="Kendall's τ of one source (M's row against the gains')", **mark),

@@ -79,4 +79,4 @@ def part_of(pool: Pool, rows: np.ndarray) -> Pool:
     if len(rows) == len(pool):
         return pool
     named = fingerprint({"pool": pool.fingerprint, "rows": hashlib.sha256(rows.tobytes()).hexdigest()})
-    return Pool(taken(pool.table, rows), pool.image_root, named)
+    return Pool(taken(pool.table, rows), pool.image_root, named, frames=pool.frames)

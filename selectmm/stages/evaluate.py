@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.evaluate import evaluate
@@ -70,7 +71,7 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
         shutil.rmtree(done)
 
 
-def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None = None) -> dict[str, object]:
+def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None = None) -> dict[str, Any]:
     """Of the evaluation's stage: what the scores follow from. ``adapter`` is the fingerprint of the tuned stage."""
     answered = {} if engine is None else {"engine": engine.learned()}
     return {"adapter": adapter, "suite": identity_of(suite), **answered}

@@ -4,9 +4,11 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from selectmm.counted import counted
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
@@ -26,7 +28,7 @@ def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
     recipe = experiment.recipe
     steps = recipe.steps(len(pool), len(subset.rows))
     tuned = train(experiment, pool, vlm, subset.rows, recipe, "finetune", points_of(experiment, steps))
-    log.info("  finetune  %s steps of %d rows %s", f"{steps:,}", recipe.batch_size, time_of(tuned))
+    log.info("  finetune  %s of %s %s", counted(steps, "step"), counted(recipe.batch_size, "row"), time_of(tuned))
     return tuned
 
 
@@ -87,7 +89,7 @@ def identity_of(
     recipe: Recipe,
     steps: int,
     snapshots: int = 0,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Of an adapter's stage: what the trained weights follow from.
 
     Args:

@@ -78,7 +78,7 @@ def _taken(there: Sequence[str], wanted: int, folder: Path) -> bool:
             file.close()
     if len(_held) == wanted:
         return True
-    for file in _held.values():  # or two jobs that want two GPUs each might wait for one another
-        file.close()
+    for held in _held.values():  # or two jobs that want two GPUs each might wait for one another
+        held.close()
     _held.clear()
     return False

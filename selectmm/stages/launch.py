@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import torch
 
@@ -235,7 +236,7 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
     return 0
 
 
-def on_this_rank(model: Mapping[str, object]) -> dict[str, object]:
+def on_this_rank(model: Mapping[str, Any]) -> dict[str, Any]:
     """A model's configuration, with the GPU of this rank in it where the model is to be on one."""
     if not torch.cuda.is_available() or str(model.get("device", "auto")).startswith("cpu"):
         return dict(model)

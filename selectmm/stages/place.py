@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from selectmm.errors import UserError
 
@@ -50,7 +51,7 @@ class Place:
     seconds: float = 60.0
 
 
-def place_of(options: Mapping[str, object], started: Started | None) -> Place:
+def place_of(options: Mapping[str, Any], started: Started | None) -> Place:
     """This process's place.
 
     Args:
@@ -135,7 +136,7 @@ def forget_ranks() -> None:
         del os.environ[name]
 
 
-def _number(options: Mapping[str, object], key: str) -> int | None:
+def _number(options: Mapping[str, Any], key: str) -> int | None:
     value = options.get(key, "auto")
     if value == "auto":
         return None
@@ -145,14 +146,14 @@ def _number(options: Mapping[str, object], key: str) -> int | None:
     return value
 
 
-def _seconds(options: Mapping[str, object]) -> float:
+def _seconds(options: Mapping[str, Any]) -> float:
     value = options.get("join_seconds", Place.seconds)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UserError(f"join_seconds={value} is not a number of seconds above 0.")
     return float(value)
 
 
-def _meeting(options: Mapping[str, object], started: Started | None) -> tuple[str, int]:
+def _meeting(options: Mapping[str, Any], started: Started | None) -> tuple[str, int]:
     """Host and port of node 0 where the nodes meet."""
     given = options.get("rendezvous", "auto")
     if given == "auto":

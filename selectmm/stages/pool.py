@@ -4,6 +4,7 @@ import logging
 
 from selectmm.contamination.check import Contamination, check
 from selectmm.contamination.page import sentence
+from selectmm.counted import counted
 from selectmm.experiment import Experiment
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
@@ -22,15 +23,15 @@ def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
         without = int((pool.image_of < 0).sum())
         tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
         tracked.artifact(None, f"pool-{pool.fingerprint}", "pool")
-    log.info(
-        "  pool      %s rows of %d sources, %s images, %s rows without",
-        f"{len(pool):,}", len(pool.counts()), f"{len(pool.images):,}", f"{without:,}",
-    )  # fmt: skip
+    rows, sources, images = counted(len(pool), "row"), counted(len(pool.counts()), "source"), len(pool.images)
+    log.info("  pool      %s of %s, %s, %s rows without", rows, sources, counted(images, "image"), f"{without:,}")
     if pool.health and pool.health.bad_rows:
         told = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
-        log.info("            %s bad rows were dropped, as pool.bad_rows says: %s", f"{pool.health.bad_rows:,}", told)
+        dropped = counted(pool.health.bad_rows, "bad row was", "bad rows were")
+        log.info("            %s dropped, as pool.bad_rows says: %s", dropped, told)
     if pool.unfit:
-        log.info("            %s rows that the model cannot take were dropped too", f"{len(pool.unfit.bad):,}")
+        which = "that the model cannot take"
+        log.info("            %s dropped too", counted(len(pool.unfit.bad), f"row {which} was", f"rows {which} were"))
     return pool
 
 

@@ -32,7 +32,7 @@ from selectmm.records.record import (
     SuiteEntry,
 )
 from selectmm.records.schedule import PointEntry
-from selectmm.records.stage import Stage
+from selectmm.records.stage import Stage, options_of
 from selectmm.schedules.static import Static
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import Learned, course_of
@@ -97,9 +97,9 @@ def record_of(
 def _method(experiment: Experiment) -> MethodEntry:
     """Who chose, and by which options; a schedule's stand before those of the method that it wraps."""
     if isinstance(experiment.schedule, Static):
-        return MethodEntry(experiment.method_name, asdict(experiment.method))
-    own = {name: value for name, value in asdict(experiment.schedule).items() if name != "wraps"}
-    method = {f"method.{name}": value for name, value in asdict(experiment.method).items()}
+        return MethodEntry(experiment.method_name, options_of(experiment.method))
+    own = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
+    method = {f"method.{name}": value for name, value in options_of(experiment.method).items()}
     return MethodEntry(experiment.chooser, {**own, **(method if experiment.schedule.wraps else {})})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from selectmm.pool.pool import Pool, taken
 from selectmm.records.cost import Cost
 from selectmm.records.stage import Stage, fingerprint, run_stage
 from selectmm.schedules.forecast import part_of
-from selectmm.schedules.schedule import Course, Score, Scored, Train
+from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train
 from selectmm.stages.select import store_of, warm, warmup_of
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.adapter_file import CONFIG, WEIGHTS
@@ -96,9 +97,9 @@ class Rounds:
         if self._done != self.course.steps:
             raise UserError(f"The schedule ended after {self._done:,} of {self.course.steps:,} optimiser steps.")
 
-    def _requests(self, asking: Iterator[Score | Train]) -> Iterator[Score | Train]:
+    def _requests(self, asking: Requests) -> Iterator[Score | Train]:
         """The schedule's own time is measured: a run that goes on asks it for everything again."""
-        self._answer: Scored | np.ndarray | None = None
+        self._answer = None
         while True:
             since = time.perf_counter()
             try:
@@ -123,7 +124,7 @@ class Rounds:
         if request.steps < 1 or last > self.course.steps:
             raise UserError(f"The schedule trains steps {first + 1} to {last} of a run of {self.course.steps}.")
         weights = None if request.weights is None else tuple(np.asarray(request.weights, np.float64).tolist())
-        identity = {"number": number, "first": first, "last": last, "ordered": request.ordered}
+        identity: dict[str, Any] = {"number": number, "first": first, "last": last, "ordered": request.ordered}
         identity |= {"rows": fingerprint({"rows": rows.tolist()}), "weights": fingerprint({"weights": weights})}
         before = None if self._last is None else str(self._last.resolve())
 
@@ -132,7 +133,7 @@ class Rounds:
             part = Part(first, last, before, request.ordered, weights)
             points = tuple(point for point in self.points if first < point <= last)
             task = Task(recipe, strategy, self.course.steps, self.experiment.seed, part, points)
-            chosen = Pool(taken(self.pool.table, rows), self.pool.image_root, "")
+            chosen = Pool(taken(self.pool.table, rows), self.pool.image_root, "", frames=self.pool.frames)
             every = np.arange(len(rows))
             build, nodes = self.experiment.config["model"], self.experiment.nodes
             train_task(self.vlm, chosen, every, task, folder, self.log, build, nodes)
@@ -238,7 +239,7 @@ def gather(trained: list[Trained], folder: Path) -> None:
         shutil.copytree(point, folder / POINTS / point.name, dirs_exist_ok=True)
 
 
-def report_of(trained: list[Trained]) -> dict[str, object]:
+def report_of(trained: list[Trained]) -> dict[str, Any]:
     """The parts' ``train.json`` as one: counts are summed up."""
     reports = [json.loads((part.folder / "train.json").read_text()) for part in trained]
     counted = ("steps", "rows", "tokens", "answer_tokens", "rows_cut", "rows_without_answer")

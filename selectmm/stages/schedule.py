@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from selectmm.budget import rows_for
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Needs
@@ -20,7 +22,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
 from selectmm.records.reading import read
 from selectmm.records.schedule import RoundEntry, ScheduleEntry
-from selectmm.records.stage import Stage, fingerprint, run_stage, source_of, write_atomically
+from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of, write_atomically
 from selectmm.schedules.forecast import forecast
 from selectmm.schedules.schedule import Course, Score, Train, name_of
 from selectmm.schedules.static import Static
@@ -101,14 +103,14 @@ def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:
 
 def identity_of(
     experiment: Experiment, pool: Pool, model: str, device: str, requests: list[Score | Train], targets: str | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Of a schedule's stage: what visits and weights follow from. ``targets``: fingerprint of the examples."""
     schedule, recipe = experiment.schedule, experiment.recipe
     features = {feature for one in requests if isinstance(one, Score) for feature in one.needs.features}
-    method = {"method": source_of(experiment.method), "method_options": asdict(experiment.method)}
+    method = {"method": source_of(experiment.method), "method_options": options_of(experiment.method)}
     return {
         "schedule": source_of(schedule),
-        "options": asdict(schedule),
+        "options": options_of(schedule),
         **(method if schedule.wraps else {}),
         "features": sorted(f"{source_of(feature)} {feature}" for feature in features),
         "targets": targets,
@@ -159,11 +161,11 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
     return learned
 
 
-def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, object]:
+def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
     """What the stage says of itself: the entry for the record, and costs."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
-    options = {name: value for name, value in asdict(experiment.schedule).items() if name != "wraps"}
+    options = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
     own = name_of(experiment.schedule, experiment.method_name).partition("+")[0]
     entry = ScheduleEntry(
         name=own,
@@ -209,7 +211,8 @@ def _learned(made: Stage, pool: Pool) -> Learned:
 def _say(learned: Learned, course: Course, made: Stage) -> None:
     entry, selection = learned.schedule, learned.selection
     log.info(
-        "  schedule  %s visits of %s different rows in %d rounds %s",
-        f"{entry.visits:,}", f"{entry.distinct:,}", len(entry.rounds), time_of(*selection.stages),
+        "  schedule  %s visits of %s different rows in %s %s",
+        f"{entry.visits:,}", f"{entry.distinct:,}", counted(len(entry.rounds), "round"), time_of(*selection.stages),
     )  # fmt: skip
-    log.info("  finetune  %s steps of %d rows %s", f"{course.steps:,}", course.batch_size, time_of(learned.tuned))
+    steps, rows = counted(course.steps, "step"), counted(course.batch_size, "row")
+    log.info("  finetune  %s of %s %s", steps, rows, time_of(learned.tuned))

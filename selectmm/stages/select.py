@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from selectmm.methods.warmup import WarmUp
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool, taken
-from selectmm.records.stage import Stage, fingerprint, run_stage, source_of
+from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.stages.sweep import others_of
@@ -155,7 +156,7 @@ def _reference(
 def reference_of(pool: Pool, rows: np.ndarray) -> Pool:
     """Some rows of the pool as a pool of their own."""
     mark = fingerprint({"pool": pool.fingerprint, "rows": rows.tolist()})
-    return Pool(taken(pool.table, rows), pool.image_root, mark)
+    return Pool(taken(pool.table, rows), pool.image_root, mark, frames=pool.frames)
 
 
 def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> list[Stage]:
@@ -276,13 +277,13 @@ def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features]
     return run_stage(experiment.cache, STAGE, identity, make)
 
 
-def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, object]:
+def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, Any]:
     """Of the subset's stage: what the choice follows from. ``features`` are the fingerprints of their stages."""
     return {
         "pool": pool.fingerprint,
         "features": sorted(features),
         "method": source_of(experiment.method),
-        "options": asdict(experiment.method),
+        "options": options_of(experiment.method),
         "rows": rows_for(experiment.budget, pool),
         "seed": experiment.seed,
         "version": 2,

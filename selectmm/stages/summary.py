@@ -1,11 +1,12 @@
 """What a finished stage says of its cost."""
 
 from dataclasses import asdict
+from typing import Any
 
 from selectmm.records.stage import Stage
 
 
-def cost_of(stage: Stage) -> dict[str, object]:
+def cost_of(stage: Stage) -> dict[str, Any]:
     """Its cost and whether it came from the cache, for the tracker."""
     return {**asdict(stage.cost), "cached": stage.cached}
 

@@ -117,18 +117,18 @@ def _line(
 ) -> Line:
     values = [next(s.value for s in record.scores if s.benchmark == name) for record in (first, second)]
     sides = answers.get(name, []), others.get(name, [])
-    line = Line(name, *values, len(sides[0]))
+    line = Line(name, values[0], values[1], len(sides[0]))
     if [_item(answer) for answer in sides[0]] != [_item(answer) for answer in sides[1]]:
         raise UserError(f"The two runs did not answer the same items of {name}; run both with the same suite and data.")
     metric = first.suite.evaluator[name].metric
-    tallies = [tally(side, metric) for side in sides]
-    if None in tallies:
+    tallies = [found for side in sides if (found := tally(side, metric)) is not None]
+    if len(tallies) < len(sides):
         return replace(line, why="its metric is no property of single items")
     for told, found in zip(values, tallies, strict=True):
         if abs(told - found.total) > AGREES:
             why = f"its answers give {found.total:.2f} where the record says {told:.2f}"
             return replace(line, why=why)
-    return _tested(line, *tallies)
+    return _tested(line, tallies[0], tallies[1])
 
 
 def _item(answer: Answer) -> tuple[str, ...]:

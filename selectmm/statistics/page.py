@@ -1,9 +1,13 @@
 """A comparison of two runs for the screen."""
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.table import Table as Grid
 
 from selectmm.records.progress import PrintableConsole
 from selectmm.records.record import RunRecord
+from selectmm.records.summary import summary
 from selectmm.statistics.compare import Line, Pair
 from selectmm.statistics.paired import RESAMPLES
 
@@ -23,6 +27,16 @@ def show(pair: Pair, console: PrintableConsole) -> None:
     console.print(grid)
     for note in notes(pair):
         console.print(f"· {note}")
+
+
+def as_json(pair: Pair) -> dict[str, Any]:
+    """The same as plain objects; ``significant`` is None where it cannot be tested."""
+    lines = [
+        {**asdict(line), "significant": None if line.within_noise is None else not line.within_noise}
+        for line in pair.lines
+    ]
+    runs = {"first": summary(pair.first), "second": summary(pair.second)}
+    return {**runs, "benchmarks": lines, "apart": pair.apart}
 
 
 def cells(line: Line) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -121,7 +122,7 @@ def _merged(adapted: VLM) -> Iterator[None]:
 
     The old weights wait in main memory, because subtracting again would not be exact.
     """
-    layers = [module for module in adapted.model.modules() if isinstance(module, LoraLayer)]
+    layers: list[Any] = [module for module in adapted.model.modules() if isinstance(module, LoraLayer)]
     before = [layer.get_base_layer().weight.detach().to("cpu", copy=True) for layer in layers]
     for layer in layers:
         layer.merge()

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -23,7 +24,7 @@ _READ = {"r", "lora_alpha", "lora_dropout", "modules_to_save"}
 _PASSED_OVER = {  # of another machine or version; where LoRA sits, the names of the weights say
     "base_model_name_or_path", "peft_version", "inference_mode", "target_modules",
 }  # fmt: skip
-_OFF = (None, False, {}, [])
+_OFF: tuple[object, ...] = (None, False, {}, [])
 _PREFIX = "base_model.model."
 _LORA = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_[AB]\.weight")
 
@@ -46,7 +47,7 @@ class AdapterFile:
         """For peft, made here: no value, pattern or path of the file reaches it that was not looked at."""
         return LoraConfig(
             r=self.rank,
-            lora_alpha=self.alpha,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides by it, so a fraction works as well
             lora_dropout=self.dropout,
             target_modules="|".join(map(re.escape, self.layers)),
             modules_to_save=list(self.whole) or None,
@@ -79,7 +80,7 @@ def read_adapter(folder: Path) -> AdapterFile:
     return AdapterFile(rank, alpha, dropout, _layers(weights), whole, weights)
 
 
-def _content(file: Path) -> object:
+def _content(file: Path) -> Any:
     try:
         if file.stat().st_size > LARGEST:
             raise UserError(f"{file} is no adapter's configuration: it is larger than {LARGEST // 2**20} MiB.")
@@ -107,7 +108,7 @@ def _same(value: object, other: object) -> bool:
     return value == other and type(value) is type(other)
 
 
-def _in_full(content: Mapping[str, object]) -> tuple[str, ...]:
+def _in_full(content: Mapping[str, Any]) -> tuple[str, ...]:
     """The projector, if it was trained in full; nothing else is."""
     value = content.get("modules_to_save")
     if value is None:
@@ -117,15 +118,15 @@ def _in_full(content: Mapping[str, object]) -> tuple[str, ...]:
     return (value[0],)
 
 
-def _whole_number(content: Mapping[str, object], key: str) -> int:
+def _whole_number(content: Mapping[str, Any], key: str) -> int:
     value = content.get(key)
     if type(value) is not int or not 0 < value <= HIGHEST:
         raise Mismatch(f"field '{key}' is {value!a:.40}, not a whole number above 0")
     return value
 
 
-def _number(content: Mapping[str, object], key: str, most: float) -> float:
-    value = content.get(key)
+def _number(content: Mapping[str, Any], key: str, most: float) -> float:
+    value: Any = content.get(key)
     if type(value) not in (int, float) or not 0 <= value <= most:
         raise Mismatch(f"field '{key}' is {value!a:.40}, not a number from 0 to {most:g}")
     return value

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -78,7 +79,7 @@ class TrainingCallback(pl.Callback):
     def __init__(
         self,
         folder: Path,
-        asked: Mapping[str, object],
+        asked: Mapping[str, Any],
         task: Task,
         *,
         checkpoint: Path | None,
@@ -97,7 +98,7 @@ class TrainingCallback(pl.Callback):
         self._entered = 0.0
         self._since = time.perf_counter()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Go on from the checkpoint, if there is one."""
         if trainer.world_size > 1:
             # Lightning's handler waits for a broadcast that the other ranks may never join; what is on disk is whole
@@ -107,12 +108,12 @@ class TrainingCallback(pl.Callback):
             restore(pl_module, self._checkpoint)
         self._since = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Tuning, batch: MicroBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: MicroBatch, batch_idx: int) -> None:
         """The micro-batch is there."""
         self._entered = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Tuning, outputs: dict, batch: MicroBatch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: MicroBatch, batch_idx: int
     ) -> None:
         """Count the micro-batch; after the last one of a step, end the step."""
         self._losses.append(outputs["answer_loss"])
@@ -192,7 +193,7 @@ class TrainingCallback(pl.Callback):
                 f"tokens, so there is nothing to learn; raise recipe.max_length."
             )
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Tuning) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write what was learned and, last of all, the report."""
         weights, counts = whole_weights(pl_module), self._total(trainer)
         if self._task.last < pl_module.steps:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ def latest(folder: Path) -> Path | None:
     return max(folder.glob("checkpoint-*"), default=None)
 
 
-def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, object]:
+def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, Any]:
     """What a run must agree in with a checkpoint that it goes on from, by the names under which a user sets it.
 
     The same in a worker, whose pool holds the chosen rows alone.
@@ -47,7 +48,7 @@ def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, object]:
     return json.loads(json.dumps(asked))  # as it will be read
 
 
-def read_meta(checkpoint: Path, asked: Mapping[str, object]) -> tuple[int, list[int]]:
+def read_meta(checkpoint: Path, asked: Mapping[str, Any]) -> tuple[int, list[int]]:
     """The checkpoint's step and the `COUNTS` until then.
 
     Args:
@@ -95,7 +96,7 @@ def handed_on(task: Task) -> Path | None:
     return checkpoint
 
 
-def hand_on(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:
+def hand_on(module: Tuning, asked: Mapping[str, Any], folder: Path, step: int, counts: list[int]) -> None:
     """Leave a part's last state in ``folder`` for the next part; every rank calls it."""
     if module.global_rank == 0:  # a part that was killed after it had written this writes it again
         shutil.rmtree(folder / HANDED_ON, ignore_errors=True)
@@ -103,7 +104,7 @@ def hand_on(module: Tuning, asked: Mapping[str, object], folder: Path, step: int
     save_checkpoint(module, asked, folder / HANDED_ON, step, counts)
 
 
-def save_checkpoint(module: Tuning, asked: Mapping[str, object], folder: Path, step: int, counts: list[int]) -> None:
+def save_checkpoint(module: Tuning, asked: Mapping[str, Any], folder: Path, step: int, counts: list[int]) -> None:
     """Write ``folder/checkpoint-<step>`` and delete the one before (a kill leaves either); every rank calls it."""
     trainer = module.trainer
     whole = folder / f"checkpoint-{step:08d}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def finetune(
     seed: int,
     folder: Path,
     log: Callable[[dict[str, float]], None],
-    build: Mapping[str, object] | None = None,
+    build: Mapping[str, Any] | None = None,
     points: tuple[int, ...] = (),
     nodes: Nodes = ALONE,
     snapshots: int = 0,
@@ -70,7 +71,7 @@ def train_task(
     task: Task,
     folder: Path,
     log: Callable[[dict[str, float]], None],
-    build: Mapping[str, object] | None,
+    build: Mapping[str, Any] | None,
     nodes: Nodes = ALONE,
 ) -> None:
     """Train as `finetune` does, all of a run's steps or some of them.
@@ -96,7 +97,7 @@ def train_task(
         elif build is None:
             raise ValueError(f"strategy '{strategy.kind}' needs build, the model's config")
         else:
-            job = Job(task, build, spelled(pool.image_root))
+            job = Job(task, build, spelled(pool.image_root), pool.frames_spelled)
             with aside(vlm) as device:
                 spawn(job, pool, rows, device, folder, report, nodes)
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -106,7 +107,7 @@ def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[N
     if not recipe.gradient_checkpointing:
         yield
         return
-    model = wrapped.get_base_model()
+    model: Any = wrapped.get_base_model()
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.disable_input_require_grads()  # only reentrant checkpointing needs inputs with gradients
     try:
@@ -118,14 +119,16 @@ def _checkpointing(wrapped: PeftModel | FullModel, recipe: Recipe) -> Iterator[N
 def _trainer(
     device: torch.device, recipe: Recipe, strategy: Strategy, callback: TrainingCallback, nodes: int
 ) -> pl.Trainer:
-    alone = [LightningEnvironment()] if strategy.kind == "single" else None  # or Slurm's tasks would count as ranks
+    alone: list[Any] | None = (
+        [LightningEnvironment()] if strategy.kind == "single" else None
+    )  # or Slurm's tasks would count as ranks
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=strategy.devices // nodes,
         num_nodes=nodes,
         plugins=alone,
         strategy=lightning_strategy(strategy, recipe.micro_batch, device),
-        precision=recipe.precision,
+        precision=cast(Any, recipe.precision),
         max_epochs=1,  # the plan is one long epoch
         accumulate_grad_batches=recipe.batch_size // (recipe.micro_batch * strategy.devices),
         gradient_clip_val=recipe.clip or None,

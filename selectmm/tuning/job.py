@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,11 +75,13 @@ class Job:
     Attributes:
         build: the model's config.
         images: the pool's image root, see `selectmm.pool.root.spelled`.
+        frames: where frames of its clips are kept, see `selectmm.pool.pool.Pool`.
     """
 
     task: Task
-    build: Mapping[str, object]
+    build: Mapping[str, Any]
     images: str
+    frames: str | None = None
 
 
 def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
@@ -94,10 +97,10 @@ def read_job(folder: Path) -> tuple[Job, Pool]:
     task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
     task |= {"part": _part(task["part"]), "points": tuple(task["points"])}
     job = Job(**content | {"task": Task(**task)})
-    return job, open_arrow(folder / ROWS, root_spelled(job.images), fingerprint="")
+    return job, open_arrow(folder / ROWS, root_spelled(job.images), "", job.frames)
 
 
-def _part(content: Mapping[str, object] | None) -> Part | None:
+def _part(content: Mapping[str, Any] | None) -> Part | None:
     if content is None or content["weights"] is None:
         return None if content is None else Part(**content)
     return Part(**{**content, "weights": tuple(content["weights"])})

@@ -1,6 +1,7 @@
 """One training step under Lightning: the loss, the optimiser and its rate."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -60,7 +61,7 @@ class Tuning(pl.LightningModule):
         self.wrapped = wrapped
         self.recipe, self.steps, self.done = recipe, steps, done
         self._family, self._seed, self._offload = family, seed, offload
-        self.at = (done + 1, (0, 0))
+        self.at: tuple[int, tuple[int, ...]] = (done + 1, (0, 0))
         self.gradient_norm: float | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -91,7 +92,7 @@ class Tuning(pl.LightningModule):
         twice = accumulate if self.trainer.strategy.handles_gradient_accumulation else 1
         return {"loss": loss * twice, "answer_loss": loss.detach(), "row_losses": row_losses}
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> Any:
         """AdamW; biases are not decayed (Hugging Face's convention)."""
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for name, weight in self.trained().items():

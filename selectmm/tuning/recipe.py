@@ -1,7 +1,7 @@
 """The fine-tuning recipe and the strategy it runs under."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.errors import UserError
 
@@ -75,7 +75,7 @@ class Recipe:
         """Whether anything that an image passes through before the language model is trained."""
         return self.projector_lr > 0 or self.vision_lr > 0
 
-    def learned(self) -> dict[str, object]:
+    def learned(self) -> dict[str, Any]:
         """The values that, with the rows and the number of steps, decide what is learned."""
         return {key: value for key, value in asdict(self).items() if key not in {"name", "length", "epochs"}}
 
@@ -100,7 +100,7 @@ class Strategy:
     devices: int = 1
     offload: bool = False
 
-    def learned(self) -> dict[str, object]:
+    def learned(self) -> dict[str, Any]:
         """What names a result of it: the number of devices, which changes a result by rounding alone, stands as 1."""
         return {**asdict(self), "devices": 1}
 

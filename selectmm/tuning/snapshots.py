@@ -77,7 +77,8 @@ def whole_moments(module: Tuning) -> Moments:
         if ".lora_" in name:
             pair = _moments_of(module, weight)
             if module.global_rank == 0:
-                found[_module_name(name)] = tuple(one.detach().float().cpu().contiguous() for one in pair)
+                first, second = (one.detach().float().cpu().contiguous() for one in pair)
+                found[_module_name(name)] = first, second
     return found
 
 

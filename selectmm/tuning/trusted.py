@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ def nothing_runs() -> Iterator[None]:
     before = os.environ.get(_WEIGHTS_ONLY)
     os.environ[_WEIGHTS_ONLY] = "1"
     try:
-        with torch.serialization.safe_globals(_classes()):
+        with torch.serialization.safe_globals(list[Any](_classes())):
             yield
     finally:
         if before is None:

@@ -1,6 +1,7 @@
 """The FLOPs of training steps, by the formulas that plans use (`selectmm.planning.flops`)."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ class Work:
         self._body = anatomy_of(vlm, lora_pattern(vlm, recipe) if recipe.tune == "lora" else None)
         tower_flops(vlm, encode(vlm, [blank], side="right", limit=None))  # known from here on, without another pass
 
-    def of(self, load: tuple[float, ...]) -> float:
+    def of(self, load: tuple[Any, ...]) -> float:
         """Forward and backward of one micro-batch; ``load`` are the fields of its `Load`."""
         return training(self._body, Load(*load), self._recipe)
 
@@ -34,7 +35,7 @@ def load_of(vlm: VLM, batch: Batch) -> Load:
         rows=len(lengths),
         tokens=int(lengths.sum()),
         squares=int(lengths.square().sum()),
-        image_tokens=int((batch["input_ids"] == vlm.image_token_id).sum()),
+        image_tokens=int(vlm.is_visual(batch["input_ids"]).sum()),
         answers=int((batch["labels"] != IGNORED).sum()),
         tower=tower_flops(vlm, batch),
     )

@@ -2,9 +2,10 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -43,7 +44,7 @@ class Released:
     source: str
     scores: Mapping[str, float]
     bands: tuple[Band, ...]
-    manifest: Mapping[str, Mapping[str, object]]
+    manifest: Mapping[str, Mapping[str, Any]]
 
 
 def released_as(name: str) -> Released:
@@ -88,7 +89,7 @@ def released_for(path: str | None, identity: str, references: Path) -> Released:
     )
 
 
-def _recorded(references: Path, manifest: Mapping[str, Mapping[str, object]], identity: str) -> Released:
+def _recorded(references: Path, manifest: Mapping[str, Mapping[str, Any]], identity: str) -> Released:
     """The base's own scores, measured before on the same items by the same code."""
     scores = {name: entry.base for name, entry in load_references(references).items() if entry.base is not None}
     why = "the same weights, items and code: only ties that another processor rounds otherwise may flip"
@@ -100,12 +101,12 @@ def _bands() -> tuple[Band, ...]:
     return tuple(_band(entry) for entry in _content()["benchmarks"])
 
 
-def _band(entry: Mapping[str, object]) -> Band:
+def _band(entry: Mapping[str, Any]) -> Band:
     try:
         return read(Band, entry)
     except Mismatch as problem:
         raise UserError(f"{HERE / 'released.yaml'}: {problem}; mend the file.") from problem
 
 
-def _content() -> Mapping[str, Sequence[Mapping[str, object]] | Mapping[str, str]]:
+def _content() -> Mapping[str, Any]:
     return yaml.safe_load((HERE / "released.yaml").read_text())

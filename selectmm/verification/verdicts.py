@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from selectmm.evaluation.suite import Score
 from selectmm.verification.bands import Band, Released
@@ -28,7 +28,7 @@ class Verdict:
 
 
 def verdicts(
-    scores: Sequence[Score], manifest: Mapping[str, Mapping[str, object]], released: Released, limit: int | None
+    scores: Sequence[Score], manifest: Mapping[str, Mapping[str, Any]], released: Released, limit: int | None
 ) -> list[Verdict]:
     """A verdict on each measured benchmark, in the suite's order; one on the mean where the mean was released.
 
@@ -58,7 +58,7 @@ def _band_of(benchmark: str, measured: Mapping[str, Score], released: Released) 
 def _verdict(
     band: Band,
     scores: Sequence[Score],
-    manifest: Mapping[str, Mapping[str, object]],
+    manifest: Mapping[str, Mapping[str, Any]],
     released: Released,
     limit: int | None,
 ) -> Verdict:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
@@ -32,9 +33,9 @@ class Verification:
     model: str
     verdicts: tuple[Verdict, ...]
     changed: tuple[str, ...]
-    evaluator: Mapping[str, Mapping[str, object]]
-    suite: Mapping[str, object]
-    template: Mapping[str, object]
+    evaluator: Mapping[str, Mapping[str, Any]]
+    suite: Mapping[str, Any]
+    template: Mapping[str, Any]
     provenance: Provenance
 
 
@@ -55,7 +56,7 @@ def verify(vlm: VLM, suite: Suite, released: Released, cache: Path, seed: int) -
 
 def judged(vlm: VLM, suite: Suite, released: Released, folder: Path) -> Verification:
     """Judge a finished evaluation that lies in ``folder``."""
-    manifest = read_manifest(folder, suite)
+    manifest = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
     return Verification(
         released=released.name,
         source=released.source,
@@ -75,5 +76,5 @@ def save(found: Verification, path: Path) -> None:
     write_atomically(path, json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
 
 
-def _changed(ours: Mapping[str, Mapping[str, object]], theirs: Mapping[str, Mapping[str, object]]) -> list[str]:
+def _changed(ours: Mapping[str, Mapping[str, Any]], theirs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [name for name in ours if name in theirs and ours[name]["prompts"] != theirs[name]["prompts"]]

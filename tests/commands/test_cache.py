@@ -1,11 +1,13 @@
 """`cache ls`, `du` and `prune` from the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from selectmm.commands.cache import main
 from selectmm.errors import UserError
+from selectmm.screen import output
 from tests.records.test_prune import stage, unfinished
 
 
@@ -53,6 +55,30 @@ def test_prune_shows_first_and_removes_when_told_to(cache: Path, capsys: pytest.
     assert f"Removed {told}" in capsys.readouterr().out
     left = sorted(str(path.relative_to(cache)) for path in cache.glob("*/*") if path.suffix != ".lock")
     assert left == ["adapter/\x1b[2Jnotes", "adapter/0000000000000009.partial", "features/0000000000000001"]
+
+
+def test_scripts_get_each_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def document(*words: str) -> dict[str, object]:
+        with output(json=True):
+            main([words[0], "--cache", str(cache), *words[1:]])
+        return json.loads(capsys.readouterr().out)
+
+    stages = {Path(each["folder"]).name: each for each in document("ls")["stages"]}
+    assert stages["0000000000000002"]["identity"] == {"steps": 5, "strategy": {"kind": "zero2", "devices": 2}}
+    first = stages["0000000000000001"]
+    assert (first["stage"], first["state"], first["size"] // 2**20, first["device_seconds"]) == (
+        "features", "finished", 3, 2.0
+    )  # fmt: skip
+    kinds = document("du")["kinds"]
+    assert {name: (kind["finished"], kind["partial"], kind["in_use"]) for name, kind in kinds.items()} == {
+        "adapter": (2, 1, 0),
+        "features": (1, 0, 0),
+        "all": (3, 1, 0),
+    }
+    pruned = document("prune", "--stage", "features", "--unused-days", "0")
+    assert pruned["removed"] is False and len(pruned["stages"]) == 1
+    assert document("prune", "--stage", "features", "--unused-days", "0", "--yes")["removed"] is True
+    assert not list(cache.glob("features/*/stage.json"))
 
 
 def test_without_a_choice_only_leftovers_go(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

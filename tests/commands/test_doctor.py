@@ -1,6 +1,7 @@
 """python -m selectmm doctor: its status, its file, its words."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from selectmm.command_line import read_config
 from selectmm.commands.doctor import main
 from selectmm.errors import UserError
 from selectmm.instantiate import build
+from selectmm.screen import output
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 ROOT = Path(__file__).parents[2]
+Found = Callable[..., dict[str, object]]
 
 
 @pytest.fixture(autouse=True)
@@ -24,49 +27,64 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 def choices(tmp_path: Path) -> list[str]:
     file, images = write_pool(tmp_path, rows=16)
     place = [f"pool.file={file}", f"pool.images={images}", f"cache={tmp_path / 'cache'}"]
-    return ["pool=llava_json", *place, "--json", str(tmp_path / "report.json")]
+    return ["pool=llava_json", *place]
 
 
-def test_a_good_pool_ends_with_status_0(choices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def found(capsys: pytest.CaptureFixture[str]) -> Found:
+    """The document that the command prints for a script; its status is told as ``status``."""
+
+    def ask(*words: str) -> dict[str, object]:
+        status = 0
+        with output(json=True):
+            try:
+                main(words)
+            except SystemExit as end:
+                status = end.code
+        return {**json.loads(capsys.readouterr().out), "status": status}
+
+    return ask
+
+
+def test_a_good_pool_ends_with_status_0(choices: list[str], found: Found, capsys: pytest.CaptureFixture[str]) -> None:
+    report = found(*choices)
+    assert (report["status"], report["rows"], report["blocked"], report["expected"]) == (0, 16, False, None)
     main(choices)
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["rows"], report["blocked"], report["expected"]) == (16, False, None)
     assert "Nothing here stops a run." in capsys.readouterr().out
 
 
 def test_a_bad_pool_ends_with_status_1_and_is_told(
-    choices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    choices: list[str], tmp_path: Path, found: Found, capsys: pytest.CaptureFixture[str]
 ) -> None:
     next((tmp_path / "images").rglob("*.png")).unlink()
     with pytest.raises(SystemExit) as end:
         main(choices)
     assert end.value.code == 1
-    report = json.loads((tmp_path / "report.json").read_text())
+    shown = capsys.readouterr().out
+    report = found(*choices)
+    assert report["status"] == 1
     assert report["findings"][0]["name"] == "missing image" and report["blocked"]
-    assert "missing image" in capsys.readouterr().out
+    assert "missing image" in shown
     main([*choices, "pool.bad_rows=drop"])
 
 
-def test_rows_that_cannot_be_read_are_told_in_the_report(choices: list[str], tmp_path: Path) -> None:
+def test_rows_that_cannot_be_read_are_told_in_the_report(choices: list[str], tmp_path: Path, found: Found) -> None:
     (tmp_path / "pool.json").write_text('[{"conversations": []}, {"text": "…"}]')
-    with pytest.raises(SystemExit):
-        main(choices)
-    report = json.loads((tmp_path / "report.json").read_text())
-    found = report["findings"][0]
-    assert (report["unread"], found["name"], found["count"]) == (None, "cannot be read: no turns", 2)
-    assert found["examples"][1].startswith(f"Row 1 of {tmp_path / 'pool.json'} has no list 'conversations'")
+    report = found(*choices)
+    first = report["findings"][0]
+    assert (report["unread"], first["name"], first["count"]) == (None, "cannot be read: no turns", 2)
+    assert first["examples"][1].startswith(f"Row 1 of {tmp_path / 'pool.json'} has no list 'conversations'")
     (tmp_path / "pool.json").write_text('[{"conversations": []}, {"text')
-    with pytest.raises(SystemExit):
-        main(choices)
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = found(*choices)
+    assert report["status"] == 1
     assert "Row 1 of" in report["unread"] and "is not JSON (the file ends in the middle of it)" in report["unread"]
 
 
-def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_path: Path) -> None:
+def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_path: Path, found: Found) -> None:
     model = tiny_llava(tmp_path / "model")
-    with pytest.raises(SystemExit):  # no image fits into 8 tokens
-        main([*choices, "model=llava15_7b", f"model.path={model}", "recipe.max_length=8"])
-    findings = {f["name"]: f for f in json.loads((tmp_path / "report.json").read_text())["findings"]}
+    report = found(*choices, "model=llava15_7b", f"model.path={model}", "recipe.max_length=8")
+    assert report["status"] == 1, "no image fits into 8 tokens"
+    findings = {f["name"]: f for f in report["findings"]}
     assert 0 < findings["longer than 8 tokens"]["count"] <= 16
     assert findings["image behind recipe.max_length"]["count"] == 12  # all but every fourth row, which is text
     with pytest.raises(UserError, match="No tokenizer at"):
@@ -80,10 +98,10 @@ def test_what_is_not_set_is_asked_for() -> None:
 
 def test_a_run_does_not_keep_bad_rows(choices: list[str]) -> None:
     with pytest.raises(UserError, match=r"pool\.bad_rows=keep is for looking at bad rows; a run takes stop or drop\."):
-        build(read_config([*choices[:-2], "pool.bad_rows=keep"]), "prism")
+        build(read_config([*choices, "pool.bad_rows=keep"]), "prism")
 
 
-def test_with_a_model_rows_that_it_cannot_take_are_found(choices: list[str], tmp_path: Path) -> None:
+def test_with_a_model_rows_that_it_cannot_take_are_found(choices: list[str], tmp_path: Path, found: Found) -> None:
     """A Qwen2-VL: its placeholder in a text, a shape above 200 to 1, a long question before the image, and </s>."""
     rows = json.loads((tmp_path / "pool.json").read_text())[:4]
     ends = "What?", "Red<|im_end|> and </s>."  # the second is no token of this model
@@ -98,9 +116,7 @@ def test_with_a_model_rows_that_it_cannot_take_are_found(choices: list[str], tmp
     Image.new("RGB", (4, 804)).save(tmp_path / "images" / "thin.png")
     (tmp_path / "pool.json").write_text(json.dumps(rows))
     model = ["model=qwen2_vl_2b", f"model.path={tiny_qwen2_vl(tmp_path / 'model')}", "recipe.max_length=64"]
-    with pytest.raises(SystemExit):
-        main([*choices, *model])
-    findings = {f["name"]: f for f in json.loads((tmp_path / "report.json").read_text())["findings"]}
+    findings = {f["name"]: f for f in found(*choices, *model)["findings"]}
     shown = {name: (f["weight"], f["examples"]) for name, f in findings.items() if "model" in name or "behind" in name}
     assert shown == {
         "image mark of the model in a text": ("blocks", ["row 4 (id 'n4'): <|image_pad|>"]),

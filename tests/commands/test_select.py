@@ -10,6 +10,7 @@ from selectmm.commands import select as command
 from selectmm.commands.select import main
 from selectmm.errors import UserError
 from selectmm.features.store import FeatureStore
+from selectmm.screen import output
 from tests.export.recorded import model_choices, pool_choices
 from tests.tiny import tiny_llava, write_pool
 
@@ -54,7 +55,7 @@ def test_the_longest_rows_are_written_as_they_stand_in_the_pools_file(
 
 
 def test_several_methods_share_one_pass_and_their_overlap_is_counted(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = []
     whole = FeatureStore._pass
@@ -65,7 +66,11 @@ def test_several_methods_share_one_pass_and_their_overlap_is_counted(
 
     monkeypatch.setattr(FeatureStore, "_pass", counted)
     cache = f"cache={tmp_path / 'cache'}"
-    main([*choices(place, "method=length,el2n,prism", "budget=0.5", cache), "--to", str(tmp_path / "kept")])
+    with output(json=True):
+        main([*choices(place, "method=length,el2n,prism", "budget=0.5", cache), "--to", str(tmp_path / "kept")])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["to"], document["pool_rows"], document["left_out"]) == (str(tmp_path / "kept"), 24, {})
+    assert {name: method["rows"] for name, method in document["methods"].items()} == dict(length=12, el2n=12, prism=12)
     assert len([names for names in made if names]) == 1, "one pass for all"
     kept = {name: json.loads((tmp_path / "kept" / f"{name}.json").read_text()) for name in ("length", "el2n", "prism")}
     ids = {name: {row["id"] for row in rows} for name, rows in kept.items()}

@@ -16,6 +16,7 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.quickstart.item import Item
 from selectmm.quickstart.schemas import write
+from selectmm.screen import output
 from tests.evaluation.material import items, suite
 
 RNG = np.random.default_rng(5)
@@ -110,7 +111,12 @@ def test_the_command_looks_for_the_eleven_benchmarks(
     pool_of(tmp_path / "pool", [("What color is the shape?", PICTURES[0])])
     place = tmp_path / "pool"
     own = ["pool=llava_json", f"pool.file={place / 'rows.json'}", f"pool.images={place / 'images'}"]
-    main([*own, f"suite.tasks={tasks}", "suite.limit=2", f"cache={tmp_path / 'cache'}"])
-    printed = capsys.readouterr().out.split("benchmark ")[1]
+    with output(json=True):
+        main([*own, f"suite.tasks={tasks}", "suite.limit=2", f"cache={tmp_path / 'cache'}"])
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert len(document["found"]) == 11 and Path(document["listing"]).exists()
+    assert document["total"]["items"] == sum(found["items"] for found in document["found"].values())
+    printed = shown.err.split("benchmark ")[1]
     assert printed.count("mini-") == 11
     assert "The items and their rows:" in printed

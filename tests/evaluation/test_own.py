@@ -18,9 +18,12 @@ from selectmm.evaluation.own_scores import process_results, token_f1
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import rendered
+from selectmm.evaluation.video import shows_clips
 from selectmm.instantiate import build
+from selectmm.pool.clip import Clip
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from tests.clips import write_clip
 
 Rows = Sequence[tuple[str | None, str, str]]
 HELD = [("red", "What colour {{is}} it?", "The red one."), (None, "Two?", "2"), ("blue", "Which?", "a blue cat")]
@@ -66,6 +69,29 @@ def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_
     anls = [1 - 5 / 12, 1.0, 1 - 5 / 10]  # "the red one." and "red one"; "a blue cat" and "blue dog": 2 + 3 letters
     assert found["own-ANLS"].value == pytest.approx(100 * sum(anls) / 3)
     assert len(task_hash(suite.benchmarks[0], suite.tasks)) == 16
+
+
+def test_a_held_out_clip_is_asked_as_a_clip_and_the_suite_says_so(tmp_path: Path) -> None:
+    write_clip(tmp_path / "1.mp4", frames=3)
+    Image.new("RGB", (12, 9), "red").save(tmp_path / "1.png")
+    said = [{"from": "human", "value": "<video> or <image>?"}, {"from": "gpt", "value": "yes"}]
+    row = {"conversations": said, "video": "1.mp4", "image": "1.png"}
+    (tmp_path / "rows.json").write_text(json.dumps([row, {"conversations": [{**said[0], "value": "Two?"}, said[1]]}]))
+    rows = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "stop", tmp_path / "cache")
+    shown: list[list[type]] = []
+
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        shown.extend([type(one) for one in question.images()] for question in questions)
+        return [Reply("yes", False) for _ in questions]
+
+    suite = suite_of(tasks_with_own(None, rows, str(tmp_path / "cache")))
+    with rendered(suite.tasks, suite.benchmarks) as tasks:
+        options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
+        assert multimodal.run(suite.benchmarks, tasks, answer, **options)["own-EM"].value == 100
+    assert shown == [[Clip, Image.Image], []]
+    assert all(shows_clips(one, suite) for one in suite.benchmarks)
+    without = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
+    assert not any(shows_clips(one, without) for one in without.benchmarks)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from selectmm.methods.from_file import FromIndices
 from selectmm.methods.subset import Subset
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from selectmm.pool.sharegpt import open_sharegpt
 from tests.tuning.conftest import RECIPE, Bench
 
 TWICE = Subset(np.array([0, 2, 2, 3, 7]))
@@ -70,11 +71,13 @@ def test_the_others_have_the_fields_that_their_documentation_names(
     text = (tmp_path / "out" / file).read_text()
     rows = json.loads(text) if file.endswith(".json") else [json.loads(line) for line in text.splitlines()]
     assert rows[0] == {
+        "id": "0",
         "messages": [
             {"role": "user", "content": "<image>What colour is the shape?"},
             {"role": "assistant", "content": pool[0].turns[1].text},
         ],
         "images": ["coco/0000.png"],
+        "source": "coco",
     }
     assert rows[3]["images"] == []
     assert [len(row["messages"]) for row in rows] == [2, 4, 4, 2, 2]
@@ -98,6 +101,35 @@ def test_llama_factory_finds_the_file_through_dataset_info(bench: Bench, tmp_pat
             },
         }
     }
+
+
+@pytest.mark.parametrize("name", ["llava", "llama_factory", "ms_swift"])
+def test_a_row_with_every_field_comes_back_and_what_has_no_place_is_named(name: str, tmp_path: Path) -> None:
+    """System prompt, tools, a call, its result, two images in two turns, an answer that is context, id and source."""
+    for colour in ("red", "blue"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
+    said = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "<image>\nWhat colour?"},
+        {"role": "function_call", "content": '{"name": "look", "arguments": {}}'},
+        {"role": "observation", "content": "red"},
+        {"role": "assistant", "content": "Red.", "loss": False},
+        {"role": "user", "content": "And <image>\nthis?"},
+        {"role": "assistant", "content": "Blue."},
+    ]
+    tools = '[{"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}]'
+    row = {"id": "a-1", "source": "mine", "tools": tools, "messages": said, "images": ["red.png", "blue.png"]}
+    (tmp_path / "rows.json").write_text(json.dumps([{**row, "width": 8, "licence": "CC"}]))
+    options = {"bad_rows": "stop", "system": "turn", "source": "source"}
+    pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), cache=str(tmp_path / "cache"), **options)
+    export_subset(pool, Subset(np.array([0])), name, tmp_path / "out")
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "no place for them: `licence` (1 row), `width` (1 row). `--format original` keeps them." in page
+    file = tmp_path / "out" / FORMATS[name].file
+    reader = open_llava_json if name == "llava" else open_sharegpt
+    again = reader(str(file), str(tmp_path), cache=str(tmp_path / "again"), **options)
+    assert again[0] == pool[0] and again.place_of(0)["id"] == "a-1" and again[0].source == "mine"
+    assert not again.health.fields
 
 
 def test_indices_are_what_from_indices_reads(bench: Bench, tmp_path: Path) -> None:

@@ -1,18 +1,26 @@
 """The CLIP score on a tiny random CLIP against one row at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
 from selectmm.errors import UserError
 from selectmm.features.clip import ClipScore
+from selectmm.features.feature import Seen
+from selectmm.features.loaded import counted
+from selectmm.features.pairs import ClipPair
+from selectmm.features.pictures import ImageEmbedding
 from selectmm.models.encode import Conversation
 from selectmm.models.vlm import VLM
+from selectmm.pool.clip import open_clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
+from tests.clips import write_clip
 from tests.features.material import TALKS, seen, store_of
 from tests.tiny import tiny_clip
 
@@ -45,6 +53,27 @@ def test_scores_are_those_of_one_row_at_a_time(vlm: VLM, checkpoint: str) -> Non
     assert scores == pytest.approx(expected, abs=1e-5)
     shown = [score for score, talk in zip(expected, TALKS, strict=True) if talk.images]
     assert len({round(score, 3) for score in shown}) == len(shown), "rows differ, or nothing is compared"
+
+
+@torch.no_grad()
+def test_a_clip_is_its_middle_frame_for_encoders_that_know_no_clips(vlm: VLM, checkpoint: str, tmp_path: Path) -> None:
+    clip = open_clip(tmp_path, write_clip(tmp_path / "1.mp4", frames=5).name)
+    middle = Image.fromarray(clip.read([2])[0])
+    clips, images = (replace(TALKS[0], images=(one,)) for one in (clip, middle))
+    for feature in (ClipScore(checkpoint), ClipPair(checkpoint), ImageEmbedding(checkpoint)):
+        values = [
+            feature.compute(Seen(vlm, counted(llava_with_clips(vlm), [0], [talk]), feature.reads(), 256))
+            for talk in (clips, images)
+        ]
+        torch.testing.assert_close(*values)
+
+
+def llava_with_clips(vlm: VLM) -> VLM:
+    """The model, with a clip as two images if it takes none."""
+    if vlm.family.template.video is not None:
+        return vlm
+    template = replace(vlm.family.template, video=2 * vlm.family.template.image)
+    return replace(vlm, family=replace(vlm.family, template=template, frames=2))
 
 
 @torch.no_grad()

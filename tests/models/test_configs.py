@@ -20,7 +20,7 @@ SIZES = """
 
 
 def test_every_size_of_every_family_has_its_file() -> None:
-    assert {file.stem for file in (CONFIGS / "model").glob("*.yaml")} == {"embedded", *SIZES.split()}
+    assert {file.stem for file in (CONFIGS / "model").glob("*.yaml")} == {"embedded", "embedded_clips", *SIZES.split()}
 
 
 @pytest.mark.parametrize("name", SIZES.split())

@@ -9,6 +9,7 @@ from selectmm.commands.bench import main
 from selectmm.commands.plan import main as plan
 from selectmm.errors import UserError
 from selectmm.planning.gpus import gpu_of
+from selectmm.screen import output
 from tests.planning.test_plan import words
 from tests.test_line import ROOT
 
@@ -18,18 +19,23 @@ def test_what_is_measured_corrects_the_plan(
 ) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     chosen = [*words(place, "bench", "method=full"), "batch_size=2"]
-    main([*chosen, "--steps", "2"])
-    told = " ".join(capsys.readouterr().out.split())
+    with output(json=True):
+        main([*chosen, "--steps", "2"])
+    shown = capsys.readouterr()
+    told = " ".join(shown.err.split())
     assert all(f"{kind} " in told for kind in ("tuning", "features", "gradients", "decoding"))
     assert "measured here: float32 product of two 512 × 512 matrices" in told, "what the share of peak is of"
     [file] = (place / "bench" / "cache" / "bench").glob("cpu-*.json")
     kept = json.loads(file.read_text())
+    document = json.loads(shown.out)
+    assert (document["file"], document["factors"]) == (str(file), kept["factors"])
     for timed in kept["measured"].values():
         assert timed["seconds"] > 0 and 0 < timed["share"] < 1 and timed["tokens"] > 0
-    out = place / "bench.json"
-    plan([*chosen, "--gpu", "cpu", "--json", str(out)])
-    assert "From: Seconds corrected by `selectmm bench` of" in " ".join(capsys.readouterr().out.split())
-    [tuned] = [s for s in json.loads(out.read_text())["jobs"][0]["stages"] if s["name"] == "finetune"]
+    with output(json=True):
+        plan([*chosen, "--gpu", "cpu"])
+    shown = capsys.readouterr()
+    assert "From: Seconds corrected by `selectmm bench` of" in " ".join(shown.err.split())
+    [tuned] = [s for s in json.loads(shown.out)["jobs"][0]["stages"] if s["name"] == "finetune"]
     assert tuned["measured"] == kept["factors"]["tuning"]
     speed = tuned["work"]["flops"] / tuned["device_seconds"] * kept["factors"]["tuning"] / 0.4
     assert speed == pytest.approx(gpu_of("cpu").fp32, rel=1e-6), "the estimate, times what was measured"

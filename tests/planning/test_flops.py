@@ -19,11 +19,13 @@ from selectmm.planning import flops
 from selectmm.planning.anatomy import Anatomy, Layer, anatomy_of
 from selectmm.planning.flops import Load
 from selectmm.planning.load import load_of
+from selectmm.pool.clip import open_clip
 from selectmm.pool.sample import Turn
 from selectmm.tuning.adapter import injected, lora_config, trainable
 from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
+from tests.clips import write_clip
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE
 
@@ -62,6 +64,18 @@ def test_forward_of_everything(vlm: VLM) -> None:
         with torch.no_grad():
             real = counted(lambda talk=talk: answer_logits(vlm.model, encoded(vlm, talk)))
         assert flops.forward(body, load(vlm, talk)) == real
+
+
+def test_forward_of_a_clip_beside_an_image(vlm: VLM, tmp_path: Path) -> None:
+    if vlm.family.template.video is None:  # as images
+        template = replace(vlm.family.template, video=2 * vlm.family.template.image)
+        vlm = replace(vlm, family=replace(vlm.family, template=template, frames=2))
+    clip = open_clip(tmp_path, write_clip(tmp_path / "1.mp4", frames=8).name)
+    talk = Conversation(TALK.turns, (*TALK.images, clip))
+    with torch.no_grad():
+        real = counted(lambda: answer_logits(vlm.model, encoded(vlm, talk)))
+    assert flops.forward(anatomy_of(vlm), load(vlm, talk)) == real
+    assert load(vlm, talk).image_tokens > load(vlm, TALK).image_tokens
 
 
 def test_forward_up_to_a_layer(vlm: VLM) -> None:

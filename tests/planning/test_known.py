@@ -16,6 +16,7 @@ from selectmm.planning.known.benchmarks import ASKED
 from selectmm.planning.known.loads import TEMPLATE, load_of_known
 from selectmm.planning.known.models import MODELS, shapes_of
 from selectmm.planning.known.pools import POOLS, rows_of, stand_in
+from selectmm.screen import output
 from tests.test_line import ROOT
 
 # Parameters as the hub shows them for the published weights (llava-hf's: bytes of their index, in 2-byte numbers).
@@ -108,14 +109,15 @@ def test_the_table_is_planned_with_nothing_downloaded(
 ) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    file = tmp_path / "plan.json"
     wanted = ["experiments=prism/main", "method=full,el2n,tive,prism", "seed=0", "tracker=none"]
-    main(["-m", *wanted, f"cache={tmp_path}", "--gpu", "h100", "--devices", "8", "--json", str(file)])
-    told = " ".join(capsys.readouterr().out.split())
+    with output(json=True):
+        main(["-m", *wanted, f"cache={tmp_path}", "--gpu", "h100", "--devices", "8"])
+    shown = capsys.readouterr()
+    told = " ".join(shown.err.split())
     assert "From: Pool llava_665k: data/llava_v1_5_mix665k.json is not here; rows: llava_v1_5_mix665k.json" in told
     assert "From: Model: none of its files are here; shapes and processor as in config.json of llava-hf" in told
     assert "From: Benchmarks: published numbers of items, not compared. Assumed: lengths of prompts;" in told
-    content = json.loads(file.read_text())
+    content = json.loads(shown.out)
     stages = [stage for job in content["jobs"] for stage in job["stages"]]
     assert not [s for s in stages if s["state"] == "unknown"]
     counted = [s for s in stages if s["name"] in ("warm-up", "features", "finetune", "evaluate")]

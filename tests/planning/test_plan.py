@@ -1,6 +1,7 @@
 """Plans against what a run then makes, on tiny models and data of one's own."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.stage import run_stage
+from selectmm.screen import output
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.stages.finetune import tune
 from selectmm.stages.pool import open_pool
@@ -197,13 +199,16 @@ def test_precision_and_gpu_decide_over_time_and_memory(place: Path) -> None:
 
 
 def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = place / "plans" / "plan.json"
     arguments = words(place, "line", "method=full,random", "budget=0.5")
-    main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3", "--json", str(file)])
-    told = " ".join(capsys.readouterr().out.split())
+    with output(json=True):
+        main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
+    shown = capsys.readouterr()
+    told = " ".join(shown.err.split())
     assert "run: full, budget 0.5" in told and "run: random, budget 0.5" in told
+    assert told.startswith("2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
+    assert re.search(r" all [56] \d ", told), "and one for all"
     assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in told
-    content = json.loads(file.read_text())
+    content = json.loads(shown.out)
     assert [job["stages"][2]["name"] for job in content["jobs"]] == ["finetune", "finetune"]
     tuned = content["jobs"][0]["stages"][2]
     assert tuned["device_seconds"] == pytest.approx(tuned["work"]["flops"] / (19.5e12 * 0.3))

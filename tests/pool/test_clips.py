@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.pool import clip as module
 from selectmm.pool.clip import open_clip
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
@@ -80,6 +81,23 @@ def test_frames_are_those_asked_for_and_are_kept(folder: Path, tmp_path: Path) -
     assert np.array_equal(clip.read([0, 6, 11, 11]), frames + 1), "what is kept is not decoded again"
 
 
+def test_frames_that_are_too_many_or_that_the_disk_has_no_room_for_are_decoded_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = open_clip(folder, "v/1.mp4", tmp_path / "frames")
+
+    def full(path: Path, _frames: np.ndarray) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        found = clip.read([0, 6])
+    monkeypatch.setattr(module, "KEPT", found.nbytes - 1)
+    assert np.array_equal(clip.read([0, 6]), found)
+    assert list((tmp_path / "frames").iterdir()) == []
+
+
 def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>404")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
@@ -91,9 +109,17 @@ def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
         frame.sample_rate = 8000
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
-    for name, why in (("page", "Invalid data"), ("list", "Invalid data"), ("cut", ""), ("sound", "it has no pictures")):
-        with pytest.raises(UserError, match=rf"^Clip .*{name}\.mp4 cannot be read \(.*{why}.*\); replace it"):
-            open_clip(tmp_path, f"{name}.mp4")
+    with av.open(str(tmp_path / "empty.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 32
+        container.start_encoding()
+    known = write_clip(tmp_path / "known.mkv").read_bytes()
+    (tmp_path / "codec.mkv").write_bytes(known.replace(b"V_MPEG4/ISO/ASP", b"V_OTHER/ISO/ASP"))
+    whys = {"page.mp4": "Invalid data", "list.mp4": "Invalid data", "cut.mp4": "", "sound.mp4": "it has no pictures"}
+    whys |= {"empty.mp4": "it has no", "codec.mkv": "its codec is not one that this PyAV decodes; encode it as H.264"}
+    for name, why in whys.items():
+        with pytest.raises(UserError, match=rf"^Clip .*{name} cannot be read \(.*{why}.*\); replace it"):
+            open_clip(tmp_path, name)
     with pytest.raises(UserError, match="is missing; put it there"):
         open_clip(tmp_path, "none.mp4")
     with pytest.raises(UserError, match="leaves the image folder"):

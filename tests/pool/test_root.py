@@ -21,6 +21,7 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_of, root_spelled, spelled
 from selectmm.pool.shards import INDEX, shards_of
+from selectmm.pool.webdataset import open_webdataset
 
 NAMES = [f"coco/{number:03}.png" for number in range(9)] + ["gqa/long/9.jpg", "gqa/ü.jpg", "loose.jpg"]
 WAYS = ("folder", "tars", "address")
@@ -197,3 +198,46 @@ def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Pat
         assert len(list((tmp_path / "local").iterdir())) == 1
     finally:
         del fsspec.config.conf["simplecache"]
+
+
+def said(image: bool = True) -> list[dict[str, str]]:
+    question = "<image>\nWhat is this?" if image else "Two?"
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": "A picture."}]
+
+
+def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None:
+    """Of every key the JSON is a row: with the image beside it, with two, with one that it names, and with none."""
+    files, two = contents(), [{"from": "human", "value": "<image><image>\nWhat?"}, {"from": "gpt", "value": "Two."}]
+    tar_of(
+        tmp_path / "0.tar",
+        [
+            ("a/1.png", files["coco/000.png"]),
+            ("a/1.json", json.dumps({"conversations": said(), "source": "mine"}).encode()),
+            ("a/2.json", json.dumps({"id": 7, "conversations": two}).encode()),
+            ("a/2.1.png", files["coco/002.png"]),
+            ("a/2.jpg", files["loose.jpg"]),
+        ],
+    )
+    chat = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
+    tar_of(
+        tmp_path / "1.tar",
+        [
+            ("b.json", json.dumps({"messages": chat, "images": ["a/1.png"]}).encode()),
+            ("c.json", json.dumps({"conversations": said(image=False)}).encode()),
+            ("d.json", b"{no JSON"),
+            ("e.txt", b"passed over"),
+        ],
+    )
+    options = {"cache": str(tmp_path / "cache"), "system": "turn", "source": "source"}
+    pool = open_webdataset(f"{tmp_path}/*.tar", "drop", **options)
+    assert [[image.path for image in pool[row].images] for row in range(len(pool))] == [
+        ["a/1.png"],
+        ["a/2.1.png", "a/2.jpg"],
+        ["a/1.png"],
+        [],
+    ]
+    assert [pool.place_of(row)["id"] for row in range(4)] == ["a/1", "7", "b", "c"]
+    assert pool.sources.tolist() == ["mine", "a", "a", "text"]
+    assert pool.open_image("a/1.png").tobytes() == picture(0).tobytes()
+    with pytest.raises(UserError, match=r"1 rows? with JSON that cannot be read \(first: .*'d\.json in .*1\.tar'"):
+        open_webdataset(f"{tmp_path}/*.tar", "stop", **options)

@@ -127,3 +127,9 @@ def test_lengths_without_a_look_at_pixels_are_those_of_the_processor(vlm: VLM) -
     for size in ((64, 64), (301, 120)):
         tensors = encode(vlm, [Conversation(turns, (Image.new("RGB", size),))], side="right", limit=None)
         assert token_counts(vlm, [Outline(turns, (size,))]).tolist() == [tensors["input_ids"].shape[1]]
+
+
+def test_with_frames_it_is_another_model_that_takes_clips(vlm: VLM, folder: Path) -> None:
+    clips = base.load(device="cpu", folder=str(folder), frames=4)
+    assert clips.family.template.video == "<image><image><image><image>\n" and vlm.family.template.video is None
+    assert clips.identity != vlm.identity == base.load(device="cpu", folder=str(folder)).identity

@@ -1,9 +1,9 @@
 """The leaderboard: its data by hand, and the page in a real browser where there is one."""
 
+import base64
+import hashlib
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from selectmm.records.record import MethodEntry, RunRecord, StageCost
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of
+from selectmm.screen import output
+from tests.browser import acted, drawn, with_browser
 from tests.report.runs import run_of
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-with_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium on the PATH")
 
 
 def runs() -> dict[str, RunRecord]:
@@ -103,8 +102,37 @@ def test_a_stranger_s_text_cannot_end_the_data() -> None:
     record = replace(runs()["prism-0.json"], method=MethodEntry("</script><script>alert(1)</script>", {}))
     page = html(boards_of({"x.json": record}, {}))
     assert "<script>alert" not in page
-    data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert json.loads(data)[0]["rows"][0]["method"] == "</script><script>alert(1)</script>"
+    assert data_of(page, "boards")[0]["rows"][0]["method"] == "</script><script>alert(1)</script>"
+
+
+def test_the_policy_lets_the_page_s_own_script_run_and_no_other() -> None:
+    page = html(boards_of(runs(), {}))
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert re.findall(r"script-src ([^;]*);", page) == [f"'sha256-{checksum}'"]
+
+
+def test_a_row_names_all_its_experiments_and_records() -> None:
+    """A filter by experiment finds shared runs too; a link by any of the records finds the row."""
+    records = runs()
+    again = replace(records["prism-0.json"], experiment="other", finished="2027-01-01T00:00:00Z")
+    (board,) = boards_of({**records, "again.json": again}, {})
+    prism = next(row for row in board["rows"] if row["method"] == "prism")
+    assert prism["experiments"] == ["other", "toy"]
+    assert prism["names"] == [records["prism-0.json"].name, again.name, records["prism-1.json"].name]
+
+
+def test_runs_lie_apart_from_the_boards_and_every_method_has_its_colour() -> None:
+    page = html(boards_of(runs(), {}))
+    (board,), (_, prism) = data_of(page, "boards"), data_of(page, "runs-0")
+    assert not any("runs" in row for row in board["rows"])
+    assert [run["file"] for run in prism] == ["prism-0.json", "prism-1.json"]
+    assert "#D55E00" in data_of(page, "styles")["prism"]["colour"]
+
+
+def data_of(page: str, name: str) -> object:
+    """What the page's script reads from one of its elements."""
+    return json.loads(re.search(rf'id="{name}">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -121,19 +149,19 @@ def test_no_records_are_one_sentence(tmp_path: Path) -> None:
 
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(save(record, tmp_path)) for record in runs().values()]
-    main([*paths, "--to", str(tmp_path / "board.html")])
-    assert capsys.readouterr().out == f"Leaderboard  {tmp_path}/board.html: 4 records, 2 rows on 1 boards\n"
-
-
-def drawn(path: Path, state: str) -> str:
-    """The page's DOM after its script has run at an address that holds a state."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent / 'browser'}"]
-    command = [BROWSER, *flags, "--virtual-time-budget=2000", "--dump-dom", f"{path.as_uri()}#{state}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    with output(json=True):
+        main([*paths, "--to", str(tmp_path / "board.html")])
+    shown = capsys.readouterr()
+    assert shown.err == f"Leaderboard  {tmp_path}/board.html: 4 records, 2 rows on 1 board\n"
+    document = json.loads(shown.out)
+    assert (document["page"], document["records"]) == (str(tmp_path / "board.html"), 4)
+    assert [row["method"] for row in document["boards"][0]["rows"]] == ["full", "prism"]
 
 
 def methods(dom: str) -> list[str]:
-    return re.findall(r'<tr class="row"[^>]*><td[^>]*><div class="name">([^<]+)</div></td>', dom)
+    return re.findall(
+        r'<tr class="row"[^>]*><td[^>]*><div class="name"><svg.*?</svg><span>([^<]+)</span></div></td>', dom
+    )
 
 
 @with_browser
@@ -141,43 +169,106 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     hostile = replace(runs()["prism-0.json"], method=MethodEntry("<img src=x onerror=alert(1)>", {}))
     write_leaderboard({**runs(), "hostile.json": hostile}, page, {})
-    dom = drawn(page, "sort=rel&open=0-0")
+    dom = drawn(page, f"sort=rel&open={runs()['full-1.json'].name}")
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
     assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
-    assert dom.count("<circle") == 3, "the picture has a point per row"
-    assert re.findall(r"<circle [^>]*class=\"one\"", dom) != [] and dom.count('class="one"') == 1, "one seed is hollow"
-    assert dom.count('class="point"') == 2 and dom.count('class="point open" style="color:#000000" tabindex="0"') == 1
+    assert dom.count('<g class="point') == 3, "the picture has a point per row"
+    assert dom.count('class="point open"') == 1 and "3 of 3 rows" in dom
     assert methods(drawn(page, "sort=rel&up=1"))[-1] == "full"
     filtered = drawn(page, "method=prism&budget=30+%25")
     assert methods(filtered) == ["prism"]
     assert '<option value="100 %"' not in filtered, "prism has no run of it"
-    assert "No run is of all these." in drawn(page, "method=nothing")
-
-
-PRESSES = """<script>
-const press = (query, key) => {
-  const found = document.querySelector(query);
-  found.focus();
-  found.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-};
-const told = [], tell = () => told.push(`${location.hash} ${JSON.stringify({ ...document.activeElement.dataset })}`);
-const steps = [() => press('[data-point="0-1"]', "Enter"), () => press('[data-row="0-0"]', " "),
-  () => { const b = document.querySelector('[data-sort="0-POPE"]'); b.focus(); b.click(); }];
-const next = () => {
-  if (!steps.length) return document.body.append(told.join("; "));
-  steps.shift()();
-  setTimeout(() => { tell(); next(); }, 100);
-};
-next();
-</script>"""
 
 
 @with_browser
 def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     write_leaderboard(runs(), page, {})
-    page.write_text(page.read_text().replace("</body>", f"{PRESSES}</body>"))
-    assert re.search(
-        r'#open=0-1 {"point":"0-1"}; #open=0-0 {"row":"0-0"}; #open=0-0&amp;sort=POPE {"sort":"0-POPE"}',
-        drawn(page, ""),
+    focus = "((of) => of.row ?? of.point ?? of.sort)(document.activeElement.dataset)"
+    at = f"[decodeURIComponent(location.hash), {focus}]"
+    stops = "[...document.querySelectorAll('a, button, [tabindex]')].filter((one) => one.tabIndex === 0).length"
+    names = {record.method.name: record.name for file, record in runs().items() if file.endswith("-0.json")}
+    full, prism = names["full"], names["prism"]
+    found = acted(
+        page,
+        [
+            ("", stops),
+            (f"press('Enter', '[data-point=\"{prism}\"]')", at),
+            (f"press(' ', '[data-row=\"{full}\"]')", at),
+            ("press('ArrowDown')", at),
+            ("press('End', '[data-sort=\"0-method\"]')", at),
+            ("press('ArrowLeft'); document.activeElement.click()", at),
+            ("", stops),
+        ],
     )
+    assert found == [
+        3,  # a heading, a row, a point: not one for each of them
+        [f"#open={prism}", prism],
+        [f"#open={full}", full],
+        [f"#open={full}", prism],
+        [f"#open={full}", "0-seeds"],
+        [f"#open={full}&sort=recipe", "0-recipe"],
+        5,  # the open row links to its two records
+    ]
+
+
+@with_browser
+def test_search_filters_reset_and_colours(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    other = replace(runs()["prism-0.json"], experiment="other")
+    write_leaderboard({**runs(), "other.json": other, "ifd.json": run_of("ifd", {"POPE": 50.0})}, page, {})
+    rows = "[...document.querySelectorAll('tr.row .name span')].map((one) => one.textContent)"
+    back = "getComputedStyle(document.body).backgroundColor"
+    found = acted(
+        page,
+        [
+            ("type('#search', 'PRI 30')", rows),
+            ("type('#search', 'nothing like it')", f"[{rows}, find('.empty h2').textContent]"),
+            ("find('[data-reset=empty]').click()", f"[{rows}.length, location.hash, find('#search').value]"),
+            ("location.hash = 'experiment=other'", rows),
+            ("find('[data-sort=\"0-osc\"]').focus()", "find('#tip').textContent"),
+            ("find('#theme-light').click()", back),
+            ("find('#theme-dark').click()", back),
+        ],
+    )
+    assert found[:4] == [["prism"], [[], "No run matches."], [3, "", ""], ["prism"]]
+    assert str(found[4]).startswith("PRISM's cost score: share of full / Rel.")
+    light, dark = (sum(map(int, re.findall(r"\d+", str(colour)))) for colour in found[5:])
+    assert light > 3 * 200 and dark < 3 * 60
+
+
+@with_browser
+def test_many_rows_are_drawn_when_they_are_asked_for(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    many = [run_of("prism", {"POPE": 50.0}, budget=number / 200) for number in range(1, 81)]
+    records = {f"{number}.json": record for number, record in enumerate([*many, run_of("full", {"POPE": 80.0})])}
+    write_leaderboard(records, page, {})
+    count = "document.querySelectorAll('tr.row').length"
+    # two equal Rel. keep their order, so that the last record's row is beyond the first fifty
+    last = f"location.hash = 'open={many[-1].name}'"
+    assert acted(page, [("", count), ("find('.board + .more').click()", count)]) == [50, 81]
+    assert acted(page, [(last, f"[{count}, find('[aria-expanded=true]').dataset.row]")]) == [[81, many[-1].name]]
+
+
+EVIL = "<script>document.title = 'obeyed'</script><img src=x onerror=\"document.title = 'obeyed'\">"
+
+
+@with_browser
+def test_a_record_s_text_is_never_obeyed(tmp_path: Path) -> None:
+    """Without the page's policy too: whatever a record says becomes text."""
+    page = tmp_path / "board.html"
+    record = run_of(EVIL, {EVIL: 50.0, "POPE": 60.0}, options={EVIL: EVIL})
+    record = replace(record, experiment=EVIL, scale=EVIL, deviations=(EVIL,), model=EVIL, finished=EVIL)
+    record = replace(record, provenance=replace(record.provenance, command=EVIL))
+    records = {
+        "full.json": replace(run_of("full", {EVIL: 70.0, "POPE": 80.0}), scale=EVIL, model=EVIL),
+        f"{EVIL}.json": record,
+    }
+    write_leaderboard(records, page, {})
+    made = "document.querySelectorAll('img, main script').length"
+    shown = "document.body.innerText.split(\"document.title = 'obeyed'\").length > 6"
+    (found,) = acted(
+        page,
+        [("find('[data-row]').click(); press('Enter', 'tr.row:last-child')", f"[document.title, {made}, {shown}]")],
+    )
+    assert found == ["selectmm leaderboard", 0, True]

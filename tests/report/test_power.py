@@ -1,5 +1,6 @@
 """The power of a planned comparison, against simulation and against variances that the test put in."""
 
+import json
 from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
@@ -15,6 +16,7 @@ from selectmm.report.pairing import tallies_of
 from selectmm.report.power import Design, Spread, power_of, smallest_difference, spread_of
 from selectmm.report.rows import compare
 from selectmm.report.verdict import SHARED
+from selectmm.screen import output
 from tests.statistics.runs import answers, written
 
 DESIGNS = [
@@ -95,12 +97,20 @@ def test_the_spread_of_independent_answers_is_that_of_coin_flips(tmp_path: Path)
 
 def test_the_command_prints_a_row_per_number_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = runs(tmp_path, {"full": 2, "random": 3, "prism": 3}, items=60)
-    main([*map(str, paths), "--seeds", "2,6", "--items", "1,16", "--methods", "5"])
-    said = capsys.readouterr().out
+    with output(json=True):
+        main([*map(str, paths), "--seeds", "2,6", "--items", "1,16", "--methods", "5"])
+    shown = capsys.readouterr()
+    said = shown.err
     lines = [line.split() for line in said.splitlines()]
     cells = {line[0]: [float(cell) for cell in line[1:]] for line in lines if line and line[0] in ("2", "6")}
     assert "items × 16" in said and "8 records" in said
     assert cells["6"][0] < cells["2"][0] and cells["6"][1] < cells["6"][0]
+    document = json.loads(shown.out)
+    assert [(each["seeds"], each["items"], each["comparisons"]) for each in document["designs"]] == [
+        (2, 1.0, 5), (2, 16.0, 5), (6, 1.0, 5), (6, 16.0, 5)
+    ]  # fmt: skip
+    assert f"{document['designs'][3]['smallest_difference']:.1f}" == f"{cells['6'][1]:.1f}"
+    assert (document["power"], document["spread"]["freedom"]) == (0.8, 4)
 
 
 def test_records_that_say_nothing_of_the_spread_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The page from records: through the function, the command and the end of a real Hydra sweep."""
 
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from selectmm.report.jobs import alone, keep_record
 from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
+from selectmm.screen import output
 from tests.report.runs import run_of
 
 FULL = run_of("full", {"POPE": 80.0}, seconds=(0.0, 0.0, 100.0))
@@ -54,9 +56,16 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     references.write_text('{"POPE": {"chance": 50}}')
     references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     asked = [*files, "--to", str(tmp_path / "tables"), "--name", "toy", "--references", str(references)]
-    main(asked)
+    with output(json=True):
+        main(asked)
     assert "(chance)" in (tmp_path / "tables" / "toy.md").read_text()
-    assert f"Table    {tmp_path}/tables/toy.md" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert f"Table    {tmp_path}/tables/toy.md" in shown.err
+    document = json.loads(shown.out)
+    assert document["page"] == f"{tmp_path}/tables/toy.md"
+    (table,) = document["tables"]
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])
+    assert {point["method"] for point in table["points"]} == {"full", "prism"}
 
 
 def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """Two records compared: what is printed, and what cannot be compared."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from selectmm.commands.compare import main
 from selectmm.errors import UserError
 from selectmm.records.progress import PrintableConsole
+from selectmm.screen import output
 from selectmm.statistics.compare import compare_files
 from selectmm.statistics.page import cells, notes, show
 from tests.statistics.runs import answers, written
@@ -69,8 +71,17 @@ def test_the_same_records_give_the_same_page_and_the_command_prints_it(
     assert pages[0] == pages[1]
     assert " b " in pages[0], "shares of a match are tested by the bootstrap"
     assert "Besides what was chosen, the runs differ in recipe.lr." in pages[0]
-    main([str(first), str(second)])
-    assert "not significant" in capsys.readouterr().out
+    with output(json=True):
+        main([str(first), str(second)])
+    shown = capsys.readouterr()
+    assert "not significant" in shown.err
+    document = json.loads(shown.out)
+    assert (document["first"]["method"], document["second"]["method"]) == ("prism", "random")
+    assert document["first"]["scores"]["a"]["value"] == pytest.approx(50.0)
+    (line,) = document["benchmarks"]
+    assert (line["benchmark"], line["items"], line["significant"]) == ("a", 4, False)
+    assert line["difference"]["low"] <= line["difference"]["value"] <= line["difference"]["high"]
+    assert document["apart"] == ["recipe.lr"]
 
 
 @pytest.mark.parametrize(

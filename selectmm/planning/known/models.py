@@ -9,6 +9,7 @@ words comes from `selectmm.planning.known.pools` instead.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models
@@ -78,7 +79,7 @@ class Shapes:
     processor: Callable[[], ProcessorMixin]
 
 
-def shapes_of(config: Mapping[str, object], device: str) -> tuple[VLM, str] | None:
+def shapes_of(config: Mapping[str, Any], device: str) -> tuple[VLM, str] | None:
     """The model of a ``model`` group as shapes, with its dtype on a device of that type, and where they are from.
 
     None if ``model.path`` is neither the id of one of `MODELS` nor the name of one that has no id.
@@ -115,7 +116,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _llava(source: str, text: PreTrainedConfig, template: str = "vicuna") -> Shapes:
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    vision: dict[str, int | str] = {"hidden_size": 1024}
+    vision |= {"intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
     vision |= {"image_size": 336, "patch_size": 14, "projection_dim": 768, "model_type": "clip_vision_model"}
 
     def processor() -> ProcessorMixin:
@@ -132,9 +134,7 @@ def _llava(source: str, text: PreTrainedConfig, template: str = "vicuna") -> Sha
     )
 
 
-def _text(
-    width: int, inner: int, layers: int, heads: int, keys: int, words: int, **others: object
-) -> dict[str, object]:
+def _text(width: int, inner: int, layers: int, heads: int, keys: int, words: int, **others: object) -> dict[str, Any]:
     return {
         "hidden_size": width,
         "intermediate_size": inner,
@@ -146,11 +146,11 @@ def _text(
     }
 
 
-def _sections(*sections: int) -> dict[str, object]:
+def _sections(*sections: int) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": "default", "mrope_section": list(sections), "rope_theta": 1e6}}
 
 
-def _qwen2_vl(name: str, text: dict[str, object]) -> Shapes:
+def _qwen2_vl(name: str, text: dict[str, Any]) -> Shapes:
     vision = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4, "patch_size": 14}
     tied = bool(text.pop("tied"))
     config = Qwen2VLConfig(
@@ -166,7 +166,7 @@ def _qwen2_vl(name: str, text: dict[str, object]) -> Shapes:
     return Shapes(name, qwen2_vl.FAMILY, Qwen2VLForConditionalGeneration, config, processor)
 
 
-def _qwen2_5_vl(name: str, text: dict[str, object]) -> Shapes:
+def _qwen2_5_vl(name: str, text: dict[str, Any]) -> Shapes:
     vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14}
     tied = bool(text.pop("tied"))
     config = Qwen2_5_VLConfig(
@@ -183,7 +183,7 @@ def _qwen2_5_vl(name: str, text: dict[str, object]) -> Shapes:
     return Shapes(name, qwen2_5_vl.FAMILY, Qwen2_5_VLForConditionalGeneration, config, processor)
 
 
-def _qwen3_vl(name: str, text: dict[str, object], vision: dict[str, object]) -> Shapes:
+def _qwen3_vl(name: str, text: dict[str, Any], vision: dict[str, Any]) -> Shapes:
     tied = bool(text.pop("tied"))
     config = Qwen3VLConfig(
         text_config=text | _sections(24, 20, 20) | {"head_dim": 128, "tie_word_embeddings": tied},
@@ -201,8 +201,9 @@ def _qwen3_vl(name: str, text: dict[str, object], vision: dict[str, object]) -> 
     return Shapes(name, qwen3_vl.FAMILY, Qwen3VLForConditionalGeneration, config, processor)
 
 
-def _internvl3(name: str, text: dict[str, object]) -> Shapes:
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+def _internvl3(name: str, text: dict[str, Any]) -> Shapes:
+    vision: dict[str, int | str] = {"hidden_size": 1024}
+    vision |= {"intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
     config = InternVLConfig(
         vision_config=vision | {"image_size": [448, 448], "patch_size": [14, 14], "attention_bias": True},
         text_config=Qwen2Config(**text, tie_word_embeddings=False),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +134,7 @@ POOLS = (
 )
 
 
-def rows_of(config: Mapping[str, object]) -> Rows | None:
+def rows_of(config: Mapping[str, Any]) -> Rows | None:
     """What is known of the pool of a ``pool`` group; None if its file is there, or is not that of one of `POOLS`."""
     file = str(config.get("file"))
     if Path(file).exists():

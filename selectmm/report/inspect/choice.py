@@ -16,12 +16,14 @@ class Choice:
 
     Attributes:
         facts: what the page says of it first, as (name, value).
+        method: its name, for its mark; None if unknown.
     """
 
     name: str
     pool: Pool
     subset: Subset
     facts: tuple[tuple[str, str], ...] = ()
+    method: str | None = None
 
     @cached_property
     def times(self) -> np.ndarray:

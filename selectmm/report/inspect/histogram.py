@@ -44,8 +44,8 @@ def bins_of(choice: Choice) -> Bins:
         low, high = low - 0.5, high + 0.5
     kept = choice.times[choice.scored] > 0
     edges = np.linspace(low, high, BINS + 1)
-    counts = [np.histogram(scores[which], edges)[0] for which in (kept, ~kept)]
-    return Bins(log, edges, *counts, below=int((scores < low).sum()), above=int((scores > high).sum()), cuts=cuts)
+    counts = {name: np.histogram(scores[which], edges)[0] for name, which in (("kept", kept), ("dropped", ~kept))}
+    return Bins(log, edges, **counts, below=int((scores < low).sum()), above=int((scores > high).sum()), cuts=cuts)
 
 
 def histogram(choice: Choice) -> str:
@@ -69,9 +69,9 @@ def _caption(choice: Choice, bins: Bins) -> str:
         kept = int((choice.times > 0).sum() - (choice.times[choice.scored] > 0).sum())
         told.append(f"Of the {without:,} without, {kept:,} were kept.")
     if choice.cuts:
-        told.append("Dashed: where kept and dropped rows part.")
+        told.append("Dashed: the scores between kept and dropped rows.")
     elif 0 < (choice.times[choice.scored] > 0).sum() < len(choice.scored):
-        told.append("No single score parts kept from dropped rows: it is not all that decides here.")
+        told.append("No single score separates kept from dropped rows: other rules decide too.")
     if bins.log:
         told.append("Scores are drawn to a logarithmic scale.")
     if bins.below or bins.above:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from selectmm.report.inspect.choice import Choice, overlap, overlap_by_chance
+from selectmm.report.pages.mark import mark_before
 
 NOTE = (
     "Jaccard index: different rows in both subsets over different rows in either. Small: what two random draws of "
@@ -23,7 +24,7 @@ def overlaps(choices: Sequence[Choice]) -> str:
         cells = "".join(
             _cell(matrix[i, j], None if i == j else _chance(choice, choices[j])) for j in range(len(choices))
         )
-        rows.append(f"<tr><th>{numbers[i]}. {escape(choice.name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{mark_before(choice.method)}{numbers[i]}. {escape(choice.name)}</th>{cells}</tr>")
     table = f'<table class="overlap"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
     return f'<div class="scroll">{table}</div><p class="note">{NOTE}</p>'
 
@@ -35,4 +36,4 @@ def _chance(first: Choice, second: Choice) -> float:
 def _cell(value: float, chance: float | None) -> str:
     ink = ' class="dark"' if value > 0.55 else ""
     small = "" if chance is None else f"<small>{chance:.2f}</small>"
-    return f'<td{ink} style="background:rgba(0,114,178,{value:.2f})">{value:.2f}{small}</td>'
+    return f'<td{ink} style="background:rgb(0 114 178 / {value:.2f})">{value:.2f}{small}</td>'

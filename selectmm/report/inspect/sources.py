@@ -7,6 +7,14 @@ import numpy as np
 
 from selectmm.report.inspect.choice import Choice
 
+HEADS = {
+    "source": "Where a row of the pool comes from, as the pool says.",
+    "pool": "Rows of this source in the pool.",
+    "kept": "Different rows of this source in the subset.",
+    "with repeats": "Rows of this source in the subset, counted as often as they were chosen.",
+    "share": "Kept rows, in per cent of the source's rows in the pool.",
+}
+
 
 def sources(choice: Choice) -> str:
     """Largest source first; a bar's length is the source's rows in the pool, its filled part the kept ones.
@@ -20,10 +28,14 @@ def sources(choice: Choice) -> str:
         _row(name, pool, different[name], drawn[name] if again else None, largest, overall)
         for name, pool in counts.items()
     ]
-    times = "<th>with repeats</th>" if again else ""
-    head = f"<tr><th>source</th><th>pool</th><th>kept</th>{times}<th>share</th><th></th></tr>"
+    names = ["source", "pool", "kept", *(["with repeats"] if again else []), "share", ""]
+    head = f"<tr>{''.join(_head(name) for name in names)}</tr>"
     told = f"Of all rows together {100 * overall:.1f} % were kept. ▲: 1.5 times as often or more; ▼: half or less."
     return f'<table class="sources">{head}{"".join(rows)}</table><p class="note">{told}</p>'
+
+
+def _head(name: str) -> str:
+    return f'<th title="{HEADS[name]}">{name}</th>' if name else "<th></th>"
 
 
 def _by_source(choice: Choice, rows: np.ndarray) -> Counter[str]:

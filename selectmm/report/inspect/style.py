@@ -1,18 +1,18 @@
 """How the page looks. Kept is blue and dropped grey, which nobody's eyes mix up; the cut is orange (Okabe and Ito)."""
 
 STYLE = """
-:root { --kept: #0072b2; --dropped: #b9bec4; --cut: #d55e00; --ink: #1c2126; --soft: #5d666f; --line: #e3e6e9; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f8; color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
+:root { --kept: light-dark(#0072b2, #3d94cc); --dropped: light-dark(#b9bec4, #565f68);
+  --cut: light-dark(#d55e00, #ee8434); }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px; }
 header { padding: 8px 0 4px; }
-h1 { margin: 0; font-size: 30px; overflow-wrap: anywhere; }
+h1 { margin: 0; font-size: 30px; overflow-wrap: anywhere; padding-right: 220px; }
 .sub { margin: 2px 0 14px; font-size: 18px; color: var(--soft); }
 h2 { margin: 0 0 12px; font-size: 19px; }
 h3 { margin: 26px 0 8px; font-size: 16px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 16px; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-section { margin-top: 22px; padding: 18px 20px; background: #fff; border: 1px solid var(--line); border-radius: 8px; }
+section { margin-top: 22px; padding: 18px 20px; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; }
 .note, figcaption { margin: 10px 0 0; color: var(--soft); font-size: 13px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .sources { width: 100%; } .sources td, .sources th { padding: 3px 10px; text-align: right; white-space: nowrap; }
@@ -35,7 +35,7 @@ svg text.cut { fill: var(--cut); font-size: 13px; }
 .overlap td.dark { color: #fff; } .overlap small { display: block; font-size: 11px; opacity: .75; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: 12px; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: 10px; overflow-wrap: anywhere; font-size: 13.5px; }
-.card img, .blank { display: block; width: 100%; height: 170px; object-fit: contain; background: #f1f3f4;
+.card img, .blank { display: block; width: 100%; height: 170px; object-fit: contain; background: var(--hover);
   border-radius: 5px; image-rendering: auto; }
 .blank { line-height: 170px; text-align: center; color: var(--soft); }
 .card p { margin: 6px 0 0; white-space: pre-wrap; } .head { display: flex; justify-content: space-between; }
@@ -43,5 +43,9 @@ svg text.cut { fill: var(--cut); font-size: 13px; }
 .state.kept { background: var(--kept); color: #fff; } .state.dropped { background: var(--dropped); }
 .where, .more { color: var(--soft); font-size: 12px; } .user { font-weight: 600; }
 .assistant { padding-left: 9px; border-left: 3px solid var(--line); }
-@media print { body { background: #fff; } section { break-inside: avoid; } .card { break-inside: avoid; } }
+@media (max-width: 640px) {
+  h1 { padding: 0; font-size: 24px; } main { padding: 12px; } section { padding: 14px; overflow-x: auto; }
+  .sources tr > :last-child { display: none; } figure svg { min-width: 520px; }
+}
+@media print { section { break-inside: avoid; } .card { break-inside: avoid; } }
 """

@@ -3,16 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions
 from selectmm.report.names import name_of
+from selectmm.report.pages.columns import tip_of
 from selectmm.report.references import References
 from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 from selectmm.report.verdict import rel_margin
 
-Plain = dict[str, object]
+Plain = dict[str, Any]
 
 
 def boards_of(records: Mapping[str, RunRecord], references: References) -> list[Plain]:
@@ -29,7 +32,7 @@ def boards_of(records: Mapping[str, RunRecord], references: References) -> list[
     shown = [records[of_run[0]] for of_run in files]
     told = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
     groups = sorted(comparable(shown), key=lambda group: -len(group.records))
-    return [_board(group, references, told) for group in groups]
+    return [_board(group, references, told, records) for group in groups]
 
 
 def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
@@ -52,17 +55,20 @@ def _run(record: RunRecord) -> str:
     return json.dumps([*asked, conditions(record)], sort_keys=True)
 
 
-def _board(group: Group, references: References, files: Mapping[int, list[str]]) -> Plain:
+def _board(
+    group: Group, references: References, files: Mapping[int, list[str]], records: Mapping[str, RunRecord]
+) -> Plain:
     comparison = compare(group.records, references)
     first = group.records[0]
+    rows = counted(first.pool.rows, "row")
     return {
         "scale": first.scale,
-        "pool": f"{name_of(first.config.get('pool'))} ({first.pool.rows:,} rows, {first.pool.fingerprint[:8]})",
+        "pool": f"{name_of(first.config.get('pool'))} ({rows}, {first.pool.fingerprint[:8]})",
         "model": f"{name_of(first.config.get('model'))} ({first.model[:8]})",
         "suite": first.suite.name,
         "apart": group.apart,
         "benchmarks": [_benchmark(name, comparison) for name in comparison.benchmarks],
-        "rows": [_row(row, comparison, files) for row in comparison.rows],
+        "rows": [_row(row, comparison, files, records) for row in comparison.rows],
     }
 
 
@@ -72,11 +78,17 @@ def _benchmark(name: str, comparison: Comparison) -> Plain:
         "name": name,
         "chance": next((c for c in known if c is not None), None),
         "counts": name not in comparison.chance,
+        "tip": tip_of("", name in comparison.chance),
     }
 
 
-def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]]) -> Plain:
+def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]], records: Mapping[str, RunRecord]) -> Plain:
+    made = [records[file] for outcome in row.outcomes for file in files[id(outcome.record)]]
     return {
+        "name": row.method,
+        "names": list(dict.fromkeys(record.name for record in made)),  # a link to any of them finds the row
+        "experiments": sorted({record.experiment for record in made}),
+        "seeds": len(row.outcomes),
         "method": row.label,
         "budget": 100 * row.budget,
         "recipe": row.recipe,

@@ -1,8 +1,6 @@
 """The page: data, style and script in one file that needs no network and no server."""
 
-import json
 from collections.abc import Mapping
-from importlib.resources import files
 from os.path import relpath
 from pathlib import Path
 
@@ -10,7 +8,26 @@ from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.leaderboard.boards import Plain, boards_of
+from selectmm.report.pages.columns import TIPS
+from selectmm.report.pages.frame import frame, text
+from selectmm.report.pages.mark import look_of
 from selectmm.report.references import References
+
+SCRIPTS = ("state.js", "table.js", "plot.js", "leaderboard.js")
+BODY = """
+<header>
+<h1>selectmm leaderboard</h1>
+<p>Methods that choose which data to fine-tune on: what choosing and training cost, and what remains of the score. Every
+row is a method at a budget under a recipe, over its seeds. Open a row for the records, commands, sources and scores of
+its runs. A heading sorts; arrow keys move inside a table or picture. Rows on different boards must not be compared.</p>
+<form id="form" role="search"><label>search
+<input type="search" id="search" placeholder="method, experiment, model, …" autocomplete="off"></label>
+<details id="more" open><summary>filters</summary><div id="filters"></div></details></form>
+<p id="count" role="status"></p>
+</header>
+<main id="shown"></main>
+<noscript>This page needs its script; the records themselves are JSON files in results/records.</noscript>
+"""
 
 
 def write_leaderboard(records: Mapping[str, RunRecord], path: Path, references: References) -> list[Plain]:
@@ -36,14 +53,18 @@ def address(record: Path, page: Path) -> str:
 
 
 def html(boards: list[Plain]) -> str:
-    """The finished page. Records may come from strangers: their text reaches the page as data, never as markup.
+    """The finished page; see `frame` for what keeps text of strangers from being obeyed.
 
-    A ``<`` inside the data is written as an escape, so that nothing can end the element that holds them, and the page's
-    own policy forbids every other script and every request.
+    The runs behind a board's rows are most of the data. They lie in an element of their own, which the script reads
+    when one of the board's rows is opened.
     """
-    data = json.dumps(boards, ensure_ascii=False, sort_keys=True, allow_nan=False).replace("<", "\\u003c")
-    here = files("selectmm.report.leaderboard")
-    page = (here / "leaderboard.html").read_text(encoding="utf-8")
-    for mark, part in (("/*STYLE*/", "leaderboard.css"), ("/*SCRIPT*/", "leaderboard.js")):
-        page = page.replace(mark, (here / part).read_text(encoding="utf-8"))
-    return page.replace("/*DATA*/", data)
+    rows = [[{key: row[key] for key in row if key != "runs"} for row in board["rows"]] for board in boards]
+    names = {str(row["name"]) for board in rows for row in board} | {"random"}
+    data: dict[str, object] = {
+        "boards": [board | {"rows": lines} for board, lines in zip(boards, rows, strict=True)],
+        "styles": {name: look_of(name) for name in sorted(names)},
+        "tips": TIPS,
+    }
+    data |= {f"runs-{number}": [row["runs"] for row in board["rows"]] for number, board in enumerate(boards)}
+    script = text("pages", "page.js") + "".join(text("leaderboard", name) for name in SCRIPTS)
+    return frame("selectmm leaderboard", text("leaderboard", "leaderboard.css"), BODY, script, data)

@@ -85,4 +85,4 @@ def test_the_caption_counts_rows_without_a_score_and_admits_where_there_is_no_cu
     scores = np.arange(400.0)
     scores[:10] = np.nan
     told = histogram(choice_of(pool, [0, 1, 50, 200, 300], scores))
-    assert "390 of 400 rows have a score. Of the 10 without, 2 were kept. No single score parts" in told
+    assert "390 of 400 rows have a score. Of the 10 without, 2 were kept. No single score separates" in told

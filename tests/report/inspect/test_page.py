@@ -19,10 +19,10 @@ from selectmm.report.inspect.gallery import LETTERS, SIDE, _talk, groups_of
 from selectmm.report.inspect.page import page
 from tests.report.inspect.material import choice_of, plain_pool, pool_of
 
-VOID = {"meta", "img", "rect", "line"}
+VOID = {"meta", "img", "rect", "line", "input"}
 KNOWN = set(
     "html head meta title style body main header h1 h2 h3 p dl dt dd section article div span b small table tr th td "
-    "figure figcaption svg rect line text img".split()
+    "figure figcaption svg rect line text img fieldset legend label input path".split()
 )
 
 

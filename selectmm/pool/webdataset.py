@@ -1,0 +1,74 @@
+"""Read WebDataset's tar shards: a row in each ``key.json``, and its images beside it in the same tar (``key.jpg``)."""
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.examine import healthy
+from selectmm.pool.pool import Pool
+from selectmm.pool.reading import File, opened, read_rows
+from selectmm.pool.shards import Member, Shards, shards_of
+from selectmm.pool.sharegpt import ChatReader
+from selectmm.pool.stream import Raw
+from selectmm.pool.system import System
+
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+
+
+def open_webdataset(
+    tars: str, bad_rows: Literal["stop", "drop", "keep"], cache: str, system: System, source: str
+) -> Pool:
+    """Open the tars of a data set as a pool; nothing is unpacked.
+
+    A row is the JSON in ``key.json``, in LLaVA's or ShareGPT's form. If it names no images, those beside it are shown
+    (``key.jpg``, then ``key.1.jpg``, …, in the order of their names); a path that it names is a name in the tars.
+
+    Args:
+        tars: a pattern (``/data/shards/*.tar``) or one tar.
+        bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
+
+    Raises:
+        UserError: see `shards_of`; or bad rows were found and are not to be dropped.
+    """
+    shards = shards_of(tars, Path(cache))
+    reader = ChatReader(system, source)
+    identity = {"reader": "webdataset", "tars": shards.states, "system": system, "source": source}
+    named = File(f"{tars} (counted over its tars in the order of their names)")
+    folder, noted = read_rows(Path(cache), identity, named, lambda _: _rows(shards), reader)
+    return healthy(opened(folder, shards, {"rows": noted.content}), noted, bad_rows, Path(cache), folder)
+
+
+def _rows(shards: Shards) -> Iterator[Raw]:
+    """One for every ``.json``, in the tars' order; files of one key lie together, as WebDataset wants them."""
+    number = 0
+    for key, group in groupby(shards.members(), key=_key):
+        members = list(group)
+        shown_with = sorted(member.name for member in members if member.name.rpartition(".")[2].lower() in IMAGES)
+        for member in members:
+            if member.name.endswith(".json"):
+                yield number, _row(member, key, shown_with)
+                number += 1
+
+
+def _key(member: Member) -> str:
+    """The name up to the first dot of its last part."""
+    folder, slash, name = member.name.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _row(member: Member, key: str, images: list[str]) -> object:
+    with member.open() as stream:
+        text = stream.read()
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        return BadRow("JSON that cannot be read", f"is {shown(str(member))}, which is no JSON ({problem!s:.100})")
+    if isinstance(content, dict):
+        if empty(content.get("id")):
+            content["id"] = key
+        if images and empty(content.get("image")) and empty(content.get("images")):
+            content["images"] = images
+    return content

@@ -1,0 +1,24 @@
+"""What every column means, in a sentence or two: the tooltips of the leaderboard and of a report."""
+
+SCORE = "Score on this benchmark, in its own unit, mostly per cent of correct answers."
+AT_CHANCE = "†: even the full run is not clearly better than guessing here, so Rel. leaves this benchmark out."
+
+TIPS = {
+    "method": "How the rows were chosen. Brackets hold the options in which variants of a method differ.",
+    "budget": "How many rows of the pool were kept, in per cent.",
+    "recipe": "How the model was fine-tuned, by the name of the recipe.",
+    "seeds": "How many runs are behind the row. One seed cannot separate methods.",
+    "Rel. %": "Relative performance: the mean over the benchmarks of score / the full run's score, in per cent. "
+    "100 is as good as fine-tuning on all rows.",
+    "selection": "Cost of choosing the rows (warm-up, features and selection), in seconds × devices.",
+    "tuning": "Cost of fine-tuning on the chosen rows, in seconds × devices.",
+    "total": "Selection and tuning together, in seconds × devices.",
+    "share of full": "Cost of selection and tuning, in per cent of fine-tuning on the whole pool.",
+    "OSC": "PRISM's cost score: share of full / Rel. Below 1 the method saves a larger share of the cost than it loses "
+    "of the score.",
+}
+
+
+def tip_of(column: str, at_chance: bool = False) -> str:
+    """The tooltip of a column; a name that is not in `TIPS` is a benchmark's."""
+    return TIPS.get(column, f"{SCORE} {AT_CHANCE}" if at_chance else SCORE)
