@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,10 @@ class Processes:
         with ThreadPoolExecutor(count) as pool:
             shares = [pool.submit(self._share, rank, blocks[rank::count], requests) for rank in range(count)]
             try:
+                wait(shares, return_when=FIRST_EXCEPTION)
+                for share in shares:
+                    if share.done():
+                        share.result()  # raises, where it failed, before the others are at their end
                 done = [share.result() for share in shares]
             except BaseException:
                 self.end(now=True)  # or the threads would wait for their answers

@@ -82,8 +82,7 @@ class OnceSelect:
         how = Training(self.wide, self.narrow, self.dropout, self.epochs, self.validation, self.accuracy)
         sure = np.round(confidence(vectors, core, found.labels[core], how, int(rng.integers(2**62))), DIGITS)
         sizes = np.array([len(cluster) for cluster in clusters])
-        least = np.minimum(sizes, 1) if budget >= len(sizes) else np.zeros_like(sizes)
-        counts = least + quotas(sizes.astype(float), sizes - least, budget - int(least.sum()))
+        counts = by_size(sizes, budget)
         kept = [
             self._drawn(vectors, cluster, sure[cluster], keys[order[cluster]], count, rng)
             for cluster, count in zip(clusters, counts.tolist(), strict=True)
@@ -129,3 +128,21 @@ class OnceSelect:
     def _kernel(self, vectors: np.ndarray, quality: np.ndarray) -> np.ndarray:
         alike = (1 + np.clip(vectors @ vectors.T, -1, 1)) / 2
         return np.sqrt(quality)[:, None] * alike * np.sqrt(quality) + self.jitter * np.eye(len(vectors))
+
+
+def by_size(sizes: np.ndarray, budget: int) -> np.ndarray:
+    """Quotas in proportion to the sizes of clusters, at least one each if the budget has one for each; [clusters].
+
+    Clusters whose share rounds to none get one, and the others share the rest in proportion to their sizes.
+
+    Args:
+        sizes: [clusters] of int, none 0. budget: at most ``sizes.sum()``.
+    """
+    counts = quotas(sizes.astype(float), sizes, budget)
+    raised = np.zeros(len(sizes), bool)
+    while budget >= len(sizes) and not counts.all():
+        raised |= counts == 0
+        counts[raised] = 1
+        others = sizes[~raised]
+        counts[~raised] = quotas(others.astype(float), others, budget - int(raised.sum()))
+    return counts

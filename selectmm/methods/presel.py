@@ -84,6 +84,8 @@ class PreSel:
         left = budget - len(reference)
         of_texts = self._texts(len(seen), len(texts), left)
         scores, kept = np.full(len(pool), np.nan), [reference, texts[ranked(keys[texts], of_texts, "low")]]
+        if not len(seen):  # every row with an image is a reference row
+            return Subset(np.concatenate(kept), scores)
         tasks = [seen[places] for places in groups_of(pool.source_of[seen]) if len(places)]
         weights = self._weights(pool, features, tasks)
         counts = quotas(weights, np.array([len(task) for task in tasks], np.int64), left - of_texts).tolist()

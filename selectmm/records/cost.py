@@ -79,6 +79,7 @@ def measure(devices: int = 1) -> Iterator[Clock]:
     """Yield a clock for a block that keeps ``devices`` devices busy."""
     torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
     if torch is not None and torch.cuda.is_available():
+        note_peak(peak_gib())  # or clocks that run already would lose what was used until here
         torch.cuda.reset_peak_memory_stats()
     clock = Clock(devices)
     _running.append(clock)

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -53,10 +54,11 @@ def check_enough(jobs: int, wanted: int, there: int) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA takes."""
+    """The GPUs that this process may use, by the names that CUDA takes; as for CUDA, -1 ends the list."""
     given = os.environ.get(VISIBLE)
     if given is not None:
-        return [name for name in given.split(",") if name]
+        names = [name.strip() for name in given.split(",")]
+        return [name for name in takewhile(lambda name: name != "-1", names) if name]
     import torch  # seconds
 
     return [str(number) for number in range(torch.cuda.device_count())]  # asks the driver, starts no CUDA
@@ -67,7 +69,8 @@ def _taken(there: Sequence[str], wanted: int, folder: Path) -> bool:
     for name in there:
         if len(_held) == wanted:
             break
-        file = (folder / f"selectmm-{os.getuid()}-gpu-{name}.lock").open("w")
+        # A part of a GPU may be called MIG-GPU-…/1/0.
+        file = (folder / f"selectmm-{os.getuid()}-gpu-{name.replace('/', '_')}.lock").open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _held[name] = file

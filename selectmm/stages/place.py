@@ -63,6 +63,8 @@ def place_of(options: Mapping[str, Any], started: Started | None) -> Place:
     """
     nodes, node = (_number(options, key) for key in ("nodes", "node"))
     if nodes == 1 or (nodes is None and started is None):
+        if node and started is None:
+            raise UserError(f"node={node}, but nodes={nodes or 'auto'}: of how many is it? Set nodes to their number.")
         return Place()
     if nodes is None:
         nodes = started.nodes

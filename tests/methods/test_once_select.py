@@ -11,7 +11,7 @@ from selectmm.methods import cluster_classifier, kdpp
 from selectmm.methods.cluster_classifier import Training, confidence
 from selectmm.methods.clustering import Vectors, kmeans
 from selectmm.methods.content import by_content
-from selectmm.methods.once_select import OnceSelect
+from selectmm.methods.once_select import OnceSelect, by_size
 from selectmm.methods.order import random_keys
 from tests.methods.pools import chosen, keeps_its_rows_in_another_order, talking_pool
 
@@ -102,6 +102,22 @@ def test_accuracy_counts_every_cluster_the_same() -> None:
 
 def given_values(rows: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, 6))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "budget", "quotas"),
+    [
+        ([90, 10], 10, [9, 1]),
+        ([97, 2, 1], 10, [8, 1, 1]),
+        ([60, 38, 2], 10, [6, 3, 1]),
+        ([5, 1, 1], 3, [1, 1, 1]),
+        ([90, 4, 6], 2, [2, 0, 0]),
+    ],
+    ids=["in proportion", "two get one", "the others share", "one each", "not enough for one each"],
+)
+def test_quotas_by_hand(sizes: list[int], budget: int, quotas: list[int]) -> None:
+    """Of 60, 38, 2 the last has a share of 0.2; nine rows for 60 and 38 are 5.51 and 3.49."""
+    assert by_size(np.array(sizes), budget).tolist() == quotas
 
 
 @pytest.mark.parametrize("candidates", [1.0, 2.0])

@@ -86,6 +86,13 @@ def test_text_rows_are_left_out_until_nothing_else_is_there_or_get_their_share()
     assert (shared.rows >= 6).sum() == 2, "six of eleven of the four beside the reference row"
 
 
+def test_text_rows_follow_when_every_row_with_an_image_is_a_reference_row() -> None:
+    """So with sources of one row each, of which the reference takes at least one."""
+    pool = pool_of([("s", f"question {row}", None if row >= 2 else f"{row}.png") for row in range(6)])
+    subset = kept(PreSel(), pool, np.eye(2), np.array([0, 1]), np.ones(2), np.ones(2), 4)
+    assert {0, 1} < set(subset.rows.tolist()) and len(set(subset.rows.tolist())) == 4
+
+
 def test_a_budget_below_the_reference_takes_some_of_it() -> None:
     pool, images = picture_pool(20), np.random.default_rng(0).normal(size=(20, 3))
     subset = kept(PreSel(), pool, images, np.arange(0, 20, 4), np.ones(5), np.ones(5), 3)

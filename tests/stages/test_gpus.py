@@ -65,3 +65,24 @@ def test_fewer_gpus_than_jobs_or_devices() -> None:
         gpus.own_gpus(4)
     with pytest.raises(UserError, match=r"^4 jobs at a time with 1 GPU each, but there are 3; set hydra\.launcher\.n"):
         gpus.check_enough(4, 1, 3)
+
+
+def test_minus_one_ends_the_list_as_for_cuda_and_blanks_are_no_part_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES=-1 is the usual way to hide all GPUs."""
+    for given, names in (("-1", []), ("4, 5", ["4", "5"]), ("4,-1,5", ["4"]), ("", [])):
+        monkeypatch.setenv(gpus.VISIBLE, given)
+        assert gpus.visible_gpus() == names
+    monkeypatch.setenv(gpus.VISIBLE, "-1")
+    assert gpus.own_gpus(1) == [] and os.environ[gpus.VISIBLE] == "-1"
+
+
+def test_a_part_of_a_gpu_may_have_slashes_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpus.VISIBLE, "MIG-GPU-5f/1/0,MIG-GPU-5f/2/0")
+    assert gpus.own_gpus(2) == ["MIG-GPU-5f/1/0", "MIG-GPU-5f/2/0"]
+
+
+def test_a_lock_never_empties_a_file_that_is_there(tmp_path: Path) -> None:
+    """The folder is open to all users, and one may have left a link there."""
+    (tmp_path / "mine").write_text("content")
+    (tmp_path / f"selectmm-{os.getuid()}-gpu-4.lock").symlink_to(tmp_path / "mine")
+    assert gpus.own_gpus(1) == ["4"] and (tmp_path / "mine").read_text() == "content"

@@ -74,6 +74,8 @@ def test_places_from_options_and_schedulers() -> None:
             r"^nodes=2: which of them is this one\? Start the command with srun or torchrun on all of",
         ),
         ({"nodes": 3}, S, r"^nodes=3, but srun started this command on 2; leave nodes out, or start it on as many\.$"),
+        ({"node": 1}, None, r"^node=1, but nodes=auto: of how many is it\? Set nodes to their number\.$"),
+        ({"nodes": 1, "node": 1}, None, r"^node=1, but nodes=1: of how many is it\? Set nodes to their number\.$"),
         ({"nodes": 2, "node": 2}, None, r"^node=2, but nodes=2: nodes are numbered from 0 to 1\.$"),
         (
             {"nodes": 2, "node": 0},
