@@ -1,10 +1,10 @@
 """Does it take longer to read rows with several images, system prompts and tools than LLaVA's own?
 
-python experiments/performance/mixed_rows.py [--rows 665298] [--out FOLDER]
+python experiments/performance/mixed_rows.py [--rows 1000000] [--out FOLDER]
 
 Both files are made up, of as many rows. In the mixed one every third row shows two or three images, every fourth brings
-a system prompt and every eighth calls a tool; it has about as many characters a row as LLaVA's. The images are those of
-`open_pool`, and are opened in both.
+a system prompt and every eighth calls a tool; a row has about as many characters as LLaVA's. The images are those of
+`open_pool`, and are opened in both. Memory is also compared with that of an eighth of the mixed rows.
 """
 
 import json
@@ -19,11 +19,12 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.performance.open_pool import IMAGES, ROWS, image_name, texts_of, write_images, write_rows
-from experiments.performance.sides import Comparison, keep, measure
+from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
+from experiments.performance.sides import Comparison, Side, keep, measure
 from selectmm.pool.llava_json import open_llava_json
 
-AIM = 1.2  # of the time that LLaVA's rows take
+ROWS = 1_000_000
+AIMS = 1.2, 1.1  # of the time and memory that LLaVA's rows take; of the memory of an eighth of the rows
 
 
 def by_reading(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray]:
@@ -47,19 +48,27 @@ def main(arguments: list[str]) -> Path:
         images = write_images(place / "images")
         plain = write_rows(place / "plain.json", given.rows)
         mixed = write_mixed(place / "mixed.json", given.rows)
-        settings = {"rows": given.rows, "megabytes": round(mixed.stat().st_size / 1e6)}
-        (ours, found), (llava, expected) = (
-            measure(by_reading, file, images, place / file.stem) for file in (mixed, plain)
+        few = write_mixed(place / "few.json", given.rows // SHARE)
+        sizes = {f"megabytes_{file.stem}": round(file.stat().st_size / 1e6, 1) for file in (mixed, plain, few)}
+        (ours, found), (llava, expected), (less, _) = (
+            measure(by_reading, file, images, place / file.stem) for file in (mixed, plain, few)
         )
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if not np.array_equal(found, expected):
         raise RuntimeError(f"the sides found {found} and {expected}")
-    what = f"a pool of {given.rows:,} mixed rows, opened for the first time"
-    aim = AIM if given.rows == ROWS else None
-    return keep(
-        "mixed_rows", settings, [Comparison(what, "as many of LLaVA's rows", ours, llava, aim, False)], given.out
-    )
+    return keep("mixed_rows", {"rows": given.rows, **sizes}, _comparisons(ours, llava, less, given.rows), given.out)
+
+
+def _comparisons(ours: Side, llava: Side, less: Side, rows: int) -> list[Comparison]:
+    """At another size than `ROWS` nothing is judged."""
+    most, flat = AIMS if rows == ROWS else (None, None)
+    what, plain = f"a pool of {rows:,} mixed rows, opened for the first time", "as many of LLaVA's rows"
+    return [
+        Comparison(what, plain, ours, llava, most, False),
+        Comparison(what, plain, ours, llava, most, False, "peak"),
+        Comparison(what, f"{rows // SHARE:,} mixed rows", ours, less, flat, False, "peak"),
+    ]
 
 
 def write_mixed(path: Path, rows: int) -> Path:
@@ -70,7 +79,7 @@ def write_mixed(path: Path, rows: int) -> Path:
     call = json.dumps({"name": "zoom", "arguments": {"box": [0, 0, 8, 8]}})
     with path.open("w") as stream:
         for row in range(rows):
-            shown = [image_name((row * 7 + n) % IMAGES) for n in range(1 + row % 2 + 1 if row % 3 == 0 else 1)]
+            shown = [image_name((row * 7 + n) % IMAGES) for n in range(2 + row % 2 if row % 3 == 0 else 1)]
             said = [{"from": "system", "value": "Be brief."}] if row % 4 == 0 else []
             for turn in range(1 + row % 3):
                 opening = "<image>\n" * len(shown) if not turn else ""

@@ -21,6 +21,7 @@ ORDER = (
     "gradients",
     "clusters",
     "open_pool",
+    "mixed_rows",
     "training",
     "mask",
     "waiting",

@@ -31,7 +31,7 @@ class Remote:
     def open(self, _mode: str = "rb") -> BinaryIO:
         """The file's bytes, fetched whole."""
         system, path = fsspec.url_to_fs(str(self))  # kept by fsspec, for each process anew
-        return io.BytesIO(system.cat_file(path))
+        return io.BytesIO(system.cat_file(path, start=0))  # without a start, s3fs asks for the size first
 
     def stat(self) -> SimpleNamespace:
         """Its size; addresses have no time of change that all of them know."""

@@ -67,11 +67,16 @@ def _trained(said: list[Turn]) -> pa.BooleanArray:
 
 def _several(read: tuple[Row, ...]) -> pa.Array:
     """Null, which is cheap, for all rows that show one image or none."""
-    listed = [len(row.images) > 1 or (row.images and row.images[0].video) for row in read]
+    listed = [len(row.images) > 1 or bool(row.images and row.images[0].video) for row in read]
     if not any(listed):
         return pa.nulls(len(read), SHOWN)
-    all_of = zip(read, listed, strict=True)
-    return pa.array([[one._asdict() for one in row.images] if several else None for row, several in all_of], SHOWN)
+    images = [row.images if several else () for row, several in zip(read, listed, strict=True)]
+    ends = np.cumsum([0, *map(len, images)], dtype=np.int32)
+    kind = SHOWN.value_type
+    columns = zip(*chain.from_iterable(images), strict=True)  # in the order of `Shown`'s fields, which is the struct's
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)]
+    one = pa.StructArray.from_arrays(arrays, fields=list(kind))
+    return pa.ListArray.from_arrays(ends, one, SHOWN, mask=pa.array([not several for several in listed]))
 
 
 def _batch(rows: list[Read]) -> pa.RecordBatch:

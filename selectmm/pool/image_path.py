@@ -39,8 +39,14 @@ def images_of(
         BadRow: there are too many, or what is named is no path below the image folder.
     """
     one, other = row.get(kind), row.get(f"{kind}s")
-    if one.__class__ is str and one and other is None and not inside:
-        return (below(one, roots),)
+    if not inside and (one is None or other is None):  # nearly all rows; what is odd about the others is told below
+        alone = other if one is None else one
+        if alone is None:
+            return ()
+        if alone.__class__ is str and alone:
+            return (below(alone, roots),)
+        if alone.__class__ is list and len(alone) <= MOST_IMAGES and _are_paths(alone):
+            return tuple([below(path, roots) for path in alone])
     named: dict[str, Any] = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
     found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
     if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
@@ -62,6 +68,10 @@ def images_of(
             f"has {len(first):,} {kind}s, and at most {MOST_IMAGES} of a row are read; split the row",
         )
     return tuple([below(path, roots) for path in first])
+
+
+def _are_paths(listed: list[object]) -> bool:
+    return all([one.__class__ is str and one for one in listed])
 
 
 def _paths(value: object, name: str) -> list[str]:

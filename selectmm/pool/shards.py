@@ -152,7 +152,8 @@ def shards_of(pattern: str, cache: Path) -> Shards:
     """The tars that a pattern names (``/data/shards/*.tar``, or one tar), indexed once per state of the tars.
 
     Raises:
-        UserError: there are none, one is compressed or no whole tar, or two hold a file of the same name.
+        UserError: there are none, one is compressed or no whole tar, one holds a link or a name that leaves it, or two
+            hold a file of the same name.
     """
     packed = [path for path in sorted(glob(pattern)) or [pattern] if path.endswith(COMPRESSED)]
     if packed:
@@ -191,15 +192,30 @@ def _write(states: Sequence[list[object]], file: Path) -> None:
 
 
 def _members(path: str) -> Iterator[tuple[str, int, int]]:
-    """Name, start and size of every file; links are passed over, because nothing is unpacked that they could name."""
+    """Name, start and size of every file."""
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 cast(Any, tar).members = []  # or it remembers all of them
-                if member.type in PLAIN and not member.issparse() and member.name.isprintable():
+                _check_member(member, path)
+                if not member.isdir():
                     yield normpath(member.name), member.offset_data, member.size
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # which tarfile takes for the end
                 raise tarfile.ReadError("its last header is cut off")
     except (tarfile.TarError, OSError, EOFError) as problem:
         raise UserError(f"{path} is not a whole tar file ({problem}); fetch it again.") from problem
+
+
+def _check_member(member: tarfile.TarInfo, path: str) -> None:
+    """Only folders and plain files whose names stay below the tar's root: a link has no bytes of its own to read."""
+    if not (member.type in PLAIN and not member.issparse()) and not member.isdir():
+        what = "a link" if member.islnk() or member.issym() else "neither a plain file nor a folder"
+        advice = "make the tar again with the files themselves (tar --dereference --hard-dereference)"
+    elif member.name.startswith("/") or ".." in member.name.split("/"):
+        what, advice = "a name that leaves the tar's own folder", "make the tar again with relative names, without '..'"
+    elif not member.name.isprintable():
+        what, advice = "a name with characters that cannot be printed", "make the tar again with another name"
+    else:
+        return
+    raise UserError(f"{shown(member.name)} in {path} is {what}, which is not read; {advice}.")

@@ -13,6 +13,8 @@ from typing import Any
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.sample import Turn
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every call
+
 
 def tools_of(row: Mapping[str, Any]) -> list[Turn]:
     """The turn that offers the row's tools, in a list; no turn if there are none.
@@ -86,4 +88,4 @@ def _call(call: Mapping[str, Any], place: int) -> str:
 
 def _written(value: object) -> str:
     """JSON as chat templates write it (transformers' ``tojson``)."""
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)

@@ -3,21 +3,28 @@
 import io
 import json
 import pickle
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.features.tokens import TokenCount
+from selectmm.methods.length import Length
 from selectmm.methods.random import Random
 from selectmm.pool import shards
 from selectmm.pool.address import Address, address_of
+from selectmm.pool.doctor import Limit, diagnose
 from selectmm.pool.image import header_of, open_image, size_of
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_of, root_spelled, spelled
 from selectmm.pool.shards import INDEX, shards_of
@@ -81,6 +88,12 @@ def opened(file: Path, images: str, cache: Path) -> Pool:
     return open_llava_json(str(file), images, "drop", cache)
 
 
+def chosen_from(pool: Pool) -> list[list[int]]:
+    """What two methods keep: by chance, and the largest images, as their headers say."""
+    pixels = {TokenCount(): pool.sizes[pool.image_of].prod(axis=1)}
+    return [method.select(pool, pixels, 5, np.random.default_rng(0)).rows.tolist() for method in (Random(), Length())]
+
+
 def test_wherever_images_are_kept_it_is_the_same_pool(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
     pools = {way: opened(file, images, tmp_path / f"cache-{way}") for way, images in kept.items()}
     first = pools["folder"]
@@ -88,10 +101,42 @@ def test_wherever_images_are_kept_it_is_the_same_pool(kept: dict[str, str], file
     for pool in pools.values():
         assert pool.table.equals(first.table) and pool.fingerprint == first.fingerprint
         assert pool.health == first.health and np.array_equal(pool.sizes, first.sizes)
-        chosen = [Random().select(one, {}, 5, np.random.default_rng(0)).rows for one in (pool, first)]
-        assert np.array_equal(*chosen)
+        assert chosen_from(pool) == chosen_from(first)
         for position in range(len(pool)):
             assert pool.open_image(pool[position].image).tobytes() == first.open_image(first[position].image).tobytes()
+
+
+def test_the_doctor_finds_the_same(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
+    pools = [open_llava_json(str(file), kept[way], "keep", tmp_path / way) for way in WAYS]
+    found = [[(one.name, one.count, one.of) for one in diagnose(pool, None, Limit(), "stop")] for pool in pools]
+    assert found[0] == found[1] == found[2]
+    assert {("missing image", 1, 13), ("unreadable image", 1, 13)} <= set(found[0])
+
+
+def test_paths_in_parquet_are_the_same_pool_too(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(json.loads(file.read_text())), table)
+    pools = [open_parquet(str(table), kept[way], "drop", str(tmp_path / way), "stop", "source") for way in WAYS]
+    assert len({pool.fingerprint for pool in pools}) == 1 and pools[0].health.broken_image == [3]
+    assert all(pool.table.equals(pools[0].table) and pool.health == pools[0].health for pool in pools)
+
+
+def test_images_inside_parquet_are_the_same_rows_under_other_names(file: Path, kept: dict[str, str]) -> None:
+    """Their names say their content, so digests and what is drawn by them are others; all else is equal."""
+    files, place = contents(), file.parent
+    rows = [row for row in json.loads(file.read_text()) if row["image"] in files]
+    table = [{**row, "image": {"bytes": files[row["image"]], "path": row["image"]}} for row in rows]
+    pq.write_table(pa.Table.from_pylist(table), place / "rows.parquet")
+    file.write_text(json.dumps(rows))
+    first = opened(file, kept["folder"], place / "cache")
+    pool = open_parquet(str(place / "rows.parquet"), None, "drop", str(place / "cache"), "stop", "source")
+    assert len(pool) == len(first) == len(NAMES) - 1 and pool.health == first.health
+    assert pool.sources.tolist() == first.sources.tolist() and pool.fingerprint != first.fingerprint
+    assert chosen_from(pool)[1] == chosen_from(first)[1]
+    for position in range(len(pool)):
+        ours, theirs = pool[position], first[position]
+        assert ours.turns == theirs.turns
+        assert pool.open_image(ours.image).tobytes() == first.open_image(theirs.image).tobytes()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -115,19 +160,40 @@ def test_what_is_not_there_is_said_in_one_sentence(way: str, kept: dict[str, str
             open_image(root, path)
 
 
-def test_the_index_holds_no_links_and_follows_the_tars(tmp_path: Path) -> None:
-    tar = tmp_path / "a.tar"
-    with tarfile.open(tar, "w") as made:
-        for kind, name in ((tarfile.SYMTYPE, "link.png"), (tarfile.LNKTYPE, "hard.png"), (tarfile.DIRTYPE, "folder")):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.linkname = kind, "/etc/passwd"
-            made.addfile(entry)
-        made.addfile(tarfile.TarInfo("../up.png"))
+def test_the_index_follows_the_tars(tmp_path: Path) -> None:
+    tar = tar_of(tmp_path / "a.tar", [("old.png", b"1")])
+    with tarfile.open(tar, "a") as made:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        made.addfile(folder)
     before = shards_of(str(tar), tmp_path / "cache")
-    assert all(before.file(name) is None for name in ("link.png", "hard.png", "folder", "up.png"))
+    assert before.file("folder") is None and before.file("old.png").stat().st_size == 1
     tar_of(tar, [("new.png", b"12345")])
     after = shards_of(str(tar), tmp_path / "cache")
     assert before.index != after.index and after.file("new.png").stat().st_size == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("link.png", tarfile.SYMTYPE, "a link, which is not read; .* with the files themselves"),
+        ("hard.png", tarfile.LNKTYPE, "a link, which is not read; .* with the files themselves"),
+        ("pipe.png", tarfile.FIFOTYPE, "neither a plain file nor a folder, which is not read"),
+        ("/etc/one.png", tarfile.REGTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
+        ("../up.png", tarfile.REGTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
+        ("a/../../up", tarfile.DIRTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
+        ("line\nbreak.png", tarfile.REGTYPE, "cannot be printed, which is not read; .* another name"),
+    ],
+    ids=["link", "hard-link", "pipe", "absolute", "climbs", "folder-climbs", "unprintable"],
+)
+def test_a_member_that_is_no_plain_file_is_refused_by_name(name: str, kind: bytes, told: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as made:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "/etc/passwd" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+        made.addfile(entry)
+    with pytest.raises(UserError, match=rf"^{re.escape(repr(name))} in .*a\.tar is .*{told}"):
+        shards_of(str(tmp_path / "a.tar"), tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob(INDEX))
 
 
 def test_a_tar_that_changes_while_it_is_used_is_not_read(tmp_path: Path) -> None:
