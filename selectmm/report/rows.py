@@ -66,8 +66,13 @@ class Row:
 
     @property
     def trained(self) -> tuple[object, ...]:
-        """What was trained on in each seed, and how long."""
-        return tuple((o.record.seed, o.record.subset.fingerprint, o.record.recipe.steps) for o in self.outcomes)
+        """What was trained on in each seed, and how long; by which schedule, if rows were chosen during training."""
+        records = [outcome.record for outcome in self.outcomes]
+        visits = [None if r.schedule is None else (r.schedule.name, r.schedule.fingerprint) for r in records]
+        return tuple(
+            (r.seed, r.subset.fingerprint, r.recipe.steps, *([seen] if seen else []))
+            for r, seen in zip(records, visits, strict=True)
+        )
 
     @property
     def run(self) -> tuple[object, ...]:

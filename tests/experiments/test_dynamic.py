@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies.dynamic import SHORT, at_equal_cost, at_equal_steps, curve_of, make
+from experiments.studies.dynamic import ROOT, SHORT, at_equal_cost, at_equal_steps, curve_of, make
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.schedule import PointEntry, RoundEntry, ScheduleEntry
@@ -81,6 +81,13 @@ def test_the_page_says_what_it_shows(tmp_path: Path) -> None:
     assert (tmp_path / "dynamic-training.svg").exists()
     again = make(tmp_path, records()).read_text()
     assert again == text
+
+
+def test_the_committed_page_is_what_the_records_say(tmp_path: Path) -> None:
+    page = make(tmp_path)
+    assert page.read_text() == (ROOT / "results" / "tables" / page.name).read_text()
+    svg = page.with_suffix(".svg")
+    assert svg.read_text() == (ROOT / "results" / "tables" / svg.name).read_text()
 
 
 def test_without_runs_to_compare_with_it_says_which_are_missing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from selectmm.errors import UserError
 from selectmm.records.record import MethodEntry
+from selectmm.records.schedule import ScheduleEntry
 from selectmm.report.notes import notes
 from selectmm.report.points import points
 from selectmm.report.references import Reference
@@ -168,6 +169,18 @@ def test_the_seeds_of_ten_rows_are_one_estimate_of_the_spread() -> None:
     free = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
     assert difference(m0, random, fewer).margin == pytest.approx(t.ppf(0.975, free) * sqrt(sum(parts)))
     assert "at the budget together" not in " ".join(notes(fewer))
+
+
+def test_a_schedule_that_weighs_the_rows_of_a_random_draw_is_no_second_random_run() -> None:
+    """InfoBatch begins with the same rows as random; what it visits of them differs."""
+    random = run_of("random", {"a": 40.0, "b": 90.0})
+    pruned = run_of("infobatch+random", {"a": 45.0, "b": 90.0})
+    schedule = ScheduleEntry("infobatch", {}, "visits", 20, 20, ())
+    pruned = replace(pruned, subset=random.subset, schedule=schedule)
+    seen = compare([FULL, random, pruned], {})
+    assert same_runs(seen) == []
+    assert [verdict.row.label for verdict in verdicts(seen)] == ["infobatch+random"]
+    assert len(same_runs(compare([FULL, random, replace(pruned, schedule=None)], {}))) == 1
 
 
 def test_methods_that_chose_the_same_rows_are_one_comparison() -> None:
