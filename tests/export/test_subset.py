@@ -147,7 +147,7 @@ def test_absolute_paths_are_the_images_of_the_pool(bench: Bench, tmp_path: Path)
 def test_the_readme_counts_rows_per_source_and_names_both_fingerprints(bench: Bench, tmp_path: Path) -> None:
     export_subset(bench.pool, TWICE, "llava", tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "5 rows (4 different ones) of a pool of 8" in page
+    assert "5 rows (4 different) of a pool of 8" in page
     assert "| coco | 4 | 3 |" in page
     assert "| text | 2 | 2 |" in page
     assert "| gqa | 2 | 0 |" in page
@@ -220,7 +220,7 @@ def test_rows_that_hold_a_trainers_placeholder_are_told_of(tmp_path: Path) -> No
     everything = Subset(np.array([0, 0, 1]))
     assert export_subset(pool, everything, "llama_factory", tmp_path / "factory") == [0]
     page = (tmp_path / "factory" / "README.md").read_text()
-    assert "1 rows say `<video>` or `<audio>` in their text** (row 0 (id 'r0')…). Set the environment" in page
+    assert "1 row says `<video>` or `<audio>` in its text** (row 0 (id 'r0')…). Set the environment" in page
     assert export_subset(pool, everything, "llava", tmp_path / "llava") == []
 
 

@@ -25,7 +25,7 @@ def test_a_row_that_the_model_cannot_take_is_dropped_counted_and_stays_out_of_ex
     tiny_llava(tmp_path / "base")
     choices = ["method=full", "budget=1", "recipe.max_length=200"]
     with pytest.raises(
-        UserError, match=r"1 rows with an image that recipe\.max_length would cut \(first: row 1 \(id '1'"
+        UserError, match=r"1 row with an image that recipe\.max_length would cut \(first: row 1 \(id '1'"
     ):
         recorded_run(tmp_path, *choices)
     record = recorded_run(tmp_path, *choices, "pool.bad_rows=drop")

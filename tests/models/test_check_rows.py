@@ -122,9 +122,9 @@ class TestQwen:
         with pytest.raises(UserError) as told:
             fitting(pool, vlm, 60, "stop", cache)
         for part in (
-            "1 rows with a model's image mark in their text (first: row 1 (id 'b'))",
-            "1 rows with an image of a shape that the model refuses (first: row 2 (id 'c'), thin.png)",
-            "1 rows with an image that recipe.max_length would cut (first: row 3 (id 'd'), wide.png)",
+            "1 row with a model's image mark in their text (first: row 1 (id 'b'))",
+            "1 row with an image of a shape that the model refuses (first: row 2 (id 'c'), thin.png)",
+            "1 row with an image that recipe.max_length would cut (first: row 3 (id 'd'), wide.png)",
             "set pool.bad_rows=drop",
         ):
             assert part in str(told.value)
@@ -145,9 +145,9 @@ class TestQwen:
 
     def test_no_row_left_is_a_sentence(self, vlm: VLM, tmp_path: Path) -> None:
         pool = opened(tmp_path, [self.ROWS[1]])
-        with pytest.raises(UserError, match="This model can take no row of the pool: 1 rows with"):
+        with pytest.raises(UserError, match="This model can take no row of the pool: 1 row with"):
             fitting(pool, vlm, 60, "drop", tmp_path / "cache")
-        with pytest.raises(UserError, match=r"all rows of the targets: 1 rows .*rows\.json\. Mend them\.$"):
+        with pytest.raises(UserError, match=r"all rows of the targets: 1 row .*rows\.json\. Mend them\.$"):
             fitting(pool, vlm, 60, "stop", tmp_path / "cache", "targets")
 
     def test_headers_that_were_not_read_leave_texts_to_look_at(self, vlm: VLM, tmp_path: Path) -> None:

@@ -128,5 +128,5 @@ def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     rows = [{**row, "video": "v/1.mp4"}, {**row, "videos": ["v/1.mp4", "v/2.mp4"]}, {**row, "video": "v/none.mp4"}]
     with pytest.raises(UserError, match=r"has 1 <video> for 2 videos; give as many of both"):
         opened(rows, folder, tmp_path)
-    with pytest.raises(UserError, match=r"1 rows with a missing image \(first: row 1, v/none\.mp4"):
+    with pytest.raises(UserError, match=r"1 row with a missing image \(first: row 1, v/none\.mp4"):
         opened([rows[0], rows[2]], folder, tmp_path)

@@ -111,9 +111,9 @@ def test_bad_rows_stop_with_one_sentence_or_are_dropped_and_counted(tmp_path: Pa
     with pytest.raises(UserError) as problem:
         open_llava_json(file, str(images), "stop", tmp_path / "cache")
     for part in (
-        "1 rows with a missing image (first: row 1 (id 'x'), a/0.png)",
-        "1 rows with a broken image (first: row 2 (id 'x'), a/3.png)",
-        "1 rows with an empty answer (first: row 3 (id 'x'), a/1.png)",
+        "1 row with a missing image (first: row 1 (id 'x'), a/0.png)",
+        "1 row with a broken image (first: row 2 (id 'x'), a/3.png)",
+        "1 row with an empty answer (first: row 3 (id 'x'), a/1.png)",
         "pool.bad_rows=drop",
     ):
         assert part in str(problem.value)

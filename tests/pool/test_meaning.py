@@ -80,13 +80,13 @@ def test_an_answer_that_is_not_trained_on_is_context(mark: dict[str, object], ll
 
 def test_only_answers_that_are_trained_on_may_not_be_empty(llava: Open) -> None:
     row = talk("<image>What?", "", "Sure?", "Right.")
-    with pytest.raises(UserError, match="1 rows with an empty answer"):
+    with pytest.raises(UserError, match="1 row with an empty answer"):
         llava([row])
     row["conversations"][1]["loss"] = False
     assert len(llava([row])) == 1
     row["conversations"][3]["weight"] = 0
     with pytest.raises(
-        UserError, match=r"1 rows with no answer to train on \(first: Row 0 of .* has no answer to train"
+        UserError, match=r"1 row with no answer to train on \(first: Row 0 of .* has no answer to train"
     ):
         llava([row])
 
@@ -103,14 +103,14 @@ def test_an_exported_row_keeps_what_is_context(llava: Open, place: Path) -> None
     )
     digests = pool.table["digest"].to_pylist()
     assert again.table["digest"].to_pylist() == other.table["digest"].to_pylist() == digests
-    warned = "**1 rows have answers with `loss: false`** (row 0…)"
+    warned = "**1 row has answers with `loss: false`** (row 0…)"
     pages = {name: (place / name / "README.md").read_text() for name in ("llava", "ms_swift", "llama_factory")}
     assert {name for name, page in pages.items() if warned in page} == {"llava", "llama_factory"}
 
 
 def test_a_system_prompt_in_llava_json_is_dealt_with_as_asked(llava: Open, place: Path) -> None:
     rows = [talk("<image>What?", "A dog.", system="Be brief."), talk("<image>What?", "A dog.", system="")]
-    with pytest.raises(UserError, match=r"1 rows with a system prompt \(first: Row 0 of .*pool\.system=join"):
+    with pytest.raises(UserError, match=r"1 row with a system prompt \(first: Row 0 of .*pool\.system=join"):
         llava(rows)
     assert len(llava(rows, "drop")) == 1
     out = llava(rows, system="leave_out")
@@ -148,7 +148,7 @@ def test_absolute_paths_into_the_image_folder_become_relative_and_name_the_sourc
     assert open_llava_json(str(place / "rows.json"), str(place / "link"), "stop", place / "cache")[0] == plain[0]
     dotted = str(place / "images" / "a" / "..")
     assert open_llava_json(str(place / "rows.json"), dotted, "stop", place / "cache")[0] == plain[0]
-    with pytest.raises(UserError, match="1 rows with an image path that leaves the image folder"):
+    with pytest.raises(UserError, match="1 row with an image path that leaves the image folder"):
         llava([talk("<image>What?", "A dog.", image="/data/images/a/1.png")])
 
 
@@ -184,7 +184,7 @@ def test_indices_are_places_in_the_file_and_ids(name: str, first: int, llava: Op
 def test_rows_are_named_by_their_place_in_the_file_also_after_dropping(llava: Open, place: Path) -> None:
     rows = [*ODD, talk("<image>What?", " ", id=7), talk("<image>What?", "A fish.", id="z")]
     with pytest.raises(
-        UserError, match=r"1 rows with no turns \(first: Line 1 of .*, 1 rows with an empty answer\. The full"
+        UserError, match=r"1 row with no turns \(first: Line 1 of .*, 1 row with an empty answer\. The full"
     ):
         llava(rows, name="rows.jsonl")
     with pytest.raises(UserError) as problem:

@@ -180,7 +180,7 @@ def test_a_pool_knows_all_images_of_all_rows_also_when_rows_are_left_out(images:
 
 def test_a_missing_image_among_several_is_named(images: Path, tmp_path: Path) -> None:
     row = {**LLAVA, "image": ["a/0.png", "a/none.png", "a/1.png"]}
-    with pytest.raises(UserError, match=r"1 rows with a missing image \(first: row 0, a/none\.png\)"):
+    with pytest.raises(UserError, match=r"1 row with a missing image \(first: row 0, a/none\.png\)"):
         llava([row, LLAVA], images, tmp_path)
     assert len(llava([row, LLAVA], images, tmp_path, "drop")) == 1
 
@@ -201,7 +201,7 @@ def test_a_missing_image_among_several_is_named(images: Path, tmp_path: Path) ->
 def test_what_several_images_cannot_be_is_one_sentence(
     paths: list[object], said: str, images: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=rf"1 rows with .* \(first: Row 0 of .*{said}"):
+    with pytest.raises(UserError, match=rf"1 row with .* \(first: Row 0 of .*{said}"):
         llava([{**LLAVA, "image": paths}, LLAVA], images, tmp_path)
 
 

@@ -107,6 +107,6 @@ def test_what_is_no_chat_is_named(place: Path, row: dict[str, object], said: str
 def test_all_unreadable_rows_are_counted_in_one_go(place: Path) -> None:
     bad = {**SWIFT, "images": ["a/1.png", "a/2.png"]}
     with pytest.raises(
-        UserError, match=r"^The pool has 3 rows with more or fewer <image> than images \(first: Row 1 of .*\), 1 rows"
+        UserError, match=r"^The pool has 3 rows with more or fewer <image> than images \(first: Row 1 of .*\), 1 row"
     ):
         opened(place, [{**SWIFT, "images": ["a/1.png"]}, bad, bad, bad, {}])

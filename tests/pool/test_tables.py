@@ -74,7 +74,7 @@ def test_images_as_paths_lie_in_their_folder(tmp_path: Path, image: object) -> N
 def test_bytes_that_do_not_open_are_bad_rows(tmp_path: Path) -> None:
     rows = [inside("red"), {"conversations": TALK, "image": {"bytes": b"<html>404", "path": "a.png"}}]
     path = parquet(tmp_path / "rows.parquet", rows)
-    with pytest.raises(UserError, match=r"1 rows with a broken image \(first: row 1, images/"):
+    with pytest.raises(UserError, match=r"1 row with a broken image \(first: row 1, images/"):
         opened(path)
     assert len(opened(path, bad_rows="drop")) == 1
 

@@ -74,10 +74,10 @@ def test_a_bad_pool_is_told_once_before_the_first_job_however_many_jobs_want_it(
     of_bad, of_good = ([job for job in jobs if job[0].pool.file == file] for file in (bad, good))
     with pytest.raises(UserError) as problem:
         foretell(of_bad, here=True)
-    assert str(problem.value).count("1 rows with a missing image (first: row 0, 2.png)") == 1
+    assert str(problem.value).count("1 row with a missing image (first: row 0, 2.png)") == 1
     foretell(jobs, here=True)
     assert "2 of the sweep's 4 jobs cannot run" in caplog.text
-    assert caplog.text.count("1 rows with a missing image") == 1
+    assert caplog.text.count("1 row with a missing image") == 1
     caplog.clear()
     foretell(of_bad, here=False)  # as on Slurm, whose machines may have other disks
     foretell(of_good, here=True)
