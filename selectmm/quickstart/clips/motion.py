@@ -82,9 +82,9 @@ def _motif(kind: Kind, shape: int, colour: int, variant: int) -> Motif:
     rng = np.random.default_rng([KINDS.index(kind), shape, colour, variant])
     radius = int(rng.integers(10, 19))
     x, y = (int(one) for one in rng.integers(radius + MARGIN, SIDE - radius - MARGIN, 2))
-    ground = tuple(int(level) for level in rng.integers(215, 256, 3))
+    red, green, blue = (int(level) for level in rng.integers(215, 256, 3))
     second = COLOURS[(colour + int(rng.integers(1, len(COLOURS)))) % len(COLOURS)]
-    return Motif(SHAPES[shape], COLOURS[colour], second, (x, y), radius, ground)
+    return Motif(SHAPES[shape], COLOURS[colour], second, (x, y), radius, (red, green, blue))
 
 
 Made = tuple[str, tuple[str, ...], tuple[str, str], np.ndarray]  # question, options, answers forth and back, frames
