@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "verdicts"
 HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by hand. -->"
 YARDSTICKS = ("oracle", "by_source", "one_source")  # are told what matters: no methods
+USUAL = "embedded"  # the recipe of most pages
 STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
 
 
@@ -49,8 +50,10 @@ class Look:
 
     @property
     def label(self) -> str:
-        """Method and budget."""
-        return f"{self.verdict.row.label} {100 * self.verdict.row.budget:.4g} %"
+        """Method and budget; and the recipe, where it is not the one that most pages use."""
+        row = self.verdict.row
+        recipe = "" if row.recipe == USUAL else f" ({row.recipe})"
+        return f"{row.label} {100 * row.budget:.4g} %{recipe}"
 
     @property
     def found(self) -> Difference:
