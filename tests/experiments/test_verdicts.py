@@ -27,7 +27,7 @@ def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
         for seed in (0, 1)
     ]
     (look,) = looks_of("toy", records, {}).values()
-    assert (look.label, look.pages, look.needs) == ("prism 30 %", ("toy",), ("a",))
+    assert (look.label, look.pages, look.needs) == ("prism 30 % (toy-epochs)", ("toy",), ("a",))
     assert look.found.value == pytest.approx(10)
     seen = compare(records, {})
     verdict = next(one for one in verdicts(seen) if one.row.method == "prism")
