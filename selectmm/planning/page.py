@@ -133,8 +133,8 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
 
 
 def _slow_evaluation(total: Total) -> list[str]:
-    """Where evaluation takes longer than training: that it does, and what would help."""
-    if total.evaluation <= total.tuning or not total.tuning:
+    """Where evaluation takes hours, and longer than training: that it does, and what would help."""
+    if total.evaluation <= max(total.tuning, 3600) or not total.tuning:
         return []
     if total.by_engine is None or total.by_engine > total.evaluation:
         return ["Evaluation takes longer than training here; suite.limit and suite.only shorten it."]
