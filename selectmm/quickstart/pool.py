@@ -38,7 +38,7 @@ def _some(made: list[tuple[int, Row]], keep: int | None) -> list[tuple[int, Row]
     if keep is None:
         return made
     if not 1 <= keep <= len(made):
-        raise UserError(f"The built-in pool has {len(made):,} rows; pool.rows={keep:,} must be between 1 and that.")
+        raise UserError(f"The built-in pool has {len(made):,} rows; {keep:,} of them cannot be used.")
     return [made[i] for i in np.sort(np.random.default_rng(SEED).permutation(len(made))[:keep])]
 
 
