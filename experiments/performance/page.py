@@ -107,7 +107,7 @@ def _section(record: dict) -> str:
     return "\n".join(
         [
             f"## {record['name']}\n",
-            f"`python experiments/performance/{origin['command']}` at commit {commit}, threads: {record['threads']}, "
+            f"`python experiments/performance/{origin['command'].rpartition('/')[2]}` at commit {commit}, threads: {record['threads']}, "
             f"cores: {cores}, {origin['hardware']['cpu']}, torch {origin['packages']['torch']};",
             f"load of the whole machine over the last five minutes: {record['load']:.1f}.\n",
             *lines,
