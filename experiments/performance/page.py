@@ -98,6 +98,7 @@ def _busy(record: dict) -> bool:
 
 def _section(record: dict) -> str:
     origin = record["provenance"]
+    command = origin["command"].rpartition("/")[2]  # older records hold the script's name, newer ones its path
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
     lines = [f"- {name}: {value}" for name, value in record.get("figures", {}).items()]
     if record["comparisons"]:
@@ -107,7 +108,7 @@ def _section(record: dict) -> str:
     return "\n".join(
         [
             f"## {record['name']}\n",
-            f"`python experiments/performance/{origin['command'].rpartition('/')[2]}` at commit {commit}, threads: {record['threads']}, "
+            f"`python experiments/performance/{command}` at commit {commit}, threads: {record['threads']}, "
             f"cores: {cores}, {origin['hardware']['cpu']}, torch {origin['packages']['torch']};",
             f"load of the whole machine over the last five minutes: {record['load']:.1f}.\n",
             *lines,
