@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/ready
 	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes
 
-# Two files at a time, each with one thread; a file's tests share what it sets up.
+# Two files at a time, each with one thread; a file's tests share what it sets up. tests/conftest.py names the long files
+# that come first. What Python compiles is kept, also where the environment forbids it: many tests start processes.
 test: $(VENV)/ready $(VENV)/browser
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 # Train the embedded model's alignment again (half an hour); the committed one is what results are comparable with.
 base: $(VENV)/ready

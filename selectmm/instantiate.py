@@ -109,7 +109,9 @@ def _devices(config: DictConfig, device: str) -> int:
     if asked == "auto":
         asked = torch.cuda.device_count() if device == "cuda" else 1
     if not isinstance(asked, int) or isinstance(asked, bool):
-        raise UserError(f"devices={asked} is neither a whole number nor auto.")
+        raise UserError(
+            f"devices={asked} is neither a whole number nor auto; set devices=auto, or to how many there are."
+        )
     return asked * (nodes if isinstance(nodes, int) else 1)  # auto is decided before, see `selectmm.stages.place`
 
 
@@ -240,7 +242,7 @@ def _budget(config: DictConfig) -> float:
 def _switch(config: DictConfig, key: str) -> bool:
     """A value that has to be true or false."""
     if not isinstance(config[key], bool):
-        raise UserError(f"{key}={config[key]} is neither true nor false.")
+        raise UserError(f"{key}={config[key]} is neither true nor false; set {key}=true or {key}=false.")
     return config[key]
 
 
@@ -250,5 +252,5 @@ def _number(config: DictConfig, key: str, kind: type[Number]) -> Number:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         raise UserError(f"{key}={value} is not a{' whole' if kind is int else ''} number.")
     if kind is int and value < 0:
-        raise UserError(f"{key}={value} is below zero.")
+        raise UserError(f"{key}={value} is below zero; set it to 0 or more.")
     return kind(value)

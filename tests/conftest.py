@@ -1,13 +1,44 @@
-"""One thread per process: on two shared cores, threads that wait for each other cost more than they give."""
+"""What all tests share: the order of the files, one thread per process, and the place of a run.
+
+On two shared cores, threads that wait for each other cost more than they give.
+"""
 
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import collect_env
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+# lm-eval and lmms-eval ask pip for a second, at every benchmark, what is installed; nothing of ours reads the answer.
+collect_env.get_pip_packages = lambda *_: ("pip", "")
+
+# Files that take longest, so that `make test` begins with them and does not end with one core waiting for the other.
+LONGEST = (
+    "tuning/test_strategies.py",
+    "test_line.py",
+    "experiments/test_chaos.py",
+    "tuning/test_full.py",
+    "stages/test_select.py",
+    "tuning/test_families.py",
+    "features/test_ranks.py",
+    "evaluation/test_workers.py",
+    "tuning/test_kill.py",
+    "quickstart/test_base.py",
+    "test_command_line.py",
+    "stages/test_schedule.py",
+    "test_results.py",
+    "experiments/test_papers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all others stay in their order."""
+    place = {Path(__file__).parent / file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The whole line, pool to record, on tiny random models and a user's own data: every family alike."""
 
-import contextlib
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from selectmm.report.report import write_report
 from selectmm.run import run
 from tests.evaluation.hub import hub
 from tests.families import FAMILIES
+from tests.forked import command, start
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +60,7 @@ def overrides(place: Path, model: str, output: str) -> list[str]:
         "contamination=false",  # one test looks: five models need not
         f"cache={place / output / 'cache'}",
         f"records={place / output / 'records'}",
-        f"tracker.folder={place / output}",
+        "tracker=none",  # W&B starts processes of its own, for seconds; one run of `test_line.py` has it
     ]
 
 
@@ -75,7 +75,10 @@ def one_run(*arguments: str) -> RunRecord:
 @pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"])
 def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Path, model: str) -> None:
     arguments = overrides(place, model, model)
+    if tracked := model == "llava15_7b":
+        arguments[-1] = f"tracker.folder={place / model}"
     first = one_run(*arguments, "budget=0.5")
+    assert bool([*place.glob(f"{model}/wandb/offline-run-*")]) == tracked
     assert first.subset.rows == 12
     assert len(first.scores) == 11
     assert first.recipe.steps == 3
@@ -143,19 +146,9 @@ def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_li
 
 
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "selectmm",
-        "sweep",
-        "--json",
-        "method=full,random",
-        "experiment=toy",
-        "suite.only=[mini-POPE,mini-HellaSwag]",
-    ]
-    done = subprocess.run(
-        [*command, *overrides(place, "llava15_7b", "sweep")], cwd=place, capture_output=True, text=True, check=False
-    )
+    words = ["sweep", "--json", "method=full,random", "experiment=toy", "suite.only=[mini-POPE,mini-HellaSwag]"]
+    started = [sys.executable, "-m", "selectmm", *words, *overrides(place, "llava15_7b", "sweep")]
+    done = subprocess.run(started, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     records = sorted((place / "sweep" / "records").glob("toy-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]
@@ -173,32 +166,28 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     sweep = ["-m", "method=clip_score,random", "experiment=broken", "hydra/launcher=submitit_local"]
     sweep += ["suite.only=[mini-POPE]"]
     arguments = [*sweep, *overrides(place, "llava15_7b", "sweep")]
-    done = subprocess.run(
-        [sys.executable, "-m", "selectmm", *arguments], cwd=place, capture_output=True, text=True, check=False
-    )
+    done = command(arguments, place)
     assert done.returncode == 1
     assert "method=clip_score" in done.stdout and "method=clip_score needs a CLIP: set method.checkpoint" in done.stdout
     assert "1 of the sweep's jobs failed; start the same command again to run only those." in done.stdout
     records = sorted((place / "sweep" / "records").glob("broken-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["random"]
     assert "Table    outputs/tables/broken.md" in done.stdout
-    command = json.loads(records[0].read_text())["provenance"]["command"]
-    assert command == f"python -m selectmm {shlex.join(arguments)}", "as typed, not as the launcher starts its jobs"
+    typed = json.loads(records[0].read_text())["provenance"]["command"]
+    assert typed == f"python -m selectmm {shlex.join(arguments)}", "as typed, not as the launcher starts its jobs"
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:
-    command = [sys.executable, "-m", "selectmm", "method=full", "recipe.epochs=20", "recipe.checkpoint_every=5"]
-    command += ["suite.only=[mini-POPE]"]
-    command += overrides(place, "llava15_7b", "stopped")
-    process = subprocess.Popen(
-        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
-    )
+    words = ["method=full", "recipe.epochs=20", "recipe.checkpoint_every=5", "suite.only=[mini-POPE]"]
+    words += overrides(place, "llava15_7b", "stopped")
+    started = start(words, place)
     while not (checkpoints := list(place.glob("stopped/cache/adapter/*.partial/checkpoint-*"))):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            assert process.wait(0.05) is None, f"ended before it could be stopped: {process.stderr.read()}"
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
-    assert process.returncode == 130, told
+        started.process.join(0.05)
+        assert started.process.exitcode is None, f"ended before it could be stopped: {started.err.read_text()}"
+    os.kill(started.process.pid, signal.SIGINT)
+    stopped = started.ended()
+    told = stopped.stderr
+    assert stopped.returncode == 130, told
     assert (
         "Stopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same"
         in told
@@ -206,8 +195,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     assert "Traceback" not in told
     begun = checkpoints[0].parent
     steps_before = len((begun / "losses.jsonl").read_text().splitlines())
-    named = [*command[:3], "run", *command[3:], "--quiet", "--json"]
-    again = subprocess.run(named, cwd=place, capture_output=True, text=True, check=False)
+    again = command(["run", *words, "--quiet", "--json"], place)
     assert again.returncode == 0, again.stderr
     document = json.loads(again.stdout)
     assert load(Path(document["record"])).name == document["name"]
@@ -219,15 +207,9 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     assert 5 <= steps_before < 120
 
 
-def _hears_ctrl_c() -> None:
-    """A shell's background jobs, and so a CI's, start their children deaf to Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> None:
     tiny = [word for word in overrides(place, "llava15_7b", "wrong") if word.startswith("model")]
-    command = [sys.executable, "-m", "selectmm", *tiny, "pool=llava_json", "pool.file=none.json", "pool.images=."]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    done = command([*tiny, "pool=llava_json", "pool.file=none.json", "pool.images=."], place)
     assert done.returncode == 1
     assert "There is no pool file none.json; set pool.file to the file of the pool's rows." in done.stderr
     assert "Traceback" not in done.stderr

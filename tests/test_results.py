@@ -32,10 +32,12 @@ PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
 
-@cache
+loaded = cache(load)  # every record is read once
+
+
 def committed() -> list[tuple[Path, RunRecord]]:
-    """Every record with its file, read once."""
-    return [(path, load(path)) for path in RECORDS]
+    """Every record with its file."""
+    return [(path, loaded(path)) for path in RECORDS]
 
 
 def complaints(record: RunRecord, path: Path) -> list[str]:
@@ -112,7 +114,7 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS], ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
-    record = load(path)
+    record = loaded(path)
     assert record.name == path.stem, f"a record's file has the name of what was asked for: {record.name}.json"
     commit, dirty = record.provenance.commit, record.provenance.dirty
     assert re.fullmatch("[0-9a-f]{40}", commit or ""), f"{path.name} was not made in a git checkout"
@@ -154,7 +156,7 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
 
 @pytest.mark.parametrize("paths", [RECORDS, OF_COSTS], ids=["records", "costs"])
 def test_no_answers_lie_there_without_their_record(paths: list[Path]) -> None:
-    named = {load(path).answers.file for path in paths if load(path).answers is not None}
+    named = {loaded(path).answers.file for path in paths if loaded(path).answers is not None}
     found = {f"answers/{path.name}" for path in (paths[0].parent / "answers").iterdir()}
     assert found == named
 

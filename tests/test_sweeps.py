@@ -1,20 +1,20 @@
 """Two sweeps that share a cache, one of them killed outright in the middle."""
 
-import contextlib
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Started
+from tests.forked import start as started
 from tests.test_line import overrides
 
 STAGES = ("features", "select", "finetune", "evaluate")
 
 
-def start(place: Path, name: str) -> subprocess.Popen:
+def start(place: Path, name: str) -> Started:
     """A sweep of two methods; its records and tables are its own, its cache is both's."""
     given = [
         *overrides(place, "llava15_7b", "both"),
@@ -22,15 +22,13 @@ def start(place: Path, name: str) -> subprocess.Popen:
         f"records={place / name}",
         f"tables={place / name / 'tables'}",
     ]
-    command = [sys.executable, "-m", "selectmm", "-m", "method=full,prism", f"experiment={name}", *given]
-    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return started(["-m", "method=full,prism", f"experiment={name}", *given], place)
 
 
-def finished(sweep: subprocess.Popen) -> dict[str, dict]:
-    """Its records' costs, by method."""
-    told, _ = sweep.communicate()
-    assert sweep.returncode == 0, told
-    folder = Path(sweep.args[-2].removeprefix("records="))
+def finished(sweep: Started, folder: Path) -> dict[str, dict]:
+    """The costs of its records, which lie in ``folder``, by method."""
+    ended = sweep.ended()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     records = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     return {record["method"]["name"]: record["costs"] for record in records}
 
@@ -38,11 +36,11 @@ def finished(sweep: subprocess.Popen) -> dict[str, dict]:
 def test_two_sweeps_at_once_make_each_stage_once_and_a_killed_one_goes_on(place: Path) -> None:
     left, right = start(place, "left"), start(place, "right")
     while not list(place.glob("both/cache/evaluation/*")):  # the first job has been tuned, by either
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            pytest.fail(f"ended before it could be killed, with status {left.wait(0.05)}")
-    left.send_signal(signal.SIGKILL)
-    left.communicate()
-    survived, resumed = finished(right), finished(start(place, "left"))
+        left.process.join(0.05)
+        if left.process.exitcode is not None:
+            pytest.fail(f"ended before it could be killed, with status {left.process.exitcode}")
+    os.kill(left.process.pid, signal.SIGKILL)
+    survived, resumed = finished(right, place / "right"), finished(start(place, "left"), place / "left")
     assert survived.keys() == resumed.keys() == {"full", "prism"}
     for method, costs in resumed.items():
         for stage in STAGES:

@@ -159,7 +159,9 @@ def _open(kind: Any, path: str) -> Any:
             f"({str(problem).splitlines()[0]})"
         ) from problem
     if found["missing_keys"]:
-        raise UserError(f"'{path}' is no {type(model).__name__}: it lacks {min(found['missing_keys'])}.")
+        raise UserError(
+            f"'{path}' is no {type(model).__name__}: it lacks {min(found['missing_keys'])}; give one that is."
+        )
     return model
 
 
@@ -199,7 +201,8 @@ def _check_widths(projector: Weights, language: PreTrainedModel, tower: PreTrain
         if projector[name].shape != shape:
             raise UserError(
                 f"The projector '{file}' is of other models: its {name.rpartition('projector.')[2]} is "
-                f"{tuple(projector[name].shape)}, where this language model and tower need {shape}."
+                f"{tuple(projector[name].shape)}, where this language model and tower need {shape}; give those that it "
+                f"was trained for."
             )
 
 

@@ -44,7 +44,7 @@ def load(path: str, tiles: int = 1, dtype: str = "auto", device: str = "auto", c
         UserError: nothing is there, this machine cannot compute so, or ``tiles`` is less than 1.
     """
     if tiles < 1:
-        raise UserError(f"model.tiles={tiles}, but an image has at least one tile.")
+        raise UserError(f"model.tiles={tiles}, but an image has at least one tile; set it to 1 or more.")
     model, processor, weights = open_pretrained(InternVLForConditionalGeneration, path, dtype, device, compute)
     processor.image_processor.max_patches = tiles
     return VLM(model, processor, FAMILY, identity_of(f"{weights}, {tiles} tiles", model, FAMILY))

@@ -112,7 +112,10 @@ def content_of(path: Path, option: str = "pool.file") -> str:
         with path.open("rb") as stream:
             return file_digest(stream, "sha256").hexdigest()
     except OSError as problem:
-        raise UserError(f"The pool file {excerpt(path)} cannot be read ({problem.strerror}).") from problem
+        raise UserError(
+            f"The pool file {excerpt(path)} cannot be read ({problem.strerror}); make it readable, or set {option} to "
+            f"another file."
+        ) from problem
 
 
 @contextmanager
@@ -157,7 +160,8 @@ def _checked(
             yield place, digest, row
             position += 1
     if not position and not noted.bad:
-        raise UserError("The pool has no rows" + (": all were left out." if noted.left_out else "."))
+        why = ": all were left out; set pool.text_only=take, or " if noted.left_out else "; "
+        raise UserError(f"The pool has no rows{why}set pool.file to a file that has some.")
     noted.content = content.hexdigest()
 
 

@@ -77,7 +77,7 @@ def _lines(stream: TextIO, path: Path) -> Iterator[Raw]:
         found = True
         yield number, _line(line)
     if not found:
-        raise UserError(f"{path} holds no rows.")
+        raise UserError(f"{path} holds no rows; name a file with a row on each line.")
 
 
 def _line(line: str) -> object:
@@ -103,7 +103,7 @@ def _values(window: "_Window") -> Iterator[Raw]:
             f"{path.stem}.jsonl."
         )
     if window.take("]"):
-        raise UserError(f"{path} holds no list of rows: its list is empty.")
+        raise UserError(f"{path} holds no list of rows: its list is empty; name a file with rows.")
     index = 0
     while True:
         yield index, window.value(index)

@@ -131,6 +131,10 @@ def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:
             f"{strategy.devices} devices; change one of them."
         )
     if recipe.precision not in ("32-true", "bf16-mixed", "bf16-true"):
-        raise UserError(f"recipe.precision={recipe.precision} is not one of 32-true, bf16-mixed, bf16-true.")
+        raise UserError(
+            f"recipe.precision={recipe.precision} is not one of 32-true, bf16-mixed, bf16-true; set one of them."
+        )
     if recipe.checkpoint_every < 1:
-        raise UserError(f"recipe.checkpoint_every={recipe.checkpoint_every} must be at least one step.")
+        raise UserError(
+            f"recipe.checkpoint_every={recipe.checkpoint_every} is no number of steps; set it to 1 or more."
+        )

@@ -18,13 +18,13 @@ from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 from tests.features.material import store_of
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    """Every family here; the other files of this folder take LLaVA and Qwen2-VL."""
+    """Every model here; the other files of this folder take LLaVA and Qwen2-VL."""
     return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 
 

@@ -1,12 +1,13 @@
 """The files under configs/method: every one makes its method, and writes out every option with its default."""
 
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
 from selectmm.methods.check import check_method
@@ -25,9 +26,14 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(name: str, *overrides: str) -> dict[str, object]:
+    """A new dictionary each time."""
+    return OmegaConf.to_container(composed(name, *overrides).method, resolve=True)
+
+
+@cache
+def composed(name: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("run", [f"method={name}", *overrides])
-    return OmegaConf.to_container(config.method, resolve=True)
+        return compose("run", [f"method={name}", *overrides])
 
 
 def made(name: str, *overrides: str) -> Method:

@@ -7,11 +7,11 @@ from torch.nn import functional
 from selectmm.models.encode import Batch, encode
 from selectmm.models.forward import LAST, Reads, answer_logits, answer_loss, inputs_of, run
 from selectmm.models.vlm import VLM
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 from tests.models.test_encode import CONVERSATIONS
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 

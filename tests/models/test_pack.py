@@ -15,7 +15,7 @@ from selectmm.models.forward import answer_logits, answer_loss
 from selectmm.models.pack import check_packable, fits_varlen, pack, varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from tests.families import FAMILIES, LLAVA, Tiny
+from tests.families import BODIES, FAMILIES, LLAVA, Tiny
 from tests.models.test_encode import IMAGE, TURNS
 from tests.tiny import tiny_llava
 
@@ -23,7 +23,7 @@ OTHER = Image.radial_gradient("L").resize((112, 84)).convert("RGB")  # of anothe
 CONVERSATIONS = [Conversation(TURNS, (IMAGE,)), Conversation(TURNS[:2]), Conversation(TURNS[2:], (OTHER,))]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 

@@ -14,7 +14,7 @@ from selectmm.tuning.adapter import trainable
 from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 from tests.planning.test_flops import TEXT, encoded
 from tests.tuning.conftest import RECIPE
 
@@ -28,7 +28,7 @@ RECIPES = {
 CPU_MASK = 4  # bytes of a number of dropout's mask; a GPU's has 1
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return FAMILIES[request.param].load(tmp_path_factory.mktemp("model") / request.param)
 

@@ -26,7 +26,7 @@ from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
 from tests.clips import write_clip
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 from tests.tuning.conftest import RECIPE
 
 TALK = Conversation(
@@ -36,7 +36,7 @@ TALK = Conversation(
 TEXT = Conversation(TALK.turns)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     """Attention as plain products: the counter knows no fused kernel of a CPU."""
     vlm = FAMILIES[request.param].load(tmp_path_factory.mktemp("model") / request.param)

@@ -37,8 +37,7 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(place: Path, output: str, *arguments: str) -> list[str]:
-    own = [word for word in overrides(place, "llava15_7b", output) if not word.startswith("tracker")]
-    return [*own, "recipe.max_length=1024", "tracker=none", "suite=prism", *arguments]
+    return [*overrides(place, "llava15_7b", output), "recipe.max_length=1024", "suite=prism", *arguments]
 
 
 def experiment_of(place: Path, output: str, *arguments: str) -> Experiment:

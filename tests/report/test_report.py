@@ -21,6 +21,7 @@ from selectmm.report.references import references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
 from selectmm.screen import output
+from tests.forked import command
 from tests.report.runs import run_of
 
 FULL = run_of("full", {"POPE": 80.0}, seconds=(0.0, 0.0, 100.0))
@@ -80,8 +81,7 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
 
 
 def test_the_commands_errors_are_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "selectmm", "report", str(tmp_path / "gone.json")]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = command(["report", str(tmp_path / "gone.json")], tmp_path)
     assert ended.returncode == 1
     assert ended.stderr.startswith("\nThere is no record to read at ") and ended.stderr.count("\n") == 2
     with pytest.raises(UserError, match=r"Is a directory\); name its files: .*/\*\.json\."):
@@ -215,9 +215,9 @@ hydra:
 def test_a_real_multirun_ends_with_its_table(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(SWEEP)
     (tmp_path / "run.yaml").write_text(RUN)
-    command = [sys.executable, "job.py", "-m", "method=full,random,prism", "seed=0,1", "experiment=mine"]
+    sweep = [sys.executable, "job.py", "-m", "method=full,random,prism", "seed=0,1", "experiment=mine"]
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(sweep, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     page = (tmp_path / "outputs" / "tables" / "mine.md").read_text()
     assert page.count("(2)") >= 6 and "- A random 30 % keeps" in page
     assert "Table    outputs/tables/mine.md" in done.stdout and "Records  outputs/records (6)" in done.stdout

@@ -35,10 +35,9 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def experiment_of(place: Path, *arguments: str, cache: str = "all") -> Experiment:
     """Six steps of four rows: two passes over half of the pool."""
-    given = [one for one in overrides(place, "llava15_7b", cache) if not one.startswith("tracker.")]
-    given += ["recipe.max_length=1024", "recipe.checkpoint_every=1"]
+    given = [*overrides(place, "llava15_7b", cache), "recipe.max_length=1024", "recipe.checkpoint_every=1"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("run", [*given, "budget=0.5", "recipe.epochs=2", "batch_size=1", "tracker=none", *arguments])
+        config = compose("run", [*given, "budget=0.5", "recipe.epochs=2", "batch_size=1", *arguments])
     return build(config, next((a.split("=")[1] for a in arguments if a.startswith("method=")), "prism"))
 
 

@@ -15,12 +15,12 @@ from selectmm.models.forward import answer_loss
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.targets import lora_pattern
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.test_finetune import assert_same, snapshot
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=BODIES)
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Bench:
     build = FAMILIES[request.param].build(tmp_path_factory.mktemp(request.param))
     return Bench(instantiate(build), build, pool)
