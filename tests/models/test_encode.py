@@ -1,6 +1,5 @@
 """Labels by hand: the answers and their end tokens, and nothing else."""
 
-
 import pytest
 import torch
 from PIL import Image
