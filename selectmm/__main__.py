@@ -177,11 +177,11 @@ def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:
     if "ray" in launchers and find_spec("hydra_plugins.hydra_ray_launcher") is None:
         raise UserError("hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip install 'selectmm[ray]'.")
     given = dict(word.split("=", 1) for word in words if "=" in word)
-    several = started() is not None and started().nodes > 1 and given.get("nodes") != "1"
+    several = started() is not None and started().nodes > 1
     if launchers & {"joblib", "ray"} and (several or given.get("nodes", "auto") not in ("auto", "1")):
         raise UserError(
             f"hydra/launcher={min(launchers)} runs jobs side by side, each on one node; leave it out, and the jobs of "
-            f"this sweep run one after the other on all nodes, or set nodes=1."
+            f"this sweep run one after the other on all nodes, or start the command on one node."
         )
     if "joblib" in launchers and not given.get("model.device", "auto").startswith("cpu"):
         asked, devices = given.get("hydra.launcher.n_jobs", "-1"), given.get("devices", "auto")

@@ -10,9 +10,10 @@ from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.records.stage import giving_way
 from selectmm.stages.curve import evaluate_points
 from selectmm.stages.evaluate import evaluate_tuned
-from selectmm.stages.launch import check_devices
+from selectmm.stages.launch import aside, check_devices
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
 from selectmm.stages.scale import too_small_for
@@ -44,12 +45,14 @@ def run(experiment: Experiment) -> Path:
     if experiment.engine is not None:
         check_served(vlm)
     check_clips(vlm, suite, served=experiment.engine is not None)
-    pool = open_pool(experiment, vlm)
-    check_apart(pool, experiment.suite.tasks)
-    check_choice(experiment, pool, vlm)
-    checked = check_contamination(experiment, pool)
-    learned = learn(experiment, pool, vlm)
-    evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
-    curve = evaluate_points(experiment, vlm, learned)
+    with aside(vlm):  # looking at images needs no device
+        pool = open_pool(experiment, vlm)
+        check_apart(pool, experiment.suite.tasks)
+        check_choice(experiment, pool, vlm)
+        checked = check_contamination(experiment, pool)
+    with giving_way(lambda: aside(vlm)):  # nor does waiting for another job
+        learned = learn(experiment, pool, vlm)
+        evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
+        curve = evaluate_points(experiment, vlm, learned)
     record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve)
     return keep_record(experiment, record, learned.tuned, evaluated)

@@ -27,6 +27,7 @@ from selectmm.statistics.tally import tally
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
+OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
@@ -109,7 +110,7 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS], ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     record = load(path)
     assert record.name == path.stem, f"a record's file has the name of what was asked for: {record.name}.json"
@@ -151,9 +152,10 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 
 
-def test_no_answers_lie_there_without_their_record() -> None:
-    named = {load(path).answers.file for path in RECORDS if load(path).answers is not None}
-    found = {f"answers/{path.name}" for path in (RESULTS / "records" / "answers").iterdir()}
+@pytest.mark.parametrize("paths", [RECORDS, OF_COSTS], ids=["records", "costs"])
+def test_no_answers_lie_there_without_their_record(paths: list[Path]) -> None:
+    named = {load(path).answers.file for path in paths if load(path).answers is not None}
+    found = {f"answers/{path.name}" for path in (paths[0].parent / "answers").iterdir()}
     assert found == named
 
 

@@ -31,9 +31,11 @@ from selectmm.models.encode import Conversation, encode
 from selectmm.models.llava import VICUNA, family
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import training
-from selectmm.planning.gpus import gpu_of
+from selectmm.planning.flops import Load, training
+from selectmm.planning.gpus import UTILISATION, Gpu, gpu_of
 from selectmm.planning.load import load_of
+from selectmm.planning.stages import seconds_of
+from selectmm.planning.work import Device
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
@@ -110,8 +112,12 @@ def random_llava(body: LlamaConfig, tower: CLIPVisionConfig, device: torch.devic
     return VLM(model.eval().requires_grad_(False), processor, family(VICUNA), identity="random")
 
 
-def measure(vlm: VLM, recipe: Recipe, steps: int) -> dict[str, object]:
-    """Train ``steps`` steps and describe all but the first: of its time a good part is waking up."""
+def measure(vlm: VLM, recipe: Recipe, steps: int, gpu: Gpu | None = None) -> dict[str, object]:
+    """Train ``steps`` steps and describe all but the first: of its time a good part is waking up.
+
+    Args:
+        gpu: what a plan says of the device; it is then told what a plan says of the step.
+    """
     device = vlm.model.device
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -125,6 +131,7 @@ def measure(vlm: VLM, recipe: Recipe, steps: int) -> dict[str, object]:
         )
         report = json.loads((folder / "train.json").read_text())
         flops = flops_of(vlm, pool, recipe)
+        plan = {} if gpu is None else planned(vlm, pool, recipe, gpu)
     seconds = statistics.median(taken[1:])
     return {
         "rows of a step": recipe.batch_size,
@@ -134,15 +141,28 @@ def measure(vlm: VLM, recipe: Recipe, steps: int) -> dict[str, object]:
         "memory, GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1) if device.type == "cuda" else "unknown",
         "model FLOPs of a step": flops,
         "share of peak": share_of_peak(flops / seconds, recipe.precision),
+        **plan,
     }
 
 
 def flops_of(vlm: VLM, pool: Pool, recipe: Recipe) -> float:
     """What a step has to compute at least; what gradient checkpointing computes again is not counted as work done."""
-    row = encode(vlm, [Conversation(pool[0].turns, (pool.open_image(pool[0].image),))], side="right", limit=None)
-    load = load_of(vlm, row, recipe.max_length).as_many_as(recipe.batch_size)
     body = anatomy_of(vlm, lora_pattern(vlm, recipe))
-    return training(body, load, replace(recipe, gradient_checkpointing=False))
+    return training(body, _load(vlm, pool, recipe), replace(recipe, gradient_checkpointing=False))
+
+
+def planned(vlm: VLM, pool: Pool, recipe: Recipe, gpu: Gpu) -> dict[str, float]:
+    """What a plan says of a step."""
+    device = Device(vlm, anatomy_of(vlm), vlm.model.dtype.itemsize)
+    work = device.train(_load(vlm, pool, recipe), recipe, Strategy("single", 1))
+    memory = work.memory.total / 2**30 if work.memory else 0.0
+    return {"planned seconds of a step": seconds_of(work, gpu, UTILISATION), "planned memory, GiB": memory}
+
+
+def _load(vlm: VLM, pool: Pool, recipe: Recipe) -> Load:
+    """Of a step; all rows are as long."""
+    row = encode(vlm, [Conversation(pool[0].turns, (pool.open_image(pool[0].image),))], side="right", limit=None)
+    return load_of(vlm, row, recipe.max_length).as_many_as(recipe.batch_size)
 
 
 def share_of_peak(speed: float, precision: str) -> float | str:

@@ -22,14 +22,14 @@ from selectmm.records.stage import write_atomically
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "method-costs"
 HEAD = "<!-- Made by `python experiments/studies/method_costs.py`; never edited by hand. -->"
-SEVERAL, ALONE = "methods", "costs"  # experiments
+SEVERAL, ALONE = "methods", "costs"  # experiments; the records of the second have a folder, as their scores mean little
 COLUMNS = ["method", "selection, forward passes", "warm-up", "features", "choosing", "peak memory"]
 ONE_PASS = "perplexity"  # reads the answers' logits of every row: one full forward pass and little else
 
 
 def make(folder: Path, records: Path = ROOT / "results" / "records") -> Path:
     """Write the page under ``folder``; the same records give the same bytes. Returns its path."""
-    several, alone = (_runs(records, name) for name in (SEVERAL, ALONE))
+    several, alone = _runs(records, SEVERAL), _runs(records / ALONE, ALONE)
     unit = _selection(several[ONE_PASS])
     found = [row(many, unit) for many in sorted(several.values(), key=_selection)]
     first = several[ONE_PASS][0]
@@ -62,8 +62,10 @@ def _measured_alone(runs: Mapping[str, list[RunRecord]]) -> str:
     unit, first = _selection(runs[ONE_PASS]), runs[ONE_PASS][0]
     found = [row(many, unit) for many in sorted(runs.values(), key=_selection) if many[0].method.name != ONE_PASS]
     return (
-        f"\n## Measured by themselves\n\nOne seed, and a cache for each, so that no feature is another method's. One "
-        f"forward pass is {unit:.1f} s here.\n\n{table(COLUMNS, found)}\n"
+        f"\n## Measured by themselves\n\nOn {first.pool.rows:,} rows, a fixed draw of the pool, with one seed, and a "
+        f"cache for each, so that no feature is another\nmethod's. One forward pass is {unit:.1f} s here. Work that "
+        f"does not grow with the pool, such as reading the target\nexamples, weighs more than on all rows.\n\n"
+        f"{table(COLUMNS, found)}\n"
         f"{_where(first)}\n- Measured on: {first.provenance.hardware}\n"
     )
 
@@ -90,7 +92,8 @@ def row(records: Sequence[RunRecord], unit: float) -> list[str]:
     stages = [(r.costs.warmup, r.costs.features, r.costs.select) for r in records]
     peak = max(stage.peak_gib for some in stages for stage in some)
     seconds = [f"{fmean(stage.device_seconds for stage in same):.1f} s" for same in zip(*stages, strict=True)]
-    return [f"`{records[0].method.name}`", f"{_selection(records) / unit:.2f}", *seconds, f"{peak:.1f} GiB"]
+    name = records[0].method.name.partition("/")[0]  # self_sup/hard is self_sup with one value of its option
+    return [f"`{name}`", f"{_selection(records) / unit:.2f}", *seconds, f"{peak:.1f} GiB"]
 
 
 def _selection(records: Sequence[RunRecord]) -> float:

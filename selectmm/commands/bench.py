@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> None:
     device = pick_device(str(options.get("device", "auto")))
     gpu = gpu_of("here" if device.type == "cuda" else "cpu")
     vlm = with_random_weights(_shapes(experiment), device, pick_dtype(str(options.get("dtype", "auto")), device))
-    found = bench(experiment, vlm, gpu, asked.steps)
+    rows, together = experiment.batch_size, experiment.suite.batch_size
+    found = bench(vlm, experiment.recipe, gpu, asked.steps, rows=rows, asked=together)
     _show(found, gpu)
     file = file_of(experiment, gpu.name)
     name = torch.cuda.get_device_name() if device.type == "cuda" else gpu.source

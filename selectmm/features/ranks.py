@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
+from hydra.utils import get_class
 
 from selectmm.features.feature import Feature
 from selectmm.features.onepass import Pass, Sizes
@@ -102,8 +102,9 @@ def config_of(feature: Feature) -> dict[str, object]:
 
 
 def feature_of(config: Mapping[str, object]) -> Feature:
-    """JSON has no tuples, and what is a list could not be hashed."""
-    return instantiate({name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}, _convert_="all")
+    """The feature that `config_of` described, equal to it; JSON has no tuples, and a list could not be hashed."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in config.items() if name != "_target_"}
+    return get_class(str(config["_target_"]))(**values)
 
 
 def _finished(process: subprocess.Popen, place: Path) -> Iterator[Path]:

@@ -56,7 +56,7 @@ def _moments(
             mean += torch.ones(len(block), dtype=block.dtype) @ block
             count += len(block)
         mean /= max(count, 1)
-    gram = np.zeros((width, width))
+    gram = np.zeros((width, width), order="F")  # as LAPACK wants it, and as the products come
     for _, block in read():
         gram += _upper_products(_centred(block, mean))
     return mean, gram
@@ -73,10 +73,11 @@ def _upper_products(block: torch.Tensor) -> np.ndarray:
 
 
 def _basis(gram: np.ndarray, energy: float) -> torch.Tensor:
-    """``V_k Λ_k^(-1/2)``, [width, k], from the upper triangle of a matrix; columns of zeros where nothing varies."""
+    """``V_k Λ_k^(-1/2)``, [width, k], from the upper triangle of a matrix, which is used up; columns of zeros where
+    nothing varies."""
     energies = _energies(gram)
     k, width = rank_of(energies, energy), len(gram)
-    _, vectors = eigh(gram, lower=False, subset_by_index=(width - k, width - 1))
+    _, vectors = eigh(gram, lower=False, subset_by_index=(width - k, width - 1), overwrite_a=True)
     floor = energies[0] * 1e-12
     scale = torch.where(energies[:k] > floor, energies[:k].clamp(min=floor).rsqrt(), 0)
     return torch.from_numpy(vectors[:, ::-1].copy()) * scale

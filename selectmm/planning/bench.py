@@ -10,25 +10,26 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.experiment import Experiment
-from selectmm.features.feature import Seen
-from selectmm.features.gradients import row_gradients
+from selectmm.features.answers import AnswerLoss
+from selectmm.features.feature import Feature, Seen
+from selectmm.features.gradients import GradientNorm, row_gradients
 from selectmm.features.loaded import Loaded
 from selectmm.models.encode import IGNORED, Batch
-from selectmm.models.forward import Reads, answer_loss, inputs_of, run, to_device
+from selectmm.models.forward import Reads, answer_loss, inputs_of, to_device
 from selectmm.models.lengths import image_tokens
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, training
 from selectmm.planning.flops import row_gradients as gradient_flops
 from selectmm.planning.gpus import UTILISATION, Gpu
+from selectmm.planning.memory import generating_memory, training_memory
 from selectmm.planning.stages import seconds_of
 from selectmm.planning.tower import tower_flops
-from selectmm.planning.work import Work
+from selectmm.planning.work import Device, Work
 from selectmm.records.cost import measure
 from selectmm.tuning.adapter import injected, lora_config, trainable
 from selectmm.tuning.fit import _checkpointing, _ready
-from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.targets import lora_pattern
 
 SIZE = (640, 480)  # pixels of the image of each row
@@ -44,8 +45,8 @@ class Timed:
 
     Attributes:
         rows: that fitted at a time. tokens: of all steps. seconds: of all steps, after one to warm up.
-        estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.records.cost.Cost`.
-        share: of the device's peak.
+        estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.records.cost.Cost`;
+            ``planned_gib``: what a plan says of it. share: of the device's peak.
     """
 
     rows: int
@@ -54,6 +55,7 @@ class Timed:
     estimated: float
     peak_gib: float
     share: float
+    planned_gib: float | None = None
 
     @property
     def factor(self) -> float:
@@ -92,45 +94,100 @@ def rows_like(vlm: VLM, rows: int, limit: int) -> tuple[Batch, Load]:
     return to_device(batch, vlm.model), one.as_many_as(rows)
 
 
-def bench(experiment: Experiment, vlm: VLM, gpu: Gpu, steps: int) -> dict[str, Timed]:
-    """Time tuning, a pass for features, a pass for gradients, and decoding on the model's device, in this order."""
-    body, recipe, limit = anatomy_of(vlm), experiment.recipe, experiment.recipe.max_length
-    adapted = anatomy_of(vlm, lora_pattern(vlm, recipe)) if recipe.tune == "lora" else body
-    plain = "32-true" if vlm.model.dtype == torch.float32 else "bf16-true"
+def bench(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int, *, rows: int, asked: int) -> dict[str, Timed]:
+    """Time tuning, a pass for features, a pass for gradients, and decoding on the model's device, in this order.
+
+    Args:
+        rows: of a pass. asked: sequences that are decoded together.
+    """
+    return {
+        "tuning": time_tuning(vlm, recipe, gpu, steps),
+        "features": time_feature(vlm, AnswerLoss(), gpu, steps, rows, recipe.max_length),
+        "gradients": time_gradients(vlm, recipe, gpu, steps, rows),
+        "decoding": time_decoding(vlm, gpu, steps, asked, recipe.max_length),
+    }
+
+
+def time_tuning(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int) -> Timed:
+    """Micro-batches of the recipe: forward, backward, and AdamW on what is trained."""
+    body = anatomy_of(vlm, lora_pattern(vlm, recipe) if recipe.tune == "lora" else None)  # before LoRA is in it
+    size = vlm.model.dtype.itemsize
+
+    def work(load: Load) -> Work:
+        answered = load.answers / load.tokens
+        memory = training_memory(body, recipe, Strategy("single", 1), size, load.longest, answered)
+        return Work(flops=training(body, load, recipe), precision=recipe.precision, memory=memory)
+
+    with _tuning(vlm, recipe) as step:
+        return _fitted(vlm, recipe.micro_batch, recipe.max_length, step, work, steps, gpu)
+
+
+def time_feature(vlm: VLM, feature: Feature, gpu: Gpu, steps: int, rows: int, limit: int) -> Timed:
+    """Batches of a pass for one feature of the model's states or answers; perplexity's is `AnswerLoss`.
+
+    Args:
+        limit: tokens of a row.
+    """
+    device = _device(vlm)
+
+    def step(batch: Batch) -> None:
+        feature.compute(Seen(vlm, _loaded(vlm, batch), feature.reads(), limit))
+
+    def work(load: Load) -> Work:
+        return device.features(load, [feature], 0, int(load.rows))
+
+    with torch.no_grad():
+        return _fitted(vlm, rows, limit, step, work, steps, gpu)
+
+
+def time_gradients(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int, rows: int) -> Timed:
+    """Batches of a pass for each row's gradients of the LoRA matrices of attention."""
+    device, limit = _device(vlm), recipe.max_length  # before LoRA is in it
     lora = replace(recipe, tune="lora", rank=recipe.rank or RANK, lora_layers="all", projector_lr=0.0, vision_lr=0.0)
     recomputed = vlm.model.device.type == "cuda"
 
-    def gradients(load: Load) -> Work:
-        again = decoder(body, load, rank=lora.rank) if recomputed else 0
-        return Work(flops=gradient_flops(body, load, lora.rank, all_linear=False) + again, precision=plain)
+    def work(load: Load) -> Work:
+        again = decoder(device.body, load, rank=lora.rank) if recomputed else 0
+        flops = gradient_flops(device.body, load, lora.rank, all_linear=False) + again
+        return replace(device.features(load, [GradientNorm()], lora.rank, int(load.rows)), flops=flops)
 
-    def said(load: Load) -> Work:
-        cache = 2 * vlm.model.dtype.itemsize * sum(layer.keys for layer in body.layers) * load.tokens * steps
-        flops = forward(body, replace(load, answers=load.rows))
-        spoken = Load(rows=load.rows, tokens=load.rows * steps, squares=load.tokens * steps)
-        flops += decoder(body, spoken) + 2 * body.head * spoken.tokens
-        weights = steps * vlm.model.dtype.itemsize * body.language_parameters
-        return Work(flops=flops, streamed=weights + cache, steps=steps * len(body.layers), precision=plain)
+    def step(batch: Batch) -> None:
+        row_gradients(Seen(vlm, _loaded(vlm, batch), Reads(), limit), "self_attn", lambda _name, gradient: None)
 
-    def timed(rows: int, step: Callable[[Batch], None], work: Callable[[Load], Work], count: int) -> Timed:
-        return _fitted(vlm, rows, limit, step, work, count, gpu)
-
-    def tuning(load: Load) -> Work:
-        return Work(flops=training(adapted, load, recipe), precision=recipe.precision)
-
-    def passing(load: Load) -> Work:
-        return Work(flops=forward(body, load), precision=plain)
-
-    with _tuning(vlm, experiment.recipe) as tune:
-        tuned = timed(recipe.micro_batch, tune, tuning, steps)
-    rows = experiment.batch_size
-    with torch.no_grad():
-        features = timed(rows, lambda batch: _pass(vlm, batch), passing, steps)
     with injected(vlm, lora_config(vlm, lora)) as wrapped:
         wrapped.eval().requires_grad_(False)
-        taken = timed(rows, lambda batch: _gradients(vlm, batch, limit), gradients, steps)
-    decoding = timed(experiment.suite.batch_size, lambda batch: _decode(vlm, batch, steps), said, 1)
-    return {"tuning": tuned, "features": features, "gradients": taken, "decoding": decoding}
+        return _fitted(vlm, rows, limit, step, work, steps, gpu)
+
+
+def time_decoding(vlm: VLM, gpu: Gpu, tokens: int, rows: int, limit: int) -> Timed:
+    """One batch of so many sequences, read and answered with so many tokens each by our own decoding."""
+    device = _device(vlm)
+    body, size = device.body, device.size
+
+    def work(load: Load) -> Work:
+        cache = 2 * size * sum(layer.keys for layer in body.layers) * load.tokens * tokens
+        flops = forward(body, replace(load, answers=load.rows))
+        spoken = Load(rows=load.rows, tokens=load.rows * tokens, squares=load.tokens * tokens)
+        return Work(
+            flops=flops + decoder(body, spoken) + 2 * body.head * spoken.tokens,
+            streamed=tokens * size * body.language_parameters + cache,
+            steps=tokens * len(body.layers),
+            precision=device.precision,
+            memory=generating_memory(body, size, load.tokens + spoken.tokens),
+        )
+
+    return _fitted(vlm, rows, limit, lambda batch: _decode(vlm, batch, tokens), work, 1, gpu)
+
+
+def _device(vlm: VLM) -> Device:
+    return Device(vlm, anatomy_of(vlm), vlm.model.dtype.itemsize)
+
+
+def _loaded(vlm: VLM, batch: Batch) -> Loaded:
+    """The batch as a feature reads it; what is neither image nor answer is the user's."""
+    lengths = batch["attention_mask"].sum(1).cpu()
+    asking = (batch["labels"] == IGNORED) & ~vlm.is_visual(batch["input_ids"])
+    return Loaded(list(range(len(lengths))), lengths, {**batch, "instruction": asking}, None)
 
 
 def _fitted(
@@ -170,7 +227,8 @@ def _timed(
         peak = clock.cost().peak_gib
     one = work(load)
     share = one.flops * steps / seconds / gpu.peak(one.precision)
-    return Timed(rows, load.tokens * steps, seconds, steps * seconds_of(one, gpu, UTILISATION), peak, share)
+    planned = None if one.memory is None else one.memory.total / 2**30
+    return Timed(rows, load.tokens * steps, seconds, steps * seconds_of(one, gpu, UTILISATION), peak, share, planned)
 
 
 def _finish(vlm: VLM) -> None:
@@ -193,19 +251,6 @@ def _tuning(vlm: VLM, recipe: Recipe) -> Iterator[Callable[[Batch], None]]:
             optimizer.zero_grad()
 
         yield step
-
-
-def _pass(vlm: VLM, batch: Batch) -> None:
-    """What perplexity takes: all layers, and the head where answers are predicted."""
-    run(vlm, batch, Reads(answers=True))
-
-
-def _gradients(vlm: VLM, batch: Batch, limit: int) -> None:
-    """One pass for the gradients of each row's LoRA matrices of attention."""
-    marked = {**batch, "instruction": torch.zeros_like(batch["input_ids"], dtype=torch.bool)}
-    lengths = batch["attention_mask"].sum(1).cpu()
-    loaded = Loaded(list(range(len(lengths))), lengths, marked, None)
-    row_gradients(Seen(vlm, loaded, Reads(), limit), "self_attn", lambda _name, gradient: None)
 
 
 def _decode(vlm: VLM, batch: Batch, tokens: int) -> None:

@@ -40,7 +40,9 @@ class Corrections:
         )
 
     def factor(self, stage: Planned) -> float | None:
-        """For a stage of a plan."""
+        """For a stage of a plan; what was measured of our own decoding says nothing of vLLM."""
+        if stage.work.overhead:
+            return None
         kinds = {"warm-up": "tuning", "finetune": "tuning", "evaluate": "decoding", "features": "features"}
         kind = kinds.get(stage.name)
         if kind == "features" and any(name in stage.what for name in GRADIENTS):

@@ -21,6 +21,7 @@ from selectmm.planning.flops import Load
 from selectmm.planning.in_turns import in_turns
 from selectmm.planning.items import items_of
 from selectmm.planning.load import Loads
+from selectmm.planning.serving import DEFAULT, served
 from selectmm.planning.stages import Planned, State
 from selectmm.planning.work import Device, Work
 from selectmm.pool.pool import Pool
@@ -36,10 +37,15 @@ from selectmm.tuning.snapshots import snapshots_in
 
 @dataclass(frozen=True)
 class Model:
-    """The model as shapes, as a run on this machine would open it, and how it would lie on the device asked for."""
+    """The model as shapes, as a run on this machine would open it, and how it would lie on the device asked for.
+
+    Attributes:
+        room: bytes of that device's memory; None if vLLM cannot serve the model there.
+    """
 
     vlm: VLM
     device: Device
+    room: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,13 +236,18 @@ class Job:
         suite: Suite = self.experiment.suite
         counts = items_of(suite)
         items = None if None in counts.values() else sum(counts.values())
-        work = Work()
+        engine, gpus = self.experiment.engine, self.experiment.devices
+        work, by_engine = Work(), None
         if self.model:
             load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
+            if self.model.room is not None:
+                by_engine = served(self.model.device, load, counts, suite, engine or DEFAULT, gpus, self.model.room)
             work = self.model.device.evaluate(load, counts, suite)
-        what = f"{counted(len(suite.benchmarks), 'benchmark')}, suite {suite.name}"
-        made = Planned("evaluate", what, (), "to do", items, work, devices=self.experiment.devices)
-        identity = evaluation_identity(suite, tuned.marks[0], self.experiment.engine)
+            if engine is not None and by_engine is not None:
+                work, by_engine = by_engine, None
+        what = f"{counted(len(suite.benchmarks), 'benchmark')}, suite {suite.name}{', by vLLM' if engine else ''}"
+        made = Planned("evaluate", what, (), "to do", items, work, devices=gpus, by_engine=by_engine)
+        identity = evaluation_identity(suite, tuned.marks[0], engine)
         return self._stage(EVALUATION, identity, made, self._waits(*tuned.marks, result="depends on the choice"))
 
 

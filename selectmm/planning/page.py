@@ -9,7 +9,7 @@ from rich.table import Table
 
 from selectmm.counted import counted
 from selectmm.planning.gpus import STREAMED, Gpu
-from selectmm.planning.stages import Plan, Planned, total_of
+from selectmm.planning.stages import Plan, Planned, Total, total_of
 from selectmm.records.progress import wide
 
 COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "hours", "memory", "fits")
@@ -124,10 +124,24 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
         f"{_short(total.tokens, '')} tokens, {_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
         f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
         f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
+        *_slow_evaluation(total),
         f"Reused: {counted(total.reused, 'stage')}; what is cached took {total.saved:,.1f} device-seconds when it ran.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
         f"padding not counted. selectmm/planning/README.md has the formulas.",
+    ]
+
+
+def _slow_evaluation(total: Total) -> list[str]:
+    """Where evaluation takes longer than training: that it does, and what would help."""
+    if total.evaluation <= total.tuning or not total.tuning:
+        return []
+    if total.by_engine is None or total.by_engine > total.evaluation:
+        return ["Evaluation takes longer than training here; suite.limit and suite.only shorten it."]
+    return [
+        f"Evaluation takes longer than training here, because our own decoding, the default, computes a batch until "
+        f"its longest answer ends. With engine=vllm the same is estimated at {hours(total.by_engine)} hours (it needs "
+        f"an environment with vLLM: selectmm/evaluation/README.md); a larger suite.batch_size shortens it without vLLM."
     ]
 
 

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature
 from selectmm.models.check_rows import fitting
+from selectmm.models.vlm import VLM
+from selectmm.planning import serving
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import Gpu
@@ -65,6 +68,8 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
         pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
     stages = Job(experiment, pool, model, loads, planned, others).stages()
     _note_items(experiment.suite, notes, sources)
+    if experiment.engine is not None and model is not None and model.room is not None:
+        sources.append(f"Assumed of {serving.ASSUMED}.")
     corrections = Corrections.of(experiment, gpu)
     if corrections.source:
         sources.append(corrections.source)
@@ -105,7 +110,22 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str
         here, source = known
         size = shapes_of(experiment.config["model"], there)[0].model.dtype.itemsize
         sources.append(f"Model: none of its files are here; shapes and processor as in {source}, not compared with it.")
-    return Model(here, Device(here, anatomy_of(here), size))
+    return Model(here, Device(here, anatomy_of(here), size), _room(experiment, here, gpu, notes))
+
+
+def _room(experiment: Experiment, vlm: VLM, gpu: Gpu, notes: list[str]) -> float | None:
+    """Bytes of the GPU, if vLLM can serve the model there; else None, and a note if it is to."""
+    if gpu.name == "cpu":
+        problem = "vLLM's speed on a processor is not known, so evaluation is planned as by our own decoding."
+    else:
+        try:
+            check_served(vlm)
+            return gpu.memory
+        except UserError as found:
+            problem = str(found)
+    if experiment.engine is not None:
+        notes.append(problem)
+    return None
 
 
 def _note_items(suite: Suite, notes: list[str], sources: list[str]) -> None:

@@ -27,6 +27,7 @@ class Planned:
         devices: that it runs on.
         measured: seconds that such a stage took in a `bench` on that machine, as a multiple of their estimate; None
             without.
+        by_engine: the work of an evaluation if vLLM did it; None where it does, or could not.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Planned:
     folder: Path | None = None
     devices: int = 1
     measured: float | None = None
+    by_engine: Work | None = None
 
     @property
     def reused(self) -> bool:
@@ -58,11 +60,17 @@ class Planned:
         seconds = self.seconds(gpu, utilisation)
         return None if seconds is None else seconds / self.devices
 
+    def wall_by_engine(self, gpu: Gpu, utilisation: float) -> float | None:
+        """The same if vLLM did it; None where that is not known."""
+        if self.by_engine is None or self.by_engine.flops is None:
+            return None
+        return seconds_of(self.by_engine, gpu, utilisation) / self.devices
+
 
 def seconds_of(work: Work, gpu: Gpu, utilisation: float) -> float:
     """Device-seconds of work whose FLOPs are known: computing, and what generation waits for memory and launches."""
     computing = work.flops / (gpu.peak(work.precision) * utilisation)
-    return computing + work.streamed / (gpu.bandwidth * STREAMED) + work.steps * gpu.launch
+    return computing + work.streamed / (gpu.bandwidth * STREAMED) + work.steps * gpu.launch + work.overhead
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ class Total:
         stages, reused: how many are left, and how many are not because they are cached or shared.
         saved: device-seconds that the cached ones took when they ran.
         features, tuning, evaluation: wall seconds of these stages that are left, one after the other.
+        by_engine: the same of evaluation if vLLM did it; None where it does already, or could not.
     """
 
     stages: int
@@ -96,6 +105,7 @@ class Total:
     features: float
     tuning: float
     evaluation: float
+    by_engine: float | None = None
 
 
 def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
@@ -107,6 +117,7 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
     def walls(name: str) -> float:
         return sum(stage.wall(gpu, utilisation) or 0 for stage in left if stage.name == name)
 
+    engine = [stage.wall_by_engine(gpu, utilisation) for stage in left if stage.name == "evaluate"]
     return Total(
         stages=len(left),
         reused=len(every) - len(left),
@@ -119,4 +130,5 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
         features=walls("features"),
         tuning=walls("finetune") + walls("warm-up"),
         evaluation=walls("evaluate"),
+        by_engine=None if None in engine or not engine else sum(engine),
     )

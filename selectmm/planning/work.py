@@ -48,7 +48,7 @@ class Work:
     Attributes:
         tokens: through the language model. flops: of the model; what a method computes with features is not counted.
         streamed: bytes that generation reads of the device's memory, weights and cache, token after token.
-        steps: layers that it starts for that.
+        steps: layers that it starts for that. overhead: device-seconds that an engine takes beside all this.
         disk: bytes that stay. memory: of one device.
         precision: of the arithmetic, in the recipe's words.
     """
@@ -60,6 +60,7 @@ class Work:
     precision: str = "32-true"
     streamed: float = 0.0
     steps: float = 0.0
+    overhead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Device:
         return self.body.width * min(self.size, 4) if feature.vector else 4
 
     def evaluate(self, load: Load, items: Mapping[str, int | None], suite: Suite) -> Work:
-        """Read and answer the items of every task (`selectmm.planning.items`).
+        """Read and answer the items of every task (`selectmm.planning.items`) by our own decoding.
 
         A task that is not known (`ASKED`) has items like the rows of ``load``, and says as much as the suite allows.
         """
@@ -150,13 +151,7 @@ class Device:
         return Work(memory=memory, precision=self.precision, **sums)
 
     def _task(self, load: Load, asked: Asked | None, items: int, suite: Suite) -> Work:
-        if asked is None:
-            read, said = replace(load.as_many_as(items), answers=items), suite.max_new_tokens
-        else:
-            seen = image_load(self.vlm, ITEM) if asked.image else Load()
-            tokens = asked.prompt + seen.image_tokens
-            one = replace(seen, rows=1, tokens=tokens, squares=tokens**2, answers=1)
-            read, said = one.as_many_as(items * asked.options), asked.said
+        read, said = self.asked(load, asked, items), asked.said if asked else suite.max_new_tokens
         mean = read.tokens / max(read.rows, 1)
         spoken = Load(rows=items, tokens=items * said, squares=items * said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * spoken.tokens
@@ -164,6 +159,15 @@ class Device:
         cache = 2 * self.size * sum(layer.keys for layer in self.body.layers) * mean * spoken.tokens
         streamed = passes * self.size * self.body.language_parameters + cache
         return Work(read.tokens + spoken.tokens, flops, streamed=streamed, steps=passes * len(self.body.layers))
+
+    def asked(self, load: Load, asked: Asked | None, items: int) -> Load:
+        """The prompts of so many items of a task, with every option; those of an unknown task are like ``load``."""
+        if asked is None:
+            return replace(load.as_many_as(items), answers=items)
+        seen = image_load(self.vlm, ITEM) if asked.image else Load()
+        tokens = asked.prompt + seen.image_tokens
+        one = replace(seen, rows=1, tokens=tokens, squares=tokens**2, answers=1)
+        return one.as_many_as(items * asked.options)
 
 
 def _blind(load: Load) -> Load:

@@ -17,13 +17,21 @@ from selectmm.records.stage import run_stage
 HERE = Path(__file__).parent
 
 
-def open_pool(cache: str) -> Pool:
-    """The embedded pool; written as LLaVA JSON once, and then read like anybody's."""
+def open_pool(cache: str, rows: int | None = None) -> Pool:
+    """The embedded pool; written as LLaVA JSON once, and then read like anybody's.
+
+    Args:
+        rows: how many of its rows to use, a fixed uniform draw; None: all.
+
+    Raises:
+        UserError: the pool has fewer rows.
+    """
 
     def make(folder: Path) -> None:
-        write_pool(folder)
+        write_pool(folder, rows)
 
-    stage = run_stage(Path(cache), "embedded-pool", {"code": _code()}, make)
+    size = {} if rows is None else {"rows": rows}
+    stage = run_stage(Path(cache), "embedded-pool", {"code": _code(), **size}, make)
     return open_llava_json(str(stage.folder / "pool.json"), str(stage.folder / "images"), "stop", cache)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 
@@ -71,6 +72,7 @@ class Clock:
 
 
 _running: list[Clock] = []
+_counting = Lock()  # several threads count: each process of an engine has one
 _process = Clock(1)  # of this process, for who started it as a rank
 
 
@@ -113,10 +115,11 @@ def computing() -> Iterator[None]:
 
 def note_busy(seconds: float, flops: float | None = None) -> None:
     """Count seconds in which a device computed, and its operations, for every clock that runs in this process."""
-    for clock in [*_running, _process]:
-        clock.busy = (clock.busy or 0.0) + seconds
-        if flops is not None:
-            clock.flops = (clock.flops or 0.0) + flops
+    with _counting:
+        for clock in [*_running, _process]:
+            clock.busy = (clock.busy or 0.0) + seconds
+            if flops is not None:
+                clock.flops = (clock.flops or 0.0) + flops
 
 
 def used() -> str:

@@ -5,31 +5,37 @@ import errno
 import hashlib
 import inspect
 import json
+import logging
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import resolve_name
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, cast
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
 from selectmm.records.in_use import hold
 
+log = logging.getLogger("selectmm")
+
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
+MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
+_held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while another process is waited for
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def run_stage(
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
     cost of every attempt is added up, each second counting ``devices`` times; ``share`` says of the finished folder
     which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
-    once: the second waits.
+    once: the second says whom it waits for, and gives back meanwhile what `giving_way` names.
 
     A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
 
@@ -129,12 +135,53 @@ def run_stage(
     if not cached:
         with told_if_unwritten(f"Stage '{name}'", folder, root):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):
+            with _alone(folder, name):
                 cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
                 if not cached:
                     _make(folder, name, mark, identity, make, devices, share)
                     hold(folder / ENTRY)
     return _finished(folder, name, mark, identity, cached)
+
+
+@contextmanager
+def giving_way(aside: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    """Inside the block, while a stage is waited for that another process makes, ``aside()`` is entered.
+
+    Args:
+        aside: makes room on a device, until it is left.
+    """
+    _held.append(aside)
+    try:
+        yield
+    finally:
+        _held.pop()
+
+
+@contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Hold a stage's lock; who has to wait for it says so."""
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("  waiting   for %s to finish stage '%s', %s", _maker(folder), name, folder)
+        with ExitStack() as stack:
+            for aside in _held:
+                stack.enter_context(aside())
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _maker(folder: Path) -> str:
+    """Who makes a stage, in words."""
+    try:
+        maker = json.loads((folder.with_suffix(".partial") / MAKER).read_text())
+        return f"process {maker['process']} on {maker['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or is about to end
+        return "another process"
 
 
 @contextmanager
@@ -197,6 +244,8 @@ def _make(
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
+    maker = partial / MAKER
+    write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
     spent = partial / "spent.json"  # cost of the attempts that did not finish
     before = Cost.read(json.loads(spent.read_text())) if spent.exists() else Cost()
     with measure(devices) as clock, _noted(spent, before, clock):
@@ -211,7 +260,11 @@ def _make(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))
-    for left in [spent, *partial.glob(".*.[0-9]*")]:  # what a kill in the middle of `write_atomically` left beside
+    for left in [
+        spent,
+        maker,
+        *partial.glob(".*.[0-9]*"),
+    ]:  # what a kill in the middle of `write_atomically` left beside
         left.unlink(missing_ok=True)
     partial.rename(folder)
 

@@ -189,7 +189,8 @@ class WandbTracker:
 def _quiet(wandb: Any) -> "wandb.Settings":
     """No console capture, code or git: the record holds all that, and each costs time or privacy.
 
-    What the machine does meanwhile (load of processors and GPUs, memory) is noted every `SYSTEM` seconds.
+    What the machine does meanwhile (load of processors and GPUs, memory) is noted every `SYSTEM` seconds, which
+    ``x_disable_machine_info`` would forbid.
     """
     return wandb.Settings(
         silent=True,
@@ -197,7 +198,7 @@ def _quiet(wandb: Any) -> "wandb.Settings":
         disable_code=True,
         disable_git=True,
         save_code=False,
-        x_disable_machine_info=True,
+        disable_job_creation=True,
         x_disable_meta=True,
         x_stats_sampling_interval=SYSTEM,
         x_save_requirements=False,

@@ -1,13 +1,17 @@
 """GPUs of this machine for one job of several that run side by side: each takes its own, by locks of the system.
 
-Slurm and Ray hand GPUs out; joblib does not, and its jobs would all take the first one.
+Slurm and Ray hand GPUs out; joblib does not, and its jobs would all take the first one. A lock is named after the GPU's
+UUID, because one job may name a GPU by its number and another by its UUID.
 """
 
 import fcntl
 import os
+import re
+import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO
@@ -16,6 +20,7 @@ from selectmm.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between looks at whether a GPU is free
+LISTED = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", re.M)  # a line of nvidia-smi -L
 
 _held: dict[str, IO[str]] = {}  # by GPU, until this process ends
 
@@ -33,7 +38,9 @@ def own_gpus(wanted: int) -> list[str]:
         if not there:  # a CPU serves any number of jobs
             return []
         check_enough(1, wanted, len(there))
-        while not _taken(there, wanted, Path(tempfile.gettempdir())):
+        ids = _ids()
+        locks = {name: _lock_of(name, ids) for name in there}
+        while not _taken(locks, wanted, Path(tempfile.gettempdir())):
             time.sleep(POLL)
         os.environ[VISIBLE] = ",".join(_held)
     return list(_held)
@@ -64,13 +71,33 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]  # asks the driver, starts no CUDA
 
 
-def _taken(there: Sequence[str], wanted: int, folder: Path) -> bool:
-    """Lock ``wanted`` free GPUs, or none."""
-    for name in there:
+def _ids() -> dict[str, str]:
+    """UUIDs of this machine's GPUs by their numbers, as nvidia-smi has them; empty without it.
+
+    CUDA numbers GPUs of several kinds by their speed, nvidia-smi by their places: there, two jobs of which one uses
+    numbers and the other UUIDs could still meet.
+    """
+    with suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
+        return dict(LISTED.findall(listed.stdout))
+    return {}
+
+
+def _lock_of(name: str, ids: Mapping[str, str]) -> str:
+    """What a GPU's lock is called: its UUID, of which CUDA takes the beginning too; else its name."""
+    if name in ids:
+        return ids[name]
+    meant = [uuid for uuid in ids.values() if uuid.startswith(name)]
+    return meant[0] if len(meant) == 1 else name
+
+
+def _taken(locks: Mapping[str, str], wanted: int, folder: Path) -> bool:
+    """Lock ``wanted`` free GPUs, or none; ``locks`` are the locks' names by the GPUs'."""
+    for name, lock in locks.items():
         if len(_held) == wanted:
             break
         # A part of a GPU may be called MIG-GPU-…/1/0.
-        file = (folder / f"selectmm-{os.getuid()}-gpu-{name.replace('/', '_')}.lock").open("a")
+        file = (folder / f"selectmm-{os.getuid()}-gpu-{lock.replace('/', '_')}.lock").open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _held[name] = file

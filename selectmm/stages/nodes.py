@@ -97,7 +97,7 @@ ALONE = Nodes()
 
 
 class Joined:
-    """A launch that the other nodes have joined."""
+    """A launch that the other nodes have joined. Nothing raises: who watches a launch would stop watching."""
 
     def __init__(self, store: TCPStore, hosts: Mapping[int, str], number: int) -> None:
         self._store, self._hosts, self._number = store, hosts, number
@@ -105,19 +105,28 @@ class Joined:
 
     def failed(self) -> str | None:
         """Which node's agent has failed, or which node is lost; None as long as all is well."""
-        for node in self._ended():
-            code = int(self._store.get(f"ended-{self._number}-{node}"))
-            if code:
-                return f"The ranks on node {node} ({self._hosts[node]}) ended with code {code}."
-        return self._signs.trouble()
+        try:
+            for node in self._ended():
+                code = int(self._store.get(f"ended-{self._number}-{node}"))
+                if code:
+                    return f"The ranks on node {node} ({self._hosts[node]}) ended with code {code}."
+            return self._signs.trouble()
+        except RuntimeError as problem:  # PyTorch's, of the store
+            return (
+                f"Node 0 cannot ask the other nodes how they are ({first_line(problem)}); start the same command again "
+                f"on all nodes: it continues from what is finished."
+            )
 
     def over(self) -> bool:
-        """Whether all other nodes' agents have ended."""
-        return len(self._ended()) == len(self._hosts)
+        """Whether all other nodes' agents have ended; not where nobody can be asked, which `failed` tells."""
+        with suppress(RuntimeError):
+            return len(self._ended()) == len(self._hosts)
+        return False
 
     def stop(self) -> None:
         """Let the other nodes end their ranks."""
-        self._store.set(f"stop-{self._number}", "")
+        with suppress(RuntimeError):
+            self._store.set(f"stop-{self._number}", "")
 
     def _ended(self) -> list[int]:
         return [node for node in self._hosts if self._store.check([f"ended-{self._number}-{node}"])]

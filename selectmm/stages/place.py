@@ -12,7 +12,8 @@ from selectmm.errors import UserError
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # How other variables of torchrun's and MPI's begin that libraries act on. Slurm's stay: submitit reads them.
 PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_", "PET_", "PMI_", "PMIX_")
-FIRST_HOST = re.compile(r"([^[,]+)(?:\[([^],-]+))?")  # of Slurm's list, such as gpu[7-8,12] or a,b
+FIRST_HOSTS = re.compile(r"(?:[^[,]|\[[^]]*\])+")  # of Slurm's list, such as gpu[7-8,12] or rack[1-2]n[1-4],login
+NUMBERS = re.compile(r"\[([^],-]+)[^]]*\]")  # the first of them is a name's
 FIRST_PORT, PORTS = 20_000, 10_000  # where a Slurm job's rendezvous is, by the job's number
 HOW = "on all of them rendezvous=HOST:PORT, a free port of the first one"
 
@@ -62,8 +63,8 @@ def place_of(options: Mapping[str, Any], started: Started | None) -> Place:
         UserError: options do not fit together, or not with what the scheduler says.
     """
     nodes, node = (_number(options, key) for key in ("nodes", "node"))
-    if nodes == 1 or (nodes is None and started is None):
-        if node and started is None:
+    if started is None and nodes in (1, None):
+        if node:
             raise UserError(f"node={node}, but nodes={nodes or 'auto'}: of how many is it? Set nodes to their number.")
         return Place()
     if nodes is None:
@@ -119,8 +120,8 @@ def read_started(environment: Mapping[str, str]) -> Started | None:
     # A batch script that srun did not start has other variables of Slurm's, not this one.
     if there("SLURM_STEP_NUM_NODES", "SLURM_STEP_NODELIST", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_JOB_ID"):
         places = number("SLURM_NODEID"), number("SLURM_STEP_NUM_NODES"), number("SLURM_LOCALID")
-        name, number_of_first = FIRST_HOST.match(environment["SLURM_STEP_NODELIST"]).groups("")
-        return Started("srun", *places, name + number_of_first, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
+        first = NUMBERS.sub(r"\1", FIRST_HOSTS.match(environment["SLURM_STEP_NODELIST"])[0])
+        return Started("srun", *places, first, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
     if there("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") and environment.get("LOCAL_WORLD_SIZE", "1") == "1":
         address = environment["MASTER_ADDR"], number("MASTER_PORT")
         return Started("the scheduler", number("RANK"), number("WORLD_SIZE"), 0, *address)

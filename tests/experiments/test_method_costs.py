@@ -20,7 +20,8 @@ def test_methods_that_were_measured_by_themselves_have_a_table_with_a_unit_of_it
         shutil.copy(path, tmp_path / path.name)
     for name in ("perplexity", "tive"):
         path = next(RECORDS.glob(f"methods-{name}-*-s0-*.json"))
-        shutil.copy(path, tmp_path / path.name.replace("methods-", "costs-"))
+        (tmp_path / "costs").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "costs" / path.name.replace("methods-", "costs-"))
         stages = json.loads(path.read_text())["costs"]
         cost[name] = sum(stages[stage]["device_seconds"] for stage in ("warmup", "features", "select") if stages[stage])
     page = make(tmp_path, tmp_path).read_text()

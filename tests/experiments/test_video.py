@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("video")
     tiny_llava(folder / "llava")
     (folder / "pool").mkdir()
-    rows.write_pool(folder / "pool", rows.Counts(8, 8, 8), images=False)
+    rows.write_pool(folder / "pool", rows.Counts(8, 8, 8), beside=0)
     return folder
 
 
@@ -32,7 +32,7 @@ def test_it_is_planned_and_run(place: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(embedded.embedded, "suite_folder", lambda _cache: tmp_path / "images")  # takes long, not asked
     monkeypatch.setattr(rows, "HELD", {"direction": 4, "order": 4})
     given = [*overrides(place, "llava15_7b", "out"), "suite.only=[mini-MVBench]", "suite.limit=4", "model.frames=3"]
-    given = ["experiments=video/embedded", *given, "recipe.max_length=512"]
+    given = ["experiments=video/embedded", *given, "recipe.max_length=512", "~pool.beside"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         jobs = [build(compose("run", [*given, f"method={method}"]), method) for method in METHODS]
     for found in plan(jobs, GPUS["h100"], 256):

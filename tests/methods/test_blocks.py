@@ -39,3 +39,12 @@ def test_a_slice_of_a_map_is_read_where_it_lies(mapped: np.ndarray) -> None:
 def test_double_precision_is_kept() -> None:
     [(_, block)] = blocks(np.ones((2, 3)), np.arange(2), 8)
     assert block.dtype == torch.float64
+
+
+def test_a_file_that_has_become_shorter_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "values.npy"
+    np.save(path, np.ones((9, 4), np.float16))
+    values = np.load(path, mmap_mode="r")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(OSError, match=r"values\.npy ends before its row 9\."):
+        list(blocks(values, np.arange(9), 6))

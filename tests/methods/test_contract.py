@@ -1,6 +1,7 @@
 """Every method keeps the contract, and the contract notices who does not."""
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -11,6 +12,7 @@ import pytest
 
 import selectmm.methods
 from selectmm.features.feature import Features
+from selectmm.features.ranks import config_of, feature_of
 from selectmm.methods.adapt_inf import AdaptInf
 from selectmm.methods.by_source import BySource
 from selectmm.methods.check import check_method, invented_pool
@@ -281,3 +283,11 @@ def test_shares_sum_up_and_never_exceed_a_group() -> None:
         got = shares(sizes, total)
         assert got.sum() == total and (got <= sizes).all()
         assert np.abs(got - sizes * total / sizes.sum()).max() < 1
+
+
+def test_another_process_reads_each_feature_as_it_was_told() -> None:
+    features = {feature for method in METHODS for feature in method.needs().features}
+    assert len(features) > 20
+    for feature in features:
+        told = json.loads(json.dumps(config_of(feature)))
+        assert feature_of(told) == feature and hash(feature_of(told)) == hash(feature), feature

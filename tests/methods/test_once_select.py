@@ -1,13 +1,13 @@
 """OnceSelect's sampler against all subsets, its classifier against what it was shown, and the whole by its promises."""
 
-from itertools import combinations
+from itertools import combinations, product
 from math import comb, log
 
 import numpy as np
 import pytest
 import torch
 
-from selectmm.methods import cluster_classifier, kdpp
+from selectmm.methods import cluster_classifier, kdpp, once_select
 from selectmm.methods.cluster_classifier import Training, confidence
 from selectmm.methods.clustering import Vectors, kmeans
 from selectmm.methods.content import by_content
@@ -137,6 +137,34 @@ def test_every_cluster_gives_by_its_size_from_its_unsure_rows(candidates: float)
         assert abs(count - 24 * len(own) / 90) <= 1 and count >= 1
         limit = np.sort(subset.scores[own])[min(len(own), int(candidates * count)) - 1]
         assert (subset.scores[subset.rows[np.isin(subset.rows, own)]] <= limit).all()
+
+
+def test_core_candidates_blocks_and_kernels_are_those_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cluster of 40 rows with given confidences; the sampler is replaced by one that takes the first rows."""
+    pool, values = talking_pool(40), given_values(40, 3)
+    order, sure = by_content(pool), np.random.default_rng(5).permutation(40) / 40
+    unit = values[order] / np.linalg.norm(values[order], axis=1, keepdims=True)
+    cores: list[np.ndarray] = []
+    kernels: list[np.ndarray] = []
+    monkeypatch.setattr(once_select, "confidence", lambda _, core, *__: (cores.append(core), sure)[1])
+    monkeypatch.setattr(kdpp, "sample", lambda kernel, count, _: (kernels.append(kernel), np.arange(count))[1])
+    method = OnceSelect(clusters=1, core_share=0.1, block=8)
+    subset = chosen(method, pool, {method.needs().features[0]: values}, 10)
+
+    near = np.argsort(np.linalg.norm(unit - unit.mean(0), axis=1))
+    assert sorted(cores[0].tolist()) == sorted(near[:4].tolist())
+    unsure = np.argsort(sure)[:20].tolist()  # twice the quota
+    keys = random_keys(pool, np.random.default_rng(0))[order]
+    shuffled = sorted(unsure, key=lambda place: keys[place])
+    taken: list[int] = []
+    for kernel, start, count in zip(kernels, (0, 8, 16), (4, 4, 2), strict=True):
+        block = shuffled[start : start + 8]
+        for (i, one), (j, other) in product(enumerate(block), repeat=2):
+            quality = [1 - unsure.index(place) / 20 for place in (one, other)]
+            alike = (1 + unit[one] @ unit[other]) / 2
+            assert kernel[i, j] == pytest.approx(np.sqrt(quality[0] * quality[1]) * alike + (i == j) * 1e-8, abs=1e-6)
+        taken += block[:count]
+    assert sorted(subset.rows.tolist()) == sorted(order[taken].tolist())
 
 
 def test_rows_that_tie_are_taken_by_what_they_say() -> None:

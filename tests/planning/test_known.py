@@ -125,7 +125,9 @@ def test_the_table_is_planned_with_nothing_downloaded(
     full = next(s for s in content["jobs"][0]["stages"] if s["name"] == "finetune")
     assert full["rows"] == 128 * -(-665_298 // 128) and full["devices"] == 8
     assert full["seconds"] == pytest.approx(full["device_seconds"] / 8)
-    assert 0 < content["total"]["features"] < 15 * 3600, "passes over the pool"
+    total = content["total"]
+    assert 0 < total["features"] < 15 * 3600, "passes over the pool"
+    assert 0 < total["by_engine"] < total["evaluation"] / 2 and total["by_engine"] < total["tuning"]
 
 
 def test_what_is_asked_of_devices_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

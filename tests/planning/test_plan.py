@@ -218,6 +218,19 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
     )
 
 
+def test_vllm_is_planned_on_a_gpu_and_offered_where_our_own_decoding_answers(place: Path) -> None:
+    ours, theirs = planned(*(experiment_of(place, "engine", "method=full", *more) for more in ([], ["engine=vllm"])))
+    offered, chosen = stage(ours, "evaluate"), stage(theirs, "evaluate")
+    assert chosen.what == f"{offered.what}, by vLLM" and chosen.by_engine is None
+    assert chosen.work == offered.by_engine and chosen.work.overhead > 0 == offered.work.overhead
+    assert chosen.marks != offered.marks and any("Assumed of vLLM (engine=vllm)" in line for line in theirs.sources)
+    cpu = replace(H100, name="cpu")
+    [alone] = plan([experiment_of(place, "engine", "method=full", "engine=vllm")], cpu, 256)
+    assert stage(alone, "evaluate").work.overhead == 0 and alone.notes == [
+        "vLLM's speed on a processor is not known, so evaluation is planned as by our own decoding."
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

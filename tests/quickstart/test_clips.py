@@ -76,7 +76,7 @@ def test_a_file_holds_every_pixel_and_has_one_size(tmp_path: Path) -> None:
 
 
 def opened(folder: Path) -> Pool:
-    path = rows.write_pool(folder, FEW, images=False)
+    path = rows.write_pool(folder, FEW, beside=0)
     return open_llava_json(str(path), str(folder / "images"), "stop", folder / "cache")
 
 
@@ -93,10 +93,12 @@ def test_the_pool_s_fingerprint_does_not_depend_on_the_encoder(tmp_path: Path, m
 
 
 def test_the_embedded_pool_s_rows_stand_in_front_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def two(folder: Path) -> Path:
+    def two(folder: Path, beside: int | None) -> Path:
         (folder / "pool.json").write_text('[{"id": "a"}, {"id": "b"}]')
         return folder / "pool.json"
 
     monkeypatch.setattr(rows.embedded, "write", two)
     entries = json.loads(rows.write_pool(tmp_path, FEW).read_text())
     assert entries[:2] == [{"id": "a"}, {"id": "b"}] and len(entries) == 24
+    fewer = json.loads(rows.write_pool(tmp_path, FEW, beside=0).read_text())
+    assert len(fewer) == 22 and [entry["video"] for entry in fewer] == [entry["video"] for entry in entries[2:]]

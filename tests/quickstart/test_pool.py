@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selectmm.errors import UserError
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.quickstart import pool
 from selectmm.quickstart.item import Item
@@ -32,6 +33,21 @@ def test_same_bytes_twice(written: Path, tmp_path: Path) -> None:
     names = sorted(p.name for p in (tmp_path / "images").iterdir())
     assert names == sorted(p.name for p in (written.parent / "images").iterdir())
     assert (tmp_path / "images" / names[0]).read_bytes() == (written.parent / "images" / names[0]).read_bytes()
+
+
+def test_fewer_rows_are_a_fixed_draw_of_all(written: Path, tmp_path: Path) -> None:
+    some = json.loads(pool.write(tmp_path / "a", 300).read_text())
+    assert some == json.loads(pool.write(tmp_path / "b", 300).read_text())
+    everything = json.loads(written.read_text())
+    numbers = [everything.index(entry) for entry in some]
+    assert len(some) == 300 and numbers == sorted(numbers)
+    assert len({entry["source"] for entry in some}) >= 15, "a uniform draw meets most of the eighteen sources"
+
+
+@pytest.mark.parametrize("keep", [0, 5000])
+def test_more_rows_than_there_are(tmp_path: Path, keep: int) -> None:
+    with pytest.raises(UserError, match=rf"has 4,170 rows; {keep:,} of them cannot be used"):
+        pool.write(tmp_path, keep)
 
 
 def test_our_reader_opens_it_whole(written: Path, tmp_path: Path) -> None:

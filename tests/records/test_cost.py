@@ -1,11 +1,14 @@
 """The cost clock, with a device that says what it is told to."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 
 import pytest
 
-from selectmm.records.cost import measure
+from selectmm.records.cost import measure, note_busy
 
 GIB = 2**30
 
@@ -34,3 +37,19 @@ def test_a_stage_inside_another_does_not_hide_what_the_outer_one_needed_before(m
     with measure() as later:
         use(3)
     assert later.cost().peak_gib == 3
+
+
+def test_what_two_threads_note_at_once_is_counted_twice() -> None:
+    both = Barrier(2)
+
+    class Slow(float):
+        """Is added only once another thread is about to add too, or cannot."""
+
+        def __radd__(self, other: float) -> float:
+            with suppress(BrokenBarrierError):
+                both.wait(0.1)
+            return other + float(self)
+
+    with measure() as clock, ThreadPoolExecutor(2) as pool:
+        list(pool.map(note_busy, [Slow(1), Slow(2)]))
+    assert clock.busy == 3

@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +26,7 @@ from selectmm.methods.full import Full
 from selectmm.methods.prism import Prism
 from selectmm.records import stage as stages
 from selectmm.records.cost import Cost, computing, measure, note_used, used
-from selectmm.records.stage import fingerprint, run_stage, source_of, write_atomically
+from selectmm.records.stage import fingerprint, giving_way, run_stage, source_of, write_atomically
 
 WHAT = {"model": "toy", "layer": 1}
 
@@ -135,6 +139,37 @@ def make(folder):
 (root / sys.argv[2]).touch()
 print(run_stage(root, "select", {"x": 1}, make).cached)
 """
+
+
+def test_who_waits_says_for_which_process_and_gives_its_device_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, told, given = Event(), Event(), []
+
+    @contextmanager
+    def aside() -> Iterator[None]:
+        given.append("given back")
+        told.set()
+        yield
+        given.append("taken again")
+
+    def make(folder: Path) -> None:
+        begun.set()
+        assert told.wait(20)
+        (folder / "value.txt").write_text("made once")
+
+    caplog.set_level("INFO", "selectmm")
+    with ThreadPoolExecutor(1) as pool, giving_way(aside):
+        first = pool.submit(run_stage, tmp_path, "features", WHAT, make)
+        assert begun.wait(20)
+        second = run_stage(tmp_path, "features", WHAT, make)
+    assert second.cached and first.result().folder == second.folder
+    assert given == ["given back", "taken again"]
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"  waiting   for process {os.getpid()} on {socket.gethostname()} to finish stage 'features', {second.folder}"
+    )
+    assert {file.name for file in second.folder.iterdir()} == {"stage.json", "value.txt"}
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -96,6 +97,36 @@ def test_the_config_is_there(records: list[proto.Record]) -> None:
 def test_losses_are_there_by_step(records: list[proto.Record]) -> None:
     losses = [(entry["_step"], entry["loss"]) for entry in _items(records, "history") if "loss" in entry]
     assert losses == [(11, 2.5), (12, 1.25)]
+
+
+def test_what_a_step_says_and_what_the_machine_does_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of a training's losses goes to the run, which notes the machine's load by itself."""
+    monkeypatch.setattr("selectmm.records.tracker.SYSTEM", 0.1)
+    line = {
+        "loss": 2.5,
+        "lr": 1e-4,
+        "seconds": 0.5,
+        "tokens_per_second": 9.0,
+        "gradient_norm": 0.7,
+        "share_of_peak": 0.4,
+    }
+    tracker, patience = WandbTracker("selectmm", tmp_path, "toy"), time.monotonic() + 20
+    with tracker.job("run", [], {}), tracker.stage("finetune", {}) as run:
+        run.log({"step": 1, **line})
+        while not (noted := [r.stats for r in _so_far(tracker.folders[0]) if r.WhichOneof("record_type") == "stats"]):
+            assert time.monotonic() < patience, "nothing was noted of the machine"
+    assert {item.key for item in noted[0].item} & {"cpu", "memory_percent", "proc.memory.percent"}
+    [told] = [entry for entry in _items(_read(tracker.folders[0]), "history") if "finetune/loss" in entry]
+    assert {name: told[f"finetune/{name}"] for name in line} == line
+
+
+def _so_far(folder: Path) -> list[proto.Record]:
+    """Of a run that is not finished, whose last record may be half written."""
+    found: list[proto.Record] = []
+    with suppress(AssertionError, StopIteration):
+        for record in _scan(folder):
+            found.append(record)
+    return found
 
 
 def test_scores_are_in_the_summary(records: list[proto.Record]) -> None:

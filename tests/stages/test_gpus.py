@@ -14,6 +14,7 @@ from selectmm.stages import gpus
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpus, "_held", {})
+    monkeypatch.setattr(gpus, "_ids", dict)
     monkeypatch.setenv(gpus.VISIBLE, "4,GPU-5f,6")
     yield
     for file in gpus._held.values():
@@ -39,6 +40,36 @@ def test_each_job_takes_its_own_and_keeps_it(monkeypatch: pytest.MonkeyPatch) ->
     assert gpus.own_gpus(1) == ["4"] and len(waited) == 1, "free once the first job's process has ended"
     for file in second.values():
         file.close()
+
+
+LISTING = """GPU 3: NVIDIA H100 80GB HBM3 (UUID: GPU-5e11aa77-0001)
+GPU 4: NVIDIA H100 80GB HBM3 (UUID: GPU-5f22bb88-0002)
+  MIG 1g.10gb     Device  0: (UUID: MIG-77cc)
+GPU 6: NVIDIA H100 80GB HBM3 (UUID: GPU-5f33cc99-0003)
+"""
+LISTED = {"3": "GPU-5e11aa77-0001", "4": "GPU-5f22bb88-0002", "6": "GPU-5f33cc99-0003"}
+
+
+def test_the_numbers_and_names_of_gpus_are_those_of_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # of the fixture
+    script = tmp_path / "nvidia-smi"
+    script.write_text(f"#!/bin/sh\nprintf '%s' '{LISTING}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert gpus._ids() == LISTED
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert gpus._ids() == {}
+
+
+def test_a_gpu_has_one_lock_by_its_number_and_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "_ids", lambda: LISTED)
+    assert gpus.own_gpus(1) == ["4"]
+    first = another_job(monkeypatch)
+    monkeypatch.setenv(gpus.VISIBLE, "GPU-5f22bb88,GPU-5f33cc99-0003,MIG-77cc")
+    assert gpus.own_gpus(2) == ["GPU-5f33cc99-0003", "MIG-77cc"], "the first is number 4, by the beginning of its name"
+    for file in first.values():
+        file.close()
+    assert gpus._lock_of("GPU-5f", LISTED) == "GPU-5f", "not the beginning of one alone"
 
 
 def test_a_job_that_finds_one_of_two_holds_none_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ PET = {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "job-0", "PET
         (SRUN, Started("srun", 1, 2, 0, "gpu7", 20_012)),
         ({**SRUN, "SLURM_STEP_NODELIST": "a1,b[2-3]"}, Started("srun", 1, 2, 0, "a1", 20_012)),
         ({**SRUN, "SLURM_STEP_NODELIST": "a[03,7]"}, Started("srun", 1, 2, 0, "a03", 20_012)),
+        ({**SRUN, "SLURM_STEP_NODELIST": "rack[1-2]n[3-4,9]x,b"}, Started("srun", 1, 2, 0, "rack1n3x", 20_012)),
         (BATCH, None),  # srun has not started it: it is alone, whatever the job has
         (TORCHRUN, Started("torchrun", 1, 2, 3, "gpu7", 29501)),
         ({**SRUN, **TORCHRUN}, Started("torchrun", 1, 2, 3, "gpu7", 29501)),
@@ -35,7 +36,7 @@ PET = {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "job-0", "PET
         ({"RANK": "3", "WORLD_SIZE": "8"}, None),
         ({}, None),
     ],
-    ids=["srun", "names", "numbers", "batch", "torchrun", "torchrun-srun", "pod", "pet", "half", "nothing"],
+    ids=["srun", "names", "numbers", "racks", "batch", "torchrun", "torchrun-srun", "pod", "pet", "half", "nothing"],
 )
 def test_what_schedulers_say(environment: dict[str, str], expected: Started | None) -> None:
     assert read_started(environment) == expected
@@ -58,11 +59,14 @@ S = Started("srun", 1, 2, 0, "gpu7", 20_012)
 
 
 def test_places_from_options_and_schedulers() -> None:
-    assert place_of({}, None) == place_of({"nodes": 1}, S) == Place()
+    assert place_of({}, None) == place_of({"nodes": 1}, None) == place_of({"nodes": 1, "node": 0}, None) == Place()
     assert place_of({"nodes": "auto", "join_seconds": 5}, S) == Place(2, 1, host="gpu7", port=20_012, seconds=5)
     assert place_of({"rendezvous": "other:80"}, S) == Place(2, 1, host="other", port=80)
     assert place_of({"nodes": 3, "node": 2, "rendezvous": "::1:80"}, None) == Place(3, 2, host="::1", port=80)
     assert place_of({}, Started("torchrun", 0, 1, 3, "gpu7", 1)) == Place(idle=True), "one process a node works"
+    assert place_of({"nodes": 1}, Started("srun", 0, 1, 3, "gpu7", 1)) == Place(idle=True), (
+        "also where that is asked for"
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,7 @@ def test_places_from_options_and_schedulers() -> None:
             r"^nodes=2: which of them is this one\? Start the command with srun or torchrun on all of",
         ),
         ({"nodes": 3}, S, r"^nodes=3, but srun started this command on 2; leave nodes out, or start it on as many\.$"),
+        ({"nodes": 1}, S, r"^nodes=1, but srun started this command on 2; leave nodes out, or start it on as many\.$"),
         ({"node": 1}, None, r"^node=1, but nodes=auto: of how many is it\? Set nodes to their number\.$"),
         ({"nodes": 1, "node": 1}, None, r"^node=1, but nodes=1: of how many is it\? Set nodes to their number\.$"),
         ({"nodes": 2, "node": 2}, None, r"^node=2, but nodes=2: nodes are numbered from 0 to 1\.$"),

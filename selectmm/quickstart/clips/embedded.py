@@ -14,13 +14,21 @@ from selectmm.records.stage import run_stage
 HERE = Path(__file__).parent
 
 
-def open_pool(cache: str) -> Pool:
-    """The embedded pool with 600 rows about clips behind it; written as LLaVA JSON once, and read like anybody's."""
+def open_pool(cache: str, beside: int | None = None) -> Pool:
+    """The embedded pool with 600 rows about clips behind it; written as LLaVA JSON once, and read like anybody's.
+
+    Args:
+        beside: how many of the embedded pool's own rows, a fixed uniform draw; None: all.
+
+    Raises:
+        UserError: it has fewer rows.
+    """
 
     def make(folder: Path) -> None:
-        rows.write_pool(folder)
+        rows.write_pool(folder, beside=beside)
 
-    stage = run_stage(Path(cache), "embedded-clips-pool", {"code": _code()}, make)
+    size = {} if beside is None else {"beside": beside}
+    stage = run_stage(Path(cache), "embedded-clips-pool", {"code": _code(), **size}, make)
     return open_llava_json(str(stage.folder / "pool.json"), str(stage.folder / "images"), "stop", cache)
 
 

@@ -40,14 +40,17 @@ class Counts:
     choice: int = 200
 
 
-def write_pool(folder: Path, counts: Counts = Counts(), images: bool = True) -> Path:
+def write_pool(folder: Path, counts: Counts = Counts(), beside: int | None = None) -> Path:
     """Write ``folder/pool.json`` and ``folder/images``: the embedded pool and, behind it, rows about clips.
 
     Args:
-        images: write the embedded pool's own rows too.
+        beside: how many of the embedded pool's own rows, a fixed uniform draw; None: all.
+
+    Raises:
+        UserError: it has fewer rows.
     """
-    path = embedded.write(folder) if images else folder / "pool.json"
-    entries = json.loads(path.read_text()) if images else []
+    path = folder / "pool.json"
+    entries = [] if beside == 0 else json.loads(embedded.write(folder, beside).read_text())
     for source, motion, question, answer in _rows(counts):
         name = mp4.write(motion.frames, FPS, folder / "images" / FOLDER)
         said = [{"from": "human", "value": f"<video>\n{question}"}, {"from": "gpt", "value": answer}]

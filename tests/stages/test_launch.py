@@ -1,0 +1,55 @@
+"""Who watches a launch over several nodes does not stop because their store does."""
+
+from threading import Event
+from types import SimpleNamespace
+
+import pytest
+from torch.distributed import DistNetworkError
+
+from selectmm.stages import launch, nodes
+from selectmm.stages.nodes import Joined
+
+
+class Broken:
+    """A store whose connection is gone."""
+
+    def check(self, _names: list[str]) -> bool:
+        raise DistNetworkError("Connection reset by peer\nException raised from recvBytes")
+
+    def set(self, _name: str, _value: str) -> None:
+        raise DistNetworkError("Broken pipe")
+
+
+class Torchrun:
+    """A process that runs until it is ended."""
+
+    returncode = None
+
+    def __init__(self) -> None:
+        self._ended = Event()
+
+    def terminate(self) -> None:
+        self.returncode = -15
+        self._ended.set()
+
+    def wait(self) -> None:
+        assert self._ended.wait(20), "nobody has ended it"
+
+
+def test_a_store_that_breaks_ends_the_launch_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "POLL", 0.01)
+    joined, process = Joined(Broken(), {1: "second"}, 0), Torchrun()
+    watch = launch._Watch(joined, process)
+    assert watch.wait(process) == (
+        "Node 0 cannot ask the other nodes how they are (Connection reset by peer); start the same command again on "
+        "all nodes: it continues from what is finished."
+    )
+    assert not watch._thread.is_alive()
+
+
+def test_a_launch_whose_block_fails_raises_that_and_not_the_stores_error() -> None:
+    one = nodes.Nodes(2, hosts={1: "second"}, _store=SimpleNamespace(set=lambda *_: None))
+    with pytest.raises(ValueError, match="of the block"):
+        with one.joining(nodes.Launch("m", "module", "folder", 1, "cpu", "h", 1, 1.0)) as joined:
+            joined._store = Broken()
+            raise ValueError("of the block")
