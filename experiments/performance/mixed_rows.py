@@ -3,9 +3,9 @@
 python experiments/performance/mixed_rows.py [--rows 1000000] [--out FOLDER]
 
 Both files are made up, of as many rows. In the mixed one every third row shows two or three images, every fourth brings
-a system prompt and every eighth offers a tool, the same to all, and calls it; the texts are as long as LLaVA's
-rows'. The images are those of `open_pool`, and are opened in both. Memory is also compared with that of an eighth of the
-mixed rows. What a mixed row has more of, bytes, turns and images, is in the record.
+a system prompt and every eighth offers a tool, the same to all, and calls it; the texts are as long as LLaVA's. The
+images are those of `open_pool`, and are opened in both. Memory is also compared with that of an eighth of the mixed
+rows. What a mixed row has more of, bytes, turns and images, is in the record.
 """
 
 import json
