@@ -102,6 +102,7 @@ def _section(record: dict) -> str:
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
     lines = [f"- {name}: {value}" for name, value in record.get("figures", {}).items()]
     if record["comparisons"]:
+        lines += [""] if lines else []
         lines += [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
     lines += [f"| {' | '.join(_cells(c, _busy(record)))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
