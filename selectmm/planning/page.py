@@ -50,11 +50,14 @@ def _by_stage(plan: Plan, gpu: Gpu, utilisation: float) -> Table:
 
 def _by_job(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Table:
     """A line for each job, what it shares with an earlier one left out, and a line for all of them."""
-    table = Table(title=f"{len(plans)} jobs", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    names = [plan.name.partition(": ") for plan in plans]
+    alike = len({experiment for experiment, *_ in names}) == 1  # then its name stands above the table alone
+    title = f"{names[0][0]}: {len(plans)} jobs" if alike else f"{len(plans)} jobs"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in JOB_COLUMNS:
-        table.add_column(column, justify="left" if column == "job" else "right", no_wrap=column == "job")
-    for plan in plans:
-        table.add_row(plan.name, *_sums([plan], gpu, utilisation))
+        table.add_column(column, justify="left" if column == "job" else "right", min_width=len(column))
+    for plan, (_, _, job) in zip(plans, names, strict=True):
+        table.add_row(job if alike else plan.name, *_sums([plan], gpu, utilisation))
     table.add_section()
     table.add_row("all", *_sums(plans, gpu, utilisation))
     return table

@@ -205,8 +205,8 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
         main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
     shown = capsys.readouterr()
     told = " ".join(shown.err.split())
-    assert "run: full, budget 0.5" in told and "run: random, budget 0.5" in told
-    assert told.startswith("2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
+    assert "full, budget 0.5" in told and "random, budget 0.5" in told
+    assert told.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
     assert re.search(r" all [56] \d ", told), "and one for all"
     assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in told
     content = json.loads(shown.out)
