@@ -1,6 +1,5 @@
 """Loss and error of answers: a batch of unlike rows against one row at a time, with Hugging Face's full logits."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +54,7 @@ def test_answers_alone_are_the_template_without_image_and_user(vlm: VLM) -> None
 @torch.no_grad()
 def test_an_answer_that_is_context_is_seen_and_not_scored(vlm: VLM) -> None:
     talk = TALKS[0]
-    context = Conversation((talk.turns[0], replace(talk.turns[1], trained=False), *talk.turns[2:]), talk.images)
+    context = Conversation((talk.turns[0], talk.turns[1]._replace(trained=False), *talk.turns[2:]), talk.images)
     row, first = Row.of(vlm, talk), Row.of(vlm, Conversation(talk.turns[:2], talk.images))
     last = row.labels.clone()
     last[(last != IGNORED).nonzero().flatten()[: (first.labels != IGNORED).sum()]] = IGNORED

@@ -59,7 +59,7 @@ def test_a_key_is_all_that_it_takes(service: Service, tmp_path: Path) -> None:
 
 def test_a_whole_run_can_be_followed_from_its_pool_to_its_record(service: Service, place: Path) -> None:
     arguments = [*overrides(place, "llava15_7b", "online"), "method=random", "budget=0.5", "experiment=followed"]
-    record = one_run(*arguments, "tracker.mode=online", "suite.only=[mini-MMLU]")
+    record = one_run(*arguments, "tracker=wandb", "tracker.mode=online", "suite.only=[mini-MMLU]")
     (run,) = service.runs.values()
     assert (run.group, run.job, run.exitcode) == ("followed", "run", 0)
     steps = [entry["finetune/step"] for entry in run.history if "finetune/step" in entry]
