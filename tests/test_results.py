@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
+REFERENCES = [RESULTS / "references" / name for name in ("mini.json", "mini_video.json")]
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
@@ -79,7 +80,7 @@ def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) 
 def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
     mine = [(path, record) for path, record in committed() if record.experiment == page.stem]
     records = [record for _, record in mine]
-    references = references_for(RESULTS / "references" / "mini.json", records)
+    references = references_for(RESULTS / "references" / f"{records[0].suite.name}.json", records)
     assert references, "the references that are printed were measured on these records' model and prompts"
     report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()), tallies_of(mine))
     assert report.markdown.read_text() == page.read_text()
@@ -105,10 +106,10 @@ def test_a_table_in_a_document_is_copied_from_results(document: str, marker: str
 
 def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     records = {f"records/{path.name}": record for path, record in committed()}
-    references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
-    write_leaderboard(records, tmp_path / "leaderboard.html", references)
+    write_leaderboard(records, tmp_path / "leaderboard.html", REFERENCES)
     assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
-        "make it again: python -m selectmm leaderboard results/records/*.json --references results/references/mini.json"
+        "make it again: selectmm leaderboard results/records/*.json "
+        "--references results/references/mini.json results/references/mini_video.json"
     )
 
 

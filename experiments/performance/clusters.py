@@ -9,7 +9,7 @@ their definitions, computed without what makes ours fast.
 
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.disk import forget, write_features
+from experiments.performance.floor import Floor, Part, products, streaming
+from experiments.performance.floor import reading as read_rate
 from experiments.performance.prism import reading
-from experiments.performance.sides import Comparison, differs, keep, measure
+from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from selectmm.methods import mmd
 from selectmm.methods.clustering import Vectors, kmeans, nearest
 from selectmm.methods.d2_pruning import descend
@@ -153,14 +155,54 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--count", type=int, default=100, help="rows that greedy choices take")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
-    comparisons = _from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
+    comparisons, stated = _from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
     for rows in given.direct_rows:
-        comparisons += _against_definitions(rows, given.direct_width, given.count)
+        made = _against_definitions(rows, given.direct_width, given.count)
+        stated += floors_of_choices(rows, given.direct_width, given.count, made)
+        comparisons += made
     settings = {name: value for name, value in vars(given).items() if name != "out"}
-    return keep("clusters", settings, comparisons, given.out)
+    return keep("clusters", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
 
-def _from_disk(folder: Path, rows: int, width: int, count: int, iterations: int) -> list[Comparison]:
+def floors(path: Path, count: int, iterations: int, sides: Mapping[str, Side]) -> list[Floor]:
+    """Products in double precision, and the file read once, of n rows of width d.
+
+    k-means multiplies every row with every centre in each iteration, 2·n·k·d FLOP; neighbours need all pairs, of which
+    half are enough, n²·d FLOP. ``sides``: ours, first of k-means, then of neighbours.
+    """
+    rows, width = np.load(path, mmap_mode="r").shape
+    file = Part("the file read from the disk cache, once", path.stat().st_size, "bytes", read_rate(path))
+    flops = {
+        "all rows with all centres, 2 × rows × centres × width × iterations": 2 * rows * count * width * iterations,
+        "all pairs of rows once, rows² × width": rows**2 * width,
+    }
+    rate = products(4096, width, count, torch.float64)
+    return [
+        Floor(what, side.seconds, (file, Part(told, amount, "FLOP", rate)))
+        for (what, side), (told, amount) in zip(sides.items(), flops.items(), strict=True)
+    ]
+
+
+def floors_of_choices(rows: int, width: int, count: int, made: list[Comparison]) -> list[Floor]:
+    """Of the three greedy choices, in double precision; n rows of width d, of which m are chosen.
+
+    COINCIDE's reads the whole kernel once, 8·n² bytes, and a row of it for each choice. D2's graph needs all pairs of
+    rows, of which half are enough, n²·d FLOP; its heap is not counted. DICS' has to read every row once, 8·n·d bytes.
+    """
+    memory = streaming()
+    parts = (
+        Part("the kernel, and a row of it for each choice", 8 * rows * (rows + count), "bytes", memory),
+        Part(
+            "all pairs of rows once, rows² × width", rows**2 * width, "FLOP", products(4096, width, 4096, torch.float64)
+        ),
+        Part("every row read once", 8 * rows * width, "bytes", memory),
+    )
+    return [Floor(c.what, c.ours.seconds, (part,)) for c, part in zip(made, parts, strict=True)]
+
+
+def _from_disk(
+    folder: Path, rows: int, width: int, count: int, iterations: int
+) -> tuple[list[Comparison], list[Floor]]:
     whole = write_features(folder / "features.npy", rows, width, "float16")
     part = write_features(folder / "quarter.npy", rows // 4, width, "float16")
     try:
@@ -169,18 +211,19 @@ def _from_disk(folder: Path, rows: int, width: int, count: int, iterations: int)
         quarter, _ = measure(clusters, part, rows // 4, count, iterations)
         near, _ = measure(neighbours, whole, rows)
         few, _ = measure(neighbours, part, rows // 4)
+        size = f"{rows:,} × {width:,} in float16"
+        kmeans_ = f"k-means, {count:,} clusters, {iterations} iterations, {size}"
+        stated = floors(whole, count, iterations, {kmeans_: grouped, f"exact neighbours, {size}": near})
     finally:
         whole.unlink()
         part.unlink()
-    size = f"{rows:,} × {width:,} in float16"
     read = "reading the file once, cold"
-    kmeans_ = f"k-means, {count:,} clusters, {iterations} iterations, {size}"
     return [
         Comparison(kmeans_, read, grouped, once, None, at_least=False),
         Comparison(f"{kmeans_}: memory", "a quarter of the rows", grouped, quarter, FLAT, at_least=False, of="peak"),
         Comparison(f"exact neighbours, {size}", read, near, once, None, at_least=False),
         Comparison(f"exact neighbours, {size}: memory", "a quarter of the rows", near, few, FLAT, False, "peak"),
-    ]
+    ], stated
 
 
 def _against_definitions(rows: int, width: int, count: int) -> list[Comparison]:

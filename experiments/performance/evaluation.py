@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.floor import Floor, Part, products
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
 from selectmm.evaluation import multimodal
 from selectmm.evaluation.answering import Responses
@@ -30,8 +31,11 @@ from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
 from selectmm.instantiate import open_suite
 from selectmm.models import llava
-from selectmm.models.encode import pad_to_square, render
+from selectmm.models.encode import Conversation, encode, pad_to_square, render
 from selectmm.models.vlm import VLM
+from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.flops import Load, forward
+from selectmm.planning.load import load_of
 from selectmm.pool.sample import Turn
 from selectmm.quickstart.embedded import open_model
 
@@ -157,7 +161,27 @@ def main(arguments: list[str]) -> Path:
     other = float((expected != found).mean())
     compared = Comparison(what, "lmms-eval's llava_hf", _fastest(batched), _fastest(wrapper), 3, differs=other)
     settings = {"items": given.items, "batch_size": given.batch_size, "rounds": given.rounds}
-    return keep("evaluation", settings, [compared], given.out)
+    stated = floors(same, given.batch_size, compared).record()
+    return keep("evaluation", settings, [compared], given.out, floors=[stated])
+
+
+def floors(asked: tuple[int, str, str | None], batch_size: int, compared: Comparison) -> Floor:
+    """FLOPs of reading every prompt with its pictures, each by itself without padding, and of one token's logits.
+
+    By the formulas of `selectmm.planning.flops`. Tokens after an answer's first are not counted: how many there are
+    follows from what the model says.
+    """
+    vlm = opened(*asked[1:])
+    load = Load()
+    for sheet in sheets(vlm, *asked[:2]):
+        for question in sheet.questions:
+            talk = Conversation((Turn("user", question.prompt),), question.images())
+            load += load_of(vlm, encode(vlm, [talk], side="right", limit=None), 2**31)
+    body = anatomy_of(vlm)
+    flops = forward(body, load, head=False) + 2 * body.head * load.rows
+    rate = products(max(1, round(batch_size * load.tokens / load.rows)), body.width, body.layers[0].inner)
+    part = Part("prompts read, and the logits of a token each", flops, "FLOP", rate)
+    return Floor(compared.what, compared.ours.seconds, (part,))
 
 
 def _fastest(sides: Sequence[Side]) -> Side:

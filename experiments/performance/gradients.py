@@ -6,6 +6,7 @@ TIVE's feature: the norm of every row's LoRA gradient and its projection to 8,19
 linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere.
 """
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,14 +22,19 @@ from torch.nn.functional import cross_entropy
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.floor import Floor, Part
 from experiments.performance.naive import conversations
 from experiments.performance.rows import LIMIT, Rows, parser
-from experiments.performance.sides import Comparison, differs, keep, measure
-from selectmm.features.gradients import ProjectedGradient, sketch
+from experiments.performance.sides import Comparison, Side, differs, keep, measure
+from experiments.performance.work import amount_of, computing, opening
+from selectmm.features.gradients import ProjectedGradient, lora_linears, sketch
+from selectmm.features.onepass import batches_of
+from selectmm.features.reading import conversations_of
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import Batch, encode
 from selectmm.models.forward import answer_logits, inputs_of
 from selectmm.models.vlm import VLM
+from selectmm.planning.flops import row_gradients
 from selectmm.tuning.adapter import injected
 
 from peft import LoraConfig  # isort: skip  (only once selectmm has let torchvision import)
@@ -89,7 +95,59 @@ def main(arguments: list[str]) -> Path:
     longer, _ = measure(batched, replace(rows, times=4))
     what, flat = "batched gradients, every row four times", "every row once"
     comparisons.append(Comparison(what, flat, longer, ours, ENOUGH, at_least=False, of="grown"))
-    return keep("gradients", {"rows": given.rows, "batch_size": given.batch_size, "rank": RANK}, comparisons, given.out)
+    settings = {"rows": given.rows, "batch_size": given.batch_size, "rank": RANK}
+    return keep(
+        "gradients", settings, comparisons, given.out, floors=[one.record() for one in floors(rows, ours, longer)]
+    )
+
+
+def floors(rows: Rows, ours: Side, longer: Side) -> list[Floor]:
+    """Time of the rows once, and memory of every row four times.
+
+    Time: forward, backward through frozen weights and each row's gradient of the LoRA matrices, by the formulas of
+    `selectmm.planning.flops`, and the projection of those: a matrix of a row, [r, side], is multiplied by ±1 entries
+    from both sides, [side, k] and [r, s] with s = √dim and k = dim / s, which is 2·r·side·k + 2·k·r·s FLOP. Memory:
+    what a batch needs is in proportion to its tokens, padding included, and the batch of the longest rows needs most.
+    With every row four times that batch is made of fewer different rows, all of them the longest: it has more tokens.
+    """
+    amount = amount_of(rows)
+    parts = (
+        computing(amount, "gradients of every row", row_gradients(amount.body, amount.load, RANK, all_linear=False)),
+        computing(amount, "their projection", projecting(amount.vlm, rows.count)),
+        *opening(amount),
+    )
+    once, four = most_tokens(amount.vlm, rows), most_tokens(amount.vlm, replace(rows, times=4))
+    held = Part(
+        "tokens of the largest batch, as much memory each as with every row once", four, "tokens", once / ours.grown
+    )
+    return [
+        Floor("batched gradients", ours.seconds, parts),
+        Floor("batched gradients, every row four times", longer.grown, (held,), unit="MiB"),
+    ]
+
+
+def projecting(vlm: VLM, rows: int) -> float:
+    """FLOPs of projecting every row's gradients of self-attention's LoRA matrices."""
+    with _with_lora(vlm):
+        shapes = [linear.weight.shape for linear in lora_linears(vlm, FEATURE.scope).values()]
+    total = 0.0
+    for short, long in (sorted(shape) for shape in shapes):
+        kept = min(short, math.isqrt(FEATURE.dim))
+        columns = FEATURE.dim // kept
+        total += 2 * short * long * columns + (2 * columns * short * kept if kept < short else 0)
+    return total * rows
+
+
+def most_tokens(vlm: VLM, rows: Rows) -> int:
+    """Tokens of the largest batch, padding included."""
+    pool, most = rows.open_pool(), 0
+    for start in range(0, len(pool), 16 * rows.batch_size):
+        shard = range(start, min(start + 16 * rows.batch_size, len(pool)))
+        for batch in batches_of(pool, "conversation", shard, rows.batch_size):
+            told = [next(conversations_of(pool, "conversation", [row])) for row in batch]
+            lengths = [min(encode(vlm, [one], side="right", limit=None)["input_ids"].shape[1], LIMIT) for one in told]
+            most = max(most, len(batch) * max(lengths))
+    return most
 
 
 @contextmanager

@@ -19,11 +19,13 @@ import torch
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.floor import Floor, Part, products
 from experiments.performance.gpu_step import random_llava
-from experiments.performance.sides import Comparison, differs, keep, measure
+from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.forward import inputs_of, right_padded
 from selectmm.models.vlm import VLM
+from selectmm.planning.anatomy import anatomy_of
 from selectmm.pool.sample import Turn
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip
@@ -97,7 +99,24 @@ def main(arguments: list[str]) -> Path:
     (ours, found), (theirs, expected) = measure(steps, sizes, right_padded), measure(steps, sizes, with_mask)
     what = "loss and gradients of right-padded rows, no mask"
     compared = Comparison(what, "a dense mask", ours, theirs, None, differs=differs(found, expected))
-    return keep("mask", {"tokens": given.tokens, "steps": given.steps, "rows": ROWS}, [compared], given.out)
+    settings = {"tokens": given.tokens, "steps": given.steps, "rows": ROWS}
+    return keep("mask", settings, [compared], given.out, floors=[floors(sizes, what, ours).record()])
+
+
+def floors(sizes: Sizes, what: str, ours: Side) -> Floor:
+    """FLOPs of the steps over tokens that are not padding.
+
+    Forward is 2 FLOP a weight and token, backward twice that. Attention looks back alone: 2·T²·width a layer and row
+    forward, twice that backward.
+    """
+    vlm = _model(sizes)
+    lengths = rows(vlm, sizes.tokens)["attention_mask"].sum(1).double()
+    layers = anatomy_of(vlm).layers
+    weights = sum(6 * layer.weights for layer in layers)
+    attention = sum(6 * layer.queries for layer in layers)
+    flops = sizes.steps * float(weights * lengths.sum() + attention * lengths.square().sum())
+    rate = products(ROWS * sizes.tokens, sizes.width, layers[0].inner)
+    return Floor(what, ours.seconds, (Part("forward and backward of all tokens but padding", flops, "FLOP", rate),))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.floor import WITHOUT
 from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,12 +23,14 @@ ORDER = (
     "clusters",
     "open_pool",
     "mixed_rows",
+    "large_pool",
     "training",
     "mask",
     "waiting",
     "gpu_step",
     "evaluation",
 )
+FLOOR = ("what", "what has to be done", "amount", "at", "floor", "measured", "times the floor")
 COLUMNS = (
     "what",
     "against",
@@ -85,28 +88,87 @@ machine. Sizes are those in the tables, some of them smaller than the sizes that
 
 
 def _busy(record: dict) -> bool:
-    """More was running than the side itself and something light; figures of a GPU do not mind."""
-    return bool(record["comparisons"]) and record["load"] > record["threads"] + 1
+    """More was running than the side itself and something light; figures of a GPU do not mind.
+
+    A side of one thread does not either, where the record has the seconds that it was held up: they are not counted.
+    """
+    alone = record["threads"] == 1 and all("held_up" in c["ours"] for c in record["comparisons"])
+    return bool(record["comparisons"]) and not alone and record["load"] > record["threads"] + 1
 
 
 def _section(record: dict) -> str:
     origin = record["provenance"]
+    command = origin["command"].rpartition("/")[2]  # older records hold the script's name, newer ones its path
     commit = (origin["commit"] or "unknown")[:10] + (" with local changes" if origin["dirty"] else "")
     lines = [f"- {name}: {value}" for name, value in record.get("figures", {}).items()]
     if record["comparisons"]:
+        lines += [""] if lines else []
         lines += [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |" + " ---: |" * 3]
     lines += [f"| {' | '.join(_cells(c, _busy(record)))} |" for c in record["comparisons"]]
     cores = origin["hardware"]["cores"]
     return "\n".join(
         [
             f"## {record['name']}\n",
-            f"`python experiments/performance/{origin['command']}` at commit {commit}, threads: {record['threads']}, "
+            f"`python experiments/performance/{command}` at commit {commit}, threads: {record['threads']}, "
             f"cores: {cores}, {origin['hardware']['cpu']}, torch {origin['packages']['torch']};",
             f"load of the whole machine over the last five minutes: {record['load']:.1f}.\n",
             *lines,
             "",
+            *_floors(record),
         ]
     )
+
+
+def _floors(record: dict) -> list[str]:
+    """The least that each could take here, how far above it we are, and whether a missed aim is below it."""
+    if record["name"] in WITHOUT:
+        return [WITHOUT[record["name"]], ""]
+    if not record.get("floors"):
+        return []
+    rows = [_floor(floor) for floor in record["floors"]]
+    head = [f"| {' | '.join(FLOOR)} |", "| --- | --- |" + " ---: |" * 5]
+    return [*head, *rows, "", *[f"{told}\n" for told in _verdicts(record)]]
+
+
+def _floor(floor: dict) -> str:
+    told = [("", part) for part in floor["parts"]] + [("beside it: ", part) for part in floor["beside"]]
+    what = "; ".join(beside + part["what"] for beside, part in told)
+    amounts = "; ".join(f"{_large(part['amount'])} {part['unit']}" for _, part in told)
+    rates = "; ".join("" if floor["unit"] == "MiB" else f"{_large(part['rate'])}/s" for _, part in told).strip("; ")
+    least, measured = (_in_unit(floor[value], floor["unit"]) for value in ("least", "measured"))
+    cells = (floor["of"], what, amounts, rates or "–", least, measured, f"{floor['times']:.2g}")
+    return f"| {' | '.join(cells)} |"
+
+
+def _verdicts(record: dict) -> list[str]:
+    """A sentence about each aim that is missed and has a floor, and the floors' own remarks."""
+    told = [floor["remark"] for floor in record["floors"] if floor["remark"]]
+    for c in [] if _busy(record) else record["comparisons"]:
+        unit = "s" if c["of"] == "seconds" else "MiB"
+        stated = [floor for floor in record["floors"] if (floor["of"], floor["unit"]) == (c["what"], unit)]
+        if c["met"] is False and stated:
+            theirs = c["theirs"][c["of"]]
+            needed = theirs / c["aim"] if c["at_least"] else theirs * c["aim"]
+            least, ours = stated[0]["least"], c["ours"][c["of"]]
+            why = "less than the floor: no code meets it here" if needed < least else "more than the floor"
+            told.append(
+                f"Not met: {c['what']} against {c['baseline']}. The aim of {_aim(c)} would need "
+                f"{_in_unit(needed, unit)}, which is {why} ({_in_unit(least, unit)}); measured were "
+                f"{_in_unit(ours, unit)}."
+            )
+    return told
+
+
+def _in_unit(value: float, unit: str) -> str:
+    return f"{value:,.0f} MiB" if unit == "MiB" else f"{value * 1000:.2g} ms" if value < 0.1 else _seconds(value)
+
+
+def _large(number: float) -> str:
+    """Three digits, with a thousand's power by name."""
+    for power, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= power:
+            return f"{number / power:.3g} {name}"
+    return f"{number:.3g}"
 
 
 def _cells(c: dict, busy: bool) -> tuple[str, ...]:
@@ -141,6 +203,12 @@ def _reading(records: list[dict]) -> str:
     peaks = [side["peak"] for r in records for c in r["comparisons"] for side in (c["ours"], c["theirs"])] or [0]
     return f"""## How to read it
 
+- *Seconds* are those of the wall clock without those in which the side's first thread was ready to go on and other
+  programs had the cores (Linux counts them). So a side of one thread may be measured on a machine that does other work;
+  caches and memory are shared all the same. Records from before 29 November 2026 count every second, and so does a side
+  of several threads: its aims are not judged if the machine was busy.
+- *Floor*: what has to be read and computed, divided by the rate at which this machine did it in the same run, with as
+  many threads; each script's `floors` states the formula. *Times the floor* is how far above it we are.
 - *Ratio*: baseline / ours where the aim is "at least", ours / baseline where it is "at most"; of time, or of memory.
 - *On a core*: seconds that the side's threads spent computing; beside the wall clock it shows waiting, for the disk or
   for a busy machine's other work. A load well above what the side itself uses means a busy machine.

@@ -17,7 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.disk import forget, write_features
-from experiments.performance.sides import Comparison, differs, keep, measure
+from experiments.performance.floor import Floor, Part, cold_reading, products, to_single
+from experiments.performance.floor import reading as read_rate
+from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from selectmm.methods.correlation import mean_correlation
 
 BUFFER = 2**23  # bytes per read
@@ -65,38 +67,70 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--matrix-rows", type=int, nargs="*", default=[12_500, 50_000], help="rows of the N×N form")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
-    comparisons = [c for rows in given.rows for c in _against_reading(given.out, rows, given.width)]
-    comparisons += [_against_matrix(given.out, rows, given.width) for rows in given.matrix_rows]
+    made = [_against_reading(given.out, rows, given.width) for rows in given.rows]
+    made += [_against_matrix(given.out, rows, given.width) for rows in given.matrix_rows]
     settings = {"rows": given.rows, "width": given.width, "matrix_rows": given.matrix_rows}
-    return keep("prism", settings, comparisons, given.out)
+    comparisons, stated = ([one for pair in made for one in pair[part]] for part in (0, 1))
+    return keep("prism", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
 
-def _against_reading(folder: Path, rows: int, width: int) -> list[Comparison]:
+def floors(path: Path, what: str, ours: Side, cold: bool) -> Floor:
+    """The file has to be read three times, and each number turned into single precision as often.
+
+    A row's score needs the mean of all others' unit vectors; a unit vector needs the row's length once it is centred,
+    and that needs the mean of all rows: three passes, as long as the rows do not stay in memory. A pass over n rows of
+    width d reads 2·n·d bytes. Its sums and products, 10·n·d FLOP in all, could be done while a number is in a register,
+    and are not counted. From a cold cache the disk gives the file once, beside that.
+    """
+    rows, width = np.load(path, mmap_mode="r").shape
+    size = path.stat().st_size
+    parts = (
+        Part("the file read from the disk cache, 3 times", 3 * size, "bytes", read_rate(path)),
+        Part("half to single precision, 3 × rows × width", 3 * rows * width, "numbers", to_single(width)),
+    )
+    beside = (Part("the file read from the disk, once", size, "bytes", cold_reading(path)),) if cold else ()
+    return Floor(what, ours.seconds, parts, beside)
+
+
+def matrix_floor(what: str, rows: int, width: int, theirs: Side) -> Floor:
+    """All pairs' products are 2 · rows² · width FLOP (both halves, as PyTorch computes them)."""
+    flops = 2.0 * rows**2 * width
+    rate = products(BLOCK, width, min(rows, 4 * BLOCK))
+    part = Part("all pairs of rows, 2 × rows² × width", flops, "FLOP", rate)
+    return Floor(f"the N×N form of: {what}", theirs.seconds, (part,))
+
+
+Measured = tuple[list[Comparison], list[Floor]]
+
+
+def _against_reading(folder: Path, rows: int, width: int) -> Measured:
     path = write_features(folder / "features.npy", rows, width, "float16")
     try:
         once, _ = measure(reading, path, True)
         cold, _ = measure(scores, path, rows, True)
         again, _ = measure(reading, path, False)
+        size = f"{rows:,} × {width:,} in float16, {rows * width * 2 / 1e9:.1f} GB"
+        what = f"PRISM's scores, {size}, cold"
+        stated = floors(path, what, cold, cold=True)
     finally:
         path.unlink()
     aim = 2 if rows >= LARGE else None
-    size = f"{rows:,} × {width:,} in float16, {rows * width * 2 / 1e9:.1f} GB"
     return [
-        Comparison(f"PRISM's scores, {size}, cold", "reading the file once, cold", cold, once, aim, at_least=False),
+        Comparison(what, "reading the file once, cold", cold, once, aim, at_least=False),
         Comparison(f"reading the file once, {size}, warm", "the same, cold", again, once, None),
-    ]
+    ], [stated]
 
 
-def _against_matrix(folder: Path, rows: int, width: int) -> Comparison:
+def _against_matrix(folder: Path, rows: int, width: int) -> Measured:
+    what = f"PRISM's scores, {rows:,} × {width:,} in float16, warm"
     path = write_features(folder / "features.npy", rows, width, "float16")
     try:
         (ours, linear), (theirs, squared) = measure(scores, path, rows, False), measure(matrix, path)
+        stated = [floors(path, what, ours, cold=False), matrix_floor(what, rows, width, theirs)]
     finally:
         path.unlink()
-    what = f"PRISM's scores, {rows:,} × {width:,} in float16, warm"
-    return Comparison(
-        what, "the N×N form", ours, theirs, 200 if rows == AIMED_AT else None, differs=differs(linear, squared)
-    )
+    aim = 200 if rows == AIMED_AT else None
+    return [Comparison(what, "the N×N form", ours, theirs, aim, differs=differs(linear, squared))], stated
 
 
 def _read(path: Path) -> None:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.linalg import eigvalsh
 
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.disk import write_features
-from experiments.performance.sides import Comparison, differs, keep, measure
-from selectmm.methods.leverage import leverage, rank_of
+from experiments.performance.floor import MIB, Floor, Part, products, rate_of, reading
+from experiments.performance.sides import Comparison, Side, differs, keep, measure
+from selectmm.methods.leverage import BLOCK, leverage, rank_of
 from selectmm.methods.order import ranked
 
 ENERGY = 0.9
@@ -63,11 +65,12 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
     path = write_features(given.out / "features.npy", given.rows, given.width, "float32")
+    what = f"ScalSelect's scores and choice, {given.rows:,} × {given.width:,} in float32"
     try:
         (ours, found), (theirs, expected) = measure(by_gram, path), measure(by_two_svds, path)
+        stated = [one.record() for one in floors(path, what, ours, round(float(found.sum())))]
     finally:
         path.unlink()
-    what = f"ScalSelect's scores and choice, {given.rows:,} × {given.width:,} in float32"
     sides = "centring and two thin SVDs in memory", ours, theirs
     faster, smaller = AIMS if (given.rows, given.width) == AIMED_AT else (None, None)
     comparisons = [
@@ -75,7 +78,37 @@ def main(arguments: list[str]) -> Path:
         Comparison(what, *sides, smaller, at_least=False, of="grown"),
     ]
     settings = {"rows": given.rows, "width": given.width, "rank": round(float(found.sum()))}
-    return keep("scalselect", settings, comparisons, given.out)
+    return keep("scalselect", settings, comparisons, given.out, floors=stated)
+
+
+def floors(path: Path, what: str, ours: Side, rank: int) -> list[Floor]:
+    """Time and memory of n rows of width d, of which k directions count.
+
+    Time: the rows are read three times (mean, inner products, scores). Inner products of the columns are 2·n·d² FLOP,
+    half of them because the matrix is symmetric; scores are 2·n·d·k. Its eigenvalues in double precision cost 4/3·d³
+    FLOP, at the rate of LAPACK's own routine on a matrix of this size. Memory: a block of rows in single precision, the
+    matrix of inner products in double precision, and the copy that LAPACK uses up.
+    """
+    rows, width = np.load(path, mmap_mode="r").shape
+    held = min(rows, BLOCK)
+    parts = (
+        Part("the file read from the disk cache, 3 times", 3 * path.stat().st_size, "bytes", reading(path)),
+        Part("inner products of columns, rows × width²", rows * width**2, "FLOP", products(width, held, width)),
+        Part("eigenvalues, 4/3 × width³", 4 / 3 * width**3, "FLOP", eigenvalues(width)),
+        Part("scores, 2 × rows × width × rank", 2 * rows * width * rank, "FLOP", products(held, width, rank)),
+    )
+    memory = (
+        Part(f"{held:,} rows in single precision", held * width * 4, "bytes", MIB),
+        Part("the matrix of inner products in double precision, twice", 2 * width**2 * 8, "bytes", MIB),
+    )
+    return [Floor(what, ours.seconds, parts), Floor(what, ours.grown, memory, unit="MiB")]
+
+
+def eigenvalues(width: int) -> float:
+    """FLOP per second of LAPACK's eigenvalues of a symmetric matrix in double precision, counted as 4/3 · width³."""
+    matrix = np.random.default_rng(0).normal(size=(width, width))
+    matrix += matrix.T
+    return rate_of(lambda: eigvalsh(matrix, lower=False), 4 / 3 * width**3, tries=3)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ of it: opening images, encoding, the pass, writing the stages. Baselines write n
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,11 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.floor import Floor
 from experiments.performance.naive import all_layers, all_layers_for_images, bare_images, bare_rows
 from experiments.performance.rows import LIMIT, Rows, parser
 from experiments.performance.sides import Comparison, Side, differs, keep, measure
+from experiments.performance.work import amount_of, computing, opening
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.states import ImageStates
 from selectmm.features.store import FeatureStore
@@ -28,6 +30,7 @@ from selectmm.methods.el2n import El2n
 from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.prism import Prism
 from selectmm.methods.scalselect import ScalSelect
+from selectmm.planning.flops import forward
 from selectmm.pool.pool import Pool
 
 FIVE = {method.__class__.__name__: method for method in (Prism(), ScalSelect(), Perplexity(), El2n(), DataProphet())}
@@ -62,7 +65,26 @@ def main(arguments: list[str]) -> Path:
         Comparison("five methods' pass", "whole model, ready tensors", five, measure(bare_rows, rows)[0], 0.8),
         _images_against_bare(rows),
     ]
-    return keep("shared_pass", {"rows": given.rows, "batch_size": given.batch_size}, comparisons, given.out)
+    settings = {"rows": given.rows, "batch_size": given.batch_size}
+    alone = [(c.what, c.ours) for c in comparisons if c.what == "PRISM's features"]
+    stated = [one.record() for one in floors(rows, five, dict(alone))]
+    return keep("shared_pass", settings, comparisons, given.out, floors=stated)
+
+
+def floors(rows: Rows, five: Side, images: Mapping[str, Side]) -> list[Floor]:
+    """FLOPs of a forward pass, each row by itself without padding, and pictures decoded.
+
+    For all five methods the whole model runs over every row, with logits of the answer tokens alone. PRISM's features
+    need the vision tower, the projector and the first decoder layer, on every image once. Formulas of FLOPs are those
+    of `selectmm.planning.flops`; the rate is that of the decoder's widest matrix product.
+    """
+    whole, seen = amount_of(rows), amount_of(rows, "image")
+    everything = computing(whole, "forward pass of every row", forward(whole.body, whole.load))
+    shallow = computing(seen, "every image as far as layer 1", forward(seen.body, seen.load, depth=1, head=False))
+    return [
+        Floor("five methods' pass", five.seconds, (everything, *opening(whole))),
+        *(Floor(what, side.seconds, (shallow, *opening(seen))) for what, side in images.items()),
+    ]
 
 
 def _against_one(rows: Rows, five: Side) -> Comparison:

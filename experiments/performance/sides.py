@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,16 +29,19 @@ class Side:
     """What a side took.
 
     Attributes:
-        seconds: wall clock of the measured part. busy: seconds that its threads spent on a core, which other work on
+        seconds: wall clock of the measured part, without the time that its first thread was ready to go on and other
+            programs had the cores (`clock`). busy: seconds that its threads spent on a core, which other work on
             the machine disturbs less.
         peak: most memory that its process ever held, MiB (``ru_maxrss``: Python, libraries and mapped files included).
         grown: by how much of that the measured part raised it, MiB.
+        held_up: seconds that `clock` left out.
     """
 
     seconds: float
     busy: float
     peak: float
     grown: float
+    held_up: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ def keep(
     comparisons: list[Comparison],
     folder: Path,
     figures: Mapping[str, object] = MappingProxyType({}),
+    floors: Sequence[dict[str, object]] = (),
 ) -> Path:
     """Print the comparisons and write them as ``folder/name.json``, with where they come from.
 
     Args:
         figures: what is held against nothing, by what the page calls it.
+        floors: `experiments.performance.floor.Floor.record` of what was measured.
     """
     for c in comparisons:
         aim = "" if c.aim is None else f", aim {'≥' if c.at_least else '≤'} {c.aim:g}: {'met' if c.met else 'NOT met'}"
@@ -120,9 +125,12 @@ def keep(
         for label, side in (("ours", c.ours), ("baseline", c.theirs)):
             times = f"{side.seconds:9.3f} s, {side.busy:.3f} s on a core"
             print(f"  {label:9}{times}, peak {side.peak:,.0f} MiB, of it grown {side.grown:,.0f}")
+    for floor in floors:
+        print(f"{floor['of']}\n  {floor['times']:.3g} times its floor of {floor['least']:.3g} {floor['unit']}")
     made = [{**asdict(c), "ratio": c.ratio, "met": c.met} for c in comparisons]
     machine = {"threads": torch.get_num_threads(), "load": os.getloadavg()[1]}  # over the last five minutes
     record = {"name": name, "settings": settings, **machine, "comparisons": made, "figures": dict(figures)}
+    record["floors"] = list(floors)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**record, "provenance": asdict(provenance())}, indent=1, ensure_ascii=False) + "\n")
@@ -132,10 +140,26 @@ def keep(
 
 def _child(sender: Connection, work: Work, arguments: tuple[object, ...]) -> None:
     run = work(*arguments)
-    before, start, busy = _peak(), time.perf_counter(), time.process_time()
+    before, waited, start, busy = _peak(), _held_up(), clock(), time.process_time()
     result = run()
-    seconds, busy, peak = time.perf_counter() - start, time.process_time() - busy, _peak()
-    sender.send((Side(seconds, busy, peak, peak - before), result))
+    seconds, busy, waited, peak = clock() - start, time.process_time() - busy, _held_up() - waited, _peak()
+    sender.send((Side(seconds, busy, peak, peak - before, waited), result))
+
+
+def clock() -> float:
+    """Seconds that go by, but for those in which this thread was ready to go on and other programs had the cores.
+
+    So a side that computes in one thread takes as long on a machine with other work as on an idle one, but for caches
+    and memory that are shared. Linux counts this; elsewhere it is the wall clock.
+    """
+    return time.perf_counter() - _held_up()
+
+
+def _held_up() -> float:
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _peak() -> float:

@@ -10,7 +10,7 @@ a model as small as the embedded one spends much of its time on logits, and what
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from omegaconf import OmegaConf
 
+from experiments.performance.floor import Floor
 from experiments.performance.plain_trainer import plain
 from experiments.performance.rows import Rows, parser
 from experiments.performance.sides import ROOT, Comparison, Side, differs, keep, measure
+from experiments.performance.work import amount_of, computing, opening
+from selectmm.planning import flops
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
+from selectmm.tuning.targets import lora_pattern
 
 SEED = 0
 AIM = 1.3
@@ -61,7 +65,21 @@ def main(arguments: list[str]) -> Path:
     recipe = recipe_of(given.batch_size)
     rounds = [{name: measure(*side) for name, side in sides(rows, recipe).items()} for _ in range(given.rounds)]
     settings = {"rows": given.rows, "batch_size": given.batch_size, "recipe": recipe.name, "rounds": _told(rounds)}
-    return keep("training", settings, compare(rounds, given.rows), given.out)
+    comparisons = compare(rounds, given.rows)
+    stated = [one.record() for one in floors(rows, recipe, {c.what: c.ours for c in comparisons})]
+    return keep("training", settings, comparisons, given.out, floors=stated)
+
+
+def floors(rows: Rows, recipe: Recipe, ours: Mapping[str, Side]) -> list[Floor]:
+    """FLOPs of one pass of training, each row by itself without padding, and pictures decoded.
+
+    Forward, and backward as far as LoRA and the projector need it, by the formulas of `selectmm.planning.flops`; the
+    rate is that of the decoder's widest matrix product. The optimiser's few operations a weight are not counted.
+    """
+    amount = amount_of(rows, limit=recipe.max_length, pattern=lora_pattern(rows.open_model(), recipe))
+    training = flops.training(amount.body, amount.load, recipe)
+    parts = (computing(amount, "forward and backward of every row", training), *opening(amount))
+    return [Floor(what, side.seconds, parts) for what, side in ours.items()]
 
 
 def sides(rows: Rows, recipe: Recipe) -> dict[str, tuple]:

@@ -32,10 +32,11 @@ from selectmm.models.vlm import VLM
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.hours import rows_within
 from selectmm.pool.pool import Pool
+from selectmm.records.stage import giving_way
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
 from selectmm.screen import answer, message
-from selectmm.stages.launch import check_devices
+from selectmm.stages.launch import aside, check_devices
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
 
@@ -73,8 +74,9 @@ def main(arguments: Sequence[str]) -> None:
     check_devices(experiment.devices, vlm.model.device)
     if task.hours and (warning := too_small_for(vlm, experiment.recipe.name, suite=None)):  # else no recipe is followed
         log.warning("Warning %s", warning)
-    pool = experiment.open_pool()
-    pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+    with aside(vlm):  # looking at images needs no device
+        pool = experiment.open_pool()
+        pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
     counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
     message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:
@@ -83,7 +85,8 @@ def main(arguments: Sequence[str]) -> None:
         told = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} at {share}"
         message(f"Budget  {counted(rows, 'row')}: {told}")
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
-    subsets, left_out = _selected(task, pool, vlm, asked.all)
+    with giving_way(lambda: aside(vlm)):
+        subsets, left_out = _selected(task, pool, vlm, asked.all)
     written = write_chosen(Chosen(pool, subsets, experiment.config["pool"]), asked.to, asked.format, several)
     print("\n".join(written))
     methods = {

@@ -18,7 +18,7 @@ def answer(place: Path, rank: int, ranks: int) -> None:
     job = Job(**json.loads((place / JOB).read_text()))
     vlm, suite = open_model(on_this_rank(job.model)), open_suite(job.suite)
     forget_ranks()  # or the harnesses would wait for the other ranks
-    with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter)) as adapted:
+    with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter), keep=False) as adapted:
         done = answer_share(adapted, suite, place.parent, job.seed, job.images, Share(rank, ranks))
         for number, _ in enumerate(done):
             (place / f"done-{rank}-{number}").touch()

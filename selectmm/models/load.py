@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from os.path import isdir
 from pathlib import Path
@@ -21,6 +22,9 @@ from selectmm.records.stage import fingerprint, write_atomically
 
 # A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
 OWN_CODE = {"trust_remote_code": False}
+
+READ = "SELECTMM_READ_WEIGHTS"  # environment variable: what names folders of weights, by what their files looked like
+MOST = 64  # folders that are remembered
 
 
 def open_pretrained(
@@ -148,14 +152,29 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
 
 
 def weights_of(path: str) -> str:
-    """What names a checkpoint's weights: a folder's content, wherever it lies; the id and commit of one on the hub."""
+    """What names a checkpoint's weights: a folder's content, wherever it lies; the id and commit of one on the hub.
+
+    A folder is read once for this process and those that it starts, unless its files change.
+    """
     name, options = place(path)
     folder = Path(name)
     if not isdir(folder):
         # The hub's cache keeps a commit's files in a folder of its name; what was just opened lies there.
         return f"{name}@{Path(str(try_to_load_from_cache(name, 'config.json', **options))).parent.name}"
+    files = sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".bin", ".json", ".jinja"})
+    looks = [[file.name, file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino] for file in files]
+    look = fingerprint({"folder": str(folder.resolve()), "files": looks})
+    known = json.loads(os.environ.get(READ, "{}"))
+    if look not in known:
+        known = dict([*known.items(), (look, _content(files))][-MOST:])
+        os.environ[READ] = json.dumps(known)
+    return known[look]
+
+
+def _content(files: Sequence[Path]) -> str:
+    """16 hex characters over names and bytes."""
     content = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.suffix in {".safetensors", ".bin", ".json", ".jinja"}):
+    for file in files:
         content.update(file.name.encode())
         with file.open("rb") as stream:
             content.update(hashlib.file_digest(stream, "sha256").digest())

@@ -76,7 +76,7 @@ class Job:
         pool = Planned("pool", whole, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
         if not isinstance(self.experiment.schedule, Static):
             turns = in_turns(self)
-            return [pool, *self._check(), *turns, self._evaluate(turns[-1])]
+            return [pool, *self._check(), *turns, *self._evaluated(turns[-1])]
         needs = self.experiment.method.needs()
         targets = select.targets_of(self.experiment, needs)
         warmup = self._warmup(needs)
@@ -88,7 +88,7 @@ class Job:
         subset, chosen = self._subset(needs, marks)
         tuned = self._finetune(subset, chosen)
         before = [pool, *self._check(), *([warmup] if warmup else []), *passes]
-        return [*before, subset, tuned, self._evaluate(tuned)]
+        return [*before, subset, tuned, *self._evaluated(tuned)]
 
     def _check(self) -> list[Planned]:
         """The look for the suite's items in the pool, if the run is to take it; it decodes every image."""
@@ -115,6 +115,11 @@ class Job:
         return None
 
     @property
+    def _nodes(self) -> int:
+        nodes = self.experiment.config.get("nodes", 1)
+        return nodes if isinstance(nodes, int) else 1
+
+    @property
     def _identity(self) -> str:
         return self.model.vlm.identity if self.model else "?model"
 
@@ -137,6 +142,8 @@ class Job:
         identity = finetune.identity_of(
             experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
         )
+        if name == "finetune" and (points := finetune.points_of(experiment.curve, steps)):
+            identity["points"] = list(points)
         what = f"{counted(steps, 'step')} of {recipe.batch_size}"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
@@ -232,19 +239,31 @@ class Job:
         chosen = f"?{subset.marks[0]}" if rows is None else Subset(rows).fingerprint
         return self._trained("finetune", rows, chosen, self.experiment.recipe)
 
+    def _evaluated(self, tuned: Planned) -> list[Planned]:
+        """The evaluation at the end, after those on the way if ``curve`` asks for some."""
+        last, before = self._evaluate(tuned), self.experiment.curve - 1
+        if before == 0:
+            return [last]
+        rows = None if last.rows is None else last.rows * before
+        by_engine = None if last.by_engine is None else last.by_engine.times(before)
+        what, work = f"{last.what}, {before} times on the way", last.work.times(before)
+        way = replace(last, what=what, rows=rows, work=work, by_engine=by_engine, cost=None, folder=None)
+        return [way, last]
+
     def _evaluate(self, tuned: Planned) -> Planned:
         suite: Suite = self.experiment.suite
         counts = items_of(suite)
         items = None if None in counts.values() else sum(counts.values())
-        engine, gpus = self.experiment.engine, self.experiment.devices
+        engine, gpus, nodes = self.experiment.engine, self.experiment.devices, self._nodes
         work, by_engine = Work(), None
         if self.model:
-            load = self._load(self.pool, "conversation", np.arange(len(self.pool)))
-            if self.model.room is not None:
-                by_engine = served(self.model.device, load, counts, suite, engine or DEFAULT, gpus, self.model.room)
-            work = self.model.device.evaluate(load, counts, suite)
-            if engine is not None and by_engine is not None:
-                work, by_engine = by_engine, None
+            load, device = self._load(self.pool, "conversation", np.arange(len(self.pool))), self.model.device
+            work, room = device.evaluate(load, counts, suite), self.model.room
+            if engine is not None and room is not None:
+                gpus = gpus // nodes  # those of the first node alone
+                work = served(device, load, counts, suite, engine, gpus, room)
+            elif room is not None and nodes == 1:
+                by_engine = served(device, load, counts, suite, DEFAULT, gpus, room)
         what = f"{counted(len(suite.benchmarks), 'benchmark')}, suite {suite.name}{', by vLLM' if engine else ''}"
         made = Planned("evaluate", what, (), "to do", items, work, devices=gpus, by_engine=by_engine)
         identity = evaluation_identity(suite, tuned.marks[0], engine)

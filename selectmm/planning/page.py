@@ -50,11 +50,14 @@ def _by_stage(plan: Plan, gpu: Gpu, utilisation: float) -> Table:
 
 def _by_job(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Table:
     """A line for each job, what it shares with an earlier one left out, and a line for all of them."""
-    table = Table(title=f"{len(plans)} jobs", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    names = [plan.name.partition(": ") for plan in plans]
+    alike = len({experiment for experiment, *_ in names}) == 1  # then its name stands above the table alone
+    title = f"{names[0][0]}: {len(plans)} jobs" if alike else f"{len(plans)} jobs"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in JOB_COLUMNS:
-        table.add_column(column, justify="left" if column == "job" else "right", no_wrap=column == "job")
-    for plan in plans:
-        table.add_row(plan.name, *_sums([plan], gpu, utilisation))
+        table.add_column(column, justify="left" if column == "job" else "right", min_width=len(column))
+    for plan, (_, _, job) in zip(plans, names, strict=True):
+        table.add_row(job if alike else plan.name, *_sums([plan], gpu, utilisation))
     table.add_section()
     table.add_row("all", *_sums(plans, gpu, utilisation))
     return table
@@ -133,8 +136,8 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
 
 
 def _slow_evaluation(total: Total) -> list[str]:
-    """Where evaluation takes longer than training: that it does, and what would help."""
-    if total.evaluation <= total.tuning or not total.tuning:
+    """Where evaluation takes hours, and longer than training: that it does, and what would help."""
+    if total.evaluation <= max(total.tuning, 3600) or not total.tuning:
         return []
     if total.by_engine is None or total.by_engine > total.evaluation:
         return ["Evaluation takes longer than training here; suite.limit and suite.only shorten it."]

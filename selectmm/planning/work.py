@@ -62,6 +62,11 @@ class Work:
     steps: float = 0.0
     overhead: float = 0.0
 
+    def times(self, count: int) -> "Work":
+        """The same so many times, one after the other; it needs no more memory and disk."""
+        sums = {name: getattr(self, name) for name in ("tokens", "flops", "streamed", "steps", "overhead")}
+        return replace(self, **{name: None if value is None else value * count for name, value in sums.items()})
+
 
 @dataclass(frozen=True)
 class Device:

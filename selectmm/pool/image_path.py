@@ -45,8 +45,12 @@ def images_of(
             return ()
         if alone.__class__ is str and alone:
             return (below(alone, roots),)
-        if alone.__class__ is list and len(alone) <= MOST_IMAGES and _are_paths(alone):
-            return tuple([below(path, roots) for path in alone])
+        if alone.__class__ is list and len(alone) <= MOST_IMAGES:
+            for path in alone:
+                if path.__class__ is not str or not path:
+                    break
+            else:
+                return tuple([below(path, roots) for path in alone])
     named: dict[str, Any] = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
     found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
     if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
@@ -68,10 +72,6 @@ def images_of(
             f"has {len(first):,} {kind}s, and at most {MOST_IMAGES} of a row are read; split the row",
         )
     return tuple([below(path, roots) for path in first])
-
-
-def _are_paths(listed: list[object]) -> bool:
-    return all([one.__class__ is str and one for one in listed])
 
 
 def _paths(value: object, name: str) -> list[str]:

@@ -104,7 +104,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     said, prompt, inside = content.get("conversations"), "", Named([], [])
     unread: list[str] = []
     usual = _USUAL.issuperset(content)
-    if not usual:
+    if not (usual or _READ.issuperset(content)):
         unread += check_fields(content, {*_READ, source})
     if said.__class__ is not list or not said or "messages" in content:
         said = _said(content)
@@ -121,10 +121,11 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
         turns, anew = joined(turns, prompt, system), anew or system in ("join", "turn")
     if not usual:
         turns = with_tools(turns, content)
-    anew = anew or bool(videos) or any(turn.role in ("tools", "tool_call", "tool_result") for turn in turns)
+    anew = anew or bool(videos) or not _TALK.issuperset([turn.role for turn in turns])
     return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew, videos)
 
 
+_TALK = frozenset({"system", "user", "assistant"})
 _USUAL = frozenset({"id", "image", "conversations"})
 _READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions", "video", "videos"})
 

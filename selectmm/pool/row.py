@@ -8,11 +8,12 @@ so LLaVA-NeXT's preprocess_multimodal has it, which knows rows with several imag
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.image_path import source_of
-from selectmm.pool.sample import ANSWERS, Shown, Turn
+from selectmm.pool.sample import ANSWERS, Role, Shown, Turn
 
 PLACEHOLDER, VIDEO = "<image>", "<video>"
 _MARK = re.compile(f"({PLACEHOLDER}|{VIDEO})")
@@ -21,8 +22,7 @@ SHOWING = frozenset({"user", "tool_result"})  # turns that may show images
 LONGEST_SOURCE = 1_000  # characters; a source is a name, and tables and arrays hold it for every row
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What a row says, checked.
 
     Attributes:
@@ -77,12 +77,15 @@ def row_of(
         BadRow: the turns do not alternate, none is trained on, an image is mentioned in an answer, there are not as
             many ``<image>`` as images, or source or id are no words.
     """
-    said, turns = turns, _trimmed(turns)
-    _check_order(turns)
-    trimmed = len(turns) < len(said)
+    said = turns
+    head, first, last, asked = _order(tuple([turn.role for turn in said]))
+    trimmed = last - first + head < len(said)
+    if trimmed:
+        turns = [*said[:head], *said[first:last]]
+    _check_trained(turns)
     if videos:
         row = Row("", (), (), _id(id), False, False, system, trimmed, unread, anew)
-        return _with_clips(turns, images, videos, source, row)
+        return _with_clips(turns, asked, images, videos, source, row)
     if trimmed and len(images) > 1:
         images = _still_shown(images, said, turns)
     named, name = _source(source, images[0] if images else None), _id(id)
@@ -91,12 +94,17 @@ def row_of(
         clean = [Turn(t.role, t.text.replace(PLACEHOLDER, ""), t.trained) for t in turns] if mentions else turns
         return Row(named, tuple(clean), (), name, False, bool(mentions), system, trimmed, unread, anew)
     _check_mentions(turns, mentions, len(images))
-    placed, shown = _one(turns, images[0], mentions) if len(images) == 1 else _several(turns, images, mentions)
+    if not mentions:
+        placed, shown = turns, tuple([Shown(image, asked) for image in images])
+    elif len(images) == 1:
+        placed, shown = _one(turns, images[0], mentions[0])
+    else:
+        placed, shown = _several(turns, images, mentions)
     return Row(named, tuple(placed), shown, name, not mentions, False, system, trimmed, unread, anew)
 
 
 def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Turn]) -> Sequence[str]:
-    """The images that are left with the turns that `_trimmed` left; all of them where marks and images do not agree."""
+    """The images that are shown by the turns that are left; all of them where marks and images do not agree."""
     marks = [turn.text.count(PLACEHOLDER) for turn in said]
     if sum(marks) != len(images):
         return images
@@ -107,28 +115,27 @@ def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Tu
 
 def _check_mentions(turns: Sequence[Turn], mentions: list[int], images: int) -> None:
     """Whether every image has its place, or none, and each is in a question."""
-    marks = sum(turns[place].text.count(PLACEHOLDER) for place in mentions)
-    if len(mentions) > 1 if images == 1 else marks not in (0, images):
+    marks = len(mentions) if images == 1 else sum([turns[place].text.count(PLACEHOLDER) for place in mentions])
+    if marks and marks != images:
+        marks = sum(turns[place].text.count(PLACEHOLDER) for place in mentions)
         raise BadRow(
             "more or fewer <image> than images",
             f"has {marks} {PLACEHOLDER} (in turns {shown(mentions)}) for {images} image{'s' * (images > 1)}; give as "
             f"many of the one as of the other",
         )
-    other = next((place for place in mentions if turns[place].role not in SHOWING), None)
-    if other is not None:
-        where = "an answer" if turns[other].role in ANSWERS else f"a turn of the role {turns[other].role}"
-        raise BadRow(
-            f"<image> in {where}",
-            f"has {PLACEHOLDER} in {where} (turn {other}); a row's images belong to its questions or to what tools "
-            f"return",
-        )
+    for other in mentions:
+        if turns[other].role not in SHOWING:
+            where = "an answer" if turns[other].role in ANSWERS else f"a turn of the role {turns[other].role}"
+            raise BadRow(
+                f"<image> in {where}",
+                f"has {PLACEHOLDER} in {where} (turn {other}); a row's images belong to its questions or to what tools "
+                f"return",
+            )
 
 
-def _one(turns: Sequence[Turn], image: str, mentions: list[int]) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
-    """The turns with the only image opening the one that mentions it, or the first question; and the image."""
-    if not mentions:
-        return turns, (Shown(image, _first_question(turns)),)
-    placed, place = list(turns), mentions[0]
+def _one(turns: Sequence[Turn], image: str, place: int) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
+    """The turns with the only image opening the one that mentions it; and the image."""
+    placed = list(turns)
     placed[place] = Turn(turns[place].role, turns[place].text.replace(PLACEHOLDER, "").strip())
     return placed, (Shown(image, place),)
 
@@ -136,29 +143,32 @@ def _one(turns: Sequence[Turn], image: str, mentions: list[int]) -> tuple[Sequen
 def _several(
     turns: Sequence[Turn], images: Sequence[str], mentions: list[int]
 ) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
-    """The turns without marks, and each image where its mark stood; all open the first question if no turn has one."""
-    if not mentions:
-        return turns, tuple(Shown(image, _first_question(turns)) for image in images)
+    """The turns without marks, and each image where its mark stood."""
     placed, found, left = list(turns), [], iter(images)
     for place in mentions:
-        before, *pieces = turns[place].text.split(PLACEHOLDER)
+        role, said, _ = turns[place]
+        text, *pieces = said.split(PLACEHOLDER)
         if len(pieces) == 1:
-            text = (before + pieces[0]).strip()
+            text = (text + pieces[0]).strip()
             found.append(Shown(next(left), place))
         else:
-            text = before
             for piece in pieces:
-                inline = not piece.startswith("\n")  # a line break directly behind a mark is part of it
+                inline = piece[:1] != "\n"  # a line break directly behind a mark is part of it
                 found.append(Shown(next(left), place, len(text), inline))
                 text += piece if inline else piece[1:]
-        placed[place] = Turn(turns[place].role, text)
+        placed[place] = Turn(role, text)
     return placed, tuple(found)
 
 
-def _with_clips(turns: Sequence[Turn], images: Sequence[str], videos: Sequence[str], source: object, row: Row) -> Row:
+def _with_clips(
+    turns: Sequence[Turn], asked: int, images: Sequence[str], videos: Sequence[str], source: object, row: Row
+) -> Row:
     """``row`` with turns and what they show, images and clips, each where its mark stands.
 
     The only mark of a turn opens it, as in rows of images alone. What no turn mentions opens the first question.
+
+    Args:
+        asked: place of the first question.
     """
     left = {PLACEHOLDER: list(images), VIDEO: list(videos)}
     marks = [mark for turn in turns for mark in _MARK.findall(turn.text)]
@@ -169,10 +179,9 @@ def _with_clips(turns: Sequence[Turn], images: Sequence[str], videos: Sequence[s
                 f"has {marks.count(mark)} {mark} for {len(left[mark])} {kind}s; give as many of both",
             )
     opening = [(path, mark == VIDEO) for mark in (VIDEO, PLACEHOLDER) if mark not in marks for path in left.pop(mark)]
-    first = _first_question(turns)
     placed, found = [], []
     for place, turn in enumerate(turns):
-        if place == first:
+        if place == asked:
             found += [Shown(path, place, 0, False, clip) for path, clip in opening]
         text, *pieces = _MARK.split(turn.text)
         if pieces and turn.role not in SHOWING:
@@ -185,13 +194,8 @@ def _with_clips(turns: Sequence[Turn], images: Sequence[str], videos: Sequence[s
             text += piece if inline or alone else piece[1:]
         placed.append(Turn(turn.role, text.strip() if alone else text, turn.trained))
     shown = tuple(found)
-    return replace(
-        row, source=_source(source, shown[0].path), turns=tuple(placed), images=shown, unplaced=bool(opening)
-    )
-
-
-def _first_question(turns: Sequence[Turn]) -> int:
-    return next(place for place, turn in enumerate(turns) if turn.role == "user")
+    named = _source(source, shown[0].path)
+    return row._replace(source=named, turns=tuple(placed), images=shown, unplaced=bool(opening))
 
 
 def _source(source: object, image: str | None) -> str:
@@ -225,33 +229,49 @@ def _id(id: object) -> str | None:
     return name
 
 
-def _trimmed(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """Without an answer at the very front (behind system prompt and tools) and a question at the very end."""
+class _Order(NamedTuple):
+    """Which turns of a row are used, ``[0, head)`` and ``[first, last)``, and which of these asks first."""
+
+    head: int
+    first: int
+    last: int
+    asked: int
+
+
+@lru_cache(maxsize=1_000)  # a pool has few orders
+def _order(roles: tuple[Role, ...]) -> _Order:
+    """Without an answer at the very front (behind system prompt and tools) and a question at the very end.
+
+    Raises:
+        BadRow: the others do not alternate.
+    """
     head = 0
-    while head < len(turns) and turns[head].role in HEAD:
+    while head < len(roles) and roles[head] in HEAD:
         head += 1
-    first = head + (1 if len(turns) > head and turns[head].role == "assistant" else 0)
-    last = len(turns) - (1 if turns and turns[-1].role == "user" else 0)
-    return turns[first:last] if not head else [*turns[:head], *turns[first:last]]
-
-
-def _check_order(turns: Sequence[Turn]) -> None:
-    roles = [turn.role for turn in turns]
-    if (roles != ["user", "assistant"] * (len(roles) // 2) or not roles) and not _tools_in_order(roles):
-        told = ", ".join(roles[:8]) + (", …" if len(roles) > 8 else "") if roles else "no question with its answer"
+    first = head + (1 if len(roles) > head and roles[head] == "assistant" else 0)
+    last = len(roles) - (1 if roles and roles[-1] == "user" else 0)
+    left = [*roles[:head], *roles[first:last]]
+    if not _tools_in_order(left):
+        told = ", ".join(left[:8]) + (", …" if len(left) > 8 else "") if left else "no question with its answer"
         raise BadRow(
             "turns that do not alternate",
             f"does not alternate human and gpt, ending in gpt (it has: {told}); every question needs its answer, and "
             f"every result of a tool its call",
         )
-    if not any(turn.trained for turn in turns if turn.role in ANSWERS):
-        raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")
+    return _Order(head, first, last, left.index("user"))
+
+
+def _check_trained(turns: Sequence[Turn]) -> None:
+    for turn in turns:
+        if turn.trained and turn.role in ANSWERS:
+            return
+    raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")
 
 
 _LETTERS = {"system": "s", "tools": "t", "user": "u", "assistant": "a", "tool_call": "c", "tool_result": "r"}
 _IN_ORDER = re.compile(r"s?t?u(?:ac*|c+)(?:(?:u|(?<=c)r+)(?:ac*|c+))*")
 
 
-def _tools_in_order(roles: Sequence[str]) -> bool:
+def _tools_in_order(roles: Sequence[Role]) -> bool:
     """Whether system prompt and tools come first, results behind calls, and answers or calls behind all others."""
     return _IN_ORDER.fullmatch("".join(map(_LETTERS.__getitem__, roles))) is not None

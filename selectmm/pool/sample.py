@@ -1,9 +1,9 @@
 """One instruction row, as every other part of the project sees it."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Literal, NamedTuple
 
 Role = Literal["system", "tools", "user", "assistant", "tool_call", "tool_result"]
@@ -12,8 +12,7 @@ Role = Literal["system", "tools", "user", "assistant", "tool_call", "tool_result
 ANSWERS: frozenset[Role] = frozenset({"assistant", "tool_call"})  # what the model says itself, and is trained on
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """One utterance. The text never contains an image placeholder: images belong to the sample.
 
     ``trained`` is False for an answer (or a call) that is context only: nothing is learned from it, and no score looks
@@ -67,26 +66,36 @@ class Sample:
         return self.images[0].turn if self.images else 0
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every row
-
-
 def digest_of(source: str, turns: Sequence[Turn], images: Sequence[Shown]) -> str:
     """Content hash of a row: 32 hex characters over its source, turns and image path, over the image's place if that is
     not the first turn, and over which answers are not trained on if there are some. Of several images all count, each
     with its place.
 
+    What is hashed is JSON in UTF-8, as ``json.dumps(…, ensure_ascii=False)`` writes it, put together by hand because
+    that takes half the time: ``[source, [[role, text], …], image]``.
+
     Raises:
         UnicodeEncodeError: a text holds half of a surrogate pair.
     """
-    said = [[t.role, t.text] if t.trained else [t.role, t.text, False] for t in turns]
-    if len(images) > 1 or (images and images[0].video):
-        clip = {True: [True], False: []}
-        content: list[object] = [
-            source,
-            said,
-            [[one.path, one.turn, one.at, one.inline, *clip[one.video]] for one in images],
+    said = ", ".join(
+        [
+            f'["{role}", {_quoted(text)}]' if trained else f'["{role}", {_quoted(text)}, false]'
+            for role, text, trained in turns
         ]
+    )
+    if not images:
+        shown = "null"
+    elif len(images) == 1 and not images[0].video:
+        path, turn, *_ = images[0]
+        shown = f"{_quoted(path)}, {turn}" if turn else _quoted(path)
     else:
-        image, turn = (images[0].path, images[0].turn) if images else (None, 0)
-        content = [source, said, image, *([turn] if turn else [])]
-    return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()[:32]
+        listed = [
+            f"[{_quoted(path)}, {turn}, {at}, {_BOOLEAN[inline]}{', true' if video else ''}]"
+            for path, turn, at, inline, video in images
+        ]
+        shown = f"[{', '.join(listed)}]"
+    return hashlib.sha256(f"[{_quoted(source)}, [{said}], {shown}]".encode()).hexdigest()[:32]
+
+
+_quoted = encode_basestring  # a text as JSON writes it, without escapes for what is not ASCII
+_BOOLEAN = ("false", "true")

@@ -21,6 +21,7 @@ def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
+_MARKS = frozenset("[]{},")
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(parse_int=_whole)
 
@@ -108,10 +109,11 @@ def _values(window: "_Window") -> Iterator[Raw]:
     while True:
         yield index, window.value(index)
         index += 1
+        if window.take(","):
+            continue
         if window.take("]"):
             break
-        if not window.take(","):
-            raise window.broken(index, "there is no comma or end of the list after the row before it")
+        raise window.broken(index, "there is no comma or end of the list after the row before it")
     if not window.ended():
         raise UserError(f"{path} is not JSON (something follows the end of its list); export it again.")
 
@@ -132,6 +134,8 @@ class _Window:
 
     def ended(self) -> bool:
         """Move past blanks; whether nothing follows."""
+        if self.text[self.at : self.at + 1] in _MARKS:  # nearly always
+            return False
         while True:
             self.at = _BLANKS.match(self.text, self.at).end()
             if self.at < len(self.text) or not self._more():

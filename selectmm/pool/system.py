@@ -36,6 +36,8 @@ def system_of(row: Mapping[str, Any], said: list[object], spelling: Spelling) ->
     turn = None
     if first.__class__ is dict and first.get(spelling[0]) in SYSTEM:
         turn, said = first.get(spelling[1]), said[1:]
+        if field is None and turn.__class__ is str:  # nearly all; a text of blanks is one, as below
+            return turn, said
     found: list[Any] = [value for value in (field, turn) if not empty(value)]
     images = Named([], [])
     found = [text_of(value, 0, images) if isinstance(value, list) else value for value in found]

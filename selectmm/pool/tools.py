@@ -8,12 +8,14 @@ call a turn, as Qwen's templates write them: ``{"name": …, "arguments": …}``
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.sample import Turn
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every call
+_DECODER = json.JSONDecoder()
 
 
 def tools_of(row: Mapping[str, Any]) -> list[Turn]:
@@ -22,12 +24,22 @@ def tools_of(row: Mapping[str, Any]) -> list[Turn]:
     Raises:
         BadRow: they are no JSON objects, or are given twice and differ.
     """
+    tools = row.get("tools")
+    if tools.__class__ is str and tools and row.get("functions") is None:
+        return list(_turn_of(tools))
     found = [_listed(row[name], name) for name in ("tools", "functions") if not empty(row.get(name))]
-    if not found or not found[0]:
-        return []
     if len(found) == 2 and found[0] != found[1]:
         raise BadRow("fields that contradict each other", "has 'tools' and other 'functions'; keep one of them")
-    return [Turn("tools", "\n".join(map(_written, found[0])))]
+    return _offering(found[0]) if found else []
+
+
+@lru_cache(maxsize=256)  # many rows of a pool offer the same tools
+def _turn_of(said: str) -> tuple[Turn, ...]:
+    return tuple(_offering(_listed(said, "tools")))
+
+
+def _offering(tools: list[Mapping[str, Any]]) -> list[Turn]:
+    return [Turn("tools", "\n".join(map(_written, tools)))] if tools else []
 
 
 def with_tools(turns: list[Turn], row: Mapping[str, Any]) -> list[Turn]:
@@ -52,6 +64,8 @@ def calls_of(said: object, place: int) -> list[str]:
 def _listed(said: object, name: str) -> list[Mapping[str, Any]]:
     """Objects from a list of them or of their texts, from one of them, or from the text of either."""
     value = _parsed(said, name)
+    if value.__class__ is dict and value:
+        return [value]
     items: list[Any] = value if isinstance(value, list) else [value]
     items = [_parsed(item, name) for item in items if not empty(item)]
     odd = next((item for item in items if not isinstance(item, Mapping)), None)
@@ -64,7 +78,7 @@ def _parsed(said: object, name: str) -> object:
     if not isinstance(said, str):
         return said
     try:
-        return json.loads(said)
+        return _DECODER.decode(said)
     except (ValueError, RecursionError) as problem:
         raise BadRow(
             "tools that are no JSON", f"has in {name} tools or calls that are no JSON: {shown(said)}"
@@ -73,13 +87,13 @@ def _parsed(said: object, name: str) -> object:
 
 def _call(call: Mapping[str, Any], place: int) -> str:
     inner = call.get("function", call)  # OpenAI's is an object in the call
-    name = inner.get("name") if isinstance(inner, Mapping) else None
+    name = inner.get("name") if inner.__class__ is dict or isinstance(inner, Mapping) else None
     if not isinstance(name, str) or not name:
         raise BadRow("a call without a name", f"has in turn {place} a call of no named function: {shown(call)}")
     arguments = inner.get("arguments", inner.get("parameters"))
     if isinstance(arguments, str):  # OpenAI's are the text of an object
         arguments = _parsed(arguments, f"turn {place}") if arguments.strip() else {}
-    if not isinstance(arguments, Mapping | None):
+    if not (arguments is None or arguments.__class__ is dict or isinstance(arguments, Mapping)):
         raise BadRow(
             "a call without arguments", f"has in turn {place} a call whose arguments are no object: {shown(call)}"
         )

@@ -78,8 +78,11 @@ def turns_of(said: list[Any], spelling: Spelling, unread: list[str], inside: Nam
             raise _odd(turn, len(turns), spelling) from None
         if words.__class__ is list and who != "tool_call":
             words = text_of(words, len(turns), inside)
-        if words.__class__ is str and len(turn) == 2 and who != "tool_call":
-            turns.append(Turn(who, words))
+        if words.__class__ is str and len(turn) == 2:
+            if who != "tool_call":
+                turns.append(Turn(who, words))
+            else:
+                turns += [Turn(who, call) for call in calls_of(words, len(turns))]
         else:
             turns += _marked(turn, words, len(turns), spelling, unread)
     return turns

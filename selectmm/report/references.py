@@ -86,17 +86,35 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     Raises:
         UserError: see `load_references`.
     """
-    beside = path.with_suffix(".record.json")
-    if not path.exists() or not beside.exists():
-        return {}
-    measured, found = _measured(beside), load_references(path)
-    fits = {name for name in found if all(_fits(measured, record, name) for record in records)}
-    if left_out := sorted(found.keys() - fits):
+    found, left_out = _divided(path, records)
+    if left_out:
         log.warning(
             "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
-            "with python -m selectmm references.", path, ", ".join(left_out),
+            "with python -m selectmm references.", path, ", ".join(sorted(left_out)),
         )  # fmt: skip
-    return {name: reference for name, reference in found.items() if name in fits}
+    return found
+
+
+def references_among(paths: Sequence[Path], records: Sequence[RunRecord]) -> References:
+    """What the files in ``paths`` have of the records' base model and prompts; of two that fit, the later file's.
+
+    Raises:
+        UserError: see `load_references`.
+    """
+    found: dict[str, Reference] = {}
+    for path in paths:
+        found |= _divided(path, records)[0]
+    return found
+
+
+def _divided(path: Path, records: Sequence[RunRecord]) -> tuple[dict[str, Reference], set[str]]:
+    """References that were measured on the records' base model and prompts, and the names of the others."""
+    beside = path.with_suffix(".record.json")
+    if not path.exists() or not beside.exists():
+        return {}, set()
+    measured, found = _measured(beside), load_references(path)
+    fits = {name for name in found if all(_fits(measured, record, name) for record in records)}
+    return {name: reference for name, reference in found.items() if name in fits}, found.keys() - fits
 
 
 @dataclass(frozen=True)

@@ -67,29 +67,33 @@ def injected(vlm: VLM, config: LoraConfig) -> Iterator[PeftModel]:
 
 
 @contextmanager
-def load_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
+def load_adapter(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
     """As `carry_adapter`, with LoRA merged into the weights, which is faster and how LLaVA evaluates too.
 
     4-bit weights stay as they are: what is merged into them would be rounded to four bits again.
+
+    Args:
+        keep: whether the model is needed afterwards; its weights wait in main memory then, once more as much.
     """
-    with carry_adapter(vlm, folder) as adapted:
-        with nullcontext() if getattr(vlm.model, "is_quantized", False) else _merged(adapted):
+    with carry_adapter(vlm, folder, keep) as adapted:
+        with nullcontext() if getattr(vlm.model, "is_quantized", False) else _merged(adapted, keep):
             yield adapted
 
 
 @contextmanager
-def carry_adapter(vlm: VLM, folder: Path) -> Iterator[VLM]:
+def carry_adapter(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
     """The model with what `finetune` trained, for the length of the block; intact afterwards.
 
     Args:
         folder: holds ``adapter_model.safetensors`` and ``adapter_config.json``, which come beside the model's weights,
             or ``trained.safetensors``, which take the place of weights.
+        keep: whether the weights that others take the place of are needed afterwards.
 
     Raises:
         UserError: there is neither, it is damaged, says what no run of ours writes, or belongs to another model.
     """
     if (folder / TRAINED).is_file():
-        with exchanged(vlm, folder) as tuned:
+        with exchanged(vlm, folder, keep) as tuned:
             yield tuned
         return
     adapter = read_adapter(folder)
@@ -117,20 +121,20 @@ def identity_with(model: str, folder: Path) -> str:
 
 
 @contextmanager
-def _merged(adapted: VLM) -> Iterator[None]:
+def _merged(adapted: VLM, keep: bool) -> Iterator[None]:
     """Add LoRA's products to the weights (two matrix products less per layer and token), and put the old ones back.
 
-    The old weights wait in main memory, because subtracting again would not be exact.
+    The old weights wait in main memory, because subtracting again would not be exact; not where nobody needs them.
     """
     layers: list[Any] = [module for module in adapted.model.modules() if isinstance(module, LoraLayer)]
-    before = [layer.get_base_layer().weight.detach().to("cpu", copy=True) for layer in layers]
+    before = [layer.get_base_layer().weight.detach().to("cpu", copy=True) for layer in layers] if keep else []
     for layer in layers:
         layer.merge()
     try:
         yield
     finally:
         with torch.no_grad():
-            for layer, old in zip(layers, before, strict=True):
+            for layer, old in zip(layers if keep else [], before, strict=True):
                 layer.get_base_layer().weight.copy_(old)
 
 

@@ -58,8 +58,11 @@ def opened(vlm: VLM, recipe: Recipe, keep: bool) -> Iterator[FullModel]:
 
 
 @contextmanager
-def exchanged(vlm: VLM, folder: Path) -> Iterator[VLM]:
+def exchanged(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
     """The model with the trained weights of a folder in the place of its own, for the length of the block.
+
+    Args:
+        keep: whether its own are needed afterwards; they wait in main memory then.
 
     Raises:
         UserError: the file is damaged, or the weights belong to another model.
@@ -72,7 +75,7 @@ def exchanged(vlm: VLM, folder: Path) -> Iterator[VLM]:
         raise UserError(f"The weights in {folder} were made for another model than this {vlm.family.name}.")
     with file.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    with _kept([own[name] for name in trained]):
+    with _kept([own[name] for name in trained] if keep else []):
         with torch.no_grad():
             for name, weight in trained.items():
                 own[name].copy_(weight)

@@ -90,3 +90,15 @@ def _job(folder: Path, *keys: str) -> Job:
     """Of a tiny model with an adapter."""
     model = FAMILIES["llava_chatml"].build(folder / "model")
     return Job(model, config(*keys), str(adapter(open_model(model), folder / "adapter")), seed=0)
+
+
+def test_a_rank_keeps_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    vlm = open_model(_job(tmp_path, "mme").model)
+    folder, weight = adapter(vlm, tmp_path / "mine"), vlm.layers[0].self_attn.q_proj.weight
+    before = weight.detach().clone()
+    with load_adapter(vlm, folder):
+        merged = weight.detach().clone()
+    assert weight.equal(before) and not merged.equal(before)
+    with load_adapter(vlm, folder, keep=False):
+        assert weight.equal(merged)
+    assert weight.equal(merged), "nobody has kept the old ones"

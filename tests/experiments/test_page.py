@@ -130,6 +130,9 @@ def assert_told(record: Path, count: int, capsys: pytest.CaptureFixture[str]) ->
     comparisons = json.loads(record.read_text())["comparisons"]
     assert len(comparisons) == count
     told = capsys.readouterr().out
+    floors = json.loads(record.read_text())["floors"]
+    assert floors and all(floor["least"] > 0 for floor in floors)
+    assert {floor["of"].removeprefix("the N×N form of: ") for floor in floors} <= {made["what"] for made in comparisons}
     for made in comparisons:
         assert f"ratio {made['ratio']:.3g} in {made['of']}" in told
         assert made["differs"] is None or made["differs"] < 1e-3
@@ -144,4 +147,5 @@ def test_steps_with_and_without_a_mask_are_the_same_numbers() -> None:
 def test_the_share_of_time_that_a_model_waits_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads(waiting.main(["--rows", "24", "--loaders", "1", "--out", str(tmp_path)]).read_text())
     assert 0 <= record["figures"]["share of its time that the model waits"] <= 1
+    assert [floor["of"] for floor in record["floors"]] == ["a picture, loaders alone"]
     assert "aim: at most 0.1: " in capsys.readouterr().out

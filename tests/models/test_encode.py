@@ -1,7 +1,5 @@
 """Labels by hand: the answers and their end tokens, and nothing else."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from PIL import Image
@@ -110,7 +108,7 @@ def test_one_answer_written_out(vlm: VLM, template: str) -> None:
 
 
 def test_an_answer_that_is_context_has_no_labels_and_everything_else_stays(vlm: VLM, template: str) -> None:
-    context = Conversation((TURNS[0], replace(TURNS[1], trained=False), *TURNS[2:]), (IMAGE,))
+    context = Conversation((TURNS[0], TURNS[1]._replace(trained=False), *TURNS[2:]), (IMAGE,))
     whole, masked = (encode(vlm, [talk], side="right", limit=None) for talk in (CONVERSATIONS[0], context))
     ids, labels = by_hand(vlm, template, CONVERSATIONS[0])
     _, first = by_hand(vlm, template, Conversation(TURNS[:2], (IMAGE,)))

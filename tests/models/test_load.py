@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from selectmm.errors import UserError
-from selectmm.models import llava, qwen2_vl
-from selectmm.models.load import identity_of
+from selectmm.models import llava, load, qwen2_vl
+from selectmm.models.load import identity_of, weights_of
 from selectmm.models.tokenizer import open_tokenizer
 from tests.tiny import tiny_llava
 
@@ -76,3 +76,21 @@ def test_shapes_of_the_hub_come_from_its_cache_and_nothing_is_fetched(
 def test_a_template_that_does_not_exist_is_answered_with_those_that_do() -> None:
     with pytest.raises(UserError, match="No LLaVA template 'vicunia'; there are: vicuna, chatml, phi2, llama3, qwen"):
         llava.load("anywhere", template="vicunia", device="cpu")
+
+
+def test_a_folder_is_read_once_until_a_file_of_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by processes that are started from here: what is known stands in their environment."""
+    monkeypatch.delenv(load.READ, raising=False)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    read, real = [], load._content
+    monkeypatch.setattr(load, "_content", lambda files: read.append(len(files)) or real(files))
+    first = weights_of(str(tmp_path))
+    assert weights_of(str(tmp_path)) == first and read == [1]
+    (tmp_path / "config.json").write_text("{}")
+    second = weights_of(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"others!")
+    assert len({first, second, weights_of(str(tmp_path))}) == 3 and read == [1, 2, 2]
+    monkeypatch.delenv(load.READ)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert weights_of(str(tmp_path)) == first, "by the content alone"

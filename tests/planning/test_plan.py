@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,10 +16,11 @@ from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features import feature as feature_module
 from selectmm.instantiate import build
+from selectmm.methods.subset import Subset
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of
-from selectmm.records.stage import run_stage
+from selectmm.records.stage import fingerprint, run_stage
 from selectmm.screen import output
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.stages.finetune import tune
@@ -203,8 +205,8 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
         main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
     shown = capsys.readouterr()
     told = " ".join(shown.err.split())
-    assert "run: full, budget 0.5" in told and "run: random, budget 0.5" in told
-    assert told.startswith("2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
+    assert "full, budget 0.5" in told and "random, budget 0.5" in told
+    assert told.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
     assert re.search(r" all [56] \d ", told), "and one for all"
     assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in told
     content = json.loads(shown.out)
@@ -215,6 +217,26 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
     assert content["total"]["flops"] == sum(
         each["work"]["flops"] or 0 for job in content["jobs"] for each in job["stages"] if each["state"] != "shared"
     )
+
+
+def test_evaluations_along_a_curve_are_planned(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = experiment_of(place, "curve", "method=full", "curve=3")
+    [found] = planned(experiment)
+    way, last = (each for each in found.stages if each.name == "evaluate")
+    assert way.what == f"{last.what}, 2 times on the way" and way.rows == 2 * last.rows
+    assert way.work.flops == 2 * last.work.flops and way.work.memory == last.work.memory
+    entered = {}
+
+    def enter(_cache: Path, _name: str, identity: dict, *_: object, **__: object) -> None:
+        entered.update(identity)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selectmm.stages.finetune.run_stage", enter)
+    vlm = experiment.open_model()
+    pool = open_pool(experiment, vlm)
+    with pytest.raises(KeyboardInterrupt):
+        tune(experiment, pool, vlm, Subset(np.arange(len(pool))))
+    assert len(entered["points"]) == 2 and stage(found, "finetune").marks == [fingerprint(entered)]
 
 
 def test_vllm_is_planned_on_a_gpu_and_offered_where_our_own_decoding_answers(place: Path) -> None:

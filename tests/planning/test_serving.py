@@ -95,7 +95,7 @@ def told(evaluation: float, tuning: float, by_engine: float | None) -> str:
 
 
 def test_a_long_evaluation_is_said_with_what_helps() -> None:
-    assert told(3, 4, 1) == ""
+    assert told(3, 4, 1) == told(0.9, 0.1, 0.05) == ""
     assert "Evaluation takes longer than training here, because our own decoding, the default" in told(5, 4, 1)
     assert "With engine=vllm the same is estimated at 1 hours" in told(5, 4, 1)
     assert told(5, 4, None) == "Evaluation takes longer than training here; suite.limit and suite.only shorten it."

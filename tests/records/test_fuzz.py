@@ -88,7 +88,13 @@ def shown(records: dict[str, RunRecord], folder: Path) -> str:
     tallies = tallies_of((files[name], record) for name, record in records.items())
     references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
     comparisons = [(compare(group.records, references, tallies), group) for group in comparable(list(records.values()))]
-    told = [html(boards_of({f"{name}.json": record for name, record in records.items()}, references))]
+    told = [
+        html(
+            boards_of(
+                {f"{name}.json": record for name, record in records.items()}, [RESULTS / "references" / "mini.json"]
+            )
+        )
+    ]
     for comparison, group in comparisons:
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         show(table, screen)

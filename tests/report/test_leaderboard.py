@@ -28,7 +28,7 @@ def runs() -> dict[str, RunRecord]:
 
 
 def test_a_row_joins_its_seeds_and_names_their_files() -> None:
-    (board,) = boards_of(runs(), {})
+    (board,) = boards_of(runs())
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert prism["scores"]["POPE"] == {"mean": 60.5, "sd": pytest.approx(0.5**0.5), "n": 2}
     assert prism["rel"]["mean"] == pytest.approx(100 * 60.5 / 80.5)
@@ -38,7 +38,7 @@ def test_a_row_joins_its_seeds_and_names_their_files() -> None:
 def test_a_run_of_two_experiments_is_shown_once() -> None:
     records = runs()
     records["again.json"] = replace(records["prism-0.json"], experiment="other", finished="2027-01-01T00:00:00Z")
-    (board,) = boards_of(records, {})
+    (board,) = boards_of(records)
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert [run["file"] for run in prism["runs"]] == ["prism-0.json", "prism-1.json"], "of the larger experiment"
     assert [run["again"] for run in prism["runs"]] == [["again.json"], []], "what is not shown is named"
@@ -46,10 +46,10 @@ def test_a_run_of_two_experiments_is_shown_once() -> None:
 
 def test_who_makes_full_again_does_not_change_the_others_costs() -> None:
     records = runs()
-    before = boards_of(records, {})
+    before = boards_of(records)
     slow = replace(records["full-1.json"], finished="2027-01-01T00:00:00Z")
     slow = replace(slow, costs=replace(slow.costs, finetune=StageCost(999.0, 999.0, 1.0, False)))
-    (board,), (old,) = boards_of({**records, "slow.json": slow}, {}), before
+    (board,), (old,) = boards_of({**records, "slow.json": slow}), before
     assert [row["osc"] for row in board["rows"]] == [row["osc"] for row in old["rows"]]
 
 
@@ -57,13 +57,13 @@ def test_a_run_made_again_that_chose_otherwise_stops_no_leaderboard() -> None:
     records = runs()
     other = replace(records["prism-0.json"].subset, fingerprint="other")
     records["again.json"] = replace(records["prism-0.json"], subset=other, finished="2027-01-01T00:00:00Z")
-    (board,) = boards_of(records, {})
+    (board,) = boards_of(records)
     assert [len(row["runs"]) for row in board["rows"]] == [2, 2]
 
 
 def test_the_same_rows_under_another_recipe_of_the_same_name_are_another_run() -> None:
     records = {**runs(), "slow.json": run_of("prism", {"POPE": 50.0}, lr=1e-5)}
-    assert [sum(len(row["runs"]) for row in board["rows"]) for board in boards_of(records, {})] == [4, 1]
+    assert [sum(len(row["runs"]) for row in board["rows"]) for board in boards_of(records)] == [4, 1]
 
 
 def test_a_record_is_found_from_where_the_page_is(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_record_is_found_from_where_the_page_is(tmp_path: Path) -> None:
 def test_what_must_not_be_compared_stands_on_another_board() -> None:
     records = runs()
     records["other.json"] = replace(records["prism-0.json"], model="model1")
-    first, second = boards_of(records, {})
+    first, second = boards_of(records)
     assert len(first["rows"]) == 2 and len(second["rows"]) == 1
     assert "differ in base model" in second["apart"]
 
@@ -93,20 +93,20 @@ def test_a_pool_and_a_model_are_called_what_a_person_would_call_them(config: obj
 
 
 def test_the_page_asks_for_nothing_from_outside() -> None:
-    page = html(boards_of(runs(), {}))
+    page = html(boards_of(runs()))
     assert not re.findall(r"""(?:src|href)=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)""", page)
     assert "default-src 'none'" in page
 
 
 def test_a_stranger_s_text_cannot_end_the_data() -> None:
     record = replace(runs()["prism-0.json"], method=MethodEntry("</script><script>alert(1)</script>", {}))
-    page = html(boards_of({"x.json": record}, {}))
+    page = html(boards_of({"x.json": record}))
     assert "<script>alert" not in page
     assert data_of(page, "boards")[0]["rows"][0]["method"] == "</script><script>alert(1)</script>"
 
 
 def test_the_policy_lets_the_page_s_own_script_run_and_no_other() -> None:
-    page = html(boards_of(runs(), {}))
+    page = html(boards_of(runs()))
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert re.findall(r"script-src ([^;]*);", page) == [f"'sha256-{checksum}'"]
@@ -116,14 +116,14 @@ def test_a_row_names_all_its_experiments_and_records() -> None:
     """A filter by experiment finds shared runs too; a link by any of the records finds the row."""
     records = runs()
     again = replace(records["prism-0.json"], experiment="other", finished="2027-01-01T00:00:00Z")
-    (board,) = boards_of({**records, "again.json": again}, {})
+    (board,) = boards_of({**records, "again.json": again})
     prism = next(row for row in board["rows"] if row["method"] == "prism")
     assert prism["experiments"] == ["other", "toy"]
     assert prism["names"] == [records["prism-0.json"].name, again.name, records["prism-1.json"].name]
 
 
 def test_runs_lie_apart_from_the_boards_and_every_method_has_its_colour() -> None:
-    page = html(boards_of(runs(), {}))
+    page = html(boards_of(runs()))
     (board,), (_, prism) = data_of(page, "boards"), data_of(page, "runs-0")
     assert not any("runs" in row for row in board["rows"])
     assert [run["file"] for run in prism] == ["prism-0.json", "prism-1.json"]
@@ -137,14 +137,14 @@ def data_of(page: str, name: str) -> object:
 
 def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     records = runs()
-    write_leaderboard(records, tmp_path / "a.html", {})
-    write_leaderboard(dict(reversed(records.items())), tmp_path / "b.html", {})
+    write_leaderboard(records, tmp_path / "a.html")
+    write_leaderboard(dict(reversed(records.items())), tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
 def test_no_records_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no records to rank; name record files, such as results/records/\*\.json"):
-        write_leaderboard({}, tmp_path / "a.html", {})
+        write_leaderboard({}, tmp_path / "a.html")
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def methods(dom: str) -> list[str]:
 def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     hostile = replace(runs()["prism-0.json"], method=MethodEntry("<img src=x onerror=alert(1)>", {}))
-    write_leaderboard({**runs(), "hostile.json": hostile}, page, {})
+    write_leaderboard({**runs(), "hostile.json": hostile}, page)
     dom = drawn(page, f"sort=rel&open={runs()['full-1.json'].name}")
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
     assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
@@ -183,7 +183,7 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
 @with_browser
 def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
-    write_leaderboard(runs(), page, {})
+    write_leaderboard(runs(), page)
     focus = "((of) => of.row ?? of.point ?? of.sort)(document.activeElement.dataset)"
     at = f"[decodeURIComponent(location.hash), {focus}]"
     stops = "[...document.querySelectorAll('a, button, [tabindex]')].filter((one) => one.tabIndex === 0).length"
@@ -216,7 +216,7 @@ def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> Non
 def test_search_filters_reset_and_colours(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     other = replace(runs()["prism-0.json"], experiment="other")
-    write_leaderboard({**runs(), "other.json": other, "ifd.json": run_of("ifd", {"POPE": 50.0})}, page, {})
+    write_leaderboard({**runs(), "other.json": other, "ifd.json": run_of("ifd", {"POPE": 50.0})}, page)
     rows = "[...document.querySelectorAll('tr.row .name span')].map((one) => one.textContent)"
     back = "getComputedStyle(document.body).backgroundColor"
     found = acted(
@@ -242,7 +242,7 @@ def test_many_rows_are_drawn_when_they_are_asked_for(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     many = [run_of("prism", {"POPE": 50.0}, budget=number / 200) for number in range(1, 81)]
     records = {f"{number}.json": record for number, record in enumerate([*many, run_of("full", {"POPE": 80.0})])}
-    write_leaderboard(records, page, {})
+    write_leaderboard(records, page)
     count = "document.querySelectorAll('tr.row').length"
     # two equal Rel. keep their order, so that the last record's row is beyond the first fifty
     last = f"location.hash = 'open={many[-1].name}'"
@@ -264,7 +264,7 @@ def test_a_record_s_text_is_never_obeyed(tmp_path: Path) -> None:
         "full.json": replace(run_of("full", {EVIL: 70.0, "POPE": 80.0}), scale=EVIL, model=EVIL),
         f"{EVIL}.json": record,
     }
-    write_leaderboard(records, page, {})
+    write_leaderboard(records, page)
     made = "document.querySelectorAll('img, main script').length"
     shown = "document.body.innerText.split(\"document.title = 'obeyed'\").length > 6"
     (found,) = acted(

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selectmm.counted import counted
@@ -10,7 +11,7 @@ from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions
 from selectmm.report.names import name_of
 from selectmm.report.pages.columns import tip_of
-from selectmm.report.references import References
+from selectmm.report.references import references_among
 from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Estimate, Row, compare
 from selectmm.report.verdict import rel_margin
@@ -18,12 +19,12 @@ from selectmm.report.verdict import rel_margin
 Plain = dict[str, Any]
 
 
-def boards_of(records: Mapping[str, RunRecord], references: References) -> list[Plain]:
+def boards_of(records: Mapping[str, RunRecord], references: Sequence[Path] = ()) -> list[Plain]:
     """One board per group of comparable records, whatever experiment they were made for; a run is shown once.
 
     Args:
         records: by the address of their file as seen from the page, which a row names as its source.
-        references: base scores by benchmark, as for a table.
+        references: files of reference scores; a board takes those of its base model and prompts.
 
     Returns:
         Boards with most rows first; each has its conditions, benchmarks and rows, ready for JSON.
@@ -56,9 +57,9 @@ def _run(record: RunRecord) -> str:
 
 
 def _board(
-    group: Group, references: References, files: Mapping[int, list[str]], records: Mapping[str, RunRecord]
+    group: Group, references: Sequence[Path], files: Mapping[int, list[str]], records: Mapping[str, RunRecord]
 ) -> Plain:
-    comparison = compare(group.records, references)
+    comparison = compare(group.records, references_among(references, group.records))
     first = group.records[0]
     rows = counted(first.pool.rows, "row")
     return {

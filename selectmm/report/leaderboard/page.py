@@ -1,6 +1,6 @@
 """The page: data, style and script in one file that needs no network and no server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from selectmm.report.leaderboard.boards import Plain, boards_of
 from selectmm.report.pages.columns import TIPS
 from selectmm.report.pages.frame import frame, text
 from selectmm.report.pages.mark import look_of
-from selectmm.report.references import References
 
 SCRIPTS = ("state.js", "table.js", "plot.js", "leaderboard.js")
 BODY = """
@@ -30,11 +29,12 @@ its runs. A heading sorts; arrow keys move inside a table or picture. Rows on di
 """
 
 
-def write_leaderboard(records: Mapping[str, RunRecord], path: Path, references: References) -> list[Plain]:
+def write_leaderboard(records: Mapping[str, RunRecord], path: Path, references: Sequence[Path] = ()) -> list[Plain]:
     """Write the page and return its boards; the same records give the same bytes.
 
     Args:
         records: by the address of their file as seen from the page (see `address`).
+        references: files of reference scores; a board takes those of its base model and prompts.
 
     Raises:
         UserError: there are no records.
