@@ -1,18 +1,23 @@
-"""Several jobs in one start of several ranks: a start takes longer than a tiny job.
+"""Jobs over several ranks, which are forked from the test's process: a rank of its own imports longer than it trains.
 
-``torchrun … -m tests.tuning.crowd DEATH FOLDER …`` is one rank; `train` starts all from a test.
+The environment of a rank is torchrun's. Tests of the package's own start of ranks are beside those of
+`selectmm.stages.launch`; one in ``test_strategies.py`` trains under it.
 """
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import torch
+from torch.distributed import TCPStore
 
 from selectmm.errors import UserError
 from selectmm.stages.launch import rank_environment, serve
@@ -25,7 +30,7 @@ from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
 
 UNTIL = "until.txt"
-LIMIT = 240  # seconds, many times what it takes; ranks that wait for each other wait for ever
+LIMIT = 480  # seconds, many times what it takes with compiling; ranks that wait for each other wait for ever
 
 
 @dataclass(frozen=True)
@@ -67,24 +72,59 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2
     for name, case in cases.items():
         (root / name).mkdir(exist_ok=True)
         case.write(root / name)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command += ["-m", "tests.tuning.crowd", death, *(str(root / name) for name in cases)]
-    output = root / "crowd.log"
-    with output.open("w") as log:
-        process = subprocess.Popen(
-            command, env=rank_environment(torch.device("cpu")), stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            code: int | str = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            code = f"none: they hang after {LIMIT} s"
-        finally:
-            process.terminate()  # torchrun ends its ranks
-            process.wait()
-    told = [error.read_text() for error in root.glob("*/error-*.txt")]
-    assert code == 0 or (death and f"-{signal.SIGKILL:d}" in output.read_text()), "\n".join(
-        [f"exit code {code}", *told, output.read_text()[-4000:]]
+    folders, output, store = (
+        [root / name for name in cases],
+        root / "crowd.log",
+        TCPStore("127.0.0.1", 0, is_master=True),
     )
+    environment = rank_environment(torch.device("cpu")) | _torchrun(store.port, ranks)
+    os.environ["DS_ACCELERATOR"] = environment["DS_ACCELERATOR"]  # as DeepSpeed is imported for the first time
+    import deepspeed  # noqa: F401  (once, here)
+
+    output.touch()
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=_be, args=(rank, environment, death, folders, output)) for rank in range(ranks)]
+    for process in started:
+        process.start()
+    ends = _ended(started)
+    told = [error.read_text() for error in root.glob("*/error-*.txt")]
+    assert ends == [0] * ranks or (death and ends[0] == -signal.SIGKILL), "\n".join(
+        [f"exit codes {ends}", *told, output.read_text()[-4000:]]
+    )
+
+
+def _torchrun(port: int, ranks: int) -> dict[str, str]:
+    """What torchrun tells every rank on a single node; the store at ``port`` is the starter's, as torchrun's is."""
+    sizes = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "GROUP_WORLD_SIZE": 1, "GROUP_RANK": 0}
+    store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    more = {"TORCHELASTIC_RUN_ID": "crowd", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0}
+    return {name: str(value) for name, value in (sizes | store | more).items()}
+
+
+def _ended(started: Sequence[BaseProcess]) -> list[int | str]:
+    """The exit codes of all ranks; once one has failed, or time is over, the others are ended."""
+    until, running = monotonic() + LIMIT, list(started)
+    while running and all(process.exitcode in (None, 0) for process in started) and monotonic() < until:
+        wait([process.sentinel for process in running], until - monotonic())
+        running = [process for process in running if process.is_alive()]
+    late = {process for process in running if monotonic() >= until}
+    for process in running:
+        process.kill()
+    for process in started:
+        process.join()
+    return [f"none: it hangs after {LIMIT} s" if process in late else process.exitcode for process in started]
+
+
+def _be(rank: int, environment: Mapping[str, str], death: str, folders: Sequence[Path], output: Path) -> None:
+    """A rank's whole life."""
+    with output.open("a") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    if death and rank == 0:
+        kill_before("os.rename", death)
+    sys.exit(max(serve([str(folder), "crowd", str(os.getppid())], train_until) for folder in folders))
 
 
 def kill_before(event: str, path: str) -> None:
@@ -120,9 +160,3 @@ def train_until(folder: Path, rank: int, ranks: int) -> None:
         pass
     finally:
         TrainingCallback._end_step = end
-
-
-if __name__ == "__main__":
-    if sys.argv[1] and os.environ["RANK"] == "0":
-        kill_before("os.rename", sys.argv[1])
-    sys.exit(max(serve([folder, "crowd", str(os.getppid())], train_until) for folder in sys.argv[2:]))
