@@ -190,16 +190,25 @@ def _lowest(
         indices, distances: [n, m]; columns in the order that decides. scale: what rounding is in proportion to, [n, 1].
     """
     k = min(k, distances.shape[1])
-    limit = distances.topk(k, largest=False).values[:, -1:]
+    values, found = distances.topk(min(k + 1, distances.shape[1]), largest=False)
+    limit = values[:, k - 1 : k]
     slack = CLOSE * (scale + limit)
-    certain, tied = distances < limit - slack, (distances - limit).abs() <= slack
-    lacking = k - certain.sum(1, keepdim=True)
-    chosen = certain | (tied & (tied.cumsum(1) <= lacking))
-    columns = chosen.nonzero()[:, 1].view(-1, k)
+    columns = found[:, :k].sort(dim=1).values
+    tied = ((values[:, k:] - limit) <= slack).any(1)  # only there is more than topk's own choice to be looked at
+    if tied.any():
+        columns[tied] = _first_of_tied(distances[tied], limit[tied], slack[tied], k)
     kept = distances.gather(1, columns)
     order = kept.argsort(dim=1, stable=True)
     columns = columns.gather(1, order)
     return indices.gather(1, columns), distances.gather(1, columns)
+
+
+def _first_of_tied(distances: torch.Tensor, limit: torch.Tensor, slack: torch.Tensor, k: int) -> torch.Tensor:
+    """Columns of the k smallest, ascending, the earlier ones of those that are as far as the k-th; [n, k]."""
+    certain, tied = distances < limit - slack, (distances - limit).abs() <= slack
+    lacking = k - certain.sum(1, keepdim=True)
+    chosen = certain | (tied & (tied.cumsum(1) <= lacking))
+    return chosen.nonzero()[:, 1].view(-1, k)
 
 
 def _squared(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
