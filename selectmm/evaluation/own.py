@@ -82,7 +82,8 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
 
     Raises:
-        UserError: the suite has a task of that name already, or rows show clips that lie in no folder.
+        UserError: the suite has a task of that name already, rows show clips that lie in no folder, or one
+            has no answer.
     """
     clips = bool(rows.clips.any())
     if clips and not isinstance(rows.image_root, Path):
@@ -153,7 +154,12 @@ def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
         shown = [image for image in sample.images if image.turn == ask]
         images = [{"bytes": _png(rows, one.path), "path": None} for one in shown if not one.video]
         clips = [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown]
-        answer = next(turn.text for turn in sample.turns[ask:] if turn.role == "assistant")
+        answer = next((turn.text for turn in sample.turns[ask:] if turn.role == "assistant"), None)
+        if answer is None:
+            raise UserError(
+                f"heldout=: {rows.told(position)} has calls of tools and no answer in words, so there is nothing that "
+                f"a benchmark could score; leave such rows out of the held-out ones."
+            )
         yield {"question": sample.turns[ask].text, "answer": answer, "images": images, "clips": clips}
 
 

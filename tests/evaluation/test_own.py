@@ -71,6 +71,14 @@ def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_
     assert len(task_hash(suite.benchmarks[0], suite.tasks)) == 16
 
 
+def test_a_held_out_row_without_an_answer_is_refused(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Zoom in"}, {"from": "function_call", "value": '{"name": "zoom"}'}]
+    (tmp_path / "rows.json").write_text(json.dumps([{"id": "7", "conversations": said}]))
+    rows = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "stop", tmp_path / "cache")
+    with pytest.raises(UserError, match=r"row 0 \(id '7'\) has calls of tools and no answer in words"):
+        tasks_with_own(None, rows, str(tmp_path / "cache"))
+
+
 def test_a_held_out_clip_is_asked_as_a_clip_and_the_suite_says_so(tmp_path: Path) -> None:
     write_clip(tmp_path / "1.mp4", frames=3)
     Image.new("RGB", (12, 9), "red").save(tmp_path / "1.png")

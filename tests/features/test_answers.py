@@ -1,6 +1,5 @@
 """Loss and error of answers: a batch of unlike rows against one row at a time, with Hugging Face's full logits."""
 
-
 import numpy as np
 import pytest
 import torch
