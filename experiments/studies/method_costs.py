@@ -66,12 +66,20 @@ def _measured_alone(runs: Mapping[str, list[RunRecord]]) -> str:
         f"cache for each, so that no feature is another\nmethod's. One forward pass is {unit:.1f} s here. Work that "
         f"does not grow with the pool, such as reading the target\nexamples, weighs more than on all rows.\n\n"
         f"{table(COLUMNS, found)}\n"
-        f"{_where(first)}\n- Measured on: {first.provenance.hardware}\n"
+        f"{_each(runs)}\n- Measured on: {first.provenance.hardware}\n"
     )
 
 
 def _where(record: RunRecord) -> str:
     return f"- Command: `{record.provenance.command}`\n- Commit: {str(record.provenance.commit)[:10]}"
+
+
+def _each(runs: Mapping[str, list[RunRecord]]) -> str:
+    """Command and commit of every method, those that share them in one line."""
+    made: dict[str, list[str]] = {}
+    for name, (first, *_) in sorted(runs.items()):
+        made.setdefault(_where(first).replace("\n- Commit:", ", commit"), []).append(name)
+    return "\n".join(f"{where}: {', '.join(names)}" for where, names in made.items())
 
 
 def _how_often(runs: Mapping[str, list[RunRecord]]) -> str:

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 
 from selectmm.records.record import RunRecord
-from selectmm.report.rows import Comparison
+from selectmm.report.rows import Comparison, Row
 
 UNEVEN = 1.5  # times; in 14 of the 16 experiments in results/records, seeds of a row lie within 1.43 of one another
 
 
 def uneven(comparison: Comparison) -> list[str]:
-    """A warning about rows whose seeds took more than `UNEVEN` times as long a step as one another.
+    """Warnings that costs were measured beside other work, so that they compare less than they seem to."""
+    return [*_seeds(comparison), *_rows(comparison)]
 
-    Seeds of a row have one method, budget, recipe and model, so their micro-batches are alike; methods may choose
-    longer or shorter rows, so rows are not held against one another.
+
+def _seeds(comparison: Comparison) -> list[str]:
+    """Of rows whose seeds took more than `UNEVEN` times as long a step as one another.
+
+    Seeds of a row have one method, budget, recipe and model, so their micro-batches are alike.
     """
     told = []
     for row in comparison.rows:
@@ -25,6 +29,27 @@ def uneven(comparison: Comparison) -> list[str]:
         f"Seconds per training step differ between seeds of a row by more than {UNEVEN} times, which a free machine "
         f"does not do, so costs here were measured beside other work; read them with care: {', '.join(told)}."
     ]
+
+
+def _rows(comparison: Comparison) -> list[str]:
+    """Of rows that trained at different speeds, in operations a second: methods may choose longer or shorter rows, so
+    their steps are not alike, but a machine computes as fast for one as for the other."""
+    speeds = {f"{row.label} at {100 * row.budget:.4g} %": speed for row in comparison.rows if (speed := _speed(row))}
+    if not speeds or max(speeds.values()) <= UNEVEN * min(speeds.values()):
+        return []
+    slow, fast = min(speeds, key=speeds.__getitem__), max(speeds, key=speeds.__getitem__)
+    return [
+        f"Training was more than {UNEVEN} times as fast for some rows as for others, in operations a second (from "
+        f"{speeds[slow] / 1e9:,.0f} billion for {slow} to {speeds[fast] / 1e9:,.0f} billion for {fast}): beside "
+        f"other work, on different machines, or with work that does not count as training; do not compare their costs."
+    ]
+
+
+def _speed(row: Row) -> float | None:
+    """Operations of training a device-second, all seeds together; None where nobody counted them."""
+    costs = [outcome.record.costs.finetune for outcome in row.outcomes]
+    counted = [(cost.flops, cost.device_seconds) for cost in costs if cost.flops and cost.device_seconds]
+    return sum(flops for flops, _ in counted) / sum(seconds for _, seconds in counted) if counted else None
 
 
 def paces_of(records: Sequence[RunRecord]) -> list[float]:

@@ -51,6 +51,23 @@ def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -
     assert not any("Seconds per training step" in note for note in notes(compare([FULL, at(0, 1.0), at(1, 1.4)], {})))
 
 
+def test_rows_that_trained_at_different_speeds_are_told() -> None:
+    """6e10 operations in 3 s and in 4.4 s are 20 and 13.6 billion a second; in 6 s they are 10 billion."""
+
+    def took(method: str, seconds: float, flops: float | None) -> RunRecord:
+        record = run_of(method, {"POPE": 50.0}, seconds=(0.0, 0.0, seconds))
+        finetune = replace(record.costs.finetune, flops=flops)
+        return replace(record, costs=replace(record.costs, finetune=finetune))
+
+    def told(*records: RunRecord) -> list[str]:
+        return [note for note in notes(compare(records, {})) if "operations a second" in note]
+
+    assert told(took("random", 3.0, 6e10), took("prism", 4.4, 6e10)) == []
+    assert told(took("random", 3.0, None), took("prism", 6.0, 6e10)) == []
+    (note,) = told(took("random", 3.0, 6e10), took("prism", 6.0, 6e10))
+    assert "(from 10 billion for prism at 30 % to 20 billion for random at 30 %)" in note
+
+
 def test_answers_that_may_depend_on_their_batch_are_told_with_what_a_sample_says() -> None:
     def asked(changed: int | None) -> RunRecord:
         batching = None if changed is None else BatchingEntry(invariant=False, sampled=16, changed=changed)

@@ -30,7 +30,7 @@ from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
 
 UNTIL = "until.txt"
-LIMIT = 480  # seconds, many times what it takes with compiling; ranks that wait for each other wait for ever
+LIMIT = 240  # seconds, several times what it takes with compiling; ranks that wait for each other wait for ever
 
 
 @dataclass(frozen=True)
