@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from selectmm.counted import counted
+
 PACKAGES = (
     "selectmm", "torch", "transformers", "peft", "pytorch-lightning", "deepspeed", "lmms-eval", "lm-eval", "datasets",
     "hydra-core", "wandb", "numpy",
@@ -38,7 +40,7 @@ class Hardware:
     def __str__(self) -> str:
         """In words, for a table."""
         threads = "" if self.threads is None else f", {self.threads} thread{'' if self.threads == 1 else 's'}"
-        return " + ".join([f"{self.cores} cores of {self.cpu}{threads}", *self.gpus])
+        return " + ".join([f"{counted(self.cores, 'core')} of {self.cpu}{threads}", *self.gpus])
 
 
 @dataclass(frozen=True)
