@@ -49,6 +49,7 @@ def job(config: DictConfig) -> str:
     from selectmm.instantiate import build
     from selectmm.run import run
     from selectmm.stages.follow import follow, same_on_all
+    from selectmm.stages.full_seeds import left_out
     from selectmm.stages.gpus import own_gpus
     from selectmm.stages.nodes import leading
     from selectmm.stages.place import place_of, started
@@ -66,6 +67,8 @@ def job(config: DictConfig) -> str:
     swept = hydra.mode is RunMode.MULTIRUN
     folder = Path(hydra.runtime.output_dir)
     with alone(folder, hydra.overrides.task) if swept else nullcontext():
+        if swept and left_out(config, hydra.runtime.choices["method"]):
+            return ""
         experiment = build(config, hydra.runtime.choices["method"])
         if place.node > 0:
             follow(place, experiment)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from selectmm.errors import UserError
 from selectmm.offered import offered_methods, own_choices
 from selectmm.paths import ROOT
+from selectmm.stages.full_seeds import left_out
 
 CONFIGS = ROOT / "configs"
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
@@ -216,7 +217,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
         arguments: as a run's. multirun: whether ``-m`` was given; an experiment may say so itself.
 
     Raises:
-        UserError: see `check_overrides`; also for several values of a key without ``-m``.
+        UserError: see `check_overrides`; also for several values of a key without ``-m``, and where no job is left.
     """
     check_overrides(CONFIGS, arguments)
     if not multirun:
@@ -228,7 +229,13 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
         return [_job(fixed)]
     swept = OverridesParser.create().parse_overrides(_swept(config))
     everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
-    return [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
+    jobs = [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
+    kept = [(config, method) for config, method in jobs if not left_out(config, method)]
+    if not kept:
+        raise UserError(
+            f"full_seeds={jobs[0][0].full_seeds} leaves no job: only full runs of other seeds were asked for."
+        )
+    return kept
 
 
 def _read(word: str) -> Override:

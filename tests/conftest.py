@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils import collect_env
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-
-# lm-eval and lmms-eval ask pip for a second, at every benchmark, what is installed; nothing of ours reads the answer.
-collect_env.get_pip_packages = lambda *_: ("pip", "")
 
 # Files that take longest, so that `make test` begins with them and does not end with one core waiting for the other.
 LONGEST = (

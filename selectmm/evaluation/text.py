@@ -32,12 +32,15 @@ from selectmm.records.cost import computing
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip
-from lm_eval.evaluator import simple_evaluate  # isort: skip
+from lm_eval import evaluator  # isort: skip
 from lm_eval.models.huggingface import HFLM  # isort: skip
 from lm_eval.models.utils import normalize_gen_kwargs  # isort: skip
 from lm_eval.tasks import TaskManager  # isort: skip
 
 CHUNK = 8  # batches of likelihoods that are kept at once: HFLM sorts what it is given, and shares contexts in it
+# For every task, lm-eval asks pip, git and the compiler about the machine, for seconds. A record has what matters.
+evaluator.add_env_info = lambda results: None
+evaluator.get_git_commit_hash = lambda: None
 HARNESS = f"lm-eval {version('lm-eval')}"
 
 
@@ -257,7 +260,7 @@ def run(
     manager = _manager_of(name, tasks)
     with _quiet():
         try:
-            found = simple_evaluate(model, tasks=[name], task_manager=manager, limit=limit, bootstrap_iters=0)
+            found = evaluator.simple_evaluate(model, tasks=[name], task_manager=manager, limit=limit, bootstrap_iters=0)
         except (OSError, DatasetsError) as problem:
             raise UserError(f"Task '{name}': its data cannot be loaded: {problem}") from problem
     samples = [(task, sample) for task, its in found["samples"].items() for sample in its]
