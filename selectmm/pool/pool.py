@@ -255,21 +255,24 @@ def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Unique paths in order of first use, and `Pool.shown`."""
     first = table["image"]
     counts = first.is_valid().to_numpy().astype(np.int64)
-    if SEVERAL in table.column_names and table[SEVERAL].null_count < table.num_rows:
-        lists = table[SEVERAL].combine_chunks()
-        own = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        counts = np.where(own > 0, own, counts)
-        ends = np.concatenate([[0], counts.cumsum()])
-        # Paths of rows of several first, then of the others: the place of each, in the order of rows.
-        at = np.empty(ends[-1], np.int64)
-        many = np.repeat(own > 0, counts)
-        at[many], at[~many] = np.arange(many.sum()), many.sum() + np.flatnonzero((own == 0) & (counts > 0))
-        paths = pc.struct_field(lists.flatten(), "path")
-        encoded = pa.chunked_array([paths, first.combine_chunks()]).take(pa.array(at))
-    else:
-        ends, encoded = np.concatenate([[0], counts.cumsum()]), first.drop_null()
-    encoded = _encoded(encoded)
-    return encoded.dictionary.to_pylist(), ends, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    if SEVERAL not in table.column_names or table[SEVERAL].null_count == table.num_rows:
+        encoded = _encoded(first.drop_null())
+        ends, codes = np.concatenate([[0], counts.cumsum()]), encoded.indices.to_numpy(zero_copy_only=False)
+        return encoded.dictionary.to_pylist(), ends, codes.astype(np.int64)
+    lists = table[SEVERAL]
+    own = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
+    counts = np.where(own > 0, own, counts)
+    ends = np.concatenate([[0], counts.cumsum()])
+    # Paths of rows of several first, then those of all rows; no text is copied. The place of each, in the order of rows:
+    paths = pc.struct_field(pc.list_flatten(lists), "path")
+    at = np.empty(ends[-1], np.int64)
+    many = np.repeat(own > 0, counts)
+    at[many], at[~many] = np.arange(many.sum()), many.sum() + np.flatnonzero((own == 0) & (counts > 0))
+    encoded = _encoded(pa.chunked_array([*paths.chunks, *first.chunks], first.type))
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)[at]
+    used, began, codes = np.unique(codes, return_index=True, return_inverse=True)
+    order = began.argsort()
+    return encoded.dictionary.take(pa.array(used[order])).to_pylist(), ends, order.argsort()[codes]
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
