@@ -31,7 +31,7 @@ from selectmm.command_line import (
 )
 from selectmm.errors import UserError
 from selectmm.offered import OWN, make_known, take_own_folder
-from selectmm.printable import PrintableFormatter
+from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.stage import full_disk
 from selectmm.report.jobs import alone, foretell, keep_record
@@ -59,8 +59,11 @@ def job(config: DictConfig) -> str:
     place = place_of(config, started())
     if place.idle:
         return ""
-    if "joblib" in hydra.launcher._target_ and not str(config.model.get("device", "auto")).startswith("cpu"):
-        own_gpus(config.devices if isinstance(config.devices, int) else 1)
+    if "joblib" in hydra.launcher._target_:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(NumberedFormatter(hydra.job.num))
+        if not str(config.model.get("device", "auto")).startswith("cpu"):
+            own_gpus(config.devices if isinstance(config.devices, int) else 1)
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
         config.nodes = place.nodes
         config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}

@@ -30,3 +30,15 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The message as it may be printed."""
         return printable(super().format(record))
+
+
+class NumberedFormatter(PrintableFormatter):
+    """As `PrintableFormatter`, and every line begins with the number of its job, because jobs write side by side."""
+
+    def __init__(self, job: int) -> None:
+        super().__init__()
+        self.job = job
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, its lines numbered; empty ones stay empty."""
+        return "\n".join(f"[{self.job}] {line}" if line else "" for line in super().format(record).split("\n"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from selectmm.errors import UserError
-from selectmm.printable import PrintableFormatter, printable
+from selectmm.printable import NumberedFormatter, PrintableFormatter, printable
 from selectmm.records.progress import PrintableConsole
 
 CLEAR, TITLE = "\x1b[2J", "\x1b]0;mine\x07"  # clear the screen; name the window
@@ -46,3 +46,8 @@ def test_sentences_logs_and_tables_are_printable() -> None:
     for part in ("head", "title", "[red]cell", "line"):
         assert part in screen.getvalue()
     assert r"line\x1b[2J [/blue] :smile:" in screen.getvalue()
+
+
+def test_every_line_of_a_job_beside_others_has_its_number() -> None:
+    record = logging.LogRecord("selectmm", logging.INFO, "", 0, "\nfirst\n  %s", ("second",), None)
+    assert NumberedFormatter(3).format(record) == "\n[3] first\n[3]   second"

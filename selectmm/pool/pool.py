@@ -263,7 +263,7 @@ def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
     own = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
     counts = np.where(own > 0, own, counts)
     ends = np.concatenate([[0], counts.cumsum()])
-    # Paths of rows of several first, then those of all rows; no text is copied. The place of each, in the order of rows:
+    # Paths of rows with several first, then those of all rows, without a copy. The place of each, in the order of rows:
     paths = pc.struct_field(pc.list_flatten(lists), "path")
     at = np.empty(ends[-1], np.int64)
     many = np.repeat(own > 0, counts)
