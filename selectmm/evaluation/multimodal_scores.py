@@ -65,7 +65,7 @@ def outcome(
             item=str(sample["doc_id"]),
             prompt=sample["arguments"][0],
             target=target,
-            answer=sample["filtered_resps"][0],
+            answer=_said(sample["filtered_resps"][0]),
             score=score,
             image=picture,
             unit=str(unit),
@@ -75,8 +75,14 @@ def outcome(
             samples, targets, _item_scores(payloads, units, parts), pictures, keys, strict=True
         )
     )
-    constant = None if benchmark.judge == "url" else majority(targets, lambda text: scorer.constant(docs, text))
+    unasked = benchmark.judge == "url" or task.OUTPUT_TYPE == "loglikelihood"  # no answer of the model's is scored
+    constant = None if unasked else majority(targets, lambda text: scorer.constant(docs, text))
     return Outcome(value, stderr, constant, answers, generation)
+
+
+def _said(response: str | tuple[float, bool]) -> str:
+    """The answer; of an item that is scored by the loss of the right one, that loss."""
+    return response if isinstance(response, str) else f"{response[0]:.6f}"
 
 
 def judged(
