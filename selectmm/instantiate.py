@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selectmm.budget import hours_in
 from selectmm.errors import UserError
-from selectmm.evaluation.own import benchmarks
+from selectmm.evaluation.own import METRICS, RATED, benchmarks
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Method
@@ -39,7 +39,9 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     if plain.get("heldout") is not None:
-        plain["suite"] = _with_own(plain["suite"], plain["pool"], plain["heldout"], str(config.cache))
+        plain["suite"] = _with_own(
+            plain["suite"], plain["pool"], plain["heldout"], str(config.cache), bool(plain.get("engine"))
+        )
     for group in ("pool", "targets"):
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
@@ -74,8 +76,13 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     )
 
 
-def _with_own(suite: Mapping[str, Any], pool: Mapping[str, Any], heldout: object, cache: str) -> dict[str, Any]:
+def _with_own(
+    suite: Mapping[str, Any], pool: Mapping[str, Any], heldout: object, cache: str, engine: bool
+) -> dict[str, Any]:
     """The suite's group with a benchmark of held-out rows beside its own; they are read as the pool's rows are.
+
+    Args:
+        engine: whether something else than this project's own passes evaluates.
 
     Raises:
         UserError: the pool is read from no file that another could stand for.
@@ -89,7 +96,10 @@ def _with_own(suite: Mapping[str, Any], pool: Mapping[str, Any], heldout: object
     rows = {**pool, key: heldout}
     if rows[key] == pool[key]:
         raise UserError(f"heldout={heldout} is the pool itself; hold out rows in a file of their own.")
-    own, ours = suite["benchmarks"], benchmarks()
+    own, ours, absent = suite["benchmarks"], benchmarks(), suite.get("absent") or {}
+    if engine:
+        ours = [one for one in ours if one["task"] != RATED]
+        absent = {**absent, **{name: _UNRATED for name, (task, _) in METRICS.items() if task == RATED}}
     listed = list(own.values() if isinstance(own, Mapping) else own)
     tasks = {
         "_target_": "selectmm.evaluation.own.tasks_with_own",
@@ -97,7 +107,10 @@ def _with_own(suite: Mapping[str, Any], pool: Mapping[str, Any], heldout: object
         "rows": rows,
         "cache": cache,
     }
-    return {**suite, "benchmarks": [*listed, *ours], "tasks": tasks}
+    return {**suite, "benchmarks": [*listed, *ours], "tasks": tasks, "absent": absent}
+
+
+_UNRATED = "vLLM answers questions, and does not tell the loss of answers that are given"
 
 
 def _devices(config: DictConfig, device: str) -> int:

@@ -17,6 +17,7 @@ from selectmm.evaluation.decode import batch_invariant
 from selectmm.evaluation.generate import Backend, generate, in_batches
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
+from selectmm.evaluation.likelihood import answer_losses, rated_in_batches
 from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
@@ -151,9 +152,10 @@ def _run(
             return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
         asked, size = (partial(generate, vlm), suite.batch_size) if backend is None else (backend.answer, backend.size)
         answer = in_batches(asked, size, responses, batching)
+        rate = rated_in_batches(partial(answer_losses, vlm), size, responses) if backend is None else None
         judging = _judging(suite, group[0], responses.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
-        return multimodal.run(group, tasks, answer, **settings, judging=judging)
+        return multimodal.run(group, tasks, answer, **settings, judging=judging, rate=rate)
 
 
 def _judging(suite: Suite, benchmark: Benchmark, folder: Path) -> Judging | None:

@@ -59,17 +59,26 @@ def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops
     Raises:
         UserError: a question shows a clip, and the model takes none.
     """
-    conversations = [Conversation((Turn("user", q.prompt),), q.images()) for q in questions]
-    if vlm.family.template.video is None and any(
-        isinstance(one, Clip) for talk in conversations for one in talk.images
-    ):
-        raise UserError(f"This benchmark shows clips, {not_taken(vlm)}")
+    shown = opened(vlm, questions)
+    conversations = [Conversation((Turn("user", q.prompt),), i) for q, i in zip(questions, shown, strict=True)]
 
     def encoded(rows: Sequence[int]) -> Batch:
         # A prompt is never cut: half a question would be scored as if it had been asked.
         return encode(vlm, [conversations[row] for row in rows], side="left", limit=None)
 
     return decode(vlm, encoded, len(questions), Until(max_new_tokens, stops, ends_of_turn(vlm)))
+
+
+def opened(vlm: VLM, questions: Sequence[Question]) -> list[tuple[Image.Image | Clip, ...]]:
+    """What each question shows.
+
+    Raises:
+        UserError: one shows a clip, and the model takes none.
+    """
+    shown = [question.images() for question in questions]
+    if vlm.family.template.video is None and any(isinstance(one, Clip) for images in shown for one in images):
+        raise UserError(f"This benchmark shows clips, {not_taken(vlm)}")
+    return shown
 
 
 def ends_of_turn(vlm: VLM) -> frozenset[int]:

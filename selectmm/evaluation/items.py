@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from PIL import Image
 
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.generate import Question
+from selectmm.evaluation.own import RATED, TASK
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models.encode import Conversation
@@ -50,6 +52,8 @@ def items_of(suite: Suite) -> Iterator[tuple[str, list[Item]]]:
     groups: dict[tuple[str, str], list[Benchmark]] = {}
     for benchmark in suite.benchmarks:
         groups.setdefault((benchmark.harness, benchmark.task), []).append(benchmark)
+    if ("lmms-eval", TASK) in groups:
+        groups.pop(("lmms-eval", RATED), None)  # the same questions
     with rendered(suite.tasks, suite.benchmarks, suite.data) as tasks:
         for (harness, task), group in groups.items():
             check_data(task, tasks)
@@ -58,7 +62,7 @@ def items_of(suite: Suite) -> Iterator[tuple[str, list[Item]]]:
 
 
 def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:
-    def keep(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[str]:
+    def keep(questions: Sequence[Question], *_: object) -> NoReturn:
         task = group[0].task
         raise _Asked(
             [
@@ -68,9 +72,8 @@ def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[I
         )
 
     try:
-        multimodal.run(
-            group, tasks, keep, limit=suite.limit, max_new_tokens=suite.max_new_tokens, images="shown", seed=0
-        )
+        settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": "shown", "seed": 0}
+        multimodal.run(group, tasks, keep, rate=keep, **settings)
     except _Asked as asked:
         return asked.items
     return []

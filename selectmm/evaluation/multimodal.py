@@ -28,6 +28,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation.generate import Answerer, Question
 from selectmm.evaluation.images import as_shown
 from selectmm.evaluation.judging import Judging
+from selectmm.evaluation.likelihood import Rater
 from selectmm.evaluation.multimodal_scores import judged, outcome
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.suite import Benchmark, Images
@@ -58,11 +59,9 @@ class _Model(lmms):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         return self._answer(requests)
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        raise UserError(
-            f"Task '{requests[0].task_name}' is scored by likelihoods, which lmms-eval 0.7.3 gets wrong; give the "
-            f"benchmark harness: lm-eval."
-        )
+    def loglikelihood(self, requests: list[Instance]) -> list[str]:
+        """As text: of the pairs (loss, is greedy) that it should be lmms-eval 0.7.3 makes one text."""
+        return [str(loss) for loss in self._answer.losses(requests)]
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         raise UserError(f"Task '{requests[0].task_name}' asks in several rounds, which is not supported.")
@@ -75,10 +74,17 @@ class _Asker:
     """Turns requests of one task into questions, has them answered, and remembers the settings used."""
 
     def __init__(
-        self, task: ConfigurableTask, answer: Answerer, cap: int, images: Images, seed: int, screen: TextIO
+        self,
+        task: ConfigurableTask,
+        answer: Answerer,
+        rate: Rater | None,
+        cap: int,
+        images: Images,
+        seed: int,
+        screen: TextIO,
     ) -> None:
-        self._task, self._answer, self._cap, self._images, self._seed = task, answer, cap, images, seed
-        self._screen = screen
+        self._task, self._answer, self._rate, self._cap, self._images = task, answer, rate, cap, images
+        self._seed, self._screen = seed, screen
         self.generation: dict[str, object] = {}
         self.cut: set[str] = set()  # items whose answer was still going on at the cap
 
@@ -88,12 +94,34 @@ class _Asker:
         stops = [stops] if isinstance(stops, str) else list(stops)
         tokens = min(settings.get("max_new_tokens", self._cap), self._cap)
         self.generation = {"greedy": True, "max_new_tokens": tokens, "until": stops, "padding": "left"}
-        questions = [Question(r.args[0], lambda r=r: self._open(r)) for r in requests]
-        questions = as_shown(questions, self._images, np.random.default_rng(self._seed))
+        questions = self._questions(requests)
         with redirect_stdout(self._screen):
             replies = self._answer(questions, tokens, stops)
         self.cut |= {str(request.args[3]) for request, reply in zip(requests, replies, strict=True) if reply.cut}
         return [reply.text for reply in replies]
+
+    def losses(self, requests: list[Instance]) -> list[float]:
+        """The loss of each item's right answer."""
+        if self._task.OUTPUT_TYPE != "loglikelihood":
+            raise UserError(
+                f"Task '{requests[0].task_name}' is scored by likelihoods, which lmms-eval 0.7.3 gets wrong; give the "
+                f"benchmark harness: lm-eval."
+            )
+        if self._rate is None:
+            raise UserError(
+                f"Task '{requests[0].task_name}' asks for the loss of given answers, which this engine does not tell; "
+                f"evaluate without engine=vllm."
+            )
+        self.generation = {"scored": "mean cross-entropy of the answer's tokens, in nats", "padding": "right"}
+        docs = self._task.eval_docs_no_media
+        answers = [str(self._task.doc_to_target(docs[request.args[3]])) for request in requests]
+        questions = self._questions(requests)
+        with redirect_stdout(self._screen):
+            return self._rate(questions, answers)
+
+    def _questions(self, requests: list[Instance]) -> list[Question]:
+        questions = [Question(r.args[0], lambda r=r: self._open(r)) for r in requests]
+        return as_shown(questions, self._images, np.random.default_rng(self._seed))
 
     def _open(self, request: Instance) -> tuple[Image.Image | Clip, ...]:
         _, _, doc_to_visual, row, name, split = request.args
@@ -114,6 +142,7 @@ def run(
     images: Images,
     seed: int,
     judging: Judging | None = None,
+    rate: Rater | None = None,
 ) -> dict[str, Outcome]:
     """Run the one task that ``benchmarks`` share; returns each benchmark's outcome by its name.
 
@@ -125,6 +154,7 @@ def run(
         seed: of the shuffled images and the bootstrap. The harness's own draws (MMMU guesses where an answer cannot
             be parsed) are seeded as lmms-eval seeds them.
         judging: scores the answers of a task that a judge model decides (`selectmm.evaluation.judging`).
+        rate: gives the losses that a task of the form ``loglikelihood`` asks for; None where nothing can.
 
     Raises:
         UserError: unknown task, data that do not load, unreadable image, or a metric that the task does not give.
@@ -133,7 +163,7 @@ def run(
     with _quiet() as screen, TemporaryDirectory() as scratch:
         task = _load(name, tasks)
         task.aggregation().pop("submission", None)  # files for leaderboards, not scores
-        asker = _Asker(task, answer, max_new_tokens, images, seed, screen)
+        asker = _Asker(task, answer, rate, max_new_tokens, images, seed, screen)
         settings = SimpleNamespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
         random.seed(0)
         np.random.seed(1234)

@@ -75,7 +75,8 @@ def outcome(
             samples, targets, _item_scores(payloads, units, parts), pictures, keys, strict=True
         )
     )
-    constant = None if benchmark.judge == "url" else majority(targets, lambda text: scorer.constant(docs, text))
+    unasked = benchmark.judge == "url" or task.OUTPUT_TYPE == "loglikelihood"  # no answer of the model's is scored
+    constant = None if unasked else majority(targets, lambda text: scorer.constant(docs, text))
     return Outcome(value, stderr, constant, answers, generation)
 
 

@@ -11,7 +11,8 @@ from selectmm.evaluation.suite import Benchmark
 class Answer:
     """One item: the prompt as the task's code made it, what the model said, and the item's own score in 0..1.
 
-    ``answer`` is the generated text; for a task scored by likelihoods it is the option the model finds likeliest.
+    ``answer`` is the generated text; for a task scored by likelihoods it is the option the model finds likeliest, and
+    for one scored by the loss of the right answer that loss.
     ``score`` is None where the metric is not a property of single items. ``cut``: the text was still going on when the
     tokens allowed were used up. What belongs together when two models are compared item by item: ``image`` is a hash of
     the item's pictures as they are stored (empty without one), ``unit`` names the items that count as one (MME's pairs,

@@ -1,7 +1,8 @@
 """A benchmark of the user's own: held-out rows of the pool's format, as a task of lmms-eval.
 
 Every row is one item: its first question, with the images that the question shows, and the answer to it. What further
-turns say is not asked.
+turns say is not asked. The model answers, and a second task of the form ``loglikelihood`` asks for its loss on the
+right answer, which is scored as exp(−loss): higher is better, as everywhere in a suite.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,8 +26,14 @@ from selectmm.records.stage import run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
 
-TASK = "own"
-METRICS = {"own-EM": "exact_match", "own-F1": "f1", "own-ANLS": "anls"}  # benchmarks by the task's metrics
+TASK, RATED = "own", "own_likelihood"  # the tasks: the model answers, and its loss on the right answer
+# Benchmarks by task and metric.
+METRICS = {
+    "own-EM": (TASK, "exact_match"),
+    "own-F1": (TASK, "f1"),
+    "own-ANLS": (TASK, "anls"),
+    "own-likelihood": (RATED, "likelihood"),
+}
 DIGESTS = "own.json"  # in the task folder: the rows' digests
 AT_ONCE = 64  # rows written at a time
 YAML = """\
@@ -53,6 +61,23 @@ metric_list:
 metadata:
   - version: 1
 """
+RATED_YAML = """\
+# The same rows, scored by the loss of their answers (selectmm/evaluation/likelihood.py).
+task: own_likelihood
+dataset_path: ${here}/own-data
+test_split: test
+output_type: loglikelihood
+doc_to_visual: !function selectmm.evaluation.own_scores.visual
+doc_to_text: !function selectmm.evaluation.own_scores.question
+doc_to_target: "answer"
+process_results: !function selectmm.evaluation.own_scores.likelihood
+metric_list:
+  - metric: likelihood
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  - version: 1
+"""
 README = """\
 ---
 configs:
@@ -71,8 +96,8 @@ _SAID = "  - video: True\n"  # as lmms-eval says it of a data set, see `selectmm
 def benchmarks() -> list[dict[str, object]]:
     """The benchmarks' entries in a suite's configuration."""
     kind = "selectmm.evaluation.suite.Benchmark"
-    shared = {"_target_": kind, "harness": "lmms-eval", "task": TASK, "scale": 100, "chance": None}
-    return [{**shared, "name": name, "metric": metric} for name, metric in METRICS.items()]
+    shared = {"_target_": kind, "harness": "lmms-eval", "scale": 100, "chance": None}
+    return [{**shared, "name": name, "task": task, "metric": metric} for name, (task, metric) in METRICS.items()]
 
 
 def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
@@ -82,32 +107,46 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
 
     Raises:
-        UserError: the suite has a task of that name already, rows show clips that lie in no folder, or one
-            has no answer.
+        UserError: the suite has a task of that name already, rows show clips that lie in no folder, or a first
+            question has no answer.
     """
     clips = bool(rows.clips.any())
     if clips and not isinstance(rows.image_root, Path):
         raise UserError("Held-out rows show clips, which have to lie in a folder; set pool.images to one.")
     beside = None if tasks is None else Path(tasks)
     there = {} if beside is None else {str(f.relative_to(beside)): _sha(f) for f in _files(beside)}
-    if f"{TASK}.yaml" in there:
-        raise UserError(f"The suite has a task '{TASK}' already, so heldout= cannot be used with it.")
-    further = pc.sum(pc.greater(pc.list_value_length(rows.table["turns"]), 2)).as_py()
-    if further:
-        log.info("  heldout   of %s rows with several turns only the first question is asked", f"{further:,}")
+    for task in (TASK, RATED):
+        if f"{task}.yaml" in there:
+            raise UserError(f"The suite has a task '{task}' already, so heldout= cannot be used with it.")
+    _tell_unasked(rows)
 
     def make(folder: Path) -> None:
         for name in there:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(beside / name, folder / name)
         (folder / f"{TASK}.yaml").write_text(YAML + _SAID * clips, encoding="utf-8")
+        (folder / f"{RATED}.yaml").write_text(RATED_YAML + _SAID * clips, encoding="utf-8")
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
         _write(rows, folder / "own-data" / "test.parquet", _WITH_CLIPS if clips else _FEATURES)
         write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
 
-    identity = {"rows": rows.fingerprint, "tasks": there, "version": 1} | ({"clips": "files"} if clips else {})
+    identity = {"rows": rows.fingerprint, "tasks": there, "version": 2} | ({"clips": "files"} if clips else {})
     return run_stage(Path(cache), "own-suite", identity, make).folder
+
+
+def _tell_unasked(rows: Pool) -> None:
+    """Say how many rows have more than is asked."""
+    roles = pc.struct_field(pc.list_flatten(rows.table["turns"]), "role")
+    of = pc.list_parent_indices(rows.table["turns"])
+    heads = pc.is_in(roles, value_set=pa.array(["system", "tools"]))
+    questions = pc.sum(pc.equal(roles, "user")).as_py()
+    prompted = pc.count_distinct(of.filter(heads)).as_py()
+    if questions > len(rows):
+        several = int((np.bincount(of.filter(pc.equal(roles, "user")).to_numpy()) > 1).sum())
+        log.info("  heldout   of %s rows with several turns only the first question is asked", f"{several:,}")
+    if prompted:
+        log.info("  heldout   %s rows are asked without their system prompts or tools", f"{prompted:,}")
 
 
 def check_apart(pool: Pool, tasks: Path | None) -> None:
@@ -150,17 +189,19 @@ def _write(rows: Pool, file: Path, features: Features) -> None:
 def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
     for position in positions:
         sample = rows[position]
+        # No turn in front of the first question shows anything: only questions and results of tools may.
         ask = next(number for number, turn in enumerate(sample.turns) if turn.role == "user")
+        answer = sample.turns[ask + 1]
+        if answer.role != "assistant" or not answer.trained:
+            why = "by a call of a tool" if answer.role != "assistant" else "as context (loss or weight)"
+            raise UserError(
+                f"heldout=: the first question of {rows.told(position)} is answered {why}, which is no answer that a "
+                f"benchmark could score; leave such rows out of the held-out ones."
+            )
         shown = [image for image in sample.images if image.turn == ask]
         images = [{"bytes": _png(rows, one.path), "path": None} for one in shown if not one.video]
         clips = [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown]
-        answer = next((turn.text for turn in sample.turns[ask:] if turn.role == "assistant"), None)
-        if answer is None:
-            raise UserError(
-                f"heldout=: {rows.told(position)} has calls of tools and no answer in words, so there is nothing that "
-                f"a benchmark could score; leave such rows out of the held-out ones."
-            )
-        yield {"question": sample.turns[ask].text, "answer": answer, "images": images, "clips": clips}
+        yield {"question": sample.turns[ask].text, "answer": answer.text, "images": images, "clips": clips}
 
 
 def _png(rows: Pool, path: str) -> bytes:

@@ -1,5 +1,6 @@
 """The task code of a user's own benchmark (`selectmm.evaluation.own`): what an item shows, asks and counts."""
 
+import math
 import re
 import string
 from collections import Counter
@@ -31,6 +32,11 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
         "f1": token_f1(target, answer),
         "anls": float(anls([target], [answer])["anls"]),
     }
+
+
+def likelihood(_doc: Mapping[str, object], results: Sequence[str]) -> dict[str, float]:
+    """exp(−loss), the geometric mean of the probabilities of the answer's tokens, 0 to 1: higher is better."""
+    return {"likelihood": math.exp(-float(results[0]))}
 
 
 def token_f1(target: str, answer: str) -> float:

@@ -14,6 +14,7 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
 from selectmm.evaluation.generate import Question, generate, in_batches
+from selectmm.evaluation.likelihood import answer_losses
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import inputs_of
 from selectmm.models.vlm import VLM
@@ -129,3 +130,14 @@ def test_an_answer_that_ends_by_itself_is_not_cut_and_may_be_empty(vlm: VLM) -> 
     replies = decode.decode(vlm, encoded, 4, Until(3, [], frozenset({int(firsts[0])})))
     assert replies[0] == Reply("", cut=False) or replies[0].text == vlm.processor.tokenizer.decode(firsts[0])
     assert not replies[0].cut
+
+
+def test_losses_of_given_answers_are_those_of_transformers_one_row_at_a_time(vlm: VLM) -> None:
+    asked, answers = questions(7), ["red", "circle sum 9", "9", "What", "sum sum", "red circle", "circle"]
+    found = answer_losses(vlm, asked, answers)
+    for question, answer, loss in zip(asked, answers, found, strict=True):
+        talk = Conversation((Turn("user", question.prompt), Turn("assistant", answer)), question.images())
+        batch = encode(vlm, [talk], side="right", limit=None)
+        with torch.inference_mode():
+            expected = vlm.model(**inputs_of(batch), labels=batch["labels"]).loss.item()
+        assert loss == pytest.approx(expected, rel=1e-4)

@@ -1,6 +1,7 @@
 """Held-out rows become a task of lmms-eval, beside a suite's own; its scores are worked out by hand."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_
     suite = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
     with rendered(suite.tasks, suite.benchmarks) as tasks:
         options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
-        found = multimodal.run(suite.benchmarks, tasks, answer, **options)
+        found = multimodal.run(suite.benchmarks[:3], tasks, answer, **options)
     assert asked == [("What colour {{is}} it?", 1), ("Two?", 0), ("Which?", 1)]
     assert found["own-EM"].value == pytest.approx(100 * 2 / 3)
     assert found["own-F1"].value == pytest.approx(100 * (1 + 1 + 2 * 1 / 4) / 3)
@@ -71,11 +72,36 @@ def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_
     assert len(task_hash(suite.benchmarks[0], suite.tasks)) == 16
 
 
-def test_a_held_out_row_without_an_answer_is_refused(tmp_path: Path) -> None:
+def test_the_loss_of_the_right_answer_is_asked_for_by_the_harnesss_own_form(tmp_path: Path) -> None:
+    """exp(−loss) of each item: 1/2, 1/4 and 1."""
+    asked: list[tuple[str, str, int]] = []
+
+    def rate(questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
+        asked.extend((q.prompt, a, len(q.images())) for q, a in zip(questions, answers, strict=True))
+        return [math.log(2), math.log(4), 0.0]
+
+    suite = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
+    rated = [one for one in suite.benchmarks if one.name == "own-likelihood"]
+    options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
+    with rendered(suite.tasks, rated) as tasks:
+        found = multimodal.run(rated, tasks, no_answer, **options, rate=rate)["own-likelihood"]
+        with pytest.raises(UserError, match=r"asks for the loss of given answers.*evaluate without engine=vllm"):
+            multimodal.run(rated, tasks, no_answer, **options)
+    assert asked == [(question, answer, colour is not None) for colour, question, answer in HELD]
+    assert found.value == pytest.approx(100 * (1 / 2 + 1 / 4 + 1) / 3)
+    assert [float(answer.answer) for answer in found.answers] == [math.log(2), math.log(4), 0.0]
+    assert found.majority is None
+
+
+def no_answer(_questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+    raise AssertionError("no answer is generated")
+
+
+def test_a_held_out_question_without_an_answer_is_refused(tmp_path: Path) -> None:
     said = [{"from": "human", "value": "Zoom in"}, {"from": "function_call", "value": '{"name": "zoom"}'}]
     (tmp_path / "rows.json").write_text(json.dumps([{"id": "7", "conversations": said}]))
     rows = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "stop", tmp_path / "cache")
-    with pytest.raises(UserError, match=r"row 0 \(id '7'\) has calls of tools and no answer in words"):
+    with pytest.raises(UserError, match=r"first question of row 0 \(id '7'\) is answered by a call of a tool"):
         tasks_with_own(None, rows, str(tmp_path / "cache"))
 
 
@@ -95,7 +121,7 @@ def test_a_held_out_clip_is_asked_as_a_clip_and_the_suite_says_so(tmp_path: Path
     suite = suite_of(tasks_with_own(None, rows, str(tmp_path / "cache")))
     with rendered(suite.tasks, suite.benchmarks) as tasks:
         options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
-        assert multimodal.run(suite.benchmarks, tasks, answer, **options)["own-EM"].value == 100
+        assert multimodal.run(suite.benchmarks[:3], tasks, answer, **options)["own-EM"].value == 100
     assert shown == [[Clip, Image.Image], []]
     assert all(shows_clips(one, suite) for one in suite.benchmarks)
     without = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
@@ -142,7 +168,7 @@ def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: p
         read_config([*options, "suite=prism", "judge=none", f"heldout={held}", "model.device=cpu"]), "prism"
     ).suite
     names = [benchmark.name for benchmark in suite.benchmarks]
-    assert names[-3:] == ["own-EM", "own-F1", "own-ANLS"]
+    assert names[-4:] == ["own-EM", "own-F1", "own-ANLS", "own-likelihood"]
     assert names[0] == "SQA"
     assert yaml.safe_load((suite.tasks / "own.yaml").read_text().replace("!function", ""))["task"] == "own"
     for words, said in (

@@ -1,0 +1,55 @@
+"""Losses of a VLM on answers that are given, batch by batch."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from selectmm.evaluation.answering import Responses
+from selectmm.evaluation.generate import Question, opened
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.forward import answer_logits, to_device
+from selectmm.models.vlm import VLM
+from selectmm.pool.sample import Turn
+from selectmm.records.cost import computing
+
+Rater = Callable[[Sequence[Question], Sequence[str]], list[float]]  # (questions, their answers) → the loss of each
+
+
+@torch.inference_mode()
+def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
+    """Mean cross-entropy of each answer's tokens in nats, as training on the row has it (its end token included).
+
+    Raises:
+        UserError: a question shows a clip, and the model takes none.
+    """
+    talks = [
+        Conversation((Turn("user", question.prompt), Turn("assistant", answer)), images)
+        for question, answer, images in zip(questions, answers, opened(vlm, questions), strict=True)
+    ]
+    batch = to_device(encode(vlm, talks, side="right", limit=None), vlm.model)
+    with computing():
+        logits, targets, rows = answer_logits(vlm.model, batch)
+        logits = logits.float()
+        losses = torch.zeros(len(talks), device=logits.device)
+        losses.index_add_(0, rows, cross_entropy(logits, targets, reduction="none"))
+        losses = losses / torch.bincount(rows, minlength=len(talks)).clamp(min=1)
+    return losses.tolist()
+
+
+def rated_in_batches(rate: Rater, batch_size: int, responses: Responses) -> Rater:
+    """Rate any number of answers through ``rate``, which takes a batch; what every batch gives is kept.
+
+    Questions of similar length share a batch, the longest first.
+    """
+
+    def rate_all(questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
+        keys = [[question.prompt, answer] for question, answer in zip(questions, answers, strict=True)]
+        order = sorted(range(len(keys)), key=lambda i: (-sum(map(len, keys[i])), i))
+
+        def ask(items: Sequence[int]) -> list[float]:
+            return rate([questions[i] for i in items], [answers[i] for i in items])
+
+        return [float(loss) for loss in responses.answer(keys, order, batch_size, ask)]
+
+    return rate_all
