@@ -1,7 +1,9 @@
-"""The embedded default behind the same doors as everything else: a pool, a model, a suite's task folder."""
+"""The embedded default: a pool, a model, target examples and a suite's task folder, opened as any others are."""
 
 import hashlib
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from selectmm.models.vlm import VLM
@@ -35,13 +37,21 @@ def open_pool(cache: str, rows: int | None = None) -> Pool:
     return open_llava_json(str(stage.folder / "pool.json"), str(stage.folder / "images"), "stop", cache)
 
 
-def open_targets(cache: str) -> Pool:
-    """Examples of the mini-benchmarks, made of material that neither the pool nor the benchmarks use."""
+def open_targets(cache: str, only: Sequence[str] | None = None) -> Pool:
+    """Examples of the mini-benchmarks, made of material that neither the pool nor the benchmarks use.
+
+    Args:
+        only: names of the benchmarks, or None for all.
+    """
 
     def make(folder: Path) -> None:
         write_examples(folder)
+        if only is not None:
+            file = folder / "targets.json"
+            file.write_text(json.dumps([row for row in json.loads(file.read_text()) if row["source"] in only]))
 
-    stage = run_stage(Path(cache), "embedded-targets", {"code": _code()}, make)
+    chosen = {} if only is None else {"only": sorted(only)}
+    stage = run_stage(Path(cache), "embedded-targets", {"code": _code(), **chosen}, make)
     return open_llava_json(str(stage.folder / "targets.json"), str(stage.folder / "images"), "stop", cache)
 
 
