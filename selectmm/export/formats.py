@@ -11,7 +11,7 @@ is a matter of their chat templates.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 from selectmm.pool.sample import Sample
 
 IMAGE, VIDEO = "<image>", "<video>"
+# Columns of OpenAI's messages that every row has if one row has something there, and what the others say in them.
+EMPTY: Mapping[str, object] = {"videos": [], "tools": ""}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Format:
         lines: one JSON value per line instead of one list.
         row: what stands in the file for a row, given the paths of its images and its id; None: its place in the
             pool's file and its id alone, or, where `selectmm.export.original` writes it, the row itself.
-        clips: whether a row may show some; their column is ``videos``, which every row has if one row has it.
+        clips: whether a row may show some; their column is ``videos``.
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
@@ -48,12 +50,12 @@ class Format:
     advice: str = ""
     beside: Mapping[str, Any] = field(default_factory=dict)
 
-    def beside_of(self, clips: bool) -> Mapping[str, object]:
-        """`beside`, with the column of clips if there are some: LLaMA-Factory stops where a column is not there."""
-        if not clips or "dataset_info.json" not in self.beside:
+    def beside_of(self, columns: Iterable[str]) -> Mapping[str, object]:
+        """`beside`, with those of `EMPTY`'s columns that the rows have: LLaMA-Factory stops where one is not there."""
+        if "dataset_info.json" not in self.beside:
             return self.beside
         entry = self.beside["dataset_info.json"]["subset"]
-        entry = {**entry, "columns": {**entry["columns"], "videos": "videos"}}
+        entry = {**entry, "columns": {**entry["columns"], **{name: name for name in columns}}}
         return {**self.beside, "dataset_info.json": {"subset": entry}}
 
 
@@ -116,7 +118,7 @@ _DATASET_INFO = {
     "subset": {
         "file_name": "subset.json",
         "formatting": "sharegpt",
-        "columns": {"messages": "messages", "images": "images", "tools": "tools"},
+        "columns": {"messages": "messages", "images": "images"},
         "tags": {
             **{"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
             **{"system_tag": "system", "function_tag": "function_call", "observation_tag": "observation"},

@@ -1,14 +1,15 @@
 """Write chosen rows as somebody else's data set."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
-from selectmm.export.formats import FORMATS, IMAGE, VIDEO, Format
+from selectmm.export.formats import EMPTY, FORMATS, IMAGE, VIDEO, Format
 from selectmm.export.formats import original as original_format
 from selectmm.export.note import note
 from selectmm.export.original import Original
@@ -41,14 +42,14 @@ def export_subset(
     """
     kind = FORMATS[format_name]
     _check_rows(subset)
-    clips = kind.row is not None and _clips(pool, subset, kind)
+    columns = _columns(pool, subset, kind)
     marked = []
     with new_folder(to) as folder:
         with (folder / kind.file).open("w", encoding="utf-8") as out:
-            for piece, found in _pieces(pool, subset.rows, kind, absolute, clips):
+            for piece, found in _pieces(pool, subset.rows, kind, absolute, columns):
                 out.write(piece)
                 marked += found
-        for name, content in kind.beside_of(clips).items():
+        for name, content in kind.beside_of(columns).items():
             (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         marked = sorted(set(marked))
         text = note(pool, subset, kind, record, "absolute" if absolute else "relative", marked)
@@ -77,35 +78,47 @@ def _check_rows(subset: Subset) -> None:
         raise UserError("The subset has no rows, so there is nothing to export; choose a larger budget.")
 
 
-def _clips(pool: Pool, subset: Subset, kind: Format) -> bool:
-    """Whether some of the rows show clips.
+def _columns(pool: Pool, subset: Subset, kind: Format) -> list[str]:
+    """Those of `EMPTY` that some of the rows have something in.
 
     Raises:
-        UserError: they do, and the format has no place for them.
+        UserError: rows show clips, and the format has no place for them.
     """
+    if kind.row is None:
+        return []
     rows = np.intersect1d(pool.showing(pool.clips), subset.rows)
     if len(rows) and not kind.clips:
         raise UserError(
             f"{len(rows):,} of the rows show clips (first: {pool.told(int(rows[0]))}), which LLaVA's format has no "
             f"place for; export them with --format llama_factory, ms_swift or original."
         )
-    return bool(len(rows))
+    tools = kind.clips and np.isin(_offering(pool), subset.rows).any()
+    return ["videos"] * bool(len(rows)) + ["tools"] * bool(tools)
 
 
-def _pieces(pool: Pool, rows: np.ndarray, kind: Format, absolute: bool, clips: bool) -> Iterator[tuple[str, list[int]]]:
+def _offering(pool: Pool) -> np.ndarray:
+    """Positions of the rows that offer tools, [rows] of int64."""
+    turns = pool.table["turns"]
+    offers = pc.equal(pc.struct_field(pc.list_flatten(turns), "role"), "tools")
+    return pc.list_parent_indices(turns).filter(offers).to_numpy()
+
+
+def _pieces(
+    pool: Pool, rows: np.ndarray, kind: Format, absolute: bool, columns: Sequence[str]
+) -> Iterator[tuple[str, list[int]]]:
     """The file's text, one row after the other (memory does not grow with their number), and marked positions."""
     between = "\n" if kind.lines else ",\n"
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
-        for mark in (IMAGE, *[VIDEO] * clips) if kind.row else ():
+        for mark in (IMAGE, *[VIDEO] * ("videos" in columns)) if kind.row else ():
             if any(mark in turn.text for turn in sample.turns):
                 raise UserError(
                     f"The pool's {pool.named(row)} says {mark} in its text, which every trainer takes for a picture; "
                     f"take the row out of the pool."
                 )
         content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
-        if clips:
-            content.setdefault("videos", [])
+        for name in columns:
+            content.setdefault(name, EMPTY[name])
         entry = json.dumps(content, ensure_ascii=False)
         start = between if number else "" if kind.lines else "["
         held = any(mark in turn.text for turn in sample.turns for mark in kind.marks)

@@ -43,7 +43,7 @@ def test_clips_stand_in_videos_and_are_read_back_as_they_were(name: str, pool: P
     else:
         rows = json.loads((tmp_path / "out" / "subset.json").read_text())
         info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())["subset"]["columns"]
-        assert info == {"messages": "messages", "images": "images", "videos": "videos", "tools": "tools"}
+        assert info == {"messages": "messages", "images": "images", "videos": "videos"}
     assert [row["videos"] for row in rows] == [[], ["1.mp4"], [], ["1.mp4", "2.mp4"]], "every row has the column"
     assert [row["images"] for row in rows] == [["1.png"], [], [], ["1.png"]]
     assert rows[1]["messages"][0]["content"] == "<video>Where to?"

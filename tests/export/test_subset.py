@@ -94,7 +94,7 @@ def test_llama_factory_finds_the_file_through_dataset_info(bench: Bench, tmp_pat
         "subset": {
             "file_name": "subset.json",
             "formatting": "sharegpt",
-            "columns": {"messages": "messages", "images": "images", "tools": "tools"},
+            "columns": {"messages": "messages", "images": "images"},
             "tags": {
                 **{"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
                 **{"system_tag": "system", "function_tag": "function_call", "observation_tag": "observation"},
@@ -130,6 +130,22 @@ def test_a_row_with_every_field_comes_back_and_what_has_no_place_is_named(name: 
     again = reader(str(file), str(tmp_path), cache=str(tmp_path / "again"), **options)
     assert again[0] == pool[0] and again.place_of(0)["id"] == "a-1" and again[0].source == "mine"
     assert not again.health.fields
+
+
+@pytest.mark.parametrize(("chosen", "offered"), [([0, 1], True), ([1], False)])
+def test_the_column_of_tools_is_in_every_row_or_in_none(chosen: list[int], offered: bool, tmp_path: Path) -> None:
+    """LLaMA-Factory reads ``example[tools]`` of every row if the column is named, and stops where there is none."""
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    tools = '[{"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}]'
+    (tmp_path / "rows.json").write_text(json.dumps([{"messages": said, "tools": tools}, {"messages": said}]))
+    options = {"bad_rows": "stop", "system": "turn", "source": "source"}
+    pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), cache=str(tmp_path / "cache"), **options)
+    export_subset(pool, Subset(np.array(chosen)), "llama_factory", tmp_path / "out")
+    columns = json.loads((tmp_path / "out" / "dataset_info.json").read_text())["subset"]["columns"]
+    rows = json.loads((tmp_path / "out" / "subset.json").read_text())
+    assert [("tools" in row) for row in rows] == [offered] * len(chosen) and ("tools" in columns) == offered
+    again = open_sharegpt(str(tmp_path / "out/subset.json"), str(tmp_path), cache=str(tmp_path / "again"), **options)
+    assert [again[row].digest for row in range(len(chosen))] == [pool[row].digest for row in chosen]
 
 
 def test_indices_are_what_from_indices_reads(bench: Bench, tmp_path: Path) -> None:
