@@ -107,7 +107,10 @@ def _with_own(
         "rows": rows,
         "cache": cache,
     }
-    return {**suite, "benchmarks": [*listed, *ours], "tasks": tasks, "absent": absent}
+    names, only = [one["name"] for one in ours], suite.get("only")
+    if isinstance(only, list) and only and not set(names) & set(only):  # rows are held out to be asked
+        only = [*only, *names]
+    return {**suite, "benchmarks": [*listed, *ours], "tasks": tasks, "absent": absent, "only": only}
 
 
 _UNRATED = "vLLM answers questions, and does not tell the loss of answers that are given"

@@ -180,6 +180,22 @@ def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: p
             build(read_config([*words, "suite=prism"]), "prism")
 
 
+@pytest.mark.parametrize(
+    ("only", "run"),
+    [("[SQA]", ["SQA", "own-EM", "own-F1", "own-ANLS", "own-likelihood"]), ("[SQA,own-F1]", ["SQA", "own-F1"])],
+)
+def test_a_choice_among_the_suites_benchmarks_leaves_out_none_of_ones_own(
+    only: str, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    pool_of(tmp_path / "held", HELD)
+    pool_of(tmp_path / "pool", [("red", "Else?", "x")])
+    files = [f"pool.file={tmp_path}/pool/rows.json", f"heldout={tmp_path}/held/rows.json", f"cache={tmp_path}/cache"]
+    choices = ["pool=llava_json", f"pool.images={tmp_path}/held", "suite=prism", f"suite.only={only}", "judge=none"]
+    suite = build(read_config([*files, *choices, "model.device=cpu"]), "prism").suite
+    assert [benchmark.name for benchmark in suite.benchmarks] == run
+
+
 def test_a_suites_own_tasks_stay_beside_it(tmp_path: Path) -> None:
     (tmp_path / "tasks" / "data").mkdir(parents=True)
     (tmp_path / "tasks" / "toy.yaml").write_text("task: toy\n")
