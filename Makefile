@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: quickstart test base
 
 quickstart: $(VENV)/ready
-	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes
+	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 # Two files at a time, each with one thread; a file's tests share what it sets up. tests/conftest.py names the long files
 # that come first. What Python compiles is kept, also where the environment forbids it: many tests start processes.

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.nn.functional import cross_entropy
+from accelerate.utils.memory import clear_device_cache
 
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.generate import Question, opened
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import answer_logits, to_device
+from selectmm.models.forward import to_device, weighted_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.records.cost import computing
@@ -29,18 +29,15 @@ def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str
     ]
     batch = to_device(encode(vlm, talks, side="right", limit=None), vlm.model)
     with computing():
-        logits, targets, rows = answer_logits(vlm.model, batch)
-        logits = logits.float()
-        losses = torch.zeros(len(talks), device=logits.device)
-        losses.index_add_(0, rows, cross_entropy(logits, targets, reduction="none"))
-        losses = losses / torch.bincount(rows, minlength=len(talks)).clamp(min=1)
+        _, losses = weighted_loss(vlm.model, batch, torch.ones(len(talks), device=vlm.model.device))
     return losses.tolist()
 
 
 def rated_in_batches(rate: Rater, batch_size: int, responses: Responses) -> Rater:
     """Rate any number of answers through ``rate``, which takes a batch; what every batch gives is kept.
 
-    Questions of similar length share a batch, the longest first.
+    Questions of similar length share a batch, the longest first. Where a GPU's memory does not suffice for a batch, its
+    halves are rated one after the other.
     """
 
     def rate_all(questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
@@ -48,7 +45,14 @@ def rated_in_batches(rate: Rater, batch_size: int, responses: Responses) -> Rate
         order = sorted(range(len(keys)), key=lambda i: (-sum(map(len, keys[i])), i))
 
         def ask(items: Sequence[int]) -> list[float]:
-            return rate([questions[i] for i in items], [answers[i] for i in items])
+            try:
+                return rate([questions[i] for i in items], [answers[i] for i in items])
+            except torch.OutOfMemoryError:
+                if len(items) == 1:
+                    raise
+            clear_device_cache(garbage_collection=True)  # here, where nothing of the attempt is held any more
+            middle = len(items) // 2
+            return ask(items[:middle]) + ask(items[middle:])
 
         return [float(loss) for loss in responses.answer(keys, order, batch_size, ask)]
 

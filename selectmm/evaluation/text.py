@@ -38,10 +38,11 @@ from lm_eval.models.utils import normalize_gen_kwargs  # isort: skip
 from lm_eval.tasks import TaskManager  # isort: skip
 
 CHUNK = 8  # batches of likelihoods that are kept at once: HFLM sorts what it is given, and shares contexts in it
-# For every task, lm-eval asks pip, git and the compiler about the machine, for seconds. A record has what matters.
+HARNESS = f"lm-eval {version('lm-eval')}"
+
+# For every task, lm-eval asks pip, git and the compiler about the machine, which takes seconds. A record says it.
 evaluator.add_env_info = lambda results: None
 evaluator.get_git_commit_hash = lambda: None
-HARNESS = f"lm-eval {version('lm-eval')}"
 
 
 def language_model(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
@@ -42,16 +43,22 @@ def open_targets(cache: str, only: Sequence[str] | None = None) -> Pool:
 
     Args:
         only: names of the benchmarks, or None for all.
+
+    Raises:
+        UserError: there are examples of none of them.
     """
 
     def make(folder: Path) -> None:
         write_examples(folder)
         if only is not None:
             file = folder / "targets.json"
-            file.write_text(json.dumps([row for row in json.loads(file.read_text()) if row["source"] in only]))
+            chosen = [row for row in json.loads(file.read_text()) if row["source"] in only]
+            if not chosen:
+                raise UserError(f"targets=embedded has examples of no benchmark in suite.only=[{','.join(only)}].")
+            file.write_text(json.dumps(chosen))
 
-    chosen = {} if only is None else {"only": sorted(only)}
-    stage = run_stage(Path(cache), "embedded-targets", {"code": _code(), **chosen}, make)
+    part = {} if only is None else {"only": sorted(only)}
+    stage = run_stage(Path(cache), "embedded-targets", {"code": _code(), **part}, make)
     return open_llava_json(str(stage.folder / "targets.json"), str(stage.folder / "images"), "stop", cache)
 
 

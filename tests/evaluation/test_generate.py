@@ -1,5 +1,6 @@
 """Answers do not depend on how questions are batched."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
 from selectmm.evaluation.generate import Question, generate, in_batches
-from selectmm.evaluation.likelihood import answer_losses
+from selectmm.evaluation.likelihood import answer_losses, rated_in_batches
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import inputs_of
 from selectmm.models.vlm import VLM
@@ -141,3 +142,26 @@ def test_losses_of_given_answers_are_those_of_transformers_one_row_at_a_time(vlm
         with torch.inference_mode():
             expected = vlm.model(**inputs_of(batch), labels=batch["labels"]).loss.item()
         assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_rated_in_halves(tmp_path: Path) -> None:
+    batches: list[int] = []
+
+    def rate(asked: Sequence[Question], answers: Sequence[str]) -> list[float]:
+        batches.append(len(asked))
+        if len(asked) > 2:
+            raise torch.OutOfMemoryError
+        return [float(len(answer)) for answer in answers]
+
+    answers = ["a" * number for number in range(1, 6)]
+    rated = rated_in_batches(rate, 5, Responses(tmp_path, "toy", "toy"))
+    assert rated(questions(5), answers) == [1, 2, 3, 4, 5]
+    assert batches == [5, 2, 3, 1, 2]
+
+
+def test_a_single_answer_that_memory_does_not_suffice_for_is_an_error(tmp_path: Path) -> None:
+    def rate(_asked: Sequence[Question], _answers: Sequence[str]) -> list[float]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        rated_in_batches(rate, 2, Responses(tmp_path, "toy", "toy"))(questions(2), ["a", "b"])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selectmm.errors import UserError
 from selectmm.quickstart import examples, pool
+from selectmm.quickstart.embedded import open_targets
 from selectmm.quickstart.items import held_out
 
 
@@ -46,3 +48,10 @@ def test_no_image_and_no_text_question_is_in_the_pool_or_held_out(written: Path,
         if "degrees" not in prompt:  # a day's temperature may return on another day
             assert prompt not in others
             assert not any(question in prompt for question in held_questions)
+
+
+def test_examples_are_of_the_benchmarks_that_are_run(tmp_path: Path) -> None:
+    chosen = open_targets(str(tmp_path), ["mini-SQA", "mini-VizWiz"])
+    assert chosen.counts() == {"mini-SQA": 20, "mini-VizWiz": 20}
+    with pytest.raises(UserError, match=r"^targets=embedded has examples of no benchmark in suite\.only=\[own-EM\]\.$"):
+        open_targets(str(tmp_path), ["own-EM"])
