@@ -1,12 +1,14 @@
-"""Write a pool's rows as its own file has them: bytes of JSON, lines, or rows of a table with all of its columns.
+"""Write a pool's rows as its own file has them: bytes of JSON, lines, rows of a table with all of its columns, or tars.
 
 The file is read again, so nothing has to be kept of what the pool does not use. Rows are found by their places in the
 file (`selectmm.pool.pool.Pool.place_of`).
 """
 
+import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,8 +20,10 @@ from selectmm.errors import UserError
 from selectmm.pool.columns import ROWS_AT_ONCE
 from selectmm.pool.hub import load_split
 from selectmm.pool.parquet import files_of
-from selectmm.pool.pool import Pool
+from selectmm.pool.pool import PLACE, Pool
+from selectmm.pool.shards import Shards
 from selectmm.pool.stream import LINES, json_texts
+from selectmm.pool.webdataset import rows_of
 
 
 class Original(Protocol):
@@ -119,6 +123,50 @@ class HubRows:
                 out.write_table(table.replace_schema_metadata(described))
 
 
+@dataclass(frozen=True)
+class TarFiles:
+    """WebDataset's shards, as a pool reads them."""
+
+    pool: Pool
+    ending: str = ".tar"
+
+    def write(self, places: Sequence[int], to: Path) -> None:
+        """One tar with the rows' JSON, what lies beside each (all files of its key), and the images that it shows.
+
+        Names and bytes are those of the shards, and their order.
+
+        Raises:
+            UserError: also if a row stands twice, which a tar has no place for.
+        """
+        shards = cast(Shards, self.pool.image_root)
+        wanted = Counter(places)
+        if len(wanted) < len(places):
+            place = wanted.most_common(1)[0][0]
+            raise UserError(f"Row {place} was chosen twice, and a tar holds each file once; use --format llava.")
+        kept = self._names(wanted) | self._images(places)
+        with tarfile.open(to, "w") as out:
+            for member in shards.members():
+                if member.name in kept:
+                    header = tarfile.TarInfo(member.name)
+                    header.size = member.size
+                    with member.open() as stream:
+                        out.addfile(header, stream)
+
+    def _images(self, places: Sequence[int]) -> set[str]:
+        """The images that they show, which may lie beside another row."""
+        positions = np.flatnonzero(np.isin(self.pool.table[PLACE].to_numpy(), places)).tolist()
+        return {normpath(image.path) for position in positions for image in self.pool[position].images}
+
+    def _names(self, wanted: Counter[int]) -> set[str]:
+        """The files of the rows at these places."""
+        kept: set[str] = set()
+        for place, member, beside in rows_of(cast(Shards, self.pool.image_root)):
+            if wanted.pop(place, 0):
+                kept.update([member.name, *(other.name for other in beside)])
+        _check_found(wanted, str(self.pool.image_root))
+        return kept
+
+
 def ending_of(entry: Mapping[str, Any]) -> str:
     """The ending of what `original_of` writes for a ``pool`` group of the configuration.
 
@@ -132,6 +180,8 @@ def ending_of(entry: Mapping[str, Any]) -> str:
         return ".parquet"
     if loader == _EMBEDDED:
         return ".json"
+    if loader == _WEBDATASET:
+        return ".tar"
     raise UserError(
         f"Which file {loader} reads is not known, so its rows cannot be written as they are; use another --format."
     )
@@ -143,7 +193,10 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     Raises:
         UserError: see `ending_of`.
     """
-    if ending_of(entry) != ".parquet":
+    ending = ending_of(entry)
+    if ending == ".tar":
+        return TarFiles(pool)
+    if ending != ".parquet":
         embedded = entry["_target_"] == _EMBEDDED
         return JsonFile(cast(Path, pool.image_root).with_name("pool.json") if embedded else Path(str(entry["file"])))
     if entry["_target_"] == _PARQUET:
@@ -153,6 +206,7 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
 
 _JSON = {f"selectmm.pool.{name}.open_{name}" for name in ("llava_json", "sharegpt", "lrv")}
 _PARQUET, _HUB = "selectmm.pool.parquet.open_parquet", "selectmm.pool.hub.open_hub"
+_WEBDATASET = "selectmm.pool.webdataset.open_webdataset"
 _EMBEDDED = "selectmm.quickstart.embedded.open_pool"
 
 

@@ -42,6 +42,8 @@ class Dics:
     - Whether rows of the core count as chosen when the rest is sampled: ``from_core``.
     - Its own tables give two figures for the same random draw (AI2D 45.08 and 50.91).
 
+    Several images in a row: I is all of them; the losses without image take all of them away.
+
     Attributes:
         warmup: of the model.
         light, mean, removal: see `Consistency`.

@@ -44,6 +44,8 @@ class Less:
     - A row without an answer token has no gradient of its own and is taken only when nothing else is left; theirs
       would be scored by the moments alone.
 
+    Several images in a row: a gradient is the whole row's, with all of its images.
+
     Attributes:
         warmup: the training whose checkpoints are read.
         checkpoints: how many, the last one at its end.

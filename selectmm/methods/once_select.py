@@ -41,6 +41,8 @@ class OnceSelect:
       epoch reaches it, as with few rows, the nearest is not near.
     - A variant without sampling, by how confidence grows, is not here: it was not specified in what we read.
 
+    Several images in a row: the image's half is the mean over them (with ``target``, over the tokens of all of them).
+
     Attributes:
         encoder: ``target`` (what enters the experiment's own decoder), or a CLIP, a folder or hub id; theirs is
             ``openai/clip-vit-base-patch32``.

@@ -35,6 +35,8 @@ class SelfFilter:
     - Rows that the other method does not score come last, in the order of what they say.
     - Neighbours are exact, by cosine, and of rows that are as near the earlier one counts.
 
+    Several images in a row: rows are compared as in `OnceSelect`; what they mean to the scores the other method says.
+
     Attributes:
         difficulty: the method whose scores are read; its options and needs are as without this one.
         keep: its ``high`` or its ``low`` scores come first.

@@ -35,6 +35,8 @@ class Xmas:
     - Their singular values come from a randomised decomposition, and places from fixed numbers; here both are exact.
     - They drop rows of clusters with one or two; here those are taken when all others are.
 
+    Several images in a row: the coupling is that of the words behind the last one with the tokens of all of them.
+
     Attributes:
         warmup: the training whose checkpoints are read.
         checkpoints: how many; the fewest with a difference are two.

@@ -10,10 +10,12 @@ import pyarrow as pa
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import IMAGE, PATHS
+from selectmm.pool.image_path import below
 from selectmm.pool.stream import Raw
 
 TURNS = ("messages", "conversations")
 ROWS_AT_ONCE = 256  # rows are long where they hold images
+NAMED = "by their own paths"  # part of what such tables are cached by: how images inside are named
 LONGEST_PART = 100  # bytes of a folder's or an ending's name that are taken from an image's own path
 
 
@@ -33,7 +35,7 @@ def table_rows(batches: Iterable[pa.Table | pa.RecordBatch], images: Path | None
     """The rows as mappings whose images are paths: the table's own, or below ``images`` if that is given.
 
     Args:
-        images: folder that the bytes of images are written to, each once, named by their hash; None if paths count.
+        images: folder that the bytes of images are written to, each once; None if paths count.
     """
     index = 0
     for batch in batches:
@@ -107,20 +109,47 @@ def _path(cell: object, images: Path | None) -> str:
 
 
 def _written(content: bytes, named: str, images: Path) -> str:
-    """Write an image unless it is there; its name says its content, its folder the original's first folder."""
+    """Write an image unless it is there, under its own path, so that its rows are those of a folder that has it there.
+
+    It is named by its content instead, below the first folder of its own path, if it has no path that a file of
+    ``images`` can have, or if an image of an earlier row with other content has it already.
+    """
+    if _own(named) and _kept(content, images / named):
+        return named
     parts = PurePosixPath(named).parts
     folder = parts[0] if len(parts) > 1 and parts[0] not in ("/", "..", ".") and _usable(parts[0]) else "images"
     ending = PurePosixPath(named).suffix
     name = sha256(content).hexdigest()[:32]
     # Thousands of files in one folder are slow.
     relative = f"{folder}/{name[:2]}/{name}{ending if _usable(ending) else ''}"
-    path = images / relative
-    if not path.exists():
+    if not _kept(content, images / relative):
+        raise BadRow(
+            "an image whose path is taken",
+            f"has an image at {shown(named)}, where another image lies, or a folder of images; rename one of them",
+        )
+    return relative
+
+
+def _own(named: str) -> bool:
+    """Whether an image's path can be that of a file below a folder, whatever the folder."""
+    try:
+        return bool(named) and named.isprintable() and not named.endswith(("/", "/.")) and below(named, ()) == named
+    except BadRow:
+        return False
+
+
+def _kept(content: bytes, path: Path) -> bool:
+    """Whether the file has this content, written now if there was none."""
+    try:
+        if path.exists():
+            return path.stat().st_size == len(content) and path.read_bytes() == content
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}")
+        beside = path.with_name(f".{sha256(path.name.encode()).hexdigest()[:32]}")
         beside.write_bytes(content)
         beside.replace(path)
-    return relative
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):  # a folder there, or a file where one is needed
+        return False
+    return True
 
 
 def _usable(name: str) -> bool:

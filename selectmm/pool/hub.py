@@ -8,7 +8,7 @@ from typing import Literal
 from datasets import Dataset, load_dataset
 
 from selectmm.errors import UserError
-from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
+from selectmm.pool.columns import NAMED, ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
@@ -52,7 +52,7 @@ def open_hub(
         "data": data._fingerprint,
         "system": system,
         "source": source,
-        "inside": images is None,
+        "inside": images is None and NAMED,
         "roots": reader.roots,
     }
 

@@ -46,6 +46,8 @@ def images_of(
         if alone.__class__ is str and alone:
             return (below(alone, roots),)
         if alone.__class__ is list and len(alone) <= MOST_IMAGES:
+            if len(alone) == 1 and alone[0].__class__ is str and alone[0]:
+                return (below(alone[0], roots),)
             for path in alone:
                 if path.__class__ is not str or not path:
                     break

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
-from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
+from selectmm.pool.columns import NAMED, ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
 from selectmm.pool.pool import Pool
@@ -45,7 +45,7 @@ def open_parquet(
         "files": known,
         "system": system,
         "source": source,
-        "inside": images is None,
+        "inside": images is None and NAMED,
         "roots": reader.roots,
     }
 

@@ -144,17 +144,17 @@ def _several(
     turns: Sequence[Turn], images: Sequence[str], mentions: list[int]
 ) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
     """The turns without marks, and each image where its mark stood."""
-    placed, found, left = list(turns), [], iter(images)
+    placed, found = list(turns), []
     for place in mentions:
         role, said, _ = turns[place]
         text, *pieces = said.split(PLACEHOLDER)
         if len(pieces) == 1:
             text = (text + pieces[0]).strip()
-            found.append(Shown(next(left), place))
+            found.append(Shown(images[len(found)], place))
         else:
             for piece in pieces:
                 inline = piece[:1] != "\n"  # a line break directly behind a mark is part of it
-                found.append(Shown(next(left), place, len(text), inline))
+                found.append(Shown(images[len(found)], place, len(text), inline))
                 text += piece if inline else piece[1:]
         placed[place] = Turn(role, text)
     return placed, tuple(found)

@@ -42,14 +42,23 @@ def open_webdataset(
 
 
 def _rows(shards: Shards) -> Iterator[Raw]:
-    """One for every ``.json``, in the tars' order; files of one key lie together, as WebDataset wants them."""
+    for number, member, beside in rows_of(shards):
+        shown_with = sorted(other.name for other in beside if other.name.rpartition(".")[2].lower() in IMAGES)
+        yield number, _row(member, _key(member), shown_with)
+
+
+def rows_of(shards: Shards) -> Iterator[tuple[int, Member, list[Member]]]:
+    """Place, JSON and other files of each row, in the tars' order.
+
+    Files of one key lie together, as WebDataset wants them; each ``.json`` of a key is a row.
+    """
     number = 0
-    for key, group in groupby(shards.members(), key=_key):
+    for _, group in groupby(shards.members(), key=_key):
         members = list(group)
-        shown_with = sorted(member.name for member in members if member.name.rpartition(".")[2].lower() in IMAGES)
+        beside = [member for member in members if not member.name.endswith(".json")]
         for member in members:
             if member.name.endswith(".json"):
-                yield number, _row(member, key, shown_with)
+                yield number, member, beside
                 number += 1
 
 

@@ -1,6 +1,8 @@
 """Rows come back as the user's own file has them: bytes of JSON and of lines, values of every column of a table."""
 
 import json
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from selectmm.command_line import ROOT
 from selectmm.commands.export import main
@@ -18,6 +21,7 @@ from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_o
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.places import places_of
+from selectmm.pool.webdataset import open_webdataset
 from tests.tiny import write_pool
 
 VALUES = st.recursive(
@@ -116,6 +120,38 @@ def test_rows_of_a_hub_data_set_keep_every_column(tmp_path: Path, monkeypatch: p
     pq.write_table(whole, tmp_path / "set" / "train.parquet")
     HubRows(str(tmp_path / "set"), None, "main", "train").write([0, 3, 3], tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == whole.take([0, 3, 3]).to_pylist()
+
+
+def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
+    """Of three rows the last two: one has an image and a text beside it, the other an image beside the first row."""
+    png, turns = BytesIO(), [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "It."}]
+    Image.new("RGB", (4, 4)).save(png, "PNG")
+    files = {
+        "a.json": json.dumps({"conversations": turns}).encode(),
+        "a.png": png.getvalue(),
+        "b.json": json.dumps({"conversations": turns, "mine": [1, None]}, indent=3).encode(),
+        "b.png": png.getvalue(),
+        "b.txt": b"a note",
+        "d/c.json": json.dumps({"conversations": turns, "image": "./a.png"}).encode(),
+    }
+    with tarfile.open(tmp_path / "0.tar", "w") as made:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            made.addfile(entry, BytesIO(content))
+    entry = {"_target_": "selectmm.pool.webdataset.open_webdataset", "tars": f"{tmp_path}/0.tar"}
+    pool = open_webdataset(entry["tars"], "stop", str(tmp_path / "cache"), "turn", "source")
+    original = original_of(entry, pool)
+    original.write([1, 2], tmp_path / "out.tar")
+    with tarfile.open(tmp_path / "out.tar") as out:
+        found = {member.name: out.extractfile(member).read() for member in out}
+    assert original.ending == ".tar" and found == {name: files[name] for name in files if name != "a.json"}
+    again = open_webdataset(f"{tmp_path}/out.tar", "stop", str(tmp_path / "cache"), "turn", "source")
+    assert again.table["digest"].to_pylist() == pool.table["digest"].to_pylist()[1:]
+    with pytest.raises(UserError, match=r"Row 1 was chosen twice, and a tar holds each file once"):
+        original.write([1, 1], tmp_path / "out.tar")
+    with pytest.raises(UserError, match=r"0\.tar has no row at place 3 any more"):
+        original.write([3], tmp_path / "out.tar")
 
 
 def test_a_file_that_shrank_is_noticed(tmp_path: Path) -> None:

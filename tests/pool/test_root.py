@@ -28,6 +28,7 @@ from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_of, root_spelled, spelled
 from selectmm.pool.shards import INDEX, shards_of
+from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.pool.webdataset import open_webdataset
 
 NAMES = [f"coco/{number:03}.png" for number in range(9)] + ["gqa/long/9.jpg", "gqa/ü.jpg", "loose.jpg"]
@@ -121,22 +122,33 @@ def test_paths_in_parquet_are_the_same_pool_too(kept: dict[str, str], file: Path
     assert all(pool.table.equals(pools[0].table) and pool.health == pools[0].health for pool in pools)
 
 
-def test_images_inside_parquet_are_the_same_rows_under_other_names(file: Path, kept: dict[str, str]) -> None:
-    """Their names say their content, so digests and what is drawn by them are others; all else is equal."""
-    files, place = contents(), file.parent
+def test_rows_of_every_reader_and_images_of_every_place_are_the_same_pool(
+    kept: dict[str, str], file: Path, tmp_path: Path
+) -> None:
+    """A JSON beside a folder, tars and an address; paths in parquet; images inside it; and WebDataset's shards."""
+    files = contents()
     rows = [row for row in json.loads(file.read_text()) if row["image"] in files]
-    table = [{**row, "image": {"bytes": files[row["image"]], "path": row["image"]}} for row in rows]
-    pq.write_table(pa.Table.from_pylist(table), place / "rows.parquet")
     file.write_text(json.dumps(rows))
-    first = opened(file, kept["folder"], place / "cache")
-    pool = open_parquet(str(place / "rows.parquet"), None, "drop", str(place / "cache"), "stop", "source")
-    assert len(pool) == len(first) == len(NAMES) - 1 and pool.health == first.health
-    assert pool.sources.tolist() == first.sources.tolist() and pool.fingerprint != first.fingerprint
-    assert chosen_from(pool)[1] == chosen_from(first)[1]
-    for position in range(len(pool)):
-        ours, theirs = pool[position], first[position]
-        assert ours.turns == theirs.turns
-        assert pool.open_image(ours.image).tobytes() == first.open_image(theirs.image).tobytes()
+    options = {"bad_rows": "drop", "cache": str(tmp_path / "cache"), "system": "stop", "source": "source"}
+    pools = [open_sharegpt(str(file), images, **options) for images in kept.values()]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "paths.parquet")
+    pools += [open_parquet(str(tmp_path / "paths.parquet"), images, **options) for images in kept.values()]
+    inside = [{**row, "image": {"bytes": files[row["image"]], "path": row["image"]}} for row in rows]
+    pq.write_table(pa.Table.from_pylist(inside), tmp_path / "inside.parquet")
+    pools.append(open_parquet(str(tmp_path / "inside.parquet"), None, **options))
+    jsons = [(f"rows/{number:02}.json", json.dumps(row).encode()) for number, row in enumerate(rows)]
+    tar_of(tmp_path / "rows.tar", [*jsons, *files.items()])
+    pools.append(open_webdataset(str(tmp_path / "rows.tar"), **options))
+    first, *others = pools
+    assert len(first) == len(NAMES) - 1 and first.health.broken_image == [3]
+    for pool in others:
+        assert pool.table.equals(first.table) and pool.fingerprint == first.fingerprint
+        assert pool.health == first.health and chosen_from(pool) == chosen_from(first)
+        for position in range(len(pool)):
+            assert pool.open_image(pool[position].image).tobytes() == first.open_image(first[position].image).tobytes()
+    llava = open_llava_json(str(file), kept["folder"], "drop", tmp_path / "cache")
+    assert llava.table.equals(first.table) and chosen_from(llava) == chosen_from(first)
+    assert llava.fingerprint != first.fingerprint  # it names the bytes of the file, as committed records do
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -254,6 +266,25 @@ def test_a_bucket_that_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "find", refused)
     with pytest.raises(UserError, match=r"^The images at memory://b cannot be listed \(Access Denied\); check the"):
         size_of(Address("memory://b"), "one.png")
+
+
+def test_images_that_a_bucket_refuses_are_counted(
+    kept: dict[str, str], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = fsspec.get_filesystem_class("memory")
+    fetch = system.cat_file
+
+    def some(self: object, path: str, *more: object, **named: object) -> bytes:
+        if "/gqa/" in path:
+            raise PermissionError("Access Denied")
+        return fetch(self, path, *more, **named)
+
+    monkeypatch.setattr(system, "cat_file", some)
+    pool = open_llava_json(str(file), kept["address"], "keep", tmp_path)
+    counts = {one.name: one.count for one in diagnose(pool, None, Limit(), "stop")}
+    assert counts["unreadable image"] == 3 and counts["missing image"] == 1  # one that is no image, and two of gqa
+    with pytest.raises(UserError, match=r"cannot be read \(Access Denied\)"):
+        pool.open_image("gqa/long/9.jpg")
 
 
 def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Path) -> None:

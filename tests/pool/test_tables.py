@@ -1,5 +1,6 @@
 """Parquet files and hub data sets: the rows and images that went in come out, offline."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -48,7 +49,46 @@ def test_images_inside_become_files_once(tmp_path: Path) -> None:
     assert pool.image_of.tolist() == [0, 1, 0, -1]
     assert pool.counts() == {"coco": 2, "images": 1, "text": 1}
     assert np.asarray(pool.open_image(pool.images[1]))[0, 0].tolist() == [0, 0, 255]
+    assert pool.images == ["coco/1.png", "1.png"]  # as they would be in a folder
     assert len(list(pool.image_root.rglob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "coco/1.png",
+        "",
+        "/tmp/out.png",
+        "../out.png",
+        "coco/..",
+        "coco/",
+        ".",
+        "a\nb.png",
+        "x" * 256,
+        "data:1",
+        "s3://b/1",
+    ],
+    ids=["taken", "none", "absolute", "climbs", "ends-in-dots", "folder", "dot", "line", "long", "data", "address"],
+)
+def test_an_image_without_a_path_of_its_own_is_named_by_its_content(tmp_path: Path, path: str) -> None:
+    rows = [inside("red"), inside("blue", path)]
+    pool = opened(parquet(tmp_path / "rows.parquet", rows))
+    name = hashlib.sha256(png("blue")).hexdigest()[:32]
+    assert pool.images[0] == "coco/1.png" and f"{name[:2]}/{name}" in pool.images[1]
+    assert np.asarray(pool.open_image(pool.images[0]))[0, 0].tolist() == [255, 0, 0]
+    assert np.asarray(pool.open_image(pool.images[1]))[0, 0].tolist() == [0, 0, 255]
+    assert all(file.is_relative_to(pool.image_root) for file in tmp_path.rglob("*.png"))
+
+
+def test_an_image_below_another_image_is_a_bad_row(tmp_path: Path) -> None:
+    """No folder has a file and a folder of one name, so these rows were never those of a folder."""
+    rows = [inside("red", "coco"), inside("blue", "coco/1.png"), inside("green", "coco")]
+    with pytest.raises(
+        UserError, match=r"1 row with an image whose path is taken \(first: Row 1 .*'coco/1\.png', where"
+    ):
+        opened(parquet(tmp_path / "rows.parquet", rows))
+    pool = opened(tmp_path / "rows.parquet", bad_rows="drop")
+    assert len(pool) == 2 and len(set(pool.images)) == 2
 
 
 def test_the_fingerprint_follows_rows_and_images_and_not_the_files(tmp_path: Path) -> None:
@@ -74,7 +114,7 @@ def test_images_as_paths_lie_in_their_folder(tmp_path: Path, image: object) -> N
 def test_bytes_that_do_not_open_are_bad_rows(tmp_path: Path) -> None:
     rows = [inside("red"), {"conversations": TALK, "image": {"bytes": b"<html>404", "path": "a.png"}}]
     path = parquet(tmp_path / "rows.parquet", rows)
-    with pytest.raises(UserError, match=r"1 row with a broken image \(first: row 1, images/"):
+    with pytest.raises(UserError, match=r"1 row with a broken image \(first: row 1, a\.png"):
         opened(path)
     assert len(opened(path, bad_rows="drop")) == 1
 
