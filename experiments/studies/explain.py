@@ -127,10 +127,10 @@ def _places(rows: Sequence[Row]) -> str:
     pairs = [float(spearmanr(rel[:, a], rel[:, b]).statistic) for a, b in combinations(range(len(seeds)), 2)]
     places = len(rows) + 1 - np.apply_along_axis(rankdata, 0, rel)
     first, last = (f"{rows[i].label} ({places[i].min():.0f} to {places[i].max():.0f})" for i in (0, -1))
-    moved = fmean(np.ptp(places, axis=1))
+    moved, named = fmean(np.ptp(places, axis=1)), ", ".join(map(str, seeds))
     return (
         f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods in "
-        f"two seeds is {fmean(pairs):.2f} on average over the {len(pairs)} pairs of the seeds {', '.join(map(str, seeds))} "
+        f"two seeds is {fmean(pairs):.2f} on average over the {len(pairs)} pairs of the seeds {named} "
         f"({min(pairs):.2f} to {max(pairs):.2f}). Between its best and its worst seed a method moves by "
         f"{moved:.0f} places on average; the first by its mean is {first}, the last {last}.\n"
     )
