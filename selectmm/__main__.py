@@ -23,17 +23,16 @@ from selectmm.command_line import (
     ROOT,
     check_one_job,
     check_overrides,
-    command_files,
-    help_text,
     read_jobs,
     without_verb,
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.help import command_files, help_text
 from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
-from selectmm.records.stage import full_disk
+from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, foretell, keep_record
 from selectmm.screen import answer, output, quiet, take_output_options
 

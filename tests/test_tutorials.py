@@ -18,7 +18,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from selectmm.command_line import CONFIGS, ROOT, check_overrides, command_files, read_jobs, words_of
+from selectmm.command_line import CONFIGS, ROOT, check_overrides, read_jobs, words_of
+from selectmm.help import command_files
 from selectmm.instantiate import build
 from selectmm.offered import OWN
 from tests.export.recorded import model_choices

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     elif what in {"-h", "--help"}:
         print(f"{__doc__}\n\n  python -m selectmm export model --help\n  python -m selectmm export subset --help")
     else:
-        raise UserError(f"'{what}' cannot be exported; say model or subset.")
+        raise UserError(f"'{what}' cannot be exported; give model or subset.")
 
 
 def _model(arguments: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import cannot_write, write_atomically
+from selectmm.records.stage import write_atomically
+from selectmm.records.write_errors import cannot_write
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page
 from selectmm.screen import answer
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     elif what == "subset":
         _subset(arguments[1:])
     else:
-        raise UserError(f"'{what}' cannot be inspected; say subset.")
+        raise UserError(f"'{what}' cannot be inspected; give subset.")
 
 
 def _subset(arguments: Sequence[str]) -> None:

@@ -70,12 +70,12 @@ def read_checkpoint(
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
     except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
-            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
+            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or, with a network, a hub id "
             f"({str(problem).splitlines()[0]})"
         ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
-            f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
+            f"The checkpoint at '{path}' is not a {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
             f"is, or the model family that it is of."
         )
     return model, processor
@@ -95,7 +95,7 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
         config = AutoConfig.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
     except (OSError, ValueError) as problem:
         raise UserError(
-            f"There is no configuration and processor of '{path}', neither as a folder nor in the hub's cache: set "
+            f"No configuration and processor of '{path}' were found, neither as a folder nor in the hub's cache: set "
             f"model.path to a folder, or fetch them once, online (hf download {name} --exclude '*.safetensors' '*.bin')"
         ) from problem
     if not isinstance(config, cls.config_class):

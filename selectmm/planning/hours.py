@@ -30,8 +30,8 @@ def rows_within(
     recipe = experiment.recipe
     if recipe.length != "epochs":
         raise UserError(
-            f"Recipe {recipe.name} takes as many steps for every subset (recipe.length={recipe.length}), so hours "
-            f"decide nothing; give the budget as a share or in rows."
+            f"Recipe {recipe.name} takes as many steps for every subset (recipe.length={recipe.length}), so a "
+            f"budget in hours means nothing for it; give the budget as a share or in rows."
         )
     here = experiment.open_shapes(experiment.device)
     there = experiment.open_shapes("cpu" if gpu.name == "cpu" else "cuda")

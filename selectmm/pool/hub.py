@@ -76,6 +76,6 @@ def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dat
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
     except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split
         raise UserError(
-            f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be had "
+            f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be loaded "
             f"({str(problem).splitlines()[0]}); go online, or download it and set pool.dataset to its folder."
         ) from problem

@@ -1,14 +1,11 @@
 """A stage: work whose result is a folder named by what went into it."""
 
 import ast
-import errno
 import hashlib
 import inspect
 import json
 import logging
 import os
-import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,17 +21,14 @@ from filelock import FileLock, Timeout
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
 from selectmm.records.in_use import hold
+from selectmm.records.write_errors import explain_failed_writes
 
 log = logging.getLogger("selectmm")
 
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
-NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while another process is waited for
 
 
@@ -133,7 +127,7 @@ def run_stage(
     folder = root / name / mark
     cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
     if not cached:
-        with told_if_unwritten(f"Stage '{name}'", folder, root):
+        with explain_failed_writes(f"Stage '{name}'", folder, root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _alone(folder, name):
                 cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
@@ -182,37 +176,6 @@ def _maker(folder: Path) -> str:
         return f"process {maker['process']} on {maker['host']}"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or is about to end
         return "another process"
-
-
-@contextmanager
-def told_if_unwritten(what: str, folder: Path, root: Path) -> Iterator[None]:
-    """Turns what is raised inside the block into a sentence, if ``root`` cannot be written.
-
-    Args:
-        what: writes, with a capital letter.
-        folder: is written; beside it, under the same name and ``.partial``, until it is whole.
-
-    Raises:
-        UserError: the disk is full, the folder cannot be written, or was deleted meanwhile.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as problem:
-        reason = cannot_write(problem, root) or _gone(folder)
-        if reason is None:
-            raise
-        raise UserError(
-            f"{what} could not write {folder}: {reason}. What was finished is kept; free some space or point "
-            f"'cache' at another folder, and start the same command again."
-        ) from problem
-
-
-def _gone(folder: Path) -> str | None:
-    """Writers name what they miss in many ways, so the disk is asked."""
-    partial = folder.with_suffix(".partial")
-    return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
 def find_stage(root: Path, name: str, identity: Mapping[str, Any]) -> Stage | None:
@@ -294,30 +257,3 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
         if not finished:
             with suppress(OSError):
                 note()
-
-
-def full_disk(problem: Exception) -> str | None:
-    """The sentence for a disk on which nothing more can be written, wherever that showed; None for other problems."""
-    if not isinstance(problem, OSError) or problem.errno not in FULL:
-        return None
-    return (
-        f"{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; make "
-        f"room, and start the same command again."
-    )
-
-
-def cannot_write(problem: Exception, root: Path) -> str | None:
-    """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
-
-    Writers outside of Python do not raise an ``OSError``: safetensors names the system's error in its words; of torch,
-    which does not, the disk is asked.
-    """
-    if (named := _OS_ERROR.search(str(problem))) and int(named[1]) in FULL:
-        return os.strerror(int(named[1]))
-    if isinstance(problem, OSError):
-        if problem.errno in FULL:
-            return problem.strerror
-        inside = problem.filename is None or Path(problem.filename).absolute().is_relative_to(root.absolute())
-        if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read
-            return problem.strerror
-    return os.strerror(errno.ENOSPC) if root.exists() and shutil.disk_usage(root).free < NO_SPACE else None

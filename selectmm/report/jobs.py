@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.records.stage import full_disk, write_atomically
+from selectmm.records.stage import write_atomically
+from selectmm.records.write_errors import full_disk
 
 if TYPE_CHECKING:
     from selectmm.experiment import Experiment

@@ -68,12 +68,12 @@ def _read(path: Path) -> Any:
 def _check(name: str, entry: Mapping[str, float | None]) -> None:
     for kind, value in entry.items():
         if abs(value or 0.0) > LARGEST:
-            raise Mismatch(f"field '{name:.40}.{kind:.40}' is {value:g}, which nothing measures")
+            raise Mismatch(f"field '{name:.40}.{kind:.40}' is {value:g}, which no measurement can give")
 
 
 def _odd(path: Path, problem: Exception) -> UserError:
     return UserError(
-        f'Reference scores {path}: {problem}; they look like {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
+        f'Reference scores {path}: {problem}; the expected form is {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
     )
 
 

@@ -15,9 +15,9 @@ from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
 from selectmm.records.files import load
 from selectmm.records.record import Costs, RunRecord
-from selectmm.records.stage import full_disk
 from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
+from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import Failure, failures_in, records_in, tell_failures
 from selectmm.report.pairing import tallies_of
 from selectmm.report.points import COLUMNS, COST, REL

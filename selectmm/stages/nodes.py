@@ -215,7 +215,7 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(missing)))
             raise UserError(
-                f"Node {named} of {place.nodes} did not come to {place.host}:{place.port} within {place.seconds:g} s; "
+                f"Node {named} of {place.nodes} did not connect to {place.host}:{place.port} within {place.seconds:g} s; "
                 f"start the same command there, look whether it can reach this port, or raise join_seconds."
             )
         time.sleep(POLL)

@@ -72,16 +72,16 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     own = experiment.method.needs() if experiment.schedule.wraps else Needs()
     if own.snapshots or own.reference:
         raise UserError(
-            f"method={experiment.method_name} reads several points of its warm-up, or the warm-up's rows alone, which "
-            f"no schedule has; choose another method, or schedule=static."
+            f"method={experiment.method_name} needs several checkpoints of its warm-up, or features of the warm-up's "
+            f"rows alone, which no schedule has; choose another method, or schedule=static."
         )
     requests = requests_of(experiment, pool)
     needs = [request.needs for request in requests if isinstance(request, Score)]
     weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
     if weighted and experiment.recipe.packing:
         raise UserError(
-            f"schedule={name_of(experiment.schedule, experiment.method_name)} weighs single rows, which recipe.packing "
-            f"puts into one; set recipe.packing=false."
+            f"schedule={name_of(experiment.schedule, experiment.method_name)} gives each row a weight, but recipe.packing "
+            f"joins several rows into one sequence; set recipe.packing=false."
         )
     features = tuple(dict.fromkeys(feature for one in needs for feature in one.features))
     everything = replace(own, features=features, targets=any(one.targets for one in needs), warmup=None)

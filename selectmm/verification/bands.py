@@ -105,7 +105,7 @@ def _band(entry: Mapping[str, Any]) -> Band:
     try:
         return read(Band, entry)
     except Mismatch as problem:
-        raise UserError(f"{HERE / 'released.yaml'}: {problem}; mend the file.") from problem
+        raise UserError(f"{HERE / 'released.yaml'}: {problem}; correct the file.") from problem
 
 
 def _content() -> Mapping[str, Any]:

@@ -188,9 +188,9 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
     )
     for method in ("less", "presel"):
         several = refused(f"method={method}", "schedule=reselect")
-        assert several.startswith(f"method={method} reads several points of its warm-up, or the warm-up's rows alone")
+        assert several.startswith(f"method={method} needs several checkpoints of its warm-up, or features")
     packed = refused("method=random", "schedule=infobatch", "recipe.packing=true")
-    assert packed.startswith("schedule=infobatch+random weighs single rows, which recipe.packing puts into one; set")
+    assert packed.startswith("schedule=infobatch+random gives each row a weight, but recipe.packing joins several rows")
     with pytest.raises(UserError, match="Loss has no focus=highest; there are: low, medium, high"):
         experiment_of(place, "schedule=loss", "schedule.focus=highest")
     with pytest.raises(UserError, match="curve=0: a model is evaluated at least once"):
