@@ -28,8 +28,9 @@ Commands. `selectmm <command> --help` explains one. run may be left out, and swe
 {commands}
 
 Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
-changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, cache and
-records, are in configs/run.yaml; devices is in a setting. The folder configs/ is in {root}.
+changes one value; -m with commas runs every combination, several at a time with hydra/launcher=joblib, slurm or ray.
+Options without a group, such as budget, seed, cache and records, are in configs/run.yaml; devices is in a setting. The
+folder configs/ is in {root}.
 
 {groups}
 

@@ -155,8 +155,8 @@ def _open(kind: Any, path: str) -> Any:
             model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options, **OWN_CODE)
     except (OSError, ValueError) as problem:
         raise UserError(
-            f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or, with a network, a hub id "
-            f"({str(problem).splitlines()[0]})"
+            f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or, with a network, a "
+            f"hub id ({str(problem).splitlines()[0]})"
         ) from problem
     if found["missing_keys"]:
         raise UserError(

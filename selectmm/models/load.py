@@ -75,8 +75,8 @@ def read_checkpoint(
         ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
-            f"The checkpoint at '{path}' is not a {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
-            f"is, or the model family that it is of."
+            f"The checkpoint at '{path}' is not a {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one "
+            f"that is, or the model family that it is of."
         )
     return model, processor
 

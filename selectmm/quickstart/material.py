@@ -132,6 +132,7 @@ def _package(name: str) -> Path:
     spec = find_spec(name)
     if spec is None:
         raise UserError(
-            f"Package {name.replace('_', '-')} is missing; install requirements.lock, and requirements-nodeps.lock with pip --no-deps."
+            f"Package {name.replace('_', '-')} is missing; install requirements.lock, and "
+            f"requirements-nodeps.lock with pip --no-deps."
         )
     return Path(spec.origin).parent

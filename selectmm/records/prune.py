@@ -128,7 +128,8 @@ def _delete_lock(lock: Path) -> None:
 
 def _cannot(path: Path, problem: OSError) -> UserError:
     return UserError(
-        f"{path} cannot be removed: {problem.strerror} ({problem.filename}). Stages that were removed before it stay removed."
+        f"{path} cannot be removed: {problem.strerror} ({problem.filename}). "
+        f"Stages that were removed before it stay removed."
     )
 
 

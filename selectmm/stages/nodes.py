@@ -215,8 +215,8 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(missing)))
             raise UserError(
-                f"Node {named} of {place.nodes} did not connect to {place.host}:{place.port} within {place.seconds:g} s; "
-                f"start the same command there, look whether it can reach this port, or raise join_seconds."
+                f"Node {named} of {place.nodes} did not connect to {place.host}:{place.port} within {place.seconds:g} "
+                f"s; start the same command there, look whether it can reach this port, or raise join_seconds."
             )
         time.sleep(POLL)
     hosts = {node: store.get(f"host-{node}").decode() for node in sorted(others)}

@@ -80,8 +80,8 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
     if weighted and experiment.recipe.packing:
         raise UserError(
-            f"schedule={name_of(experiment.schedule, experiment.method_name)} gives each row a weight, but recipe.packing "
-            f"joins several rows into one sequence; set recipe.packing=false."
+            f"schedule={name_of(experiment.schedule, experiment.method_name)} gives each row a weight, but "
+            f"recipe.packing joins several rows into one sequence; set recipe.packing=false."
         )
     features = tuple(dict.fromkeys(feature for one in needs for feature in one.features))
     everything = replace(own, features=features, targets=any(one.targets for one in needs), warmup=None)
