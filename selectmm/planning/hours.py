@@ -39,6 +39,7 @@ def rows_within(
     load = Loads(sample).of(here, pool, "conversation", np.arange(len(pool)), recipe.max_length)
 
     def needed(rows: int) -> float:
+        """Device-hours that training on a subset of so many rows takes."""
         seen = recipe.steps(len(pool), rows) * recipe.batch_size
         work = device.train(load.as_many_as(seen), recipe, experiment.strategy)
         return Planned("finetune", "", (), "to do", seen, work).seconds(gpu, utilisation) / 3600

@@ -156,6 +156,7 @@ def _sizes(pool: Pool) -> np.ndarray:
     """Bytes of each unique image, `MISSING` where there is no file; [images] of int64."""
 
     def sizes(start: int) -> list[int]:
+        """Those of one block of images."""
         found = (size_of(pool.image_root, image) for image in pool.images[start : start + BLOCK])
         return [MISSING if size is None else size for size in found]
 
@@ -167,6 +168,7 @@ def _headers(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
     """What the header of each unique image says; 0 × 0 pixels of no mode where it cannot be read."""
 
     def headers(start: int) -> list[Header]:
+        """Those of one block of images."""
         return [_header(pool, image, sizes[image]) for image in range(start, min(start + BLOCK, len(sizes)))]
 
     blocks = side_by_side(headers, range(0, len(sizes), BLOCK), AT_ONCE)

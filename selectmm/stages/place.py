@@ -105,6 +105,7 @@ def read_started(environment: Mapping[str, str]) -> Started | None:
     """The same from the variables of torchrun, srun, or a PyTorch job on Kubernetes; None if there are none."""
 
     def number(name: str) -> int:
+        """The variable's value; a UserError if it is not a whole number."""
         try:
             return int(environment[name])
         except ValueError:

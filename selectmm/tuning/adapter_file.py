@@ -73,8 +73,8 @@ def read_adapter(folder: Path) -> AdapterFile:
             raise Mismatch("field 'lora_alpha' is 0, with which LoRA does nothing")
     except Mismatch as problem:
         raise UserError(
-            f"The adapter's {folder / CONFIG} cannot be used: {problem}. Only LoRA adapters as selectmm writes them are "
-            f"read; take the file from where it was trained."
+            f"The adapter's {folder / CONFIG} cannot be used: {problem}. Only LoRA adapters as selectmm writes them "
+            f"are read; take the file from where it was trained."
         ) from problem
     weights = read_tensors(folder / WEIGHTS)
     return AdapterFile(rank, alpha, dropout, _layers(weights), whole, weights)
