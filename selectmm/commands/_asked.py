@@ -20,7 +20,7 @@ from selectmm.records.record import RunRecord
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """The arguments that they share; read them with ``parse_intermixed_args``."""
-    parser = argparse.ArgumentParser(f"python -m selectmm {command}", description=description)
+    parser = argparse.ArgumentParser(f"selectmm {command}", description=description)
     parser.add_argument(
         "choices",
         nargs="*",

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm assemble", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm assemble", description=__doc__)
     part = "a local folder, or owner/name[@revision] of the hub"
     parser.add_argument("--language", required=True, metavar="FOLDER_OR_ID", help=f"language model: {part}")
     parser.add_argument("--tower", required=True, metavar="FOLDER_OR_ID", help=f"CLIP: {part}")

@@ -148,7 +148,7 @@ def _age(seconds: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="ls|du|prune")
     runs: dict[str, tuple[Callable, str]] = {

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     if what in commands:
         commands[what](arguments[1:])
     elif what in {"-h", "--help"}:
-        print(f"{__doc__}\n\n  python -m selectmm export model --help\n  python -m selectmm export subset --help")
+        print(f"{__doc__}\n\n  selectmm export model --help\n  selectmm export subset --help")
     else:
         raise UserError(f"'{what}' cannot be exported; give model or subset.")
 

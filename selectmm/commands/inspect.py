@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     what = arguments[0] if arguments else "nothing"
     if what in {"-h", "--help"}:
-        print(f"{__doc__}\n\n  python -m selectmm inspect subset --help")
+        print(f"{__doc__}\n\n  selectmm inspect subset --help")
     elif what == "subset":
         _subset(arguments[1:])
     else:

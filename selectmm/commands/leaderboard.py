@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm leaderboard", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm leaderboard", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--to", type=Path, default=Path("results/leaderboard.html"), help="the page to write")
     parser.add_argument(

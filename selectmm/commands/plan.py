@@ -56,7 +56,7 @@ def place(config: DictConfig, devices: int | None, nodes: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm plan", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm plan", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m several values")
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: all jobs, shared stages once")
     parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")

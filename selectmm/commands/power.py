@@ -94,7 +94,7 @@ def notes(comparison: Comparison, spread: Spread) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm power", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm power", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--methods", type=int, default=10, help="methods compared with random (default 10)")
     parser.add_argument("--seeds", type=_numbers(int), default=[3, 5, 10], help="seeds per method (default 3,5,10)")

@@ -1,6 +1,6 @@
 """Choose rows of a pool and write them, nothing else: no fine-tuning, no evaluation, no record.
 
-python -m selectmm select method=prism budget=0.2 pool=llava_json pool.file=… pool.images=… --to kept.json
+selectmm select method=prism budget=0.2 pool=llava_json pool.file=… pool.images=… --to kept.json
 
 The budget is a share of the pool (0.2), a number of rows (5000), or hours of one GPU (8h@h100): as many rows as can be
 tuned on in that time with the chosen recipe, as the plan estimates. Several methods (method=prism,length, or --all)
@@ -193,7 +193,7 @@ def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool)
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; method may have a list")
     parser.add_argument("--all", action="store_true", help="every method that this pool and model allow")

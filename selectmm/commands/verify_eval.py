@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm verify-eval", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm verify-eval", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: model=… suite=…")
     parser.add_argument("--released", help="the row of the LLaVA-1.5 model zoo that the model is a copy of")
     parser.add_argument("--to", type=Path, default=Path("outputs/verify"), help="folder for the JSON")

@@ -219,7 +219,7 @@ def _readme(language: str, tower: str, projector: Path) -> str:
     named = {part: Path(part).resolve().name if Path(part).is_dir() else part for part in (language, tower)}
     return f"""# A LLaVA before its second stage
 
-Made by `python -m selectmm assemble` of
+Made by `selectmm assemble` of
 
 - the language model {named[language]} ({weights_of(language)}),
 - the vision tower {named[tower]} ({weights_of(tower)}),

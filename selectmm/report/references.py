@@ -90,7 +90,7 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     if left_out:
         log.warning(
             "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
-            "with python -m selectmm references.", path, ", ".join(sorted(left_out)),
+            "with selectmm references.", path, ", ".join(sorted(left_out)),
         )  # fmt: skip
     return found
 
@@ -133,7 +133,7 @@ def _measured(path: Path) -> _Measured:
     except (KeyError, TypeError, AttributeError, Mismatch) as problem:
         raise UserError(
             f"{path} does not say which model and prompts its reference scores are of ({problem!r:.80}); measure them "
-            f"again with python -m selectmm references."
+            f"again with selectmm references."
         ) from problem
 
 

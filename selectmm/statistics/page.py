@@ -63,7 +63,7 @@ def notes(pair: Pair) -> list[str]:
         f"p (Holm): corrected for {len(tested)} benchmarks. A difference is significant if this is at most 0.05 and "
         f"the interval does not contain 0.",
         "This compares two trained models on these items. To compare two methods, run several seeds of each "
-        "(python -m selectmm report).",
+        "(selectmm report).",
     ]
     told += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]
     if pair.apart:

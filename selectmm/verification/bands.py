@@ -68,7 +68,7 @@ def released_for(path: str | None, identity: str, references: Path) -> Released:
     Args:
         path: ``model.path``; None if the model has none (the embedded one).
         identity: of the model's weights (`VLM.identity`).
-        references: the suite's reference scores, which ``python -m selectmm references`` recorded on some base.
+        references: the suite's reference scores, which ``selectmm references`` recorded on some base.
 
     Raises:
         UserError: neither is known for this checkpoint.
