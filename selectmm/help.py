@@ -8,7 +8,7 @@ from selectmm.offered import offered_methods, own_choices
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
 VERBS = {
-    "run": "Run one job, or the sweep that an experiment says; the same as without a command.",
+    "run": "Run one job, or the sweep that an experiment defines; the same as without a command.",
     "sweep": "Run every combination of the values that are given, with a table at the end; the same as -m.",
 }
 

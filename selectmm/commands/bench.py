@@ -1,4 +1,4 @@
-"""Time ten steps of a setting with random weights on this machine, which corrects `plan` from then on.
+"""Time ten steps of a setting with random weights on this machine; later plans use what was measured.
 
 Options are those of a run: ``selectmm bench setting=llava15_7b_665k model=llava15_7b``. Neither pool nor weights are
 read. Tuning, a pass for features, a pass for gradients and decoding run one after the other on one device, each with

@@ -154,20 +154,24 @@ def _parser() -> argparse.ArgumentParser:
     runs: dict[str, tuple[Callable, str]] = {
         "ls": (_ls, "every stage: what it is, whether a run uses it, when one did, its size and cost"),
         "du": (_du, "the sums by kind of stage"),
-        "prune": (_prune, "remove stages; without a choice, only what no run will look at again"),
+        "prune": (_prune, "remove stages; without an option, only what no run will read again"),
     }
     for name, (run, told) in runs.items():
         command = commands.add_parser(name, help=told, description=told)
-        command.add_argument("--cache", type=Path, default=Path("outputs/cache"), metavar="FOLDER")
+        command.add_argument(
+            "--cache", type=Path, default=Path("outputs/cache"), metavar="FOLDER", help="default: outputs/cache"
+        )
         command.set_defaults(run=run)
     prune = commands.choices["prune"]
-    prune.add_argument("--stage", action="append", metavar="NAME", help="only of this kind (may be given again)")
-    prune.add_argument("--unused-days", type=_number, metavar="DAYS", help="only what no run has used for so long")
+    prune.add_argument("--stage", action="append", metavar="NAME", help="only stages of this kind (may be repeated)")
+    prune.add_argument(
+        "--unused-days", type=_number, metavar="DAYS", help="only what no run has used for this many days"
+    )
     prune.add_argument("--unfinished", action="store_true", help="only stages that no run has finished")
     prune.add_argument(
         "--max-gib", type=_number, metavar="GIB", help="only until the cache has this size, least recently used first"
     )
-    prune.add_argument("--yes", action="store_true", help="do it; without, nothing is removed")
+    prune.add_argument("--yes", action="store_true", help="remove the stages; without it they are only listed")
     return parser
 
 

@@ -1,12 +1,12 @@
-"""Hold a method against the contract that every method keeps; needs no model, no pool and no network.
+"""Check that a method keeps the contract of all methods; needs no model, no pool and no network.
 
 selectmm check method=prism [method.layer=2]
 selectmm check --config-dir conf method=mine
 
-The method selects from invented pools: several sources, text-only rows, rows that share an image, identical rows, one
+The method selects from made-up pools: several sources, text-only rows, rows that share an image, identical rows, one
 row. It has to keep as many rows as it is asked for, none of them twice, give the same subset for the same seed, and the
-same rows whatever order the pool is stored in. What is broken is named, with what usually breaks it; the exit status is
-then 1.
+same rows whatever order the pool is stored in. If it breaks a rule, the rule and its usual cause are named, and the
+exit status is 1.
 """
 
 import argparse

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def _subset(arguments: Sequence[str]) -> None:
     parser = parser_of("inspect subset", str(__doc__))
-    parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
+    parser.add_argument(
+        "--subset", type=Path, metavar="FOLDER", help="folder with a subset.json (default: the cached one)"
+    )
     parser.add_argument(
         "--others",
         type=Path,

@@ -1,4 +1,4 @@
-"""Plan a comparison: how many seeds and items does it take to tell a method from random?"""
+"""Plan a comparison: how many seeds and items does a significant difference from random take?"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
