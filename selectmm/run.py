@@ -53,6 +53,6 @@ def run(experiment: Experiment) -> Path:
     with giving_way(lambda: aside(vlm)):  # nor does waiting for another job
         learned = learn(experiment, pool, vlm)
         evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
-        curve = evaluate_points(experiment, vlm, learned)
+        curve = evaluate_points(experiment, vlm, learned, evaluated)
     record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve)
     return keep_record(experiment, record, learned.tuned, evaluated)
