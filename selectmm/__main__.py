@@ -33,7 +33,7 @@ from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
 from selectmm.records.write_errors import full_disk
-from selectmm.report.jobs import alone, foretell, keep_record
+from selectmm.report.jobs import alone, keep_record, warn_of_failures
 from selectmm.screen import answer, output, quiet, take_output_options
 
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
@@ -80,12 +80,12 @@ def job(config: DictConfig) -> str:
         if swept:
             keep_record(folder, record)
         else:
-            _say(record)
+            _print_result(record)
         return str(record)
     return ""
 
 
-def _say(record: Path) -> None:
+def _print_result(record: Path) -> None:
     """The result of a run that is no part of a sweep; how it went was logged."""
     from selectmm.records.files import load
     from selectmm.records.summary import summary
@@ -170,8 +170,8 @@ def _check(arguments: Sequence[str]) -> None:
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         _check_launcher(launchers, words)
-        foretell(jobs, here=launchers <= HERE)
-        importlib.import_module("selectmm.stages.sweep").tell_jobs(jobs)
+        warn_of_failures(jobs, here=launchers <= HERE)
+        importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:

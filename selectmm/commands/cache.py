@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _ls(asked: argparse.Namespace, inventory: Inventory, console: Console) -> None:
     _list(inventory.entries, console)
-    _tell_rest(inventory, console)
+    _print_rest(inventory, console)
     answer({"cache": inventory.root, "stages": [_plain(entry) for entry in inventory.entries]})
 
 
@@ -56,7 +56,7 @@ def _du(asked: argparse.Namespace, inventory: Inventory, console: Console) -> No
         kinds[name] = {**counts, "size": size, "device_seconds": seconds}
         table.add_row(name, f"{len(some) - partial:,}", f"{partial:,}", f"{used:,}", _size(size), f"{seconds:,.1f}")
     console.print(table)
-    _tell_rest(inventory, console)
+    _print_rest(inventory, console)
     answer({"cache": inventory.root, "kinds": kinds})
 
 
@@ -76,7 +76,7 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
         f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
     console.print(told, markup=False, highlight=False)
-    _tell_kept(inventory, asked.max_gib, console)
+    _print_kept(inventory, asked.max_gib, console)
     removed = {"cache": inventory.root, "removed": asked.yes, "stages": [_plain(entry) for entry in chosen]}
     answer({**removed, "leftovers": leftovers})
 
@@ -86,7 +86,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if name != "what"}
 
 
-def _tell_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
+def _print_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
     used = sum(entry.in_use is True for entry in inventory.entries)
     unknown = sum(entry.in_use is None for entry in inventory.entries)
     if used:
@@ -99,7 +99,7 @@ def _tell_kept(inventory: Inventory, max_gib: float | None, console: Console) ->
         )
 
 
-def _tell_rest(inventory: Inventory, console: Console) -> None:
+def _print_rest(inventory: Inventory, console: Console) -> None:
     """What is in the cache beside its stages."""
     for found, what in (
         (inventory.leftovers, "that no run will look at again; prune --yes removes them"),

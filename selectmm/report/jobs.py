@@ -49,7 +49,7 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
         write_atomically(folder / FAILURE, json.dumps(asdict(failure)))
 
 
-def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
+def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
     """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
 
     Each job's choices are built, and the target examples opened, if its method chooses for some.
@@ -120,7 +120,7 @@ def _of_jobs(sweep: Path, name: str) -> list[Path]:
     return sorted(sweep.glob(f"*/{name}"), key=lambda path: (len(path.parent.name), path.parent.name))
 
 
-def tell_failures(failures: Sequence[Failure]) -> None:
+def log_failures(failures: Sequence[Failure]) -> None:
     """Each reason once with its jobs, the last line of a traceback, and the way on."""
     jobs: dict[str, list[str]] = {}
     for failure in failures:

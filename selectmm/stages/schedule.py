@@ -140,7 +140,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                write_atomically(folder / "schedule.json", json.dumps(_told(experiment, pool, rounds), indent=1))
+                write_atomically(folder / "schedule.json", json.dumps(_summary(experiment, pool, rounds), indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
                     raise UserError(
@@ -157,11 +157,11 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 tracked.log(json.loads(line))
         told = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
         tracked.summary({"steps": course.steps, "cached": made.cached, **told})
-    _say(learned, course, made)
+    _log_summary(learned, course, made)
     return learned
 
 
-def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
+def _summary(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
     """What the stage says of itself: the entry for the record, and costs."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
@@ -208,7 +208,7 @@ def _learned(made: Stage, pool: Pool) -> Learned:
     return Learned(selection, costs["tuning"], read(ScheduleEntry, told["entry"]))
 
 
-def _say(learned: Learned, course: Course, made: Stage) -> None:
+def _log_summary(learned: Learned, course: Course, made: Stage) -> None:
     entry, selection = learned.schedule, learned.selection
     log.info(
         "  schedule  %s visits of %s different rows in %s %s",
