@@ -98,8 +98,8 @@ def _print_result(record: Path) -> None:
 def end_in_order() -> None:
     """From here on SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
 
-    So every tracked run is finished, and every worker ended. Who has a way of their own with a signal (submitit,
-    Lightning while it trains, nohup, which ignores SIGHUP) keeps it.
+    So every tracked run is finished, and every worker ended. Programs that handle a signal themselves (submitit,
+    Lightning while it trains, nohup, which ignores SIGHUP) still do.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -29,7 +29,7 @@ ENTRY = "stage.json"  # says what a finished stage was made from and what it cos
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 
-_held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while another process is waited for
+_held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while waiting for another process
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def options_of(made: object) -> dict[str, Any]:
 
 
 def source_of(made: object) -> str:
-    """Name and source of an object's class: who mends a method does not get the old result.
+    """Name of an object's class and a hash of its source, so that a changed method does not get the old result.
 
     The source is that of its module and of the modules beside it, in the same folder, that this one imports, and so on:
-    what methods share is mended as well.
+    code that methods share counts as well.
     """
     kind = type(made)
     sources: dict[str, str] = {}
@@ -116,12 +116,12 @@ def run_stage(
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
     cost of every attempt is added up, each second counting ``devices`` times; ``share`` says of the finished folder
     which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
-    once: the second says whom it waits for, and gives back meanwhile what `giving_way` names.
+    once: the second logs which process it waits for, and meanwhile gives back what `giving_way` names.
 
     A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
 
     Raises:
-        UserError: the disk is full, the folder cannot be written, was deleted meanwhile, or is damaged.
+        UserError: the disk is full; or the folder cannot be written, was deleted meanwhile, or is damaged.
     """
     mark = fingerprint(identity)
     folder = root / name / mark
@@ -153,7 +153,7 @@ def giving_way(aside: Callable[[], AbstractContextManager[object]]) -> Iterator[
 
 @contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Hold a stage's lock; who has to wait for it says so."""
+    """Hold a stage's lock; if another process has it, log which one, and wait."""
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
@@ -170,7 +170,7 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
 
 
 def _maker(folder: Path) -> str:
-    """Who makes a stage, in words."""
+    """The process that makes a stage, in words."""
     try:
         maker = json.loads((folder.with_suffix(".partial") / MAKER).read_text())
         return f"process {maker['process']} on {maker['host']}"
@@ -242,7 +242,7 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(HEARTBEAT):
-            with suppress(OSError):  # a full disk is the stage's to tell, when its own write fails
+            with suppress(OSError):  # a full disk is reported when the stage's own write fails
                 note()
 
     thread = Thread(target=beat, daemon=True)

@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written or was deleted meanwhile: the sentence that says so."""
+"""Error messages for a full disk, and for a folder that cannot be written or was deleted meanwhile."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selectmm.errors import UserError
 
-NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
+NO_SPACE = 2**20  # bytes; with less than this left, a failure is taken to be for want of space
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -19,11 +19,11 @@ _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 
 @contextmanager
 def explain_failed_writes(what: str, folder: Path, root: Path) -> Iterator[None]:
-    """Turns what is raised inside the block into a sentence, if ``root`` cannot be written.
+    """Raise a `UserError` for what is raised inside the block, if ``root`` cannot be written.
 
     Args:
-        what: writes, with a capital letter.
-        folder: is written; beside it, under the same name and ``.partial``, until it is whole.
+        what: the subject of the sentence, with a capital letter: what was writing.
+        folder: what is written; until it is complete, it lies beside, with ``.partial`` in the place of its ending.
 
     Raises:
         UserError: the disk is full, the folder cannot be written, or was deleted meanwhile.
@@ -43,13 +43,13 @@ def explain_failed_writes(what: str, folder: Path, root: Path) -> Iterator[None]
 
 
 def _gone(folder: Path) -> str | None:
-    """Writers name what they miss in many ways, so the disk is asked."""
+    """Whether the folder was deleted; libraries report that in many ways, so the disk is looked at."""
     partial = folder.with_suffix(".partial")
     return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
 def full_disk(problem: Exception) -> str | None:
-    """The sentence for a disk on which nothing more can be written, wherever that showed; None for other problems."""
+    """The message, if ``problem`` means that the disk is full, whatever was being written; None for other problems."""
     if not isinstance(problem, OSError) or problem.errno not in _FULL:
         return None
     return (
@@ -61,8 +61,8 @@ def full_disk(problem: Exception) -> str | None:
 def cannot_write(problem: Exception, root: Path) -> str | None:
     """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
 
-    Writers outside of Python do not raise an ``OSError``: safetensors names the system's error in its words; of torch,
-    which does not, the disk is asked.
+    Not every library raises an ``OSError``: safetensors gives the system's error in its message; torch does not, so
+    the free space is looked at.
     """
     if (named := _OS_ERROR.search(str(problem))) and int(named[1]) in _FULL:
         return os.strerror(int(named[1]))

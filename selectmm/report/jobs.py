@@ -50,17 +50,17 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
-    """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
+    """Log why some jobs of a sweep will fail, before the first one runs, because otherwise it would show hours later.
 
     Each job's choices are built, and the target examples opened, if its method chooses for some.
 
     Args:
         jobs: configurations, each with the name of its method.
-        here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is told
-            once; what that computes is in the cache for the jobs.
+        here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is
+            reported once; what that computes is in the cache for the jobs.
 
     Raises:
-        UserError: of every job.
+        UserError: no job can run; with the reasons of all.
     """
     from selectmm.instantiate import build  # seconds
     from selectmm.methods.method import Needs

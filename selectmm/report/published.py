@@ -103,7 +103,7 @@ def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
 
 
 def _reproduced(record: RunRecord) -> Reproduces | None:
-    """What an experiment says, whoever wrote its record."""
+    """What an experiment reproduces, checked, because a record may come from anybody."""
     told = record.config.get("published")
     if not told:
         return None

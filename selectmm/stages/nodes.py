@@ -63,7 +63,7 @@ class Nodes:
     _number: int = 0
 
     def agree(self, what: str, value: str) -> None:
-        """Wait until every other node has told what it has, and compare.
+        """Wait until every other node has reported what it has, and compare.
 
         Raises:
             UserError: one has something else, could not get it, or is lost.
@@ -97,7 +97,7 @@ ALONE = Nodes()
 
 
 class Joined:
-    """A launch that the other nodes have joined. Nothing raises: who watches a launch would stop watching."""
+    """A launch that the other nodes have joined. Nothing raises, because that would end the watching of a launch."""
 
     def __init__(self, store: TCPStore, hosts: Mapping[int, str], number: int) -> None:
         self._store, self._hosts, self._number = store, hosts, number
