@@ -13,6 +13,7 @@ from selectmm.contamination.page import show
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.screen import answer
+from selectmm.stages.suite_data import check_data
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: of the configuration, the pool or the suite's data.
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
+    check_data(experiment.suite)
     checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
     show(checked, wide())
     found = {name: asdict(one) for name, one in checked.found.items()}

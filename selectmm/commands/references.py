@@ -19,6 +19,7 @@ from selectmm.records.provenance import provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference
 from selectmm.screen import answer
+from selectmm.stages.suite_data import check_data
 
 TO = Path("results/references")
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
     vlm, suite = experiment.open_model(), experiment.suite
+    check_data(suite)
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
         identity = {"model": vlm.identity, "suite": identity_of(suite), "images": images, "seed": experiment.seed}

@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.memory import enough_memory
-from selectmm.models.network import check_hub
 from selectmm.models.vlm import Family
+from selectmm.network import check_model
 from selectmm.records.stage import fingerprint, write_atomically
 
 # A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
@@ -64,7 +64,7 @@ def read_checkpoint(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = place(path)
-    check_hub(name, options)
+    check_model(name, options)
     try:
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
