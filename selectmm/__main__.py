@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -43,7 +44,19 @@ HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
-    """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
+    """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep.
+
+    A `UserError` of a run ends the process here, because Hydra would print a line of its own above the sentence.
+    """
+    try:
+        return _run(config)
+    except UserError as problem:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        _end(problem)
+
+
+def _run(config: DictConfig) -> str:
     # These imports take seconds; Hydra has already said what is wrong with the command.
     from selectmm.instantiate import build
     from selectmm.run import run
@@ -124,8 +137,7 @@ def main() -> None:
         with output(**options):
             _answer(sys.argv[1:])
     except UserError as problem:
-        logging.getLogger("selectmm").debug("", exc_info=True)
-        sys.exit(f"\n{problem}")
+        _end(problem)
     except OSError as problem:  # of Hydra's own files, say, or of a table
         if (told := full_disk(problem)) is None:
             raise
@@ -137,6 +149,12 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _end(problem: UserError) -> NoReturn:
+    """End the process with a sentence and status 1; ``hydra.verbose=true`` shows where it was raised."""
+    logging.getLogger("selectmm").debug("", exc_info=True)
+    sys.exit(f"\n{problem}")
 
 
 def _answer(arguments: Sequence[str]) -> None:

@@ -1,10 +1,11 @@
-"""Whether the Hugging Face hub can be reached, asked once and briefly: its clients try again for minutes."""
+"""Whether the Hugging Face hub can be read: reached, which is asked once and briefly because its clients try again for
+minutes, and with an access token where one is needed."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, get_token, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 
 from selectmm.errors import UserError
@@ -42,6 +43,22 @@ def check_data_set(name: str, option: str) -> None:
         return
     place = f"FOLDER/{name}" if option.startswith("suite.") else "FOLDER"
     _reach(name, f"hf download {name} --repo-type dataset --local-dir {place}", f"{option}=FOLDER")
+
+
+def check_token(reader: str, name: str, option: str) -> None:
+    """Look whether this user has an access token of the hub, for a reader that insists on one.
+
+    Args:
+        reader: what reads the data set, with a capital letter. name, option: see `check_data_set`.
+
+    Raises:
+        UserError: there is no token.
+    """
+    if not constants.HF_HUB_OFFLINE and get_token() is None:
+        raise UserError(
+            f"{reader} reads '{name}' from the Hugging Face hub with an access token, and there is none: log in once "
+            f"(hf auth login) or set the environment variable HF_TOKEN, or set {option} to a folder of downloaded data."
+        )
 
 
 def _downloaded(name: str) -> bool:

@@ -82,6 +82,7 @@ def test_nothing_is_asked_for_data_that_are_here(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
     (tmp_path / "prepared" / "lmms-lab-encoder___pope").mkdir(parents=True)
     (tmp_path / "cache" / "datasets--lmms-lab-encoder--ChartQA").mkdir(parents=True)
+    monkeypatch.setattr(network, "get_token", lambda: "hf_mine")
     check_data(suite_of(None, "pope", "chartqa"))
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "mine.yaml").write_text("task: mine\ndataset_path: parquet\n")
@@ -90,3 +91,16 @@ def test_nothing_is_asked_for_data_that_are_here(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "owner" / "name").mkdir(parents=True)
     check_data_set("owner/name", "pool.dataset")
     assert ASKED == []
+
+
+def test_a_task_that_wants_a_token_of_the_hub_says_so_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    (tmp_path / "lmms-lab-encoder___pope").mkdir()
+    monkeypatch.setattr(network, "get_token", lambda: None)
+    said = r"^Benchmark 'pope' reads 'lmms-lab-encoder/POPE' .* token, and there is none: log in once"
+    with pytest.raises(UserError, match=said):
+        check_data(suite_of(None, "pope"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    check_data(suite_of(None, "pope"))
