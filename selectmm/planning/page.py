@@ -128,7 +128,7 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
         f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
         f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
         *_slow_evaluation(total),
-        f"Reused: {counted(total.reused, 'stage')}; what is cached took {total.saved:,.1f} device-seconds when it ran.",
+        f"Shared or cached: {counted(total.reused, 'stage')}; the cached ones took {total.saved:,.1f} device-seconds.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
         f"padding not counted. selectmm/planning/README.md has the formulas.",
