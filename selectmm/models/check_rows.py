@@ -64,9 +64,9 @@ def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"],
         way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
         room = f" For images behind the limit, {ROOM}." if unfit.late_image else ""
         room += f" {TURNS}" if unfit.turns else ""
-        raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}.{room}")
+        raise UserError(f"This model cannot take all rows of the {of}: {found} Fix them{way}.{room}")
     if len(unfit.bad) == len(pool):
-        raise UserError(f"This model can take no row of the {of}: {found} Mend them, or choose another model.")
+        raise UserError(f"This model can take no row of the {of}: {found} Fix them, or choose another model.")
     return _usable(pool, unfit)
 
 
