@@ -111,10 +111,12 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     if "system" in content or (said[0].__class__ is dict and said[0].get("from") == "system"):
         prompt, said = system_of(content, said, LLAVA)
     turns = turns_of(said, LLAVA, unread, inside)
-    if not usual:
+    if "objects" in content:
         check_boxes(content, turns)
     images = images_of(content, roots, inside.images)
-    videos = () if usual and not inside.videos else images_of(content, roots, inside.videos, "video")
+    videos = ()
+    if inside.videos or not (usual or _VIDEOS.isdisjoint(content)):
+        videos = images_of(content, roots, inside.videos, "video")
     # Earlier versions passed over 'images' and 'system', kept a path that began at the root, and refused all others.
     anew = bool(images) and (len(images) > 1 or any(inside) or images[0] != content.get("image") != [images[0]])
     if prompt:
@@ -125,6 +127,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew, videos)
 
 
+_VIDEOS = frozenset({"video", "videos"})
 _TALK = frozenset({"system", "user", "assistant"})
 _USUAL = frozenset({"id", "image", "conversations"})
 _READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions", "video", "videos"})
