@@ -114,7 +114,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     if "objects" in content:
         check_boxes(content, turns)
     images = images_of(content, roots, inside.images)
-    videos = ()
+    videos: tuple[str, ...] = ()
     if inside.videos or not (usual or _VIDEOS.isdisjoint(content)):
         videos = images_of(content, roots, inside.videos, "video")
     # Earlier versions passed over 'images' and 'system', kept a path that began at the root, and refused all others.

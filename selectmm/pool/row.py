@@ -144,7 +144,8 @@ def _several(
     turns: Sequence[Turn], images: Sequence[str], mentions: list[int]
 ) -> tuple[Sequence[Turn], tuple[Shown, ...]]:
     """The turns without marks, and each image where its mark stood."""
-    placed, found = list(turns), []
+    placed = list(turns)
+    found: list[Shown] = []
     for place in mentions:
         role, said, _ = turns[place]
         text, *pieces = said.split(PLACEHOLDER)
