@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from selectmm.pool.bad import excerpt, shown
 from selectmm.pool.clip import Clip, open_clip
 from selectmm.pool.health import Health
 from selectmm.pool.image import header_of, open_image
+from selectmm.pool.pictures import Kept
 from selectmm.pool.root import Root
 from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.pool.unfit import Unfit
@@ -52,6 +53,7 @@ class Pool:
             were not looked at.
         unfit: rows that were left out because the model cannot take them.
         frames: a folder that clips' frames are kept in once they are decoded.
+        pictures: what was kept of its images when they were looked at; None if nobody had asked for that.
     """
 
     table: pa.Table
@@ -61,6 +63,7 @@ class Pool:
     sizes: np.ndarray | None = None
     unfit: Unfit | None = None
     frames: Path | None = None
+    pictures: Kept | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -168,12 +171,17 @@ class Pool:
     def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
         """The pool without the rows at these positions; ``fingerprint`` names what is left."""
         kept = np.setdiff1d(np.arange(len(self)), rows)
-        sizes = self.sizes
-        if sizes is not None:  # of the images that are left, in the order in which they are now first used
-            ends, of = self.shown
-            used = of[np.repeat(np.isin(np.arange(len(self)), kept), np.diff(ends))]
-            sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
-        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit, self.frames)
+        left = self._images_left(kept)
+        sizes = None if self.sizes is None else self.sizes[left]
+        pictures = None if self.pictures is None else replace(self.pictures, places=self.pictures.places[left])
+        table = taken(self.table, kept)
+        return Pool(table, self.image_root, fingerprint, self.health, sizes, unfit, self.frames, pictures)
+
+    def _images_left(self, rows: np.ndarray) -> np.ndarray:
+        """Places of the images that these rows show, in the order in which they are first used among them."""
+        ends, of = self.shown
+        used = of[np.repeat(np.isin(np.arange(len(self)), rows), np.diff(ends))]
+        return used[np.sort(np.unique(used, return_index=True)[1])]
 
     def image_size(self, relative: str) -> tuple[int, int]:
         """Width and height in pixels, from the file's header: nothing is decoded.
