@@ -1,4 +1,4 @@
-"""Plan a comparison: how many seeds and items does it take to tell a method from random?"""
+"""Plan a comparison: how many seeds and items does a significant difference from random take?"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ def notes(comparison: Comparison, spread: Spread) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm power", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm power", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--methods", type=int, default=10, help="methods compared with random (default 10)")
     parser.add_argument("--seeds", type=_numbers(int), default=[3, 5, 10], help="seeds per method (default 3,5,10)")

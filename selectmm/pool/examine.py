@@ -64,7 +64,7 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
 
 
 _LISTED = "The full list is in {}."
-_MEND = "Mend them, or set pool.bad_rows=drop to leave these rows out."
+_MEND = "Fix them, or set pool.bad_rows=drop to leave these rows out."
 
 
 def _told_unread(noted: Noted) -> str:

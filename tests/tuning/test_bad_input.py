@@ -101,7 +101,7 @@ def test_lora_where_there_is_no_linear_layer_is_refused(llava: Bench) -> None:
     ):
         without = replace(llava.vlm, family=replace(llava.vlm.family, **{part: "model.vision_tower.embeddings"}))
         with pytest.raises(
-            UserError, match=f"The {part}.* of this llava model has no linear layers for LoRA to sit on"
+            UserError, match=f"The {part}.* of this llava model has no linear layers that LoRA could adapt"
         ):
             check_tunable(without, recipe, SINGLE)
 
