@@ -50,8 +50,7 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     stage = run_stage(cache, "pool-look", state, lambda folder: _tell(pool, sizes, looks, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
     pictures = None if bad_rows == "keep" else looks.pictures  # there are none of bad images
-    frames = cache / "clip-frames"
-    looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, looks.sides, None, frames, pictures)
+    looked = pool.looked_at(stage.fingerprint, health, looks.sides, cache / "clip-frames", pictures)
     if not health.bad or bad_rows == "keep":
         return looked
     found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "

@@ -113,8 +113,8 @@ def look_at_all(pool: Pool, sizes: np.ndarray, folder: Path, pictures: bool) -> 
         sides[image], modes[image], states[image] = seen.header[:2], seen.header.mode, seen.state
         if kept is not None and seen.picture is not None:
             kept.put(image, seen.picture)
-    seen_of_all = {"sides": sides, "modes": modes.astype(str), "states": states.astype(str)}
-    np.savez(folder / FILE, **seen_of_all, kept=np.array(kept is not None))
+    file, keeps = folder / FILE, np.array(kept is not None)
+    np.savez(file, sides=sides, modes=modes.astype(str), states=states.astype(str), kept=keeps)
 
 
 class Look(NamedTuple):
