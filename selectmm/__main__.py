@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
+from uuid import uuid4
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +33,7 @@ from selectmm.errors import UserError
 from selectmm.help import command_files, help_text
 from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import NumberedFormatter, PrintableFormatter
-from selectmm.records.provenance import COMMAND, command_line
+from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, keep_record, warn_of_failures
 from selectmm.screen import answer, output, quiet, take_output_options
@@ -125,7 +126,8 @@ def main() -> None:
     """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
-    os.environ.pop(OWN, None)  # a command names its folder itself
+    for name in (OWN, SWEEP_NAME):  # a command names its folder, and its sweep, itself
+        os.environ.pop(name, None)
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     os.environ.setdefault("TQDM_DISABLE", "1")  # no bars of libraries beside ours; read when tqdm is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
@@ -188,6 +190,7 @@ def _check(arguments: Sequence[str]) -> None:
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         _check_launcher(launchers, words)
+        os.environ[SWEEP_NAME] = uuid4().hex
         warn_of_failures(jobs, here=launchers <= HERE)
         importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from selectmm.methods.method import Method
 from selectmm.models.compute import PLAIN
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
+from selectmm.pool.looking import keeping_pictures
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Strategy
 
@@ -51,7 +53,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     return Experiment(
         name=config.experiment,
         scale=config.scale,
-        open_pool=partial(open_pool, plain["pool"]),
+        open_pool=partial(open_pool, plain["pool"], pictures=_switch(config, "contamination")),
         open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
         open_model=partial(open_model, plain["model"]),
         open_shapes=partial(open_shapes, plain["model"]),
@@ -146,9 +148,14 @@ def _check_compute(config: Mapping[str, Any]) -> None:
         raise UserError("This model supports compute=plain only; use that, or another model.")
 
 
-def open_pool(config: Mapping[str, Any]) -> Pool:
-    """The pool that a ``pool`` group describes."""
-    return _made(config)
+def open_pool(config: Mapping[str, Any], pictures: bool = False) -> Pool:
+    """The pool that a ``pool`` group describes.
+
+    Args:
+        pictures: whether what is seen of its images is kept, for those who look for equal ones.
+    """
+    with keeping_pictures() if pictures else nullcontext():
+        return _made(config)
 
 
 def open_method(config: Mapping[str, Any]) -> Method:

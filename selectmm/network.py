@@ -2,7 +2,7 @@
 minutes, and with an access token where one is needed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import constants, get_token, try_to_load_from_cache
@@ -30,26 +30,30 @@ def check_model(name: str, options: Mapping[str, str]) -> None:
     _reach(name, f"hf download {name} --local-dir FOLDER", "model.path=FOLDER")
 
 
-def check_data_set(name: str, option: str) -> None:
-    """Look whether a data set can be loaded; nothing is asked of a folder, or of what was downloaded before.
+def check_data_sets(names: Sequence[str], option: str) -> None:
+    """Look whether data sets can be loaded; nothing is asked of a folder, or of what was downloaded before.
 
     Args:
-        option: what the user sets to read the data set from a folder, for the message.
+        names: hub ids or folders.
+        option: what the user sets to read them from a folder, for the message.
 
     Raises:
-        UserError: it would have to be downloaded, and the hub cannot be reached.
+        UserError: one would have to be downloaded, and the hub cannot be reached; all such are named.
     """
-    if constants.HF_HUB_OFFLINE or not HUB_ID.fullmatch(name) or Path(name).is_dir() or _downloaded(name):
-        return
-    place = f"FOLDER/{name}" if option.startswith("suite.") else "FOLDER"
-    _reach(name, f"hf download {name} --repo-type dataset --local-dir {place}", f"{option}=FOLDER")
+    asked = [] if constants.HF_HUB_OFFLINE else [name for name in names if HUB_ID.fullmatch(name)]
+    missing = [name for name in dict.fromkeys(asked) if not (Path(name).is_dir() or _downloaded(name))]
+    if missing:
+        first, *others = missing
+        place = f"FOLDER/{first}" if option.startswith("suite.") else "FOLDER"
+        likewise = f", and likewise {', '.join(others)}" if others else ""
+        _reach(first, f"hf download {first} --repo-type dataset --local-dir {place}{likewise}", f"{option}=FOLDER")
 
 
 def check_token(reader: str, name: str, option: str) -> None:
     """Look whether this user has an access token of the hub, for a reader that insists on one.
 
     Args:
-        reader: what reads the data set, with a capital letter. name, option: see `check_data_set`.
+        reader: what reads the data set, with a capital letter. name, option: see `check_data_sets`.
 
     Raises:
         UserError: there is no token.

@@ -10,7 +10,7 @@ from selectmm import network
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
-from selectmm.network import check_data_set, check_model
+from selectmm.network import check_data_sets, check_model
 from selectmm.pool.hub import load_split
 from selectmm.stages.suite_data import check_data
 
@@ -68,11 +68,11 @@ def test_a_suite_s_data_sets_and_a_pool_are_refused_likewise(monkeypatch: pytest
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
     said = (
         r"'lmms-lab-encoder/POPE' is not in the hub's cache, .*: download it where there is a network \(hf download "
-        r"lmms-lab-encoder/POPE --repo-type dataset --local-dir FOLDER/lmms-lab-encoder/POPE\), and set suite\.data="
-        r"FOLDER\.$"
+        r"lmms-lab-encoder/POPE --repo-type dataset --local-dir FOLDER/lmms-lab-encoder/POPE, and likewise "
+        r"lmms-lab-encoder/ChartQA\), and set suite\.data=FOLDER\.$"
     )
     with pytest.raises(UserError, match=said):
-        check_data(suite_of(None, "pope", "gqa"))
+        check_data(suite_of(None, "pope", "pope_adv", "chartqa"))
     with pytest.raises(UserError, match=r"dataset --local-dir FOLDER\), and set pool\.dataset=FOLDER\.$"):
         load_split("owner/name", None, "main", "train")
     assert ASKED == 2 * [(constants.ENDPOINT, 5.0)]
@@ -89,7 +89,7 @@ def test_nothing_is_asked_for_data_that_are_here(monkeypatch: pytest.MonkeyPatch
     check_data(suite_of(tmp_path / "tasks", "mine"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)
-    check_data_set("owner/name", "pool.dataset")
+    check_data_sets(["owner/name"], "pool.dataset")
     assert ASKED == []
 
 

@@ -46,13 +46,13 @@ Loss = Callable[[VLM, Batch], torch.Tensor]
 
 
 def batched(rows: Rows) -> Callable[[], np.ndarray]:
-    """Ours, through the store: images, encoding and writing included; [rows, 1 + dim]."""
+    """Ours, through the store: images, encoding and writing included; [rows, 1 + dim], mapped as the store gives it."""
     vlm, pool = rows.open_model(), rows.open_pool()
 
     def run() -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder, _with_lora(vlm):
             store = FeatureStore(Path(folder), vlm, rows.batch_size, shard=16 * rows.batch_size, limit=LIMIT)
-            return np.array(store.get(pool, [FEATURE])[FEATURE])
+            return store.get(pool, [FEATURE])[FEATURE]
 
     return run
 

@@ -14,8 +14,9 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from selectmm.contamination.pictures import Pictures, load_pictures, nearly, same
+from selectmm.contamination.pictures import nearly, same
 from selectmm.errors import UserError
+from selectmm.pool.pictures import Pictures, load_pictures
 from selectmm.pool.pool import Pool
 from selectmm.quickstart import embedded
 from selectmm.records.provenance import provenance

@@ -139,6 +139,7 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
         if hours is not None:
             config.budget = 1.0  # until the pool is there to estimate with
         config.heldout = None
+        config.contamination = False
         if OmegaConf.is_dict(config.suite) and "tasks" in config.suite:
             config.suite.tasks = None
         config.tracker = {"_target_": f"{NoTracker.__module__}.{NoTracker.__name__}"}

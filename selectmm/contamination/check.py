@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from selectmm.contamination import pictures
-from selectmm.contamination.pictures import Pictures, load_pictures, look_at
 from selectmm.contamination.search import Found, count, matches_of
 from selectmm.evaluation.items import Item, items_of
 from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Suite
+from selectmm.pool import pictures
 from selectmm.pool.image import large_alone
+from selectmm.pool.pictures import Pictures, load_pictures, look_at
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
 from selectmm.records.side_by_side import side_by_side
@@ -72,7 +72,10 @@ def read(folder: Path, pool_images: int) -> Contamination:
 
 
 def _look(pool: Pool, folder: Path) -> None:
-    """The pool's unique images, each decoded once."""
+    """The pool's unique images, as they were seen when the pool was opened; else each is decoded once."""
+    if pool.pictures is not None:
+        pool.pictures.read().save(folder / "pictures.npz")
+        return
     hold = large_alone(pool.sizes)
 
     def look(image: int) -> Pictures:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from selectmm.contamination import pictures, texts
-from selectmm.contamination.pictures import Pictures
+from selectmm.pool.pictures import Pictures
 from selectmm.pool.pool import Pool
 
 ROWS = 4096  # read at a time

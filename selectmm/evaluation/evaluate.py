@@ -145,7 +145,7 @@ def _run(
     backend: Backend | None,
 ) -> dict[str, Outcome]:
     check_data(group[0].task, tasks)
-    with enough_memory(f"{group[0].name} was asked, {suite.batch_size} questions at a time", "lower suite.batch_size"):
+    with enough_memory(f"{group[0].name} was asked, one question at a time", _SMALLER):
         if group[0].harness == "lm-eval":
             model = text.language_model(vlm, suite.batch_size, responses, batching, backend)
             noted = {"cut": model.cut, "shortened": model.shortened}
@@ -156,6 +156,9 @@ def _run(
         judging = _judging(suite, group[0], responses.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
         return multimodal.run(group, tasks, answer, **settings, judging=judging, rate=rate)
+
+
+_SMALLER = "choose a smaller model, or a GPU with more memory"
 
 
 def _judging(suite: Suite, benchmark: Benchmark, folder: Path) -> Judging | None:

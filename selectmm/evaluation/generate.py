@@ -9,6 +9,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of
+from selectmm.evaluation.halves import in_halves
 from selectmm.evaluation.video import not_taken
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
@@ -90,7 +91,8 @@ def ends_of_turn(vlm: VLM) -> frozenset[int]:
 def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching: Batching) -> Answerer:
     """Answer any number of questions through ``answer``, which takes a batch; every batch's replies are kept.
 
-    Questions of similar length share a batch, the longest first.
+    Questions of similar length share a batch, the longest first. Where memory does not suffice for a batch, its halves
+    are answered one after the other.
 
     Args:
         batching: is told how many of a sample change when they are asked alone, unless none can.
@@ -103,7 +105,7 @@ def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching
         def ask(items: Sequence[int]) -> list[dict[str, object]]:
             return [asdict(reply) for reply in answer([questions[i] for i in items], max_new_tokens, stops)]
 
-        found = responses.answer(keys, order, batch_size, ask)
+        found = responses.answer(keys, order, batch_size, lambda items: in_halves(ask, items))
         if not batching.invariant and batch_size > 1:
             some = sample(len(keys))
             alone = [["alone", *keys[i]] for i in some]

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.generate import Question, opened
+from selectmm.evaluation.halves import in_halves
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import to_device, weighted_loss
 from selectmm.models.vlm import VLM
@@ -36,8 +36,8 @@ def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str
 def rated_in_batches(rate: Rater, batch_size: int, responses: Responses) -> Rater:
     """Rate any number of answers through ``rate``, which takes a batch; what every batch gives is kept.
 
-    Questions of similar length share a batch, the longest first. Where a GPU's memory does not suffice for a batch, its
-    halves are rated one after the other.
+    Questions of similar length share a batch, the longest first. Where memory does not suffice for a batch, its halves
+    are rated one after the other.
     """
 
     def rate_all(questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
@@ -45,15 +45,9 @@ def rated_in_batches(rate: Rater, batch_size: int, responses: Responses) -> Rate
         order = sorted(range(len(keys)), key=lambda i: (-sum(map(len, keys[i])), i))
 
         def ask(items: Sequence[int]) -> list[float]:
-            try:
-                return rate([questions[i] for i in items], [answers[i] for i in items])
-            except torch.OutOfMemoryError:
-                if len(items) == 1:
-                    raise
-            clear_device_cache(garbage_collection=True)  # here, where nothing of the attempt is held any more
-            middle = len(items) // 2
-            return ask(items[:middle]) + ask(items[middle:])
+            return rate([questions[i] for i in items], [answers[i] for i in items])
 
-        return [float(loss) for loss in responses.answer(keys, order, batch_size, ask)]
+        found = responses.answer(keys, order, batch_size, lambda items: in_halves(ask, items))
+        return [float(loss) for loss in found]
 
     return rate_all

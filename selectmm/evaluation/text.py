@@ -22,6 +22,7 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, decode, ends_of, one_thread
 from selectmm.evaluation.generate import Backend, Scorer
+from selectmm.evaluation.halves import Found, in_halves, in_smaller_batches
 from selectmm.evaluation.outcome import Answer, Outcome, metric_key
 from selectmm.evaluation.references import most_frequent_share
 from selectmm.evaluation.standard_error import standard_error
@@ -100,14 +101,15 @@ class LanguageModel(LM):
         """Log-likelihood of each continuation, and whether it is what greedy decoding says.
 
         Questions whose best options lie closer together than a batch's noise are asked again, each option alone, so
-        that what is preferred does not depend on the batch.
+        that what is preferred does not depend on the batch. Where memory does not suffice, batches are smaller.
         """
         # A question's options have one context and stay together, which HFLM makes use of.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].args[0]), requests[i].args[0], i))
 
         def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
             with computing() if self._backend is None else nullcontext():  # which counts itself
-                return self._theirs.loglikelihood([requests[i] for i in items], disable_tqdm=True)
+                some = [requests[i] for i in items]
+                return self._as_memory_allows(lambda: self._theirs.loglikelihood(some, disable_tqdm=True))
 
         room = self._theirs.max_length + (1 if self._backend is None else -1)
         for request in requests:
@@ -149,6 +151,8 @@ class LanguageModel(LM):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Greedy continuations of each context, as HFLM's but independent of the batch.
 
+        Where memory does not suffice for a batch, its halves go on one after the other.
+
         Raises:
             UserError: a task wants samples, or more tokens than the model's window has.
         """
@@ -158,7 +162,7 @@ class LanguageModel(LM):
         def ask(items: Sequence[int]) -> list[dict[str, object]]:
             replies = []
             for _, alike in groupby(items, key=lambda i: settings[i]):
-                replies += self._continue([requests[i] for i in alike])
+                replies += in_halves(lambda some: self._continue([requests[i] for i in some]), list(alike))
             return [asdict(reply) for reply in replies]
 
         size = self._theirs.batch_size if self._backend is None else self._backend.size
@@ -177,7 +181,20 @@ class LanguageModel(LM):
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-likelihood of whole texts, lm-eval's own; these are not kept."""
-        return self._theirs.loglikelihood_rolling(requests)
+        return self._as_memory_allows(lambda: self._theirs.loglikelihood_rolling(requests))
+
+    def _as_memory_allows(self, ask: Callable[[], list[Found]]) -> list[Found]:
+        """What lm-eval's model answers, in smaller batches where memory does not suffice for the usual ones."""
+        whole = self._theirs.batch_size_per_gpu
+
+        def asked(size: int) -> list[Found]:
+            self._theirs.batch_size_per_gpu = size
+            return ask()
+
+        try:
+            return in_smaller_batches(asked, whole)
+        finally:
+            self._theirs.batch_size_per_gpu = whole
 
     def _note(self, request: Instance, text: str, room: int) -> None:
         """Remember the item if its text has more tokens than ``room``; lm-eval drops the first and only logs it."""

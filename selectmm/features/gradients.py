@@ -23,8 +23,10 @@ from torch.utils.checkpoint import checkpoint
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Seen
-from selectmm.models.forward import Reads, answer_logits
+from selectmm.models.forward import Reads, answer_states
 from selectmm.models.vlm import VLM
+
+HEAD_TOKENS = 512  # answer tokens whose logits are held: with 32,000 words of a vocabulary 64 MiB, three times
 
 Scope = Literal["self_attn", "all_linear"]
 Sink = Callable[[str, torch.Tensor], None]
@@ -134,10 +136,27 @@ def row_gradients(seen: Seen, scope: Scope, sink: Sink) -> None:
         if seen.tokens.device.type == "cuda":  # on a CPU memory suffices, and values stay as they were to the last bit
             stack.enter_context(_recomputed(seen.vlm.layers))
             stack.enter_context(_in_dtype_of(seen.vlm.model.dtype, lora_linears(seen.vlm, "all_linear").values()))
-        logits, targets, rows = answer_logits(seen.vlm.model, seen.batch)
-        losses = cross_entropy(logits.float(), targets, reduction="none")
-        counts = torch.bincount(rows, minlength=len(seen)).clamp(min=1)
-        (losses / counts[rows]).sum().backward()
+        states, targets, rows = answer_states(seen.vlm.model, seen.batch)
+        weights = 1 / torch.bincount(rows, minlength=len(seen)).clamp(min=1)
+        states.backward(_through_the_head(seen.vlm.model.lm_head, states.detach(), targets, weights[rows]))
+
+
+def _through_the_head(
+    head: nn.Module, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of Σ weight · cross-entropy with respect to the ``states`` that the head reads, [m, width].
+
+    Some tokens at a time: logits, their normalised form and their gradient are in memory together, in float32, and were
+    most of what a batch of a small model took.
+    """
+    found = torch.empty_like(states)
+    for some in range(0, len(states), HEAD_TOKENS):
+        part = slice(some, some + HEAD_TOKENS)
+        read = states[part].detach().requires_grad_()
+        losses = cross_entropy(head(read).float(), targets[part], reduction="none")
+        losses.backward(weights[part])
+        found[part] = read.grad
+    return found
 
 
 def lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:

@@ -25,7 +25,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import computing
 
-TOKENS = 16_384  # with them a 7B model's gradients are estimated to take 10 GB beside its weights
+TOKENS = 16_384  # with them a 7B model's gradients are estimated to take 8 GB beside its weights
 SORTED = 16  # batches whose rows are sorted by length together
 
 

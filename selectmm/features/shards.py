@@ -47,15 +47,15 @@ def join(folder: Path) -> None:
 
 
 def _write_joined(shards: Sequence[Path], rows: int, path: Path) -> None:
+    """Shard after shard into a file: the pages of a map would count as this process's memory, all of them at last."""
     first = np.load(shards[0], mmap_mode="r")
     beside = path.with_suffix(".partial")
-    joined = np.lib.format.open_memmap(beside, "w+", first.dtype, (rows, *first.shape[1:]))
-    at = 0
-    for shard in shards:
-        values = np.load(shard)
-        joined[at : at + len(values)] = values
-        at += len(values)
-    joined.flush()
+    shape = (rows, *first.shape[1:])
+    with beside.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for shard in shards:
+            np.load(shard).tofile(stream)
     beside.replace(path)
 
 

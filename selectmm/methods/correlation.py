@@ -29,14 +29,18 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
             channels, ``none`` nothing.
     """
     pairs = _Pairs.of(values, unit, group)
-    centred = _centring(pairs, centering)
+    centred, shifts = _centring(pairs, centering)
     scale = torch.zeros(len(pairs.unit), dtype=torch.float64)  # of each centred feature to length 1, or to nothing
     sums = torch.zeros(len(pairs.sizes), values.shape[1], dtype=torch.float64)
     for some, number, block in pairs.blocks():
-        lengths = block.norm(dim=1)
+        lengths = block.norm(dim=1) if shifts is None else None
         block = centred(block, number)
         norms = block.norm(dim=1)
-        real = norms > (1e-12 if block.dtype == torch.float64 else 1e-6) * lengths  # else only rounding is left
+        least = 1e-12 if block.dtype == torch.float64 else 1e-6  # of a feature's length; else only rounding is left
+        if lengths is None:
+            real = _real(pairs, some, norms, shifts[number], least)
+        else:
+            real = norms > least * lengths
         scale[some] = torch.where(real, 1 / norms, 0).double()
         sums[number] += (pairs.count[some] * scale[some]).to(block.dtype) @ block
     scores = torch.zeros_like(scale)
@@ -46,17 +50,35 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
     return scores.numpy()[pairs.of_row]
 
 
-def _centring(pairs: "_Pairs", centering: Centering) -> Callable[[torch.Tensor, int], torch.Tensor]:
-    """What centres a block of features of a group, in place."""
+def _real(pairs: "_Pairs", some: torch.Tensor, norms: torch.Tensor, shift: float, least: float) -> torch.Tensor:
+    """Whether ``norms`` of centred features are above ``least`` of their lengths before; [some] of bool.
+
+    A feature was at most as long as its norm and the shift together, which settles it for nearly all without a look at
+    them as they were; the others are read again.
+    """
+    real = norms > 2 * least * (norms + shift)
+    if not real.all():
+        unsure = (~real).nonzero().flatten()
+        real[unsure] = norms[unsure] > least * pairs.lengths(some[unsure], norms.dtype)
+    return real
+
+
+def _centring(
+    pairs: "_Pairs", centering: Centering
+) -> tuple[Callable[[torch.Tensor, int], torch.Tensor], list[float] | None]:
+    """What centres a block of features of a group, in place; and how far it shifts those of each group.
+
+    The latter is None where each feature is shifted by its own mean.
+    """
     if centering == "none":
-        return lambda block, _number: block
+        return lambda block, _number: block, [0.0] * len(pairs.sizes)
     if centering == "per_vector":
-        return lambda block, _number: block.sub_(block.mean(1, keepdim=True))
+        return lambda block, _number: block.sub_(block.mean(1, keepdim=True)), None
     means = torch.zeros(len(pairs.sizes), pairs.values.shape[1], dtype=torch.float64)
     for some, number, block in pairs.blocks():
         means[number] += pairs.count[some].to(block.dtype) @ block
     means /= pairs.sizes
-    return lambda block, number: block.sub_(means[number].to(block.dtype))
+    return lambda block, number: block.sub_(means[number].to(block.dtype)), means.norm(dim=1).tolist()
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,10 @@ class _Pairs:
         keys, of_row, count = np.unique(unit * groups + group, return_inverse=True, return_counts=True)
         sizes = torch.from_numpy(np.bincount(group, minlength=groups)).unsqueeze(1)
         return cls(values, keys // groups, keys % groups, torch.from_numpy(count), of_row, sizes)
+
+    def lengths(self, pairs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Lengths of the features of the pairs at these positions, as they are; [pairs]."""
+        return torch.from_numpy(self.values[self.unit[pairs.numpy()]]).to(dtype).norm(dim=1)
 
     def blocks(self) -> Iterator[tuple[torch.Tensor, int, torch.Tensor]]:
         """Positions of pairs of one group, the group, and their features, read from the first unit to the last."""

@@ -217,15 +217,27 @@ def answer_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor,
     ``model`` is a Hugging Face conditional-generation model (or peft's wrapping of one): a ``model`` without a head,
     and an ``lm_head``.
     """
-    return _head(model, model.model(**right_padded(model.model, batch), use_cache=False).last_hidden_state, batch)
+    states, targets, rows = answer_states(model, batch)
+    return model.lm_head(states), targets, rows
+
+
+def answer_states(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the head reads for `answer_logits`, [m, width]; and the ids and rows."""
+    return _answering(model.model(**right_padded(model.model, batch), use_cache=False).last_hidden_state, batch)
 
 
 def _head(model: Any, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The head is most of a small model's work, so only the positions that predict an answer reach it."""
+    states, targets, rows = _answering(hidden, batch)
+    return model.lm_head(states), targets, rows
+
+
+def _answering(hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of [n, tokens, width] the positions that predict an answer, what they are to predict, and their rows."""
     targets = batch["labels"][:, 1:]
     predicting = targets != IGNORED
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(1).expand_as(targets)
-    return model.lm_head(hidden[:, :-1][predicting]), targets[predicting], rows[predicting]
+    return hidden[:, :-1][predicting], targets[predicting], rows[predicting]
 
 
 def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -1,11 +1,17 @@
-"""When a GPU's memory runs out outside of training (which has a sentence of its own), said in one sentence."""
+"""When memory runs out outside of training (which has a sentence of its own), said in one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 from selectmm.errors import UserError
+
+
+def ran_out(problem: Exception) -> bool:
+    """Whether it says that a GPU's memory, or main memory, does not suffice."""
+    return isinstance(problem, torch.OutOfMemoryError) or should_reduce_batch_size(problem)
 
 
 @contextmanager
@@ -16,9 +22,12 @@ def enough_memory(doing: str, instead: str) -> Iterator[None]:
         doing: what the block does, after "while". instead: the way out.
 
     Raises:
-        UserError: a GPU's memory ran out.
+        UserError: a GPU's memory, or main memory, ran out.
     """
     try:
         yield
-    except torch.OutOfMemoryError as problem:
-        raise UserError(f"The GPU's memory ran out while {doing}: {instead}.") from problem
+    except RuntimeError as problem:
+        if not ran_out(problem):
+            raise
+        what = "The GPU's memory" if isinstance(problem, torch.OutOfMemoryError) else "Memory"
+        raise UserError(f"{what} ran out while {doing}: {instead}.") from problem

@@ -11,7 +11,7 @@ from selectmm.features.adam import AdamGradient
 from selectmm.features.blind import BlindLoss
 from selectmm.features.consistency import Consistency
 from selectmm.features.feature import Feature
-from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.gradients import HEAD_TOKENS, GradientNorm, ProjectedGradient
 from selectmm.features.neurons import TopNeurons
 from selectmm.features.onepass import TOKENS, wider_of
 from selectmm.features.outputs import AttentionOutputs
@@ -123,7 +123,7 @@ class Device:
 
     def _backward(self, load: Load, rank: int, tokens: float) -> float:
         states = activations(self.body, Kept(rank, 0.0, self.size), self._recomputes, tokens)
-        return states + logits(self.body, self.size, tokens * _answered(load))
+        return states + logits(self.body, self.size, min(tokens * _answered(load), HEAD_TOKENS))
 
     def _bytes(self, feature: Feature) -> int:
         if isinstance(feature, ProjectedGradient | AdamGradient):

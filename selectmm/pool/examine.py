@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -12,18 +11,11 @@ from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
 from selectmm.pool.health import Health
-from selectmm.pool.image import EIGHT_BIT, Header, header_of, large_alone, size_of
+from selectmm.pool.image import EIGHT_BIT
+from selectmm.pool.looking import MISSING, NO_HEADER, Looks, look_at_all, pictures_wanted, sizes_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
-from selectmm.records.progress import track
-from selectmm.records.side_by_side import side_by_side
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
-
-MISSING = -1  # the size of an image that is not there
-AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
-BLOCK = 64  # of images whose size or header is read at a time, which takes less than to hand over one
-_NO_HEADER = Header(0, 0, "")
-State = Literal["good", "truncated", "unreadable"]
 
 
 def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"], cache: Path, rows: Path) -> Pool:
@@ -48,16 +40,17 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
         raise UserError(
             f"No row of the pool can be used: it has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)}"
         )
-    sizes = _sizes(pool)
+    sizes = sizes_of(pool, cache)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
-    seen = run_stage(cache, "pool-headers", state, lambda folder: _headers(pool, sizes, folder))
-    headers = np.load(seen.folder / "headers.npz")
-    if set(headers["modes"].tolist()) - EIGHT_BIT - {_NO_HEADER.mode}:  # such images once were cut off at 255
+    wanted = pictures_wanted()
+    seen = run_stage(cache, "pool-headers", state, lambda folder: look_at_all(pool, sizes, folder, wanted)).folder
+    looks = Looks.read(seen)
+    if set(looks.modes.tolist()) - EIGHT_BIT - {NO_HEADER.mode}:  # such images once were cut off at 255
         state |= {"wide": "scaled"}
-    sides = headers["sides"]
-    stage = run_stage(cache, "pool-look", state, lambda folder: _examine(pool, sizes, sides, noted, folder))
+    stage = run_stage(cache, "pool-look", state, lambda folder: _tell(pool, sizes, looks, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
-    looked = Pool(pool.table, pool.image_root, stage.fingerprint, health, sides, None, cache / "clip-frames")
+    pictures = None if bad_rows == "keep" else looks.pictures  # there are none of bad images
+    looked = pool.looked_at(stage.fingerprint, health, looks.sides, cache / "clip-frames", pictures)
     if not health.bad or bad_rows == "keep":
         return looked
     found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "
@@ -152,55 +145,12 @@ def _listed(pool: Pool, health: Health, folder: Path) -> Path:
     return path
 
 
-def _sizes(pool: Pool) -> np.ndarray:
-    """Bytes of each unique image, `MISSING` where there is no file; [images] of int64."""
-
-    def sizes(start: int) -> list[int]:
-        """Those of one block of images."""
-        found = (size_of(pool.image_root, image) for image in pool.images[start : start + BLOCK])
-        return [MISSING if size is None else size for size in found]
-
-    blocks = side_by_side(sizes, range(0, len(pool.images), BLOCK), AT_ONCE)
-    return np.fromiter(chain.from_iterable(blocks), np.int64, len(pool.images))
-
-
-def _headers(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
-    """What the header of each unique image says; 0 × 0 pixels of no mode where it cannot be read."""
-
-    def headers(start: int) -> list[Header]:
-        """Those of one block of images."""
-        return [_header(pool, image, sizes[image]) for image in range(start, min(start + BLOCK, len(sizes)))]
-
-    blocks = side_by_side(headers, range(0, len(sizes), BLOCK), AT_ONCE)
-    found = list(track(chain.from_iterable(blocks), "headers of the images", len(sizes)))
-    sides = np.array([(header.width, header.height) for header in found], np.int32).reshape(-1, 2)
-    np.savez(folder / "headers.npz", sides=sides, modes=np.array([header.mode for header in found], str))
-
-
-def _header(pool: Pool, image: int, size: int) -> Header:
-    try:
-        if size == MISSING:
-            return _NO_HEADER
-        if pool.clips[image]:
-            clip = pool.open_clip(pool.images[image])
-            return Header(clip.width, clip.height, "RGB")
-        return header_of(pool.image_root, pool.images[image])
-    except UserError:
-        return _NO_HEADER
-
-
-def _examine(pool: Pool, sizes: np.ndarray, sides: np.ndarray, noted: Noted, folder: Path) -> None:
-    """Decode every image that is there, and write what was found."""
-    hold = large_alone(sides)
-
-    def state(image: int) -> State:
-        with hold(image):
-            return state_of(pool, image)
-
-    present = np.flatnonzero(sizes != MISSING)
-    states = np.full(len(sizes), "unreadable", object)
-    seen = side_by_side(state, present.tolist(), AT_ONCE)
-    states[present] = list(track(seen, "looking at the images", len(present)))
+def _tell(pool: Pool, sizes: np.ndarray, looks: Looks, noted: Noted, folder: Path) -> None:
+    """Write what was found in all images and rows."""
+    states = looks.states
+    if states is None:  # a cache of earlier versions, which had only read the headers yet
+        look_at_all(pool, sizes, folder, pictures=False)
+        states = Looks.read(folder).states
 
     def rows_of(images: np.ndarray) -> list[int]:
         return pool.showing(images).tolist()
@@ -221,21 +171,3 @@ def _examine(pool: Pool, sizes: np.ndarray, sides: np.ndarray, noted: Noted, fol
         trimmed=noted.trimmed,
     )
     write_atomically(folder / "health.json", json.dumps(asdict(health)))
-
-
-def state_of(pool: Pool, image: int) -> State:
-    """Of one of `Pool.images` that is there: ``truncated`` if its header opens and its pixels do not.
-
-    An image whose pixels have no known range (`selectmm.pool.image.rgb`) is ``unreadable``.
-    """
-    path = pool.images[image]
-    try:
-        pool.open_image(path).close()
-        return "good"
-    except UserError:
-        if pool.clips[image]:
-            return "unreadable"
-    try:
-        return "truncated" if header_of(pool.image_root, path).mode in EIGHT_BIT else "unreadable"
-    except UserError:
-        return "unreadable"

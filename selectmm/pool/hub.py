@@ -8,7 +8,7 @@ from typing import Literal
 from datasets import Dataset, load_dataset
 
 from selectmm.errors import UserError
-from selectmm.network import check_data_set
+from selectmm.network import check_data_sets
 from selectmm.pool.columns import NAMED, ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
@@ -73,7 +73,7 @@ def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dat
         UserError: it cannot be had.
     """
     local = isdir(dataset)
-    check_data_set(dataset, "pool.dataset")
+    check_data_sets([dataset], "pool.dataset")
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
     except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split

@@ -7,11 +7,11 @@ and whatever a decoder raises about its content is a sentence that names the fil
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd 
 
 # Modes that Pillow turns into RGB without loss of range; the others have more than 8 bits a channel.
 EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+
+Seen = TypeVar("Seen")
 
 
 class Header(NamedTuple):
@@ -124,6 +126,29 @@ def header_of(root: Root, relative: str) -> Header:
             return Header(image.width, image.height, image.mode)
     except Exception as problem:
         raise UserError(_unread(path, problem)) from problem
+
+
+def look(
+    root: Root, relative: str, alone: Lock, see: Callable[[Image.Image], Seen]
+) -> tuple[Header | None, Seen | None]:
+    """What an image file's header says, and what is seen of its pixels as RGB; None for what cannot be read.
+
+    The file is opened once. Among images that are looked at side by side, `LARGE` ones wait for each other.
+
+    Args:
+        alone: held while a `LARGE` image is decoded and seen.
+    """
+    header = None
+    with ExitStack() as held:
+        try:
+            with _opened(found(root, relative)) as image:
+                header = Header(image.width, image.height, image.mode)
+                if image.width * image.height > LARGE:
+                    held.enter_context(alone)
+                decoded = rgb(image)
+        except Exception:  # as in `open_image`
+            return header, None
+        return header, see(decoded)
 
 
 def rgb(image: Image.Image) -> Image.Image:

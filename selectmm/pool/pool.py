@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from selectmm.pool.bad import excerpt, shown
 from selectmm.pool.clip import Clip, open_clip
 from selectmm.pool.health import Health
 from selectmm.pool.image import header_of, open_image
+from selectmm.pool.pictures import Kept
 from selectmm.pool.root import Root
 from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.pool.unfit import Unfit
@@ -52,6 +53,7 @@ class Pool:
             were not looked at.
         unfit: rows that were left out because the model cannot take them.
         frames: a folder that clips' frames are kept in once they are decoded.
+        pictures: what was kept of its images when they were looked at; None if nobody had asked for that.
     """
 
     table: pa.Table
@@ -61,6 +63,7 @@ class Pool:
     sizes: np.ndarray | None = None
     unfit: Unfit | None = None
     frames: Path | None = None
+    pictures: Kept | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -142,7 +145,9 @@ class Pool:
     def image_of(self) -> np.ndarray:
         """For each row the index of its first image into `images`, −1 for a text-only row; [n] of int64."""
         ends, of = self.shown
-        return np.where(np.diff(ends) > 0, np.append(of, -1)[ends[:-1]], -1)
+        first, shows = np.full(len(self), -1), ends[1:] > ends[:-1]
+        first[shows] = of if len(of) == shows.sum() else of[ends[:-1][shows]]  # the former without a copy
+        return first
 
     @property
     def several(self) -> np.ndarray:
@@ -165,15 +170,28 @@ class Pool:
         more = f" and {len(images) - 1} more" if len(images) > 1 else ""
         return self.named(position) + (f", {excerpt(images[0].path)}{more}" if images else "")
 
+    def looked_at(
+        self, fingerprint: str, health: Health, sizes: np.ndarray, frames: Path, pictures: Kept | None
+    ) -> "Pool":
+        """The same rows after a look at their images; see the attributes."""
+        pool = Pool(self.table, self.image_root, fingerprint, health, sizes, None, frames, pictures)
+        vars(pool)["_images"] = self._images  # to find them again would take time and memory
+        return pool
+
     def without(self, rows: list[int], fingerprint: str, unfit: Unfit | None = None) -> "Pool":
         """The pool without the rows at these positions; ``fingerprint`` names what is left."""
         kept = np.setdiff1d(np.arange(len(self)), rows)
-        sizes = self.sizes
-        if sizes is not None:  # of the images that are left, in the order in which they are now first used
-            ends, of = self.shown
-            used = of[np.repeat(np.isin(np.arange(len(self)), kept), np.diff(ends))]
-            sizes = sizes[used[np.sort(np.unique(used, return_index=True)[1])]]
-        return Pool(taken(self.table, kept), self.image_root, fingerprint, self.health, sizes, unfit, self.frames)
+        left = self._images_left(kept)
+        sizes = None if self.sizes is None else self.sizes[left]
+        pictures = None if self.pictures is None else replace(self.pictures, places=self.pictures.places[left])
+        table = taken(self.table, kept)
+        return Pool(table, self.image_root, fingerprint, self.health, sizes, unfit, self.frames, pictures)
+
+    def _images_left(self, rows: np.ndarray) -> np.ndarray:
+        """Places of the images that these rows show, in the order in which they are first used among them."""
+        ends, of = self.shown
+        used = of[np.repeat(np.isin(np.arange(len(self)), rows), np.diff(ends))]
+        return used[np.sort(np.unique(used, return_index=True)[1])]
 
     def image_size(self, relative: str) -> tuple[int, int]:
         """Width and height in pixels, from the file's header: nothing is decoded.
@@ -254,15 +272,15 @@ def _placed(table: pa.Table) -> pa.Table:
 def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Unique paths in order of first use, and `Pool.shown`."""
     first = table["image"]
-    counts = first.is_valid().to_numpy().astype(np.int64)
+    shows = first.is_valid().to_numpy()
     if SEVERAL not in table.column_names or table[SEVERAL].null_count == table.num_rows:
-        encoded = _encoded(first.drop_null())
-        ends, codes = np.concatenate([[0], counts.cumsum()]), encoded.indices.to_numpy(zero_copy_only=False)
-        return encoded.dictionary.to_pylist(), ends, codes.astype(np.int64)
+        encoded = _encoded(first)  # without a copy of the paths; the indices of text-only rows are null
+        codes = encoded.indices.drop_null().to_numpy(zero_copy_only=False)
+        return encoded.dictionary.to_pylist(), _ends_of(shows), codes.astype(np.int64)
     lists = table[SEVERAL]
     own = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
-    counts = np.where(own > 0, own, counts)
-    ends = np.concatenate([[0], counts.cumsum()])
+    counts = np.where(own > 0, own, shows)
+    ends = _ends_of(counts)
     # Paths of rows with several first, then those of all rows, without a copy. The place of each, in the order of rows:
     paths = pc.struct_field(pc.list_flatten(lists), "path")
     at = np.empty(ends[-1], np.int64)
@@ -273,6 +291,13 @@ def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
     used, began, codes = np.unique(codes, return_index=True, return_inverse=True)
     order = began.argsort()
     return encoded.dictionary.take(pa.array(used[order])).to_pylist(), ends, order.argsort()[codes]
+
+
+def _ends_of(counts: np.ndarray) -> np.ndarray:
+    """Where rows begin and end that have so many entries each; [n + 1] of int64."""
+    ends = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    return ends
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:

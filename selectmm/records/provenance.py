@@ -21,6 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = ("selectmm", "configs", "experiments")  # folders of a checkout whose files decide what runs
 COMMAND = "SELECTMM_COMMAND"
 """Environment variable: the command as typed, for jobs that a launcher starts in processes of its own."""
+SWEEP_NAME = "SELECTMM_SWEEP_NAME"
+"""Environment variable: the same for all jobs of one sweep, and for no others."""
 
 
 @dataclass(frozen=True)

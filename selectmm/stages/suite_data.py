@@ -4,7 +4,7 @@ import re
 
 from selectmm.evaluation.local import check_local, hub_names, task_files
 from selectmm.evaluation.suite import Suite
-from selectmm.network import check_data_set, check_token
+from selectmm.network import check_data_sets, check_token
 
 _TOKEN = re.compile(r"^[ \t]+token: True\b", re.MULTILINE)  # lmms-eval's tasks do not load without one
 
@@ -20,8 +20,7 @@ def check_data(suite: Suite) -> None:
         check_local(suite.benchmarks, suite.tasks, suite.data)
         return
     names = {benchmark.name: hub_names(benchmark, suite.tasks) for benchmark in suite.benchmarks}
-    for name in dict.fromkeys(name for some in names.values() for name in some):
-        check_data_set(name, "suite.data")
+    check_data_sets([name for some in names.values() for name in some], "suite.data")
     for benchmark in suite.benchmarks:
         if names[benchmark.name] and any(_TOKEN.search(f.read_text()) for f in task_files(benchmark, suite.tasks)):
             check_token(f"Benchmark '{benchmark.name}'", names[benchmark.name][0], "suite.data")

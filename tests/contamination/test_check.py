@@ -1,7 +1,9 @@
 """Planted copies are found through the real task code, and nothing else is."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from selectmm.contamination.check import check
 from selectmm.contamination.page import notes, sentence
 from selectmm.contamination.search import Found
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.looking import keeping_pictures
 from selectmm.pool.pool import Pool
 from selectmm.quickstart.item import Item
 from selectmm.quickstart.schemas import write
@@ -94,6 +97,29 @@ def test_it_is_done_once_and_done_again_for_another_pool_or_suite(tasks: Path, t
         for asked in ((pool, wanted), (pool, wanted), (other, wanted), (pool, suite("sqa", folder=tasks)))
     ]
     assert cached == [[False] * 3, [True] * 3, [False, True, False], [True, False, False]]
+
+
+def test_an_image_is_opened_once_for_the_look_at_it_and_the_check(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+    opening = Image.open
+
+    def counted(stream: BinaryIO, **named: object) -> Image.Image:
+        counts[Path(str(getattr(stream, "name", ""))).name] += 1
+        return opening(stream, **named)
+
+    rows = [(_ask(0), PICTURES[0]), (_ask(1), PICTURES[1].resize((45, 45))), ("What else?", None)]
+    apart, wanted = pool_of(tmp_path / "apart", rows), suite("sqa_img", folder=tasks)
+    assert apart.pictures is None
+    expected, (by_decoding, *_) = check(apart, wanted, tmp_path / "cache")
+    monkeypatch.setattr(Image, "open", counted)
+    with keeping_pictures():
+        pool = pool_of(tmp_path / "pool", rows)
+    checked, (kept, *_) = check(pool, wanted, tmp_path / "other")
+    assert (counts["0.png"], counts["1.png"]) == (1, 1)
+    assert checked.found == expected.found
+    assert (kept.folder / "pictures.npz").read_bytes() == (by_decoding.folder / "pictures.npz").read_bytes()
 
 
 def test_a_pool_without_images_says_so(tasks: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from selectmm.contamination.pictures import Pictures, join, load_pictures, look_at, nearly, same
+from selectmm.contamination.pictures import nearly, same
+from selectmm.pool.pictures import Pictures, join, load_pictures, look_at
 
 TEMPLE, FLOWER = (Image.fromarray(pixels).resize((320, 213)) for pixels in load_sample_images().images)
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from selectmm.evaluation import decode
+from selectmm.evaluation import decode, halves
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
@@ -144,7 +145,45 @@ def test_losses_of_given_answers_are_those_of_transformers_one_row_at_a_time(vlm
         assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_batch_that_memory_does_not_suffice_for_is_rated_in_halves(tmp_path: Path) -> None:
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is not collected before halves are tried: that takes a tenth of a second, and a CPU gets nothing back."""
+    monkeypatch.setattr(halves, "clear_device_cache", lambda **_named: None)
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_where_memory_does_not_suffice_for_a_batch_its_halves_are_answered(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def run_out(_model: object, _inputs: object, named: dict[str, torch.Tensor]) -> None:
+        tried.append(len(named["input_ids"]))
+        if tried[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    vlm, asked = FAMILIES["qwen2_vl"].load(tmp_path), questions(5)
+    expected = ask(vlm, asked, 4, [], 2)
+    vlm.model.register_forward_pre_hook(run_out, with_kwargs=True)
+    assert ask(vlm, asked, 4, [], 5) == expected
+    assert tried[:2] == [5, 2] and 3 in tried
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_answers_in_halves_are_kept_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    def answer(asked: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        batches.append(len(asked))
+        if len(asked) > 2:
+            raise torch.OutOfMemoryError
+        return [Reply(question.prompt) for question in asked]
+
+    batches: list[int] = []
+    asked = questions(7)
+    answered = in_batches(answer, 5, Responses(tmp_path, "toy", "toy"), Batching(True))
+    assert [reply.text for reply in answered(asked, 4, [])] == [question.prompt for question in asked]
+    assert batches == [5, 2, 3, 1, 2, 2]
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_where_memory_does_not_suffice_for_a_batch_its_halves_are_rated(tmp_path: Path) -> None:
     batches: list[int] = []
 
     def rate(asked: Sequence[Question], answers: Sequence[str]) -> list[float]:
@@ -159,9 +198,23 @@ def test_a_batch_that_memory_does_not_suffice_for_is_rated_in_halves(tmp_path: P
     assert batches == [5, 2, 3, 1, 2]
 
 
-def test_a_single_answer_that_memory_does_not_suffice_for_is_an_error(tmp_path: Path) -> None:
-    def rate(_asked: Sequence[Question], _answers: Sequence[str]) -> list[float]:
+@pytest.mark.usefixtures("uncollected")
+def test_a_single_question_that_memory_does_not_suffice_for_is_an_error(tmp_path: Path) -> None:
+    def run_out(_asked: Sequence[Question], *_more: object) -> list[Any]:
         raise torch.OutOfMemoryError
 
     with pytest.raises(torch.OutOfMemoryError):
-        rated_in_batches(rate, 2, Responses(tmp_path, "toy", "toy"))(questions(2), ["a", "b"])
+        rated_in_batches(run_out, 2, Responses(tmp_path, "toy", "toy"))(questions(2), ["a", "b"])
+    with pytest.raises(torch.OutOfMemoryError):
+        in_batches(run_out, 2, Responses(tmp_path, "toy", "toy"), Batching(True))(questions(2), 4, [])
+
+
+def test_an_error_that_is_not_of_memory_is_not_tried_again(tmp_path: Path) -> None:
+    def fail(asked: Sequence[Question], *_more: object) -> list[Reply]:
+        tried.append(len(asked))
+        raise RuntimeError("The shapes do not fit.")
+
+    tried: list[int] = []
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_batches(fail, 4, Responses(tmp_path, "toy", "toy"), Batching(True))(questions(4), 4, [])
+    assert tried == [4]

@@ -8,7 +8,7 @@ import torch
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
-from selectmm.evaluation import text
+from selectmm.evaluation import halves, text
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.tasks import rendered
@@ -172,6 +172,36 @@ def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
     ]
     assert [value for value, _ in model.loglikelihood(requests)] == [value for value, _ in found]
     assert (swapped.sampled, swapped.changed) == (3, 3)
+
+
+def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
+    models: tuple[VLM, LM, LM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vlm, _, _ = models
+    monkeypatch.setattr(halves, "clear_device_cache", lambda **_named: None)  # takes a tenth of a second each time
+    tried: list[int] = []
+
+    def run_out(_model: object, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        tried.append(len(named["input_ids"] if "input_ids" in named else inputs[0]))
+        if tried[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    texts = [Instance("loglikelihood_rolling", {}, (f"The {word}",), n) for n, word in enumerate(("square is", "sum"))]
+    expected = language_model(vlm, 2)
+    said, followed = expected.loglikelihood(asked()), expected.generate_until(_continuations([], 4))
+    hook = vlm.model.register_forward_pre_hook(run_out, with_kwargs=True)
+    try:
+        ours = language_model(vlm, 5)
+        found = ours.loglikelihood(asked())
+        assert max(tried) > 2 and ours._theirs.batch_size == 5
+        tried.clear()
+        assert ours.generate_until(_continuations([], 4)) == followed
+        assert max(tried) > 2
+        assert ours.loglikelihood_rolling(texts) == expected.loglikelihood_rolling(texts)
+    finally:
+        hook.remove()
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in said]
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in said], rel=1e-5)
 
 
 def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, make
 from experiments.studies.kept_rows import counted
-from selectmm.contamination.pictures import look_at
 from selectmm.errors import UserError
+from selectmm.pool.pictures import look_at
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord, SourceCounts
 from tests.report.runs import run_of

@@ -11,6 +11,7 @@ from peft import LoraConfig
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from selectmm.errors import UserError
+from selectmm.features import gradients
 from selectmm.features.gradients import (
     GradientNorm,
     ProjectedGradient,
@@ -138,6 +139,19 @@ def test_what_is_let_go_and_made_again_gives_the_same_gradients(carried: VLM) ->
     for name, gradient in expected.items():
         assert torch.equal(again[name], gradient), name
     assert all("forward" not in vars(layer) for layer in carried.layers)
+
+
+def test_the_head_takes_some_tokens_at_a_time(carried: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    hook = carried.model.lm_head.register_forward_pre_hook(lambda _head, inputs: sizes.append(len(inputs[0])))
+    whole = at_once(carried, "self_attn")
+    monkeypatch.setattr(gradients, "HEAD_TOKENS", 3)
+    parts = at_once(carried, "self_attn")
+    hook.remove()
+    tokens, *pieces = sizes
+    assert pieces == [3] * (tokens // 3) + [tokens % 3] * (tokens % 3 > 0)
+    for name, gradient in whole.items():
+        assert torch.allclose(parts[name], gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) -> None:

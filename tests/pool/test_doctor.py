@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from PIL import Image
@@ -10,8 +11,8 @@ from PIL import Image
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding, Limit, diagnose
 from selectmm.pool.doctor_page import Report, show
-from selectmm.pool.examine import state_of
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.looking import look_at_image
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import PrintableConsole
 
@@ -99,7 +100,8 @@ def test_tokens_are_counted_where_a_row_may_be_too_long(pool: Pool) -> None:
 
 
 def test_states_of_images(pool: Pool) -> None:
-    by_name = {path: state_of(pool, place) for place, path in enumerate(pool.images) if path != "coco/none.png"}
+    looks = {path: look_at_image(pool, place, Lock(), pictures=False) for place, path in enumerate(pool.images)}
+    by_name = {path: look.state for path, look in looks.items() if path != "coco/none.png"}
     assert by_name == {
         "coco/good.png": "good",
         "coco/cut.png": "truncated",

@@ -1,6 +1,7 @@
 """What is found when a pool's images are looked at, and the names that pools keep."""
 
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,8 +12,13 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.pool import looking
+from selectmm.pool.image import open_image, size_of
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.looking import Looks, keeping_pictures, look_at_all
+from selectmm.pool.pictures import look_at
 from selectmm.pool.pool import Pool
+from selectmm.records.provenance import SWEEP_NAME
 from selectmm.records.side_by_side import WAITING, side_by_side
 from selectmm.records.stage import fingerprint
 from tests.pool.test_image import png
@@ -95,3 +101,56 @@ def test_little_waits_at_a_time() -> None:
         assert square == number**2
         assert taken - number < 3 * WAITING
     assert number == 1_000
+
+
+def test_pictures_are_those_of_the_rows_that_are_left(place: Path) -> None:
+    names = ["cut.bmp", "b.bmp", None, "page.bmp", "a.bmp", "b.bmp", "none.bmp", "grey16.png"]
+    with keeping_pictures():
+        pool = opened(place, names, "drop")
+    left = pool.without([0], "less")  # the first row of b.bmp, which another row shows later
+    for some, paths in ((pool, ["b.bmp", "a.bmp", "grey16.png"]), (left, ["a.bmp", "b.bmp", "grey16.png"])):
+        assert some.images == paths
+        expected = look_at([open_image(place / "images", path) for path in paths])
+        kept = some.pictures.read()
+        for column in ("digests", "hashes", "thumbnails"):
+            assert np.array_equal(getattr(kept, column), getattr(expected, column))
+    with keeping_pictures():
+        assert opened(place, names, "keep").pictures is None  # there are none of the bad ones
+
+
+def test_what_a_killed_look_kept_of_pictures_is_not_used_by_one_that_keeps_none(place: Path) -> None:
+    pool = opened(place, ["a.bmp"])
+    for wanted in (True, False):
+        look_at_all(pool, np.array([1]), place, pictures=wanted)
+        assert (Looks.read(place).pictures is not None) == wanted
+
+
+def test_a_cache_in_which_only_headers_were_read_yet_is_used(place: Path) -> None:
+    """As versions before 2026-11-29 left it when they were killed between their two passes."""
+    names = ["a.bmp", "cut.bmp", "none.bmp"]
+    pool = opened(place, names, "drop")
+    (headers,) = (place / "cache" / "pool-headers").glob("*/headers.npz")
+    seen = np.load(headers)
+    np.savez(headers, sides=seen["sides"], modes=seen["modes"])
+    shutil.rmtree(place / "cache" / "pool-look")
+    again = opened(place, names, "drop")
+    assert (again.health, again.fingerprint) == (pool.health, pool.fingerprint)
+
+
+def test_jobs_of_a_sweep_ask_for_the_images_sizes_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(root: Path, image: str) -> int | None:
+        asked.append(image)
+        return size_of(root, image)
+
+    monkeypatch.setattr(looking, "size_of", counted)
+    names, found = ["a.bmp", "b.bmp", "none.bmp"], []
+    for sweep in ("one", "one", "other", None, None):
+        monkeypatch.setenv(SWEEP_NAME, sweep) if sweep else monkeypatch.delenv(SWEEP_NAME, raising=False)
+        found.append(opened(place, names, "drop").fingerprint)
+    assert asked == names * 4 and len(set(found)) == 1
+    Image.new("RGB", (9, 9), "red").save(place / "images" / "a.bmp")
+    assert opened(place, names, "drop").fingerprint not in found
+    monkeypatch.setenv(SWEEP_NAME, "third")
+    assert opened(place, names, "drop").fingerprint not in found

@@ -83,6 +83,14 @@ def test_a_gpu_that_is_too_small_is_told_with_the_way_out() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
+def test_main_memory_that_is_too_small_is_told_with_the_way_out_and_other_errors_stay() -> None:
+    said = "^Memory ran out while 32 rows were read: lower batch_size."
+    with pytest.raises(UserError, match=said), enough_memory("32 rows were read", "lower batch_size"):
+        torch.empty(2**50)
+    with pytest.raises(RuntimeError, match="mat1"), enough_memory("32 rows were read", "lower batch_size"):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
 def test_lora_where_there_is_no_linear_layer_is_refused(llava: Bench) -> None:
     """The embedded model's tower is such a one."""
     tower = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0, global_pool="")

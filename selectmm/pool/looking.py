@@ -1,0 +1,157 @@
+"""Look at every image of a pool, once: how many bytes its file has, what its header says, whether it can be decoded."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from socket import gethostname
+from threading import Lock
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from selectmm.errors import UserError
+from selectmm.pool.image import EIGHT_BIT, Header, Seen, look, size_of
+from selectmm.pool.pictures import Kept, Pictures, look_at, room_for
+from selectmm.pool.pool import Pool
+from selectmm.pool.root import spelled
+from selectmm.records.progress import track
+from selectmm.records.provenance import SWEEP_NAME
+from selectmm.records.side_by_side import side_by_side
+from selectmm.records.stage import run_stage
+
+MISSING = -1  # the size of an image that is not there
+AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
+BLOCK = 64  # of images whose size is asked for at a time, which takes less than to hand over one
+FILE = "headers.npz"
+NO_HEADER = Header(0, 0, "")
+State = Literal["good", "truncated", "unreadable"]
+_pictures_wanted: ContextVar[bool] = ContextVar("pictures_wanted", default=False)
+
+
+@contextmanager
+def keeping_pictures() -> Iterator[None]:
+    """Of pools that are opened inside the block what is seen of their images is kept (`Pool.pictures`).
+
+    It takes as long as decoding; who looks for equal pictures later need not decode them again.
+    """
+    token = _pictures_wanted.set(True)
+    try:
+        yield
+    finally:
+        _pictures_wanted.reset(token)
+
+
+def pictures_wanted() -> bool:
+    """Whether this is inside such a block."""
+    return _pictures_wanted.get()
+
+
+def sizes_of(pool: Pool, cache: Path) -> np.ndarray:
+    """Bytes of each unique image, `MISSING` where there is no file; [images] of int64.
+
+    The jobs of a sweep ask once on every machine. Anybody else asks each time, to notice what was changed.
+    """
+    sweep = os.environ.get(SWEEP_NAME)
+    if sweep is None:
+        return _sizes(pool)
+    identity = {"pool": pool.fingerprint, "images": spelled(pool.image_root), "sweep": sweep, "host": gethostname()}
+    stage = run_stage(cache, "image-sizes", identity, lambda folder: np.save(folder / "sizes.npy", _sizes(pool)))
+    return np.load(stage.folder / "sizes.npy")
+
+
+def _sizes(pool: Pool) -> np.ndarray:
+    def sizes(start: int) -> list[int]:
+        found = (size_of(pool.image_root, image) for image in pool.images[start : start + BLOCK])
+        return [MISSING if size is None else size for size in found]
+
+    blocks = side_by_side(sizes, range(0, len(pool.images), BLOCK), AT_ONCE)
+    return np.fromiter(chain.from_iterable(blocks), np.int64, len(pool.images))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of a pool's images.
+
+    Attributes:
+        sides: width and height, 0 where a header cannot be read, [images, 2] of int32.
+        modes: Pillow's name of the channels, empty where a header cannot be read, [images] of str.
+        states: `State` of each, ``unreadable`` where there is no file, [images] of str; None if only headers were read.
+        pictures: what was kept of them, if that was wanted; nothing of those that are not good.
+    """
+
+    sides: np.ndarray
+    modes: np.ndarray
+    states: np.ndarray | None
+    pictures: Kept | None
+
+    @staticmethod
+    def read(folder: Path) -> "Looks":
+        """What `look_at_all` wrote; versions before 2026-11-29 wrote sides and modes alone."""
+        with np.load(folder / FILE, allow_pickle=False) as seen:
+            kept = Kept(folder, np.arange(len(seen["modes"]))) if seen.get("kept") else None
+            return Looks(seen["sides"], seen["modes"], seen["states"] if "states" in seen else None, kept)
+
+
+def look_at_all(pool: Pool, sizes: np.ndarray, folder: Path, pictures: bool) -> None:
+    """Open and decode every image that is there, once, and write what was seen into ``folder``.
+
+    Args:
+        sizes: see `sizes_of`. pictures: whether what `selectmm.pool.pictures` keeps is written as well.
+    """
+    present = np.flatnonzero(sizes != MISSING)
+    sides = np.zeros((len(sizes), 2), np.int32)
+    modes, states = np.full(len(sizes), NO_HEADER.mode, object), np.full(len(sizes), "unreadable", object)
+    kept = room_for(len(sizes), folder) if pictures and len(sizes) else None
+    alone = Lock()
+    looks = side_by_side(lambda image: look_at_image(pool, image, alone, pictures), present.tolist(), AT_ONCE)
+    for image, seen in zip(present.tolist(), track(looks, "looking at the images", len(present)), strict=True):
+        sides[image], modes[image], states[image] = seen.header[:2], seen.header.mode, seen.state
+        if kept is not None and seen.picture is not None:
+            kept.put(image, seen.picture)
+    file, keeps = folder / FILE, np.array(kept is not None)
+    np.savez(file, sides=sides, modes=modes.astype(str), states=states.astype(str), kept=keeps)
+
+
+class Look(NamedTuple):
+    """What is seen of an image: ``truncated`` if its header opens and its pixels do not."""
+
+    header: Header
+    state: State
+    picture: Pictures | None
+
+
+def look_at_image(pool: Pool, image: int, alone: Lock, pictures: bool) -> Look:
+    """Look at one of `Pool.images` that is there; of a clip at its middle frame.
+
+    An image whose pixels have no known range (`selectmm.pool.image.rgb`) is ``unreadable``.
+
+    Args:
+        alone: see `selectmm.pool.image.look`.
+    """
+
+    def see(picture: Image.Image) -> tuple[Pictures | None]:
+        return (look_at([picture]) if pictures else None,)
+
+    path, clip = pool.images[image], pool.clips[image]
+    header, seen = _look_at_clip(pool, path, see) if clip else look(pool.image_root, path, alone, see)
+    if seen is not None:
+        return Look(header or NO_HEADER, "good", seen[0])
+    cut = header is not None and header.mode in EIGHT_BIT and not clip
+    return Look(header or NO_HEADER, "truncated" if cut else "unreadable", None)
+
+
+def _look_at_clip(pool: Pool, path: str, see: Callable[[Image.Image], Seen]) -> tuple[Header | None, Seen | None]:
+    """`selectmm.pool.image.look` for a clip."""
+    header = None
+    try:
+        clip = pool.open_clip(path)
+        header = Header(clip.width, clip.height, "RGB")
+        picture = clip.picture()
+    except UserError:
+        return header, None
+    return header, see(picture)
