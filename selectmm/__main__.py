@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,18 +24,17 @@ from selectmm.command_line import (
     ROOT,
     check_one_job,
     check_overrides,
-    command_files,
-    help_text,
     read_jobs,
     without_verb,
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.help import command_files, help_text
 from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, command_line
-from selectmm.records.stage import full_disk
-from selectmm.report.jobs import alone, foretell, keep_record
+from selectmm.records.write_errors import full_disk
+from selectmm.report.jobs import alone, keep_record, warn_of_failures
 from selectmm.screen import answer, output, quiet, take_output_options
 
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
@@ -44,7 +44,19 @@ HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
 def job(config: DictConfig) -> str:
-    """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep."""
+    """One job of a run or a sweep; returns the path of its record, or nothing if it failed in a sweep.
+
+    A `UserError` of a run ends the process here, because Hydra would print a line of its own above the sentence.
+    """
+    try:
+        return _run(config)
+    except UserError as problem:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        _end(problem)
+
+
+def _run(config: DictConfig) -> str:
     # These imports take seconds; Hydra has already said what is wrong with the command.
     from selectmm.instantiate import build
     from selectmm.run import run
@@ -81,12 +93,12 @@ def job(config: DictConfig) -> str:
         if swept:
             keep_record(folder, record)
         else:
-            _say(record)
+            _print_result(record)
         return str(record)
     return ""
 
 
-def _say(record: Path) -> None:
+def _print_result(record: Path) -> None:
     """The result of a run that is no part of a sweep; how it went was logged."""
     from selectmm.records.files import load
     from selectmm.records.summary import summary
@@ -99,8 +111,8 @@ def _say(record: Path) -> None:
 def end_in_order() -> None:
     """From here on SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
 
-    So every tracked run is finished, and every worker ended. Who has a way of their own with a signal (submitit,
-    Lightning while it trains, nohup, which ignores SIGHUP) keeps it.
+    So every tracked run is finished, and every worker ended. Programs that handle a signal themselves (submitit,
+    Lightning while it trains, nohup, which ignores SIGHUP) still do.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -125,8 +137,7 @@ def main() -> None:
         with output(**options):
             _answer(sys.argv[1:])
     except UserError as problem:
-        logging.getLogger("selectmm").debug("", exc_info=True)
-        sys.exit(f"\n{problem}")
+        _end(problem)
     except OSError as problem:  # of Hydra's own files, say, or of a table
         if (told := full_disk(problem)) is None:
             raise
@@ -138,6 +149,12 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _end(problem: UserError) -> NoReturn:
+    """End the process with a sentence and status 1; ``hydra.verbose=true`` shows where it was raised."""
+    logging.getLogger("selectmm").debug("", exc_info=True)
+    sys.exit(f"\n{problem}")
 
 
 def _answer(arguments: Sequence[str]) -> None:
@@ -171,8 +188,8 @@ def _check(arguments: Sequence[str]) -> None:
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         _check_launcher(launchers, words)
-        foretell(jobs, here=launchers <= HERE)
-        importlib.import_module("selectmm.stages.sweep").tell_jobs(jobs)
+        warn_of_failures(jobs, here=launchers <= HERE)
+        importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:

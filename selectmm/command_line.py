@@ -1,7 +1,6 @@
-"""What the command line answers before anything runs: the help, and what is wrong with a command."""
+"""Reads a command: its configuration, job by job, or what is wrong with it."""
 
 import difflib
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -16,68 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.errors import UserError
-from selectmm.offered import offered_methods, own_choices
+from selectmm.help import PARTS, VERBS, choices_of, command_files
 from selectmm.paths import ROOT
 from selectmm.stages.full_seeds import left_out
 
 CONFIGS = ROOT / "configs"
-PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
-
-VERBS = {
-    "run": "Run one job, or the sweep that an experiment says; the same as without a command.",
-    "sweep": "Run every combination of the values that are given, with a table at the end; the same as -m.",
-}
-
-HELP = """\
-selectmm compares data-selection methods for vision-language models: it selects a subset of a training pool, fine-tunes
-a model on it, evaluates the model, and records score and cost.
-
-  one run                selectmm run method=prism budget=0.15 seed=1
-  a comparison           selectmm sweep method=full,random,prism seed=0,1,2
-  an experiment          selectmm sweep experiments=quickstart/ten_minutes
-  your own data          selectmm run pool=llava_json pool.file=rows.json pool.images=folder
-  print, do not run      selectmm run method=prism --cfg job
-  estimate, do not run   selectmm plan method=prism --gpu h100
-
-Commands. `selectmm <command> --help` explains one. run may be left out, and sweep is the same as -m.
-
-{commands}
-
-Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
-changes one value; -m with commas runs every combination. Options without a group, such as budget, seed, cache and
-records, are in configs/run.yaml; devices is in a setting. The folder configs/ is in {root}.
-
-{groups}
-
-W&B stays offline until tracker.mode=online. Models and benchmarks that are not built in are downloaded from the Hugging
-Face hub. Press Ctrl-C at any time to stop; the same command continues.
-
-  --quiet                               print results and errors only
-  --json                                print the result as JSON, and everything else to standard error
-  --config-dir FOLDER                   choices of your own: FOLDER/method/mine.yaml is method=mine
-  --version                             print the version
-  eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
-
-
-def help_text(root: Path) -> str:
-    """The page that ``--help`` prints: examples, commands, and every option."""
-    groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
-    lines = [_wrapped(folder.name, ", ".join(_choices(folder))) for folder in [*groups, root / "experiments"]]
-    named = VERBS | {name: _first_line(path) for name, path in command_files().items()}
-    commands = [_wrapped(name, told) for name, told in named.items()]
-    return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
-
-
-def _wrapped(name: str, text: str) -> str:
-    """A name and its text, which starts in the same column on every line."""
-    start = f"  {name:<13} "
-    return textwrap.fill(start + text, 120, subsequent_indent=" " * len(start), break_on_hyphens=False)
-
-
-def command_files() -> dict[str, Path]:
-    """The files of `selectmm.commands` by the names that are typed."""
-    folder = Path(__file__).parent / "commands"
-    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
 
 
 def without_verb(arguments: Sequence[str]) -> list[str]:
@@ -88,22 +30,6 @@ def without_verb(arguments: Sequence[str]) -> list[str]:
     if arguments[:1] == ["sweep"]:
         return rest if {"-m", "--multirun"} & set(rest) else ["-m", *rest]
     return list(arguments)
-
-
-def _first_line(path: Path) -> str:
-    """What a command's file says of itself (read as text: to import it takes seconds)."""
-    return path.read_text(encoding="utf-8").split("\n", 1)[0].strip('"')
-
-
-def _names(folder: Path) -> list[str]:
-    """Choices of a group, as they are typed."""
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
-
-
-def _choices(folder: Path) -> list[str]:
-    """Choices of a group, with those of the user's own folder and, of methods, those that other packages offer."""
-    more = offered_methods() if folder.name == "method" else []
-    return sorted({*_names(folder), *own_choices(folder.name), *more})
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
@@ -162,7 +88,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     for override in chosen:
         for value in _values(override):
             if value is not None:
-                _check(f"{override.key_or_group}=", str(value), _choices(groups[override.key_or_group]))
+                _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
     config = _composed(configs, _first(chosen), whole=True)
     swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
     config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))

@@ -76,7 +76,7 @@ class Experiment:
 
     @property
     def chooser(self) -> str:
-        """Who chooses, for a reader: the method, with the schedule before it or instead of it."""
+        """What chooses the rows, in words: the method, with the schedule before it or instead of it."""
         static = isinstance(self.schedule, Static)
         return self.method_name if static else name_of(self.schedule, self.method_name)
 

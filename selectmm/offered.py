@@ -1,8 +1,8 @@
 """Choices that do not come with selectmm: methods of other installed packages, and YAML files of the user's own.
 
 A package offers a method as an entry point of the group ``selectmm.methods``: its name is what follows ``method=``, its
-value a class, or the path of a YAML file with a ``_target_``. Who installed a package wants its code to run; a package
-is imported once its method is chosen, not before. A folder of one's own is laid out as ``configs/``; ``--config-dir``
+value a class, or the path of a YAML file with a ``_target_``. An installed package is trusted to run code, but it is
+imported only when its method is chosen. A folder of one's own is laid out as ``configs/``; ``--config-dir``
 names it.
 """
 

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 from selectmm.budget import in_words
-from selectmm.evaluation.local import check_local
 from selectmm.evaluation.own import check_apart
 from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
@@ -18,6 +17,7 @@ from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import check_choice, learn
+from selectmm.stages.suite_data import check_data
 from selectmm.stages.tracked import tracked
 from selectmm.tuning.finetune import check_tunable
 
@@ -35,8 +35,7 @@ def run(experiment: Experiment) -> Path:
     log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
-    if suite.data is not None:  # hours of tuning come before it is read
-        check_local(suite.benchmarks, suite.tasks, suite.data)
+    check_data(suite)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     if warning := too_small_for(vlm, experiment.recipe.name, suite.name):
         log.warning("  %s", warning)
@@ -53,6 +52,6 @@ def run(experiment: Experiment) -> Path:
     with giving_way(lambda: aside(vlm)):  # nor does waiting for another job
         learned = learn(experiment, pool, vlm)
         evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
-        curve = evaluate_points(experiment, vlm, learned)
+        curve = evaluate_points(experiment, vlm, learned, evaluated)
     record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve)
     return keep_record(experiment, record, learned.tuned, evaluated)

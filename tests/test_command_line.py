@@ -10,14 +10,13 @@ from omegaconf import DictConfig
 from selectmm.command_line import (
     check_one_job,
     check_overrides,
-    command_files,
-    help_text,
     read_config,
     read_jobs,
     without_verb,
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.help import command_files, help_text
 from selectmm.instantiate import build
 
 ROOT = Path(__file__).parent.parent

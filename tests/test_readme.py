@@ -10,7 +10,8 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-from selectmm.command_line import check_overrides, command_files, without_verb, words_of
+from selectmm.command_line import check_overrides, without_verb, words_of
+from selectmm.help import command_files
 from selectmm.methods.check import check_method
 from selectmm.screen import take_output_options
 

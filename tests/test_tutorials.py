@@ -18,7 +18,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from selectmm.command_line import CONFIGS, ROOT, check_overrides, command_files, read_jobs, words_of
+from selectmm.command_line import CONFIGS, ROOT, check_overrides, read_jobs, words_of
+from selectmm.help import command_files
 from selectmm.instantiate import build
 from selectmm.offered import OWN
 from tests.export.recorded import model_choices
@@ -164,3 +165,13 @@ def test_examples_of_files_can_be_read(page: str) -> None:
             json.loads(block)
     for block in blocks(page, "yaml"):
         assert yaml.safe_load(block)
+
+
+def test_what_an_agent_of_wandb_would_start_is_a_command_of_ours() -> None:
+    """Its own documentation: ``${args_no_hyphens}`` stands for ``name=value`` of every parameter."""
+    sweep = next(block for block in map(yaml.safe_load, blocks(PAGE, "yaml")) if "parameters" in block)
+    program, args, *more = sweep["command"]
+    assert (program, args) == (sweep["program"], "${args_no_hyphens}") == ("selectmm", "${args_no_hyphens}")
+    for name, values in sweep["parameters"].items():
+        for value in values["values"]:
+            check_overrides(CONFIGS, words_of([f"{name}={value}", *more]))

@@ -1,1 +1,1 @@
-"""One file per command: ``python -m selectmm <name> …`` calls ``main`` of the file of that name with what follows."""
+"""One file per command: ``selectmm <name> …`` calls ``main`` of the file of that name with what follows."""

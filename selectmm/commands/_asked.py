@@ -20,7 +20,7 @@ from selectmm.records.record import RunRecord
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """The arguments that they share; read them with ``parse_intermixed_args``."""
-    parser = argparse.ArgumentParser(f"python -m selectmm {command}", description=description)
+    parser = argparse.ArgumentParser(f"selectmm {command}", description=description)
     parser.add_argument(
         "choices",
         nargs="*",
@@ -44,7 +44,7 @@ def record_of(asked: argparse.Namespace, instead: Path | None, otherwise: str) -
         UserError: neither was named, or the record cannot be read.
     """
     if asked.record is None and instead is None:
-        raise UserError(f"Say which: --record FILE, or {otherwise}.")
+        raise UserError(f"Nothing was named: give --record FILE, or {otherwise}.")
     return load(asked.record) if asked.record else None
 
 

@@ -1,4 +1,4 @@
-"""Build a LLaVA before its second stage from a language model, a CLIP tower and a trained projector.
+"""Build LLaVA as it is before its second training stage: language model, CLIP tower, trained projector.
 
 LLaVA-1.5's own recipe starts from --language lmsys/vicuna-7b-v1.5 --tower openai/clip-vit-large-patch14-336
 --projector mm_projector.bin, the last from liuhaotian/llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5. Then run with
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm assemble", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm assemble", description=__doc__)
     part = "a local folder, or owner/name[@revision] of the hub"
     parser.add_argument("--language", required=True, metavar="FOLDER_OR_ID", help=f"language model: {part}")
     parser.add_argument("--tower", required=True, metavar="FOLDER_OR_ID", help=f"CLIP: {part}")

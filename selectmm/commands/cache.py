@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _ls(asked: argparse.Namespace, inventory: Inventory, console: Console) -> None:
     _list(inventory.entries, console)
-    _tell_rest(inventory, console)
+    _print_rest(inventory, console)
     answer({"cache": inventory.root, "stages": [_plain(entry) for entry in inventory.entries]})
 
 
@@ -56,7 +56,7 @@ def _du(asked: argparse.Namespace, inventory: Inventory, console: Console) -> No
         kinds[name] = {**counts, "size": size, "device_seconds": seconds}
         table.add_row(name, f"{len(some) - partial:,}", f"{partial:,}", f"{used:,}", _size(size), f"{seconds:,.1f}")
     console.print(table)
-    _tell_rest(inventory, console)
+    _print_rest(inventory, console)
     answer({"cache": inventory.root, "kinds": kinds})
 
 
@@ -76,7 +76,7 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
         f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
     console.print(told, markup=False, highlight=False)
-    _tell_kept(inventory, asked.max_gib, console)
+    _print_kept(inventory, asked.max_gib, console)
     removed = {"cache": inventory.root, "removed": asked.yes, "stages": [_plain(entry) for entry in chosen]}
     answer({**removed, "leftovers": leftovers})
 
@@ -86,7 +86,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if name != "what"}
 
 
-def _tell_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
+def _print_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
     used = sum(entry.in_use is True for entry in inventory.entries)
     unknown = sum(entry.in_use is None for entry in inventory.entries)
     if used:
@@ -99,7 +99,7 @@ def _tell_kept(inventory: Inventory, max_gib: float | None, console: Console) ->
         )
 
 
-def _tell_rest(inventory: Inventory, console: Console) -> None:
+def _print_rest(inventory: Inventory, console: Console) -> None:
     """What is in the cache beside its stages."""
     for found, what in (
         (inventory.leftovers, "that no run will look at again; prune --yes removes them"),
@@ -148,26 +148,30 @@ def _age(seconds: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="ls|du|prune")
     runs: dict[str, tuple[Callable, str]] = {
         "ls": (_ls, "every stage: what it is, whether a run uses it, when one did, its size and cost"),
         "du": (_du, "the sums by kind of stage"),
-        "prune": (_prune, "remove stages; without a choice, only what no run will look at again"),
+        "prune": (_prune, "remove stages; without an option, only what no run will read again"),
     }
     for name, (run, told) in runs.items():
         command = commands.add_parser(name, help=told, description=told)
-        command.add_argument("--cache", type=Path, default=Path("outputs/cache"), metavar="FOLDER")
+        command.add_argument(
+            "--cache", type=Path, default=Path("outputs/cache"), metavar="FOLDER", help="default: outputs/cache"
+        )
         command.set_defaults(run=run)
     prune = commands.choices["prune"]
-    prune.add_argument("--stage", action="append", metavar="NAME", help="only of this kind (may be given again)")
-    prune.add_argument("--unused-days", type=_number, metavar="DAYS", help="only what no run has used for so long")
+    prune.add_argument("--stage", action="append", metavar="NAME", help="only stages of this kind (may be repeated)")
+    prune.add_argument(
+        "--unused-days", type=_number, metavar="DAYS", help="only what no run has used for this many days"
+    )
     prune.add_argument("--unfinished", action="store_true", help="only stages that no run has finished")
     prune.add_argument(
         "--max-gib", type=_number, metavar="GIB", help="only until the cache has this size, least recently used first"
     )
-    prune.add_argument("--yes", action="store_true", help="do it; without, nothing is removed")
+    prune.add_argument("--yes", action="store_true", help="remove the stages; without it they are only listed")
     return parser
 
 

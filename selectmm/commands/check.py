@@ -1,12 +1,12 @@
-"""Hold a method against the contract that every method keeps; needs no model, no pool and no network.
+"""Check that a method keeps the contract of all methods; needs no model, no pool and no network.
 
-python -m selectmm check method=prism [method.layer=2]
-python -m selectmm check --config-dir conf method=mine
+selectmm check method=prism [method.layer=2]
+selectmm check --config-dir conf method=mine
 
-The method selects from invented pools: several sources, text-only rows, rows that share an image, identical rows, one
+The method selects from made-up pools: several sources, text-only rows, rows that share an image, identical rows, one
 row. It has to keep as many rows as it is asked for, none of them twice, give the same subset for the same seed, and the
-same rows whatever order the pool is stored in. What is broken is named, with what usually breaks it; the exit status is
-then 1.
+same rows whatever order the pool is stored in. If it breaks a rule, the rule and its usual cause are named, and the
+exit status is 1.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def _failed(problem: Exception, method: Method) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="the method and its options, as for a run: method=… method.option=…")
     parser.add_argument("--repeats", action="store_true", help="the method may keep a row more than once, on purpose")

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm compare", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm compare", description=__doc__)
     parser.add_argument("first", type=Path, metavar="RECORD", help="a run record (JSON file), its answers beside it")
     parser.add_argument("second", type=Path, metavar="RECORD", help="another run of the same suite")
     return parser

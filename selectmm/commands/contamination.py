@@ -1,6 +1,6 @@
 """List benchmark items that occur in a pool, exactly or nearly.
 
-Options are those of a run: ``python -m selectmm contamination pool=embedded suite=mini``.
+Options are those of a run: ``selectmm contamination pool=embedded suite=mini``.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from selectmm.contamination.page import show
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.screen import answer
+from selectmm.stages.suite_data import check_data
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: of the configuration, the pool or the suite's data.
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
+    check_data(experiment.suite)
     checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
     show(checked, wide())
     found = {name: asdict(one) for name, one in checked.found.items()}
@@ -29,6 +31,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm contamination", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm contamination", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: pool=embedded suite=mini")
     return parser

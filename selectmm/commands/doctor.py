@@ -1,6 +1,6 @@
 """Check a pool before training: row counts, missing images, empty answers, repeated and overlong rows.
 
-python -m selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
+selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
 With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
 (text only; image and template come on top); otherwise it is counted in characters. Rows that the model cannot take are
@@ -90,7 +90,7 @@ def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run")
     return parser

@@ -33,15 +33,17 @@ def main(arguments: Sequence[str]) -> None:
     if what in commands:
         commands[what](arguments[1:])
     elif what in {"-h", "--help"}:
-        print(f"{__doc__}\n\n  python -m selectmm export model --help\n  python -m selectmm export subset --help")
+        print(f"{__doc__}\n\n  selectmm export model --help\n  selectmm export subset --help")
     else:
-        raise UserError(f"'{what}' cannot be exported; say model or subset.")
+        raise UserError(f"'{what}' cannot be exported; give model or subset.")
 
 
 def _model(arguments: Sequence[str]) -> None:
     parser = parser_of("export model", "Merge a run's adapter into its base and write a Hugging Face folder.")
-    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="of an adapter, if it is not the cached one")
-    parser.add_argument("--dtype", choices=DTYPES, help="of the weights; by default that in which the base is opened")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="folder of an adapter (default: the cached one)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="type of the weights (default: that in which the base is opened)"
+    )
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.adapter, "--adapter FOLDER and model=…")
     check_free(asked.to)
@@ -60,12 +62,14 @@ def _model(arguments: Sequence[str]) -> None:
 
 def _subset(arguments: Sequence[str]) -> None:
     parser = parser_of("export subset", "Write a run's subset as another trainer's data set.")
-    parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
+    parser.add_argument(
+        "--subset", type=Path, metavar="FOLDER", help="folder with a subset.json (default: the cached one)"
+    )
     parser.add_argument(
         "--format",
         choices=[ORIGINAL, *FORMATS],
         required=True,
-        help="whose data set it will be; original: your own rows, unchanged",
+        help="format to write; original: your own rows, unchanged",
     )
     parser.add_argument("--absolute", action="store_true", help="absolute image paths, not relative to the pool's")
     asked = parser.parse_intermixed_args(arguments)

@@ -12,7 +12,8 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import cannot_write, write_atomically
+from selectmm.records.stage import write_atomically
+from selectmm.records.write_errors import cannot_write
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page
 from selectmm.screen import answer
@@ -26,16 +27,18 @@ def main(arguments: Sequence[str]) -> None:
     """
     what = arguments[0] if arguments else "nothing"
     if what in {"-h", "--help"}:
-        print(f"{__doc__}\n\n  python -m selectmm inspect subset --help")
+        print(f"{__doc__}\n\n  selectmm inspect subset --help")
     elif what == "subset":
         _subset(arguments[1:])
     else:
-        raise UserError(f"'{what}' cannot be inspected; say subset.")
+        raise UserError(f"'{what}' cannot be inspected; give subset.")
 
 
 def _subset(arguments: Sequence[str]) -> None:
     parser = parser_of("inspect subset", str(__doc__))
-    parser.add_argument("--subset", type=Path, metavar="FOLDER", help="with a subset.json, if it is not the cached one")
+    parser.add_argument(
+        "--subset", type=Path, metavar="FOLDER", help="folder with a subset.json (default: the cached one)"
+    )
     parser.add_argument(
         "--others",
         type=Path,

@@ -26,10 +26,14 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm leaderboard", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm leaderboard", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--to", type=Path, default=Path("results/leaderboard.html"), help="the page to write")
     parser.add_argument(
-        "--references", nargs="+", default=(), type=Path, help="JSON files of reference scores; a board takes what fits"
+        "--references",
+        nargs="+",
+        default=(),
+        type=Path,
+        help="JSON files of reference scores; each board uses those of its model and prompts",
     )
     return parser

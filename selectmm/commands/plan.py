@@ -56,13 +56,20 @@ def place(config: DictConfig, devices: int | None, nodes: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm plan", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm plan", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m several values")
-    parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: all jobs, shared stages once")
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="plan all jobs of a sweep; a shared stage counts once"
+    )
     parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")
-    parser.add_argument("--devices", type=int, help="of a node, as if the run's key devices said so")
-    parser.add_argument("--nodes", type=int, default=1, help="with --devices: machines (default: 1)")
-    parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of the peak (default: 0.4)")
+    parser.add_argument("--devices", type=int, help="devices of one node (default: the run's option devices)")
+    parser.add_argument("--nodes", type=int, default=1, help="with --devices: number of nodes (default: 1)")
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=UTILISATION,
+        help="share of the device's peak that is reached (default: 0.4)",
+    )
     parser.add_argument("--sample", type=int, default=256, help="rows that are encoded to count tokens (default: 256)")
-    parser.add_argument("--stages", action="store_true", help="of a sweep: every stage of every job")
+    parser.add_argument("--stages", action="store_true", help="also list every stage of every job of a sweep")
     return parser

@@ -1,4 +1,4 @@
-"""Plan a comparison: how many seeds and items does it take to tell a method from random?"""
+"""Plan a comparison: how many seeds and items does a significant difference from random take?"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -83,18 +83,21 @@ def _cell(difference: float | None) -> str:
 def notes(comparison: Comparison, spread: Spread) -> list[str]:
     """Sentences on where the spread comes from, and how the records' own intervals compare with it."""
     margins = sorted(verdict.found.margin for verdict in verdicts(comparison) if not verdict.row.full)
+    fulls = f"{spread.fulls**0.5:.1f} between full runs"
+    if len(comparison.fulls) == 1:
+        fulls = "unknown between full runs, as there is one, and taken as 0"
     return [
         f"Estimated from {len(comparison.records)} records, {len(comparison.counted)} benchmarks above chance "
         f"({', '.join(comparison.counted)}); {spread.freedom} degrees of freedom between seeds.",
         f"Standard deviations, in points of Rel.: {spread.items**0.5:.1f} over items between two methods; "
         f"{spread.answers**0.5:.1f} over items for one run and seed; {spread.seeds**0.5:.1f} between seeds beyond "
-        f"that; {spread.fulls**0.5:.1f} between full runs.",
+        f"that; {fulls}.",
         f"The records' own 95 % intervals are ± {margins[0]:.1f} to {margins[-1]:.1f}, before correction.",
     ]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm power", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm power", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--methods", type=int, default=10, help="methods compared with random (default 10)")
     parser.add_argument("--seeds", type=_numbers(int), default=[3, 5, 10], help="seeds per method (default 3,5,10)")

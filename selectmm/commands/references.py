@@ -1,7 +1,7 @@
 """Measure the untuned model on a suite: with its images, without them, and with other images.
 
 Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
-made. Options are those of a run: ``python -m selectmm references suite=mini model=embedded``.
+made. Options are those of a run: ``selectmm references suite=mini model=embedded``.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from selectmm.records.provenance import provenance
 from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference
 from selectmm.screen import answer
+from selectmm.stages.suite_data import check_data
 
 TO = Path("results/references")
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
     vlm, suite = experiment.open_model(), experiment.suite
+    check_data(suite)
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
         identity = {"model": vlm.identity, "suite": identity_of(suite), "images": images, "seed": experiment.seed}
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm references", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm references", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: suite=mini model=embedded")
     return parser
 

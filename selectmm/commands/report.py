@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm report", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm report", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
     parser.add_argument("--to", type=Path, default=Path("results/tables"), help="folder to write to")
     parser.add_argument("--name", default="report", help="file name without ending, and title")

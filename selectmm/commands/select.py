@@ -1,10 +1,10 @@
-"""Choose rows of a pool and write them, nothing else: no fine-tuning, no evaluation, no record.
+"""Choose rows of a pool and write them to a file, without fine-tuning, evaluation or a record.
 
-python -m selectmm select method=prism budget=0.2 pool=llava_json pool.file=… pool.images=… --to kept.json
+selectmm select method=prism budget=0.2 pool=llava_json pool.file=… pool.images=… --to kept.json
 
 The budget is a share of the pool (0.2), a number of rows (5000), or hours of one GPU (8h@h100): as many rows as can be
 tuned on in that time with the chosen recipe, as the plan estimates. Several methods (method=prism,length, or --all)
-share one pass over the pool; --to is then a folder, which also gets a table of what their subsets have in common.
+share one pass over the pool; --to is then a folder, which also gets a table of how much their subsets overlap.
 Features and subsets are kept in the cache, where a run with the same options finds them.
 """
 
@@ -193,13 +193,16 @@ def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool)
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; method may have a list")
-    parser.add_argument("--all", action="store_true", help="every method that this pool and model allow")
+    parser.add_argument("--all", action="store_true", help="all methods that this pool and model allow")
     parser.add_argument("--to", type=Path, required=True, help="file to write; a folder for several methods")
     parser.add_argument(
-        "--format", choices=FORMATS, default="original", help="original: your own rows (default); indices: their places"
+        "--format",
+        choices=FORMATS,
+        default="original",
+        help="original: your own rows (default); indices: their positions",
     )
     parser.add_argument(
         "--utilisation", type=float, default=UTILISATION, help="for hours: share of the GPU's peak (default: 0.4)"

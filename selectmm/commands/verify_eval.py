@@ -16,6 +16,7 @@ from selectmm.command_line import ROOT, read_config
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.screen import answer
+from selectmm.stages.suite_data import check_data
 from selectmm.verification.bands import released_as, released_for
 from selectmm.verification.page import show
 from selectmm.verification.verify import save, verify
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     path, suite = experiment.config["model"].get("path"), experiment.suite
     released = released_as(asked.released) if asked.released else None
     vlm = experiment.open_model()
+    check_data(suite)
     released = released or released_for(path, vlm.identity, ROOT / "results" / "references" / f"{suite.name}.json")
     found = verify(vlm, suite, released, experiment.cache, experiment.seed)
     show(found, wide())
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m selectmm verify-eval", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm verify-eval", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: model=… suite=…")
     parser.add_argument("--released", help="the row of the LLaVA-1.5 model zoo that the model is a copy of")
     parser.add_argument("--to", type=Path, default=Path("outputs/verify"), help="folder for the JSON")

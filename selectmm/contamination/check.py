@@ -94,13 +94,13 @@ def _ask(suite: Suite, folder: Path) -> None:
         for item in track(items, f"items of {benchmarks}", len(items)):
             seen = look_at(item.images())
             kept.append(seen)
-            entries[benchmarks].append({**_told(item), "pictures": list(range(count, count + len(seen)))})
+            entries[benchmarks].append({**_described(item), "pictures": list(range(count, count + len(seen)))})
             count += len(seen)
     pictures.join(kept).save(folder / "pictures.npz")
     write_atomically(folder / "items.json", json.dumps(entries, ensure_ascii=False))
 
 
-def _told(item: Item) -> dict[str, Any]:
+def _described(item: Item) -> dict[str, Any]:
     return {"task": item.task, "name": item.name, "prompt": item.prompt}
 
 

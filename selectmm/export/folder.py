@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selectmm.errors import UserError
-from selectmm.records.stage import cannot_write
+from selectmm.records.write_errors import cannot_write
 
 
 def check_free(to: Path) -> None:

@@ -144,7 +144,7 @@ FORMATS = {
         file="subset.json",
         lines=False,
         row=llava,
-        usage="LLaVA: `--data_path subset.json --image_folder {images}`. selectmm: `python -m selectmm pool=llava_json "
+        usage="LLaVA: `--data_path subset.json --image_folder {images}`. selectmm: `selectmm pool=llava_json "
         "pool.file=subset.json pool.images={images} method=full`.",
         clips=False,
         masks=False,
@@ -173,7 +173,7 @@ FORMATS = {
         lines=False,
         row=None,
         usage="Each entry names a row by its place in the pool's file (`row` counts a list's or a table's rows from 0, "
-        "`line` counts lines from 1) and by its id. selectmm: `python -m selectmm method=from_indices "
+        "`line` counts lines from 1) and by its id. selectmm: `selectmm method=from_indices "
         "method.file=rows.json`, with a pool of the same file.",
     ),
 }

@@ -155,12 +155,12 @@ def _open(kind: Any, path: str) -> Any:
             model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options, **OWN_CODE)
     except (OSError, ValueError) as problem:
         raise UserError(
-            f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or a hub id while online "
-            f"({str(problem).splitlines()[0]})"
+            f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or, with a network, a "
+            f"hub id ({str(problem).splitlines()[0]})"
         ) from problem
     if found["missing_keys"]:
         raise UserError(
-            f"'{path}' is no {type(model).__name__}: it lacks {min(found['missing_keys'])}; give one that is."
+            f"'{path}' is not a {type(model).__name__}: it lacks {min(found['missing_keys'])}; give one that is."
         )
     return model
 
@@ -219,7 +219,7 @@ def _readme(language: str, tower: str, projector: Path) -> str:
     named = {part: Path(part).resolve().name if Path(part).is_dir() else part for part in (language, tower)}
     return f"""# A LLaVA before its second stage
 
-Made by `python -m selectmm assemble` of
+Made by `selectmm assemble` of
 
 - the language model {named[language]} ({weights_of(language)}),
 - the vision tower {named[tower]} ({weights_of(tower)}),

@@ -59,14 +59,14 @@ def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"],
     unfit, file = find_unfit(pool, vlm, limit, cache)
     if not unfit.bad:
         return pool
-    found = f"{_told(pool, unfit)}. All are listed in {file}."
+    found = f"{_findings(pool, unfit)}. All are listed in {file}."
     if bad_rows == "stop":
         way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
         room = f" For images behind the limit, {ROOM}." if unfit.late_image else ""
         room += f" {TURNS}" if unfit.turns else ""
-        raise UserError(f"This model cannot take all rows of the {of}: {found} Mend them{way}.{room}")
+        raise UserError(f"This model cannot take all rows of the {of}: {found} Fix them{way}.{room}")
     if len(unfit.bad) == len(pool):
-        raise UserError(f"This model can take no row of the {of}: {found} Mend them, or choose another model.")
+        raise UserError(f"This model can take no row of the {of}: {found} Fix them, or choose another model.")
     return _usable(pool, unfit)
 
 
@@ -252,7 +252,7 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
     ]
 
 
-def _told(pool: Pool, unfit: Unfit) -> str:
+def _findings(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
     return ", ".join(

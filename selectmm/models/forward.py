@@ -1,7 +1,7 @@
 """Forward passes that compute no more than what is asked for."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AttentionInterface, PreTrainedConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers import PreTrainedConfig
 
 from selectmm.models.encode import IGNORED, Batch
+from selectmm.models.queries_keys import WATCHED, watched
 from selectmm.models.vlm import VLM
 
 LAST = -1  # as a layer: the states that the head reads, after the final norm
 NOT_FOR_THE_MODEL = {"labels", "instruction"}
 _GRIDS = ("image_grid_thw", "video_grid_thw")  # inputs of the families whose rotary positions have three axes
-_WATCHED = "selectmm_watched"
 _PROJECTIONS = ("o_proj", "dense")  # the last layer of self-attention: Llama's and Qwen's name, and Phi's
 
 Place = int | Fraction
@@ -157,7 +155,8 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
         if reads.deepest is not None:  # registered after the hooks that keep, so that it runs after them
             stack.callback(vlm.layer(reads.deepest).register_forward_hook(_leave).remove)
         if reads.attention:
-            stack.enter_context(_watched(vlm, _numbers(reads.attention), passed))
+            attentions = {vlm.layer(layer).self_attn: layer for layer in _numbers(reads.attention)}
+            stack.enter_context(watched(attentions, partial(_keep_heads, passed)))
         stack.enter_context(suppress(_Deep))
         _finish(vlm, batch, reads, passed)
     return passed
@@ -204,35 +203,12 @@ def _keep_input(passed: Passed, _module: nn.Module, inputs: tuple, named: Mappin
     passed.hidden[0] = inputs[0] if inputs else named["hidden_states"]
 
 
+def _keep_heads(passed: Passed, layer: int, queries: torch.Tensor, keys: torch.Tensor, scale: float) -> None:
+    passed.heads[layer] = Heads(queries, keys, scale)
+
+
 def _leave(_module: nn.Module, _inputs: object, _output: object) -> None:
     raise _Deep
-
-
-@contextmanager
-def _watched(vlm: VLM, layers: frozenset[int], passed: Passed) -> Iterator[None]:
-    """Note queries and keys of some layers, after position encoding; attention itself stays PyTorch's fused kernel.
-
-    This is transformers' own way to plug in an attention function, so it is the same for every family, and no layer's
-    attention matrix is ever built.
-    """
-    wanted = {vlm.layer(layer).self_attn: layer for layer in layers}
-
-    def attend(
-        module: Any, query: torch.Tensor, key: torch.Tensor, *others: Any, **named: Any
-    ) -> tuple[torch.Tensor, None]:
-        if module in wanted:
-            passed.heads[wanted[module]] = Heads(query, key, float(module.scaling))
-        return sdpa_attention_forward(module, query, key, *others, **named)
-
-    config = vlm.layer(1).self_attn.config
-    before = config._attn_implementation
-    AttentionInterface.register(_WATCHED, attend)
-    AttentionMaskInterface.register(_WATCHED, sdpa_mask)
-    config._attn_implementation = _WATCHED
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def answer_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -307,7 +283,7 @@ def _causal_kernel(body: PreTrainedConfig, device: torch.device) -> bool:
     digit, the kernel without a mask adds up the gradients of keys that several heads share in another order.
     """
     grouped = getattr(body, "num_key_value_heads", body.num_attention_heads) != body.num_attention_heads
-    return body._attn_implementation in ("sdpa", _WATCHED) and not (grouped and device.type == "cpu")
+    return body._attn_implementation in ("sdpa", WATCHED) and not (grouped and device.type == "cpu")
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:

@@ -88,6 +88,7 @@ def spaced(template: Template, tokenizer: PreTrainedTokenizerBase) -> Template:
     """
 
     def ids(text: str) -> list[int]:
+        """Token ids without those that begin or end a text."""
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     image = template.image.rstrip("\n")

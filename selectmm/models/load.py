@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.memory import enough_memory
-from selectmm.models.network import check_hub
 from selectmm.models.vlm import Family
+from selectmm.network import check_model
 from selectmm.records.stage import fingerprint, write_atomically
 
 # A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
@@ -64,19 +64,19 @@ def read_checkpoint(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = place(path)
-    check_hub(name, options)
+    check_model(name, options)
     try:
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
     except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
-            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or a hub id while online "
+            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or, with a network, a hub id "
             f"({str(problem).splitlines()[0]})"
         ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
-            f"The checkpoint at '{path}' is no {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one that "
-            f"is, or the model family that it is of."
+            f"The checkpoint at '{path}' is not a {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one "
+            f"that is, or the model family that it is of."
         )
     return model, processor
 
@@ -95,7 +95,7 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
         config = AutoConfig.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
     except (OSError, ValueError) as problem:
         raise UserError(
-            f"There is no configuration and processor of '{path}', neither as a folder nor in the hub's cache: set "
+            f"No configuration and processor of '{path}' were found, neither as a folder nor in the hub's cache: set "
             f"model.path to a folder, or fetch them once, online (hf download {name} --exclude '*.safetensors' '*.bin')"
         ) from problem
     if not isinstance(config, cls.config_class):

@@ -19,7 +19,7 @@ def open_tokenizer(path: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name, **({"revision": revision} if revision else {}), **OWN_CODE)
     except (OSError, ValueError) as problem:
         raise UserError(
-            f"No tokenizer at '{path}': give a folder that holds one, or a hub id while online "
+            f"No tokenizer at '{path}': give a folder that holds one, or, with a network, a hub id "
             f"({str(problem).splitlines()[0]})"
         ) from problem
 

@@ -245,6 +245,7 @@ def _tuning(vlm: VLM, recipe: Recipe) -> Iterator[Callable[[Batch], None]]:
         optimizer = torch.optim.AdamW([weight for weight in wrapped.parameters() if weight.requires_grad], lr=0.0)
 
         def step(batch: Batch) -> None:
+            """One optimiser step on a micro-batch; the learning rate is 0, so nothing changes."""
             with torch.enable_grad(), torch.autocast(vlm.model.device.type, torch.bfloat16, enabled=half):
                 answer_loss(wrapped.get_base_model(), batch).backward()
             optimizer.step()

@@ -30,8 +30,8 @@ def rows_within(
     recipe = experiment.recipe
     if recipe.length != "epochs":
         raise UserError(
-            f"Recipe {recipe.name} takes as many steps for every subset (recipe.length={recipe.length}), so hours "
-            f"decide nothing; give the budget as a share or in rows."
+            f"Recipe {recipe.name} takes as many steps for every subset (recipe.length={recipe.length}), so a "
+            f"budget in hours means nothing for it; give the budget as a share or in rows."
         )
     here = experiment.open_shapes(experiment.device)
     there = experiment.open_shapes("cpu" if gpu.name == "cpu" else "cuda")
@@ -39,6 +39,7 @@ def rows_within(
     load = Loads(sample).of(here, pool, "conversation", np.arange(len(pool)), recipe.max_length)
 
     def needed(rows: int) -> float:
+        """Device-hours that training on a subset of so many rows takes."""
         seen = recipe.steps(len(pool), rows) * recipe.batch_size
         work = device.train(load.as_many_as(seen), recipe, experiment.strategy)
         return Planned("finetune", "", (), "to do", seen, work).seconds(gpu, utilisation) / 3600

@@ -72,10 +72,10 @@ def _sums(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> list[str]:
     return [
         str(total.stages),
         str(total.reused),
-        _short(total.flops, ""),
-        _short(total.disk, "B"),
+        _amount(total.flops, ""),
+        _amount(total.disk, "B"),
         *(hours(seconds) for seconds in (total.seconds, total.features, total.tuning, total.evaluation)),
-        _short(memory, "B"),
+        _amount(memory, "B"),
         "–" if not memory else _fits(memory, gpu),
     ]
 
@@ -89,10 +89,10 @@ def _cells(stage: Planned, gpu: Gpu, utilisation: float) -> list[str]:
         stage.what,
         state,
         "unknown" if stage.rows is None else f"{stage.rows:,.0f}",
-        *(_short(value, unit) for value, unit in ((work.tokens, ""), (work.flops, ""), (work.disk, "B"))),
+        *(_amount(value, unit) for value, unit in ((work.tokens, ""), (work.flops, ""), (work.disk, "B"))),
         "–" if seconds is None else hours(seconds),
         "–" if seconds is None else hours(stage.wall(gpu, utilisation)),
-        _short(memory, "B"),
+        _amount(memory, "B"),
         "–" if not memory else _fits(memory, gpu),
     ]
 
@@ -108,7 +108,7 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:,.0f}" if seconds >= 36000 else f"{seconds / 3600:.2g}"
 
 
-def _short(value: float | None, unit: str) -> str:
+def _amount(value: float | None, unit: str) -> str:
     """Three figures and a letter: k, M, G, T, P, E."""
     if value is None:
         return "–"
@@ -123,12 +123,12 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     total = total_of(plans, gpu, utilisation)
     least = f" at least ({total.unknown} of them without an estimate)" if total.unknown else ""
     return [
-        f"To do: {counted(total.stages, 'stage')}{least}: {_short(total.flops, 'FLOP')}, "
-        f"{_short(total.tokens, '')} tokens, {_short(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
+        f"To do: {counted(total.stages, 'stage')}{least}: {_amount(total.flops, 'FLOP')}, "
+        f"{_amount(total.tokens, '')} tokens, {_amount(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
         f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
         f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
         *_slow_evaluation(total),
-        f"Reused: {counted(total.reused, 'stage')}; what is cached took {total.saved:,.1f} device-seconds when it ran.",
+        f"Shared or cached: {counted(total.reused, 'stage')}; the cached ones took {total.saved:,.1f} device-seconds.",
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
         f"padding not counted. selectmm/planning/README.md has the formulas.",

@@ -115,6 +115,7 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
     counted = [stage for stage in left if stage.name in ESTIMATED]
 
     def walls(name: str) -> float:
+        """Wall seconds of all stages of that name that are left to do."""
         return sum(stage.wall(gpu, utilisation) or 0 for stage in left if stage.name == name)
 
     engine = [stage.wall_by_engine(gpu, utilisation) for stage in left if stage.name == "evaluate"]

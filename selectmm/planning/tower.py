@@ -38,6 +38,7 @@ def _tile(tower: nn.Module, shape: torch.Size) -> int:
     flops = 0
 
     def count(name: str, module: nn.Linear | nn.Conv2d, _inputs: object, output: torch.Tensor) -> None:
+        """Add the FLOPs of one layer's product, two per weight and position."""
         nonlocal flops
         channels = module.weight.shape[0]
         flops += 2 * module.weight.numel() * (output.numel() // channels)

@@ -61,7 +61,7 @@ def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: s
         *_unread(pool, pool.health, bad_rows),
         *_bad(pool, pool.health, bad_rows),
         *(_composed(pool, expected) if expected else []),
-        _rows(pool, "likely encoding damage", damaged, "Export the file again as UTF-8, or mend these texts.", "look"),
+        _rows(pool, "likely encoding damage", damaged, "Export the file again as UTF-8, or fix these texts.", "look"),
         _rows(
             pool,
             f"longer than {limit.most:,} {limit.unit}",
@@ -84,7 +84,7 @@ def _unread(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
     weight, way = _dealt_with(pool, health, bad_rows)
     of = len(pool) + sum(health.unread.values())
     return [
-        Finding(f"cannot be read: {reason}", count, of, health.examples[reason], f"Mend these rows, {way}", weight)
+        Finding(f"cannot be read: {reason}", count, of, health.examples[reason], f"Fix these rows, {way}", weight)
         for reason, count in health.unread.items()
     ]
 

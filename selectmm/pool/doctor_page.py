@@ -50,7 +50,7 @@ def show(report: Report, console: PrintableConsole) -> None:
         return
     console.print(f"\n{report.pool}: {counted(report.rows, 'row')}, {counted(report.images, 'image')}\n")
     console.print(_sources(report.counts, report.expected))
-    console.print(_findings(report.findings))
+    console.print(_findings(report.findings) if report.findings else "No problem was found.")
     verdict = (
         "A run on it would stop: see the lines marked 'blocks'." if report.blocked else "Nothing here stops a run."
     )

@@ -70,7 +70,7 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
 
 
 _LISTED = "The full list is in {}."
-_MEND = "Mend them, or set pool.bad_rows=drop to leave these rows out."
+_MEND = "Fix them, or set pool.bad_rows=drop to leave these rows out."
 
 
 def _told_unread(noted: Noted) -> str:
@@ -156,6 +156,7 @@ def _sizes(pool: Pool) -> np.ndarray:
     """Bytes of each unique image, `MISSING` where there is no file; [images] of int64."""
 
     def sizes(start: int) -> list[int]:
+        """Those of one block of images."""
         found = (size_of(pool.image_root, image) for image in pool.images[start : start + BLOCK])
         return [MISSING if size is None else size for size in found]
 
@@ -167,6 +168,7 @@ def _headers(pool: Pool, sizes: np.ndarray, folder: Path) -> None:
     """What the header of each unique image says; 0 × 0 pixels of no mode where it cannot be read."""
 
     def headers(start: int) -> list[Header]:
+        """Those of one block of images."""
         return [_header(pool, image, sizes[image]) for image in range(start, min(start + BLOCK, len(sizes)))]
 
     blocks = side_by_side(headers, range(0, len(sizes), BLOCK), AT_ONCE)

@@ -8,6 +8,7 @@ from typing import Literal
 from datasets import Dataset, load_dataset
 
 from selectmm.errors import UserError
+from selectmm.network import check_data_set
 from selectmm.pool.columns import ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
@@ -72,10 +73,11 @@ def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dat
         UserError: it cannot be had.
     """
     local = isdir(dataset)
+    check_data_set(dataset, "pool.dataset")
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
     except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split
         raise UserError(
-            f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be had "
+            f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be loaded "
             f"({str(problem).splitlines()[0]}); go online, or download it and set pool.dataset to its folder."
         ) from problem

@@ -135,7 +135,7 @@ def _checked(
 ) -> Iterator[Read]:
     """The rows that can be read and are not left out; all that is seen on the way goes into ``noted``.
 
-    What cannot be read is counted to the end, so that it is mended in one go, and listed line by line.
+    What cannot be read is counted to the end, so that it can be fixed in one go, and listed line by line.
     """
     content, position = sha256(), 0
     for place, said in raw:
@@ -150,7 +150,7 @@ def _checked(
         except BadRow as problem:
             _count(problem.reason, str(problem), place, said, file, noted, listing)
         except UnicodeEncodeError as problem:
-            told = f"holds half a character ({problem.reason}) in a text or its source; mend it"
+            told = f"holds half a character ({problem.reason}) in a text or its source; fix it"
             _count("half a character", told, place, said, file, noted, listing)
         except RecursionError:
             _count("values nested too deeply", "is nested too deeply", place, said, file, noted, listing)

@@ -86,7 +86,7 @@ def _line(line: str) -> object:
     try:
         return _DECODER.decode(line)
     except json.JSONDecodeError as problem:
-        return BadRow("broken JSON", f"is not JSON ({problem.msg}): {shown(line)}; mend or remove it")
+        return BadRow("broken JSON", f"is not JSON ({problem.msg}): {shown(line)}; fix or remove it")
     except RecursionError:
         return BadRow("values nested too deeply", f"is nested too deeply to be a row: {shown(line)}")
 
@@ -167,7 +167,7 @@ class _Window:
     def broken(self, index: int, reason: str) -> UserError:
         """What is said of row ``index``."""
         return UserError(
-            f"Row {index} of {self.path} is not JSON ({reason}); mend it there, or download or export the file again."
+            f"Row {index} of {self.path} is not JSON ({reason}); fix it there, or download or export the file again."
         )
 
     def _cut(self, problem: json.JSONDecodeError) -> bool:

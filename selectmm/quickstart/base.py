@@ -23,7 +23,7 @@ from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.quickstart import language
 from selectmm.quickstart.tower import TowerConfig, imagenet_weights
-from selectmm.records.stage import told_if_unwritten
+from selectmm.records.write_errors import explain_failed_writes
 
 ALIGNMENT = Path(__file__).parent / "alignment"
 TEMPLATE = "chatml"
@@ -41,7 +41,7 @@ def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickst
     content, record = read_alignment(ALIGNMENT)
     place = Path(folder) / f"base-{record['sha256'][:12]}"
     if not place.exists():
-        with told_if_unwritten("The embedded model", place, place.parent):
+        with explain_failed_writes("The embedded model", place, place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(place.with_suffix(".lock")):
                 if not place.exists():

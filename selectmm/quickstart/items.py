@@ -44,6 +44,7 @@ def drawn(part: Part, seed: int, times: int = 1) -> dict[str, list[Item]]:
     rng = np.random.default_rng(seed)
 
     def many(shares: dict[Maker, int]) -> dict[Maker, int]:
+        """Items of each kind, ``times`` as many."""
         return {make: times * count for make, count in shares.items()}
 
     return {

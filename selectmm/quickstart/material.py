@@ -131,5 +131,8 @@ def _open(path: Path) -> Image.Image:
 def _package(name: str) -> Path:
     spec = find_spec(name)
     if spec is None:
-        raise UserError(f"Package {name.replace('_', '-')} is missing; install the two requirements lists.")
+        raise UserError(
+            f"Package {name.replace('_', '-')} is missing; install requirements.lock, and "
+            f"requirements-nodeps.lock with pip --no-deps."
+        )
     return Path(spec.origin).parent

@@ -1,1 +1,1 @@
-"""What a run leaves behind: stages with their cost, the record, and what is told to a tracker."""
+"""What a run leaves behind: stages with their cost, the record, and the trackers."""

@@ -93,7 +93,11 @@ def _content(file: Path, path: Path, most: int) -> bytes:
         size = file.stat().st_size
         if file.is_file() and size <= most:  # a pipe would never end
             return file.read_bytes()
-        why = f"it has {size:,} bytes, the answers to its items at most {most:,}" if file.is_file() else "it is no file"
+        why = (
+            f"it has {size:,} bytes, the answers to its items at most {most:,}"
+            if file.is_file()
+            else "it is not a file"
+        )
     except (OSError, RuntimeError) as problem:  # RuntimeError: links that lead to one another
         why = getattr(problem, "strerror", None) or str(problem)
     raise UserError(
@@ -114,7 +118,7 @@ def _parsed(content: bytes, items: Mapping[str, int]) -> dict[str, list[Answer]]
     for line in _lines(content, _most(items)):
         name, answer = _answer(line)
         if name not in items:
-            raise Mismatch(f"it answers {name!r:.40}, which the record has no score of")
+            raise Mismatch(f"it answers {name!r:.40}, for which the record has no score")
         found.setdefault(name, []).append(answer)
         if len(found[name]) > items[name]:
             raise Mismatch(f"it holds more answers to {name} than the {items[name]:,} items that the record counts")
@@ -133,7 +137,7 @@ def _answer(line: bytes) -> tuple[str, Answer]:
     if b"\\u" in line:  # half of a surrogate pair can only come as an escape
         "".join([answer.item, answer.target, answer.answer, answer.image, answer.unit, answer.stratum]).encode()
     if answer.score is not None and not 0 <= answer.score <= 1:
-        raise Mismatch(f"field 'score' is {answer.score:g}, not a share of 1")
+        raise Mismatch(f"field 'score' is {answer.score:g}, not a number from 0 to 1")
     return name, answer
 
 

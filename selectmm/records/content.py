@@ -23,16 +23,16 @@ def check_content(content: object) -> None:
         if isinstance(value, str):
             _check_text(value, where)
         elif isinstance(value, float) and not isfinite(value):
-            raise Mismatch(f"field '{where}' is {value}, which nothing measures")
+            raise Mismatch(f"field '{where}' is {value}, which no measurement can give")
         elif isinstance(value, int) and abs(value) >= WHOLE:
-            raise Mismatch(f"field '{where}' is a number of {len(str(abs(value)))} digits, which nothing counts")
+            raise Mismatch(f"field '{where}' is a number of {len(str(abs(value)))} digits, too many for a count")
 
 
 def _check_text(text: str, where: str) -> None:
     if len(text) > LONGEST:
         raise Mismatch(f"field '{where}' is a text of {len(text):,} characters; at most {LONGEST:,} are read")
     if not text.isprintable() and (strange := next((c for c in text if not showable(c)), None)):
-        raise Mismatch(f"field '{where}' holds the character {strange!a}, which is no text")
+        raise Mismatch(f"field '{where}' holds the character {strange!a}, which is not printable text")
 
 
 def shown(content: object) -> object:

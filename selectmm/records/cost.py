@@ -73,7 +73,7 @@ class Clock:
 
 _running: list[Clock] = []
 _counting = Lock()  # several threads count: each process of an engine has one
-_process = Clock(1)  # of this process, for who started it as a rank
+_process = Clock(1)  # of this process, for the process that started it as a rank
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _read(path: Path) -> Any:
         hint = f"; name its files: {path}/*.json" if path.is_dir() else ""
         raise UserError(f"There is no record to read at {path} ({problem.strerror}){hint}.") from problem
     if len(content) > LARGEST:
-        raise UserError(f"{path} is no record: it is larger than {LARGEST // 2**20} MiB; name record files.")
+        raise UserError(f"{path} is not a record: it is larger than {LARGEST // 2**20} MiB; name record files.")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as problem:

@@ -63,7 +63,7 @@ def unused(file: Path) -> Iterator[bool | None]:
         None if that cannot be known, because the file system has no locks or does not give one to this user.
     """
     try:
-        handle = os.open(file, os.O_RDWR)  # NFS gives an exclusive lock only to who may write
+        handle = os.open(file, os.O_RDWR)  # NFS gives an exclusive lock only with the right to write
     except PermissionError:
         handle = os.open(file, os.O_RDONLY)
     try:

@@ -127,7 +127,10 @@ def _delete_lock(lock: Path) -> None:
 
 
 def _cannot(path: Path, problem: OSError) -> UserError:
-    return UserError(f"{path} cannot be removed: {problem.strerror} ({problem.filename}). What was removed is gone.")
+    return UserError(
+        f"{path} cannot be removed: {problem.strerror} ({problem.filename}). "
+        f"Stages that were removed before it stay removed."
+    )
 
 
 def sum_of(entries: Sequence[Entry]) -> tuple[int, float]:

@@ -81,7 +81,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
 
 def _expect(good: bool, what: str, value: object, where: str) -> None:
     if not good:
-        raise Mismatch(f"field '{where}' is {_short(value)}, not {what}")
+        raise Mismatch(f"field '{where}' is {_excerpt(value)}, not {what}")
 
 
 def named(key: str) -> str:
@@ -89,7 +89,7 @@ def named(key: str) -> str:
     return f"{key if key.isprintable() else ascii(key)[1:-1]:.40}"
 
 
-def _short(value: object) -> str:
+def _excerpt(value: object) -> str:
     """The beginning of a value; one of ten thousand nested lists has no representation."""
     try:
         return f"{value!a:.60}"

@@ -1,14 +1,11 @@
 """A stage: work whose result is a folder named by what went into it."""
 
 import ast
-import errno
 import hashlib
 import inspect
 import json
 import logging
 import os
-import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,18 +21,15 @@ from filelock import FileLock, Timeout
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
 from selectmm.records.in_use import hold
+from selectmm.records.write_errors import explain_failed_writes
 
 log = logging.getLogger("selectmm")
 
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
-NO_SPACE = 2**20  # bytes; with less than this left, whatever failed failed for want of space
 
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
-_held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while another process is waited for
+_held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while waiting for another process
 
 
 @dataclass(frozen=True)
@@ -65,10 +59,10 @@ def options_of(made: object) -> dict[str, Any]:
 
 
 def source_of(made: object) -> str:
-    """Name and source of an object's class: who mends a method does not get the old result.
+    """Name of an object's class and a hash of its source, so that a changed method does not get the old result.
 
     The source is that of its module and of the modules beside it, in the same folder, that this one imports, and so on:
-    what methods share is mended as well.
+    code that methods share counts as well.
     """
     kind = type(made)
     sources: dict[str, str] = {}
@@ -122,18 +116,18 @@ def run_stage(
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
     cost of every attempt is added up, each second counting ``devices`` times; ``share`` says of the finished folder
     which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
-    once: the second says whom it waits for, and gives back meanwhile what `giving_way` names.
+    once: the second logs which process it waits for, and meanwhile gives back what `giving_way` names.
 
     A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
 
     Raises:
-        UserError: the disk is full, the folder cannot be written, was deleted meanwhile, or is damaged.
+        UserError: the disk is full; or the folder cannot be written, was deleted meanwhile, or is damaged.
     """
     mark = fingerprint(identity)
     folder = root / name / mark
     cached = hold(folder / ENTRY)  # until this process ends: `cache prune` removes nothing that is in use
     if not cached:
-        with told_if_unwritten(f"Stage '{name}'", folder, root):
+        with explain_failed_writes(f"Stage '{name}'", folder, root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _alone(folder, name):
                 cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
@@ -159,7 +153,7 @@ def giving_way(aside: Callable[[], AbstractContextManager[object]]) -> Iterator[
 
 @contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Hold a stage's lock; who has to wait for it says so."""
+    """Hold a stage's lock; if another process has it, log which one, and wait."""
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
@@ -176,43 +170,12 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
 
 
 def _maker(folder: Path) -> str:
-    """Who makes a stage, in words."""
+    """The process that makes a stage, in words."""
     try:
         maker = json.loads((folder.with_suffix(".partial") / MAKER).read_text())
         return f"process {maker['process']} on {maker['host']}"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or is about to end
         return "another process"
-
-
-@contextmanager
-def told_if_unwritten(what: str, folder: Path, root: Path) -> Iterator[None]:
-    """Turns what is raised inside the block into a sentence, if ``root`` cannot be written.
-
-    Args:
-        what: writes, with a capital letter.
-        folder: is written; beside it, under the same name and ``.partial``, until it is whole.
-
-    Raises:
-        UserError: the disk is full, the folder cannot be written, or was deleted meanwhile.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as problem:
-        reason = cannot_write(problem, root) or _gone(folder)
-        if reason is None:
-            raise
-        raise UserError(
-            f"{what} could not write {folder}: {reason}. What was finished is kept; free some space or point "
-            f"'cache' at another folder, and start the same command again."
-        ) from problem
-
-
-def _gone(folder: Path) -> str | None:
-    """Writers name what they miss in many ways, so the disk is asked."""
-    partial = folder.with_suffix(".partial")
-    return None if partial.exists() or folder.exists() else f"{partial} was deleted while it was being written"
 
 
 def find_stage(root: Path, name: str, identity: Mapping[str, Any]) -> Stage | None:
@@ -279,7 +242,7 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(HEARTBEAT):
-            with suppress(OSError):  # a full disk is the stage's to tell, when its own write fails
+            with suppress(OSError):  # a full disk is reported when the stage's own write fails
                 note()
 
     thread = Thread(target=beat, daemon=True)
@@ -294,30 +257,3 @@ def _noted(spent: Path, before: Cost, clock: Clock) -> Iterator[None]:
         if not finished:
             with suppress(OSError):
                 note()
-
-
-def full_disk(problem: Exception) -> str | None:
-    """The sentence for a disk on which nothing more can be written, wherever that showed; None for other problems."""
-    if not isinstance(problem, OSError) or problem.errno not in FULL:
-        return None
-    return (
-        f"{problem.filename or 'A file'} could not be written: {problem.strerror}. What was finished is kept; make "
-        f"room, and start the same command again."
-    )
-
-
-def cannot_write(problem: Exception, root: Path) -> str | None:
-    """Why ``problem`` means that ``root`` cannot be written, or None if it means something else.
-
-    Writers outside of Python do not raise an ``OSError``: safetensors names the system's error in its words; of torch,
-    which does not, the disk is asked.
-    """
-    if (named := _OS_ERROR.search(str(problem))) and int(named[1]) in FULL:
-        return os.strerror(int(named[1]))
-    if isinstance(problem, OSError):
-        if problem.errno in FULL:
-            return problem.strerror
-        inside = problem.filename is None or Path(problem.filename).absolute().is_relative_to(root.absolute())
-        if problem.errno in _FORBIDDEN and inside:  # elsewhere it is some input that cannot be read
-            return problem.strerror
-    return os.strerror(errno.ENOSPC) if root.exists() and shutil.disk_usage(root).free < NO_SPACE else None

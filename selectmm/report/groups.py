@@ -77,9 +77,10 @@ def _of_one_side(name: str, every: Sequence[Mapping[str, Any]]) -> bool:
 
 def _here(name: str, value: object) -> str:
     names = str(value).split(", ") if name == "benchmarks" else []
-    return f"{len(names)} of them" if len(names) > NAMED else _short(value)
+    return f"{len(names)} of them" if len(names) > NAMED else _cell(value)
 
 
-def _short(value: object) -> str:
+def _cell(value: object) -> str:
+    """A value as a caption shows it: at most 40 characters."""
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "…"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from selectmm.errors import UserError
-from selectmm.records.stage import full_disk, write_atomically
+from selectmm.records.stage import write_atomically
+from selectmm.records.write_errors import full_disk
 
 if TYPE_CHECKING:
     from selectmm.experiment import Experiment
@@ -48,18 +49,18 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
         write_atomically(folder / FAILURE, json.dumps(asdict(failure)))
 
 
-def foretell(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
-    """Tell what some jobs of a sweep will fail of, before the first one runs: it would be told hours later.
+def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False) -> None:
+    """Log why some jobs of a sweep will fail, before the first one runs, because otherwise it would show hours later.
 
     Each job's choices are built, and the target examples opened, if its method chooses for some.
 
     Args:
         jobs: configurations, each with the name of its method.
-        here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is told
-            once; what that computes is in the cache for the jobs.
+        here: whether jobs run on this machine. Their pools are then opened now, each once, so that a bad row is
+            reported once; what that computes is in the cache for the jobs.
 
     Raises:
-        UserError: of every job.
+        UserError: no job can run; with the reasons of all.
     """
     from selectmm.instantiate import build  # seconds
     from selectmm.methods.method import Needs
@@ -119,7 +120,7 @@ def _of_jobs(sweep: Path, name: str) -> list[Path]:
     return sorted(sweep.glob(f"*/{name}"), key=lambda path: (len(path.parent.name), path.parent.name))
 
 
-def tell_failures(failures: Sequence[Failure]) -> None:
+def log_failures(failures: Sequence[Failure]) -> None:
     """Each reason once with its jobs, the last line of a traceback, and the way on."""
     jobs: dict[str, list[str]] = {}
     for failure in failures:

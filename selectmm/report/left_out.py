@@ -20,7 +20,9 @@ def left_out(comparison: Comparison) -> list[str]:
     known = [pair for pair in pairs if pair[0].score(pair[2]) and pair[1].score(pair[2])]
     adjusted = holm([score_p(*pair, comparison) for pair in known])
     found = [pair for pair, p in zip(known, adjusted, strict=True) if p <= ALPHA]
-    told = [_told(row, random, [name for *_, name in many]) for (row, random), many in groupby(found, lambda p: p[:2])]
+    told = [
+        _sentence(row, random, [name for *_, name in many]) for (row, random), many in groupby(found, lambda p: p[:2])
+    ]
     return (
         [f"Significantly different from random on benchmarks that Rel. leaves out: {'; '.join(told)}."] if told else []
     )
@@ -42,7 +44,7 @@ def _values(row: Row, name: str) -> list[float]:
     return [score.value for outcome in row.outcomes for score in outcome.record.scores if score.benchmark == name]
 
 
-def _told(row: Row, random: Row, names: Sequence[str]) -> str:
+def _sentence(row: Row, random: Row, names: Sequence[str]) -> str:
     seeds = ", one seed" if min(row.score(names[0]).n, random.score(names[0]).n) == 1 else ""
     apart = [f"{name} {row.score(name).mean - random.score(name).mean:+.1f}" for name in names]
     return f"{row.label} at {100 * row.budget:.4g} %{seeds} ({', '.join(apart)})"

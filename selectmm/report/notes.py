@@ -1,6 +1,7 @@
 """The notes under a table."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from statistics import fmean
 from typing import Any
 
@@ -58,12 +59,16 @@ def _reading(comparison: Comparison) -> list[str]:
     ]
     if comparison.above:
         named = zip(heads(comparison), comparison.benchmarks, strict=True)
-        above = ", ".join(f"{head} {comparison.above[name]:.1f}" for head, name in named)
+        above = ", ".join(f"{head} {_standard_errors(comparison.above[name])}" for head, name in named)
         told.append(
             f"† At chance, so left out of Rel.: the full run does not beat max(chance, majority, blind) by more than "
             f"{ONE_SIDED_95} standard errors. Standard errors above it: {above}."
         )
     return told
+
+
+def _standard_errors(above: float) -> str:
+    return f"{above:.1f}" if isfinite(above) else "unknown (all items have the same score)"
 
 
 def _shared(comparison: Comparison) -> list[str]:

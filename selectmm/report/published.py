@@ -93,7 +93,7 @@ def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
     """
     records = sorted((record for one in comparisons for record in one.records), key=lambda record: record.finished)
     # What an experiment says of itself may have been corrected since: the newest run's word counts.
-    asked = {(record.experiment, told.paper, told.table): told for record in records if (told := _told(record))}
+    asked = {(record.experiment, told.paper, told.table): told for record in records if (told := _reproduced(record))}
     found = []
     for (experiment, *_), told in sorted(asked.items(), key=lambda item: item[0]):
         mine = [one for one in comparisons if any(record.experiment == experiment for record in one.records)]
@@ -102,8 +102,8 @@ def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
     return found
 
 
-def _told(record: RunRecord) -> Reproduces | None:
-    """What an experiment says, whoever wrote its record."""
+def _reproduced(record: RunRecord) -> Reproduces | None:
+    """What an experiment reproduces, checked, because a record may come from anybody."""
     told = record.config.get("published")
     if not told:
         return None

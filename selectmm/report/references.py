@@ -68,12 +68,12 @@ def _read(path: Path) -> Any:
 def _check(name: str, entry: Mapping[str, float | None]) -> None:
     for kind, value in entry.items():
         if abs(value or 0.0) > LARGEST:
-            raise Mismatch(f"field '{name:.40}.{kind:.40}' is {value:g}, which nothing measures")
+            raise Mismatch(f"field '{name:.40}.{kind:.40}' is {value:g}, which no measurement can give")
 
 
 def _odd(path: Path, problem: Exception) -> UserError:
     return UserError(
-        f'Reference scores {path}: {problem}; they look like {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
+        f'Reference scores {path}: {problem}; the expected form is {{"benchmark": {{"chance": 25.0, "blind": 31.2}}}}.'
     )
 
 
@@ -90,7 +90,7 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     if left_out:
         log.warning(
             "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
-            "with python -m selectmm references.", path, ", ".join(sorted(left_out)),
+            "with selectmm references.", path, ", ".join(sorted(left_out)),
         )  # fmt: skip
     return found
 
@@ -133,7 +133,7 @@ def _measured(path: Path) -> _Measured:
     except (KeyError, TypeError, AttributeError, Mismatch) as problem:
         raise UserError(
             f"{path} does not say which model and prompts its reference scores are of ({problem!r:.80}); measure them "
-            f"again with python -m selectmm references."
+            f"again with selectmm references."
         ) from problem
 
 

@@ -13,7 +13,7 @@ ONE_SIDED_95 = 1.64  # standard errors
 
 NO_FULL = (
     "these records hold no `full` run; run method=full with the same recipe or, if that was done, name its record too: "
-    "python -m selectmm report RECORD…"
+    "selectmm report RECORD…"
 )
 
 

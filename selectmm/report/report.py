@@ -75,7 +75,7 @@ def write_report(
         UserError: there are no records, or two are of the same run.
     """
     if not records:
-        raise UserError("There are no records to report on; start a run first (python -m selectmm), or name its files.")
+        raise UserError("There are no records to report on; start a run first (selectmm run), or name its files.")
     from selectmm.report.html.page import Section, report_page  # with matplotlib, which takes a second
     from selectmm.report.tradeoff import save_picture
 

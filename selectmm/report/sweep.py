@@ -15,10 +15,10 @@ from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
 from selectmm.records.files import load
 from selectmm.records.record import Costs, RunRecord
-from selectmm.records.stage import full_disk
 from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
-from selectmm.report.jobs import Failure, failures_in, records_in, tell_failures
+from selectmm.records.write_errors import full_disk
+from selectmm.report.jobs import Failure, failures_in, log_failures, records_in
 from selectmm.report.pairing import tallies_of
 from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
@@ -60,7 +60,7 @@ class SweepReport(Callback):
         failures = failures_in(Path(config.hydra.sweep.dir))
         reported = place.node > 0 or self._reported(config, failures)  # node 0 reports
         if failures:
-            tell_failures(failures)
+            log_failures(failures)
         if failures or not reported:
             sys.exit(1)
 
@@ -91,13 +91,13 @@ class SweepReport(Callback):
         references = references_for(self.references, records) if self.references else {}
         tallies = tallies_of(zip(paths, records, strict=True))
         report = write_report(records, self.tables, experiment, references, tallies=tallies)
-        _tell(report, paths)  # before the tracker, which may be out of reach
+        _log_files(report, paths)  # before the tracker, which may be out of reach
         _track(report, tracker, records)
-        self._tell_runs(tracker)
+        self._log_runs(tracker)
         log.info("Time     %s", where_time_went(records, time.time() - self.began))
         return report
 
-    def _tell_runs(self, tracker: Tracker) -> None:
+    def _log_runs(self, tracker: Tracker) -> None:
         """The jobs' offline runs lie beside the report's own; those that were written since the sweep began are its."""
         for folder in tracker.folders:
             runs = [run for run in folder.parent.glob("offline-run-*") if run.stat().st_mtime >= self.began]
@@ -133,7 +133,7 @@ def _track(report: Report, tracker: Tracker, records: Sequence[RunRecord]) -> No
         run.artifact(report.markdown, f"report-{report.markdown.stem}", "report", made_from=parents)
 
 
-def _tell(report: Report, records: Sequence[Path]) -> None:
+def _log_files(report: Report, records: Sequence[Path]) -> None:
     log.info("\nTable    %s", report.markdown)
     log.info("Picture  %s and .svg", ", ".join(str(png) for png in report.pngs))
     log.info("Records  %s (%d)", records[0].parent, len(records))

@@ -67,12 +67,13 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
     found = [difference(row, random, comparison) for row, random in beside]
     adjusted = holm([one.p for one in found])
     judged = [
-        Verdict(*pair, one, _told(*pair, one, p <= ALPHA)) for pair, one, p in zip(beside, found, adjusted, strict=True)
+        Verdict(*pair, one, _sentence_of(*pair, one, p <= ALPHA))
+        for pair, one, p in zip(beside, found, adjusted, strict=True)
     ]
     return sorted(judged, key=lambda verdict: (ORDER.index(verdict.told), -verdict.found.value))
 
 
-def _told(row: Row, random: Row, found: Difference, stays: bool) -> str:
+def _sentence_of(row: Row, random: Row, found: Difference, stays: bool) -> str:
     if found.within_noise:
         return NOISE
     if min(row.rel.n, random.rel.n) == 1:

@@ -7,6 +7,7 @@ from selectmm.evaluation.results import read_scores
 from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.records.schedule import PointEntry
+from selectmm.records.stage import Stage
 from selectmm.stages.evaluate import evaluate_adapter
 from selectmm.stages.schedule import Learned
 from selectmm.tuning.callback import LOSSES, POINTS
@@ -14,11 +15,12 @@ from selectmm.tuning.callback import LOSSES, POINTS
 log = logging.getLogger("selectmm")
 
 
-def evaluate_points(experiment: Experiment, vlm: VLM, learned: Learned) -> tuple[PointEntry, ...]:
+def evaluate_points(experiment: Experiment, vlm: VLM, learned: Learned, end: Stage) -> tuple[PointEntry, ...]:
     """Evaluate what the training kept on the way (`selectmm.stages.finetune.points_of`), if it was asked to.
 
-    Evaluation is not counted as cost. What was spent by a step: of a static run its whole selection; of a schedule the
-    scoring of the rounds that had begun by then.
+    The tracker gets a curve of every benchmark's scores over the steps, whose last point is that of ``end``, the
+    evaluation of the tuned model. Evaluation is not counted as cost. What was spent by a step: of a static run its
+    whole selection; of a schedule the scoring of the rounds that had begun by then.
     """
     if experiment.curve == 1:
         return ()
@@ -33,6 +35,10 @@ def evaluate_points(experiment: Experiment, vlm: VLM, learned: Learned) -> tuple
         tuning = learned.tuned.cost.device_seconds * share
         points.append(PointEntry(step, _selected_by(learned, step), tuning, scores))
     if points:
+        scores = {score.benchmark: score.value for score in read_scores(end.folder, experiment.suite)}
+        with experiment.tracker.stage("curve", experiment.config) as tracked:
+            for step, found in [*((point.step, point.scores) for point in points), (seconds[-1]["step"], scores)]:
+                tracked.log({"step": step, **found})
         log.info("  curve     evaluated after %s steps too", ", ".join(f"{point.step:,}" for point in points))
     return tuple(points)
 

@@ -218,7 +218,7 @@ def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
         work: takes the folder, this rank, and the number of ranks.
 
     Returns:
-        The exit code; 1 if a user can mend what went wrong.
+        The exit code; 1 if a user can fix what went wrong.
     """
     folder, launch = Path(arguments[0]), arguments[1]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -252,7 +252,7 @@ def _report(file: Path, message: str) -> None:
 
 
 def _explain(folder: Path, mark: str, code: int, way_out: str, lost: str | None) -> str:
-    """Why a launch failed: what a user can mend, then a rank that was killed, then the first rank that broke.
+    """Why a launch failed: what a user can fix, then a rank that was killed, then the first rank that broke.
 
     Args:
         code: of this node's torchrun. lost: what is wrong with another node, if anything is.

@@ -63,7 +63,7 @@ class Nodes:
     _number: int = 0
 
     def agree(self, what: str, value: str) -> None:
-        """Wait until every other node has told what it has, and compare.
+        """Wait until every other node has reported what it has, and compare.
 
         Raises:
             UserError: one has something else, could not get it, or is lost.
@@ -97,7 +97,7 @@ ALONE = Nodes()
 
 
 class Joined:
-    """A launch that the other nodes have joined. Nothing raises: who watches a launch would stop watching."""
+    """A launch that the other nodes have joined. Nothing raises, because that would end the watching of a launch."""
 
     def __init__(self, store: TCPStore, hosts: Mapping[int, str], number: int) -> None:
         self._store, self._hosts, self._number = store, hosts, number
@@ -215,8 +215,8 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(missing)))
             raise UserError(
-                f"Node {named} of {place.nodes} did not come to {place.host}:{place.port} within {place.seconds:g} s; "
-                f"start the same command there, look whether it can reach this port, or raise join_seconds."
+                f"Node {named} of {place.nodes} did not connect to {place.host}:{place.port} within {place.seconds:g} "
+                f"s; start the same command there, look whether it can reach this port, or raise join_seconds."
             )
         time.sleep(POLL)
     hosts = {node: store.get(f"host-{node}").decode() for node in sorted(others)}

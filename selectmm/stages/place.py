@@ -65,7 +65,7 @@ def place_of(options: Mapping[str, Any], started: Started | None) -> Place:
     nodes, node = (_number(options, key) for key in ("nodes", "node"))
     if started is None and nodes in (1, None):
         if node:
-            raise UserError(f"node={node}, but nodes={nodes or 'auto'}: of how many is it? Set nodes to their number.")
+            raise UserError(f"node={node}, but nodes={nodes or 'auto'}; set nodes to the number of nodes.")
         return Place()
     if nodes is None:
         nodes = started.nodes
@@ -105,6 +105,7 @@ def read_started(environment: Mapping[str, str]) -> Started | None:
     """The same from the variables of torchrun, srun, or a PyTorch job on Kubernetes; None if there are none."""
 
     def number(name: str) -> int:
+        """The variable's value; a UserError if it is not a whole number."""
         try:
             return int(environment[name])
         except ValueError:
@@ -159,7 +160,7 @@ def _meeting(options: Mapping[str, Any], started: Started | None) -> tuple[str, 
     given = options.get("rendezvous", "auto")
     if given == "auto":
         if started is None:
-            raise UserError(f"Several nodes need a place to meet; set {HOW}.")
+            raise UserError(f"Several nodes need an address at which they connect; set {HOW}.")
         return started.host, started.port
     host, _, port = str(given).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:

@@ -95,7 +95,7 @@ def record_of(
 
 
 def _method(experiment: Experiment) -> MethodEntry:
-    """Who chose, and by which options; a schedule's stand before those of the method that it wraps."""
+    """What chose the rows, with its options; a schedule's come before those of the method that it wraps."""
     if isinstance(experiment.schedule, Static):
         return MethodEntry(experiment.method_name, options_of(experiment.method))
     own = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
@@ -116,7 +116,7 @@ def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluat
 
 
 def left_out(pool: Pool, tuned: Stage) -> list[str]:
-    """What was dropped, cut or passed over on the way, one sentence each; nothing is so in silence."""
+    """What was dropped, cut or skipped on the way, one sentence each, so that nothing is dropped silently."""
     health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
     found = {
         **{

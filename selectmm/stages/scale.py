@@ -20,7 +20,7 @@ def too_small_for(vlm: VLM, recipe: str, suite: str | None) -> str:
     """A sentence if recipe or suite were made for the built-in model and this model is larger; empty if all fits.
 
     Args:
-        recipe, suite: their names; no suite for who only selects.
+        recipe, suite: their names; None for a command that only selects.
     """
     size = sum(weight.numel() for weight in vlm.model.parameters())
     toys = [f"recipe {recipe}"] if recipe.partition("_")[0] == TOY_RECIPE else []

@@ -72,16 +72,16 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     own = experiment.method.needs() if experiment.schedule.wraps else Needs()
     if own.snapshots or own.reference:
         raise UserError(
-            f"method={experiment.method_name} reads several points of its warm-up, or the warm-up's rows alone, which "
-            f"no schedule has; choose another method, or schedule=static."
+            f"method={experiment.method_name} needs several checkpoints of its warm-up, or features of the warm-up's "
+            f"rows alone, which no schedule has; choose another method, or schedule=static."
         )
     requests = requests_of(experiment, pool)
     needs = [request.needs for request in requests if isinstance(request, Score)]
     weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
     if weighted and experiment.recipe.packing:
         raise UserError(
-            f"schedule={name_of(experiment.schedule, experiment.method_name)} weighs single rows, which recipe.packing "
-            f"puts into one; set recipe.packing=false."
+            f"schedule={name_of(experiment.schedule, experiment.method_name)} gives each row a weight, but "
+            f"recipe.packing joins several rows into one sequence; set recipe.packing=false."
         )
     features = tuple(dict.fromkeys(feature for one in needs for feature in one.features))
     everything = replace(own, features=features, targets=any(one.targets for one in needs), warmup=None)
@@ -140,7 +140,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                write_atomically(folder / "schedule.json", json.dumps(_told(experiment, pool, rounds), indent=1))
+                write_atomically(folder / "schedule.json", json.dumps(_summary(experiment, pool, rounds), indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
                     raise UserError(
@@ -157,11 +157,11 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 tracked.log(json.loads(line))
         told = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
         tracked.summary({"steps": course.steps, "cached": made.cached, **told})
-    _say(learned, course, made)
+    _log_summary(learned, course, made)
     return learned
 
 
-def _told(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
+def _summary(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
     """What the stage says of itself: the entry for the record, and costs."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
@@ -208,7 +208,7 @@ def _learned(made: Stage, pool: Pool) -> Learned:
     return Learned(selection, costs["tuning"], read(ScheduleEntry, told["entry"]))
 
 
-def _say(learned: Learned, course: Course, made: Stage) -> None:
+def _log_summary(learned: Learned, course: Course, made: Stage) -> None:
     entry, selection = learned.schedule, learned.selection
     log.info(
         "  schedule  %s visits of %s different rows in %s %s",

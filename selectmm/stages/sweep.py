@@ -22,7 +22,7 @@ from selectmm.schedules.static import Static
 SWEEP = "SELECTMM_SWEEP"
 
 
-def tell_jobs(jobs: Sequence[tuple[DictConfig, str]]) -> None:
+def log_jobs(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     """Tell the jobs of a sweep, which start after this, what all of them read; not those that cannot be built."""
     from selectmm.instantiate import build  # seconds
 

@@ -123,7 +123,7 @@ def _line(
     metric = first.suite.evaluator[name].metric
     tallies = [found for side in sides if (found := tally(side, metric)) is not None]
     if len(tallies) < len(sides):
-        return replace(line, why="its metric is no property of single items")
+        return replace(line, why="its metric cannot be computed from single items")
     for told, found in zip(values, tallies, strict=True):
         if abs(told - found.total) > AGREES:
             why = f"its answers give {found.total:.2f} where the record says {told:.2f}"

@@ -18,7 +18,7 @@ UNKNOWN = "unknown"
 def show(pair: Pair, console: PrintableConsole) -> None:
     """Print both runs, a row per benchmark, and how to read it."""
     for name, record in (("first ", pair.first), ("second", pair.second)):
-        console.print(f"{name}  {_told(record)}")
+        console.print(f"{name}  {_description(record)}")
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in COLUMNS:
         grid.add_column(column, justify="left" if column in ("benchmark", "verdict") else "right", no_wrap=True)
@@ -63,7 +63,7 @@ def notes(pair: Pair) -> list[str]:
         f"p (Holm): corrected for {len(tested)} benchmarks. A difference is significant if this is at most 0.05 and "
         f"the interval does not contain 0.",
         "This compares two trained models on these items. To compare two methods, run several seeds of each "
-        "(python -m selectmm report).",
+        "(selectmm report).",
     ]
     told += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]
     if pair.apart:
@@ -71,6 +71,6 @@ def notes(pair: Pair) -> list[str]:
     return told
 
 
-def _told(record: RunRecord) -> str:
+def _description(record: RunRecord) -> str:
     run = f"{record.method.name}, budget {record.budget:g}, recipe {record.recipe.name}, seed {record.seed}"
     return f"{run} · suite {record.suite.name} · {record.name}"

@@ -37,6 +37,7 @@ def paired_bootstrap(first: Tally, second: Tally, rng: np.random.Generator) -> D
     alone = np.concatenate([np.empty(0, int), *(group for group in groups if len(group) == 1)])
 
     def difference(*samples: np.ndarray, axis: int) -> np.ndarray:
+        """First minus second, [draws], for the clusters [draws, size] drawn of each stratum."""
         values = []
         for side in (first, second):
             sums = sum(side.sums[sample].sum(axis=-2) for sample in samples) + side.sums[alone].sum(axis=0)

@@ -72,6 +72,7 @@ def _f1(answers: Sequence[Answer]) -> Tally:
     parts = np.stack([(said == "yes") & true, (said == "yes") & ~true, (said == "no") & true], axis=1).astype(float)
 
     def value(sums: np.ndarray) -> np.ndarray:
+        """F1 in per cent, [...], of sums [..., 3]: right yes, wrong yes, wrong no."""
         hit, false, missed = np.moveaxis(sums, -1, 0)
         return POINTS * 2 * hit / np.maximum(2 * hit + false + missed, 1)
 
@@ -87,6 +88,7 @@ def _points(answers: Sequence[Answer]) -> Tally:
     parts = np.concatenate([member * earned[:, None], member], axis=1)
 
     def value(sums: np.ndarray) -> np.ndarray:
+        """Points [...] of sums [..., 2 × categories]: what was earned in each, then the units of each."""
         won, of = sums[..., : len(names)], sums[..., len(names) :]
         return POINTS * (won / np.maximum(of, 1)).sum(axis=-1)
 

@@ -73,8 +73,8 @@ def read_adapter(folder: Path) -> AdapterFile:
             raise Mismatch("field 'lora_alpha' is 0, with which LoRA does nothing")
     except Mismatch as problem:
         raise UserError(
-            f"The adapter's {folder / CONFIG} cannot be used: {problem}. Only LoRA as a run of ours writes it is read; "
-            f"take the file from where it was trained."
+            f"The adapter's {folder / CONFIG} cannot be used: {problem}. Only LoRA adapters as selectmm writes them "
+            f"are read; take the file from where it was trained."
         ) from problem
     weights = read_tensors(folder / WEIGHTS)
     return AdapterFile(rank, alpha, dropout, _layers(weights), whole, weights)
@@ -83,7 +83,7 @@ def read_adapter(folder: Path) -> AdapterFile:
 def _content(file: Path) -> Any:
     try:
         if file.stat().st_size > LARGEST:
-            raise UserError(f"{file} is no adapter's configuration: it is larger than {LARGEST // 2**20} MiB.")
+            raise UserError(f"{file} is not an adapter's configuration: it is larger than {LARGEST // 2**20} MiB.")
         return json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as problem:
         raise UserError(
@@ -101,7 +101,7 @@ def _check_keys(content: object) -> None:
     for key, value in content.items():
         known = key in _READ | _PASSED_OVER or value in _OFF or (key in plain and _same(value, plain[key]))
         if not known:
-            raise Mismatch(f"field '{named(key)}' is {value!a:.60}, which no run of ours sets")
+            raise Mismatch(f"field '{named(key)}' is {value!a:.60}, which no run of selectmm sets")
 
 
 def _same(value: object, other: object) -> bool:

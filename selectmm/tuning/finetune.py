@@ -136,5 +136,5 @@ def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:
         )
     if recipe.checkpoint_every < 1:
         raise UserError(
-            f"recipe.checkpoint_every={recipe.checkpoint_every} is no number of steps; set it to 1 or more."
+            f"recipe.checkpoint_every={recipe.checkpoint_every} is not a number of steps; set it to 1 or more."
         )

@@ -73,7 +73,8 @@ def fit(
         kernel = varlen(vlm.model, recipe.precision) if recipe.packing else nullcontext()
         with kernel, trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
             _ready(wrapped, recipe)
-            module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=strategy.offload)
+            offload = strategy.offload and vlm.model.device.type != "cpu"
+            module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=offload)
             callback = TrainingCallback(
                 folder,
                 asked,

@@ -39,7 +39,7 @@ class Tuning(pl.LightningModule):
         steps: optimiser steps of the whole run.
         done: optimiser steps that were taken before this process began.
         seed: what dropout is drawn from.
-        offload: whether the optimiser works in main memory, as DeepSpeed's own AdamW.
+        offload: whether the optimiser works in main memory beside a GPU, as DeepSpeed's own AdamW.
 
     Attributes:
         at: the step that is taken (from 1) and the shape of its micro-batch, (rows, tokens).

@@ -1,7 +1,10 @@
-"""Operators that DeepSpeed compiles on first use, loaded so that a process killed meanwhile blocks no later one.
+"""The operator that DeepSpeed compiles on first use, loaded so that a process killed meanwhile blocks no later one.
 
-PyTorch guards each of them by a file named ``lock`` that is deleted at the end, also when there is nothing to compile.
-A process that is killed in between leaves it, and every later one, of any run, would wait for ever without a word.
+It is the AdamW that offload on a GPU takes. On a CPU nothing is compiled: that would take minutes, and training there
+needs no such operator.
+
+PyTorch guards an operator by a file named ``lock`` that is deleted at the end, also when there is nothing to compile. A
+process that is killed in between leaves it, and every later one, of any run, would wait for ever without a word.
 """
 
 import os
@@ -21,25 +24,24 @@ def load_operators(strategy: Strategy, device: torch.device) -> None:
     """Load what DeepSpeed will need, one process at a time; it then finds it loaded.
 
     Args:
-        device: of the model. Over CPU processes DeepSpeed compiles a communication operator, for offload its AdamW.
+        device: of the model.
     """
     if strategy.kind not in ("zero2", "zero3") or (device.type != "cpu" and not strategy.offload):
         return
     from deepspeed.accelerator import get_accelerator  # seconds, and only these strategies need it
     from deepspeed.ops import __compatible_ops__ as compatible
 
+    if device.type == "cpu":
+        # DeepSpeed compiles this as soon as it starts on a CPU, and calls it for inference alone.
+        compatible["deepspeed_shm_comm"] = False
+        return
     root = _extensions()
     root.mkdir(parents=True, exist_ok=True)
-    names = [
-        *(["ShareMemCommBuilder"] if device.type == "cpu" else []),
-        *(["CPUAdamBuilder"] if strategy.offload else []),
-    ]
     with FileLock(root / LOCK):
-        for name in names:
-            builder = get_accelerator().create_op_builder(name)
-            if builder is not None and compatible.get(builder.NAME, False):
-                free(root, builder.NAME)
-                builder.load(verbose=False)
+        builder = get_accelerator().create_op_builder("CPUAdamBuilder")
+        if builder is not None and compatible.get(builder.NAME, False):
+            free(root, builder.NAME)
+            builder.load(verbose=False)
 
 
 def free(root: Path, operator: str) -> None:

@@ -33,7 +33,7 @@ def spawn(
 
     The ranks say everything through files in ``folder``: losses line by line, the adapter, an error.
     """
-    with FileLock(folder / LOCK):  # held by ranks that have not yet noticed that who started them was killed
+    with FileLock(folder / LOCK):  # held by ranks that have not yet noticed that their parent process was killed
         checkpoint = latest(folder)
     done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else job.task.first
     keep_losses(folder, done - job.task.first)
@@ -46,7 +46,7 @@ def spawn(
 
 
 def tidy(folder: Path) -> None:
-    """Delete what the ranks of a run that has ended were told and said."""
+    """Delete the job files and messages of the ranks of a run that has ended."""
     launch.tidy(folder)
     for name in (JOB, ROWS, LOCK):
         (folder / name).unlink(missing_ok=True)

@@ -40,22 +40,20 @@ def lightning_strategy(strategy: recipe.Strategy, micro_batch: int, device: torc
 
 
 def check_buildable(strategy: recipe.Strategy, device: torch.device, environment: Mapping[str, str]) -> None:
-    """DeepSpeed compiles what it needs on first use, over CPU processes a small communication op, for offload its
-    AdamW; say so before it fails.
+    """For offload from a GPU DeepSpeed compiles its AdamW on first use; say what is missing before it fails.
 
     Raises:
         UserError: a tool that it compiles with is missing.
     """
-    if strategy.kind not in ("zero2", "zero3") or (device.type != "cpu" and not strategy.offload):
+    if not strategy.offload or device.type == "cpu":
         return
     path = environment.get("PATH", "")
     tools = {"a C++ compiler (g++)": environment.get("CXX", "g++"), "ninja": "ninja"}
     missing = [name for name, program in tools.items() if shutil.which(program, path=path) is None]
     if missing:
-        where, other = (" with offload", strategy.kind) if strategy.offload else (" on a CPU", "ddp")
         raise UserError(
-            f"Strategy '{strategy.kind}'{where} needs {' and '.join(missing)}, with which DeepSpeed compiles an "
-            f"operator on first use; install that, or use strategy {other if device.type != 'cpu' else 'ddp'}."
+            f"Strategy '{strategy.kind}' with offload needs {' and '.join(missing)}, with which DeepSpeed compiles an "
+            f"operator on first use; install that, or use strategy {strategy.kind}."
         )
 
 
@@ -82,7 +80,8 @@ class CPUDeepSpeedStrategy(DeepSpeedStrategy):
 
         engine, wrapped, _, _ = deepspeed.initialize(
             args=argparse.Namespace(device_rank=self.local_rank),
-            config=self.config,
+            # Offloaded weights stay in the memory that they are in, and PyTorch's AdamW needs no compiler.
+            config={**self.config, "zero_force_ds_cpu_optimizer": False},
             model=model,
             model_parameters=[weight for weight in model.parameters() if weight.requires_grad],
             optimizer=optimizer,

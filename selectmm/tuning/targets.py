@@ -38,7 +38,8 @@ def _exactly(vlm: VLM, part: str, names: Iterator[str], instead: str) -> str:
     found = [re.escape(name) for name in names]
     if not found:
         raise UserError(
-            f"The {part} of this {vlm.family.name} model has no linear layers for LoRA to sit on; set recipe.{instead}."
+            f"The {part} of this {vlm.family.name} model has no linear layers that LoRA could adapt; set "
+            f"recipe.{instead}."
         )
     return "|".join(found)
 

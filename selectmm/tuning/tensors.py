@@ -27,7 +27,9 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             known = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
-            raise UserError(f"{file}: {name!a:.80} holds {tensor.dtype}, not {known}; no training of ours wrote it.")
+            raise UserError(
+                f"{file}: {name!a:.80} holds {tensor.dtype}, not {known}; no training by selectmm wrote it."
+            )
         if not torch.isfinite(tensor).all():
             raise UserError(
                 f"{file}: {name!a:.80} holds NaN or infinite numbers, so the training that wrote it diverged or the "

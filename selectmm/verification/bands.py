@@ -68,7 +68,7 @@ def released_for(path: str | None, identity: str, references: Path) -> Released:
     Args:
         path: ``model.path``; None if the model has none (the embedded one).
         identity: of the model's weights (`VLM.identity`).
-        references: the suite's reference scores, which ``python -m selectmm references`` recorded on some base.
+        references: the suite's reference scores, which ``selectmm references`` recorded on some base.
 
     Raises:
         UserError: neither is known for this checkpoint.
@@ -105,7 +105,7 @@ def _band(entry: Mapping[str, Any]) -> Band:
     try:
         return read(Band, entry)
     except Mismatch as problem:
-        raise UserError(f"{HERE / 'released.yaml'}: {problem}; mend the file.") from problem
+        raise UserError(f"{HERE / 'released.yaml'}: {problem}; correct the file.") from problem
 
 
 def _content() -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ def test_no_record_runs_code(run: tuple[Path, Path], tmp_path: Path) -> None:
         ("return", "x", "pool.return is no option of"),
         ("file", 5, "pool.file is 5, which selectmm.pool.llava_json.open_llava_json does not take; give pool.file="),
         ("file", ["x"], r"pool.file is \['x'\], which"),
-        ("file", "a\x1b[2Jb", r"field 'config.pool.file' holds the character '\\x1b', which is no text"),
+        ("file", "a\x1b[2Jb", r"field 'config.pool.file' holds the character '\\x1b', which is not printable text"),
         ("bad_rows", "guess", "pool.bad_rows is 'guess', which"),
     ],
 )

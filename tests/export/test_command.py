@@ -110,12 +110,12 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "'nothing' cannot be exported; say model or subset"),
-        (["modle"], "'modle' cannot be exported; say model or subset"),
-        (["model", "--to", "x"], "Say which: --record FILE, or --adapter FOLDER and model=…"),
+        ([], "'nothing' cannot be exported; give model or subset"),
+        (["modle"], "'modle' cannot be exported; give model or subset"),
+        (["model", "--to", "x"], "Nothing was named: give --record FILE, or --adapter FOLDER and model=…"),
         (
             ["subset", "--to", "x", "--format", "llava"],
-            "Say which: --record FILE, or --subset FOLDER and pool",
+            "Nothing was named: give --record FILE, or --subset FOLDER and pool",
         ),
         (["model", "--record", "nowhere.json", "--to", "x"], "There is no record to read at nowhere.json"),
         (["model", "--record", "RECORD", "--to", "PLACE"], "is not empty; give --to a new folder"),

@@ -24,7 +24,7 @@ from selectmm.models.encode import encode
 from selectmm.models.forward import Reads, run
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.stages.sweep import SWEEP, others_of, place_of, tell_jobs
+from selectmm.stages.sweep import SWEEP, log_jobs, others_of, place_of
 from selectmm.tuning.adapter import injected, lora_config
 from tests.features.material import store_of
 from tests.features.test_passes import Forwards, forwards  # noqa: F401  (a fixture)
@@ -140,7 +140,7 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
     jobs = read_jobs(words, multirun=True)
     built = {(method, config.seed): build(config, method) for config, method in jobs}
     assert others_of(built["prism", 0]) == []
-    tell_jobs(jobs)
+    log_jobs(jobs)
     assert set(others_of(built["prism", 1])) == {ImageStates(1), AnswerError()}
     assert others_of(built["random", 0]) == others_of(built["el2n", 1]), "whoever needs nothing starts no pass"
     assert set(others_of(built["grand", 0])) == {GradientNorm(), ProjectedGradient(8192)}

@@ -75,7 +75,7 @@ def test_a_subset_that_somebody_touched_is_refused(rows: str, said: str, tmp_pat
             r"is not a subset that this project wrote \(field 'excluded' is \['why'\], not an object",
         ),
         ({"excluded": {"why": 1.5}}, "field 'excluded.why' is 1.5, not a whole number"),
-        ({"excluded": {"\x1b[31m": 1}}, r"holds the character '\\x1b', which is no text"),
+        ({"excluded": {"\x1b[31m": 1}}, r"holds the character '\\x1b', which is not printable text"),
         ({"pool": ["invented"]}, r"field 'pool' is \['invented'\], not a text"),
         ({"pool": "\x1b[31m"}, r"was made from pool \\x1b\[31m, but the pool here is invented"),
     ],

@@ -162,7 +162,7 @@ class Harmful:
 def test_parts_that_are_something_else_are_refused(parts: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"AutoModelForCausalLM cannot open '.*none': give a folder that holds such"):
         assembled(parts, tmp_path / "to", language=tmp_path / "none")
-    with pytest.raises(UserError, match=r"is no CLIPVisionModel: it lacks "):
+    with pytest.raises(UserError, match=r"is not a CLIPVisionModel: it lacks "):
         assembled(parts, tmp_path / "to", tower=parts / "language")
     sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 3}
     tokenizer = tokenizer_of(["<s>", "</s>"], "</s>", "<s>")

@@ -147,7 +147,7 @@ class TestQwen:
         pool = opened(tmp_path, [self.ROWS[1]])
         with pytest.raises(UserError, match="This model can take no row of the pool: 1 row with"):
             fitting(pool, vlm, 60, "drop", tmp_path / "cache")
-        with pytest.raises(UserError, match=r"all rows of the targets: 1 row .*rows\.json\. Mend them\.$"):
+        with pytest.raises(UserError, match=r"all rows of the targets: 1 row .*rows\.json\. Fix them\.$"):
             fitting(pool, vlm, 60, "stop", tmp_path / "cache", "targets")
 
     def test_headers_that_were_not_read_leave_texts_to_look_at(self, vlm: VLM, tmp_path: Path) -> None:

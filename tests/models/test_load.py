@@ -16,7 +16,7 @@ from tests.tiny import tiny_llava
 
 def test_a_checkpoint_of_another_family_is_refused_instead_of_filled_with_random_numbers(tmp_path: Path) -> None:
     folder = tiny_llava(tmp_path / "llava")
-    with pytest.raises(UserError, match=r"is no Qwen2VLForConditionalGeneration: it lacks .*; choose one that is,"):
+    with pytest.raises(UserError, match=r"is not a Qwen2VLForConditionalGeneration: it lacks .*; choose one that is,"):
         qwen2_vl.load(str(folder), device="cpu")
 
 

@@ -183,7 +183,7 @@ def test_without_a_configuration_the_rest_is_planned_and_what_is_missing_said(
     main([*words(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"), "--gpu", "h100"])
     told = capsys.readouterr().out
     told = " ".join(told.split())
-    assert "Note: Without the model there are no tokens, FLOPs and memory. There is no configuration and" in told
+    assert "Note: Without the model there are no tokens, FLOPs and memory. No configuration and" in told
     found = planned(experiment_of(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"))[0]
     assert states(found)["features"] == states(found)["finetune"] == "unknown"
     assert [each.rows for each in found.stages[:4]] == [24, 12, 24, 12]

@@ -144,3 +144,6 @@ def test_the_page_shows_counts_findings_and_a_verdict(pool: Pool) -> None:
     console = PrintableConsole(200, io.StringIO())
     show(Report("mine", "Row 3 has [no] image.", 0, 0, {}, None, []), console)
     assert "cannot be read.\nRow 3 has [no] image." in console.file.getvalue()
+    console = PrintableConsole(200, io.StringIO())
+    show(Report("mine", None, 1, 0, {"text": 1}, None, []), console)
+    assert console.file.getvalue().endswith("No problem was found.\nNothing here stops a run.\n")

@@ -70,7 +70,7 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path: Path) -> None
         ('[{"a": 1}, {"a": ]}, {"a": 2}]', r"Row 1 of .*rows\.json is not JSON \(Expecting value\)"),
         ('[{"a": 1}, {"a": 2}', r"Row 2 of .* \(there is no comma or end of the list after the row before it\)"),
         ('[{"a": 1} {"a": 2}]', r"Row 1 of .* \(there is no comma or end of the list"),
-        ('[{"a": 1}, {"a": "2', r"Row 1 of .* \(the file ends in the middle of it\); mend it there, or download"),
+        ('[{"a": 1}, {"a": "2', r"Row 1 of .* \(the file ends in the middle of it\); fix it there, or download"),
         ('[{"a": 1},', r"Row 1 of .* \(the file ends before it\)"),
         ('[{"a": 1}]]', r"is not JSON \(something follows the end of its list\)"),
         ('{"a": 1}\n{"a": 2}', r"holds no list of rows: .* name a file with a row on each line rows\.jsonl"),
@@ -87,7 +87,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path) -> None:
     read(tmp_path, '{"a": 1}\n\n{"a": \n{"a": 2}\n', "rows.jsonl")
     (_, first), (number, bad), (_, last) = json_rows(tmp_path / "rows.jsonl")
     assert (first, number, last) == ({"a": 1}, 3, {"a": 2})
-    assert re.match(r"is not JSON \(.*\): .*; mend or remove it", str(bad)) and bad.reason == "broken JSON"
+    assert re.match(r"is not JSON \(.*\): .*; fix or remove it", str(bad)) and bad.reason == "broken JSON"
     with pytest.raises(UserError, match=r"rows\.jsonl holds no rows"):
         read(tmp_path, "\n", "rows.jsonl")
 

@@ -125,7 +125,7 @@ def test_a_data_set_of_the_hub_in_a_folder(tmp_path: Path) -> None:
     assert pool.counts() == {"mine": 1, "text": 1} and pool.image_of.tolist() == [0, -1]
     assert pool.open_image(pool.images[0]).size == (8, 6)
     assert hub(tmp_path, str(folder)).fingerprint == pool.fingerprint
-    with pytest.raises(UserError, match=r"split 'test' cannot be had \(.*test.*\)"):
+    with pytest.raises(UserError, match=r"split 'test' cannot be loaded \(.*test.*\)"):
         hub(tmp_path, str(folder), "test")
 
 
@@ -133,5 +133,5 @@ def test_a_data_set_of_the_hub_in_a_folder(tmp_path: Path) -> None:
 def test_a_name_while_offline_is_answered_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError) as problem:
         hub(tmp_path, "owner/no-such-data-set")
-    assert "Data set 'owner/no-such-data-set' at revision 'main', split 'train' cannot be had" in str(problem.value)
+    assert "Data set 'owner/no-such-data-set' at revision 'main', split 'train' cannot be loaded" in str(problem.value)
     assert str(problem.value).endswith("go online, or download it and set pool.dataset to its folder.")

@@ -94,9 +94,9 @@ GOOD = {"benchmark": "b", "item": "0", "target": "yes", "answer": "no", "score":
         (b'{"benchmark": "a", "item": 3}\n', "field 'target' is missing"),
         (b'["benchmark"]\n', "a line of it names no benchmark"),
         (json.dumps({**GOOD, "benchmark": ["b"]}).encode(), "a line of it names no benchmark"),
-        (json.dumps({**GOOD, "benchmark": "c"}).encode(), "it answers 'c', which the record has no score of"),
-        (json.dumps({**GOOD, "score": float("nan")}).encode(), "field 'score' is nan, not a share of 1"),
-        (json.dumps({**GOOD, "score": 2}).encode(), "field 'score' is 2, not a share of 1"),
+        (json.dumps({**GOOD, "benchmark": "c"}).encode(), "it answers 'c', for which the record has no score"),
+        (json.dumps({**GOOD, "score": float("nan")}).encode(), "field 'score' is nan, not a number from 0 to 1"),
+        (json.dumps({**GOOD, "score": 2}).encode(), "field 'score' is 2, not a number from 0 to 1"),
         (json.dumps({**GOOD, "answer": "\ud800"}).encode(), "surrogates not allowed"),
         (json.dumps({**GOOD, "\x1b[31m": 1}).encode(), r"field '\\x1b\[31m' is unknown"),
         (

@@ -188,5 +188,5 @@ def test_references_that_are_none_are_a_sentence(folder: Path, tmp_path: Path, t
     """NaN in the majority of one benchmark moved a Rel. from 57.8 to 78.2 and marked no benchmark as at chance."""
     shutil.copy(RESULTS / "references" / "mini.record.json", tmp_path / "mini.record.json")
     (tmp_path / "mini.json").write_text(text)
-    with pytest.raises(UserError, match=r"Reference scores .*mini\.json: .*; they look like \{"):
+    with pytest.raises(UserError, match=r"Reference scores .*mini\.json: .*; the expected form is \{"):
         references_for(tmp_path / "mini.json", [load(folder / "full.json")])

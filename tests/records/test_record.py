@@ -83,9 +83,9 @@ def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
         (lambda r: r["pool"]["per_source"].update(coco=1.5), "field 'pool.per_source.coco' is 1.5, not a whole number"),
         (
             lambda r: r["scores"][0].update(value=float("nan")),
-            r"field 'scores\[0\].value' is nan, which nothing measures",
+            r"field 'scores\[0\].value' is nan, which no measurement can give",
         ),
-        (lambda r: r["config"].update(lr=float("-inf")), "field 'config.lr' is -inf, which nothing measures"),
+        (lambda r: r["config"].update(lr=float("-inf")), "field 'config.lr' is -inf, which no measurement can give"),
         (lambda r: r["scores"][0].update(value=10**400), r"field 'scores\[0\].value' is a number of 401 digits"),
         (lambda r: r["scores"][0].update(value=-1e300), "benchmark 'POPE' has a value of -1e\\+300"),
         (lambda r: r["scores"][0].update(stderr=-1), "benchmark 'POPE' has a standard error of -1"),
@@ -104,7 +104,7 @@ def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
         ),
         (lambda r: r["pool"]["per_source"].update(coco=101), "field 'pool.per_source.coco' is 101, of a pool of 100"),
         (lambda r: r.update(answers={"file": "../a.jsonl.gz", "sha256": "0"}), "field 'answers.file' is ../a.jsonl.gz"),
-        (lambda r: r["config"].update(x=2**70), "field 'config.x' is a number of 22 digits, which nothing counts"),
+        (lambda r: r["config"].update(x=2**70), "field 'config.x' is a number of 22 digits, too many for a count"),
         (lambda r: r["config"].update(x="a" * 100_001), "field 'config.x' is a text of 100,001 characters; at most"),
         (lambda r: r["config"].update({"a\ud800": 1}), r"field 'config.a\\ud800' holds the character '\\ud800'"),
         (lambda r: r["config"].update(x=nested(40)), r"field 'config.x\[0\].* is nested more than 32 levels deep"),
@@ -186,5 +186,7 @@ def test_what_cannot_be_shown_is_written_as_escapes_and_never_read_raw(tmp_path:
     assert record.deviations[0] == "1\n2\t3" and record.deviations[1] == "x" * 49_999 + "…" + "x" * 50_000
     for strange in ("\x1b", "\u202e", "\ud800", "\x7f", "\x00", "\u2028"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "model": f"a{strange}"}))
-        with pytest.raises(UserError, match=r"field 'model' holds the character '\\[ux]\w+', which is no text"):
+        with pytest.raises(
+            UserError, match=r"field 'model' holds the character '\\[ux]\w+', which is not printable text"
+        ):
             load(path)

@@ -25,6 +25,7 @@ from selectmm.errors import UserError
 from selectmm.methods.full import Full
 from selectmm.methods.prism import Prism
 from selectmm.records import stage as stages
+from selectmm.records import write_errors
 from selectmm.records.cost import Cost, computing, measure, note_used, used
 from selectmm.records.stage import fingerprint, giving_way, run_stage, source_of, write_atomically
 
@@ -203,7 +204,7 @@ def test_a_writer_that_does_not_say_why_is_explained_by_the_full_disk(
 
     with pytest.raises(RuntimeError):
         run_stage(tmp_path, "finetune", WHAT, torch_save)
-    monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(write_errors.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(UserError, match="No space left on device"):
         run_stage(tmp_path, "finetune", WHAT, torch_save)
 

@@ -15,7 +15,8 @@ from wandb.proto import wandb_internal_pb2 as proto
 from wandb.sdk.internal.datastore import DataStore
 
 from selectmm.errors import UserError
-from selectmm.records.tracker import NoTracker, Tracker, WandbTracker, _WandbRun
+from selectmm.records.tracker import NoTracker, Tracker
+from selectmm.records.wandb_tracker import WandbTracker, _WandbRun
 
 
 def _read(folder: Path) -> list[proto.Record]:
@@ -101,7 +102,7 @@ def test_losses_are_there_by_step(records: list[proto.Record]) -> None:
 
 def test_what_a_step_says_and_what_the_machine_does_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of a training's losses goes to the run, which notes the machine's load by itself."""
-    monkeypatch.setattr("selectmm.records.tracker.SYSTEM", 0.1)
+    monkeypatch.setattr("selectmm.records.wandb_tracker.SYSTEM", 0.1)
     line = {
         "loss": 2.5,
         "lr": 1e-4,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from selectmm.records.tracker import WandbTracker
+from selectmm.records.wandb_tracker import WandbTracker
 from tests.records.wandb_service import Service, serving
 from tests.test_line import one_run, overrides
 
@@ -85,7 +85,7 @@ def test_who_waits_for_the_service_is_told_so(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The service sleeps when the stage ends, and wakes up once that was told."""
-    monkeypatch.setattr("selectmm.records.tracker.PATIENCE", 0.1)
+    monkeypatch.setattr("selectmm.records.wandb_tracker.PATIENCE", 0.1)
     waking = logging.Handler()
     monkeypatch.setattr(waking, "emit", lambda record: "has not answered" in record.msg and service.awake.set())
     log = logging.getLogger("selectmm")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from selectmm.command_line import read_jobs
 from selectmm.errors import UserError
-from selectmm.report.jobs import alone, failures_in, foretell, tell_failures
+from selectmm.report.jobs import alone, failures_in, log_failures, warn_of_failures
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:
-    foretell(read_jobs(["method=random,clip_score", "budget=0.1,1.5"], multirun=True))
+    warn_of_failures(read_jobs(["method=random,clip_score", "budget=0.1,1.5"], multirun=True))
     assert (
         "3 of the sweep's 4 jobs cannot run; the others will. Press Ctrl-C to correct the command first:" in caplog.text
     )
@@ -31,14 +31,14 @@ def test_jobs_that_cannot_run_are_told_and_the_others_run(caplog: pytest.LogCapt
 
 def test_a_sweep_of_which_nothing_can_run_is_refused() -> None:
     with pytest.raises(UserError, match=r"^seed=a is not a whole number\. seed=b is not a whole number\.$"):
-        foretell(read_jobs(["method=random", "seed=a,b"], multirun=True))
+        warn_of_failures(read_jobs(["method=random", "seed=a,b"], multirun=True))
 
 
 def test_target_examples_of_another_suite_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
     (tmp_path / "targets.json").write_text(json.dumps([{"source": "POPE", "conversations": turns}]))
     given = ["targets=llava_json", f"targets.file={tmp_path}/targets.json", f"targets.images={tmp_path}"]
-    foretell(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
+    warn_of_failures(read_jobs(["method=random,dataprophet", *given, f"cache={tmp_path}/cache"], multirun=True))
     assert "1 of the sweep's 2 jobs cannot run; the others will" in caplog.text
     assert "The target examples are of 'POPE', which suite=mini does not measure; it has: mini-SQA, " in caplog.text
 
@@ -53,7 +53,7 @@ def test_a_job_that_finds_the_disk_full_fails_with_a_sentence(tmp_path: Path) ->
 
 
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    foretell(read_jobs(["method=random,full"], multirun=True))
+    warn_of_failures(read_jobs(["method=random,full"], multirun=True))
     assert not caplog.records
 
 
@@ -73,14 +73,14 @@ def test_a_bad_pool_is_told_once_before_the_first_job_however_many_jobs_want_it(
     jobs = read_jobs([*words, f"pool.file={bad},{good}"], multirun=True)
     of_bad, of_good = ([job for job in jobs if job[0].pool.file == file] for file in (bad, good))
     with pytest.raises(UserError) as problem:
-        foretell(of_bad, here=True)
+        warn_of_failures(of_bad, here=True)
     assert str(problem.value).count("1 row with a missing image (first: row 0, 2.png)") == 1
-    foretell(jobs, here=True)
+    warn_of_failures(jobs, here=True)
     assert "2 of the sweep's 4 jobs cannot run" in caplog.text
     assert caplog.text.count("1 row with a missing image") == 1
     caplog.clear()
-    foretell(of_bad, here=False)  # as on Slurm, whose machines may have other disks
-    foretell(of_good, here=True)
+    warn_of_failures(of_bad, here=False)  # as on Slurm, whose machines may have other disks
+    warn_of_failures(of_good, here=True)
     assert not caplog.records
 
 
@@ -91,6 +91,6 @@ def test_jobs_that_fail_of_the_same_thing_say_it_once(tmp_path: Path, caplog: py
             raise UserError(reason)
     assert caplog.text.count("The pool has 1 bad row.") == 1 and "as job seed=0" in caplog.text
     caplog.clear()
-    tell_failures(failures_in(tmp_path))
+    log_failures(failures_in(tmp_path))
     assert "Failed   seed=0; seed=1: The pool has 1 bad row." in caplog.text
     assert "Failed   seed=2: No space." in caplog.text and "3 of the sweep's jobs failed" in caplog.text

@@ -38,6 +38,8 @@ def test_how_clearly_full_beats_chance_is_told_of_every_benchmark() -> None:
     """One standard error is 1 point."""
     seen = compare([run_of("full", {"a": 50.0, "b": 26.0})], {name: Reference(chance=25.0) for name in "ab"})
     assert any(note.endswith("Standard errors above it: a 25.0, b † 1.0.") for note in notes(seen))
+    alike = compare([run_of("full", {"a": 0.0}, stderr=0.0)], {"a": Reference(chance=25.0)})
+    assert any(note.endswith("above it: a † unknown (all items have the same score).") for note in notes(alike))
 
 
 def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -> None:

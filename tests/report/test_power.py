@@ -113,6 +113,14 @@ def test_the_command_prints_a_row_per_number_of_seeds(tmp_path: Path, capsys: py
     assert (document["power"], document["spread"]["freedom"]) == (0.8, 4)
 
 
+def test_one_full_run_says_nothing_of_the_spread_between_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(path) for path in runs(tmp_path, {"full": 1, "random": 3, "prism": 3}, items=60)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "unknown between full runs, as there is one, and taken as 0." in said
+
+
 def test_records_that_say_nothing_of_the_spread_are_refused(tmp_path: Path) -> None:
     paths = runs(tmp_path, {"full": 1, "random": 1, "prism": 1}, items=10)
     with pytest.raises(UserError, match="with two seeds or more"):

@@ -91,7 +91,7 @@ def test_the_commands_errors_are_one_sentence(tmp_path: Path) -> None:
 def _config(folder: Path, tracker: str) -> object:
     target = {"none": {"_target_": "selectmm.records.tracker.NoTracker"}}
     target["wandb"] = {
-        "_target_": "selectmm.records.tracker.WandbTracker",
+        "_target_": "selectmm.records.wandb_tracker.WandbTracker",
         "project": "p",
         "folder": str(folder),
         "group": "${experiment}",

@@ -174,7 +174,7 @@ def test_references_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "they look like"),
+        ("{", "the expected form is"),
         ("[]", "is .., not an object"),
         ('{"POPE": {"mood": 1}}', "field ''POPE'.mood' is unknown"),
         ('{"POPE": {"chance": "x"}}', "is 'x', not a number"),

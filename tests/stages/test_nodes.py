@@ -87,7 +87,9 @@ def test_fewer_devices_than_asked_for(tmp_path: Path) -> None:
 
 def test_a_rendezvous_that_nobody_joins(tmp_path: Path) -> None:
     place = Place(3, host="127.0.0.1", port=free_port(), seconds=0.2)
-    with pytest.raises(UserError, match=r"^Node 1, 2 of 3 did not come to 127\.0\.0\.1:\d+ within 0\.2 s; start the"):
+    with pytest.raises(
+        UserError, match=r"^Node 1, 2 of 3 did not connect to 127\.0\.0\.1:\d+ within 0\.2 s; start the"
+    ):
         with leading(place, {}, tmp_path):
             pass
     with pytest.raises(UserError, match=r"^Node 1 found no node 0 at 127\.0\.0\.1:\d+ within 0\.2 s \("):

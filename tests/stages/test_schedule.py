@@ -1,5 +1,6 @@
 """Selection during training on a tiny LLaVA: what is trained, what is kept, and what a kill costs."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -188,9 +189,9 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
     )
     for method in ("less", "presel"):
         several = refused(f"method={method}", "schedule=reselect")
-        assert several.startswith(f"method={method} reads several points of its warm-up, or the warm-up's rows alone")
+        assert several.startswith(f"method={method} needs several checkpoints of its warm-up, or features")
     packed = refused("method=random", "schedule=infobatch", "recipe.packing=true")
-    assert packed.startswith("schedule=infobatch+random weighs single rows, which recipe.packing puts into one; set")
+    assert packed.startswith("schedule=infobatch+random gives each row a weight, but recipe.packing joins several rows")
     with pytest.raises(UserError, match="Loss has no focus=highest; there are: low, medium, high"):
         experiment_of(place, "schedule=loss", "schedule.focus=highest")
     with pytest.raises(UserError, match="curve=0: a model is evaluated at least once"):
@@ -199,6 +200,7 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
 
 def test_a_run_evaluates_on_the_way_and_its_record_comes_back(place: Path) -> None:
     arguments = ("schedule=delta_loss", "schedule.warmup=0.5", "schedule.updates=1", "curve=2", ONLY)
+    arguments += ("tracker=csv", f"tracker.folder={place / 'csv'}")
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     experiment = experiment_of(place, *arguments)
     record = load(run(experiment))
@@ -209,6 +211,11 @@ def test_a_run_evaluates_on_the_way_and_its_record_comes_back(place: Path) -> No
     (point,) = record.curve
     assert point.step == 3 and point.scores.keys() == {score.benchmark for score in record.scores}
     assert 0 < point.tuning < record.costs.tuning
+    [file] = (place / "csv").rglob("metrics.csv")
+    rows = [row for row in csv.DictReader(file.open()) if row["curve/mini-POPE"]]
+    for name, final in ((score.benchmark, score.value) for score in record.scores):
+        curve = [(int(row["step"]), float(row[f"curve/{name}"])) for row in rows]
+        assert curve == [(3, point.scores[name]), (STEPS, final)], "the tracker has the same curve"
     assert point.selection == record.schedule.rounds[0].selection < record.costs.selection
     assert len(requests_of(experiment, experiment.open_pool())) == 4
     assert (adapter_of(record, experiment.cache) / WEIGHTS).exists()

@@ -49,7 +49,7 @@ def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
     assert cells(pair.lines[-1])[-1] == "unknown"
     told = "\n".join(notes(pair))
     assert "corrected for 6 benchmarks" in told
-    assert "g is unknown: its metric is no property of single items." in told
+    assert "g is unknown: its metric cannot be computed from single items." in told
 
 
 def test_a_record_that_its_answers_do_not_bear_out_is_unknown(tmp_path: Path) -> None:

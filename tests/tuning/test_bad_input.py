@@ -48,8 +48,7 @@ def test_a_missing_compiler_is_named_where_offload_needs_it() -> None:
     offload, nothing = Strategy("zero2", 2, offload=True), {"PATH": ""}
     with pytest.raises(UserError, match=r"'zero2' with offload needs a C\+\+ compiler .* or use strategy zero2\."):
         check_buildable(offload, torch.device("cuda"), nothing)
-    with pytest.raises(UserError, match=r"'zero2' with offload needs .* or use strategy ddp\."):
-        check_buildable(offload, torch.device("cpu"), nothing)
+    check_buildable(offload, torch.device("cpu"), nothing)  # which compiles nothing
     check_buildable(Strategy("zero2", 2), torch.device("cuda"), nothing)
 
 
@@ -94,7 +93,7 @@ def test_lora_where_there_is_no_linear_layer_is_refused(llava: Bench) -> None:
     ):
         without = replace(llava.vlm, family=replace(llava.vlm.family, **{part: "model.vision_tower.embeddings"}))
         with pytest.raises(
-            UserError, match=f"The {part}.* of this llava model has no linear layers for LoRA to sit on"
+            UserError, match=f"The {part}.* of this llava model has no linear layers that LoRA could adapt"
         ):
             check_tunable(without, recipe, SINGLE)
 

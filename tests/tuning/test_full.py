@@ -157,7 +157,7 @@ def test_two_processes_learn_what_one_learns(name: str, cases: dict[str, Case], 
 
 
 def test_offload_changes_no_loss(spread: Path) -> None:
-    """The losses of ZeRO-3 with offload and without, to the rounding of two implementations of AdamW."""
+    """The losses of ZeRO-3 with offload and without, to rounding."""
     with_it, without = (
         [json.loads(line)["loss"] for line in (spread / name / "losses.jsonl").open()]
         for name in ("full-zero3_offload", "full-zero3")

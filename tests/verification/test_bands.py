@@ -91,5 +91,5 @@ def test_a_band_that_is_not_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     entry = {key: value for key, value in ENTRIES["benchmarks"][0].items() if key != "why"}
     (tmp_path / "released.yaml").write_text(yaml.safe_dump({**ENTRIES, "benchmarks": [entry]}))
     monkeypatch.setattr(bands, "HERE", tmp_path)
-    with pytest.raises(UserError, match=r"released.yaml: field 'why' is missing; mend the file."):
+    with pytest.raises(UserError, match=r"released.yaml: field 'why' is missing; correct the file."):
         released_as("llava-1.5-7b lora")

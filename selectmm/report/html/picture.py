@@ -52,7 +52,7 @@ def picture(comparison: Comparison, floor: float | None, prefix: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def told(point: Point) -> str:
+def tooltip(point: Point) -> str:
     """A point in words."""
     spread = f" ± {point.rel_sd:.1f}" if point.rel_sd is not None else ""
     spread = f" [± {point.rel_items:.1f}]" if point.rel_items else spread
@@ -63,7 +63,7 @@ def _explain(root: ElementTree.Element, found: Sequence[Point]) -> None:
     for group in root.iter(f"{{{SVG}}}g"):
         number = re.fullmatch(rf"{MARK}(\d+)", group.get("id", ""))
         if number:
-            words = told(found[int(number[1])])
+            words = tooltip(found[int(number[1])])
             for name, value in (("class", "point"), ("tabindex", "0"), ("role", "img"), ("aria-label", words)):
                 group.set(name, value)
             group.set("data-tip", words)

@@ -100,10 +100,10 @@ def _picture(choice: Choice, path: str) -> str:
 
 
 def _talk(turns: Sequence[Turn]) -> str:
-    shown = [f'<p class="{turn.role}">{escape(_short(turn.text))}</p>' for turn in turns[:TURNS]]
+    shown = [f'<p class="{turn.role}">{escape(_shortened(turn.text))}</p>' for turn in turns[:TURNS]]
     left = len(turns) - TURNS
     return "".join(shown) + (f'<p class="more">and {left} more turns</p>' if left > 0 else "")
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= LETTERS else f"{text[:LETTERS].rstrip()} … ({len(text):,} letters)"

@@ -101,7 +101,7 @@ def _row(row: Row, comparison: Comparison, files: Mapping[int, list[str]], recor
         "tuning": row.tuning,
         "total": row.total,
         "scores": {name: _estimate(row.score(name)) for name in comparison.benchmarks},
-        "runs": [_told(outcome.record, files[id(outcome.record)]) for outcome in row.outcomes],
+        "runs": [_run_details(outcome.record, files[id(outcome.record)]) for outcome in row.outcomes],
     }
 
 
@@ -109,7 +109,7 @@ def _estimate(estimate: Estimate | None) -> Plain | None:
     return None if estimate is None else {"mean": estimate.mean, "sd": estimate.sd, "n": estimate.n}
 
 
-def _told(record: RunRecord, files: list[str]) -> Plain:
+def _run_details(record: RunRecord, files: list[str]) -> Plain:
     origin, coverage = record.provenance, record.subset.coverage
     return {
         "file": files[0],

@@ -14,7 +14,7 @@ from selectmm.records.files import save
 from selectmm.records.record import RunRecord, SourceCounts
 from selectmm.report.html.against import NAME, against
 from selectmm.report.html.kept import kept_of
-from selectmm.report.html.picture import told
+from selectmm.report.html.picture import tooltip
 from selectmm.report.points import points
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
@@ -130,7 +130,7 @@ def test_every_heading_and_every_point_explains_itself(pages: tuple[str, Path]) 
     assert any(tip.startswith("PRISM's cost score") for tip in heads)
     assert sum("Rel. leaves this benchmark out" in tip for tip in heads) == 1, "of the benchmark that is at chance"
     assert [tip for tag, tip in tips if tag == "g"] == [
-        told(point) for point in points(compare(runs()[:-1], REFERENCES))
+        tooltip(point) for point in points(compare(runs()[:-1], REFERENCES))
     ]
 
 
@@ -157,7 +157,7 @@ def test_a_point_in_words() -> None:
     """By hand: two seeds of 60 and 61 beside a full run of 80; 18 of 30 seconds."""
     seeds = [run_of("prism", {"POPE": 60.0 + seed}, seed=seed, seconds=(9.0, 1.0, 8.0)) for seed in (0, 1)]
     (_, prism) = points(compare([run_of("full", {"POPE": 80.0}), *seeds], {}))
-    assert told(prism) == "prism, toy-epochs\nRel. 75.6 ± 0.9 % at 60 % of the full run's cost"
+    assert tooltip(prism) == "prism, toy-epochs\nRel. 75.6 ± 0.9 % at 60 % of the full run's cost"
 
 
 def test_what_was_kept_by_hand(pages: tuple[str, Path]) -> None:
@@ -201,7 +201,7 @@ def test_a_browser_explains_a_point_and_obeys_no_record(pages: tuple[str, Path])
             ("find('#theme-dark').click()", "getComputedStyle(find('.picture path')).fill"),
         ],
     )
-    full, random = (told(point) for point in points(compare(runs()[:-1], REFERENCES))[:2])
+    full, random = (tooltip(point) for point in points(compare(runs()[:-1], REFERENCES))[:2])
     verdict = 3
     stops = 4  # a picture with points, two tables and what was kept
     assert found == [["toy", full], random, verdict, stops, "rgb(26, 30, 34)"]

@@ -55,9 +55,9 @@ def test_a_folder_and_a_pool_are_enough(runs: tuple[Path, Path, Path], tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "'nothing' cannot be inspected; say subset"),
-        (["pool"], "'pool' cannot be inspected; say subset"),
-        (["subset", "--to", "x"], "Say which: --record FILE, or --subset FOLDER and pool="),
+        ([], "'nothing' cannot be inspected; give subset"),
+        (["pool"], "'pool' cannot be inspected; give subset"),
+        (["subset", "--to", "x"], "Nothing was named: give --record FILE, or --subset FOLDER and pool="),
         (
             ["subset", "--record", "RECORD", "--to", "x", "--others", "none.json"],
             "no record to read at none.json",

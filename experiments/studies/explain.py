@@ -1,0 +1,198 @@
+"""What goes with a high score in studies/all_methods, and is a method's place the same in every seed? From its records.
+
+python experiments/studies/explain.py [FOLDER]
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import entropy, rankdata, spearmanr
+
+# Run as a script, Python would look beside this file alone.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from experiments.cells import flowed, table
+from selectmm.errors import UserError
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord
+from selectmm.records.stage import write_atomically
+from selectmm.report.colours import style_of
+from selectmm.report.pictures import blank, keep
+from selectmm.report.references import references_for
+from selectmm.report.rows import Comparison, Row, compare, format_estimate
+from selectmm.statistics.paired import holm
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "all-methods-explained"
+HEAD = "<!-- Made by `python experiments/studies/explain.py`; never edited by hand. -->"
+
+# Of the built-in pool (selectmm/quickstart/sources.py).
+KNOWN = ("easyvqa_shape", "easyvqa_color", "digits_open", "captions_templated")
+LETTERS = ("choice_shapes", "choice_digits", "choice_bars", "choice_tables", "choice_exam", "choice_steps")
+NOISE = ("noise_injected", "weather_noise")
+
+Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that can be counted of a subset: a name, what it means, and its value (per cent unless it says so)."""
+
+    name: str
+    meaning: str
+    of: Callable[[RunRecord, Kept], float]
+
+
+def _share(sources: Sequence[str]) -> Callable[[RunRecord, Kept], float]:
+    return lambda record, kept: 100 * sum(_kept(record).get(name, 0) for name in sources) / sum(_kept(record).values())
+
+
+def _kept(record: RunRecord) -> dict[str, int]:
+    return {name: entry.kept for name, entry in record.subset.coverage.per_source.items()}
+
+
+def _sources(record: RunRecord, kept: Kept) -> float:
+    return float(np.exp(entropy(list(_kept(record).values()))))
+
+
+def _without_picture(record: RunRecord, kept: Kept) -> float:
+    rows = record.subset.coverage.kept_distinct
+    return 100 * (rows - kept[record.subset.fingerprint]["pictures"]) / rows
+
+
+def _repeated(record: RunRecord, kept: Kept) -> float:
+    found = kept[record.subset.fingerprint]
+    return 100 * (1 - found["distinct"] / found["pictures"]) if found["pictures"] else 0.0
+
+
+def _alike(record: RunRecord, kept: Kept) -> float:
+    found = kept[record.subset.fingerprint]
+    return 100 * found["alike"] / found["pictures"] if found["pictures"] else 0.0
+
+
+PROPERTIES = (
+    Property("known", "rows of the four large sources, which ask what the base model mostly knows", _share(KNOWN)),
+    Property("letters", "rows of the six multiple-choice sources", _share(LETTERS)),
+    Property("noise", "rows of the two sources of noise", _share(NOISE)),
+    Property("no picture", "rows without a picture", _without_picture),
+    Property("sources", "the exponential of the entropy of the sources: 18 if all had as many rows", _sources),
+    Property("repeated", "of the rows with a picture, those whose picture another row shows, too", _repeated),
+    Property("alike", "of the rows with a picture, those with a near-copy of it in another row", _alike),
+)
+
+
+def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | None = None) -> Path:
+    """Write the page and its picture under ``folder``; the same records give the same bytes. Returns the page.
+
+    Raises:
+        UserError: there are no full runs to measure against, or fewer than three methods.
+    """
+    results = ROOT / "results"
+    if records is None:
+        records = [load(path) for path in sorted((results / "records").glob("all_methods-*.json"))]
+    if kept is None:
+        kept = json.loads((results / "metrics" / "all-methods-kept.json").read_text())["subsets"]
+    comparison = compare(records, references_for(results / "references" / "mini_study.json", records))
+    rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
+    if not comparison.fulls or len(rows) < 3:
+        raise UserError("There are too few runs to compare; run experiments=studies/all_methods.")
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {one.name: [fmean(one.of(o.record, kept) for o in row.outcomes) for row in rows] for one in PROPERTIES}
+    keep(partial(draw, rows, values), folder, NAME)
+    page = folder / f"{NAME}.md"
+    parts = [HEAD, f"# {NAME}\n", _places(rows), _correlations(rows, values), _table(rows, values), _how(comparison)]
+    write_atomically(page, flowed("\n".join(parts)))
+    return page
+
+
+def _rel(row: Row) -> float:
+    return row.rel.mean if row.rel else float("nan")
+
+
+def _places(rows: Sequence[Row]) -> str:
+    """How alike the orders of the methods are in two seeds; over the seeds that all of them have."""
+    scores = [{o.record.seed: o.rel for o in row.outcomes} for row in rows]
+    seeds = sorted(set.intersection(*(set(one) for one in scores)))
+    rel = np.array([[one[seed] for seed in seeds] for one in scores])
+    if len(seeds) < 2:
+        return "One seed is there, so nothing can be said about whether a method's place is stable.\n"
+    pairs = [float(spearmanr(rel[:, a], rel[:, b]).statistic) for a, b in combinations(range(len(seeds)), 2)]
+    places = len(rows) + 1 - np.apply_along_axis(rankdata, 0, rel)
+    first, last = (f"{rows[i].label} ({places[i].min():.0f} to {places[i].max():.0f})" for i in (0, -1))
+    moved, named = fmean(np.ptp(places, axis=1)), ", ".join(map(str, seeds))
+    return (
+        f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods in "
+        f"two seeds is {fmean(pairs):.2f} on average over the {len(pairs)} pairs of the seeds {named} "
+        f"({min(pairs):.2f} to {max(pairs):.2f}). Between its best and its worst seed a method moves by "
+        f"{moved:.0f} places on average; the first by its mean is {first}, the last {last}.\n"
+    )
+
+
+def _correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
+    varied = [one for one in PROPERTIES if np.ptp(values[one.name]) > 0]  # without a spread there is no order
+    found = [spearmanr(values[one.name], [_rel(row) for row in rows]) for one in varied]
+    corrected = holm([one.pvalue for one in found])
+    cells = [
+        (one.name, one.meaning, f"{rho.statistic:+.2f}", f"{p:.3f}" if p >= 0.001 else "< 0.001")
+        for one, rho, p in zip(varied, found, corrected, strict=True)
+    ]
+    return (
+        f"## What goes with a high score\n\nSpearman's ρ over the {len(rows)} methods between a property of what "
+        f"they keep and their Rel., both means over the seeds; p after Holm correction for the {len(varied)} "
+        f"properties. A correlation over methods that somebody chose is no cause, and the methods are not independent "
+        f"of one another.\n\n{table(('property', 'what it is', 'ρ', 'p'), cells)}\n"
+        f"![Rel. against each property]({NAME}.svg)\n"
+    )
+
+
+def _table(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
+    cells = [
+        (row.label, format_estimate(row.rel, 1, "unknown"), *(f"{values[one.name][i]:.1f}" for one in PROPERTIES))
+        for i, row in enumerate(rows)
+    ]
+    head = ("method", "Rel. %", *(one.name if one.name == "sources" else f"{one.name} %" for one in PROPERTIES))
+    return f"## What each method keeps\n\nMeans over the seeds.\n\n{table(head, cells)}"
+
+
+def _how(comparison: Comparison) -> str:
+    commits = ", ".join(sorted({str(record.provenance.commit)[:10] for record in comparison.records}))
+    return (
+        f"- Scale: {comparison.records[0].scale}. Scores, costs and what differs significantly: "
+        f"[all-methods.md](all-methods.md).\n"
+        f"- Copies of pictures are counted by `python experiments/studies/kept_rows.py`: equal pixels, or nearly equal "
+        f"as in the [contamination check](../../selectmm/contamination/README.md).\n- Commit: {commits}\n"
+    )
+
+
+def draw(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> Figure:
+    """Rel. against each property, one point a method; the highest and the lowest are named."""
+    figure = blank(12, 6.5)
+    for place, one in enumerate(PROPERTIES):
+        axes = figure.add_subplot(2, 4, place + 1)
+        for i, row in enumerate(rows):
+            style = style_of(row.method)
+            axes.scatter(values[one.name][i], _rel(row), color=style.colour, marker=style.marker, s=26)
+            if i in (0, 1, len(rows) - 1):
+                at = values[one.name][i], _rel(row)
+                axes.annotate(row.label, at, (4, 4), textcoords="offset points", fontsize=7)
+        axes.set_title(one.name, loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        if place % 4 == 0:
+            axes.set_ylabel("Rel. %", fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    try:
+        print(make(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "tables"))
+    except UserError as problem:
+        sys.exit(str(problem))

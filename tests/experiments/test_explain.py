@@ -1,0 +1,87 @@
+"""What explains the study's scores: properties and correlations worked out by hand, from invented records."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, make
+from experiments.studies.kept_rows import counted
+from selectmm.contamination.pictures import look_at
+from selectmm.errors import UserError
+from selectmm.records.files import load
+from selectmm.records.record import RunRecord, SourceCounts
+from tests.report.runs import run_of
+
+KEPT = {
+    f"{method}{seed}": {"pictures": 16, "distinct": distinct, "alike": 8}
+    for method, distinct in (("random", 16), ("length", 12), ("prism", 8))
+    for seed in (0, 1)
+}
+
+
+def run(method: str, score: float, seed: int, kept: dict[str, int]) -> RunRecord:
+    record = run_of(method, {"A": score}, seed=seed, budget=0.2)
+    counts = {name: SourceCounts(100, 0, 0, number) for name, number in kept.items()}
+    coverage = replace(record.subset.coverage, per_source=counts)
+    return replace(record, experiment="all-methods", subset=replace(record.subset, coverage=coverage))
+
+
+def records() -> list[RunRecord]:
+    """Rel. is the score, as the full runs' mean is 100; every subset has 20 rows, 16 of them with a picture."""
+    made = []
+    for seed, off in ((0, 0.0), (1, 2.0)):
+        made += [
+            run("full", 99.0 + off, seed, {"easyvqa_shape": 100}),
+            run("random", 50.0 + off, seed, {"easyvqa_shape": 10, "yesno": 10}),
+            run("length", 60.0 - 6 * off, seed, {"easyvqa_shape": 15, "noise_injected": 5}),
+            run("prism", 70.0 + off, seed, {"choice_bars": 20}),
+        ]
+    return made
+
+
+def test_properties_are_counted_over_the_chosen_rows() -> None:
+    _, random, length, prism = records()[:4]
+    value = {one.name: one.of for one in PROPERTIES}
+    assert value["known"](random, KEPT) == 50.0 and value["known"](length, KEPT) == 75.0
+    assert value["letters"](prism, KEPT) == 100.0 and value["letters"](random, KEPT) == 0.0
+    assert value["noise"](length, KEPT) == 25.0
+    assert value["no picture"](random, KEPT) == pytest.approx(20.0)
+    assert value["sources"](random, KEPT) == pytest.approx(2.0) and value["sources"](prism, KEPT) == pytest.approx(1.0)
+    assert value["repeated"](length, KEPT) == 25.0 and value["alike"](length, KEPT) == 50.0
+
+
+def test_the_sources_are_the_built_in_pools() -> None:
+    record = load(next((ROOT / "results" / "records").glob("quickstart-full-*.json")))
+    assert {*KNOWN, *LETTERS, *NOISE} <= record.pool.per_source.keys()
+
+
+def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path: Path) -> None:
+    text = make(tmp_path, records(), KEPT).read_text()
+    told = " ".join(text.split())
+    assert "is 0.50 on average over the 1 pairs of the seeds 0, 1" in told, "length falls from place 2 to 3"
+    assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in told
+    line = next(line for line in text.splitlines() if line.startswith("| repeated |"))
+    assert "| +1.00 |" in line, "prism repeats most and scores most, random least"
+    assert text.count("\n| prism |") == 1 and "\n| full |" not in text
+    assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".svg", ".png"}
+
+
+def test_too_few_methods_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too few runs to compare; run experiments=studies/all_methods"):
+        make(tmp_path, [one for one in records() if one.method.name in ("full", "random")], KEPT)
+
+
+class _Pool:
+    image_of = np.array([0, 1, 2, 3, -1])
+
+
+def test_copies_of_pictures_are_counted_among_the_chosen_rows() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    first, other = (Image.fromarray(one).resize((128, 128), Image.Resampling.BICUBIC) for one in noise)
+    brighter = first.point(lambda level: min(255, level + 2))
+    pictures = look_at([first, first.copy(), brighter, other])
+    assert counted(_Pool(), pictures, [0, 1, 2, 3, 4]) == {"pictures": 4, "distinct": 3, "alike": 3}
+    assert counted(_Pool(), pictures, [0, 3, 4, 4]) == {"pictures": 2, "distinct": 2, "alike": 0}
