@@ -169,7 +169,7 @@ def main(arguments: list[str]) -> Path:
     return keep("clusters", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
 
-def floor_of_clusters(path: Path, what: str, count: int, iterations: int, ours: Side) -> Floor:
+def floors(path: Path, what: str, count: int, iterations: int, ours: Side) -> Floor:
     """Of k-means of n rows of width d: every row is multiplied with every of the k centres in each iteration, 2·n·k·d
     FLOP in double precision, and the file is read once."""
     rows, width = np.load(path, mmap_mode="r").shape
@@ -178,7 +178,7 @@ def floor_of_clusters(path: Path, what: str, count: int, iterations: int, ours: 
     return Floor(what, ours.seconds, (_file(path), Part(told, 2 * rows * count * width * iterations, "FLOP", rate)))
 
 
-def floor_of_neighbours(path: Path, what: str, ours: Side) -> Floor:
+def floors_of_neighbours(path: Path, what: str, ours: Side) -> Floor:
     """Of exact neighbours of n rows of width d: all pairs, of which half are enough, n²·d FLOP in double precision, and
     the file read once."""
     rows, width = np.load(path, mmap_mode="r").shape
@@ -219,7 +219,7 @@ def _clusters_from_disk(
         once, _ = measure(reading, whole, True)
         grouped, _ = measure(clusters, whole, rows, count, iterations)
         quarter, _ = measure(clusters, part, rows // 4, count, iterations)
-        least = floor_of_clusters(whole, what, count, iterations, grouped)
+        least = floors(whole, what, count, iterations, grouped)
     finally:
         whole.unlink()
         part.unlink()
@@ -238,7 +238,7 @@ def _neighbours_from_disk(folder: Path, rows: int, width: int) -> tuple[list[Com
         once, _ = measure(reading, whole, True)
         near, _ = measure(neighbours, whole, rows)
         few, _ = measure(neighbours, part, rows // 4)
-        least = floor_of_neighbours(whole, what, near)
+        least = floors_of_neighbours(whole, what, near)
     finally:
         whole.unlink()
         part.unlink()

@@ -102,8 +102,8 @@ def test_scalselect_multiplies_half_a_matrix(tmp_path: Path, ones: None) -> None
 
 def test_clusters_multiply_rows_with_centres_and_rows_with_rows(tmp_path: Path, ones: None) -> None:
     path = values(tmp_path, "float16")
-    grouped = clusters.floor_of_clusters(path, "k-means", 3, 5, SIDE)
-    near = clusters.floor_of_neighbours(path, "neighbours", SIDE)
+    grouped = clusters.floors(path, "k-means", 3, 5, SIDE)
+    near = clusters.floors_of_neighbours(path, "neighbours", SIDE)
     file = 6 * 4 * 2 + 128
     assert (grouped.least, near.least) == (file + 5 * 2 * 6 * 3 * 4, file + 6 * 6 * 4)
     made = [Comparison(name, "", SIDE, SIDE, None) for name in ("mmd", "graph", "farthest")]
