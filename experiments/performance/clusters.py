@@ -2,14 +2,16 @@
 
 python experiments/performance/clusters.py [--rows 20000] [--clusters 300] [--direct-rows 2000 20000] [--out FOLDER]
 
-k-means and neighbours read half-precision vectors from disk, made up, and are held against reading the file once; with
---rows 665298 --clusters 10000 that is LLaVA-665K, which takes hours on a CPU. The three greedy choices are held against
-their definitions, computed without what makes ours fast.
+k-means and neighbours read half-precision vectors from disk, made up, and are held against reading the file once. With
+--rows 665298 --clusters 10000 --iterations 1 that is a pass of k-means over LLaVA-665K, half an hour on one core, in
+which every product of a row and a centre is made; exact neighbours of as many rows would take a core most of a day, so
+their number has an option of its own. The three greedy choices are held against their definitions, computed without
+what makes ours fast.
 """
 
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from experiments.performance.floor import reading as read_rate
 from experiments.performance.prism import reading
 from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from selectmm.methods import mmd
-from selectmm.methods.clustering import Vectors, kmeans, nearest
+from selectmm.methods.clustering import HELD, Vectors, kmeans, nearest
 from selectmm.methods.d2_pruning import descend
 from selectmm.methods.farthest import farthest
 
@@ -146,7 +148,8 @@ def apart_by_definition(rows: int, width: int, count: int) -> Callable[[], np.nd
 def main(arguments: list[str]) -> Path:
     """Measure and keep; returns the record's path."""
     parser = ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000, help="rows on disk; 665298 is LLaVA-665K")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows on disk of k-means; 665298 is LLaVA-665K")
+    parser.add_argument("--neighbour-rows", type=int, default=20_000, help="rows on disk of exact neighbours")
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--clusters", type=int, default=300, help="of k-means; 10000 for LLaVA-665K")
     parser.add_argument("--iterations", type=int, default=3, help="of k-means")
@@ -155,7 +158,9 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--count", type=int, default=100, help="rows that greedy choices take")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
-    comparisons, stated = _from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
+    comparisons, stated = _clusters_from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
+    near, least = _neighbours_from_disk(given.out, given.neighbour_rows, given.width)
+    comparisons, stated = comparisons + near, stated + least
     for rows in given.direct_rows:
         made = _against_definitions(rows, given.direct_width, given.count)
         stated += floors_of_choices(rows, given.direct_width, given.count, made)
@@ -164,23 +169,26 @@ def main(arguments: list[str]) -> Path:
     return keep("clusters", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
 
-def floors(path: Path, count: int, iterations: int, sides: Mapping[str, Side]) -> list[Floor]:
-    """Products in double precision, and the file read once, of n rows of width d.
-
-    k-means multiplies every row with every centre in each iteration, 2·n·k·d FLOP; neighbours need all pairs, of which
-    half are enough, n²·d FLOP. ``sides``: ours, first of k-means, then of neighbours.
-    """
+def floors(path: Path, what: str, count: int, iterations: int, ours: Side) -> Floor:
+    """Of k-means of n rows of width d: every row is multiplied with every of the k centres in each iteration, 2·n·k·d
+    FLOP in double precision, and the file is read once."""
     rows, width = np.load(path, mmap_mode="r").shape
-    file = Part("the file read from the disk cache, once", path.stat().st_size, "bytes", read_rate(path))
-    flops = {
-        "all rows with all centres, 2 × rows × centres × width × iterations": 2 * rows * count * width * iterations,
-        "all pairs of rows once, rows² × width": rows**2 * width,
-    }
-    rate = products(4096, width, count, torch.float64)
-    return [
-        Floor(what, side.seconds, (file, Part(told, amount, "FLOP", rate)))
-        for (what, side), (told, amount) in zip(sides.items(), flops.items(), strict=True)
-    ]
+    told = "all rows with all centres, 2 × rows × centres × width × iterations"
+    rate = products(4096, width, min(count, 4096), torch.float64)
+    return Floor(what, ours.seconds, (_file(path), Part(told, 2 * rows * count * width * iterations, "FLOP", rate)))
+
+
+def floors_of_neighbours(path: Path, what: str, ours: Side) -> Floor:
+    """Of exact neighbours of n rows of width d: all pairs, of which half are enough, n²·d FLOP in double precision, and
+    the file read once."""
+    rows, width = np.load(path, mmap_mode="r").shape
+    rate = products(4096, width, 4096, torch.float64)
+    pairs = Part("all pairs of rows once, rows² × width", rows**2 * width, "FLOP", rate)
+    return Floor(what, ours.seconds, (_file(path), pairs))
+
+
+def _file(path: Path) -> Part:
+    return Part("the file read from the disk cache, once", path.stat().st_size, "bytes", read_rate(path))
 
 
 def floors_of_choices(rows: int, width: int, count: int, made: list[Comparison]) -> list[Floor]:
@@ -200,30 +208,44 @@ def floors_of_choices(rows: int, width: int, count: int, made: list[Comparison])
     return [Floor(c.what, c.ours.seconds, (part,)) for c, part in zip(made, parts, strict=True)]
 
 
-def _from_disk(
+def _clusters_from_disk(
     folder: Path, rows: int, width: int, count: int, iterations: int
 ) -> tuple[list[Comparison], list[Floor]]:
     whole = write_features(folder / "features.npy", rows, width, "float16")
     part = write_features(folder / "quarter.npy", rows // 4, width, "float16")
+    passes = f"{iterations} iteration{'s' if iterations > 1 else ''}"
+    what = f"k-means, {count:,} clusters, {passes}, {rows:,} × {width:,} in float16"
     try:
         once, _ = measure(reading, whole, True)
         grouped, _ = measure(clusters, whole, rows, count, iterations)
         quarter, _ = measure(clusters, part, rows // 4, count, iterations)
-        near, _ = measure(neighbours, whole, rows)
-        few, _ = measure(neighbours, part, rows // 4)
-        size = f"{rows:,} × {width:,} in float16"
-        kmeans_ = f"k-means, {count:,} clusters, {iterations} iterations, {size}"
-        stated = floors(whole, count, iterations, {kmeans_: grouped, f"exact neighbours, {size}": near})
+        least = floors(whole, what, count, iterations, grouped)
     finally:
         whole.unlink()
         part.unlink()
-    read = "reading the file once, cold"
+    flat = FLAT if rows // 4 * width > HELD else None  # fewer rows are kept in memory, on purpose
     return [
-        Comparison(kmeans_, read, grouped, once, None, at_least=False),
-        Comparison(f"{kmeans_}: memory", "a quarter of the rows", grouped, quarter, FLAT, at_least=False, of="peak"),
-        Comparison(f"exact neighbours, {size}", read, near, once, None, at_least=False),
-        Comparison(f"exact neighbours, {size}: memory", "a quarter of the rows", near, few, FLAT, False, "peak"),
-    ], stated
+        Comparison(what, "reading the file once, cold", grouped, once, None, at_least=False),
+        Comparison(f"{what}: memory", "a quarter of the rows", grouped, quarter, flat, at_least=False, of="peak"),
+    ], [least]
+
+
+def _neighbours_from_disk(folder: Path, rows: int, width: int) -> tuple[list[Comparison], list[Floor]]:
+    whole = write_features(folder / "features.npy", rows, width, "float16")
+    part = write_features(folder / "quarter.npy", rows // 4, width, "float16")
+    what = f"exact neighbours, {rows:,} × {width:,} in float16"
+    try:
+        once, _ = measure(reading, whole, True)
+        near, _ = measure(neighbours, whole, rows)
+        few, _ = measure(neighbours, part, rows // 4)
+        least = floors_of_neighbours(whole, what, near)
+    finally:
+        whole.unlink()
+        part.unlink()
+    return [
+        Comparison(what, "reading the file once, cold", near, once, None, at_least=False),
+        Comparison(f"{what}: memory", "a quarter of the rows", near, few, FLAT, False, "peak"),
+    ], [least]
 
 
 def _against_definitions(rows: int, width: int, count: int) -> list[Comparison]:

@@ -20,7 +20,8 @@ from selectmm.models.load import pick_device
 BLOCK = 2**24  # numbers held at a time, in float64: 128 MiB
 CLOSE = 1e-11  # relative difference of two distances below which they count as equal
 HELD = 2**27  # numbers that stay in memory from one pass of k-means to the next: 1 GiB; more are read again
-FAR = 1e300  # squared distance of a vector to itself, which is no neighbour of its own
+TILE = 1024  # vectors of either side whose distances are made at a time: 8 MiB, which a processor's cache holds
+FAR = 1e300  # squared distance of a neighbour that is not known yet
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ class Vectors:
         block = torch.from_numpy(self.values[self.rows[places]]).to(pick_device("auto")).double()
         return block / _lengths(block) if self.unit else block
 
-    def blocks(self, beside: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
-        """All vectors in order; ``beside``: numbers that the caller holds for every vector of a block."""
+    def blocks(self, beside: int = 0, first: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The vectors from the place ``first`` on, in order.
+
+        Args:
+            beside: numbers that the caller holds for every vector of a block.
+        """
         size = max(1, BLOCK // max(self.width, beside))
-        for start in range(0, len(self), size):
+        for start in range(first, len(self), size):
             some = slice(start, min(start + size, len(self)))
             yield some, self.take(some)
 
@@ -108,24 +113,85 @@ def kmeans(vectors: Vectors, k: int, rng: np.random.Generator, *, spherical: boo
 def nearest(vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other vectors of each, exactly, and their squared distances; two arrays [n, min(k, n − 1)].
 
-    Nearest first; of vectors that are as near, the earlier ones. Time grows with the square of n, memory does not.
+    Nearest first; of vectors that are as near, the earlier ones. Every pair is compared once, so time grows with the
+    square of n; beside the result, memory does not grow.
     """
     k = min(k, len(vectors) - 1)
-    found, away = np.zeros((len(vectors), k), np.int64), np.zeros((len(vectors), k))
-    if k == 0:
-        return found, away
-    for some, block in vectors.blocks(beside=4096):
-        best = torch.zeros(len(block), 0, dtype=torch.int64, device=block.device)
-        distances = best.double()
-        own = torch.arange(some.start, some.stop, device=block.device)
-        for others, across in vectors.blocks(beside=4096):
-            columns = torch.arange(others.start, others.stop, device=block.device)
-            made = _squared(block, across).masked_fill_(own[:, None] == columns, FAR)
-            distances = torch.cat([distances, made], 1)
-            best = torch.cat([best, columns.expand_as(made)], 1)
-            best, distances = _lowest(best, distances, k, block.square().sum(1, keepdim=True))
-        found[some], away[some] = best.cpu().numpy(), distances.cpu().numpy()
-    return found, away
+    known = _Nearest(len(vectors), k, pick_device("auto"))
+    for some, block in vectors.blocks(beside=4096) if k > 0 else ():
+        for others, across in vectors.blocks(beside=4096, first=some.start):
+            if some.start == 0:
+                known.squares[others] = across.square().sum(1)
+            for rows, one in _tiles(some, block):
+                for columns, other in _tiles(others, across):
+                    if columns.start >= rows.start:
+                        known.compare(rows, one, columns, other)
+    order = known.away.argsort(dim=1, stable=True)
+    return known.found.gather(1, order).cpu().numpy(), known.away.gather(1, order).cpu().numpy()
+
+
+def _tiles(some: slice, block: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    for start in range(0, len(block), TILE):
+        part = block[start : start + TILE]
+        yield slice(some.start + start, some.start + start + len(part)), part
+
+
+class _Nearest:
+    """The nearest vectors among those that each of n vectors has been compared with, which have to come in order.
+
+    Attributes:
+        found, away: places, ascending, [n, k], and squared distances, `FAR` where fewer than k are known. squares:
+            squared lengths of the vectors, [n], to be filled in before they are compared.
+    """
+
+    def __init__(self, n: int, k: int, device: torch.device) -> None:
+        self.found = torch.zeros(n, k, dtype=torch.int64, device=device)
+        self.away = torch.full((n, k), FAR, dtype=torch.float64, device=device)
+        self.squares = torch.empty(n, dtype=torch.float64, device=device)
+
+    def compare(self, rows: slice, one: torch.Tensor, columns: slice, other: torch.Tensor) -> None:
+        """Compare all vectors of one tile with all of a later one, or of the same."""
+        lengths = self.squares[rows][:, None] + self.squares[columns]
+        made = torch.addmm(lengths, one, other.T, alpha=-2).clamp_(min=0)
+        same = rows == columns
+        if same:
+            made.fill_diagonal_(torch.inf)  # no vector is a neighbour of its own
+        if rows.start == 0:  # the first that these columns are compared with: most are nearer than nothing
+            places = torch.arange(rows.stop, device=made.device).expand(len(other), -1)
+            found, away = _lowest(places, made.T.contiguous(), self.found.shape[1], self.squares[columns][:, None])
+            self.found[columns, : found.shape[1]], self.away[columns, : found.shape[1]] = found, away
+            if same:
+                return
+        near = made <= self._limit(rows)[:, None]
+        if rows.start > 0 and not same:
+            near |= made <= self._limit(columns)
+        first, second = near.nonzero(as_tuple=True)
+        distances = made[first, second]
+        first, second = first + rows.start, second + columns.start
+        self._add(first, second, distances)
+        if rows.start > 0 and not same:
+            order = second.argsort(stable=True)
+            self._add(second[order], first[order], distances[order])
+
+    def _limit(self, some: slice | torch.Tensor) -> torch.Tensor:
+        """Squared distance above which a vector is none of the nearest ones, nor as far as the last of them."""
+        last = self.away[some].amax(1)
+        return last + CLOSE * (self.squares[some] + last)
+
+    def _add(self, rows: torch.Tensor, places: torch.Tensor, distances: torch.Tensor) -> None:
+        """Take in pairs, [m] each: ``rows`` ascend, and the ``places`` of each, which are later than those it knows."""
+        within = distances <= self._limit(rows)
+        rows, places, distances = rows[within], places[within], distances[within]
+        if not len(rows):
+            return
+        there, slot, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True)
+        k = self.found.shape[1]
+        column = k + torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[slot]
+        width = (len(there), int(counts.max()))
+        indices = torch.cat([self.found[there], places.new_zeros(width)], 1)
+        away = torch.cat([self.away[there], distances.new_full(width, torch.inf)], 1)
+        indices[slot, column], away[slot, column] = places, distances
+        self.found[there], self.away[there] = _lowest(indices, away, k, self.squares[there][:, None])
 
 
 def _distinct(vectors: Vectors, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -184,7 +250,7 @@ def _fill_empty(labels: torch.Tensor, near: torch.Tensor, k: int) -> list[tuple[
 def _lowest(
     indices: torch.Tensor, distances: torch.Tensor, k: int, scale: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k smallest distances of each row in order, the earlier column first where two are equal up to rounding.
+    """The k smallest distances of each row, the earlier column's where two are equal up to rounding; columns ascend.
 
     Args:
         indices, distances: [n, m]; columns in the order that decides. scale: what rounding is in proportion to, [n, 1].
@@ -197,9 +263,6 @@ def _lowest(
     tied = ((values[:, k:] - limit) <= slack).any(1)  # only there is more than topk's own choice to be looked at
     if tied.any():
         columns[tied] = _first_of_tied(distances[tied], limit[tied], slack[tied], k)
-    kept = distances.gather(1, columns)
-    order = kept.argsort(dim=1, stable=True)
-    columns = columns.gather(1, order)
     return indices.gather(1, columns), distances.gather(1, columns)
 
 

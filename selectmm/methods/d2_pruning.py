@@ -40,7 +40,7 @@ class D2Pruning:
       its difficulty to the user.
     - The port's neighbours are approximate (IVFPQ), its means include padding, and in place of the highest g it takes
       an approximation; all three are exact here. The time of exact neighbours grows with the square of the rows:
-      LLaVA-665K at 4,096 channels takes 4 · 10¹⁵ operations in float64.
+      LLaVA-665K at 4,096 channels takes 2 · 10¹⁵ operations in float64.
     - D is not scaled: with long states exp(−D) is nothing, and only a row's own margin counts. The median of exp(−D) is
       printed, and ``normalise`` scales states to length 1.
     - All values of at most 1e-7 are 1e-7: rows whose margin is not positive differ by their neighbours alone.

@@ -101,8 +101,9 @@ def test_scalselect_multiplies_half_a_matrix(tmp_path: Path, ones: None) -> None
 
 
 def test_clusters_multiply_rows_with_centres_and_rows_with_rows(tmp_path: Path, ones: None) -> None:
-    sides = {"k-means": SIDE, "neighbours": SIDE}
-    grouped, near = clusters.floors(values(tmp_path, "float16"), 3, 5, sides)
+    path = values(tmp_path, "float16")
+    grouped = clusters.floors(path, "k-means", 3, 5, SIDE)
+    near = clusters.floors_of_neighbours(path, "neighbours", SIDE)
     file = 6 * 4 * 2 + 128
     assert (grouped.least, near.least) == (file + 5 * 2 * 6 * 3 * 4, file + 6 * 6 * 4)
     made = [Comparison(name, "", SIDE, SIDE, None) for name in ("mmd", "graph", "farthest")]

@@ -1,5 +1,6 @@
 """Every experiment of a paper runs shrunken: each of its jobs on a tiny model and a small pool of one's own."""
 
+import csv
 import os
 from dataclasses import fields
 from functools import cache
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from selectmm.instantiate import build
 from selectmm.records.files import load
 from selectmm.records.record import Costs
-from selectmm.report.published import Reproduces, read_printed
+from selectmm.report.published import ALIKE, CELLS, REL, Reproduces, read_printed
 from selectmm.stages.select import select
 from tests.stages.test_select import METHODS
 from tests.test_line import ROOT, one_run, overrides
@@ -111,6 +112,62 @@ def test_what_it_reproduces_is_among_the_printed_tables(path: Path) -> None:
     named = {reproduces.named(method, model) for method in methods for model in (*reproduces.models, None)}
     assert named & rows, "no printed row would ever stand beside one of ours"
     assert set(reproduces.rel_over) <= {entry.name for entry in composed(path).suite.benchmarks.values()}
+
+
+POOL_ROWS = {"llava_665k": 665_298, "llava_v_625k": 624_610, "vision_flan_186k": 186_000}
+Cell = tuple[str, str, str, str]  # paper, table, row, column
+
+
+def cells() -> dict[Cell, str]:
+    """Every printed cell, and the number of rows that its row was trained on, empty if not printed."""
+    with CELLS.open(encoding="utf-8", newline="") as stream:
+        return {(c["paper"], c["table"], c["method"], c["benchmark"]): c["samples"] for c in csv.DictReader(stream)}
+
+
+def would_stand_beside(path: Path, cell: Cell, samples: str) -> bool:
+    """Whether a full-scale run of the experiment would be compared with the cell, by its names and number of rows."""
+    config = composed(path)
+    reproduces = Reproduces(**config.published)
+    params = config.hydra.sweeper.params
+    budgets = [float(budget) for budget in str(params.get("budget", config.budget)).split(",")]
+    paper, table, row, column = cell
+    methods = params.method.split(",")
+    rows = {reproduces.named(method, model) for method in methods for model in (*reproduces.models, None)}
+    ours = {theirs: name for name, theirs in reproduces.benchmarks.items()}
+    columns = {entry.name for entry in config.suite.benchmarks.values()} | {REL}
+    if (paper, table) != (reproduces.paper, reproduces.table) or row not in rows:
+        return False
+    size = POOL_ROWS.get(config.hydra.runtime.choices.pool)
+    kept = [size * (1 if row == "full" else budget) for budget in budgets if size is not None]
+    near = not samples or any(abs(count - float(samples)) <= ALIKE * float(samples) for count in kept)
+    return near and ours.get(column, column) in columns
+
+
+def told_not_run() -> set[tuple[str, str, str]]:
+    """What experiments/README.md says no experiment runs: paper, table, and a row, ``all`` or ``columns`` and one."""
+    page = (ROOT / "experiments" / "README.md").read_text().partition("## Printed rows that no experiment runs")[2]
+    lines = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    found = set()
+    for printed, named, _ in lines[1:]:
+        paper, table = printed.split(", ", 1)
+        kind = "columns " if named.startswith("columns ") else ""
+        found |= {(paper, table, kind + one.strip("`")) for one in named.removeprefix(kind).split(", ")}
+    return found
+
+
+def test_every_printed_cell_has_an_experiment_or_the_page_says_why_not() -> None:
+    lacking = {
+        cell
+        for cell, samples in cells().items()
+        if not any(would_stand_beside(path, cell, samples) for path in PRINTED)
+    }
+    reproduced = {(r.paper, r.table) for r in (Reproduces(**composed(path).published) for path in PRINTED)}
+    found = {(paper, table, "all") for paper, table, *_ in lacking if (paper, table) not in reproduced}
+    for paper, table, row, column in lacking:
+        if (paper, table) in reproduced:
+            run = any(cell[:3] == (paper, table, row) and cell not in lacking for cell in cells())
+            found.add((paper, table, f"columns {column}" if run else row))
+    assert found == told_not_run()
 
 
 def test_each_job_selects_shrunken(place: Path) -> None:

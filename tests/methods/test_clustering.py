@@ -131,6 +131,25 @@ def test_of_neighbours_as_near_the_earlier_ones_are_taken() -> None:
     assert nearest(vectors(np.ones((1, 2))), 2)[0].shape == (1, 0)
 
 
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 999), st.sampled_from([1, 3, 1024]), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_of_neighbours_as_near_the_earlier_ones_are_taken_in_tiles_and_blocks_of_any_size(
+    rows: int, k: int, seed: int, tile: int, block: int
+) -> None:
+    """Whole numbers, whose distances have no rounding errors and many ties."""
+    values = np.random.default_rng(seed).integers(0, 3, (rows, 2)).astype(float)
+    before = clustering.TILE, clustering.BLOCK
+    clustering.TILE, clustering.BLOCK = tile, block * 4096
+    try:
+        found, away = nearest(vectors(values), k)
+    finally:
+        clustering.TILE, clustering.BLOCK = before
+    squared = ((values[:, None] - values) ** 2).sum(2)
+    for row in range(rows):
+        ranking = sorted((squared[row, other], other) for other in range(rows) if other != row)[:k]
+        assert (away[row].tolist(), found[row].tolist()) == ([d for d, _ in ranking], [other for _, other in ranking])
+
+
 def test_rows_in_order_of_content_are_the_same_however_the_pool_is_stored() -> None:
     pool = talking_pool(30)
     moved, _ = shuffled(pool)

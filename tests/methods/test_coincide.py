@@ -59,6 +59,8 @@ def test_transferability_by_hand() -> None:
     ]
     assert transferability(centres, 0.9) == pytest.approx(expected, abs=1e-8)
     assert transferability(centres, -1.0).tolist() == pytest.approx([-1, 0, 0, -1]), "only the opposite one is left"
+    everyone = (cosine.sum(1) - 1) / 3
+    assert transferability(centres, 1.0) == pytest.approx(everyone, abs=1e-8), "a centre is never its own neighbour"
     assert transferability(np.ones((3, 4)), 0.9).tolist() == [0, 0, 0], "all are masked"
     assert transferability(np.c_[np.ones((2, 2)), np.zeros((2, 2))], 0.9).tolist() == [0, 0], "no text at all"
 
@@ -70,6 +72,8 @@ def test_clusters_are_served_one_after_the_other_by_hand() -> None:
     assert served(scores, np.array([9, 9, 9]), 8, 1.0).tolist() == [1, 2, 5]
     assert served(10 * scores, np.array([9, 9, 9]), 8, 10.0).tolist() == [1, 2, 5]
     assert served(scores, np.array([1, 9, 3]), 8, 1.0).tolist() == [1, 4, 3], "the last has one, and hands one back"
+    # 7 of 1 : 2 : 6 is 4.67, so 5 of the third; 2 of 1 : 2 is 1.33, so 1. From the other end it would be 1, 2, 4.
+    assert served(np.log([1.0, 2.0, 6.0]), np.array([9, 9, 9]), 7, 1.0).tolist() == [1, 1, 5]
     assert served(np.array([0.0, 500.0, 499.0]), np.array([4, 1, 2]), 5, 0.1).tolist() == [2, 1, 2]
 
 
@@ -106,7 +110,8 @@ def test_the_whole_is_the_published_rule(seed: int) -> None:
     found = kmeans(Vectors(values, order, unit=True), 4, np.random.default_rng(seed), spherical=True, iterations=50)
     method = Coincide(clusters=4, rows_per_cluster=10)
     (feature,) = method.needs().features
-    subset = chosen(method, pool, {feature: values}, 12, seed=seed)
+    stored = values * np.random.default_rng(9).uniform(0.5, 2, (60, 1))  # rounding on disk leaves no length at 1
+    subset = chosen(method, pool, {feature: stored}, 12, seed=seed)
     expected = directly(values[order], found.labels, found.centres, 12)
     assert set(subset.rows.tolist()) == {int(order[place]) for place in expected}
 

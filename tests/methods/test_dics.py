@@ -70,8 +70,9 @@ def values(rows: int, seed: int) -> dict[object, np.ndarray]:
 
 
 @pytest.mark.parametrize(("budget", "from_core"), [(15, False), (20, False), (28, False), (28, True), (40, False)])
-def test_the_whole_is_the_papers_rule(budget: int, from_core: bool) -> None:
-    pool, made = talking_pool(40), values(40, 0)
+@pytest.mark.parametrize("seed", range(8))
+def test_the_whole_is_the_papers_rule(budget: int, from_core: bool, seed: int) -> None:
+    pool, made = talking_pool(40), values(40, seed)
     order = by_content(pool)
     ratios, states = made[Dics().needs().features[0]], made[STATES]
     score = np.where(pool.image_of < 0, 1.0, np.round(ratios.min(1), 6))

@@ -93,6 +93,37 @@ def test_the_epoch_nearest_the_accuracy_that_covers_all_clusters_is_used(
     assert all((found != trained(n, [(0.0, False)] * (n - 1) + [(0.6, True)])).any() for n in others)
 
 
+def test_the_network_is_its_formula_and_dropout_scales_what_it_leaves() -> None:
+    net = cluster_classifier._made(2, 3, Training(4, 3, 0.75, 1, 0.2, 0.6), torch.Generator().manual_seed(0))
+    of = {name: (part.weight.detach().numpy(), part.bias.detach().numpy()) for name, part in net.named_children()}
+    rng = np.random.default_rng(0)
+    pairs, keep = rng.normal(size=(5, 4)), rng.random((5, 4)) < 0.5
+
+    def linear(name: str, values: np.ndarray) -> np.ndarray:
+        return values @ of[name][0].T + of[name][1]
+
+    gate = 1 / (1 + np.exp(-linear("gate", pairs)))
+    mixed = np.maximum(gate * linear("image", pairs[:, :2]) + (1 - gate) * linear("text", pairs[:, 2:]), 0)
+    for left, told in ((mixed, None), (4 * mixed * keep, torch.from_numpy(keep))):
+        expected = linear("out", np.maximum(linear("hidden", left), 0))
+        np.testing.assert_allclose(net(torch.from_numpy(pairs), told).detach().numpy(), expected, atol=1e-12)
+
+
+def test_every_cluster_weighs_the_same_in_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[torch.Tensor] = []
+    plain = cluster_classifier.cross_entropy
+
+    def recorded(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        told.append(weight)
+        return plain(logits, truth, weight=weight)
+
+    monkeypatch.setattr(cluster_classifier, "cross_entropy", recorded)
+    vectors = Vectors(given_values(8, 0), np.arange(8), unit=True)
+    labels = np.array([0] * 6 + [1] * 2)
+    confidence(vectors, np.arange(8), labels, Training(4, 3, 0.1, 1, 0.0, 0.6), seed=0)
+    assert told[0].tolist() == pytest.approx([1 / 6, 1 / 2])
+
+
 def test_accuracy_counts_every_cluster_the_same() -> None:
     """All three of one cluster are right, and one of two of another: (1 + 1/2) / 2."""
     guessed, truth = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 0, 0, 1, 1])
@@ -148,7 +179,7 @@ def test_core_candidates_blocks_and_kernels_are_those_of_the_formula(monkeypatch
     kernels: list[np.ndarray] = []
     monkeypatch.setattr(once_select, "confidence", lambda _, core, *__: (cores.append(core), sure)[1])
     monkeypatch.setattr(kdpp, "sample", lambda kernel, count, _: (kernels.append(kernel), np.arange(count))[1])
-    method = OnceSelect(clusters=1, core_share=0.1, block=8)
+    method = OnceSelect(clusters=1, core_share=0.12, block=8)  # 4.8 rows, rounded down
     subset = chosen(method, pool, {method.needs().features[0]: values}, 10)
 
     near = np.argsort(np.linalg.norm(unit - unit.mean(0), axis=1))

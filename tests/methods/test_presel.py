@@ -76,6 +76,19 @@ def test_clusters_give_by_their_size_and_neighbours_are_of_the_same_cluster() ->
             assert subset.scores[row] == pytest.approx(np.mean(cosines[:3]), abs=1e-9)
 
 
+def test_images_are_clustered_by_their_direction() -> None:
+    """Ten at about 0 and ten at about 90 degrees, one of each a thousand times as long: by place, these are alone."""
+    rng = np.random.default_rng(3)
+    angles = np.radians(np.r_[rng.normal(0, 2, 10), rng.normal(90, 2, 10), 45])
+    images = np.stack([np.cos(angles), np.sin(angles)], 1)
+    images[[0, 10]] *= 1000
+    method = PreSel(rows_per_cluster=10, neighbours=1)
+    subset = kept(method, picture_pool(21), images, np.array([20]), np.ones(1), np.ones(1), 5)
+    assert ((subset.rows < 10).sum(), ((subset.rows >= 10) & (subset.rows < 20)).sum()) == (2, 2)
+    unit = images / np.linalg.norm(images, axis=1, keepdims=True)
+    assert subset.scores[0] == pytest.approx(max(unit[0] @ unit[other] for other in range(1, 10)), abs=1e-9)
+
+
 def test_text_rows_are_left_out_until_nothing_else_is_there_or_get_their_share() -> None:
     pool = pool_of([("s", f"question {row}", None if row >= 6 else f"{row}.png") for row in range(12)])
     images = np.random.default_rng(0).normal(size=(6, 3))

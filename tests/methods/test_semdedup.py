@@ -33,6 +33,13 @@ def test_by_hand_the_rows_farthest_from_the_centre_are_what_others_are_compared_
     assert easy.scores == pytest.approx(easy_scores, abs=1e-8) and easy.rows.tolist() == [2, 3]
 
 
+def test_a_row_that_points_away_from_all_before_it_scores_zero_and_not_less() -> None:
+    """0, 120 and 240 degrees are at a cosine of −0.5 from one another."""
+    pool = pool_of([("s", f"question {row}", None) for row in range(3)])
+    subset = chosen(SemDeDup(**ONE_CLUSTER), pool, {STATES: directions(0, 120, 240)}, 1)
+    assert subset.scores.tolist() == [0, 0, 0]
+
+
 def authors_rule(unit: np.ndarray, labels: np.ndarray, centres: np.ndarray, epsilon: float) -> set[int]:
     """What is left when rows above 1 − ε are dropped, one cluster and one row after the other."""
     left = set()
