@@ -20,7 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
-from selectmm.command_line import (
+from selectmm.command_line.help import command_files, help_text
+from selectmm.command_line.offered import OWN, make_known, take_own_folder
+from selectmm.command_line.reading import (
     CONFIGS,
     ROOT,
     check_one_job,
@@ -30,8 +32,6 @@ from selectmm.command_line import (
     words_of,
 )
 from selectmm.errors import UserError
-from selectmm.help import command_files, help_text
-from selectmm.offered import OWN, make_known, take_own_folder
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk

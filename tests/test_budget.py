@@ -3,7 +3,7 @@
 import pytest
 
 from selectmm.budget import Hours, hours_in, in_words, rows_for, share_of
-from selectmm.command_line import ROOT, read_config
+from selectmm.command_line.reading import ROOT, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from selectmm.command_line import (
+from selectmm.command_line.help import command_files, help_text
+from selectmm.command_line.reading import (
     check_one_job,
     check_overrides,
     read_config,
@@ -16,7 +17,6 @@ from selectmm.command_line import (
     words_of,
 )
 from selectmm.errors import UserError
-from selectmm.help import command_files, help_text
 from selectmm.instantiate import build
 
 ROOT = Path(__file__).parent.parent

@@ -9,10 +9,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from selectmm import offered
-from selectmm.command_line import check_overrides, read_config, read_jobs
+from selectmm.command_line.help import help_text
+from selectmm.command_line.reading import check_overrides, read_config, read_jobs
 from selectmm.commands.check import main
 from selectmm.errors import UserError
-from selectmm.help import help_text
 from selectmm.instantiate import open_method
 
 ROOT = Path(__file__).parent.parent

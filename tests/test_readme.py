@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-from selectmm.command_line import check_overrides, without_verb, words_of
-from selectmm.help import command_files
+from selectmm.command_line.help import command_files
+from selectmm.command_line.reading import check_overrides, without_verb, words_of
 from selectmm.methods.check import check_method
 from selectmm.screen import take_output_options
 

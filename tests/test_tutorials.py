@@ -18,10 +18,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from selectmm.command_line import CONFIGS, ROOT, check_overrides, read_jobs, words_of
-from selectmm.help import command_files
+from selectmm.command_line.help import command_files
+from selectmm.command_line.offered import OWN
+from selectmm.command_line.reading import CONFIGS, ROOT, check_overrides, read_jobs, words_of
 from selectmm.instantiate import build
-from selectmm.offered import OWN
 from tests.export.recorded import model_choices
 from tests.tiny import tiny_llava, write_pool
 

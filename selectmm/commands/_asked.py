@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from selectmm.command_line import plain_of, read_config
+from selectmm.command_line.reading import plain_of, read_config
 from selectmm.commands._recorded import Recorded, confirm, recorded, recorded_cache
 from selectmm.errors import UserError
 from selectmm.instantiate import open_pool

@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line import CONFIGS, plain_of, read_config
+from selectmm.command_line.reading import CONFIGS, plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.printable import printable
 from selectmm.records.record import RunRecord

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from selectmm.command_line import plain_of, read_config
+from selectmm.command_line.reading import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method
 from selectmm.methods.check import check_method

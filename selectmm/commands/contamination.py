@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from selectmm.command_line import read_config
+from selectmm.command_line.reading import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
 from selectmm.instantiate import build

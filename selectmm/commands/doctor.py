@@ -16,7 +16,7 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line import plain_of, read_config
+from selectmm.command_line.reading import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_model, open_pool, open_shapes
 from selectmm.models.check_rows import find_unfit, image_marks, special_tokens

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from selectmm.command_line import read_config
+from selectmm.command_line.reading import read_config
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
-from selectmm.command_line import CONFIGS, read_methods
+from selectmm.command_line.reading import CONFIGS, read_methods
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment

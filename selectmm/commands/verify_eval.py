@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from selectmm.command_line import ROOT, read_config
+from selectmm.command_line.reading import ROOT, read_config
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.screen import answer

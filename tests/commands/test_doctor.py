@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from selectmm.command_line import read_config
+from selectmm.command_line.reading import read_config
 from selectmm.commands.doctor import main
 from selectmm.errors import UserError
 from selectmm.instantiate import build

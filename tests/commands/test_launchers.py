@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
 from selectmm.__main__ import _check_launcher
-from selectmm.command_line import CONFIGS, ROOT
+from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.errors import UserError
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from selectmm.command_line import CONFIGS, ROOT, read_config
+from selectmm.command_line.reading import CONFIGS, ROOT, read_config
 from selectmm.commands import export, inspect
 from selectmm.commands._recorded import confirm, loaders, recorded
 from selectmm.errors import UserError

@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _root(monkeypatch: pytest.MonkeyPatch) -> None:
-    from selectmm.command_line import ROOT
+    from selectmm.command_line.reading import ROOT
 
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
 
@@ -118,7 +118,7 @@ def test_hours_are_as_many_rows_as_the_plan_says_can_be_tuned_on(
 
 
 def test_the_subset_is_that_of_a_run_whose_budget_is_a_share(place: Path, tmp_path: Path) -> None:
-    from selectmm.command_line import read_config
+    from selectmm.command_line.reading import read_config
     from selectmm.instantiate import build
     from selectmm.stages.select import select
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selectmm.command_line import ROOT
+from selectmm.command_line.reading import ROOT
 from selectmm.commands.contamination import main
 from selectmm.contamination.check import check
 from selectmm.contamination.page import notes, sentence

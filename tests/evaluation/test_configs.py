@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from selectmm.command_line import check_overrides
+from selectmm.command_line.reading import check_overrides
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import task_files

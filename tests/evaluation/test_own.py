@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from selectmm.command_line import ROOT, read_config
+from selectmm.command_line.reading import ROOT, read_config
 from selectmm.contamination.check import check
 from selectmm.errors import UserError
 from selectmm.evaluation import multimodal

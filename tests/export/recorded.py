@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import open_dict
 
-from selectmm.command_line import ROOT, read_config
+from selectmm.command_line.reading import ROOT, read_config
 from selectmm.instantiate import build
 from selectmm.stages.pool import open_pool
 from selectmm.stages.record import keep_record, record_of

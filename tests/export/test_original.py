@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from selectmm.command_line import ROOT
+from selectmm.command_line.reading import ROOT
 from selectmm.commands.export import main
 from selectmm.errors import UserError
 from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_of

@@ -6,7 +6,7 @@ import inspect
 import pytest
 import yaml
 
-from selectmm.command_line import ROOT
+from selectmm.command_line.reading import ROOT
 
 FILES = sorted(path for path in (ROOT / "configs/method").glob("*.yaml") if "_target_" in path.read_text())
 

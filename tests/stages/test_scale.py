@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selectmm.command_line import CONFIGS, ROOT, read_config
+from selectmm.command_line.reading import CONFIGS, ROOT, read_config
 from selectmm.stages.scale import SETTINGS, too_small_for
 
 

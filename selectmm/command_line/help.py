@@ -3,7 +3,7 @@
 import textwrap
 from pathlib import Path
 
-from selectmm.offered import offered_methods, own_choices
+from selectmm.command_line.offered import offered_methods, own_choices
 
 PARTS = {"hydra", "benchmark"}  # folders of configs/ that are no choice of a run: its logs, and what suites are made of
 
@@ -61,7 +61,7 @@ def _wrapped(name: str, text: str) -> str:
 
 def command_files() -> dict[str, Path]:
     """The files of `selectmm.commands` by the names that are typed."""
-    folder = Path(__file__).parent / "commands"
+    folder = Path(__file__).parent.parent / "commands"
     return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[a-z]*.py"))}
 
 

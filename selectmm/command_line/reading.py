@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from selectmm.command_line.help import PARTS, VERBS, choices_of, command_files
 from selectmm.errors import UserError
-from selectmm.help import PARTS, VERBS, choices_of, command_files
 from selectmm.paths import ROOT
 from selectmm.stages.full_seeds import left_out
 
