@@ -8,7 +8,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from selectmm import offered
+from selectmm.command_line import offered
 from selectmm.command_line.help import help_text
 from selectmm.command_line.reading import check_overrides, read_config, read_jobs
 from selectmm.commands.check import main
