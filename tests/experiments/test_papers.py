@@ -6,6 +6,7 @@ from dataclasses import fields
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -124,23 +125,40 @@ def cells() -> dict[Cell, str]:
         return {(c["paper"], c["table"], c["method"], c["benchmark"]): c["samples"] for c in csv.DictReader(stream)}
 
 
-def would_stand_beside(path: Path, cell: Cell, samples: str) -> bool:
-    """Whether a full-scale run of the experiment would be compared with the cell, by its names and number of rows."""
+class Offer(NamedTuple):
+    """What full-scale runs of an experiment are compared with: a table, its rows and columns, and how many rows."""
+
+    paper: str
+    table: str
+    rows: set[str]
+    ours: dict[str, str]
+    columns: set[str]
+    size: int | None
+    budgets: list[float]
+
+
+@cache
+def offer_of(path: Path) -> Offer:
     config = composed(path)
     reproduces = Reproduces(**config.published)
     params = config.hydra.sweeper.params
     budgets = [float(budget) for budget in str(params.get("budget", config.budget)).split(",")]
-    paper, table, row, column = cell
     methods = params.method.split(",")
     rows = {reproduces.named(method, model) for method in methods for model in (*reproduces.models, None)}
     ours = {theirs: name for name, theirs in reproduces.benchmarks.items()}
     columns = {entry.name for entry in config.suite.benchmarks.values()} | {REL}
-    if (paper, table) != (reproduces.paper, reproduces.table) or row not in rows:
-        return False
     size = POOL_ROWS.get(config.hydra.runtime.choices.pool)
-    kept = [size * (1 if row == "full" else budget) for budget in budgets if size is not None]
+    return Offer(reproduces.paper, reproduces.table, rows, ours, columns, size, budgets)
+
+
+def would_stand_beside(path: Path, cell: Cell, samples: str) -> bool:
+    """Whether a full-scale run of the experiment would be compared with the cell, by its names and number of rows."""
+    offer, (paper, table, row, column) = offer_of(path), cell
+    if (paper, table) != (offer.paper, offer.table) or row not in offer.rows:
+        return False
+    kept = [offer.size * (1 if row == "full" else budget) for budget in offer.budgets if offer.size is not None]
     near = not samples or any(abs(count - float(samples)) <= ALIKE * float(samples) for count in kept)
-    return near and ours.get(column, column) in columns
+    return near and offer.ours.get(column, column) in offer.columns
 
 
 def told_not_run() -> set[tuple[str, str, str]]:
