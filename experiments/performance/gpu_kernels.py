@@ -18,8 +18,9 @@ from selectmm.features.states import ImageStates
 from selectmm.methods.correlation import mean_correlation
 from selectmm.methods.order import ranked
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import answer_loss, to_device
+from selectmm.models.inputs import to_device
 from selectmm.models.lengths import image_tokens
+from selectmm.models.losses import answer_loss
 from selectmm.models.pack import pack, varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn

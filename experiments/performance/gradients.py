@@ -32,7 +32,8 @@ from selectmm.features.onepass import batches_of
 from selectmm.features.reading import conversations_of
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import Batch, encode
-from selectmm.models.forward import answer_logits, inputs_of
+from selectmm.models.inputs import inputs_of
+from selectmm.models.losses import answer_logits
 from selectmm.models.vlm import VLM
 from selectmm.planning.flops import row_gradients
 from selectmm.tuning.adapter import injected

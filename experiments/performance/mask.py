@@ -3,7 +3,7 @@
 python experiments/performance/mask.py [--tokens 768] [--steps 5] [--out FOLDER]
 
 A LLaVA whose language model has four layers of width 512, with random weights: loss and gradients of eight rows of
-different lengths, as `selectmm.models.forward` gives them to the model (without a mask, so that PyTorch's attention is
+different lengths, as `selectmm.models.inputs` gives them to the model (without a mask, so that PyTorch's attention is
 causal by itself) and with the mask. No images, whose part is the same.
 """
 
@@ -23,7 +23,7 @@ from experiments.performance.floor import Floor, Part, products
 from experiments.performance.gpu_step import random_llava
 from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import inputs_of, right_padded
+from selectmm.models.inputs import inputs_of, right_padded
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.pool.sample import Turn

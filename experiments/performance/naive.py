@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy, one_hot
 from experiments.performance.rows import LIMIT, Rows
 from selectmm.features.attended import most_attended
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import answer_logits, inputs_of
+from selectmm.models.inputs import inputs_of
+from selectmm.models.losses import answer_logits
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn

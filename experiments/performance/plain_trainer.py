@@ -10,7 +10,7 @@ import torch
 
 from experiments.performance.rows import Rows
 from selectmm.models.encode import Batch
-from selectmm.models.forward import answer_loss
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import lora_config

@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from selectmm.models.encode import Batch
-from selectmm.models.forward import inputs_of, to_device
+from selectmm.models.inputs import inputs_of, to_device
 from selectmm.models.vlm import VLM
 from selectmm.records.cost import computing
 

@@ -8,7 +8,8 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.generate import Question, opened
 from selectmm.evaluation.halves import in_halves
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import to_device, weighted_loss
+from selectmm.models.inputs import to_device
+from selectmm.models.losses import weighted_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.records.cost import computing

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 from selectmm.features.feature import NO_ANSWER, Seen
 from selectmm.features.loaded import encoded
 from selectmm.models.encode import IGNORED, Batch
-from selectmm.models.forward import Reads, answer_logits
+from selectmm.models.forward import Reads
+from selectmm.models.losses import answer_logits
 
 Removal = Literal["drop", "mask"]
 

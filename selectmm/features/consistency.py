@@ -13,7 +13,8 @@ from selectmm.features.blind import Removal, without_image
 from selectmm.features.feature import Seen
 from selectmm.features.loaded import encoded
 from selectmm.models.encode import IGNORED, Batch, Conversation
-from selectmm.models.forward import Reads, answer_logits
+from selectmm.models.forward import Reads
+from selectmm.models.losses import answer_logits
 from selectmm.pool.sample import Turn
 
 # Words of the classes that DICS counts less: DT, IN, CC, PRP, WP, MD, RP and TO of the Penn Treebank. They are closed

@@ -11,7 +11,8 @@ import torch
 from selectmm.errors import UserError
 from selectmm.features.loaded import Loaded
 from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, cut
-from selectmm.models.forward import Answers, Heads, Passed, Reads, run, to_device
+from selectmm.models.forward import Answers, Heads, Passed, Reads, run
+from selectmm.models.inputs import to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 
@@ -130,8 +131,12 @@ class Seen:
         return self._passed.outputs[layer]
 
     def neurons(self, layer: int) -> torch.Tensor:
-        """Feed-forward activations [n, tokens, neurons] of a layer of `Reads.neurons`."""
+        """What enters the last feed-forward projection [n, tokens, neurons] of a layer of `Reads.neurons`."""
         return self._passed.neurons[layer]
+
+    def gates(self, layer: int) -> torch.Tensor:
+        """What the feed-forward activation function gives [n, tokens, neurons], of a layer of `Reads.gates`."""
+        return self._passed.gates[layer]
 
     def projected(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries and keys as they are projected, [n, tokens, heads · channels] each, of `Reads.projections`."""

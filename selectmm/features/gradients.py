@@ -23,7 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Seen
-from selectmm.models.forward import Reads, answer_states
+from selectmm.models.forward import Reads
+from selectmm.models.losses import answer_states
 from selectmm.models.vlm import VLM
 
 HEAD_TOKENS = 512  # answer tokens whose logits are held: with 32,000 words of a vocabulary 64 MiB, three times

@@ -36,6 +36,7 @@ class Coincide:
     - They cut image and text out at fixed places, which in a row without image takes text for image; here such a row
       has no visual half.
     - Their clusters are faiss', and change with its version; so no published list of rows can be made again exactly.
+    - Their clustering.sh does not run as published: a line continuation and an argument are missing.
     - What a cluster cannot take because it has fewer rows goes to the others in proportion to their softmax, so that
       the budget is met. A cluster whose every neighbour is masked has transferability 0.
 

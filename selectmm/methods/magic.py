@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import iqr, median_abs_deviation
 
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.blind import BlindLoss, Removal
 from selectmm.features.feature import Features
 from selectmm.features.looking import AnswerLook
-from selectmm.features.neurons import TopNeurons
+from selectmm.features.neurons import Activation, TopNeurons
 from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
@@ -20,6 +21,8 @@ from selectmm.pool.pool import Pool
 
 LOOK = AnswerLook()
 DIGITS = 9  # values that agree in so many are the same
+
+Spread = Literal["iqr", "mad"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,10 @@ class Magic:
     shortlist is taken by q, then the first filter's rows by q, then all others by g.
 
     What the paper leaves open, and what is done here:
-    - Its "robust normalisation" of both parts of q: (x − median) / interquartile range, cut at ±3; ``scale_over`` the
-      rows of the first filter (``kept``) or the whole ``pool``.
-    - What an "FFN neuron's activation" is: what enters the block's last projection, after the gate.
+    - Its "robust normalisation" of both parts of q: (x − median) / spread, cut at ±``cut``. The ``spread`` is the
+      interquartile range (``iqr``) or 1.4826 × the median absolute deviation (``mad``); median and spread are those of
+      the rows of the first filter or of the whole pool (``scale_over``).
+    - What an "FFN neuron's activation" is, before or after the gate: ``activation``.
     - Which model has the layers 8, 12, 16 and 20: it names TinyLLaVA-2B in one place and LLaVA-1.5 before its second
       stage in another. Here they are of a model of ``depth`` layers, and in others the layers at the same share of it.
     - Text-only rows: both parts are 0. A row without an answer token is taken when nothing else is left.
@@ -50,8 +54,9 @@ class Magic:
         look: weight of `AnswerLook` in q, from 0 to 1; g has the rest.
         temperature: of the buckets' shares.
         bucket_cap: the largest share of the budget that a bucket may get.
-        layers, top, depth: see `TopNeurons`.
-        scale_over: see above. removal: how the image is taken away, see `BlindLoss`.
+        layers, top, depth, activation: see `TopNeurons`.
+        spread, scale_over: see above. cut: the largest scaled value; None: no limit.
+        removal: how the image is taken away, see `BlindLoss`.
     """
 
     gain_share: float = 0.6
@@ -62,6 +67,9 @@ class Magic:
     layers: Sequence[int] = (8, 12, 16, 20)
     top: Sequence[int] = (1, 1, 2, 3)
     depth: int | None = 32
+    activation: Activation = "gated"
+    spread: Spread = "iqr"
+    cut: float | None = 3.0
     scale_over: Literal["kept", "pool"] = "kept"
     removal: Removal = "drop"
 
@@ -70,7 +78,7 @@ class Magic:
         return Needs((AnswerLoss(), BlindLoss(self.removal), LOOK, self._signature()), images=True)
 
     def _signature(self) -> TopNeurons:
-        return TopNeurons(tuple(self.layers), tuple(self.top), self.depth)
+        return TopNeurons(tuple(self.layers), tuple(self.top), self.depth, self.activation)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows that the three filters leave."""
@@ -96,7 +104,7 @@ class Magic:
     def _score(self, gain: np.ndarray, look: np.ndarray, first: np.ndarray) -> np.ndarray:
         """q of the rows that the first filter leaves."""
         over = first if self.scale_over == "kept" else np.flatnonzero(~np.isnan(gain))
-        parts = [scaled(values[first], values[over]) for values in (gain, look)]
+        parts = [scaled(values[first], values[over], self.spread, self.cut) for values in (gain, look)]
         return np.round((1 - self.look) * parts[0] + self.look * parts[1], DIGITS)
 
     def _spread(self, score: np.ndarray, signatures: np.ndarray, budget: int) -> np.ndarray:
@@ -111,10 +119,11 @@ class Magic:
         return np.concatenate(chosen)
 
 
-def scaled(values: np.ndarray, over: np.ndarray) -> np.ndarray:
-    """(values − median) / interquartile range of ``over``, cut at ±3; the range counts as 1 where it is 0."""
-    low, middle, high = np.percentile(over, [25, 50, 75])
-    return np.clip((values - middle) / ((high - low) or 1.0), -3, 3)
+def scaled(values: np.ndarray, over: np.ndarray, spread: Spread, cut: float | None) -> np.ndarray:
+    """(values − median) / spread of ``over``, cut at ±``cut``; a spread of 0 counts as 1."""
+    width = iqr(over) if spread == "iqr" else median_abs_deviation(over, scale="normal")
+    score = (values - np.median(over)) / (width or 1.0)
+    return score if cut is None else np.clip(score, -cut, cut)
 
 
 def shared(weights: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, Batch, Conversation, encode
-from selectmm.models.forward import inputs_of, to_device
+from selectmm.models.inputs import inputs_of, to_device
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 

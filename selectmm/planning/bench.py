@@ -15,8 +15,10 @@ from selectmm.features.feature import Feature, Seen
 from selectmm.features.gradients import GradientNorm, row_gradients
 from selectmm.features.loaded import Loaded
 from selectmm.models.encode import IGNORED, Batch
-from selectmm.models.forward import Reads, answer_loss, inputs_of, to_device
+from selectmm.models.forward import Reads
+from selectmm.models.inputs import inputs_of, to_device
 from selectmm.models.lengths import image_tokens
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, training

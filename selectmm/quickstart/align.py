@@ -24,7 +24,7 @@ from torch import nn
 
 from selectmm.models import llava
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import answer_loss
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.quickstart import base, facts

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
 
-from selectmm.models.forward import answer_loss, weighted_loss
+from selectmm.models.losses import answer_loss, weighted_loss
 from selectmm.models.vlm import Family
 from selectmm.tuning.data import MicroBatch
 from selectmm.tuning.full import FullModel

@@ -18,7 +18,7 @@ from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.likelihood import answer_losses, rated_in_batches
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from tests.families import FAMILIES

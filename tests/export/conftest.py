@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool

@@ -14,7 +14,7 @@ from selectmm.features.loaded import encoded
 from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import IGNORED, Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from tests.models.test_encode import PIECES, by_hand

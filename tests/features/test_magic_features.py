@@ -57,7 +57,8 @@ def test_every_layer_is_every_layer() -> None:
 
 
 @torch.no_grad()
-def test_neurons_are_those_most_active_over_the_answer(vlm: VLM) -> None:
+@pytest.mark.parametrize("activation", ["gated", "gate"])
+def test_neurons_are_those_most_active_over_the_answer(vlm: VLM, activation: str) -> None:
     expected = []
     for talk in TALKS:
         row, found = Row.of(vlm, talk), []
@@ -67,11 +68,12 @@ def test_neurons_are_those_most_active_over_the_answer(vlm: VLM) -> None:
         vlm.model(**row.inputs)
         for hook in hooks:
             hook.remove()
-        products = [found[0] * found[1], found[2] * found[3]]  # gate and up of each of two layers
+        gates, ups = found[::2], found[1::2]  # of each of two layers
+        products = [gate * up if activation == "gated" else gate for gate, up in zip(gates, ups, strict=True)]
         answer = row.labels != IGNORED
         means = [product[answer].double().mean(0).numpy() for product in products]
         expected.append(sorted(np.argsort(-means[0])[:1]) + sorted(np.argsort(-means[1])[:3]))
-    feature = TopNeurons((1, 2), (1, 3), None)
+    feature = TopNeurons((1, 2), (1, 3), None, activation)
     made = feature.compute(seen(vlm, feature))
     assert made.dtype == torch.int32 and made[UNANSWERED].tolist() == [-1] * 4
     assert np.delete(made.numpy(), UNANSWERED, 0).tolist() == np.delete(expected, UNANSWERED, 0).tolist()

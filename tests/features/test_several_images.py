@@ -17,7 +17,7 @@ from selectmm.features.tokens import TokenCount
 from selectmm.methods.images import of_rows
 from selectmm.methods.prism import Prism
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool

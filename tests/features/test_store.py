@@ -13,7 +13,8 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import Passed, Reads, inputs_of
+from selectmm.models.forward import Passed, Reads
+from selectmm.models.inputs import inputs_of
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool

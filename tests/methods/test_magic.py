@@ -15,8 +15,17 @@ from tests.methods.pools import chosen, keeps_its_rows_in_another_order, talking
 
 def test_scaling_is_by_median_and_quartiles_and_cut_at_three() -> None:
     over = np.array([0.0, 1, 2, 3, 4])  # quartiles 1, 2, 3
-    assert scaled(np.array([2.0, 3, 8, 9, -5]), over).tolist() == [0, 0.5, 3, 3, -3]
-    assert scaled(np.array([1.0, 5.5]), np.ones(3)).tolist() == [0, 3]
+    assert scaled(np.array([2.0, 3, 8, 9, -5]), over, "iqr", 3.0).tolist() == [0, 0.5, 3, 3, -3]
+    assert scaled(np.array([1.0, 5.5]), np.ones(3), "iqr", 3.0).tolist() == [0, 3]
+    assert scaled(np.array([2.0, 8]), over, "iqr", None).tolist() == [0, 3]
+    assert scaled(np.array([2.0, 12]), over, "iqr", None).tolist() == [0, 5]
+
+
+def test_scaling_by_the_median_absolute_deviation() -> None:
+    """Of 0, 1, 2, 4, 9 the median is 2 and the distances from it 2, 1, 0, 2, 7, whose median is 2."""
+    over = np.array([0.0, 1, 2, 4, 9])
+    assert scaled(np.array([2.0, 4]), over, "mad", None) == pytest.approx([0, 1 / 1.4826], abs=1e-5)
+    assert scaled(np.array([1.0, 5.5]), np.array([1.0, 1, 1, 8]), "mad", 3.0).tolist() == [0, 3], "1 where it is 0"
 
 
 def test_shares_are_rounded_down_cut_and_filled_by_remainder() -> None:
@@ -37,10 +46,11 @@ def given(method: Magic, rows: int, seed: int) -> dict[Feature, np.ndarray]:
     return {AnswerLoss(): rng.uniform(0, 4, rows), BlindLoss(): blind, LOOK: looks, signature: neurons}
 
 
-@pytest.mark.parametrize("over", ["kept", "pool"])
+@pytest.mark.parametrize(("over", "spread"), [("kept", "iqr"), ("pool", "iqr"), ("kept", "mad")])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_whole_is_the_papers_four_steps(over: str, seed: int) -> None:
-    rows, budget, method = 97, 20, Magic(scale_over=over, bucket_cap=0.12, look=0.3, shortlist=1.93)
+def test_the_whole_is_the_papers_four_steps(over: str, spread: str, seed: int) -> None:
+    rows, budget = 97, 20
+    method = Magic(scale_over=over, bucket_cap=0.12, look=0.3, shortlist=1.93, spread=spread, cut=1.7)
     values, pool = given(method, rows, seed), talking_pool(rows)
     gain = [0.0 if pool.image_of[i] < 0 else values[BlindLoss()][i] - values[AnswerLoss()][i] for i in range(rows)]
     place = np.argsort(by_content(pool))  # text-only rows all have a gain of 0
@@ -49,7 +59,8 @@ def test_the_whole_is_the_papers_four_steps(over: str, seed: int) -> None:
 
     def robust(x: list[float], i: int) -> float:
         quarter, half, three = np.percentile([x[j] for j in basis], [25, 50, 75])
-        return min(3.0, max(-3.0, (x[i] - half) / (three - quarter)))
+        width = three - quarter if spread == "iqr" else 1.482602 * np.median([abs(x[j] - half) for j in basis])
+        return min(1.7, max(-1.7, (x[i] - half) / width))
 
     q = {i: 0.7 * robust(gain, i) + 0.3 * robust(values[LOOK].tolist(), i) for i in first}
     short = sorted(first, key=lambda i: -q[i])[:39]  # 38.6, rounded up
@@ -70,7 +81,7 @@ def test_the_whole_is_the_papers_four_steps(over: str, seed: int) -> None:
     kept += [i for i in short if i not in kept][: budget - len(kept)]
     subset = chosen(method, pool, values, budget)
     assert subset.rows.tolist() == sorted(kept)
-    assert subset.scores[first] == pytest.approx([q[i] for i in first], abs=1e-8)
+    assert subset.scores[first] == pytest.approx([q[i] for i in first], abs=1e-6)
 
 
 def test_a_budget_beyond_the_filters_takes_the_rest_by_what_the_image_is_worth() -> None:

@@ -16,7 +16,7 @@ from selectmm.features.states import ImageStates
 from selectmm.features.store import FeatureStore
 from selectmm.models.check_rows import fitting, look
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM

@@ -16,7 +16,7 @@ from selectmm.features.store import FeatureStore
 from selectmm.models import llava
 from selectmm.models.check_rows import look
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.video import spaced_frames
 from selectmm.models.vlm import VLM

@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional
 
 from selectmm.models.encode import Batch, encode
-from selectmm.models.forward import LAST, Reads, answer_logits, answer_loss, inputs_of, run
+from selectmm.models.forward import LAST, Reads, run
+from selectmm.models.inputs import inputs_of
+from selectmm.models.losses import answer_logits, answer_loss
 from selectmm.models.vlm import VLM
 from tests.families import BODIES, FAMILIES
 from tests.models.test_encode import CONVERSATIONS

@@ -11,7 +11,7 @@ from transformers import BloomConfig
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, Batch, Conversation, cut, encode
-from selectmm.models.forward import answer_logits, answer_loss
+from selectmm.models.losses import answer_logits, answer_loss
 from selectmm.models.pack import check_packable, fits_varlen, pack, varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import Reads, inputs_of, run
+from selectmm.models.forward import Reads, run
+from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from tests.families import FAMILIES
 from tests.models.test_encode import CONVERSATIONS, IMAGE, TURNS

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from selectmm.models.forward import answer_loss
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.memory import Kept, activations, forward_memory, generating_memory

@@ -13,7 +13,8 @@ from selectmm.features import loaded
 from selectmm.features.feature import Seen
 from selectmm.features.gradients import Scope, row_gradients
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import Reads, answer_logits, answer_loss, run
+from selectmm.models.forward import Reads, run
+from selectmm.models.losses import answer_logits, answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.planning import flops
 from selectmm.planning.anatomy import Anatomy, Layer, anatomy_of

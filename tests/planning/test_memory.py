@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectmm.models.forward import answer_loss
 from selectmm.models.llava import VICUNA, family
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.memory import training_memory

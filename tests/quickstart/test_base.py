@@ -17,8 +17,9 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import answer_loss, inputs_of
+from selectmm.models.inputs import inputs_of
 from selectmm.models.lengths import Outline, token_counts
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.quickstart import base, facts, language

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import answer_loss
+from selectmm.models.losses import answer_loss
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.targets import lora_pattern

@@ -14,7 +14,8 @@ from transformers import BloomConfig
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
-from selectmm.models.forward import answer_loss, inputs_of
+from selectmm.models.inputs import inputs_of
+from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn

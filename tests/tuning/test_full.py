@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Batch, Conversation, encode
-from selectmm.models.forward import answer_logits
+from selectmm.models.losses import answer_logits
 from selectmm.tuning.adapter import carry_adapter, load_adapter
 from selectmm.tuning.full import TRAINED
 from selectmm.tuning.recipe import Strategy

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED
-from selectmm.models.forward import answer_loss, weighted_loss
+from selectmm.models.losses import answer_loss, weighted_loss
 from selectmm.tuning.callback import row_losses_of
 from selectmm.tuning.data import MicroBatches
 from selectmm.tuning.finetune import train_task
