@@ -33,7 +33,7 @@ class Xmas:
       steps, about 100 at 665 thousand rows, and a pass over the pool at each. Here it is the experiment's model with
       LoRA, and ``checkpoints`` at equal distances, the last one at the end. The training is charged to the method.
     - Their singular values come from a randomised decomposition, and places from fixed numbers; here both are exact.
-    - Their cluster_and_sample.sh reads a variable that it never sets, so the number of clusters is that of the paper.
+    - Their cluster_and_sample.sh reads a variable that it never sets.
     - They drop rows of clusters with one or two; here those are taken when all others are.
 
     Several images in a row: the coupling is that of the words behind the last one with the tokens of all of them.
