@@ -20,9 +20,10 @@ from selectmm.errors import UserError
 from selectmm.pool.columns import ROWS_AT_ONCE
 from selectmm.pool.hub import load_split
 from selectmm.pool.parquet import files_of
-from selectmm.pool.pool import PLACE, Pool
+from selectmm.pool.pool import Pool
 from selectmm.pool.shards import Shards
 from selectmm.pool.stream import LINES, json_texts
+from selectmm.pool.table import PLACE
 from selectmm.pool.webdataset import rows_of
 
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 from selectmm.features.feature import Feature, Features, Reference, Targets
 from selectmm.methods.method import Method, Needs
 from selectmm.methods.subset import Subset
-from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Shown, Turn, digest_of
+from selectmm.pool.table import SCHEMA
 
 WIDTH = 16  # channels of the invented features
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selectmm.pool.pool import COUNTED_IN, SCHEMA, SEVERAL, SHOWN, Pool
+from selectmm.pool.pool import Pool
 from selectmm.pool.root import Root
 from selectmm.pool.row import Row
 from selectmm.pool.sample import Turn
 from selectmm.pool.stream import CountedIn
+from selectmm.pool.table import COUNTED_IN, SCHEMA, SEVERAL, SHOWN
 
 ROWS_PER_BATCH = 8_192
 WRITTEN = (

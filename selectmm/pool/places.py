@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import shown
-from selectmm.pool.pool import PLACE, Pool
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import PLACE
 
 
 def places_of(pool: Pool, rows: np.ndarray) -> list[int]:

@@ -1,7 +1,6 @@
 """A pool: the ordered, immutable rows that a method chooses from."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +18,8 @@ from selectmm.pool.image import header_of, open_image
 from selectmm.pool.pictures import Kept
 from selectmm.pool.root import Root
 from selectmm.pool.sample import Sample, Shown, Turn
+from selectmm.pool.table import COUNTED_IN, PLACE, SEVERAL, encoded, taken, unique_images
 from selectmm.pool.unfit import Unfit
-
-SCHEMA = pa.schema(
-    [
-        ("digest", pa.string()),
-        ("source", pa.string()),
-        ("image", pa.string()),  # the first one, relative to the image root; null for a text-only row
-        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string()), ("trained", pa.bool_())]))),
-    ]
-)
-SEVERAL = "images"  # column: all images of a row that shows several, or a clip; null in every other row
-SHOWN = pa.list_(
-    pa.struct(
-        [("path", pa.string()), ("turn", pa.int32()), ("at", pa.int32()), ("inline", pa.bool_()), ("video", pa.bool_())]
-    )
-)
-COUNTED_IN = "counted_in"  # in the metadata of a table's schema
-TAKEN_AT_ONCE = 8_192  # rows
-PLACE = "place"  # column: a row's place in the pool's file
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +95,11 @@ class Pool:
 
     @cached_property
     def _sources(self) -> pa.DictionaryArray:
-        return _encoded(self.table["source"])
+        return encoded(self.table["source"])
 
     @cached_property
     def _images(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        return _unique_images(self.table)
+        return unique_images(self.table)
 
     @cached_property
     def images(self) -> list[str]:
@@ -129,8 +111,10 @@ class Pool:
         """Which of `images` are clips, [images] of bool."""
         if SEVERAL not in self.table.column_names or self.table[SEVERAL].null_count == len(self):
             return np.zeros(len(self.images), bool)
-        shown = self.table[SEVERAL].combine_chunks().flatten()
-        paths = set(pc.struct_field(shown, "path").filter(pc.struct_field(shown, "video")).to_pylist())
+        paths: set[str] = set()
+        for chunk in self.table[SEVERAL].chunks:
+            shown = chunk.flatten()
+            paths.update(pc.struct_field(shown, "path").filter(pc.struct_field(shown, "video")).to_pylist())
         return np.array([path in paths for path in self.images], bool)
 
     @property
@@ -157,7 +141,7 @@ class Pool:
     def showing(self, images: np.ndarray) -> np.ndarray:
         """Positions of the rows that show one of the marked `images`, [images] of bool; ascending, [rows] of int64."""
         ends, of = self.shown
-        return np.unique(np.repeat(np.arange(len(self)), np.diff(ends))[images[of]])
+        return np.unique(np.searchsorted(ends, np.flatnonzero(images[of]), "right") - 1)
 
     def counts(self) -> dict[str, int]:
         """Rows per source, largest first."""
@@ -235,71 +219,3 @@ class Pool:
     @cached_property
     def _clip_paths(self) -> frozenset[str]:
         return frozenset(path for path, clip in zip(self.images, self.clips, strict=True) if clip)
-
-
-def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """The rows at these positions, which keep their places in the pool's file (`PLACE`)."""
-    blocks = list(blocks_of(table, rows))
-    return pa.concat_tables(blocks) if blocks else _placed(table).slice(0, 0)
-
-
-def blocks_of(table: pa.Table, rows: np.ndarray) -> Iterator[pa.Table]:
-    """`taken`, some rows at a time.
-
-    Arrow's own ``take`` joins all chunks of a column first, which it cannot where they hold more than 2 GiB of text; so
-    a block's rows are taken chunk by chunk and then put in order.
-    """
-    chunks = _placed(table).to_batches()
-    ends = np.cumsum([len(chunk) for chunk in chunks])
-    for start in range(0, len(rows), TAKEN_AT_ONCE):
-        block = np.asarray(rows[start : start + TAKEN_AT_ONCE], np.int64)
-        order = np.argsort(block, kind="stable")
-        of = np.searchsorted(ends, block[order], "right")
-        parts = [
-            chunks[chunk].take(pa.array(block[order][of == chunk] - (ends[chunk] - len(chunks[chunk]))))
-            for chunk in np.unique(of)
-        ]
-        joined = pa.Table.from_batches(parts).combine_chunks()
-        yield joined.take(pa.array(np.argsort(order)))
-
-
-def _placed(table: pa.Table) -> pa.Table:
-    if PLACE in table.column_names:
-        return table
-    return table.append_column(PLACE, pa.array(np.arange(table.num_rows, dtype=np.int64)))
-
-
-def _unique_images(table: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Unique paths in order of first use, and `Pool.shown`."""
-    first = table["image"]
-    shows = first.is_valid().to_numpy()
-    if SEVERAL not in table.column_names or table[SEVERAL].null_count == table.num_rows:
-        encoded = _encoded(first)  # without a copy of the paths; the indices of text-only rows are null
-        codes = encoded.indices.drop_null().to_numpy(zero_copy_only=False)
-        return encoded.dictionary.to_pylist(), _ends_of(shows), codes.astype(np.int64)
-    lists = table[SEVERAL]
-    own = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
-    counts = np.where(own > 0, own, shows)
-    ends = _ends_of(counts)
-    # Paths of rows with several first, then those of all rows, without a copy. The place of each, in the order of rows:
-    paths = pc.struct_field(pc.list_flatten(lists), "path")
-    at = np.empty(ends[-1], np.int64)
-    many = np.repeat(own > 0, counts)
-    at[many], at[~many] = np.arange(many.sum()), many.sum() + np.flatnonzero((own == 0) & (counts > 0))
-    encoded = _encoded(pa.chunked_array([*paths.chunks, *first.chunks], first.type))
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)[at]
-    used, began, codes = np.unique(codes, return_index=True, return_inverse=True)
-    order = began.argsort()
-    return encoded.dictionary.take(pa.array(used[order])).to_pylist(), ends, order.argsort()[codes]
-
-
-def _ends_of(counts: np.ndarray) -> np.ndarray:
-    """Where rows begin and end that have so many entries each; [n + 1] of int64."""
-    ends = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=ends[1:])
-    return ends
-
-
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Each distinct text once, in order of first use, and for each row its index: little beside the texts."""
-    return column.dictionary_encode().combine_chunks()

@@ -13,7 +13,8 @@ from selectmm.methods.random import Random
 from selectmm.methods.random_warmup import RandomWarmUp
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
-from selectmm.pool.pool import Pool, taken
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import taken
 from selectmm.records.stage import fingerprint
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
 

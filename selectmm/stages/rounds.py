@@ -21,7 +21,8 @@ from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature, Features, Targets
 from selectmm.features.store import passes
 from selectmm.models.vlm import VLM
-from selectmm.pool.pool import Pool, taken
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import taken
 from selectmm.records.cost import Cost
 from selectmm.records.stage import Stage, fingerprint, run_stage
 from selectmm.schedules.forecast import part_of

@@ -23,7 +23,8 @@ from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_su
 from selectmm.methods.warmup import WarmUp
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
-from selectmm.pool.pool import Pool, taken
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import taken
 from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from selectmm.pool.arrow import open_arrow, write_blocks
-from selectmm.pool.pool import Pool, blocks_of
+from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_spelled
+from selectmm.pool.table import blocks_of
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 

@@ -16,7 +16,8 @@ from selectmm.features.states import ImageStates
 from selectmm.methods.check import pool_of
 from selectmm.methods.correlation import Centering, mean_correlation
 from selectmm.methods.prism import Prism
-from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import SCHEMA
 
 
 def correlation(features: np.ndarray, centering: Centering) -> np.ndarray:

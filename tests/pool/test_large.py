@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from selectmm.pool.arrow import open_arrow
-from selectmm.pool.pool import SCHEMA, TAKEN_AT_ONCE, Pool, taken
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import SCHEMA, TAKEN_AT_ONCE, taken
 from selectmm.tuning.job import Job, Task, read_job, write_job
 from selectmm.tuning.plan import lengths_of
 from tests.tuning.conftest import RECIPE, SINGLE

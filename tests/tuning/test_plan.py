@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import SCHEMA
 from selectmm.tuning.plan import lengths_of, plan, share_of
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from selectmm.pool.pool import SCHEMA, Pool
+from selectmm.pool.pool import Pool
+from selectmm.pool.table import SCHEMA
 
 ASSUMED = "tokens of the words of a row (no published count; right to perhaps 30 %)"
 
