@@ -2,11 +2,9 @@
 
 python experiments/performance/clusters.py [--rows 20000] [--clusters 300] [--direct-rows 2000 20000] [--out FOLDER]
 
-k-means and neighbours read half-precision vectors from disk, made up, and are held against reading the file once. With
---rows 665298 --clusters 10000 --iterations 1 that is a pass of k-means over LLaVA-665K, half an hour on one core, in
-which every product of a row and a centre is made; exact neighbours of as many rows would take a core most of a day, so
-their number has an option of its own. The three greedy choices are held against their definitions, computed without
-what makes ours fast.
+k-means and neighbours read half-precision vectors from disk, made up, and are held against reading the file once (for
+k-means over LLaVA-665K see kmeans_665k.py). The three greedy choices are held against their definitions, computed
+without what makes ours fast.
 """
 
 import sys
@@ -148,17 +146,17 @@ def apart_by_definition(rows: int, width: int, count: int) -> Callable[[], np.nd
 def main(arguments: list[str]) -> Path:
     """Measure and keep; returns the record's path."""
     parser = ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000, help="rows on disk of k-means; 665298 is LLaVA-665K")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows on disk of k-means")
     parser.add_argument("--neighbour-rows", type=int, default=20_000, help="rows on disk of exact neighbours")
     parser.add_argument("--width", type=int, default=4096)
-    parser.add_argument("--clusters", type=int, default=300, help="of k-means; 10000 for LLaVA-665K")
+    parser.add_argument("--clusters", type=int, default=300, help="of k-means")
     parser.add_argument("--iterations", type=int, default=3, help="of k-means")
     parser.add_argument("--direct-rows", type=int, nargs="*", default=[2000, 6000, 20_000], help="of greedy choices")
     parser.add_argument("--direct-width", type=int, default=256)
     parser.add_argument("--count", type=int, default=100, help="rows that greedy choices take")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
-    comparisons, stated = _clusters_from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
+    comparisons, stated = clusters_from_disk(given.out, given.rows, given.width, given.clusters, given.iterations)
     near, least = _neighbours_from_disk(given.out, given.neighbour_rows, given.width)
     comparisons, stated = comparisons + near, stated + least
     for rows in given.direct_rows:
@@ -208,9 +206,10 @@ def floors_of_choices(rows: int, width: int, count: int, made: list[Comparison])
     return [Floor(c.what, c.ours.seconds, (part,)) for c, part in zip(made, parts, strict=True)]
 
 
-def _clusters_from_disk(
+def clusters_from_disk(
     folder: Path, rows: int, width: int, count: int, iterations: int
 ) -> tuple[list[Comparison], list[Floor]]:
+    """k-means over so many made-up vectors, in time and in memory; and its floor."""
     whole = write_features(folder / "features.npy", rows, width, "float16")
     part = write_features(folder / "quarter.npy", rows // 4, width, "float16")
     passes = f"{iterations} iteration{'s' if iterations > 1 else ''}"

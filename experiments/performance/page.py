@@ -21,6 +21,7 @@ ORDER = (
     "shared_pass",
     "gradients",
     "clusters",
+    "kmeans_665k",
     "open_pool",
     "mixed_rows",
     "large_pool",
