@@ -17,6 +17,7 @@ from selectmm.evaluation.decode import batch_invariant
 from selectmm.evaluation.generate import Backend, generate, in_batches
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
+from selectmm.evaluation.language_model import language_model
 from selectmm.evaluation.likelihood import answer_losses, rated_in_batches
 from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
@@ -147,7 +148,7 @@ def _run(
     check_data(group[0].task, tasks)
     with enough_memory(f"{group[0].name} was asked, one question at a time", _SMALLER):
         if group[0].harness == "lm-eval":
-            model = text.language_model(vlm, suite.batch_size, responses, batching, backend)
+            model = language_model(vlm, suite.batch_size, responses, batching, backend)
             noted = {"cut": model.cut, "shortened": model.shortened}
             return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
         asked, size = (partial(generate, vlm), suite.batch_size) if backend is None else (backend.answer, backend.size)

@@ -11,6 +11,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation import halves, text
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
+from selectmm.evaluation.language_model import _ties, language_model
 from selectmm.evaluation.tasks import rendered
 from selectmm.models.vlm import VLM
 from tests.evaluation.material import benchmarks, items, tasks
@@ -47,12 +48,12 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     vlm = FAMILIES[NAMES[request.param]].load(tmp_path_factory.mktemp(request.param))
     alone = bare(vlm, tmp_path_factory.mktemp(f"{request.param}-bare"))
     theirs = HFLM(pretrained=alone, tokenizer=vlm.processor.tokenizer, backend="causal", device="cpu", batch_size=1)
-    return vlm, language_model(vlm, 1), theirs
+    return vlm, ours_of(vlm, 1), theirs
 
 
-def language_model(vlm: VLM, size: int) -> LM:
+def ours_of(vlm: VLM, size: int) -> LM:
     """Ours, keeping its answers where nobody else looks."""
-    return text.language_model(vlm, size, Responses(Path(tempfile.mkdtemp()), "task", "asked"), Batching(True))
+    return language_model(vlm, size, Responses(Path(tempfile.mkdtemp()), "task", "asked"), Batching(True))
 
 
 def asked() -> list[Instance]:
@@ -86,7 +87,7 @@ def test_a_score_is_that_of_the_bare_language_model(models: tuple[VLM, LM, LM], 
     with rendered(tasks()) as folder:
         lone, batch, expected = (
             text.run([benchmark], folder, model, limit=None, seed=0)[benchmark.name]
-            for model in (language_model(vlm, 1), language_model(vlm, 16), theirs)
+            for model in (ours_of(vlm, 1), ours_of(vlm, 16), theirs)
         )
     assert lone == batch == expected
 
@@ -100,8 +101,8 @@ def test_generated_text_is_that_of_the_bare_language_model(models: tuple[VLM, LM
     for stops in ([], [stop]):
         requests = _continuations(stops, 12)
         expected = theirs.generate_until(requests)
-        assert language_model(vlm, 1).generate_until(requests) == expected
-        assert language_model(vlm, 4).generate_until(requests) == expected
+        assert ours_of(vlm, 1).generate_until(requests) == expected
+        assert ours_of(vlm, 4).generate_until(requests) == expected
 
 
 def _continuations(stops: list[str], tokens: int) -> list[Instance]:
@@ -114,13 +115,13 @@ def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]
     samples = {"do_sample": True, "temperature": 1.0}
     for settings, told in ((samples, "wants samples"), ({"max_gen_toks": 99999}, "up to 99999")):
         with pytest.raises(UserError, match=told):
-            language_model(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
+            ours_of(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
 
 
 def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: tuple[VLM, LM, LM]) -> None:
     vlm, _, _ = models
     for settings in ({"until": [], "max_gen_toks": 12, "do_sample": False}, " red"):
-        ours = language_model(vlm, 2)
+        ours = ours_of(vlm, 2)
         ours._theirs._max_length = 24
         kind = "loglikelihood" if isinstance(settings, str) else "generate_until"
         texts = enumerate(("red", "red " * 40))
@@ -130,11 +131,11 @@ def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: tuple[VLM, 
 
 def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(models: tuple[VLM, LM, LM]) -> None:
     vlm, ours, _ = models
-    found = language_model(vlm, 16).loglikelihood(asked())
+    found = ours_of(vlm, 16).loglikelihood(asked())
     for (value, said), (alone, said_alone) in zip(found, ours.loglikelihood(asked()), strict=True):
         assert value == pytest.approx(alone, rel=1e-5) and said == said_alone
     same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
-    tied = language_model(vlm, 16).loglikelihood([*same, *asked()])[:2]
+    tied = ours_of(vlm, 16).loglikelihood([*same, *asked()])[:2]
     assert tied == ours.loglikelihood(same)
 
 
@@ -143,7 +144,7 @@ def test_ties_that_were_asked_again_are_kept_like_any_answer(models: tuple[VLM, 
     same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
 
     def started() -> LM:
-        return text.language_model(vlm, 16, Responses(tmp_path, "task", "asked"), Batching(True))
+        return language_model(vlm, 16, Responses(tmp_path, "task", "asked"), Batching(True))
 
     first = started().loglikelihood(same)
     again = started()
@@ -156,7 +157,7 @@ def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
 ) -> None:
     vlm, _, _ = models
     batching = Batching(invariant=False)
-    model = text.language_model(vlm, 16, Responses(tmp_path, "task", "asked"), batching)
+    model = language_model(vlm, 16, Responses(tmp_path, "task", "asked"), batching)
     requests = [
         Instance("loglikelihood", {}, (f"{number} is", f" {word}"), option, ("toy", number, 1))
         for number in range(3)
@@ -165,7 +166,7 @@ def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
     found, theirs = model.loglikelihood(requests), model._theirs.loglikelihood
     assert (batching.sampled, batching.changed) == (3, 0)
     swapped = Batching(invariant=False)
-    model = text.language_model(vlm, 16, Responses(tmp_path, "other", "asked"), swapped)
+    model = language_model(vlm, 16, Responses(tmp_path, "other", "asked"), swapped)
     # Whoever is asked alone says the opposite: every question prefers its other option.
     model._theirs.loglikelihood = lambda some, **_: [
         (-value if len(some) == 1 else value, said) for value, said in theirs(some, disable_tqdm=True)
@@ -187,11 +188,11 @@ def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     texts = [Instance("loglikelihood_rolling", {}, (f"The {word}",), n) for n, word in enumerate(("square is", "sum"))]
-    expected = language_model(vlm, 2)
+    expected = ours_of(vlm, 2)
     said, followed = expected.loglikelihood(asked()), expected.generate_until(_continuations([], 4))
     hook = vlm.model.register_forward_pre_hook(run_out, with_kwargs=True)
     try:
-        ours = language_model(vlm, 5)
+        ours = ours_of(vlm, 5)
         found = ours.loglikelihood(asked())
         assert max(tried) > 2 and ours._theirs.batch_size == 5
         tried.clear()
@@ -207,8 +208,8 @@ def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
 def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:
     """lm-eval divides by the option's characters, without the space before it: −2 / 2 and −10 / 10 are a tie."""
     requests = [Instance("loglikelihood", {}, ("What?", f" {option}"), n) for n, option in enumerate(("ab", "a" * 10))]
-    assert text._ties(requests, [-2.0, -10.0], 1e-4) == [0, 1]
-    assert text._ties(requests, [-2.0, -10.5], 1e-4) == []
+    assert _ties(requests, [-2.0, -10.0], 1e-4) == [0, 1]
+    assert _ties(requests, [-2.0, -10.5], 1e-4) == []
 
 
 def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: tuple[VLM, LM, LM]) -> None:
