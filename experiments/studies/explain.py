@@ -27,10 +27,12 @@ from selectmm.records.stage import write_atomically
 from selectmm.report.colours import style_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import references_for
+from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Row, compare, format_estimate
 from selectmm.statistics.paired import holm
 
 ROOT = Path(__file__).resolve().parents[2]
+REFERENCES = ROOT / "results" / "references" / "mini_study.json"
 NAME = "all-methods-explained"
 HEAD = "<!-- Made by `python experiments/studies/explain.py`; never edited by hand. -->"
 
@@ -38,6 +40,12 @@ HEAD = "<!-- Made by `python experiments/studies/explain.py`; never edited by ha
 KNOWN = ("easyvqa_shape", "easyvqa_color", "digits_open", "captions_templated")
 LETTERS = ("choice_shapes", "choice_digits", "choice_bars", "choice_tables", "choice_exam", "choice_steps")
 NOISE = ("noise_injected", "weather_noise")
+
+# The same question under another setting: an experiment's name, and what is different there.
+ELSEWHERE = {
+    "all-methods-half": "half of the pool, and 15 % of that",
+    "all-methods-thirty": "30 % of the pool",
+}
 
 Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
 
@@ -92,15 +100,19 @@ PROPERTIES = (
 def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | None = None) -> Path:
     """Write the page and its picture under ``folder``; the same records give the same bytes. Returns the page.
 
+    Args:
+        records: of the study and of `ELSEWHERE`; None: those in results/. kept: None: the file in results/.
+
     Raises:
         UserError: there are no full runs to measure against, or fewer than three methods.
     """
     results = ROOT / "results"
     if records is None:
-        records = [load(path) for path in sorted((results / "records").glob("all_methods-*.json"))]
+        records = [load(path) for path in sorted((results / "records").glob("all_methods*.json"))]
     if kept is None:
         kept = json.loads((results / "metrics" / "all-methods-kept.json").read_text())["subsets"]
-    comparison = compare(records, references_for(results / "references" / "mini_study.json", records))
+    study = [record for record in records if record.experiment not in ELSEWHERE]
+    comparison = compare(study, references_for(REFERENCES, study))
     rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
     if not comparison.fulls or len(rows) < 3:
         raise UserError("There are too few runs to compare; run experiments=studies/all_methods.")
@@ -108,7 +120,15 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
     values = {one.name: [fmean(one.of(o.record, kept) for o in row.outcomes) for row in rows] for one in PROPERTIES}
     keep(partial(draw, rows, values), folder, NAME)
     page = folder / f"{NAME}.md"
-    parts = [HEAD, f"# {NAME}\n", _places(rows), _correlations(rows, values), _table(rows, values), _how(comparison)]
+    parts = [
+        HEAD,
+        f"# {NAME}\n",
+        _places(rows),
+        _elsewhere(rows, records),
+        _correlations(rows, values),
+        _table(rows, values),
+        _how(comparison),
+    ]
     write_atomically(page, flowed("\n".join(parts)))
     return page
 
@@ -134,6 +154,27 @@ def _places(rows: Sequence[Row]) -> str:
         f"({min(pairs):.2f} to {max(pairs):.2f}). Between its best and its worst seed a method moves by "
         f"{moved:.0f} places on average; the first by its mean is {first}, the last {last}.\n"
     )
+
+
+def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
+    """How alike the order of the methods is under another setting, which may lack full runs of its own."""
+    rel = {row.label: _rel(row) for row in rows}
+    cells = []
+    for name, what in ELSEWHERE.items():
+        theirs = [record for record in records if record.experiment == name]
+        if not any(is_full(record) for record in theirs):
+            theirs += [record for record in records if record.experiment not in ELSEWHERE and is_full(record)]
+        found_there = compare(theirs, references_for(REFERENCES, theirs)).rows if theirs else ()
+        there = {row.label: row for row in found_there if not row.full}
+        both = sorted(there.keys() & rel.keys())
+        if len(both) > 2:
+            found = spearmanr([rel[one] for one in both], [_rel(there[one]) for one in both])
+            seeds = max(len(there[one].outcomes) for one in both)
+            cells.append((what, f"{len(both)}", f"{seeds}", f"{found.statistic:+.2f}", f"{found.pvalue:.3f}"))
+    if not cells:
+        return "Whether the order is the same at another budget or of another pool has not been measured.\n"
+    head = ("setting", "methods in both", "seeds there", "ρ", "p")
+    return f"Is the order the same elsewhere? Spearman's ρ between means over seeds:\n\n{table(head, cells)}"
 
 
 def _correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:

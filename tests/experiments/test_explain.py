@@ -69,6 +69,18 @@ def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path
     assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".svg", ".png"}
 
 
+def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> None:
+    """The other setting has no full run of its own; there length is the best, prism the second, random the last."""
+    scores = {"length": 80.0, "prism": 60.0, "random": 30.0}
+    other = [
+        replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-thirty") for name, score in scores.items()
+    ]
+    text = make(tmp_path, [*records(), *other], KEPT).read_text()
+    assert "| 30 % of the pool | 3 | 1 | +0.50 | 0.667 |" in text
+    assert "half of the pool" not in text and text.count("\n| prism |") == 1
+    assert "has not been measured" in make(tmp_path, records(), KEPT).read_text()
+
+
 def test_too_few_methods_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too few runs to compare; run experiments=studies/all_methods"):
         make(tmp_path, [one for one in records() if one.method.name in ("full", "random")], KEPT)
