@@ -11,6 +11,7 @@ that neither threads nor the device decide. `tests/methods/test_clustering.py` h
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -50,14 +51,14 @@ class Vectors:
         block = torch.from_numpy(self.values[self.rows[places]]).to(pick_device("auto")).double()
         return block / _lengths(block) if self.unit else block
 
-    def blocks(self, beside: int = 0, first: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The vectors from the place ``first`` on, in order.
+    def blocks(self, beside: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The vectors in order.
 
         Args:
             beside: numbers that the caller holds for every vector of a block.
         """
         size = max(1, BLOCK // max(self.width, beside))
-        for start in range(first, len(self), size):
+        for start in range(0, len(self), size):
             some = slice(start, min(start + size, len(self)))
             yield some, self.take(some)
 
@@ -116,24 +117,26 @@ def nearest(vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
     Nearest first; of vectors that are as near, the earlier ones. Every pair is compared once, so time grows with the
     square of n; beside the result, memory does not grow.
     """
-    k = min(k, len(vectors) - 1)
-    known = _Nearest(len(vectors), k, pick_device("auto"))
-    for some, block in vectors.blocks(beside=4096) if k > 0 else ():
-        for others, across in vectors.blocks(beside=4096, first=some.start):
-            if some.start == 0:
-                known.squares[others] = across.square().sum(1)
-            for rows, one in _tiles(some, block):
-                for columns, other in _tiles(others, across):
-                    if columns.start >= rows.start:
-                        known.compare(rows, one, columns, other)
+    n, k = len(vectors), min(k, len(vectors) - 1)
+    known, size = _Nearest(n, k, pick_device("auto")), max(1, BLOCK // max(vectors.width, 4096))
+    blocks = [_tiles(start, min(start + size, n)) for start in range(0, n, size)] if k > 0 else []
+    for place, own in enumerate(blocks):
+        first = own[0].start
+        block = vectors.take(slice(first, own[-1].stop))
+        for columns in chain.from_iterable(blocks[place:]):
+            other = vectors.take(columns)
+            if first == 0:
+                known.squares[columns] = other.square().sum(1)
+            for rows in own:
+                if rows.start <= columns.start:
+                    known.compare(rows, block[rows.start - first : rows.stop - first], columns, other)
     order = known.away.argsort(dim=1, stable=True)
     return known.found.gather(1, order).cpu().numpy(), known.away.gather(1, order).cpu().numpy()
 
 
-def _tiles(some: slice, block: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    for start in range(0, len(block), TILE):
-        part = block[start : start + TILE]
-        yield slice(some.start + start, some.start + start + len(part)), part
+def _tiles(start: int, stop: int) -> list[slice]:
+    """The places of a block, in pieces of `TILE`."""
+    return [slice(first, min(first + TILE, stop)) for first in range(start, stop, TILE)]
 
 
 class _Nearest:

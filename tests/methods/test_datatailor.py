@@ -102,6 +102,16 @@ def test_a_tasks_budget_follows_its_size_times_the_square_of_the_mean_share() ->
         assert np.bincount(subset.rows >= 20).tolist() == kept
 
 
+def test_the_only_task_gets_the_whole_budget_and_its_only_row() -> None:
+    """All rows at one place, so one cluster: Uni and Rep tie, and the ranks of Inf decide."""
+    pool = pool_of([("s", f"row {row}", None) for row in range(4)])
+    informative = np.array([2.0, 4.0, 1.0, 3.0])
+    values = {SPECTRUM: np.c_[informative, np.full(4, 0.5)], STATE: np.ones((4, 2))}
+    assert chosen(DataTailor(), pool, values, 2).rows.tolist() == [1, 3]
+    alone = pool_of([("s", "the only row", None)])
+    assert chosen(DataTailor(), alone, {key: value[:1] for key, value in values.items()}, 1).rows.tolist() == [0]
+
+
 def test_a_task_above_the_limit_is_clustered_to_means_first_and_order_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     values = {SPECTRUM: rng.uniform(size=(60, 2)).round(1) + 0.1, STATE: rng.normal(size=(60, 3)).round()}
