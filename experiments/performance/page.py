@@ -28,6 +28,7 @@ ORDER = (
     "training",
     "mask",
     "waiting",
+    "two_ranks",
     "gpu_step",
     "evaluation",
 )
