@@ -21,7 +21,7 @@ from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep
-from selectmm.report.references import References, references_for
+from selectmm.report.references import References, references_among
 from selectmm.report.rows import Comparison, Tallies, compare
 from selectmm.report.verdict import Difference, Verdict, difference, verdicts
 from selectmm.statistics.paired import ALPHA, holm
@@ -92,7 +92,8 @@ def gathered() -> list[Look]:
 
 def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mapping[tuple[object, ...], Look]:
     """One experiment's, by the runs that stand behind them."""
-    references = references_for(ROOT / "results" / "references" / "mini.json", records)
+    files = (ROOT / "results" / "references").glob("*.json")
+    references = references_among(sorted(file for file in files if not file.match("*.record.json")), records)
     seen = compare(records, references, tallies)
     full, looks = [row.trained for row in seen.rows if row.full], {}
     for verdict in verdicts(seen):
