@@ -1,8 +1,11 @@
-"""Make the committed alignment: teach the assembled model to see. ``python -m selectmm.quickstart.align``
+"""Make an alignment: teach the assembled model to see.
+
+python -m selectmm.quickstart.align [--layers 0 1 28 29] [--to FOLDER]
 
 Trains the projector and a low-rank change of the language model on the ``align`` part of the material, in plain open
 questions and a few yes/no ones; letters, numbers of several digits, "unanswerable", endings and most text are left for
-the pool to teach. Run once, by us: every machine then opens the same base (see `base`).
+the pool to teach. With the default layers and folder it was run once, by us, and committed: every machine then opens
+the same base (see `base`). An alignment of other layers is opened with ``model=embedded model.alignment=FOLDER``.
 """
 
 import hashlib
@@ -10,7 +13,8 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import cycle, islice
@@ -184,11 +188,15 @@ def tensors(vlm: VLM) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous().cpu() for name, tensor in found.items()}
 
 
-def main(folder: Path = base.ALIGNMENT) -> None:
-    """Train and write ``alignment.safetensors`` and its record into ``folder``."""
+def main(arguments: Sequence[str]) -> None:
+    """Train and write ``alignment.safetensors`` and its record."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--layers", type=int, nargs="+", default=list(LAYERS), help="of SmolLM2's, from 0 to 29")
+    parser.add_argument("--to", type=Path, default=base.ALIGNMENT, help="folder that is written")
+    given = parser.parse_args(arguments)
     started = time.perf_counter()
     torch.manual_seed(SEED)
-    model, processor = base.assemble(LAYERS)
+    model, processor = base.assemble(given.layers)
     vlm = VLM(model.requires_grad_(False), processor, llava.family(llava.TEMPLATES[base.TEMPLATE]), "unaligned")
     items = [rows(wanted, "align", np.random.default_rng(SEED + number)) for number, wanted in enumerate(ROUNDS)]
     normalise(vlm, items[0])
@@ -196,11 +204,16 @@ def main(folder: Path = base.ALIGNMENT) -> None:
     get_peft_model(vlm.model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=vlm.family.lora))
     tokens: dict[bytes, torch.Tensor] = {}
     losses = [train(vlm, some, wanted, tokens) for some, wanted in zip(items, ROUNDS, strict=True)]
-    write(folder, tensors(vlm), items, losses, time.perf_counter() - started)
+    write(given.to, given.layers, tensors(vlm), items, losses, time.perf_counter() - started)
 
 
 def write(
-    folder: Path, trained: dict[str, torch.Tensor], items: list[list[Item]], losses: list[list[float]], seconds: float
+    folder: Path,
+    layers: Sequence[int],
+    trained: dict[str, torch.Tensor],
+    items: list[list[Item]],
+    losses: list[list[float]],
+    seconds: float,
 ) -> None:
     """The tensors and the record of how they were made."""
     content = safetensors_bytes(trained)
@@ -209,7 +222,7 @@ def write(
     record = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "command": "python -m selectmm.quickstart.align",
-        "layers": LAYERS,
+        "layers": list(layers),
         "rank": RANK,
         "alpha": ALPHA,
         "steps": [len(some) for some in losses],
@@ -237,4 +250,4 @@ def _fingerprint(items: list[Item]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -29,16 +29,23 @@ ALIGNMENT = Path(__file__).parent / "alignment"
 TEMPLATE = "chatml"
 
 
-def load(device: str = "auto", dtype: str = "auto", folder: str = "cache/quickstart", frames: int | None = None) -> VLM:
+def load(
+    device: str = "auto",
+    dtype: str = "auto",
+    folder: str = "cache/quickstart",
+    frames: int | None = None,
+    alignment: Path = ALIGNMENT,
+) -> VLM:
     """The embedded model. Its folder is made below ``folder`` the first time (about 20 s), opened afterwards.
 
     Args:
         frames: of a clip that are shown, see `selectmm.models.llava.load`.
+        alignment: folder that `selectmm.quickstart.align` wrote; the committed one has four decoder layers.
 
     Raises:
-        UserError: a package is missing, the committed alignment is missing or damaged, or the folder cannot be written.
+        UserError: a package is missing, the alignment is missing or damaged, or the folder cannot be written.
     """
-    content, record = read_alignment(ALIGNMENT)
+    content, record = read_alignment(alignment)
     place = Path(folder) / f"base-{record['sha256'][:12]}"
     if not place.exists():
         with explain_failed_writes("The embedded model", place, place.parent):
@@ -65,7 +72,7 @@ def read_alignment(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """
     weights, note = folder / "alignment.safetensors", folder / "alignment.json"
     if not (weights.is_file() and note.is_file()):
-        raise UserError(f"{weights} or its record is missing; restore it from git, or make it again with `make base`.")
+        raise UserError(f"{weights} or its record is missing; restore it from git, or make it with `make base`.")
     record, content = json.loads(note.read_text()), weights.read_bytes()
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
         raise UserError(f"{weights} is not the file its record names; restore it from git, or run `make base`.")

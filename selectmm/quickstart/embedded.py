@@ -62,9 +62,14 @@ def open_targets(cache: str, only: Sequence[str] | None = None) -> Pool:
     return open_llava_json(str(stage.folder / "targets.json"), str(stage.folder / "images"), "stop", cache)
 
 
-def open_model(dtype: str, device: str, cache: str) -> VLM:
-    """The embedded model, put together from its packages the first time (about half a minute)."""
-    return base.load(device=device, dtype=dtype, folder=str(Path(cache) / "embedded-model"))
+def open_model(dtype: str, device: str, cache: str, alignment: str | None = None) -> VLM:
+    """The embedded model, put together from its packages the first time (about half a minute).
+
+    Args:
+        alignment: folder that `selectmm.quickstart.align` wrote, for another number of layers; None: the committed one.
+    """
+    given = base.ALIGNMENT if alignment is None else Path(alignment)
+    return base.load(device=device, dtype=dtype, folder=str(Path(cache) / "embedded-model"), alignment=given)
 
 
 def suite_folder(cache: str, times: int = 1) -> Path:
