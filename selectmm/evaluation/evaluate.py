@@ -67,7 +67,7 @@ def evaluate(
         responses.clear()
     for group in _groups(wanted):  # what a kill just before the line above left
         _responses(folder, group).clear()
-    return read_scores(folder, replace(suite, benchmarks=wanted))
+    return read_scores(folder, replace(suite, benchmarks=wanted, only=None))
 
 
 def answer_share(
