@@ -161,6 +161,11 @@ def _through_the_head(
 
 
 def lora_linears(vlm: VLM, scope: Scope) -> dict[str, nn.Linear]:
+    """The A and B matrices of the LoRA that the model carries, by name.
+
+    Raises:
+        UserError: it carries none in that scope.
+    """
     found = {
         f"{name}.{part}": getattr(module, part)["default"]
         for name, module in vlm.model.named_modules()
