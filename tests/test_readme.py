@@ -83,6 +83,11 @@ def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
     yardsticks = {"by_source", "oracle", "one_source"}
     there = {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} - yardsticks
     assert named == there, f"README's table of methods lacks, or has too much: {', '.join(sorted(named ^ there))}"
+    for row in re.findall(r"^\| `\w+` \|.*", shown, re.MULTILINE):
+        name, *_, options = (re.findall(r"`(\w+)`", cell) for cell in row.strip("| ").split(" | "))
+        content = yaml.safe_load((ROOT / "configs" / "method" / f"{name[0]}.yaml").read_text())
+        groups = {key.partition("@")[2] for one in content.pop("defaults", []) if isinstance(one, dict) for key in one}
+        assert set(options) == (content.keys() | groups) - {"_target_"}, row
     costs = (ROOT / "results" / "tables" / "method-costs.md").read_text()
     for name, cost in re.findall(r"^\| (`\w+`) \| ([\d.]+) \|", costs, re.MULTILINE):
         row = next(line for line in shown.splitlines() if line.startswith(f"| {name} |"))
