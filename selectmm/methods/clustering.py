@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from mmap import MADV_DONTNEED
 
 import numpy as np
 import torch
@@ -49,6 +50,9 @@ class Vectors:
     def take(self, places: np.ndarray | slice) -> torch.Tensor:
         """The vectors at some places of this order, [that many, width] of float64, on the device that computes."""
         block = torch.from_numpy(self.values[self.rows[places]]).to(pick_device("auto")).double()
+        if isinstance(self.values, np.memmap) and self.values.mode == "r" and isinstance(places, slice):
+            # Or all that was ever read would count as this process's memory.
+            self.values._mmap.madvise(MADV_DONTNEED)
         return block / _lengths(block) if self.unit else block
 
     def blocks(self, beside: int = 0) -> Iterator[tuple[slice, torch.Tensor]]:
