@@ -9,27 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from selectmm.report.colours import Style, style_of
+from selectmm.report import ranked
+from selectmm.report.colours import style_of
 from selectmm.report.labels import Label, place, shortened
+from selectmm.report.marks import DOTS, INK, legend_of, marker_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.points import Point, pareto, points
 from selectmm.report.rows import Comparison
 
+MANY = 16  # points; more would cover one another, so each gets a line of its own
 MARK = "point-"  # with a point's number: the name of its marker in the SVG
-INK, GUIDE = "#555555", "#BDBDBD"
+GUIDE = "#BDBDBD"
 DASHES: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-DOTS: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
 def draw(comparison: Comparison, floor: float | None = None) -> Figure:
-    """The plot; an empty one says what is missing.
+    """The plot; an empty one says what is missing. More than `MANY` points are drawn as `ranked.draw` does.
 
     Args:
         floor: Rel. of the most frequent answer alone, in per cent; None if it is not known.
     """
+    found = points(comparison)
+    if len(found) > MANY:
+        return ranked.draw(comparison, found, floor, MARK)
     figure = blank()
     axes = figure.add_subplot()
-    found = points(comparison)
     _frame(axes, comparison)
     if not found:
         axes.set_axis_off()
@@ -41,14 +45,14 @@ def draw(comparison: Comparison, floor: float | None = None) -> Figure:
     _front(axes, found)
     if floor is not None:
         axes.axhline(floor, zorder=1, **DOTS)
-    styles = [style_of(point.method) for point in found]
-    for series, style in {point.series: style for point, style in zip(found, styles, strict=True)}.items():
-        _join(axes, [point for point in found if point.series == series], style.colour)
-    for number, (point, style) in enumerate(zip(found, styles, strict=True)):
-        _mark(axes, point, style, f"{MARK}{number}")
+    colours = [style_of(point.method).colour for point in found]
+    for series, colour in {point.series: colour for point, colour in zip(found, colours, strict=True)}.items():
+        _join(axes, [point for point in found if point.series == series], colour)
+    for number, point in enumerate(found):
+        _mark(axes, point, f"{MARK}{number}")
     _legend(axes, found, floor)
     _limits(axes, found, floor)
-    place(figure, axes, [_label(point, style.colour) for point, style in zip(found, styles, strict=True)])
+    place(figure, axes, [_label(point, colour) for point, colour in zip(found, colours, strict=True)])
     return figure
 
 
@@ -90,48 +94,15 @@ def _join(axes: Axes, series: Sequence[Point], colour: str) -> None:
     axes.plot([p.cost for p in series], [p.rel for p in series], color=colour, linewidth=0.9, alpha=0.6, zorder=2)
 
 
-def _mark(axes: Axes, point: Point, style: Style, name: str) -> None:
-    colour, marker = style.colour, style.marker
-    hollow = point.length == "steps"
-    outlined = hollow or marker == "*"  # other filled markers may overlap: white keeps them apart
+def _mark(axes: Axes, point: Point, name: str) -> None:
     width = 1.2 if point.rel_items is None else 0.6  # of one seed: thinner, it says less
-    bars: dict[str, Any] = {
-        "xerr": point.cost_sd,
-        "yerr": point.reach or None,
-        "fmt": "none",
-        "ecolor": colour,
-        "elinewidth": width,
-    }
-    axes.errorbar(point.cost, point.rel, **bars, zorder=2)
-    axes.plot(
-        point.cost,
-        point.rel,
-        color=colour,
-        marker=marker,
-        markersize=13 if marker == "*" else 8 if outlined else 11,
-        markerfacecolor="white" if hollow else colour,
-        markeredgecolor=colour if outlined else "white",
-        markeredgewidth=1.6 if outlined else 0.9,
-        zorder=3,
-        gid=name,
-    )
+    bars: dict[str, Any] = {"xerr": point.cost_sd, "yerr": point.reach or None, "fmt": "none", "elinewidth": width}
+    axes.errorbar(point.cost, point.rel, **bars, ecolor=style_of(point.method).colour, zorder=2)
+    axes.plot(point.cost, point.rel, **marker_of(point), zorder=3, gid=name)
 
 
 def _legend(axes: Axes, found: Sequence[Point], floor: float | None) -> None:
-    """Only what direct labels cannot say: filled, hollow, bars, the front and the floor."""
-    dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
-    entries = []
-    if any(point.length == "steps" for point in found):
-        entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
-        entries.append(Line2D([], [], label="a number of steps (recipe.length: steps)", markerfacecolor="white", **dot))
-    entries.append(Line2D([], [], label="Pareto front of the means", **DASHES))
-    if floor is not None:
-        entries.append(Line2D([], [], label="the most frequent answer alone", **DOTS))
-    if any(point.rel_sd is not None for point in found):
-        entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
-    if any(point.rel_items for point in found):
-        thin: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
-        entries.append(Line2D([], [], label="95 % over items, of one seed", color=INK, **thin))
+    entries = legend_of(found, floor, [Line2D([], [], label="Pareto front of the means", **DASHES)])
     axes.figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 
 

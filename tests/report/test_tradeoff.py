@@ -11,7 +11,7 @@ from matplotlib.text import Annotation, Text
 from selectmm.report.colours import KNOWN
 from selectmm.report.points import COLUMNS, cells, pareto, points
 from selectmm.report.rows import Comparison, compare
-from selectmm.report.tradeoff import draw, save_picture
+from selectmm.report.tradeoff import MANY, MARK, draw, save_picture
 from tests.report.runs import run_of
 
 
@@ -175,6 +175,27 @@ def test_equal_steps_are_hollow() -> None:
         if line.get_marker() == "o"
     }
     assert faces == {"white", "#767676"}
+
+
+def test_many_points_have_a_line_each_the_best_on_top() -> None:
+    """17 of them: full, and random and seven methods by passes and by steps; 90.25 is the first random's Rel."""
+    assert len(points(_comparison(methods=8))) == MANY + 1
+    figure = draw(_comparison(methods=8), 53.9)
+    kept, paid = figure.axes
+    lines = {line.get_gid(): line for line in kept.get_lines() if line.get_gid()}
+    assert set(lines) == {f"{MARK}{number}" for number in range(17)}
+    names = [text.get_text() for text in kept.get_yticklabels()]
+    assert names[-1] == "full" and names[0] == names[1] == "random"
+    for number, point in enumerate(points(_comparison(methods=8))):
+        (rel,), (place,) = lines[f"{MARK}{number}"].get_data()
+        assert (rel, names[place]) == (point.rel, point.label)
+        assert paid.patches[place].get_width() == point.cost
+    places = [lines[f"{MARK}{number}"].get_ydata()[0] for number in range(17)]
+    assert sorted(places) == list(range(17))
+    told = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"a random draw", "the most frequent answer alone", "± sd over seeds"} < told
+    upright = [set(line.get_xdata()) for line in kept.get_lines()]
+    assert all({value} in upright for value in (53.9, 100, points(_comparison())[1].rel))
 
 
 def test_a_plot_without_points_says_so() -> None:
