@@ -93,17 +93,23 @@ def at_equal_cost(comparison: Comparison, arm: Row) -> Difference | None:
     """In points of Rel., from a random run of the same seed that trains until it has cost as much.
 
     Such a run is interpolated between the random runs of the seed that were made, by device-seconds. None if the arm
-    costs more than the longest of them.
+    costs more than the longest of them, or less than the shortest.
     """
     found = []
     for outcome in arm.outcomes:
         rows = [row for row in comparison.rows if row.label == "random"]
         same = [(_cost(row), o.rel) for row in rows for o in row.outcomes if o.record.seed == outcome.record.seed]
         costs, scores = zip(*sorted(same), strict=True)
-        if _cost(arm) > costs[-1]:
+        if not costs[0] <= _cost(arm) <= costs[-1]:
             return None
         found.append(outcome.rel - float(np.interp(_cost(arm), costs, scores)))
     return Difference.of(found)
+
+
+def _beyond(comparison: Comparison, arm: Row) -> str:
+    """Of an arm that no random run costs as much as."""
+    dearest = max(_cost(row) for row in comparison.rows if row.label == "random")
+    return "dearer than any" if _cost(arm) > dearest else "cheaper than any"
 
 
 def _cost(row: Row) -> float:
@@ -126,7 +132,7 @@ def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
     others = [arm for arm in arms if arm.label != "random"]
     steps = {arm.label: at_equal_steps(comparison, arm) for arm in others}
     cost = {arm.label: at_equal_cost(comparison, arm) for arm in others}
-    dear = [name for name, difference in cost.items() if difference is None]
+    far = [name for name, difference in cost.items() if difference is None]
     pairs = [(name, f"reselect+{name}") for name in steps if f"reselect+{name}" in steps]
     again = "; ".join(
         f"{after} {signed(steps[after].mean)}, {name} {signed(steps[name].mean)}" for name, after in pairs
@@ -138,7 +144,7 @@ def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
         f"- At equal steps: {_clear(steps)}.\n"
         f"- At equal cost, against random rows trained for as long as selection and training take here together: "
         f"{_clear({name: one for name, one in cost.items() if one is not None})}."
-        + (f" Dearer than the longest random run, so not compared: {', '.join(dear)}." if dear else "")
+        + (f" Dearer than every random run, or cheaper, so not compared: {', '.join(far)}." if far else "")
         + (f"\n- Choosing again beside choosing once, both against random at equal steps: {again}." if pairs else "")
         + f"\n\n![Rel. against cost while runs train]({NAME}.svg)\n\n*Each line is one way to choose, from a "
         f"third of its steps to all; a random run that trains for longer is a line of its own.*\n"
@@ -163,7 +169,7 @@ def _steps(comparison: Comparison, arms: Sequence[Row]) -> str:
         rows.append([
             arm.label, format_estimate(arm.rel, 1, "unknown"),
             "–" if own else str(at_equal_steps(comparison, arm)),
-            "–" if own else "dearer than any" if cost is None else str(cost),
+            "–" if own else _beyond(comparison, arm) if cost is None else str(cost),
             format_time(_selection(arm)), format_time(_tuning(arm)), f"{100 * _cost(arm) / full:.0f} %",
             f"{100 * _cost(arm) / full / arm.rel.mean:.2f}",
         ])  # fmt: skip

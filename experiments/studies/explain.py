@@ -92,7 +92,7 @@ PROPERTIES = (
     Property("noise", "rows of the two sources of noise", _share(NOISE)),
     Property("no picture", "rows without a picture", _without_picture),
     Property("sources", "the exponential of the entropy of the sources: 18 if all had as many rows", _sources),
-    Property("repeated", "of the rows with a picture, those whose picture another row shows, too", _repeated),
+    Property("repeated", "of the rows with a picture, those whose picture an earlier row shows already", _repeated),
     Property("alike", "of the rows with a picture, those with a near-copy of it in another row", _alike),
 )
 

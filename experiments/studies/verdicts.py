@@ -3,6 +3,7 @@
 python experiments/studies/verdicts.py [FOLDER]
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +20,12 @@ from experiments.cells import flowed, signed, table
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
+from selectmm.report.groups import conditions
 from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import References, references_among
 from selectmm.report.rows import Comparison, Tallies, compare
-from selectmm.report.verdict import Difference, Verdict, difference, verdicts
+from selectmm.report.verdict import NO_ERROR, ONE_SEED, Difference, Verdict, difference, verdicts
 from selectmm.statistics.paired import ALPHA, holm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +100,8 @@ def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mappi
     full, looks = [row.trained for row in seen.rows if row.full], {}
     for verdict in verdicts(seen):
         if verdict.row.method not in YARDSTICKS:
-            key = (verdict.row.recipe, verdict.row.trained, verdict.random.trained, *full, seen.counted)
+            where = json.dumps(conditions(records[0]), sort_keys=True)
+            key = (where, verdict.row.recipe, verdict.row.trained, verdict.random.trained, *full, seen.counted)
             looks[key] = Look(verdict, (name,), _needs(verdict, seen, references))
     return looks
 
@@ -106,6 +109,8 @@ def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mappi
 def _needs(verdict: Verdict, seen: Comparison, references: References) -> tuple[str, ...]:
     if verdict.found.within_noise:
         return ()
+    if len(seen.counted) == 1:
+        return seen.counted
     return tuple(name for name in seen.counted if without(name, verdict, seen, references).within_noise)
 
 
@@ -118,9 +123,10 @@ def without(name: str, verdict: Verdict, seen: Comparison, references: Reference
 
 
 def _opening(looks: Sequence[Look]) -> str:
-    stay = [look for look in looks if look.overall <= ALPHA]
+    judged = [look for look in looks if look.verdict.told not in (ONE_SEED, NO_ERROR)]
+    stay = [look for look in judged if look.overall <= ALPHA]
     firm = [look for look in stay if not look.needs]
-    alone = [look for look in looks if look.overall > ALPHA and not look.found.within_noise]
+    alone = [look for look in judged if look.overall > ALPHA and not look.found.within_noise]
     return (
         f"Each page corrects for the comparisons with random on that page alone. All pages with several seeds together "
         f"hold {len(looks)} different comparisons. Scale: {looks[0].verdict.row.outcomes[0].record.scale}.\n\n"
@@ -140,7 +146,7 @@ def _table(looks: Sequence[Look]) -> str:
     head = ["method, budget", "difference", "p", "p, Holm over all", "on its page", "needs", "pages"]
     return table(head, [
         [
-            look.label, f"{signed(look.found.value)} ± {look.found.margin:.1f}", _p(look.found.p), _p(look.overall),
+            look.label, look.found.told, _p(look.found.p), _p(look.overall),
             _told(look), _needed(look), ", ".join(f"[{page}]({page}.md)" for page in look.pages),
         ]
         for look in looks

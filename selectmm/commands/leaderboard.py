@@ -7,6 +7,7 @@ from pathlib import Path
 from selectmm.counted import counted
 from selectmm.records.files import load
 from selectmm.report.leaderboard.page import address, write_leaderboard
+from selectmm.report.references import check_there
 from selectmm.screen import answer
 
 
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: a record cannot be read or does not validate, or there is none.
     """
     asked = _parser().parse_args(arguments)
+    check_there(asked.references)
     records = {address(path, asked.to): load(path) for path in sorted(asked.records)}
     boards = write_leaderboard(records, asked.to, asked.references)
     rows = sum(len(board["rows"]) for board in boards)

@@ -13,7 +13,8 @@ from selectmm.records.progress import PrintableConsole, wide
 from selectmm.report.groups import comparable
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import POWER, Design, Spread, smallest_difference, spread_of
-from selectmm.report.references import references_for
+from selectmm.report.references import check_there, references_for
+from selectmm.report.relative import longest
 from selectmm.report.rows import Comparison, compare
 from selectmm.report.verdict import verdicts
 from selectmm.screen import answer
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
             "--methods and --references-per-seed must be 1 or more, --seeds 2 or more, and --items above 0."
         )
     records = [load(path) for path in asked.records]
+    check_there([asked.references] if asked.references else [])
     references = references_for(asked.references, records) if asked.references else {}
     tallies = tallies_of(zip(asked.records, records, strict=True))
     group = max(comparable(sorted(records, key=lambda record: record.name)), key=lambda one: len(one.records))
@@ -84,7 +86,7 @@ def notes(comparison: Comparison, spread: Spread) -> list[str]:
     """Sentences on where the spread comes from, and how the records' own intervals compare with it."""
     margins = sorted(verdict.found.margin for verdict in verdicts(comparison) if not verdict.row.full)
     fulls = f"{spread.fulls**0.5:.1f} between full runs"
-    if len(comparison.fulls) == 1:
+    if len(longest(comparison.fulls)) == 1:
         fulls = "unknown between full runs, as there is one, and taken as 0"
     return [
         f"Estimated from {len(comparison.records)} records, {len(comparison.counted)} benchmarks above chance "

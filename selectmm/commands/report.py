@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
-from selectmm.report.references import references_for
+from selectmm.report.references import check_there, references_for
 from selectmm.report.report import write_report
 from selectmm.screen import answer
 
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     asked = _parser().parse_args(arguments)
     records = [load(path) for path in asked.records]
+    check_there([asked.references] if asked.references else [])
     references = references_for(asked.references, records) if asked.references else {}
     tallies = tallies_of(zip(asked.records, records, strict=True))
     report = write_report(records, asked.to, asked.name, references, tallies=tallies, html=asked.html)

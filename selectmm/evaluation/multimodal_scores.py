@@ -141,12 +141,18 @@ def _again(units: Sequence[Sequence[Payload]], drawn: np.ndarray) -> list[Payloa
 
 def _item_scores(
     payloads: Sequence[Payload], units: Mapping[_Key, list[Payload]], parts: Sequence[float]
-) -> list[float]:
-    """Each item's score in 0..1: its payload's own, or where it has none (MMBench, MMMU) that of its unit."""
+) -> list[float | None]:
+    """Each item's score in 0..1: its payload's own, or where it has none (MMBench, MMMU) that of its unit.
+
+    None of an item that a judge gave points beside a reference's (LLaVA-W): their ratio is no share, and the value of
+    the benchmark is no mean of it.
+    """
     of_unit = dict(zip(units, parts, strict=True))
-    found = []
+    found: list[float | None] = []
     for position, payload in enumerate(payloads):
-        if isinstance(payload, Mapping):
+        if isinstance(payload, Mapping) and "scores" in payload:
+            found.append(None)
+        elif isinstance(payload, Mapping):
             found.append(float(payload.get("score", of_unit[_key(position, payload)] / 100)))
         else:
             found.append(float(payload))

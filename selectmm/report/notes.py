@@ -12,7 +12,7 @@ from selectmm.report.pairing import paired
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95
 from selectmm.report.rows import Comparison, Row
 from selectmm.report.table import format_time, heads
-from selectmm.report.verdict import against_random, same_runs, shared
+from selectmm.report.verdict import NO_ERROR, against_random, same_runs, shared, verdicts
 
 HARNESSES = ("lmms-eval", "lm-eval")
 STAGES = ("warmup", "features", "select", "finetune")
@@ -51,7 +51,7 @@ def _reading(comparison: Comparison) -> list[str]:
         "method saves a larger share of the cost than it loses of the score.",
         "Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
         "(of the full run too) and items (paired: both runs answered the same ones). Better and worse are significant "
-        "after Holm correction over all rows of this page that are compared with random; other pages are not counted.",
+        "after Holm correction over all rows of this table that are compared with random; other tables do not count.",
         *_shared(comparison),
         *_unpaired(comparison),
         *_same_runs(comparison),
@@ -110,7 +110,7 @@ def _repeated(comparison: Comparison) -> list[str]:
 
 def _unpaired(comparison: Comparison) -> list[str]:
     """Rows that are compared with random as if they had answered different items."""
-    pairs = [(row, random) for random, rows in against_random(comparison) for row in rows]
+    pairs = [(v.row, v.random) for v in verdicts(comparison) if v.told != NO_ERROR]
     lacking = _distinct([row.label for row, random in pairs if not paired(row, random, comparison)])
     if not lacking:
         return []

@@ -9,6 +9,7 @@ from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord
 from selectmm.report.relative import full_of, mean_scores
 from selectmm.report.rows import Comparison, Row, Tallies
+from selectmm.statistics.compare import AGREES
 from selectmm.statistics.paired import jackknife
 from selectmm.statistics.tally import Tally, tally
 
@@ -32,7 +33,8 @@ def _kept(record: RunRecord, path: Path) -> bool:
 def _tallies(record: RunRecord, path: Path) -> dict[str, Tally]:
     answers, known = load_answers(record, path), record.suite.evaluator
     found = {name: tally(many, known[name].metric) for name, many in answers.items()}
-    return {name: one for name, one in found.items() if one is not None}
+    values = {score.benchmark: score.value for score in record.scores}
+    return {name: one for name, one in found.items() if one is not None and abs(one.total - values[name]) <= AGREES}
 
 
 def paired(row: Row, other: Row | None, comparison: Comparison) -> bool:
@@ -40,31 +42,37 @@ def paired(row: Row, other: Row | None, comparison: Comparison) -> bool:
     return all(_aligned(_sides(row, other, comparison, name)) for name in comparison.counted)
 
 
-def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float:
+def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float | None:
     """Variance over items of ``row``'s Rel. minus ``other``'s (of its own if that is None), in per cent squared.
 
     Per benchmark it is the jackknife's, of 100 · (mean of row's seeds − mean of other's) / mean of full's: an item that
     is hard for all of them says nothing about their difference. Where answers are missing, or the metric is no property
-    of single items, it is the sum of both rows' own variances instead, which is larger for runs that err alike.
+    of single items, it is the sum of both rows' own variances instead, which is larger for runs that err alike; None if
+    one of these is not known either.
     """
-    counted = comparison.counted
-    return sum(_variance(row, other, comparison, name) for name in counted) / len(counted) ** 2
+    parts = [_variance(row, other, comparison, name) for name in comparison.counted]
+    known = [part for part in parts if part is not None]
+    return sum(known) / len(parts) ** 2 if len(known) == len(parts) else None
 
 
-def score_variance(row: Row, other: Row, comparison: Comparison, benchmark: str) -> float:
-    """Variance over items of the difference of both rows' mean scores on one benchmark, in its unit squared."""
+def score_variance(row: Row, other: Row, comparison: Comparison, benchmark: str) -> float | None:
+    """Variance over items of the difference of both rows' mean scores on one benchmark, in its unit squared.
+
+    None if an error over items is not known.
+    """
     sides = _sides(row, other, comparison, benchmark)[:2]
     if _aligned(sides):
         means = [np.mean([run.without_each for run in side], axis=0) for side in sides]
         return jackknife(means[0] - means[1], sides[0][0].strata)
-    scores = [[s for o in one.outcomes for s in o.record.scores if s.benchmark == benchmark] for one in (row, other)]
-    return float(sum(np.mean([(score.stderr or 0.0) ** 2 for score in some]) for some in scores))
+    errors = [_errors(one, benchmark) for one in (row, other)]
+    return sum(float(np.mean(np.square(some))) for some in errors if some) if all(errors) else None
 
 
-def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> float:
+def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> float | None:
     sides = _sides(row, other, comparison, benchmark)
     if not _aligned(sides):
-        return sum(_own(one, comparison, benchmark) for one in (row, other) if one is not None)
+        own = [_own(one, comparison, benchmark) for one in (row, other) if one is not None]
+        return None if None in own else sum(part for part in own if part is not None)
     means = [np.mean([run.without_each for run in side], axis=0) for side in sides]
     apart = means[0] - means[1] if other is not None else means[0]
     return jackknife(100 * apart / means[-1], sides[0][0].strata)
@@ -78,13 +86,26 @@ def _sides(row: Row, other: Row | None, comparison: Comparison, benchmark: str) 
 
 
 def _aligned(sides: list[list[Tally | None]]) -> bool:
-    """All known, and of the same clusters: records of one table have one evaluator, and so the same items in order."""
+    """All known, and of the same clusters: records of one table have one evaluator, and so the same items in order.
+
+    Where every stratum has one cluster alone, such as items that all show one picture, nothing follows from them.
+    """
     runs = [run for side in sides for run in side]
-    return None not in runs and len({run.strata for run in runs}) == 1
+    if None in runs or len(strata := {run.strata for run in runs}) > 1:
+        return False
+    (names,) = strata
+    return len(names) > len(set(names))
 
 
-def _own(row: Row, comparison: Comparison, benchmark: str) -> float:
+def _own(row: Row, comparison: Comparison, benchmark: str) -> float | None:
     """Variance of one row's Rel. by itself; seeds share the items, so it does not shrink with them."""
     full = mean_scores(full_of(row.outcomes[0].record, comparison.fulls))[benchmark]
+    errors = _errors(row, benchmark)
+    return float(np.mean([(100 * error / full) ** 2 for error in errors])) if errors else None
+
+
+def _errors(row: Row, benchmark: str) -> list[float] | None:
+    """The standard error over items of each seed's score; None if one is not known."""
     scores = [s for outcome in row.outcomes for s in outcome.record.scores if s.benchmark == benchmark]
-    return float(np.mean([(100 * (score.stderr or 0.0) / full) ** 2 for score in scores]))
+    errors = [score.stderr for score in scores if score.stderr is not None]
+    return errors if len(errors) == len(scores) else None

@@ -1,10 +1,11 @@
 """How many seeds and items does it take to tell a method from random?"""
 
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import sqrt
 from statistics import fmean, variance
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import nct, t
 
@@ -101,7 +102,10 @@ def smallest_difference(spread: Spread, design: Design, power: float = POWER) ->
     def missing(difference: float) -> float:
         return power_of(difference, spread, design) - power
 
-    return float(brentq(missing, 1e-9, LARGEST)) if missing(LARGEST) > 0 > missing(1e-9) else None
+    # The full runs' part grows with the difference, so that the power of huge ones falls again: the first crossing.
+    steps = [1e-9, *np.geomspace(1e-2, LARGEST, 100).tolist()]
+    bracket = next(((low, high) for low, high in pairwise(steps) if missing(low) < 0 < missing(high)), None)
+    return None if bracket is None else float(brentq(missing, *bracket))
 
 
 def power_of(difference: float, spread: Spread, design: Design) -> float:

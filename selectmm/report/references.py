@@ -77,6 +77,22 @@ def _odd(path: Path, problem: Exception) -> UserError:
     )
 
 
+def check_there(paths: Sequence[Path]) -> None:
+    """Whether files that a user named are there, each with the record of what it was measured on.
+
+    Raises:
+        UserError: one is not.
+    """
+    for path in paths:
+        _read(path)
+        beside = path.with_suffix(".record.json")
+        if not beside.exists():
+            raise UserError(
+                f"Beside the reference scores {path} there is no {beside.name}, which says what they were measured on; "
+                f"measure them with selectmm references, which writes both."
+            )
+
+
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     """Of the references in ``path``, those measured on the records' base model and prompts; none if there is no file.
 

@@ -97,7 +97,12 @@ def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
     that of the record's own recipe is preferred.
     """
     whole = longest(fulls)
-    return [full for full in whole if full.recipe.name == record.recipe.name] or whole
+    return [full for full in whole if full.recipe.name == record.recipe.name] or _once_a_seed(whole)
+
+
+def _once_a_seed(fulls: Sequence[RunRecord]) -> list[RunRecord]:
+    """Under several recipe names a run of one seed is one run."""
+    return list({full.seed: full for full in reversed(fulls)}.values())[::-1]
 
 
 def outcome(record: RunRecord, fulls: Sequence[RunRecord], benchmarks: Sequence[str]) -> Outcome:
@@ -127,7 +132,9 @@ def _why(scores: Mapping[str, float], full: Mapping[str, float], benchmarks: Seq
     if not benchmarks:
         return "every benchmark is at chance for the full run"
     for name in benchmarks:
-        if full.get(name, 0.0) <= 0:
+        if name not in full:
+            return f"a full run has no score on {name}"
+        if full[name] <= 0:
             return f"the full run has no score above 0 on {name}"
         if name not in scores:
             return f"it has no score on {name}"

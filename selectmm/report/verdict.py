@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import inf, sqrt
+from math import inf, isinf, sqrt
 from statistics import fmean, variance
 
 from scipy.stats import t
 
-from selectmm.report.pairing import item_variance, paired
+from selectmm.report.pairing import item_variance
 from selectmm.report.relative import full_of, mean_scores, scores_of
 from selectmm.report.rows import Comparison, Row, format_estimate
 from selectmm.statistics.moderated import moderated
@@ -17,13 +17,17 @@ from selectmm.statistics.paired import ALPHA, holm
 SHARED = 10  # rows of one budget and recipe from which on their spread over seeds is estimated together
 TWO_SIDED_95 = 1.96  # standard errors
 NOISE, ONE_SEED = "No significant difference", "Unknown with one seed"
+NO_ERROR = "Unknown, because an error over items is"
 AMONG_MANY = "Significant only before correction for {} comparisons"
-ORDER = ("Significantly better", "Significantly worse", AMONG_MANY, NOISE, ONE_SEED)
+ORDER = ("Significantly better", "Significantly worse", AMONG_MANY, NOISE, ONE_SEED, NO_ERROR)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference in ``Rel.`` (per cent points), the half-width of its 95 % interval, and the two-sided p of none."""
+    """Difference in ``Rel.`` (per cent points), the half-width of its 95 % interval, and the two-sided p of none.
+
+    Where an error over items is not known, the half-width is infinite and p is 1.
+    """
 
     value: float
     margin: float
@@ -33,6 +37,11 @@ class Difference:
     def within_noise(self) -> bool:
         """Whether the interval holds zero."""
         return abs(self.value) <= self.margin
+
+    @property
+    def told(self) -> str:
+        """``+1.5 ± 0.7``; the difference alone where its interval is not known."""
+        return f"{round(self.value, 1) + 0.0:+.1f}" + ("" if isinf(self.margin) else f" ± {self.margin:.1f}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,8 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 
 
 def _sentence_of(row: Row, random: Row, found: Difference, stays: bool) -> str:
+    if isinf(found.margin):
+        return NO_ERROR
     if found.within_noise:
         return NOISE
     if min(row.rel.n, random.rel.n) == 1:
@@ -120,7 +131,7 @@ def _answer(random: Row, judged: Sequence[Verdict], comparisons: int, several: b
 
 
 def _named(verdict: Verdict) -> str:
-    return f"{verdict.row.label} ({verdict.found.value:+.1f} ± {verdict.found.margin:.1f})"
+    return f"{verdict.row.label} ({verdict.found.told})"
 
 
 def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
@@ -132,8 +143,10 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
     both, so the margin errs on the careful side.
     """
     seeds = [*over_seeds(row, other, comparison), _of_full(row, other, comparison)]
-    whole = item_variance(row, other, comparison) + sum(part for part, _ in seeds)
-    value = row.rel.mean - other.rel.mean
+    items, value = item_variance(row, other, comparison), row.rel.mean - other.rel.mean
+    if items is None:
+        return Difference(value, inf, 1.0)
+    whole = items + sum(part for part, _ in seeds)
     return Difference(value, quantile(whole, seeds) * sqrt(whole), two_sided(value, whole, seeds))
 
 
@@ -144,10 +157,8 @@ def rel_margin(row: Row, comparison: Comparison) -> float | None:
     """
     if row.rel is None or row.rel.n > 1 or (row.full and row.rel.mean == 100):
         return None
-    counted = [score for score in row.outcomes[0].record.scores if score.benchmark in comparison.counted]
-    if any(score.stderr is None for score in counted) and not paired(row, None, comparison):
-        return None
-    return TWO_SIDED_95 * sqrt(item_variance(row, None, comparison))
+    items = item_variance(row, None, comparison)
+    return None if items is None else TWO_SIDED_95 * sqrt(items)
 
 
 def quantile(whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:

@@ -115,7 +115,8 @@ def test_llava_w_is_the_ratio_of_the_points(vlm: VLM, tmp_path: Path) -> None:
         score = evaluate(vlm, suite(server(url), LLAVA_W), tmp_path, 0)[0]
     assert score.value == pytest.approx(100 * (4 + 6 + 8.5) / (8 + 9 + 8))
     assert score.stderr is not None and score.stderr > 0
-    assert [a.score for a in read_answers(tmp_path / score.answers)] == pytest.approx([4 / 8, 6 / 9, 8.5 / 8])
+    own = [a.score for a in read_answers(tmp_path / score.answers)]
+    assert own == [None] * 3, "8.5 / 8 is no share, and the value no mean of such ratios"
     system, user = asked[0]["messages"]
     assert system == {"role": "system", "content": llava_w.SYSTEM}
     assert user["content"].startswith(

@@ -132,3 +132,21 @@ def test_other_answers_than_the_record_was_written_with_are_an_error(tmp_path: P
     (path.parent / record.answers.file).write_bytes(b"others")
     with pytest.raises(UserError, match="not those that record"):
         tallies_of([(path, record)])
+
+
+def test_items_that_all_show_one_picture_say_nothing_of_their_spread() -> None:
+    """One cluster: without it nothing is left, which once gave a difference of NaN and a p of 0."""
+    seen = compared({"full": [np.ones(4)], "random": [np.array([0, 1, 0, 1])], "prism": [np.array([1, 1, 0, 1])]})
+    one = tally([Answer(str(i), "", "", "", float(i % 2), image="one") for i in range(4)], "exact_match")
+    tallies = {name: {"a": one} for name in seen.tallies}
+    records = [replace(r, scores=(replace(r.scores[0], stderr=None),)) for r in seen.records]
+    found = difference(*compare(records, {}, tallies).rows[2:0:-1], compare(records, {}, tallies))
+    assert (found.margin, found.p) == (np.inf, 1.0)
+
+
+def test_answers_that_give_another_value_than_the_records_are_not_paired(tmp_path: Path) -> None:
+    path = written(tmp_path, "prism", {"a": answers([1, 0, 1, 1])})
+    record = load(path)
+    assert tallies_of([(path, record)])[record.name]
+    other = replace(record, scores=(replace(record.scores[0], value=60.0),))
+    assert tallies_of([(path, other)]) == {other.name: {}}

@@ -75,6 +75,16 @@ def test_one_seed_and_no_chance_of_success_are_unknown() -> None:
     assert smallest_difference(far, Design(3, 3, 3, 1, 1)) is None
 
 
+def test_where_the_power_falls_again_the_smallest_difference_is_still_found() -> None:
+    """Two full runs: their part of the variance grows with the difference, so that 1,000 points are significant less
+    often than 50."""
+    spread, design = Spread(items=20.0, answers=10.0, seeds=10.0, fulls=30.0, freedom=20), Design(2, 2, 2, 1, 6)
+    assert power_of(60.0, spread, design) > 0.8 > power_of(1000.0, spread, design)
+    found = smallest_difference(spread, design)
+    assert found is not None and power_of(found, spread, design) == pytest.approx(0.8)
+    assert all(power_of(smaller, spread, design) < 0.8 for smaller in np.linspace(0.1, found - 0.01, 20))
+
+
 def runs(folder: Path, seeds: Mapping[str, int], items: int = 400) -> list[Path]:
     """Records of methods that are right with probability 0.5, drawn anew for every item and seed; full always right."""
     rng, paths = np.random.default_rng(1), []

@@ -170,5 +170,7 @@ def test_what_is_unknown_says_why() -> None:
     full = run_of("full", {"a": 50.0})
     assert outcome(run_of("prism", {"a": 1.0}), [], ["a"]).why == NO_FULL
     assert outcome(run_of("prism", {}), [full], ["a"]).why == "it has no score on a"
-    assert outcome(run_of("prism", {"b": 1.0}), [full], ["b"]).why == "the full run has no score above 0 on b"
+    assert outcome(run_of("prism", {"b": 1.0}), [full], ["b"]).why == "a full run has no score on b"
+    zero = run_of("full", {"a": 0.0})
+    assert outcome(run_of("prism", {"a": 1.0}), [zero], ["a"]).why == "the full run has no score above 0 on a"
     assert outcome(run_of("prism", {"a": 1.0}), [full], []).why == "every benchmark is at chance for the full run"

@@ -67,6 +67,11 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     (table,) = document["tables"]
     assert all(len(row) == len(table["columns"]) for row in table["rows"])
     assert {point["method"] for point in table["points"]} == {"full", "prism"}
+    with pytest.raises(UserError, match=r"no reference scores at misspelt\.json"):
+        main([*files, "--to", str(tmp_path), "--references", "misspelt.json"])
+    references.with_suffix(".record.json").unlink()
+    with pytest.raises(UserError, match=r"no references\.record\.json, which says what they were measured on"):
+        main([*files, "--to", str(tmp_path), "--references", str(references)])
 
 
 def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

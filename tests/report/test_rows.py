@@ -14,6 +14,7 @@ from selectmm.records.schedule import ScheduleEntry
 from selectmm.report.notes import notes
 from selectmm.report.points import points
 from selectmm.report.references import Reference
+from selectmm.report.relative import full_of
 from selectmm.report.rows import Estimate, compare
 from selectmm.report.verdict import answers, difference, same_runs, verdicts
 from tests.report.runs import run_of
@@ -109,8 +110,8 @@ def test_a_difference_by_hand() -> None:
 
 
 def test_the_spread_over_seeds_widens_the_margin() -> None:
-    random = [run_of("random", {"a": 40.0, "b": 90.0}, seed=seed, stderr=None) for seed in (0, 1)]
-    prism = [run_of("prism", {"a": 40.0 + 10 * seed, "b": 90.0}, seed=seed, stderr=None) for seed in (0, 1)]
+    random = [run_of("random", {"a": 40.0, "b": 90.0}, seed=seed, stderr=0.0) for seed in (0, 1)]
+    prism = [run_of("prism", {"a": 40.0 + 10 * seed, "b": 90.0}, seed=seed, stderr=0.0) for seed in (0, 1)]
     seen = compare([FULL, *random, *prism], {})
     found = difference(seen.rows[2], seen.rows[1], seen)  # Rel. 85, 95 against 85, 85: sd² / n = 50 / 2
     student = 12.7062  # of one degree of freedom, from a table: random's seeds agree, prism has two
@@ -122,8 +123,8 @@ def test_the_spread_over_seeds_widens_the_margin() -> None:
 
 def test_the_full_runs_spread_over_seeds_widens_the_margin() -> None:
     """Full 40 and 60: its mean 50 has variance 100; a difference of 5 moves by 100 · 5 / 50² for each of its points."""
-    full = [run_of("full", {"a": value}, seed=seed, stderr=None) for seed, value in enumerate((40.0, 60.0))]
-    runs = [run_of(method, {"a": value}, stderr=None) for method, value in (("random", 40.0), ("prism", 45.0))]
+    full = [run_of("full", {"a": value}, seed=seed, stderr=0.0) for seed, value in enumerate((40.0, 60.0))]
+    runs = [run_of(method, {"a": value}, stderr=0.0) for method, value in (("random", 40.0), ("prism", 45.0))]
     seen = compare([*full, *runs], {})
     found = difference(seen.rows[2], seen.rows[1], seen)
     student = 12.7062  # of one degree of freedom, from a table
@@ -134,11 +135,11 @@ def test_a_ratio_to_a_mean_that_is_itself_measured_spreads_as_the_margin_says() 
     """Simulated: only the three full runs vary; the variance that is told is, on average, that of the value."""
     rng, told, values = np.random.default_rng(0), [], []
     runs = [
-        run_of(method, {"a": value, "b": value}, stderr=None) for method, value in (("random", 40.0), ("prism", 50.0))
+        run_of(method, {"a": value, "b": value}, stderr=0.0) for method, value in (("random", 40.0), ("prism", 50.0))
     ]
     for _ in range(400):
         full = [
-            run_of("full", dict(zip("ab", rng.normal(80, 5, 2), strict=True)), seed=s, stderr=None) for s in range(3)
+            run_of("full", dict(zip("ab", rng.normal(80, 5, 2), strict=True)), seed=s, stderr=0.0) for s in range(3)
         ]
         seen = compare([*full, *runs], {})
         found = difference(seen.rows[2], seen.rows[1], seen)
@@ -151,10 +152,10 @@ def test_the_seeds_of_ten_rows_are_one_estimate_of_the_spread() -> None:
     """Random and nine methods, spreads alike: the pooled variance with 20 degrees of freedom. With one method fewer,
     each row's own, with Welch's.
     """
-    fulls = [run_of("full", {"a": 100.0}, seed=seed, stderr=None) for seed in range(3)]
+    fulls = [run_of("full", {"a": 100.0}, seed=seed, stderr=0.0) for seed in range(3)]
     names = ["random", *(f"m{number}" for number in range(9))]
     made = [
-        run_of(name, {"a": 40 + place + (seed - 1) * (2 + place / 10)}, seed=seed, stderr=None)
+        run_of(name, {"a": 40 + place + (seed - 1) * (2 + place / 10)}, seed=seed, stderr=0.0)
         for place, name in enumerate(names)
         for seed in range(3)
     ]
@@ -241,3 +242,24 @@ def test_a_row_that_is_one_of_many_has_to_differ_by_more() -> None:
 
 def test_no_random_no_verdict() -> None:
     assert answers(compare([FULL, run_of("prism", {"a": 1.0, "b": 1.0})], {})) == []
+
+
+def test_an_unknown_error_over_items_leaves_a_difference_unknown() -> None:
+    """Not zero: with three seeds that agree, 0.1 points would be called significant."""
+    runs = [run_of("full", {"a": 50.0}), run_of("full", {"a": 50.2}, seed=1)]
+    for method, value in (("random", 48.0), ("prism", 48.1)):
+        runs += [run_of(method, {"a": value}, seed=seed, stderr=None) for seed in range(3)]
+    seen = compare(runs, {})
+    (verdict,) = verdicts(seen)
+    assert verdict.told == "Unknown, because an error over items is" and verdict.found.p == 1.0
+    assert "Unknown, because an error over items is: prism (+0.2)." in answers(seen)[0]
+
+
+def test_a_full_run_of_one_seed_under_two_recipe_names_counts_once() -> None:
+    fulls = [
+        run_of("full", {"a": 50.0 + seed}, seed=seed, length=length)
+        for seed in (0, 1)
+        for length in ("epochs", "steps")
+    ]
+    other = replace(fulls[0].recipe, name="third")
+    assert [full.seed for full in full_of(replace(run_of("prism", {"a": 40.0}), recipe=other), fulls)] == [0, 1]

@@ -22,7 +22,7 @@ def against(comparison: Comparison) -> list[str]:
 
 def _cell(verdict: Verdict, comparisons: int) -> str:
     found, random = verdict.found, verdict.random
-    words = f"{found.value:+.1f} ± {found.margin:.1f}"
+    words = found.told
     tip = (
         f"{verdict.told.format(comparisons)}.\n{verdict.row.label} − {random.label} at {100 * random.budget:.4g} % "
         f"under {random.recipe}: {words} per cent points of Rel., p = {found.p:.2g} before correction."

@@ -27,9 +27,9 @@ class Kept:
         return self.kept[source] / self.pool[source] if self.pool.get(source) and source in self.kept else None
 
     @property
-    def overall(self) -> float:
+    def overall(self) -> float | None:
         """The same of all sources together."""
-        return sum(self.kept.values()) / sum(self.pool.values())
+        return sum(self.kept.values()) / sum(self.pool.values()) if any(self.pool.values()) else None
 
 
 def kept_of(comparison: Comparison) -> list[Kept]:
