@@ -15,9 +15,9 @@ Pooling = Literal["mean", "last_token"]
 class ImageStates:
     """State of the image tokens after decoder layer ``layer``; [unique images, width].
 
-    The image stands before all text and attention is causal, so its states depend on the image alone: one forward
-    pass per unique image serves every row that shows it; in a row with several images each is seen alone, and what they
-    are together is the method's to say. ``pool`` is the mean over its tokens or the last of them;
+    An image is seen alone: where it stands before all text and attention is causal, that is what every row sees that
+    shows it. In a row with several images each is seen alone, and what they are together is the method's to say; one
+    that a row shows after words is seen as if it came first. ``pool`` is the mean over its tokens or the last of them;
     layer 0 is the output of the projector.
     """
 

@@ -164,6 +164,9 @@ def values_of(stages: Mapping[Feature, Stage]) -> dict[Feature, np.ndarray]:
 
 def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[str, object]:
     """Of a feature's stage: what its values follow from. ``model`` is a `VLM`'s identity, ``limit`` tokens per row."""
+    # Earlier versions took such images' states from rows that show them after words, or from a pass of their own,
+    # whichever came first.
+    alone = feature.view == "image" and not len(pool.several) and not images_come_first(pool)
     return {
         "feature": source_of(feature),
         "options": asdict(feature),
@@ -171,6 +174,7 @@ def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[st
         "model": model,
         "limit": limit,
         "version": 2,
+        **({"images": "alone"} if alone else {}),
     }
 
 
@@ -178,15 +182,23 @@ def riders(pool: Pool, features: Sequence[Feature]) -> dict[View, list[Feature]]
     """Which features ride on which pass: one over the rows, one over the answers alone, one over the unique images.
 
     Only the passes that are wanted. Image features ride on the pass over the rows if there is one: an image's first row
-    shows it. They have a pass of their own where rows show several images: the second one's states would depend on the
-    first.
+    shows it. They have a pass of their own where a row shows several images, or shows one after words (in a later
+    question, or behind a system prompt of its own or tools): its states would depend on what stands before it.
     """
     views = {feature.view for feature in features}
     if "conversation" not in views:
         return {view: [f for f in features if f.view == view] for view in sorted(views)}
-    together: set[View] = {"conversation"} if len(pool.several) else {"image", "conversation"}
+    riding = not len(pool.several) and images_come_first(pool)
+    together: set[View] = {"image", "conversation"} if riding else {"conversation"}
     alone = {view: [f for f in features if f.view == view] for view in sorted(views - together)}
     return {**alone, "conversation": [f for f in features if f.view not in alone]}
+
+
+def images_come_first(pool: Pool) -> bool:
+    """Whether every row that shows an image shows it in its first turn, where nothing of its own stands before it."""
+    if "image_turn" not in pool.table.column_names:
+        return True
+    return not (pool.image_of >= 0)[pool.table["image_turn"].fill_null(0).to_numpy() > 0].any()
 
 
 def passes(stages: Sequence[Stage]) -> list[Stage]:
