@@ -15,6 +15,13 @@ def by_content(pool: Pool) -> np.ndarray:
     return np.argsort(np.array(pool.table["digest"].to_pylist()), kind="stable")
 
 
+def in_order_of_content(pool: Pool, rows: np.ndarray) -> np.ndarray:
+    """Some of a pool's rows in the order of `by_content`; [rows] of int64."""
+    place = np.empty(len(pool), np.int64)
+    place[by_content(pool)] = np.arange(len(pool))
+    return rows[np.argsort(place[rows])]
+
+
 def groups_of(labels: np.ndarray) -> list[np.ndarray]:
     """The positions that carry each label, ascending inside a label; as many arrays as ``labels.max() + 1``.
 

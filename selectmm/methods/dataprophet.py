@@ -7,7 +7,7 @@ import numpy as np
 
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import random_keys, ranked, shares
+from selectmm.methods.order import random_keys, ranked, ranked_rows, shares
 from selectmm.methods.subset import Subset
 from selectmm.methods.transfer import Embedding, Transfer
 from selectmm.pool.pool import Pool
@@ -49,7 +49,7 @@ class DataProphet:
         transfer = Transfer.of(pool, features, Embedding(self.layer), self.clusters, self.silhouette_rows, seed)
         scores = transfer.of_rows.mean(1)
         if self.level == "row":
-            return Subset(ranked(scores, budget, "high"), scores)
+            return Subset(ranked_rows(pool, scores, budget, "high"), scores)
         metric = np.maximum(transfer.of_sources, 0)  # cosines may be negative, shares may not
         mixture = (metric / np.maximum(metric.sum(0), 1e-30)).mean(1)
         keys, chosen = random_keys(pool, rng), []

@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.answers import AnswerError
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import ranked
+from selectmm.methods.order import ranked_rows
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -28,4 +28,4 @@ class El2n:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows with the highest error."""
         scores, excluded = unanswered(features[AnswerError()])
-        return Subset(ranked(scores, budget, "high"), scores, excluded)
+        return Subset(ranked_rows(pool, scores, budget, "high"), scores, excluded)

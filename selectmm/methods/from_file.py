@@ -12,7 +12,7 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import Keep, ranked
+from selectmm.methods.order import Keep, ranked_rows
 from selectmm.methods.released import Missing, are_rows, positions_of_numbers, positions_of_rows
 from selectmm.methods.statistic import numbers_at
 from selectmm.methods.subset import Subset, load_subset
@@ -121,7 +121,9 @@ class FromScores:
         missing = int(np.isnan(scores).sum())
         if missing == len(scores):
             raise UserError(f"{path} holds no score at all: every row has null or NaN; give numbers.")
-        return Subset(ranked(scores, budget, self.keep), scores, {"no score in the file": missing} if missing else {})
+        return Subset(
+            ranked_rows(pool, scores, budget, self.keep), scores, {"no score in the file": missing} if missing else {}
+        )
 
 
 def _digest(file: str) -> str:

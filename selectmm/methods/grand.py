@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.feature import Features
 from selectmm.features.gradients import GradientNorm, Scope
 from selectmm.methods.method import Needs
-from selectmm.methods.order import ranked
+from selectmm.methods.order import ranked_rows
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
@@ -36,4 +36,4 @@ class Grand:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows with the largest gradients."""
         scores = np.asarray(features[GradientNorm(self.scope)], np.float64)
-        return Subset(ranked(scores, budget, "high"), scores)
+        return Subset(ranked_rows(pool, scores, budget, "high"), scores)

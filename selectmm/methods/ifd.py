@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import ranked
+from selectmm.methods.order import ranked_rows
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -37,4 +37,4 @@ class Ifd:
         if unhelped:
             excluded = {**excluded, "question does not help (IFD ≥ 1)": unhelped}
         order = np.where(scores < 1, -scores, np.maximum(scores, 1.0))
-        return Subset(ranked(order, budget, "low"), scores, excluded)
+        return Subset(ranked_rows(pool, order, budget, "low"), scores, excluded)

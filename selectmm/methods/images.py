@@ -4,7 +4,8 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.methods.order import random_keys, ranked, shares
+from selectmm.methods.content import in_order_of_content
+from selectmm.methods.order import random_keys, ranked, ranked_rows, shares
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -53,10 +54,12 @@ def highest_images(
     pool: Pool, scores: np.ndarray, budget: int, text_only: TextOnly, rng: np.random.Generator
 ) -> Subset:
     """The rows with the highest scores, text-only rows (NaN) as `text_first` has it or only when nothing is left."""
-    visual = np.flatnonzero(pool.image_of >= 0)
+    visual = in_order_of_content(pool, np.flatnonzero(pool.image_of >= 0))
     if text_only == "exclude":
         missing = len(pool) - len(visual)
-        return Subset(ranked(scores, budget, "high"), scores, {"rows without image": missing} if missing else {})
+        return Subset(
+            ranked_rows(pool, scores, budget, "high"), scores, {"rows without image": missing} if missing else {}
+        )
     text = text_first(pool, budget, rng)
     kept = visual[ranked(scores[visual], budget - len(text), "high")]
     return Subset(np.concatenate([text, kept]), scores)

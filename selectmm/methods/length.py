@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.feature import Features
 from selectmm.features.tokens import TokenCount
 from selectmm.methods.method import Needs
-from selectmm.methods.order import ranked
+from selectmm.methods.order import ranked_rows
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -26,4 +26,4 @@ class Length:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows with the most tokens."""
         tokens = np.asarray(features[TokenCount()], np.float64)
-        return Subset(ranked(tokens, budget, "high"), tokens)
+        return Subset(ranked_rows(pool, tokens, budget, "high"), tokens)

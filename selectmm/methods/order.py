@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.methods.content import by_content
 from selectmm.pool.pool import Pool
 
 Keep = Literal["low", "medium", "high"]
@@ -37,11 +38,24 @@ def weighted_keys(pool: Pool, log_weights: np.ndarray, rng: np.random.Generator)
 
 
 def ranked(scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:
-    """Positions of the ``count`` lowest, highest or middle scores, ties by position; NaN comes last."""
+    """Places of the ``count`` lowest, highest or middle scores, ties by place; NaN comes last.
+
+    For scores in an order that follows from what rows say (`selectmm.methods.content`); for scores in the pool's own
+    order there is `ranked_rows`.
+    """
     order = np.argsort(-scores if keep == "high" else scores, kind="stable")  # NaN comes last either way
     scored = len(scores) - int(np.isnan(scores).sum())
     start = max(0, scored - count) // 2 if keep == "medium" else 0
     return order[start : start + count]
+
+
+def ranked_rows(pool: Pool, scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:
+    """Positions of the ``count`` rows with the lowest, highest or middle scores, [rows], ties by what the rows say.
+
+    Ties by position would favour the sources that come first in the pool's file. NaN comes last.
+    """
+    order = by_content(pool)
+    return order[ranked(np.asarray(scores)[order], count, keep)]
 
 
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
-from selectmm.methods.order import Keep, ranked
+from selectmm.methods.order import Keep, ranked_rows
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -31,4 +31,4 @@ class Perplexity:
         """The chosen part of the perplexity ranking."""
         losses, excluded = unanswered(features[AnswerLoss()])
         scores = np.exp(losses)
-        return Subset(ranked(scores, budget, self.keep), scores, excluded)
+        return Subset(ranked_rows(pool, scores, budget, self.keep), scores, excluded)

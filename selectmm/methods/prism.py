@@ -7,6 +7,7 @@ import numpy as np
 
 from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates, JointStates, Pooling
+from selectmm.methods.content import in_order_of_content
 from selectmm.methods.correlation import Centering, mean_correlation
 from selectmm.methods.images import Several, of_rows, text_first
 from selectmm.methods.method import Needs
@@ -66,7 +67,7 @@ class Prism:
         scores = np.full(len(pool), np.nan)
         scores[visual] = mean_correlation(values, units, group, self.centering)
         for number, count in enumerate(shares(np.bincount(group), budget - len(chosen[0]))):
-            own = visual[group == number]
+            own = in_order_of_content(pool, visual[group == number])
             chosen.append(own[ranked(scores[own], int(count), self.keep)])
         return Subset(np.concatenate(chosen), scores)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from selectmm.features.feature import Features
 from selectmm.features.states import WeightedStates
+from selectmm.methods.content import by_content
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -30,8 +31,9 @@ class RdsPlus:
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows nearest to the examples, which take turns."""
         examples = _units(features.targets[FEATURE])
+        order = by_content(pool)
         similar = examples @ _units(features[FEATURE]).T
-        return Subset(round_robin(similar, budget), similar.max(0).astype(np.float64))
+        return Subset(order[round_robin(similar[:, order], budget)], similar.max(0).astype(np.float64))
 
 
 def round_robin(similar: np.ndarray, count: int) -> np.ndarray:

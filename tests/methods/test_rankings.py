@@ -1,6 +1,7 @@
 """Methods that keep an end of a ranking: which end, and what becomes of rows that have no place in it."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from selectmm.features.answers import AnswerError, AnswerLoss
@@ -18,6 +19,7 @@ from selectmm.methods.method import Method
 from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.rds_plus import RdsPlus, round_robin
 from selectmm.methods.subset import Subset
+from selectmm.pool.pool import Pool
 
 LOSSES = np.array([0.5, NO_ANSWER, 2.0, 0.1, 1.0, 3.0])
 
@@ -51,8 +53,18 @@ def test_grand_keeps_the_largest_gradients_of_its_scope() -> None:
     assert select(Grand(scope="all_linear"), values, 2).rows.tolist() == [0, 2]
 
 
-def test_length_keeps_the_most_tokens_and_the_earlier_of_two() -> None:
-    assert select(Length(), {TokenCount(): np.array([7, 9, 7, 30], np.int32)}, 3).rows.tolist() == [0, 1, 3]
+def test_length_keeps_the_most_tokens_and_of_two_that_tie_the_same_in_any_order() -> None:
+    """Which one follows from what the rows say: not always the earlier, nor always the later."""
+    tokens, kept = np.array([7, 9, 7, 30], np.int32), set()
+    for seed in range(8):
+        pool = pool_of([("a", f"{seed} {row}", None) for row in range(4)])
+        (first,) = set(Length().select(pool, Features({TokenCount(): tokens}), 3, None).rows.tolist()) - {1, 3}
+        order = np.array([2, 3, 0, 1])
+        moved = Pool(pool.table.take(pa.array(order)), None, "moved")
+        (again,) = set(Length().select(moved, Features({TokenCount(): tokens[order]}), 3, None).rows.tolist()) - {3, 1}
+        assert order[again] == first
+        kept.add(first)
+    assert kept == {0, 2}
 
 
 def test_clip_score_keeps_the_best_fits() -> None:
