@@ -151,7 +151,7 @@ def test_a_folder_that_is_not_there_is_named(typed: list[str]) -> None:
     [
         (
             "position",
-            "keeps other rows when the pool is stored in another order; usually it draws, or breaks ties, by position: draw by digest",
+            "keeps other rows when the pool is stored in another order; usually it draws, or breaks ties, by position",
         ),
         ("chance", "gave two subsets for one seed; usually it draws from np.random"),
         ("few", "kept 7 of 60 rows for a budget of 20; usually a filter or a rounded share per group"),
