@@ -1,6 +1,7 @@
 """Read WebDataset's tar shards: a row in each ``key.json``, and its images beside it in the same tar (``key.jpg``)."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from selectmm.pool.stream import Raw
 from selectmm.pool.system import System
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+_DIGITS = re.compile("([0-9]+)")
 
 
 def open_webdataset(
@@ -24,7 +26,7 @@ def open_webdataset(
     """Open the tars of a data set as a pool; nothing is unpacked.
 
     A row is the JSON in ``key.json``, in LLaVA's or ShareGPT's form. If it names no images, those beside it are shown
-    (``key.jpg``, then ``key.1.jpg``, …, in the order of their names); a path that it names is a name in the tars.
+    (``key.jpg``, then ``key.1.jpg``, ``key.2.jpg``, …, ``key.10.jpg``); a path that it names is a name in the tars.
 
     Args:
         tars: a pattern (``/data/shards/*.tar``) or one tar.
@@ -43,8 +45,8 @@ def open_webdataset(
 
 def _rows(shards: Shards) -> Iterator[Raw]:
     for number, member, beside in rows_of(shards):
-        shown_with = sorted(other.name for other in beside if other.name.rpartition(".")[2].lower() in IMAGES)
-        yield number, _row(member, _key(member), shown_with)
+        images = [other.name for other in beside if other.name.rpartition(".")[2].lower() in IMAGES]
+        yield number, _row(member, _key(member), sorted(images, key=_order))
 
 
 def rows_of(shards: Shards) -> Iterator[tuple[int, Member, list[Member]]]:
@@ -66,6 +68,18 @@ def _key(member: Member) -> str:
     """The name up to the first dot of its last part."""
     folder, slash, name = member.name.rpartition("/")
     return folder + slash + name.partition(".")[0]
+
+
+def _order(name: str) -> tuple[bool, list[tuple[bool, int, str]], str]:
+    """What a key's images are sorted by: ``key.png`` comes first, then ``key.2.png``, then ``key.10.png``."""
+    middle, dot, _ = name.rpartition("/")[2].partition(".")[2].rpartition(".")
+    return bool(dot), [_counted(part) for part in _DIGITS.split(middle)], name
+
+
+def _counted(part: str) -> tuple[bool, int, str]:
+    """Digits as a number comes (by their count, without leading zeros: a name may have more than `int` takes)."""
+    digits = part.lstrip("0")
+    return (False, len(digits), digits) if part.isdecimal() else (True, 0, part)
 
 
 def _row(member: Member, key: str, images: list[str]) -> object:

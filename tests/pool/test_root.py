@@ -329,7 +329,7 @@ def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None
     pool = open_webdataset(f"{tmp_path}/*.tar", "drop", **options)
     assert [[image.path for image in pool[row].images] for row in range(len(pool))] == [
         ["a/1.png"],
-        ["a/2.1.png", "a/2.jpg"],
+        ["a/2.jpg", "a/2.1.png"],
         ["a/1.png"],
         [],
     ]
@@ -338,3 +338,13 @@ def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None
     assert pool.open_image("a/1.png").tobytes() == picture(0).tobytes()
     with pytest.raises(UserError, match=r"1 rows? with JSON that cannot be read \(first: .*'d\.json in .*1\.tar'"):
         open_webdataset(f"{tmp_path}/*.tar", "stop", **options)
+
+
+def test_images_beside_a_row_are_shown_as_they_are_numbered(tmp_path: Path) -> None:
+    """The one without a number first, 2 before 10, and equal numbers by name."""
+    names = ["k.png", "k.0.png", "k.1.png", "k.2.jpg", "k.2.png", "k.10.png", "k.view2.png", "k.view10.png"]
+    row = {"conversations": [{"from": "human", "value": "<image>" * 8 + "What?"}, {"from": "gpt", "value": "Eight."}]}
+    pixels = contents()["coco/000.png"]
+    tar_of(tmp_path / "0.tar", [("k.json", json.dumps(row).encode()), *((name, pixels) for name in sorted(names))])
+    pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
+    assert [image.path for image in pool[0].images] == names
