@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.examine import healthy
 from selectmm.pool.pool import Pool
@@ -33,7 +34,7 @@ def open_webdataset(
         bad_rows, cache, system, source: as for `selectmm.pool.sharegpt.open_sharegpt`.
 
     Raises:
-        UserError: see `shards_of`; or bad rows were found and are not to be dropped.
+        UserError: see `shards_of` and `rows_of`; or bad rows were found and are not to be dropped.
     """
     shards = shards_of(tars, Path(cache))
     reader = ChatReader(system, source)
@@ -53,15 +54,27 @@ def rows_of(shards: Shards) -> Iterator[tuple[int, Member, list[Member]]]:
     """Place, JSON and other files of each row, in the tars' order.
 
     Files of one key lie together, as WebDataset wants them; each ``.json`` of a key is a row.
+
+    Raises:
+        UserError: files of a row's key lie apart in a tar, so that the row would lose those that come later.
     """
-    number = 0
-    for _, group in groupby(shards.members(), key=_key):
+    number, tar = 0, None
+    finished: dict[str, bool] = {}  # keys of this tar, and whether they have a row: files without one may lie anywhere
+    for key, group in groupby(shards.members(), key=_key):
         members = list(group)
-        beside = [member for member in members if not member.name.endswith(".json")]
-        for member in members:
-            if member.name.endswith(".json"):
-                yield number, member, beside
-                number += 1
+        rows = [member for member in members if member.name.endswith(".json")]
+        if members[0].tar == tar and (finished.get(key) or (rows and key in finished)):
+            raise UserError(
+                f"The files of {shown(key)} do not lie together in {tar}, so that rows would lose their images; make "
+                f"the tar again with tar --sort=name."
+            )
+        if members[-1].tar != tar:
+            tar, finished = members[-1].tar, {}
+        finished[key] = bool(rows)
+        beside = [member for member in members if member not in rows]
+        for member in rows:
+            yield number, member, beside
+            number += 1
 
 
 def _key(member: Member) -> str:

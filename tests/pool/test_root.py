@@ -348,3 +348,20 @@ def test_images_beside_a_row_are_shown_as_they_are_numbered(tmp_path: Path) -> N
     tar_of(tmp_path / "0.tar", [("k.json", json.dumps(row).encode()), *((name, pixels) for name in sorted(names))])
     pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
     assert [image.path for image in pool[0].images] == names
+
+
+def test_a_row_whose_files_lie_apart_is_refused(tmp_path: Path) -> None:
+    """As plain tar leaves them, in the own order; files without a row, and other tars, may have a key again."""
+    row, pixels = json.dumps({"conversations": said()}).encode(), contents()["coco/000.png"]
+    options = {"bad_rows": "stop", "cache": str(tmp_path / "cache"), "system": "stop", "source": "source"}
+    for files in (["a.json", "b.json", "a.png", "b.png"], ["a.png", "b.png", "b.json", "a.json"]):
+        tar_of(tmp_path / "0.tar", [(name, row if name.endswith("json") else pixels) for name in files])
+        with pytest.raises(
+            UserError, match=r"^The files of 'a' do not lie together in .*0\.tar, .* tar --sort=name\.$"
+        ):
+            open_webdataset(f"{tmp_path}/0.tar", **options)
+    good = [("x.1.png", pixels), ("a.json", row), ("a.png", pixels), ("x.2.png", pixels), ("b.json", row)]
+    tar_of(tmp_path / "0.tar", good)
+    tar_of(tmp_path / "1.tar", [("b.png", pixels), ("c.txt", b""), ("a.txt", b"")])
+    pool = open_webdataset(f"{tmp_path}/*.tar", **options)
+    assert [pool[position].image for position in range(len(pool))] == ["a.png", "b.png"]
