@@ -11,9 +11,10 @@ from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.llava_json import read_llava
 from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Shown, Turn
 
 Missing = Literal["stop", "leave_out"]
-_Key = tuple[str | None, tuple[str, ...]]  # image and texts
+_Key = tuple[tuple[tuple[str, int, int, bool], ...], tuple[str, ...]]  # images, each with its place; and texts
 
 
 def are_rows(content: object) -> bool:
@@ -26,7 +27,8 @@ def are_rows(content: object) -> bool:
 def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Missing) -> tuple[np.ndarray, int]:
     """Positions of rows that are given as they are, in LLaVA's JSON; fields such as a score of theirs are ignored.
 
-    Image and texts have to be the same. A row that the pool has several times is each of them in turn.
+    Texts, images and the images' places have to be the same. A row that the pool has several times is each of them in
+    turn.
 
     Returns:
         The positions, [n] of int64, and how many rows of the list the pool does not have.
@@ -38,7 +40,7 @@ def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Mi
     asked, there = set(wanted), {}
     for position in range(len(pool)):
         sample = pool[position]
-        key = sample.image, tuple(turn.text for turn in sample.turns)
+        key = _key(sample.images, sample.turns)
         if key in asked:
             there.setdefault(key, []).append(position)
     turns = {key: cycle(positions) for key, positions in there.items()}
@@ -74,9 +76,15 @@ def positions_of_numbers(pool: Pool, numbers: np.ndarray, file: str, missing: Mi
     return np.array(found, np.int64), len(numbers) - len(found)
 
 
+def _key(images: Sequence[Shown], turns: Sequence[Turn]) -> _Key:
+    """What a row is found by."""
+    shown_at = tuple((one.path, one.turn, one.at, one.video) for one in images)
+    return shown_at, tuple(turn.text for turn in turns)
+
+
 def _key_of(content: object, who: str) -> _Key:
     try:
         row = read_llava(content)
     except BadRow as problem:
         raise UserError(f"{who} {problem}.") from problem
-    return row.image, tuple(turn.text for turn in row.turns)
+    return _key(row.images, row.turns)

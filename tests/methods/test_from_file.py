@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
@@ -16,6 +17,7 @@ from selectmm.methods.from_file import FromIndices, FromScores
 from selectmm.methods.full import Full
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, save_subset
+from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import measure
 from tests.bad_input import examples
@@ -246,6 +248,20 @@ def test_rows_that_others_released_are_found_by_what_they_say(tmp_path: Path, na
     rows = [llava_row("where?", "a/2.png", unique_idx=3), *[llava_row("what?", "a/1.png", visnec=0.25)] * 3]
     content = "\n".join(map(json.dumps, rows)).encode() if name.endswith("l") else rows
     assert select(FromIndices(written(tmp_path, content, name)), LISTED).rows.tolist() == [0, 0, 2, 3]
+
+
+def test_released_rows_that_differ_in_a_later_image_or_its_place_are_not_confused(tmp_path: Path) -> None:
+    rows = [
+        {**llava_row("<image>which?", "1.png"), "image": ["1.png", "2.png"]},
+        {**llava_row("<image>which?", "1.png"), "image": ["1.png", "3.png"]},
+        {**llava_row("which <image>?", "1.png"), "image": ["1.png", "3.png"]},
+        {**llava_row("which ?", None), "image": ["1.png", "3.png"]},
+    ]
+    for name in ("1.png", "2.png", "3.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    pool = open_llava_json(written(tmp_path, rows, "pool.json"), str(tmp_path), "stop", tmp_path / "cache")
+    for position, row in enumerate(rows):
+        assert select(FromIndices(written(tmp_path, [row])), pool).rows.tolist() == [position]
 
 
 def test_a_released_row_that_the_pool_lacks_is_named_or_counted(tmp_path: Path) -> None:
