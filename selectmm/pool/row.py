@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.bad import BadRow, absent, shown
 from selectmm.pool.image_path import source_of
 from selectmm.pool.sample import ANSWERS, Role, Shown, Turn
 
@@ -83,6 +83,7 @@ def row_of(
     if trimmed:
         turns = [*said[:head], *said[first:last]]
     _check_trained(turns)
+    anew = anew or _misread(source, id)
     if videos:
         row = Row("", (), (), _id(id), False, False, system, trimmed, unread, anew)
         return _with_clips(turns, asked, images, videos, source, row)
@@ -199,10 +200,18 @@ def _with_clips(
     return row._replace(source=named, turns=tuple(placed), images=shown, unplaced=bool(opening))
 
 
+def _misread(source: object, id: object) -> bool:
+    """Whether earlier versions read them otherwise: 0 and false as no source, NaN as a source or an id of that name."""
+    if source is not None and source.__class__ is not str and not isinstance(source, list | dict | bytes):
+        if not source or source != source:
+            return True
+    return id != id
+
+
 def _source(source: object, image: str | None) -> str:
-    if source is None:
+    if absent(source):
         return source_of(image)
-    if source.__class__ is str and source:
+    if source.__class__ is str:
         if len(source) > LONGEST_SOURCE or "\0" in source:
             raise BadRow(
                 "a source that is no name",
@@ -210,17 +219,19 @@ def _source(source: object, image: str | None) -> str:
                 f"{shown(source)}",
             )
         return source
-    if isinstance(source, list | dict | bytes) and source:
+    if isinstance(source, list | dict | bytes):
         raise BadRow(
             "a source that is no name",
             f"has a source that is no word: {shown(source)}; set pool.source to another field",
         )
-    return str(source or source_of(image))
+    return str(source)
 
 
 def _id(id: object) -> str | None:
     if id is None or (id.__class__ is str and id.isascii()):
         return id
+    if id != id:  # NaN, by which pandas fills in what a row does not have
+        return None
     name = id if isinstance(id, str) else str(id) if isinstance(id, int | float) else shown(id)
     if not name.isascii():
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from selectmm.errors import UserError
-from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.bad import BadRow, absent, empty, shown
 from selectmm.pool.examine import healthy
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import File, opened, read_rows
@@ -103,7 +103,7 @@ def _row(member: Member, key: str, images: list[str]) -> object:
     except (ValueError, RecursionError) as problem:
         return BadRow("JSON that cannot be read", f"is {shown(str(member))}, which is no JSON ({problem!s:.100})")
     if isinstance(content, dict):
-        if empty(content.get("id")):
+        if absent(content.get("id")):
             content["id"] = key
         if images and empty(content.get("image")) and empty(content.get("images")):
             content["images"] = images
