@@ -287,6 +287,19 @@ def test_images_that_a_bucket_refuses_are_counted(
         pool.open_image("gqa/long/9.jpg")
 
 
+@pytest.mark.parametrize("address", ["memory://bucket/images", "simplecache::memory://bucket/images"])
+def test_a_name_is_never_taken_for_an_address(address: str, kept: dict[str, str], tmp_path: Path) -> None:
+    """fsspec chains addresses by ``::``, and would read another file of the bucket, or one of this machine."""
+    files, memory = contents(), fsspec.filesystem("memory")
+    names = ["loose.jpg::other.jpg", f"loose.jpg::file://{kept['folder']}/loose.jpg"]
+    memory.pipe_file(f"/bucket/images/{names[0]}", files["coco/001.png"])
+    root = address_of(address)
+    assert open_image(root, names[0]).tobytes() == picture(1).tobytes()
+    assert root.file(names[0]).stat().st_size == size_of(root, names[0]) == len(files["coco/001.png"])
+    with pytest.raises(UserError, match=r"loose\.jpg::file:.* is missing; put it there"):
+        open_image(root, names[1])
+
+
 def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Path) -> None:
     fsspec.config.conf["simplecache"] = {"cache_storage": str(tmp_path / "local")}
     try:
