@@ -240,6 +240,20 @@ def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
             root_of(str(tmp_path / "a.tar"), tmp_path)
 
 
+def test_tars_that_were_joined_by_cat_are_refused(tmp_path: Path) -> None:
+    """All behind the first one's end would be passed over. Zeros alone may follow there, however many."""
+    parts = [tar_of(tmp_path / f"{name}.tar", [(name, b"1")]).read_bytes() for name in "ab"]
+    joined = tmp_path / "joined.tar"
+    for between in (b"", bytes(3 * 2**20)):
+        joined.write_bytes(parts[0] + between + parts[1])
+        with pytest.raises(
+            UserError, match=r"joined\.tar is not a whole tar file \(more follows behind its end, .*cat\)"
+        ):
+            shards_of(str(joined), tmp_path / "cache")
+    joined.write_bytes(parts[0] + bytes(3 * 2**20))
+    assert shards_of(str(joined), tmp_path / "cache").file("a").stat().st_size == 1
+
+
 def test_a_part_of_a_file_is_a_file(tmp_path: Path) -> None:
     content = bytes(range(200))
     tar = tar_of(tmp_path / "a.tar", [("one", content), ("two", b"x" * 2000)])
