@@ -1,5 +1,6 @@
 """Rows of a list that others released, found again in the pool: by what they say, or by their numbers in the file."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Literal
@@ -58,14 +59,21 @@ def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Mi
 def positions_of_numbers(pool: Pool, numbers: np.ndarray, file: str, missing: Missing) -> tuple[np.ndarray, int]:
     """Positions of rows that are given by their numbers in the pool's file, from 0, whichever of them the pool has.
 
+    Blank lines of a file with a row on each line are no rows.
+
     Returns:
         As `positions_of_rows`.
 
     Raises:
         UserError: the pool does not have one of them, and ``missing`` is ``stop``.
     """
-    first = 1 if pool.counted_in == "line" else 0
-    places = numbers.astype(object) + first
+    places: list[int] = numbers.tolist()
+    if pool.counted_in == "line":
+        blank = pool.health.blank if pool.health else []
+        # Row n is on line n + 1, and one line further for each blank line in front of it. A blank line with k others
+        # before it is in front of all rows from n + 1 = line - k on.
+        before = [line - others for others, line in enumerate(blank)]
+        places = [place + 1 + bisect_right(before, place + 1) for place in places]
     if missing == "leave_out":
         columns = pool.table.column_names
         there = set(pool.table["place"].to_pylist() if "place" in columns else range(len(pool)))

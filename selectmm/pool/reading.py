@@ -58,6 +58,7 @@ class Noted:
         content: hash over the digests of all rows, in order.
         anew: a row was read, or left out, otherwise than by earlier versions.
         untrained: rows with an answer that is context only.
+        blank: numbers of the file's lines that hold no row and lie in front of one, ascending.
         bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
         unread: rows that have a field which is not read, by its name.
     """
@@ -71,6 +72,7 @@ class Noted:
     system: list[int] = field(default_factory=list)
     trimmed: list[int] = field(default_factory=list)
     untrained: list[int] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
     left_out: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -147,8 +149,11 @@ def _checked(
 
     What cannot be read is counted to the end, so that it can be fixed in one go, and listed line by line.
     """
-    content, position = sha256(), 0
+    content, position, following = sha256(), 0, 1
     for place, said in raw:
+        if file.counted_in == "line":
+            noted.blank += range(following, place)
+            following = place + 1
         try:
             if isinstance(said, BadRow):
                 raise said

@@ -301,6 +301,26 @@ def test_numbers_count_among_the_pool_s_rows_or_in_its_file(tmp_path: Path) -> N
         select(FromIndices(written(tmp_path, [9]), count="file", missing="leave_out"), left)
 
 
+def test_blank_lines_are_no_rows_of_a_file(tmp_path: Path) -> None:
+    """Rows 0 to 6; row 2 cannot be read, and row 3 is left out: both count, and the blank lines around them do not."""
+    rows = [json.dumps(llava_row(f"{number}?", "1.png")) for number in range(7)]
+    rows[2], rows[3] = "{", json.dumps(llava_row("3?", None))
+    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
+    texts = {
+        "blank.jsonl": "\n \n{}\n{}\n\n{}\n\n{}\n{}\n{}\n\n\n{}\n\n".format(*rows),
+        "plain.jsonl": "\n".join(rows),
+    }
+    for name, text in texts.items():
+        file = written(tmp_path, text.encode(), name)
+        pool = open_llava_json(file, str(tmp_path), "drop", tmp_path / "cache", text_only="leave_out")
+        for number, position in ((0, 0), (1, 1), (4, 2), (5, 3), (6, 4)):
+            chosen = select(FromIndices(written(tmp_path, [number]), count="file"), pool)
+            assert chosen.rows.tolist() == [position] and pool[position].turns[0].text == f"{number}?"
+        for number in (-1, 2, 3, 7):
+            with pytest.raises(UserError, match=r"lists line \S+, which the pool does not have"):
+                select(FromIndices(written(tmp_path, [number]), count="file"), pool)
+
+
 # What Data-Juicer 1.6.1 writes beside its output: a number per row, and one for each of its images.
 STATS = [{"__dj__stats__": {"text_len": 10 - n, "aspect_ratios": [0.5 + n] if n % 3 else []}} for n in range(9)]
 
