@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from selectmm.counted import counted
@@ -71,10 +72,7 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     """Rows with answers that the pool's own file keeps out of training."""
     if kind.masks or "turns" not in pool.table.column_names:
         return []
-    trained = pc.list_flatten(pool.table["turns"]).combine_chunks().field("trained")
-    row_of = pc.list_parent_indices(pool.table["turns"].combine_chunks())
-    untrained = np.unique(row_of.filter(pc.equal(trained, False)).to_numpy())
-    rows = np.intersect1d(subset.rows, untrained).tolist()
+    rows = np.intersect1d(subset.rows, _untrained(pool.table["turns"])).tolist()
     if not rows:
         return []
     first = ", ".join(pool.named(row) for row in rows[:10])
@@ -83,6 +81,19 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
         f"selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters.",
         "",
     ]
+
+
+def _untrained(turns: pa.ChunkedArray) -> np.ndarray:
+    """Positions of the rows with an answer that is not trained on, ascending; [rows] of int64.
+
+    Chunk by chunk: no array holds the texts of all rows where they are more than 2 GiB.
+    """
+    found, start = [np.empty(0, np.int64)], 0
+    for chunk in turns.chunks:
+        trained = pc.struct_field(chunk.flatten(), "trained")
+        found.append(start + np.unique(pc.list_parent_indices(chunk).filter(pc.equal(trained, False)).to_numpy()))
+        start += len(chunk)
+    return np.concatenate(found)
 
 
 def _without_place(pool: Pool, kind: Format) -> list[str]:

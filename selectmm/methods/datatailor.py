@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pyarrow.compute import list_value_length
+from pyarrow.compute import equal, list_parent_indices, struct_field
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import rankdata
 
@@ -67,11 +67,11 @@ class DataTailor:
         names = pool.source_of
         tasks = [order[places] for places in groups_of(names[order])]
         spectra = np.asarray(features[SPECTRUM], np.float64)
-        rounds = list_value_length(pool.table["turns"]).to_numpy() // 2
+        asked = _questions(pool)
         scores = np.empty(len(pool))
         for task in tasks:
             states = Vectors(features[STATE], task)
-            scores[task] = self._values(states, spectra[task, 0], rounds[task], rng)
+            scores[task] = self._values(states, spectra[task, 0], asked[task], rng)
         sizes = np.array([len(task) for task in tasks])
         weights = np.array([len(task) * spectra[task, 1].mean() ** 2 for task in tasks])
         counts = quotas(weights, sizes, budget).tolist()
@@ -79,7 +79,7 @@ class DataTailor:
         return Subset(np.concatenate(kept), scores)
 
     def _values(
-        self, states: Vectors, informative: np.ndarray, rounds: np.ndarray, rng: np.random.Generator
+        self, states: Vectors, informative: np.ndarray, asked: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Of the rows of one task, [rows]."""
         clusters = groups_of(self._clusters(states, rng))
@@ -92,7 +92,7 @@ class DataTailor:
         for members, value in zip(clusters, representativeness(np.array(centres)).tolist(), strict=True):
             speaks[members] = value * informative[members]
         ranks = [_ranks(values) for values in (informative, unique, speaks)]
-        return (rounds * ranks[0] + ranks[1] + ranks[2]) / (rounds + 2)
+        return (asked * ranks[0] + ranks[1] + ranks[2]) / (asked + 2)
 
     def _clusters(self, states: Vectors, rng: np.random.Generator) -> np.ndarray:
         """The cluster of each row of a task, [rows] of int64 from 0."""
@@ -100,6 +100,15 @@ class DataTailor:
             return _ward(states.take(slice(None)).cpu().numpy(), self.cut)
         found = kmeans(states, self.ward_rows, rng, spherical=False, iterations=self.iterations)
         return _ward(found.centres, self.cut)[found.labels]
+
+
+def _questions(pool: Pool) -> np.ndarray:
+    """How many turns of each row the user speaks, [n] of int64: system prompts, tools and their results ask nothing."""
+    found = [np.empty(0, np.int64)]
+    for chunk in pool.table["turns"].chunks:  # one by one: joined, they may hold more text than an array can
+        rows = list_parent_indices(chunk).filter(equal(struct_field(chunk.flatten(), "role"), "user"))
+        found.append(np.bincount(rows.to_numpy(), minlength=len(chunk)))
+    return np.concatenate(found)
 
 
 def _ward(vectors: np.ndarray, cut: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Rows of a list that others released, found again in the pool: by what they say, or by their numbers in the file."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Literal
@@ -11,9 +12,10 @@ from selectmm.pool.bad import BadRow, shown
 from selectmm.pool.llava_json import read_llava
 from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Shown, Turn
 
 Missing = Literal["stop", "leave_out"]
-_Key = tuple[str | None, tuple[str, ...]]  # image and texts
+_Key = tuple[tuple[tuple[str, int, int, bool], ...], tuple[str, ...]]  # images, each with its place; and texts
 
 
 def are_rows(content: object) -> bool:
@@ -26,7 +28,8 @@ def are_rows(content: object) -> bool:
 def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Missing) -> tuple[np.ndarray, int]:
     """Positions of rows that are given as they are, in LLaVA's JSON; fields such as a score of theirs are ignored.
 
-    Image and texts have to be the same. A row that the pool has several times is each of them in turn.
+    Texts, images and the images' places have to be the same. A row that the pool has several times is each of them in
+    turn.
 
     Returns:
         The positions, [n] of int64, and how many rows of the list the pool does not have.
@@ -38,7 +41,7 @@ def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Mi
     asked, there = set(wanted), {}
     for position in range(len(pool)):
         sample = pool[position]
-        key = sample.image, tuple(turn.text for turn in sample.turns)
+        key = _key(sample.images, sample.turns)
         if key in asked:
             there.setdefault(key, []).append(position)
     turns = {key: cycle(positions) for key, positions in there.items()}
@@ -56,14 +59,21 @@ def positions_of_rows(pool: Pool, rows: Sequence[object], file: str, missing: Mi
 def positions_of_numbers(pool: Pool, numbers: np.ndarray, file: str, missing: Missing) -> tuple[np.ndarray, int]:
     """Positions of rows that are given by their numbers in the pool's file, from 0, whichever of them the pool has.
 
+    Blank lines of a file with a row on each line are no rows.
+
     Returns:
         As `positions_of_rows`.
 
     Raises:
         UserError: the pool does not have one of them, and ``missing`` is ``stop``.
     """
-    first = 1 if pool.counted_in == "line" else 0
-    places = numbers.astype(object) + first
+    places: list[int] = numbers.tolist()
+    if pool.counted_in == "line":
+        blank = pool.health.blank if pool.health else []
+        # Row n is on line n + 1, and one line further for each blank line in front of it. A blank line with k others
+        # before it is in front of all rows from n + 1 = line - k on.
+        before = [line - others for others, line in enumerate(blank)]
+        places = [place + 1 + bisect_right(before, place + 1) for place in places]
     if missing == "leave_out":
         columns = pool.table.column_names
         there = set(pool.table["place"].to_pylist() if "place" in columns else range(len(pool)))
@@ -74,9 +84,15 @@ def positions_of_numbers(pool: Pool, numbers: np.ndarray, file: str, missing: Mi
     return np.array(found, np.int64), len(numbers) - len(found)
 
 
+def _key(images: Sequence[Shown], turns: Sequence[Turn]) -> _Key:
+    """What a row is found by."""
+    shown_at = tuple((one.path, one.turn, one.at, one.video) for one in images)
+    return shown_at, tuple(turn.text for turn in turns)
+
+
 def _key_of(content: object, who: str) -> _Key:
     try:
         row = read_llava(content)
     except BadRow as problem:
         raise UserError(f"{who} {problem}.") from problem
-    return row.image, tuple(turn.text for turn in row.turns)
+    return _key(row.images, row.turns)

@@ -30,13 +30,22 @@ class Remote:
 
     def open(self, _mode: str = "rb") -> BinaryIO:
         """The file's bytes, fetched whole."""
-        system, path = fsspec.url_to_fs(str(self))  # kept by fsspec, for each process anew
+        system, path = self._place()
         return io.BytesIO(system.cat_file(path, start=0))  # without a start, s3fs asks for the size first
 
     def stat(self) -> SimpleNamespace:
         """Its size; addresses have no time of change that all of them know."""
-        system, path = fsspec.url_to_fs(str(self))
+        system, path = self._place()
         return SimpleNamespace(st_size=system.info(path)["size"], st_mtime_ns=0)
+
+    def _place(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The file system, which fsspec keeps, for each process anew; and the file's path there.
+
+        The file's name is added last: fsspec would take a name with ``::`` for a chain of addresses, and read another
+        file, of this machine even.
+        """
+        system, path = fsspec.url_to_fs(self.address)
+        return system, f"{path.rstrip('/')}/{self.relative}"
 
 
 @dataclass(frozen=True)

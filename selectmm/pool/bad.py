@@ -36,6 +36,16 @@ def excerpt(text: object, longest: int = 300) -> str:
     return short.repr(str(text))[1:-1]
 
 
+def absent(value: object) -> bool:
+    """Whether a field's value stands for none at all: null, an empty text, list or object, or NaN.
+
+    Unlike `empty`, which is for fields that hold texts, lists and objects: 0 and false are names like any other.
+    """
+    if value is None or value.__class__ is str:
+        return not value
+    return (isinstance(value, list | dict | bytes) and not value) or value != value
+
+
 def empty(value: object, depth: int = 4) -> bool:
     """Whether a field is there but says nothing: null, an empty text or list, NaN, or a list or object of such values.
 

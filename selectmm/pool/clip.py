@@ -72,7 +72,7 @@ class Clip:
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
     def _decoded(self, indices: Sequence[int]) -> np.ndarray:
-        wanted, found = set(map(int, indices)), {}
+        wanted, found, place = set(map(int, indices)), {}, -1
         with _opened(self.file) as container:
             for place, frame in enumerate(container.decode(video=0)):
                 if place in wanted:

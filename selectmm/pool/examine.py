@@ -129,6 +129,7 @@ def _with_rows(health: Health, noted: Noted) -> Health:
         unread=noted.bad,
         examples=noted.examples,
         fields=noted.unread,
+        blank=noted.blank,
     )
 
 

@@ -1,6 +1,6 @@
 """Fields that change what a row means: honoured, or a reason not to read it; none is passed over in silence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
@@ -27,15 +27,15 @@ TRAINED = ("loss", "weight", "loss_scale")  # of an answer: ms-swift's true and 
 BOXES = ("<bbox>", "<ref-object>")
 
 
-def check_fields(row: Mapping[str, Any], known: Iterable[str]) -> tuple[str, ...]:
+def check_fields(row: Mapping[str, Any], known: Container[str]) -> tuple[str, ...]:
     """The fields of a row, or of a turn, that say something and are not read; those in ``known`` are.
 
     Raises:
-        BadRow: one of them changes what the row means.
+        BadRow: one of them changes what the row means; of several, the row's first.
     """
     unread = []
-    for name in row.keys() - known:
-        if empty(row[name]):
+    for name in row:
+        if name in known or empty(row[name]):
             continue
         if name in NOT_YET:
             reason, told = NOT_YET[name]

@@ -16,6 +16,7 @@ class Health:
         untrained: good rows with an answer that is context only.
         unread: bad rows that cannot be read, by reason; they have no position. examples: the first sentences of each.
         fields: rows that have a field which is not read, by its name.
+        blank: numbers of the file's lines that hold no row and lie in front of one, ascending.
     """
 
     rows: int
@@ -35,6 +36,7 @@ class Health:
     unread: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     fields: dict[str, int] = field(default_factory=dict)
+    blank: list[int] = field(default_factory=list)
 
     @property
     def bad(self) -> list[int]:

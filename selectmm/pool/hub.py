@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
 
 from selectmm.errors import UserError
 from selectmm.network import check_data_sets
@@ -76,8 +77,17 @@ def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dat
     check_data_sets([dataset], "pool.dataset")
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
-    except (OSError, ValueError) as problem:  # offline, not there, no such configuration or split
+    except (
+        OSError,
+        ValueError,
+        DatasetsError,
+    ) as problem:  # offline, not there, broken, no such configuration or split
         raise UserError(
             f"Data set '{dataset}' at revision '{revision}', split '{split}' cannot be loaded "
-            f"({str(problem).splitlines()[0]}); go online, or download it and set pool.dataset to its folder."
+            f"({_first_line(problem)}); go online, or download it and set pool.dataset to its folder."
         ) from problem
+
+
+def _first_line(problem: Exception) -> str:
+    """Of its message; its kind if it has none."""
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

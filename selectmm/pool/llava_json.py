@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
@@ -11,7 +11,7 @@ from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_boxes, check_fields
 from selectmm.pool.image_path import images_of, roots_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.reading import File, Noted, content_of, opened, read_rows
+from selectmm.pool.reading import File, LeftOut, Noted, content_of, opened, read_rows
 from selectmm.pool.root import root_of
 from selectmm.pool.row import Row, row_of
 from selectmm.pool.stream import counted_in, json_rows
@@ -84,9 +84,12 @@ class _Reader:
     system: System
     roots: tuple[str, ...]
 
-    def __call__(self, content: object) -> Row | None:
+    def __call__(self, content: object) -> Row | LeftOut:
         row = read_llava(content, self.source, self.system, self.roots)
-        return row if self.text_only or row.images else None
+        if self.text_only or row.images:
+            return row
+        # Earlier versions kept the only image of a question that is left out, and so the row.
+        return LeftOut(row.trimmed and len(images_of(cast(dict[str, Any], content), self.roots)) == 1)
 
 
 def read_llava(content: object, source: str = "source", system: System = "stop", roots: tuple[str, ...] = ()) -> Row:

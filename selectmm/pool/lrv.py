@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.bad import BadRow, absent, shown
 from selectmm.pool.examine import healthy
 from selectmm.pool.fields import check_fields
 from selectmm.pool.image_path import below, roots_of
@@ -52,4 +52,6 @@ def read_lrv(content: object, roots: tuple[str, ...] = ()) -> Row:
         raise BadRow("another shape", f"lacks 'image_id', 'question' or 'answer': {shown(content)}; {SHAPE}")
     unread = check_fields(row, _READ)
     turns = [Turn("user", f"{PLACEHOLDER}\n{question}"), Turn("assistant", answer)]
-    return row_of(turns, (below(f"{image}.jpg", roots),), row.get("task") or "lrv", row.get("id"), unread=unread)
+    task = row.get("task")
+    source = "lrv" if absent(task) else task
+    return row_of(turns, (below(f"{image}.jpg", roots),), source, row.get("id"), unread=unread)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
 from os.path import isfile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
@@ -20,7 +20,7 @@ from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
-VERSION = 5  # of how rows are read; another number reads every pool again
+VERSION = 6  # of how rows are read; another number reads every pool again
 UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each
 EXAMPLES = 3  # of each reason
 FIELDS = 100  # names of unread fields that are counted; a file may have another one in every row
@@ -38,6 +38,16 @@ class File:
         return f"{self.counted_in.capitalize()} {number} of {self.name}"
 
 
+class LeftOut(NamedTuple):
+    """A row that can be read, and that the pool was asked to leave out.
+
+    Attributes:
+        anew: earlier versions did not leave it out, so that the pool must not have the name it had.
+    """
+
+    anew: bool = False
+
+
 @dataclass
 class Noted:
     """What was seen while rows were read: positions among the rows that could be read, ascending, and their content.
@@ -46,8 +56,9 @@ class Noted:
         plain: no text begins or ends with a blank, and every image opens its first question. Readers once saw to that
             themselves, and such a pool keeps the fingerprint it had then.
         content: hash over the digests of all rows, in order.
-        anew: a row was read otherwise than by earlier versions.
+        anew: a row was read, or left out, otherwise than by earlier versions.
         untrained: rows with an answer that is context only.
+        blank: numbers of the file's lines that hold no row and lie in front of one, ascending.
         bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
         unread: rows that have a field which is not read, by its name.
     """
@@ -61,6 +72,7 @@ class Noted:
     system: list[int] = field(default_factory=list)
     trimmed: list[int] = field(default_factory=list)
     untrained: list[int] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
     left_out: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -72,14 +84,14 @@ def read_rows(
     identity: Mapping[str, Any],
     file: File,
     raw: Callable[[Path], Iterable[Raw]],
-    read: Callable[[object], Row | None],
+    read: Callable[[object], Row | LeftOut],
 ) -> tuple[Path, Noted]:
     """Read rows into ``pool.arrow`` of a stage's folder, unless that was done before; `UNREAD` there lists bad ones.
 
     Args:
         identity: names the rows' content, and all that reading depends on.
         raw: gives the rows of the format; it may write images into the folder ``images`` of the folder it is given.
-        read: checks one; None leaves it out, a `BadRow` counts it.
+        read: checks one, or leaves it out; a `BadRow` counts it.
 
     Raises:
         UserError: the file cannot be read, or holds no rows.
@@ -131,20 +143,24 @@ def _no_collector() -> Iterator[None]:
 
 
 def _checked(
-    raw: Iterable[Raw], read: Callable[[object], Row | None], file: File, noted: Noted, listing: TextIO
+    raw: Iterable[Raw], read: Callable[[object], Row | LeftOut], file: File, noted: Noted, listing: TextIO
 ) -> Iterator[Read]:
     """The rows that can be read and are not left out; all that is seen on the way goes into ``noted``.
 
     What cannot be read is counted to the end, so that it can be fixed in one go, and listed line by line.
     """
-    content, position = sha256(), 0
+    content, position, following = sha256(), 0, 1
     for place, said in raw:
+        if file.counted_in == "line":
+            noted.blank += range(following, place)
+            following = place + 1
         try:
             if isinstance(said, BadRow):
                 raise said
             row = read(said)
-            if row is None:
+            if isinstance(row, LeftOut):
                 noted.left_out += 1
+                noted.anew |= row.anew
                 continue
             digest = digest_of(row.source, row.turns, row.images)
         except BadRow as problem:

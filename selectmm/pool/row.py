@@ -7,11 +7,12 @@ so LLaVA-NeXT's preprocess_multimodal has it, which knows rows with several imag
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from selectmm.pool.bad import BadRow, shown
+from selectmm.pool.bad import BadRow, absent, shown
 from selectmm.pool.image_path import source_of
 from selectmm.pool.sample import ANSWERS, Role, Shown, Turn
 
@@ -33,7 +34,7 @@ class Row(NamedTuple):
             token. LLaVA would keep it as plain text.
         system: it came with a system prompt.
         trimmed: it began with an answer, which LLaVA's training skips too (``preprocess_v1``), or ended with a question
-            that nobody answers; that turn is left out.
+            that nobody answers; that turn is left out, with the images that it shows.
         unread: names of its fields that say something and are not read.
         anew: earlier versions of its reader made another row of it, so that the pool must not have the name it had.
     """
@@ -83,11 +84,15 @@ def row_of(
     if trimmed:
         turns = [*said[:head], *said[first:last]]
     _check_trained(turns)
+    anew = anew or _misread(source, id)
+    if trimmed:
+        given = images
+        images = _still_shown(images, said, turns, PLACEHOLDER)
+        videos = _still_shown(videos, said, turns, VIDEO)
+        anew = anew or len(images) < len(given) == 1  # it was shown at another question
     if videos:
         row = Row("", (), (), _id(id), False, False, system, trimmed, unread, anew)
         return _with_clips(turns, asked, images, videos, source, row)
-    if trimmed and len(images) > 1:
-        images = _still_shown(images, said, turns)
     named, name = _source(source, images[0] if images else None), _id(id)
     mentions = [place for place, turn in enumerate(turns) if PLACEHOLDER in turn.text]
     if not images:
@@ -103,9 +108,13 @@ def row_of(
     return Row(named, tuple(placed), shown, name, not mentions, False, system, trimmed, unread, anew)
 
 
-def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Turn]) -> Sequence[str]:
-    """The images that are shown by the turns that are left; all of them where marks and images do not agree."""
-    marks = [turn.text.count(PLACEHOLDER) for turn in said]
+def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Turn], mark: str) -> Sequence[str]:
+    """The images that are shown by the turns that are left; all of them where marks and images do not agree.
+
+    A turn that mentions a row's only image shows it once, however often it does.
+    """
+    most = 1 if len(images) == 1 else sys.maxsize
+    marks = [min(turn.text.count(mark), most) for turn in said]
     if sum(marks) != len(images):
         return images
     left = {id(turn) for turn in turns}
@@ -199,10 +208,18 @@ def _with_clips(
     return row._replace(source=named, turns=tuple(placed), images=shown, unplaced=bool(opening))
 
 
+def _misread(source: object, id: object) -> bool:
+    """Whether earlier versions read them otherwise: 0 and false as no source, NaN as a source or an id of that name."""
+    if source is not None and source.__class__ is not str and not isinstance(source, list | dict | bytes):
+        if not source or source != source:
+            return True
+    return id != id
+
+
 def _source(source: object, image: str | None) -> str:
-    if source is None:
+    if absent(source):
         return source_of(image)
-    if source.__class__ is str and source:
+    if source.__class__ is str:
         if len(source) > LONGEST_SOURCE or "\0" in source:
             raise BadRow(
                 "a source that is no name",
@@ -210,17 +227,19 @@ def _source(source: object, image: str | None) -> str:
                 f"{shown(source)}",
             )
         return source
-    if isinstance(source, list | dict | bytes) and source:
+    if isinstance(source, list | dict | bytes):
         raise BadRow(
             "a source that is no name",
             f"has a source that is no word: {shown(source)}; set pool.source to another field",
         )
-    return str(source or source_of(image))
+    return str(source)
 
 
 def _id(id: object) -> str | None:
     if id is None or (id.__class__ is str and id.isascii()):
         return id
+    if id != id:  # NaN, by which pandas fills in what a row does not have
+        return None
     name = id if isinstance(id, str) else str(id) if isinstance(id, int | float) else shown(id)
     if not name.isascii():
         try:

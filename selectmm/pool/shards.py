@@ -28,6 +28,8 @@ from selectmm.records.stage import run_stage
 
 INDEX = "shards.arrow"
 TARS = b"tars"  # key of the index's metadata: path, bytes and time of change of each tar
+PIECE = 2**20  # bytes read at a time
+VERSION = 2  # of how tars are read; another number indexes every tar again
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -164,7 +166,8 @@ def shards_of(pattern: str, cache: Path) -> Shards:
     if not tars:
         raise UserError(f"There is no tar file {shown(pattern)}; set pool.images to the tars of the pool's images.")
     states = [_state_of(path) for path in tars]
-    made = run_stage(cache, "shard-index", {"tars": states}, lambda folder: _write(states, folder / INDEX))
+    identity = {"tars": states, "version": VERSION}
+    made = run_stage(cache, "shard-index", identity, lambda folder: _write(states, folder / INDEX))
     return Shards(pattern, made.folder / INDEX)
 
 
@@ -203,6 +206,9 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # which tarfile takes for the end
                 raise tarfile.ReadError("its last header is cut off")
+            while rest := tar.fileobj.read(PIECE):
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("more follows behind its end, as in tars that were joined by cat")
     except (tarfile.TarError, OSError, EOFError) as problem:
         raise UserError(f"{path} is not a whole tar file ({problem}); fetch it again.") from problem
 

@@ -93,8 +93,9 @@ def _marked(turn: dict[str, Any], words: object, place: int, spelling: Spelling,
     role, text = spelling
     who = ROLES[turn[role]]
     calls = [turn[name] for name in CALLS if who == "assistant" and not empty(turn.get(name))]
-    for name in turn.keys() - {role, text, *TRAINED, *(CALLS if calls else ()), *(IDS if who == "tool_result" else ())}:
-        if empty(turn[name]):
+    known = {role, text, *TRAINED, *(CALLS if calls else ()), *(IDS if who == "tool_result" else ())}
+    for name in turn:
+        if name in known or empty(turn[name]):
             continue
         if name in NOT_YET or name in IN_A_TURN:
             reason, told = (NOT_YET | IN_A_TURN)[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +16,14 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.export import subset as module
 from selectmm.export.formats import FORMATS
+from selectmm.export.note import note
 from selectmm.export.subset import export_subset
 from selectmm.methods.from_file import FromIndices
 from selectmm.methods.subset import Subset
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
+from selectmm.pool.table import SCHEMA
 from tests.tuning.conftest import RECIPE, Bench
 
 TWICE = Subset(np.array([0, 2, 2, 3, 7]))
@@ -238,6 +241,18 @@ def test_rows_that_hold_a_trainers_placeholder_are_told_of(tmp_path: Path) -> No
     page = (tmp_path / "factory" / "README.md").read_text()
     assert "1 row says `<video>` or `<audio>` in its text** (row 0 (id 'r0')…). Set the environment" in page
     assert export_subset(pool, everything, "llava", tmp_path / "llava") == []
+
+
+def test_rows_with_context_are_told_of_in_more_text_than_one_array_holds(tmp_path: Path) -> None:
+    """2.1 GiB in chunks that are the same 64 MiB; the second row of each chunk has an answer that is context."""
+    said = [[{"role": "user", "text": "x" * 2**26, "trained": None}], [{"role": "assistant", "text": "y"}] * 2]
+    said[1][0] = {"role": "assistant", "text": "z", "trained": False}
+    turns = pa.array(said, SCHEMA.field("turns").type)
+    texts = pa.nulls(2, pa.string())
+    chunk = pa.RecordBatch.from_arrays([texts, pa.array(["s", "s"]), texts, turns], schema=SCHEMA)
+    pool = Pool(pa.Table.from_batches([chunk] * 34), tmp_path, "large")
+    page = note(pool, Subset(np.array([0, 1, 2, 67])), FORMATS["llava"], None, "relative", [])
+    assert "**2 rows have answers with `loss: false`** (row 1, row 67…)" in page
 
 
 @pytest.mark.parametrize("name", FORMATS)

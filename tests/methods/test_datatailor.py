@@ -84,6 +84,19 @@ def test_rows_at_one_place_share_their_ranks() -> None:
     assert chosen(DataTailor(), longer, values, 1).scores[0] == pytest.approx((3 * 0.5 + 1.5) / 5)
 
 
+def test_only_questions_count_as_questions() -> None:
+    """A system prompt, offered tools, a call and its result make a row longer, and it still asks once."""
+    pool = pool_of([("s", "a", None), ("s", "b", None), ("t", "c", None)])
+    values = {SPECTRUM: np.array([[1.0, 0.5], [2.0, 0.5], [1.0, 0.5]]), STATE: np.ones((3, 2))}
+    rows = pool.table.to_pylist()
+    head = [{"role": role, "text": role} for role in ("system", "tools")]
+    look = [{"role": role, "text": role} for role in ("tool_call", "tool_result")]
+    rows[0]["turns"] = [*head, rows[0]["turns"][0], *look, *look, rows[0]["turns"][1]]
+    halves = [pa.Table.from_pylist(some, pool.table.schema) for some in (rows[:1], rows)]
+    longer = Pool(pa.concat_tables([halves[0], halves[1].slice(1)]), None, "longer")
+    assert chosen(DataTailor(), longer, values, 1).scores == pytest.approx([(0.5 + 1.5) / 3, (1 + 1.5) / 3, 1.0])
+
+
 def test_a_tasks_budget_follows_its_size_times_the_square_of_the_mean_share() -> None:
     """By hand: 0.1 and 0.9 are 0.5² = 0.25, and 0.6 is 0.36: of 8 rows 3.28 and 4.72; with 20 rows and 5 it is
     5 : 1.8, so 5.88 and 2.12.

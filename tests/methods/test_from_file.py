@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
@@ -17,6 +18,7 @@ from selectmm.methods.from_file import FromIndices, FromScores
 from selectmm.methods.full import Full
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, save_subset
+from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import measure
 from tests.bad_input import examples
@@ -250,6 +252,20 @@ def test_rows_that_others_released_are_found_by_what_they_say(tmp_path: Path, na
     assert select(FromIndices(written(tmp_path, content, name)), LISTED).rows.tolist() == [0, 0, 2, 3]
 
 
+def test_released_rows_that_differ_in_a_later_image_or_its_place_are_not_confused(tmp_path: Path) -> None:
+    rows = [
+        {**llava_row("<image>which?", "1.png"), "image": ["1.png", "2.png"]},
+        {**llava_row("<image>which?", "1.png"), "image": ["1.png", "3.png"]},
+        {**llava_row("which <image>?", "1.png"), "image": ["1.png", "3.png"]},
+        {**llava_row("which ?", None), "image": ["1.png", "3.png"]},
+    ]
+    for name in ("1.png", "2.png", "3.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    pool = open_llava_json(written(tmp_path, rows, "pool.json"), str(tmp_path), "stop", tmp_path / "cache")
+    for position, row in enumerate(rows):
+        assert select(FromIndices(written(tmp_path, [row])), pool).rows.tolist() == [position]
+
+
 def test_a_released_row_that_the_pool_lacks_is_named_or_counted(tmp_path: Path) -> None:
     file = written(tmp_path, [llava_row("why?", None), llava_row("when?", None), llava_row("why?", "a/1.png")])
     said = (
@@ -285,6 +301,26 @@ def test_numbers_count_among_the_pool_s_rows_or_in_its_file(tmp_path: Path) -> N
     assert found.rows.tolist() == [0, 2] and found.excluded == {"in the list, not in the pool": 1}
     with pytest.raises(UserError, match="lists no row of the pool: it was made for another file, or counts from 1"):
         select(FromIndices(written(tmp_path, [9]), count="file", missing="leave_out"), left)
+
+
+def test_blank_lines_are_no_rows_of_a_file(tmp_path: Path) -> None:
+    """Rows 0 to 6; row 2 cannot be read, and row 3 is left out: both count, and the blank lines around them do not."""
+    rows = [json.dumps(llava_row(f"{number}?", "1.png")) for number in range(7)]
+    rows[2], rows[3] = "{", json.dumps(llava_row("3?", None))
+    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
+    texts = {
+        "blank.jsonl": "\n \n{}\n{}\n\n{}\n\n{}\n{}\n{}\n\n\n{}\n\n".format(*rows),
+        "plain.jsonl": "\n".join(rows),
+    }
+    for name, text in texts.items():
+        file = written(tmp_path, text.encode(), name)
+        pool = open_llava_json(file, str(tmp_path), "drop", tmp_path / "cache", text_only="leave_out")
+        for number, position in ((0, 0), (1, 1), (4, 2), (5, 3), (6, 4)):
+            chosen = select(FromIndices(written(tmp_path, [number]), count="file"), pool)
+            assert chosen.rows.tolist() == [position] and pool[position].turns[0].text == f"{number}?"
+        for number in (-1, 2, 3, 7):
+            with pytest.raises(UserError, match=r"lists line \S+, which the pool does not have"):
+                select(FromIndices(written(tmp_path, [number]), count="file"), pool)
 
 
 # What Data-Juicer 1.6.1 writes beside its output: a number per row, and one for each of its images.

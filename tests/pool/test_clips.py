@@ -98,6 +98,24 @@ def test_frames_that_are_too_many_or_that_the_disk_has_no_room_for_are_decoded_a
     assert list((tmp_path / "frames").iterdir()) == []
 
 
+def test_a_clip_that_is_cut_right_behind_its_header_is_a_bad_row(folder: Path, tmp_path: Path) -> None:
+    """The header says how many frames there are, and not one follows."""
+    with av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 32
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: whole.index(b"mdat") + 4])
+    with pytest.raises(UserError, match=r"^Clip .*cut\.mp4 ends after 0 frames; fetch it again\.$"):
+        open_clip(tmp_path, "cut.mp4").picture()
+    asked = [{"role": "user", "content": "<video>?"}, ANSWER]
+    rows = [{"messages": asked, "video": name} for name in ("whole.mp4", "cut.mp4")]
+    pool = opened(rows, tmp_path, tmp_path, "drop")
+    assert len(pool) == 1 and pool.health.broken_image == [1]
+
+
 def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>404")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")

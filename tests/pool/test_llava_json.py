@@ -90,6 +90,26 @@ def test_text_only_rows_can_be_left_out_and_any_field_may_name_the_source(tmp_pa
         open_llava_json(file, str(images), "stop", tmp_path / "cache", "drop")
 
 
+def test_a_row_whose_only_image_is_left_out_with_its_question_gives_the_pool_another_name(
+    tmp_path: Path, images: Path
+) -> None:
+    """Whether the row is taken without its image or is left out for that."""
+    spoken = [row(None)["conversations"], row()["conversations"]]
+    lost = {"image": "a/1.png", "conversations": [*spoken[0], spoken[1][0]]}
+    kept = {"image": "a/1.png", "conversations": [*spoken[1], spoken[0][0]]}
+    for rows, taken, left, anew in (([row(), lost], [1, 0], 1, True), ([row(), kept], [1, 1], 0, False)):
+        file = write(tmp_path, rows)
+        pool = open_llava_json(file, str(images), "stop", tmp_path / "cache")
+        assert [len(pool[place].images) for place in range(2)] == taken and pool.health.trimmed == [1]
+        only = open_llava_json(file, str(images), "stop", tmp_path / "cache", "leave_out")
+        assert (len(only), only.health.left_out) == (2 - left, left)
+        sizes = fingerprint({"sizes": [(images / "a/1.png").stat().st_size]})
+        before = {"reader": "llava_json", "version": 1, "sha256": content_of(Path(file))}
+        for found, more in ((pool, {}), (only, {"text_only": "leave_out"})):
+            named = fingerprint({"pool": fingerprint({**before, **more}), "images": sizes, "version": 1})
+            assert (found.fingerprint != named) is anew
+
+
 def test_many_batches_are_one_pool(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selectmm.pool.arrow.ROWS_PER_BATCH", 2)
     rows = [row(("a/1.png", None, "a/2.png")[i % 3], answer=f"{i}", source="xyx"[i % 3]) for i in range(7)]

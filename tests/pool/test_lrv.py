@@ -19,6 +19,9 @@ def test_a_question_and_its_answer_about_an_image_of_visual_genome(tmp_path: Pat
     pool = open_lrv(str(file), str(tmp_path), "stop", str(tmp_path / "cache"))
     assert pool[0].turns == pool[1].turns == (Turn("user", "Can you see a teapot?"), Turn("assistant", "No. "))
     assert (pool.images, pool.counts()) == (["2392588.jpg"], {"negative": 1, "lrv": 1})
+    file.write_text(json.dumps([{**row, "task": task} for task in (0, False, "", [], float("nan"))]))
+    pool = open_lrv(str(file), str(tmp_path), "stop", str(tmp_path / "cache"))
+    assert pool.sources.tolist() == ["0", "False", "lrv", "lrv", "lrv"]
     file.write_text(json.dumps([row, {"image_id": "1", "question": "What?"}]))
     with pytest.raises(UserError, match=r"Row 1 of .* lacks 'image_id', 'question' or 'answer': .*; LRV rows look"):
         open_lrv(str(file), str(tmp_path), "stop", str(tmp_path / "cache"))

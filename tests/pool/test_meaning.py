@@ -61,6 +61,20 @@ def digest_by_hand(turns: list[list[object]], source: str = "a", image: str = "a
     return sha256(json.dumps([source, turns, image], ensure_ascii=False).encode()).hexdigest()[:32]
 
 
+def test_of_two_faults_the_row_s_first_is_told(llava: Open) -> None:
+    """Whatever Python's hashes of texts are, which differ from process to process."""
+    faults = {"audio": "a sound", "rejected": "a preference", "kto_tag": "a preference", "audios": "a sound"}
+    turn = {"image": "an image inside a turn", **faults}
+    for fields, names in ((one, order) for one in (faults, turn) for order in ([*one], [*one][::-1])):
+        row = talk("What?", "A dog.")
+        (row if fields is faults else row["conversations"][0]).update(dict.fromkeys(names, "x"))
+        with pytest.raises(UserError, match=rf"1 row with {turn[names[0]]} .*'{names[0]}'"):
+            llava([row])
+    unread = [f"field {number}" for number in range(20)]
+    pool = llava([talk("What?", "A dog.", **dict.fromkeys(unread, 1))])
+    assert list(pool.health.fields) == unread
+
+
 @pytest.mark.parametrize("mark", [{"loss": False}, {"weight": 0}, {"loss": False, "weight": 0.0}, {"loss_scale": 0}])
 def test_an_answer_that_is_not_trained_on_is_context(mark: dict[str, object], llava: Open, place: Path) -> None:
     row = talk("<image>What?", "Draft.", "Sure?", "Right.")

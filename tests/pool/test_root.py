@@ -240,6 +240,20 @@ def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
             root_of(str(tmp_path / "a.tar"), tmp_path)
 
 
+def test_tars_that_were_joined_by_cat_are_refused(tmp_path: Path) -> None:
+    """All behind the first one's end would be passed over. Zeros alone may follow there, however many."""
+    parts = [tar_of(tmp_path / f"{name}.tar", [(name, b"1")]).read_bytes() for name in "ab"]
+    joined = tmp_path / "joined.tar"
+    for between in (b"", bytes(3 * 2**20)):
+        joined.write_bytes(parts[0] + between + parts[1])
+        with pytest.raises(
+            UserError, match=r"joined\.tar is not a whole tar file \(more follows behind its end, .*cat\)"
+        ):
+            shards_of(str(joined), tmp_path / "cache")
+    joined.write_bytes(parts[0] + bytes(3 * 2**20))
+    assert shards_of(str(joined), tmp_path / "cache").file("a").stat().st_size == 1
+
+
 def test_a_part_of_a_file_is_a_file(tmp_path: Path) -> None:
     content = bytes(range(200))
     tar = tar_of(tmp_path / "a.tar", [("one", content), ("two", b"x" * 2000)])
@@ -287,6 +301,19 @@ def test_images_that_a_bucket_refuses_are_counted(
         pool.open_image("gqa/long/9.jpg")
 
 
+@pytest.mark.parametrize("address", ["memory://bucket/images", "simplecache::memory://bucket/images"])
+def test_a_name_is_never_taken_for_an_address(address: str, kept: dict[str, str], tmp_path: Path) -> None:
+    """fsspec chains addresses by ``::``, and would read another file of the bucket, or one of this machine."""
+    files, memory = contents(), fsspec.filesystem("memory")
+    names = ["loose.jpg::other.jpg", f"loose.jpg::file://{kept['folder']}/loose.jpg"]
+    memory.pipe_file(f"/bucket/images/{names[0]}", files["coco/001.png"])
+    root = address_of(address)
+    assert open_image(root, names[0]).tobytes() == picture(1).tobytes()
+    assert root.file(names[0]).stat().st_size == size_of(root, names[0]) == len(files["coco/001.png"])
+    with pytest.raises(UserError, match=r"loose\.jpg::file:.* is missing; put it there"):
+        open_image(root, names[1])
+
+
 def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Path) -> None:
     fsspec.config.conf["simplecache"] = {"cache_storage": str(tmp_path / "local")}
     try:
@@ -310,7 +337,7 @@ def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None
         [
             ("a/1.png", files["coco/000.png"]),
             ("a/1.json", json.dumps({"conversations": said(), "source": "mine"}).encode()),
-            ("a/2.json", json.dumps({"id": 7, "conversations": two}).encode()),
+            ("a/2.json", json.dumps({"id": 0, "conversations": two}).encode()),
             ("a/2.1.png", files["coco/002.png"]),
             ("a/2.jpg", files["loose.jpg"]),
         ],
@@ -329,12 +356,39 @@ def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None
     pool = open_webdataset(f"{tmp_path}/*.tar", "drop", **options)
     assert [[image.path for image in pool[row].images] for row in range(len(pool))] == [
         ["a/1.png"],
-        ["a/2.1.png", "a/2.jpg"],
+        ["a/2.jpg", "a/2.1.png"],
         ["a/1.png"],
         [],
     ]
-    assert [pool.place_of(row)["id"] for row in range(4)] == ["a/1", "7", "b", "c"]
+    assert [pool.place_of(row)["id"] for row in range(4)] == ["a/1", "0", "b", "c"]
     assert pool.sources.tolist() == ["mine", "a", "a", "text"]
     assert pool.open_image("a/1.png").tobytes() == picture(0).tobytes()
     with pytest.raises(UserError, match=r"1 rows? with JSON that cannot be read \(first: .*'d\.json in .*1\.tar'"):
         open_webdataset(f"{tmp_path}/*.tar", "stop", **options)
+
+
+def test_images_beside_a_row_are_shown_as_they_are_numbered(tmp_path: Path) -> None:
+    """The one without a number first, 2 before 10, and equal numbers by name."""
+    names = ["k.png", "k.0.png", "k.1.png", "k.2.jpg", "k.2.png", "k.10.png", "k.view2.png", "k.view10.png"]
+    row = {"conversations": [{"from": "human", "value": "<image>" * 8 + "What?"}, {"from": "gpt", "value": "Eight."}]}
+    pixels = contents()["coco/000.png"]
+    tar_of(tmp_path / "0.tar", [("k.json", json.dumps(row).encode()), *((name, pixels) for name in sorted(names))])
+    pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
+    assert [image.path for image in pool[0].images] == names
+
+
+def test_a_row_whose_files_lie_apart_is_refused(tmp_path: Path) -> None:
+    """As plain tar leaves them, in the own order; files without a row, and other tars, may have a key again."""
+    row, pixels = json.dumps({"conversations": said()}).encode(), contents()["coco/000.png"]
+    options = {"bad_rows": "stop", "cache": str(tmp_path / "cache"), "system": "stop", "source": "source"}
+    for files in (["a.json", "b.json", "a.png", "b.png"], ["a.png", "b.png", "b.json", "a.json"]):
+        tar_of(tmp_path / "0.tar", [(name, row if name.endswith("json") else pixels) for name in files])
+        with pytest.raises(
+            UserError, match=r"^The files of 'a' do not lie together in .*0\.tar, .* tar --sort=name\.$"
+        ):
+            open_webdataset(f"{tmp_path}/0.tar", **options)
+    good = [("x.1.png", pixels), ("a.json", row), ("a.png", pixels), ("x.2.png", pixels), ("b.json", row)]
+    tar_of(tmp_path / "0.tar", good)
+    tar_of(tmp_path / "1.tar", [("b.png", pixels), ("c.txt", b""), ("a.txt", b"")])
+    pool = open_webdataset(f"{tmp_path}/*.tar", **options)
+    assert [pool[position].image for position in range(len(pool))] == ["a.png", "b.png"]

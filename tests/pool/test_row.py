@@ -63,6 +63,33 @@ def test_a_source_is_the_first_folder(image: str, source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "name", "anew"),
+    [
+        (0, "0", True),
+        (0.0, "0.0", True),
+        (False, "False", True),
+        (float("nan"), "coco", True),
+        (None, "coco", False),
+        ("", "coco", False),
+        ([], "coco", False),
+        ({}, "coco", False),
+        (b"", "coco", False),
+        (1, "1", False),
+        (True, "True", False),
+        ("mine", "mine", False),
+    ],
+)
+def test_zero_is_a_source_and_what_stands_for_none_is_not(source: object, name: str, anew: bool) -> None:
+    row = row_of(talk("<image>What?", "A dog."), ["coco/1.jpg"], source, None)
+    assert (row.source, row.anew) == (name, anew), "pools whose rows are read as before must keep their fingerprint"
+
+
+def test_an_id_that_is_not_a_number_is_none() -> None:
+    rows = [row_of(talk("What?", "A dog."), [], None, id) for id in (float("nan"), 0, None, "")]
+    assert [(row.id, row.anew) for row in rows] == [(None, True), ("0", False), (None, False), ("", False)]
+
+
+@pytest.mark.parametrize(
     ("said", "sentence"),
     [
         (["<image>One?", "1", "<image>Two?", "2"], "has 2 <image> (in turns [0, 2]) for 1 image; give as many"),

@@ -98,6 +98,25 @@ def test_images_of_a_question_that_is_left_out_go_with_it() -> None:
     assert row.images == (Shown("a/0.png"),) and row.trimmed and len(row.turns) == 2
 
 
+@pytest.mark.parametrize("mark", ["<image>", "<image><image>", "<video>"])
+def test_the_only_image_of_a_question_that_is_left_out_goes_with_it(mark: str) -> None:
+    """It is not moved to a question that does not ask about it. So earlier versions had it: the row is another one."""
+    clip = mark == "<video>"
+    shown = {"images": [] if clip else ["a/0.png"], "videos": ["a/0.mp4"] if clip else []}
+    for turns in (
+        [Turn("user", "One?"), Turn("assistant", "1"), Turn("user", f"{mark}Two?")],
+        [Turn("assistant", f"{mark}Hello"), Turn("user", "One?"), Turn("assistant", "1")],
+    ):
+        row = row_of(turns, source=None, id=None, **shown)
+        assert row.images == () and row.trimmed and not row.unplaced and row.source == "text"
+        assert [turn.text for turn in row.turns] == ["One?", "1"] and row.anew is not clip
+    asked = [Turn("user", f"{mark}One?"), Turn("assistant", "1"), Turn("user", "Two?")]
+    row = row_of(asked, source=None, id=None, **shown)
+    assert len(row.images) == 1 and row.trimmed and not row.anew
+    row = row_of([Turn("user", "One?"), *asked[1:]], source=None, id=None, **shown)
+    assert len(row.images) == 1 and row.unplaced and not row.anew
+
+
 def parts(*said: str) -> list[dict[str, object]]:
     """A content list: paths of images, and texts."""
     return [

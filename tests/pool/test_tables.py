@@ -170,6 +170,26 @@ def test_a_data_set_of_the_hub_in_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
+def test_a_folder_with_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "train.jsonl").write_text('{"messages": [\n')
+    with pytest.raises(UserError, match=r"split 'train' cannot be loaded \(.*generating the dataset.*\); go online"):
+        hub(tmp_path, str(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("message", ["", "\n"])
+def test_an_error_without_a_message_is_named_by_its_kind(
+    message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **_named: object) -> None:
+        raise TimeoutError(message)
+
+    monkeypatch.setattr("selectmm.pool.hub.load_dataset", fail)
+    with pytest.raises(UserError, match=r"cannot be loaded \(TimeoutError\); go online"):
+        hub(tmp_path, str(tmp_path))
+
+
+@pytest.mark.usefixtures("offline")
 def test_a_name_while_offline_is_answered_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError) as problem:
         hub(tmp_path, "owner/no-such-data-set")
