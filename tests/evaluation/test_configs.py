@@ -19,6 +19,7 @@ from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import OURS
 from selectmm.instantiate import build
 from selectmm.quickstart.items import held_out
+from selectmm.quickstart.schemas import TASKS
 from tests.evaluation.material import CONFIGS, benchmarks
 
 SUITES = ("prism", "tive", "scalselect", "icons", "dataprophet", "magic", "magic_unseen", "dics")
@@ -61,7 +62,7 @@ PRISM = [
     ("POPE-pop", "pope_pop", "pope_f1_score", 100, 50, "none"),
     ("POPE-rand", "pope_random", "pope_f1_score", 100, 50, "none"),
     ("POPE-adv", "pope_adv", "pope_f1_score", 100, 50, "none"),
-    ("MM-Vet", "mmvet_exact", "gpt_eval_score", 1, None, "exact"),
+    ("MM-Vet", "mmvet_matched", "gpt_eval_score", 1, None, "exact"),
     ("MMB-en", "mmbench_en_dev_static", "gpt_eval_score", 1, None, "none"),
     ("MME-P", "mme", "mme_perception_score", 1, 750, "none"),
     ("MME-C", "mme", "mme_cognition_score", 1, 300, "none"),
@@ -173,6 +174,25 @@ def test_every_benchmark_is_some_suite_s_and_a_judge_is_needed_by_two() -> None:
 def test_a_task_of_ours_has_its_file_s_name_and_includes_one_that_exists(path: Path) -> None:
     files = task_files(Benchmark("x", "lmms-eval", path.stem, "x", 1, None), None)
     assert files[0] == path and len(files) > 1 and all(file.exists() for file in files)
+
+
+WHOLE = ("mmvet_asked", "mmvet_matched", "hallusion_bench_static", "ocrbench_mean", "mmbench_cn_dev_static")
+
+
+@pytest.mark.parametrize("task", WHOLE)
+def test_no_blank_line_ends_an_answer_of_several_paragraphs_and_nothing_else_is_set_anew(task: str) -> None:
+    ours, *included = task_files(Benchmark("x", "lmms-eval", task, "x", 1, None), None)
+    settings = yaml.load(ours.read_text(), Loader=_Plain)["generation_kwargs"]
+    theirs: dict[str, object] = {}
+    for file in reversed(included):
+        theirs |= yaml.load(file.read_text(), Loader=_Plain).get("generation_kwargs", {})
+    assert settings == theirs | {"until": []}
+
+
+def test_the_built_in_stand_in_of_mm_vet_is_asked_as_its_records_say() -> None:
+    files = task_files(benchmarks()["mmvet"], TASKS)
+    assert [file.name for file in files] == ["mini_mmvet.yaml", "mmvet_exact.yaml", "mmvet.yaml"]
+    assert all("until:" not in file.read_text() for file in files)  # so that lmms-eval fills in a blank line
 
 
 def test_lower_is_refused_because_rel_is_not_defined_for_it() -> None:

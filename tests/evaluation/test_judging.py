@@ -26,7 +26,7 @@ from tests.evaluation import hub
 from tests.evaluation.judge_server import Say, judge_server
 from tests.tiny import tiny_llava
 
-MMVET = Benchmark("MM-Vet", "lmms-eval", "mmvet_asked", "gpt_eval_score", 1, None, "url", "mmvet_exact")
+MMVET = Benchmark("MM-Vet", "lmms-eval", "mmvet_asked", "gpt_eval_score", 1, None, "url", "mmvet_matched")
 LLAVA_W = Benchmark("LLaVA-W", "lmms-eval", "llava_w_asked", "gpt_eval_llava_all", 1, None, "url")
 
 
@@ -232,7 +232,7 @@ def test_another_judge_s_replies_are_not_taken(vlm: VLM, tmp_path: Path) -> None
         ),
         (
             ExactJudge(),
-            [("mmvet_exact", "exact")],
+            [("mmvet_matched", "exact")],
             {"LLaVA-W": "it needs a judge model (judge=url); our offline matcher cannot score it"},
         ),
         (Server("http://x/v1", "m", None, 1, 1, 0), [("mmvet_asked", "url"), ("llava_w_asked", "url")], {}),

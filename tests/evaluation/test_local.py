@@ -61,7 +61,7 @@ def run(made: Benchmark, answers: Sequence[str], data: Path | None = None) -> Ou
         ("pope_pop", "pope_f1_score", "pope", 100),
         ("pope_random", "pope_f1_score", "pope", 100),
         ("pope_adv", "pope_f1_score", "pope", 100),
-        ("mmvet_exact", "gpt_eval_score", "mmvet", 1),
+        ("mmvet_matched", "gpt_eval_score", "mmvet", 1),
         ("mmbench_en_dev_static", "gpt_eval_score", "mmbench", 1),
         ("mmbench_cn_dev_static", "gpt_eval_score", "mmbench", 1),
         ("mme", "mme_perception_score", "mme", 0.5),

@@ -14,7 +14,7 @@ TASKS = {
     "GQA": "gqa",
     "VizWiz": "vizwiz_vqa_val",
     "TextVQA": "textvqa_val",
-    "MM-Vet": "mmvet_exact",
+    "MM-Vet": "mmvet_matched",
     "MMMU": "mmmu_val",
     "POPE-pop": "pope_pop",
     "POPE-rand": "pope_random",

@@ -40,7 +40,7 @@ ASKED: dict[str, Asked] = {
     "pope_random": Asked(3_000, "lmms-lab/POPE, random", 60),
     "pope_adv": Asked(3_000, "lmms-lab/POPE, adversarial", 60),
     "mmvet_asked": Asked(218, "MM-Vet (arXiv 2308.02490)", 70, 200),
-    "mmvet_exact": Asked(218, "MM-Vet (arXiv 2308.02490)", 70, 200),
+    "mmvet_matched": Asked(218, "MM-Vet (arXiv 2308.02490)", 70, 200),
     "mmbench_en_dev_static": Asked(4_329, "lmms-lab/MMBench, en, dev split, rotations included", 140),
     "mmbench_cn_dev_static": Asked(4_329, "lmms-lab/MMBench, cn, dev split, rotations included", 160),
     "mme": Asked(2_374, "MME (arXiv 2306.13394)", 60),
