@@ -41,11 +41,13 @@ class Model:
 
     Attributes:
         room: bytes of that device's memory; None if vLLM cannot serve the model there.
+        published: whether it is one of `selectmm.planning.known.models`, of which no file is here.
     """
 
     vlm: VLM
     device: Device
     room: float | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,15 @@ from selectmm.planning.gpus import Gpu
 from selectmm.planning.items import items_of, local_items
 from selectmm.planning.job import Job, Model
 from selectmm.planning.known import benchmarks
-from selectmm.planning.known.models import shapes_of
+from selectmm.planning.known.models import ASSUMED, shapes_of
 from selectmm.planning.known.pools import rows_of, stand_in
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
 from selectmm.stages.sweep import place_of, union_of
+
+NOT_LOOKED = "Without the model's tokenizer, rows that it cannot take are not looked for."
 
 
 def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]:
@@ -64,7 +66,10 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
         raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
     pool = _pool(experiment, loads, sources)  # before the model: what is wrong with it is known at once
     model = _model(experiment, gpu, notes, sources)
-    if model is not None and pool.fingerprint not in loads.known:
+    if model is not None and model.published:
+        if pool.fingerprint not in loads.known:
+            sources.append(f"Lengths of rows: images by the processor. Assumed: {ASSUMED}. {NOT_LOOKED}")
+    elif model is not None and pool.fingerprint not in loads.known:
         pool = fitting(pool, model.vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
     stages = Job(experiment, pool, model, loads, planned, others).stages()
     _note_items(experiment.suite, notes, sources)
@@ -102,15 +107,17 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str
         here = experiment.open_shapes(experiment.device)
         size = experiment.open_shapes(there).model.dtype.itemsize
         sources.append("Model: shapes and processor read from its configuration here.")
+        published = False
     except UserError as problem:
         known = shapes_of(experiment.config["model"], experiment.device)
         if known is None:
             notes.append(f"Without the model there are no tokens, FLOPs and memory. {problem}")
             return None
         here, source = known
+        published = True
         size = shapes_of(experiment.config["model"], there)[0].model.dtype.itemsize
         sources.append(f"Model: none of its files are here; shapes and processor as in {source}, not compared with it.")
-    return Model(here, Device(here, anatomy_of(here), size), _room(experiment, here, gpu, notes))
+    return Model(here, Device(here, anatomy_of(here), size), _room(experiment, here, gpu, notes), published)
 
 
 def _room(experiment: Experiment, vlm: VLM, gpu: Gpu, notes: list[str]) -> float | None:

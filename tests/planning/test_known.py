@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from selectmm.commands.plan import main
 from selectmm.errors import UserError
@@ -128,6 +129,40 @@ def test_the_table_is_planned_with_nothing_downloaded(
     total = content["total"]
     assert 0 < total["features"] < 15 * 3600, "passes over the pool"
     assert 0 < total["by_engine"] < total["evaluation"] / 2 and total["by_engine"] < total["tuning"]
+
+
+FAMILIES = {
+    "llava15_7b": 576,
+    "llava_phi2": 576,
+    "qwen2_vl_7b": (308 // 28) * (196 // 28),
+    "qwen2_5_vl_3b": (308 // 28) * (196 // 28),
+    "qwen3_vl_4b": (320 // 32) * (192 // 32),
+    "internvl3_2b": 256,
+}
+
+
+@pytest.mark.parametrize(("model", "image"), FAMILIES.items())
+def test_a_pool_that_is_here_is_planned_for_a_model_that_is_not(
+    model: str, image: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "It is a red square."}]
+    rows = [{"id": str(n), "image": f"{n}.png", "conversations": said} for n in range(4)]
+    for n in range(4):
+        Image.new("RGB", (310, 200), (n, 90, 20)).save(tmp_path / f"{n}.png")
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    wanted = [f"model={model}", "recipe=llava15_lora", "recipe.length=epochs", "recipe.epochs=1", "method=full"]
+    wanted += ["pool=llava_665k", f"pool.file={tmp_path}/rows.json", f"pool.images={tmp_path}", "tracker=none"]
+    wanted += ["recipe.batch_size=4", "recipe.micro_batch=4", "strategy=single", f"cache={tmp_path}/cache"]
+    with output(json=True):
+        main([*wanted, "--gpu", "a100-80"])
+    shown = capsys.readouterr()
+    told = " ".join(shown.err.split())
+    assert "From: Lengths of rows: images by the processor. Assumed: tokens of words (at most six letters each" in told
+    (tuned,) = [one for one in json.loads(shown.out)["jobs"][0]["stages"] if one["name"] == "finetune"]
+    assert 4 * (image + 10) < tuned["work"]["tokens"] < 4 * (image + 80), "and some words, template included"
 
 
 def test_what_is_asked_of_devices_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
