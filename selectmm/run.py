@@ -47,11 +47,11 @@ def run(experiment: Experiment) -> Path:
     with aside(vlm):  # looking at images needs no device
         pool = open_pool(experiment, vlm)
         check_apart(pool, experiment.suite.tasks)
-        check_choice(experiment, pool, vlm)
+        targets = check_choice(experiment, pool, vlm)
         checked = check_contamination(experiment, pool)
     with giving_way(lambda: aside(vlm)):  # nor does waiting for another job
         learned = learn(experiment, pool, vlm)
         evaluated = evaluate_tuned(experiment, vlm, learned.tuned)
         curve = evaluate_points(experiment, vlm, learned, evaluated)
-    record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve)
+    record = record_of(experiment, pool, vlm, checked, learned, evaluated, curve, targets)
     return keep_record(experiment, record, learned.tuned, evaluated)

@@ -12,7 +12,7 @@ from selectmm.records.provenance import Provenance
 from selectmm.records.schedule import PointEntry, ScheduleEntry
 from selectmm.records.stage import Stage, fingerprint
 
-SCHEMA = 5
+SCHEMA = 6
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,9 @@ class RunRecord:
         deviations: sentences on what was done otherwise than asked or published.
         schedule: which rows were visited when, if they were chosen during training; ``subset`` are all that were.
         curve: scores on the way, at fewer steps than all.
+        targets: fingerprint of the target examples, if rows were chosen for them; None too in records of before.
+        evaluations: how often the model was to be evaluated, evenly over the training (the option ``curve``); None in
+            records of before it was part of a record's name.
         finished: UTC time stamp.
     """
 
@@ -217,6 +220,8 @@ class RunRecord:
     deviations: tuple[str, ...] = ()
     schedule: ScheduleEntry | None = None
     curve: tuple[PointEntry, ...] = ()
+    targets: str | None = None
+    evaluations: int | None = None
     finished: str = field(default_factory=now)
 
     @property
@@ -238,5 +243,10 @@ class RunRecord:
             "suite": {"name": self.suite.name, "evaluator": self.suite.asked()},
             "model": self.model,
         }
+        # Only where there is something to tell, so that records of before keep their names.
+        if self.targets is not None:
+            asked["targets"] = self.targets
+        if self.evaluations not in (None, 1):
+            asked["curve"] = self.evaluations
         parts = (self.experiment, self.method.name, f"{self.budget:g}", self.recipe.name, f"s{self.seed}")
         return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in parts), fingerprint(asked)])

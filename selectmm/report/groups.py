@@ -9,6 +9,7 @@ from selectmm.records.record import RunRecord
 
 # What two recipes of one family may differ in: how long to train, in epochs or in steps, is one of the questions.
 LENGTH_ONLY = {"name", "length", "epochs"}
+TARGETS = "target examples"
 NAMED = 5  # differences that a caption names
 
 
@@ -24,17 +25,33 @@ def comparable(records: Sequence[RunRecord]) -> list[Group]:
     """Split records so that scale, pool, base model, suite, evaluator, recipe and strategy agree inside each group.
 
     Recipes agree if they differ in nothing but how long they train (`LENGTH_ONLY`). Groups keep the order in which
-    they first appear.
+    they first appear. Methods that choose for other target examples stand apart, and what was chosen for none stands in
+    the group of each.
     """
-    groups: dict[str, list[RunRecord]] = {}
+    alike: dict[str, list[RunRecord]] = {}
     for record in records:
-        groups.setdefault(json.dumps(conditions(record), sort_keys=True), []).append(record)
-    every = [conditions(group[0]) for group in groups.values()]
-    return [Group(tuple(group), _apart(mine, every)) for group, mine in zip(groups.values(), every, strict=True)]
+        same = {name: value for name, value in conditions(record).items() if name != TARGETS}
+        alike.setdefault(json.dumps(same, sort_keys=True), []).append(record)
+    groups = [group for together in alike.values() for group in _by_targets(together)]
+    every = [_conditions_of(group) for group in groups]
+    return [Group(tuple(group), _apart(mine, every)) for group, mine in zip(groups, every, strict=True)]
+
+
+def _by_targets(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """One group for each set of target examples, with the records that have none; one of all if there is one set."""
+    targets = list(dict.fromkeys(record.targets for record in records if record.targets is not None))
+    if len(targets) < 2:
+        return [list(records)]
+    return [[record for record in records if record.targets in (None, one)] for one in targets]
+
+
+def _conditions_of(group: Sequence[RunRecord]) -> dict[str, Any]:
+    """Of a group's records, the first that was chosen for target examples before the others."""
+    return conditions(next((record for record in group if record.targets is not None), group[0]))
 
 
 def conditions(record: RunRecord) -> dict[str, Any]:
-    """Everything that must agree inside a table, by name."""
+    """Everything that must agree inside a table, by name; target examples only where rows were chosen for some."""
     return {
         "scale": record.scale,
         "pool": record.pool.fingerprint,
@@ -44,6 +61,7 @@ def conditions(record: RunRecord) -> dict[str, Any]:
         **_flat("evaluator", record.suite.asked()),
         **_flat("recipe", {k: v for k, v in record.recipe.options.items() if k not in LENGTH_ONLY}),
         **_flat("strategy", record.recipe.strategy),
+        **({} if record.targets is None else {TARGETS: record.targets}),
     }
 
 

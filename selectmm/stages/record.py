@@ -48,8 +48,13 @@ def record_of(
     learned: Learned,
     evaluated: Stage,
     curve: tuple[PointEntry, ...],
+    targets: Pool | None = None,
 ) -> RunRecord:
-    """Everything that a table, a plot or a doubter needs, from what the other stages left."""
+    """Everything that a table, a plot or a doubter needs, from what the other stages left.
+
+    Args:
+        targets: the examples that rows were chosen for, if they were.
+    """
     selection, tuned = learned.selection, learned.tuned
     subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
     asked = learned.schedule is not None or len(subset.rows) == rows_for(experiment.budget, pool)
@@ -91,6 +96,8 @@ def record_of(
         ),
         schedule=learned.schedule,
         curve=curve,
+        targets=None if targets is None else targets.fingerprint,
+        evaluations=experiment.curve,
     )
 
 

@@ -54,10 +54,20 @@ def test_the_same_run_replaces_itself(tmp_path: Path) -> None:
         replace(RECORD, method=MethodEntry("prism", {"layer": 2})),
         replace(RECORD, recipe=replace(RECORD.recipe, options={"lr": 1.0})),
         replace(RECORD, suite=replace(RECORD.suite, evaluator={})),
+        replace(RECORD, targets="examples0"),
+        replace(RECORD, evaluations=3),
     ],
 )
 def test_another_run_never_does(other: object) -> None:
     assert other.name != RECORD.name
+
+
+def test_what_was_not_kept_before_changes_no_name(tmp_path: Path) -> None:
+    assert replace(RECORD, evaluations=1).name == RECORD.name
+    path = save(RECORD, tmp_path)
+    content = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("targets", "evaluations")}
+    path.write_text(json.dumps({**content, "schema": 5}))
+    assert load(path) == RECORD and load(path).name == path.stem
 
 
 def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:

@@ -22,6 +22,15 @@ def test_methods_budgets_seeds_and_recipe_lengths_share_a_table() -> None:
     assert group.records == (RANDOM, PRISM, *others) and group.apart == ""
 
 
+def test_other_target_examples_stand_apart_and_what_has_none_beside_each() -> None:
+    first, second = (replace(PRISM, targets=name) for name in ("examples0", "examples1"))
+    (group,) = comparable([RANDOM, first])
+    assert group.records == (RANDOM, first) and group.apart == ""
+    one, other = comparable([RANDOM, first, second])
+    assert (one.records, other.records) == ((RANDOM, first), (RANDOM, second))
+    assert "target examples (here examples0)" in one.apart and "target examples (here examples1)" in other.apart
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
