@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from selectmm.command_line.help import command_files, help_text
@@ -30,6 +32,31 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.fixture(autouse=True)
 def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+
+
+@pytest.mark.parametrize("group", ["engine", "targets", "experiments"])
+def test_a_group_is_left_out_by_null_which_hydra_alone_does_not_read(group: str) -> None:
+    assert without_verb(["run", f"{group}=null", "seed=1"]) == [f"~{group}", "seed=1"]
+    assert without_verb(["plan", f"{group}=Null"]) == ["plan", f"~{group}"]
+    words = without_verb(["sweep", "method=random,full", f"{group}=null"])
+    assert words == ["-m", "method=random,full", f"~{group}"]
+    read_config(words[2:])
+    assert [method for _, method in read_jobs(words[1:], multirun=True)] == ["random", "full"]
+    lists = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words[1:]), None)
+    assert [composed(*job).get(group) for job in lists[0]] == [None, None], "and Hydra's own sweeper takes it"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("method=null", "'method=null' leaves out what every run needs; give one of the names that 'selectmm' lists."),
+        ("engine=null,vllm", "'engine=null,vllm' cannot be read; to leave engine out type ~engine, in a command of"),
+    ],
+)
+def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", without_verb([word]))
+    assert said in str(problem.value)
 
 
 def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:

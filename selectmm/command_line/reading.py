@@ -20,16 +20,25 @@ from selectmm.paths import ROOT
 from selectmm.stages.full_seeds import left_out
 
 CONFIGS = ROOT / "configs"
+LEFT_OUT = ("engine", "targets", "experiments")  # groups that a run can do without
 
 
 def without_verb(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them: ``run`` is left out, and ``sweep`` becomes ``-m``."""
-    rest = list(arguments[1:])
+    """The arguments as Hydra takes them: ``run`` is left out, ``sweep`` becomes ``-m``, and ``engine=null``
+    becomes ``~engine``, because Hydra knows no choice called null.
+    """
+    arguments = [_left_out(word) for word in arguments]
+    rest = arguments[1:]
     if arguments[:1] == ["run"]:
         return rest
     if arguments[:1] == ["sweep"]:
         return rest if {"-m", "--multirun"} & set(rest) else ["-m", *rest]
-    return list(arguments)
+    return arguments
+
+
+def _left_out(word: str) -> str:
+    group, _, name = word.partition("=")
+    return f"~{group}" if group in LEFT_OUT and name.lower() == "null" else word
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
@@ -87,8 +96,9 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:
         for value in _values(override):
-            if value is not None:
-                _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
+            if value is None:
+                raise UserError(_not_null(override))
+            _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
     config = _composed(configs, _first(chosen), whole=True)
     swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
     config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))
@@ -108,6 +118,11 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
         if override.is_sweep_override():
             raise UserError(f"'{override.input_line}' is a sweep, but this command looks at one job; give one value.")
     return _composed(CONFIGS, list(arguments))
+
+
+def chosen_by(arguments: Sequence[str]) -> dict[str, str | None]:
+    """The name that each group has with these choices and values, also where a setting or an experiment chose it."""
+    return dict(_composed(CONFIGS, list(arguments), whole=True).hydra.runtime.choices)
 
 
 def plain_of(config: Any) -> dict[str, Any]:
@@ -172,6 +187,13 @@ def _read(word: str) -> Override:
             f"Cannot read '{word}' ({str(problem).splitlines()[0]}); there are no spaces around '=' and ',', and a "
             f"value with signs of its own is quoted: 'key=\"a, b\"'."
         ) from problem
+
+
+def _not_null(override: Override) -> str:
+    group = override.key_or_group
+    if group not in LEFT_OUT:
+        return f"'{override.input_line}' leaves out what every run needs; give one of the names that 'selectmm' lists."
+    return f"'{override.input_line}' cannot be read; to leave {group} out type ~{group}, in a command of its own."
 
 
 def _typed(override: Override) -> str:
