@@ -2,21 +2,21 @@
 
 selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
-With a model or a recipe given, the length of a row is counted in the model's tokens and compared with recipe.max_length
-(text only; image and template come on top); otherwise it is counted in characters. Rows that the model cannot take are
-then listed too: texts with its image placeholders, images of a shape that it refuses, images beyond recipe.max_length;
-and texts with its special tokens. Nothing is changed, and a later run does not check the same images again. The exit
-status is 1 if a run would stop.
+With a model or a recipe given, also by a setting or an experiment, the length of a row is counted in the model's tokens
+and compared with recipe.max_length (text only; image and template come on top); otherwise it is counted in characters.
+Rows that the model cannot take are then listed too: texts with its image placeholders, images of a shape that it
+refuses, images beyond recipe.max_length; and texts with its special tokens. Nothing is changed, and a later run does
+not check the same images again. The exit status is 1 if a run would stop.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line.reading import plain_of, read_config
+from selectmm.command_line.reading import chosen_by, plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_model, open_pool, open_shapes
 from selectmm.models.check_rows import find_unfit, image_marks, special_tokens
@@ -43,8 +43,9 @@ def main(arguments: Sequence[str]) -> None:
     unset = sorted(OmegaConf.missing_keys(config.pool))
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
-    name = next((choice.removeprefix("pool=") for choice in asked.choices if choice.startswith("pool=")), "embedded")
-    report = _examined(name, config, _limit(config, asked.choices), _names_model(asked.choices))
+    chosen = chosen_by(asked.choices)
+    model = _names_model(config, asked.choices, chosen)
+    report = _examined(str(chosen["pool"]), config, _limit(config, asked.choices) if model else Limit(), model)
     show(report, wide())
     answer(report.as_json())
     if report.blocked:
@@ -76,15 +77,28 @@ def _of_model(config: DictConfig, pool: Pool, bad_rows: str) -> list[Finding]:
     return model_findings(pool, unfit, words, bad_rows)
 
 
-def _names_model(choices: Sequence[str]) -> bool:
+def _names_model(config: DictConfig, choices: Sequence[str], chosen: Mapping[str, str | None]) -> bool:
+    """Whether a model or a recipe was named, or a setting or an experiment chose other ones and a model that is set."""
+    if _typed(choices):
+        return True
+    usual = chosen_by([])
+    other = any(chosen[group] != usual[group] for group in ("model", "recipe"))
+    return other and not OmegaConf.missing_keys(config.model)
+
+
+def _typed(choices: Sequence[str]) -> bool:
     return any(choice.startswith(("model", "recipe")) for choice in choices)
 
 
 def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
-    if not _names_model(choices):
-        return Limit()
+    """Tokens of a row; characters, if the model that a setting chose is not there, which a finding tells."""
     model = plain_of(config.model)
-    tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer
+    try:
+        tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer
+    except UserError:
+        if _typed(choices):
+            raise
+        return Limit()
     return Limit(config.recipe.max_length, "tokens", token_counts(tokenizer))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from selectmm.command_line.reading import read_config
-from selectmm.commands.doctor import main
+from selectmm.command_line.reading import chosen_by, read_config
+from selectmm.commands.doctor import _names_model, main
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.screen import output
@@ -51,6 +51,26 @@ def test_a_good_pool_ends_with_status_0(choices: list[str], found: Found, capsys
     assert (report["status"], report["rows"], report["blocked"], report["expected"]) == (0, 16, False, None)
     main(choices)
     assert "Nothing here stops a run." in capsys.readouterr().out
+
+
+def test_a_setting_s_pool_is_compared_with_its_published_counts(choices: list[str], found: Found) -> None:
+    report = found("setting=llava15_7b_665k", *choices[1:])
+    assert report["pool"] == "llava_665k" and report["expected"] is not None and report["unread"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], False),
+        (["pool=llava_json"], False),
+        (["recipe=embedded"], True),
+        (["setting=qwen2_5_vl_7b_625k"], True),
+        (["setting=llava15_7b_665k"], False),  # its model has no path before one is given
+        (["setting=llava15_7b_665k", "model.path=x"], True),
+    ],
+)
+def test_a_setting_that_changes_the_model_names_it(words: list[str], named: bool) -> None:
+    assert _names_model(read_config(words), words, chosen_by(words)) is named
 
 
 def test_a_bad_pool_ends_with_status_1_and_is_told(
