@@ -45,6 +45,13 @@ def test_a_recipe_writes_every_value_down(name: str) -> None:
     assert written.keys() == {"_target_", *(field.name for field in fields(Recipe))}
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_how_often_checkpoints_are_written_names_no_result(name: str) -> None:
+    recipe: Recipe = instantiate(composed("recipe", name))
+    assert replace(recipe, checkpoint_every=7).learned() == recipe.learned()
+    assert recipe.learned()["checkpoint_every"] == recipe.checkpoint_every, "so results of before keep their names"
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_recipe_says_where_every_value_is_from(name: str) -> None:
     text = (CONFIGS / "recipe" / f"{name}.yaml").read_text()
