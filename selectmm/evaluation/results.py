@@ -13,6 +13,13 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
+PROMPTS = (
+    "encode.py",
+    "render.py",
+    "video.py",
+    "inputs.py",
+    "losses.py",
+)  # of models/: what a model is given and asked
 KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items", "batching")
 
 
@@ -87,7 +94,7 @@ def identity_of(suite: Suite) -> dict[str, object]:
     """What an evaluation depends on besides the model: suite, harnesses, task YAMLs, local data and our own code."""
     here = Path(__file__).parent
     code = [file for file in _all_files(here) if file.suffix in (".py", ".yaml")]
-    code.append(here.parent / "models" / "encode.py")  # makes the prompts
+    code += [here.parent / "models" / name for name in PROMPTS]
     tasks = None if suite.tasks is None else _content_of(suite.tasks, _all_files(suite.tasks))
     data = None if suite.data is None else _content_of(suite.data, local_files(suite))
     asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)

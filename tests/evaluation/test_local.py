@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selectmm.errors import UserError
-from selectmm.evaluation import multimodal, text
+from selectmm.evaluation import multimodal, results, text
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.generate import Question
@@ -285,3 +285,13 @@ def test_a_data_set_that_lacks_a_split(task: str, harness: str, wanted: str, the
         rendered(None, [Benchmark(task, harness, task, "x", 100, None)], tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["encode.py", "render.py", "video.py", "inputs.py", "losses.py"])
+def test_the_identity_follows_the_code_that_makes_a_prompt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = suite_of(benchmark("mmvet_matched", "gpt_eval_score", 1))
+    before, digest = identity_of(made), results._digest
+    monkeypatch.setattr(
+        results, "_digest", lambda file, *at: b"changed" if file.parts[-2:] == ("models", name) else digest(file, *at)
+    )
+    assert identity_of(made) != before
