@@ -35,12 +35,14 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print a table, and keep what corrects plans.
 
     Raises:
-        UserError: of the choices; there is no GPU but the setting needs one; not even one row fits.
+        UserError: of the choices, which may be no sweep; no GPU is there but needed; not even one row fits.
     """
     asked = _parser().parse_intermixed_args(arguments)
     if asked.steps < 1:
         raise UserError(f"--steps {asked.steps} is not a number of steps; give 1 or more.")
-    [(config, method)] = read_jobs(asked.choices, multirun=False)
+    (config, method), *others = read_jobs(asked.choices, multirun=False)
+    if others:
+        raise UserError(f"These choices are a sweep of {1 + len(others)} jobs, but bench times one; choose a setting.")
     place(config, None, 1)
     experiment = build(config, method)
     options = experiment.config["model"]

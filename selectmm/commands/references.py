@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selectmm.command_line.reading import read_config
+from selectmm.commands._own_decoding import refuse_engine
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score
@@ -28,9 +29,10 @@ def main(arguments: Sequence[str]) -> None:
     """Evaluate the base three times (images shown, left out, exchanged) and write both files.
 
     Raises:
-        UserError: of the configuration, the model or the evaluation.
+        UserError: of the configuration, the model or the evaluation; an engine was asked for.
     """
     experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
+    refuse_engine(experiment, "references")
     vlm, suite = experiment.open_model(), experiment.suite
     check_data(suite)
     scores: dict[Images, list[Score]] = {}

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selectmm.command_line.reading import ROOT, read_config
+from selectmm.commands._own_decoding import refuse_engine
 from selectmm.instantiate import build
 from selectmm.records.progress import wide
 from selectmm.screen import answer
@@ -26,10 +27,12 @@ def main(arguments: Sequence[str]) -> None:
     """Evaluate, compare, print, and keep verdicts and manifest as JSON.
 
     Raises:
-        UserError: of the configuration, the model or the evaluation; or no released scores are known.
+        UserError: of the configuration, the model or the evaluation; an engine was asked for; or no released scores are
+            known.
     """
     asked = _parser().parse_args(arguments)
     experiment = build(read_config(asked.choices), "full")
+    refuse_engine(experiment, "verify-eval")
     path, suite = experiment.config["model"].get("path"), experiment.suite
     released = released_as(asked.released) if asked.released else None
     vlm = experiment.open_model()
