@@ -13,13 +13,8 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
-PROMPTS = (
-    "encode.py",
-    "render.py",
-    "video.py",
-    "inputs.py",
-    "losses.py",
-)  # of models/: what a model is given and asked
+# Of models/: what makes a model's input out of a question, and a loss out of its answer.
+PROMPTS = ("encode.py", "render.py", "video.py", "inputs.py", "losses.py")
 KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items", "batching")
 
 

@@ -289,7 +289,7 @@ def test_a_data_set_that_lacks_a_split(task: str, harness: str, wanted: str, the
 
 @pytest.mark.parametrize("name", ["encode.py", "render.py", "video.py", "inputs.py", "losses.py"])
 def test_the_identity_follows_the_code_that_makes_a_prompt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = suite_of(benchmark("mmvet_matched", "gpt_eval_score", 1))
+    made = replace(suite_of(benchmark("mmvet_matched", "gpt_eval_score", 1), data=Path()), data=None)
     before, digest = identity_of(made), results._digest
     monkeypatch.setattr(
         results, "_digest", lambda file, *at: b"changed" if file.parts[-2:] == ("models", name) else digest(file, *at)
