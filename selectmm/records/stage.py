@@ -27,6 +27,7 @@ log = logging.getLogger("selectmm")
 
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
+SPENT = "spent.json"  # there too: the cost of the attempts that did not finish
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 
 _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while waiting for another process
@@ -209,7 +210,11 @@ def _make(
     partial.mkdir(exist_ok=True)
     maker = partial / MAKER
     write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
-    spent = partial / "spent.json"  # cost of the attempts that did not finish
+    if _complete(partial, mark):  # a process was killed just before it could rename the folder
+        _take_out(partial)
+        partial.rename(folder)
+        return
+    spent = partial / SPENT
     before = Cost.read(json.loads(spent.read_text())) if spent.exists() else Cost()
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
@@ -223,13 +228,21 @@ def _make(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))
-    for left in [
-        spent,
-        maker,
-        *partial.glob(".*.[0-9]*"),
-    ]:  # what a kill in the middle of `write_atomically` left beside
-        left.unlink(missing_ok=True)
+    _take_out(partial)
     partial.rename(folder)
+
+
+def _complete(partial: Path, mark: str) -> bool:
+    """Whether all of a stage is there, its entry, which is written last, included."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return bool(json.loads((partial / ENTRY).read_text())["fingerprint"] == mark)
+    return False
+
+
+def _take_out(partial: Path) -> None:
+    """Delete what is no part of a finished stage; also what a kill in the middle of `write_atomically` left beside."""
+    for left in [partial / SPENT, partial / MAKER, *partial.glob(".*.[0-9]*")]:
+        left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -47,6 +47,27 @@ def test_a_stage_is_made_once_and_keeps_its_cost(tmp_path: Path) -> None:
     assert json.loads((again.folder / "stage.json").read_text())["identity"] == WHAT
 
 
+def test_a_kill_before_the_last_rename_loses_neither_work_nor_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def killed(path: Path, to: Path) -> Path:
+        if path.suffix == ".partial":
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(tmp_path, "select", WHAT, _write_value, devices=1000)
+    partial = tmp_path / "select" / f"{fingerprint(WHAT)}.partial"
+    told = json.loads((partial / "stage.json").read_text())["cost"]
+    monkeypatch.setattr(Path, "rename", rename)
+    again = run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice"))
+    assert again.cost.device_seconds == told["device_seconds"] > 0
+    assert sorted(file.name for file in again.folder.iterdir()) == ["stage.json", "value.txt"]
+
+
 def test_another_identity_is_another_stage(tmp_path: Path) -> None:
     one = run_stage(tmp_path, "select", WHAT, _write_value)
     other = run_stage(tmp_path, "select", {**WHAT, "layer": 2}, _write_value)
