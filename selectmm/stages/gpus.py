@@ -22,22 +22,27 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between looks at whether a GPU is free
 LISTED = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", re.M)  # a line of nvidia-smi -L
 
-_held: dict[str, IO[str]] = {}  # by GPU, until this process ends
+_held: dict[str, IO[str]] = {}  # by GPU, until this process ends or wants another number
+_seen: list[str] = []  # the GPUs that this process might use before it took its own
 
 
 def own_gpus(wanted: int) -> list[str]:
-    """Take ``wanted`` GPUs, and let this process see no others; what it took before stays its own.
+    """Take ``wanted`` GPUs, and let this process see no others; as many as it took before stay its own.
 
-    Called before torch looks at the GPUs. Waits as long as other jobs have them.
+    If it took another number for an earlier job, these are given back first. Called before torch looks at the GPUs.
+    Waits as long as other jobs have them.
 
     Raises:
         UserError: there are fewer at all.
     """
-    if not _held:
-        there = visible_gpus()
+    if len(_held) != wanted:
+        if not _held:
+            _seen[:] = visible_gpus()
+        there = list(_seen)
         if not there:  # a CPU serves any number of jobs
             return []
         check_enough(1, wanted, len(there))
+        _give_back()
         ids = _ids()
         locks = {name: _lock_of(name, ids) for name in there}
         while not _taken(locks, wanted, Path(tempfile.gettempdir())):
@@ -105,7 +110,11 @@ def _taken(locks: Mapping[str, str], wanted: int, folder: Path) -> bool:
             file.close()
     if len(_held) == wanted:
         return True
-    for held in _held.values():  # or two jobs that want two GPUs each might wait for one another
+    _give_back()  # or two jobs that want two GPUs each might wait for one another
+    return False
+
+
+def _give_back() -> None:
+    for held in _held.values():
         held.close()
     _held.clear()
-    return False

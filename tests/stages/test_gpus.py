@@ -42,6 +42,14 @@ def test_each_job_takes_its_own_and_keeps_it(monkeypatch: pytest.MonkeyPatch) ->
         file.close()
 
 
+def test_the_next_job_of_a_process_may_want_another_number() -> None:
+    assert gpus.own_gpus(1) == ["4"]
+    assert gpus.own_gpus(2) == ["4", "GPU-5f"] and os.environ[gpus.VISIBLE] == "4,GPU-5f"
+    assert gpus.own_gpus(1) == ["4"] and os.environ[gpus.VISIBLE] == "4"
+    with pytest.raises(UserError, match="there are 3"):
+        gpus.own_gpus(4)
+
+
 LISTING = """GPU 3: NVIDIA H100 80GB HBM3 (UUID: GPU-5e11aa77-0001)
 GPU 4: NVIDIA H100 80GB HBM3 (UUID: GPU-5f22bb88-0002)
   MIG 1g.10gb     Device  0: (UUID: MIG-77cc)
