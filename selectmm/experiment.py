@@ -45,7 +45,7 @@ class Experiment:
         curve: how often the model is evaluated, evenly over the training, the last time at its end.
 
     Raises:
-        UserError: the budget is neither a share nor a number of rows, or there is no device.
+        UserError: the budget is neither a share nor a number of rows, or a number of what there must be is 0.
     """
 
     name: str
@@ -87,6 +87,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_budget(self.budget)
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size}: a pass takes at least one row; set it to 1 or more.")
         if self.curve < 1:
             raise UserError(f"curve={self.curve}: a model is evaluated at least once, at its end; set curve=1.")
         if self.devices < 1:

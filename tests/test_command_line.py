@@ -207,6 +207,8 @@ def test_no_folder_of_the_repository_shadows_a_key() -> None:
         ("budget=lots", "budget=lots is not a number."),
         ("seed=1.5", "seed=1.5 is not a whole number."),
         ("seed=-1", "seed=-1 is below zero; set it to 0 or more."),
+        ("batch_size=0", "batch_size=0: a pass takes at least one row; set it to 1 or more."),
+        ("recipe.micro_batch=0", "recipe.micro_batch=0 is out of range; set it to 1 or more."),
     ],
 )
 def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:

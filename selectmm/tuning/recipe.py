@@ -1,6 +1,7 @@
 """The fine-tuning recipe and the strategy it runs under."""
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Literal
 
 from selectmm.errors import UserError
@@ -61,7 +62,23 @@ class Recipe:
     checkpoint_every: int
 
     def __post_init__(self) -> None:
-        """Raises a `UserError` if the words contradict one another (`selectmm.instantiate` checks the types)."""
+        """Raises a `UserError` if a number is out of its range or words contradict one another (`selectmm.instantiate`
+        checks the types)."""
+        for name, fits, range_ in (
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("micro_batch", self.micro_batch >= 1, "1 or more"),
+            ("rank", self.rank >= 0, "1 or more (0 where there is no LoRA)"),
+            ("epochs", 0 < self.epochs < inf, "a number above 0"),
+            ("dropout", 0 <= self.dropout < 1, "0 or more, and below 1"),
+            ("lr", 0 <= self.lr < inf, "a number above 0"),
+            ("projector_lr", 0 <= self.projector_lr < inf, "a number above 0, or 0 to keep the projector as it is"),
+            ("vision_lr", 0 <= self.vision_lr < inf, "a number above 0, or 0 to keep the vision tower as it is"),
+            ("warmup", 0 <= self.warmup <= 1, "a share of the steps, from 0 to 1"),
+        ):
+            if not fits:  # so that a number that is none, which is in no range, is refused too
+                raise UserError(f"recipe.{name}={getattr(self, name)} is out of range; set it to {range_}.")
+        if not (self.lr or self.projector_lr or self.vision_lr):
+            raise UserError("recipe.lr=0 trains nothing, with the other rates at 0; set it to a number above 0.")
         if self.tune == "lora" and self.rank == 0:
             raise UserError("recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full.")
         if self.tune == "full" and (self.projector == "lora" or self.vision_lr != 0):

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from selectmm.errors import UserError
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.families import FAMILIES
 from tests.tuning.conftest import Bench
@@ -50,6 +51,32 @@ def test_how_often_checkpoints_are_written_names_no_result(name: str) -> None:
     recipe: Recipe = instantiate(composed("recipe", name))
     assert replace(recipe, checkpoint_every=7).learned() == recipe.learned()
     assert recipe.learned()["checkpoint_every"] == recipe.checkpoint_every, "so results of before keep their names"
+
+
+OUT_OF_RANGE = [
+    *[(name, value) for name in ("batch_size", "micro_batch") for value in (0, -1)],
+    ("rank", -1),
+    ("rank", 0),
+    *[("epochs", value) for value in (0.0, -1.0, float("inf"), float("nan"))],
+    *[("dropout", value) for value in (-0.1, 1.0, float("nan"))],
+    *[("lr", value) for value in (-1e-4, float("inf"), float("nan"))],
+    ("projector_lr", -1e-4),
+    ("vision_lr", -1e-4),
+    *[("warmup", value) for value in (-0.1, 1.1, float("nan"))],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_a_number_out_of_its_range_is_refused_by_its_name(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"recipe\.{name}"):
+        replace(instantiate(composed("recipe", "llava15_lora")), **{name: value})
+
+
+def test_a_recipe_that_trains_nothing_is_refused() -> None:
+    recipe = instantiate(composed("recipe", "llava15_lora"))
+    assert replace(recipe, lr=0.0).projector_lr > 0, "the projector alone"
+    with pytest.raises(UserError, match=r"recipe\.lr=0 trains nothing"):
+        replace(recipe, lr=0.0, projector_lr=0.0, vision_lr=0.0)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
