@@ -35,7 +35,7 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
         if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
             return False
         spread = {**record.recipe.strategy, "devices": None}  # how many there were changes a result by rounding alone
-        # How often checkpoints were written decides nothing, and a stage does not say it (`Recipe.learned`).
+        # How often checkpoints were written decides nothing; stages of earlier versions say it (`Recipe.learned`).
         decisive = {key: value for key, value in learned.items() if key != "checkpoint_every"}
         return {**strategy, "devices": None} == spread and _within(decisive, record.recipe.options)
 

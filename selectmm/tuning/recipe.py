@@ -95,17 +95,10 @@ class Recipe:
     def learned(self) -> dict[str, Any]:
         """The values that, with the rows and the number of steps, decide what is learned.
 
-        Among them stands how often checkpoints are written, although it decides nothing: results that are kept since
-        before it was left out are named by it. So it is always what the configuration's files say.
+        How often checkpoints are written decides nothing: a run may go on with another number.
         """
-        decisive = {key: value for key, value in asdict(self).items() if key not in {"name", "length", "epochs"}}
-        return {**decisive, "checkpoint_every": self._usual_checkpoints()}
-
-    def _usual_checkpoints(self) -> int:
-        """How often configs/recipe writes checkpoints; of a warm-up, which may be under any recipe, its own value."""
-        if self.name == "warmup":
-            return self.checkpoint_every
-        return 100 if self.name.startswith("embedded") else 200
+        apart = {"name", "length", "epochs", "checkpoint_every"}
+        return {key: value for key, value in asdict(self).items() if key not in apart}
 
     def steps(self, pool_rows: int, subset_rows: int) -> int:
         """Optimiser steps for a subset of a pool, at least one."""
