@@ -42,10 +42,7 @@ LETTERS = ("choice_shapes", "choice_digits", "choice_bars", "choice_tables", "ch
 NOISE = ("noise_injected", "weather_noise")
 
 # The same question under another setting: an experiment's name, and what is different there.
-ELSEWHERE = {
-    "all-methods-half": "half of the pool, and 15 % of that",
-    "all-methods-thirty": "30 % of the pool",
-}
+ELSEWHERE = {"all-methods-half": "half of the pool, and 15 % of that"}
 
 Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
 

@@ -5,7 +5,7 @@ from selectmm.experiment import Experiment
 
 
 def refuse_engine(experiment: Experiment, command: str) -> None:
-    """Say that an engine was asked for in vain.
+    """Refuse an engine, which the command would not use.
 
     Raises:
         UserError: one was.

@@ -1,8 +1,7 @@
 """A suite's items as the harnesses' own task code shows them, with nobody answering.
 
 Each harness is started as for an evaluation, with a model that keeps what it is asked and stops it there; nothing is
-scored, and no judge is asked. Beside text.py and language_model.py no other file knows
-lm-eval.
+scored, and no judge is asked. With text.py and language_model.py this is the only file that imports lm-eval.
 """
 
 from collections.abc import Callable, Iterator, Sequence

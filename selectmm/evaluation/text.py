@@ -1,6 +1,6 @@
 """Text benchmarks through lm-eval, on the language path of a VLM.
 
-Only this file, language_model.py and items.py know lm-eval (0.4.13).
+Only this file, language_model.py and items.py import lm-eval (0.4.13).
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence

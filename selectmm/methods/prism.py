@@ -66,8 +66,11 @@ class Prism:
         group = self._groups(pool, visual)
         scores = np.full(len(pool), np.nan)
         scores[visual] = mean_correlation(values, units, group, self.centering)
+        group_of = np.full(len(pool), -1)
+        group_of[visual] = group
+        ordered = in_order_of_content(pool, visual)
         for number, count in enumerate(shares(np.bincount(group), budget - len(chosen[0]))):
-            own = in_order_of_content(pool, visual[group == number])
+            own = ordered[group_of[ordered] == number]
             chosen.append(own[ranked(scores[own], int(count), self.keep)])
         return Subset(np.concatenate(chosen), scores)
 

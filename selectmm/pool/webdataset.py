@@ -90,7 +90,10 @@ def _order(name: str) -> tuple[bool, list[tuple[bool, int, str]], str]:
 
 
 def _counted(part: str) -> tuple[bool, int, str]:
-    """Digits as a number comes (by their count, without leading zeros: a name may have more than `int` takes)."""
+    """What a part of a name is sorted by: digits as the number they are, before any other text.
+
+    They are compared by their count and then as text, because a name may have more digits than `int` reads.
+    """
     digits = part.lstrip("0")
     return (False, len(digits), digits) if part.isdecimal() else (True, 0, part)
 
