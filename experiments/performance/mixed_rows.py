@@ -5,14 +5,15 @@ python experiments/performance/mixed_rows.py [--rows 1000000] [--out FOLDER]
 Both files are made up, of as many rows. In the mixed one every third row shows two or three images, every fourth brings
 a system prompt and every eighth offers a tool, the same to all, and calls it; the texts are as long as LLaVA's. The
 images are those of `open_pool`, and are opened in both. Memory is also compared with that of an eighth of the mixed
-rows. What a mixed row has more of, bytes, turns and images, is in the record.
+rows. What a mixed row has more of, bytes, turns and images, is in the record, and so is the time that decoding the JSON
+takes alone.
 """
 
 import json
 import shutil
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
 from experiments.performance.sides import Comparison, Side, keep, measure
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.stream import json_rows
 
 ROWS = 1_000_000
 AIMS = 1.2, 1.1  # of the time and memory that LLaVA's rows take; of the memory of an eighth of the rows
@@ -36,6 +38,15 @@ def by_reading(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray
         pool = open_llava_json(str(file), str(images), "stop", cache, system="turn")
         turns = pc.sum(pc.list_value_length(pool.table["turns"])).as_py()
         return np.array([len(pool), len(pool.images), turns, pool.shown[0][-1]])
+
+    return run
+
+
+def by_decoding(file: Path) -> Callable[[], np.ndarray]:
+    """Every row's JSON made Python objects and let go again; how many rows there are."""
+
+    def run() -> np.ndarray:
+        return np.array([sum(1 for _ in json_rows(file))])
 
     return run
 
@@ -56,26 +67,31 @@ def main(arguments: list[str]) -> Path:
         (ours, found), (llava, expected), (less, _) = (
             measure(by_reading, file, images, place / file.stem) for file in (mixed, plain, few)
         )
+        decoded = [measure(by_decoding, file)[0].busy for file in (mixed, plain)]
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if not np.array_equal(found[:2], expected[:2]):
         raise RuntimeError(f"the sides found {found} and {expected}")
     comparisons = _comparisons(ours, llava, less, given.rows)
-    figures = _figures((ours, found, sizes["megabytes_mixed"]), (llava, expected, sizes["megabytes_plain"]))
+    figures = _figures((ours, found, sizes["megabytes_mixed"]), (llava, expected, sizes["megabytes_plain"]), decoded)
     return keep("mixed_rows", {"rows": given.rows, **sizes}, comparisons, given.out, figures)
 
 
-def _figures(*sides: tuple[Side, np.ndarray, float]) -> dict[str, str]:
+def _figures(
+    mixed: tuple[Side, np.ndarray, float], plain: tuple[Side, np.ndarray, float], decoded: Sequence[float]
+) -> dict[str, str]:
     """What a row has and what is read in a second on a core: of mixed rows, and of LLaVA's."""
+    sides = (mixed, plain)
     ratios = {
         "bytes a row": [1e6 * size / found[0] for _, found, size in sides],
         "turns a row": [found[2] / found[0] for _, found, _ in sides],
         "images shown a row": [found[3] / found[0] for _, found, _ in sides],
         "megabytes read a second on a core": [size / side.busy for side, _, size in sides],
+        "seconds that decoding their JSON takes alone": decoded,
     }
     return {
-        name: f"{mixed:.3g} in mixed rows, {plain:.3g} in LLaVA's (ratio {mixed / plain:.2f})"
-        for name, (mixed, plain) in ratios.items()
+        name: f"{one:.3g} in mixed rows, {other:.3g} in LLaVA's (ratio {one / other:.2f})"
+        for name, (one, other) in ratios.items()
     }
 
 

@@ -3,9 +3,10 @@
 python experiments/performance/waiting.py [--rows 512] [--loaders 2] [--out FOLDER]
 
 Pictures of 640×480 pixels as JPEG files, read and encoded for LLaVA-1.5 (336 pixels) by loader processes as a pass on a
-GPU reads them. First the loaders are timed alone. Then something in the model's place takes as long for a batch as they
-took, asleep as a processor is beside a busy GPU, and the time is counted in which it has nothing to do. Starting the
-loaders is left out: it takes the same time however many rows there are.
+GPU reads them. Where there is a GPU, a thread of PyTorch receives batches and pins their memory; here a thread receives
+them too. First the loaders are timed alone. Then something in the model's place takes as long for a batch as they took,
+asleep as a processor is beside a busy GPU, and the time is counted in which it has nothing to do. Starting the loaders
+is left out: it takes the same time however many rows there are.
 """
 
 import json
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.performance.floor import Floor, Part, decoding
 from experiments.performance.gpu_step import TOWER, random_llava
 from experiments.performance.sides import keep
+from selectmm.features.loaded import Loaded
 from selectmm.features.onepass import TOKENS, batches_of
 from selectmm.features.reading import Reader, read
 from selectmm.models.forward import Reads
@@ -51,13 +55,22 @@ def pictures(folder: Path, rows: int) -> Pool:
     return open_llava_json(str(folder / "rows.json"), str(folder / "images"), "stop", str(folder / "cache"))
 
 
+def received(batches: Iterator[list[Loaded]]) -> Iterator[list[Loaded]]:
+    """The batches, each received by a thread while the one before it is computed."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
+
+
 def waited(reader: Reader, pool: Pool, loaders: int, seconds: float) -> tuple[float, float]:
     """Seconds from the second batch on, and how many of them nothing was there to compute.
 
     Args:
         seconds: that something in the model's place takes for a batch.
     """
-    stream = read(reader, batches_of(pool, "conversation", range(len(pool)), BATCH), loaders)
+    stream = received(read(reader, batches_of(pool, "conversation", range(len(pool)), BATCH), loaders))
     next(stream)
     start, idle = time.perf_counter(), 0.0
     while True:
