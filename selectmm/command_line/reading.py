@@ -100,8 +100,11 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
                 raise UserError(_not_null(override))
             _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
     config = _composed(configs, _first(chosen), whole=True)
-    swept = OverridesParser.create().parse_overrides(_swept(config))  # an experiment's own sweep, which may choose too
-    config = _composed(configs, _first([*(one for one in swept if one.key_or_group in groups), *chosen]))
+    swept = OverridesParser.create().parse_overrides(_swept(config))
+    if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
+        config = _composed(configs, _first([*chosen_too, *chosen]), whole=True)
+    with open_dict(config):
+        del config["hydra"]  # whose keys nobody mistypes ours for
     for override in overrides:
         if override not in chosen and not override.is_add():
             _check_key(config, override.key_or_group)

@@ -1,11 +1,29 @@
 """The embedded model, put together once for all tests that need it (some twenty seconds)."""
 
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from selectmm.models.vlm import VLM
-from selectmm.quickstart import base
+from selectmm.quickstart import base, language
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_reading_of_the_words() -> Iterator[None]:
+    """transformers takes six seconds to read the tokenizer, and every model that is put together wants one."""
+    read: list[PreTrainedTokenizerBase] = []
+
+    def tokenizer(original=language.tokenizer) -> PreTrainedTokenizerBase:
+        if not read:
+            read.append(original())
+        return deepcopy(read[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language, "tokenizer", tokenizer)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from selectmm.errors import UserError
@@ -224,6 +224,7 @@ NOTE = st.fixed_dictionaries(
 
 @settings(max_examples=40, deadline=None)
 @given(note=NOTE | JSON)
+@example(note={"stage": "features", "fingerprint": f"{1:016x}", "identity": {"\x1b[2J": 0}, "cost": {}})
 def test_whatever_a_note_says_nothing_breaks(note: object, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp() / "notes"
     folder = root / "features" / f"{1:016x}"
