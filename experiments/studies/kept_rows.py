@@ -1,6 +1,8 @@
 """How many of the pictures that each method of studies/all_methods kept are copies of one another; from its cache.
 
 python experiments/studies/kept_rows.py [CACHE [FILE]]
+
+Subsets that FILE has already stay in it, so that the seeds of the study need not be run on one machine.
 """
 
 import json
@@ -8,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TO = ROOT / "results" / "metrics" / "all-methods-kept.json"
 
 
-def measure(cache: Path) -> dict[str, object]:
+def measure(cache: Path) -> dict[str, Any]:
     """By subset fingerprint: pictures that are shown, how many of them differ, and how many have a near-copy there.
 
     Raises:
@@ -40,7 +43,25 @@ def measure(cache: Path) -> dict[str, object]:
         raise UserError(f"No runs on the built-in pool are in {cache}; run experiments=studies/all_methods first.")
     pictures = load_pictures(looks[0])
     kept = {name: counted(pool, pictures, rows) for name, rows in sorted(ours.items()) if len(rows) < len(pool)}
-    return {"provenance": asdict(provenance()), "pool": pool.fingerprint, "subsets": kept}
+    return {"provenance": [asdict(provenance())], "pool": pool.fingerprint, "subsets": kept}
+
+
+def continued(file: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """``found`` with the subsets that an earlier call wrote to ``file``, and where these came from.
+
+    Raises:
+        UserError: they are of another pool.
+    """
+    if not file.exists():
+        return found
+    earlier = json.loads(file.read_text())
+    if earlier["pool"] != found["pool"]:
+        raise UserError(f"{file} counts subsets of another pool; name another file.")
+    return {
+        "provenance": [*earlier["provenance"], *found["provenance"]],
+        "pool": found["pool"],
+        "subsets": dict(sorted({**earlier["subsets"], **found["subsets"]}.items())),
+    }
 
 
 def counted(pool: Pool, pictures: Pictures, rows: Sequence[int]) -> dict[str, int]:
@@ -60,7 +81,7 @@ if __name__ == "__main__":
     cache = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "outputs" / "cache"
     file = Path(sys.argv[2]) if len(sys.argv) > 2 else TO
     try:
-        write_atomically(file, json.dumps(measure(cache), indent=1) + "\n")
+        write_atomically(file, json.dumps(continued(file, measure(cache)), indent=1) + "\n")
     except UserError as problem:
         sys.exit(str(problem))
     print(file)

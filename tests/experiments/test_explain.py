@@ -1,5 +1,6 @@
 """What explains the study's scores: properties and correlations worked out by hand, from invented records."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, make
-from experiments.studies.kept_rows import counted
+from experiments.studies.kept_rows import continued, counted
 from selectmm.errors import UserError
 from selectmm.pool.pictures import look_at
 from selectmm.records.files import load
@@ -97,3 +98,13 @@ def test_copies_of_pictures_are_counted_among_the_chosen_rows() -> None:
     pictures = look_at([first, first.copy(), brighter, other])
     assert counted(_Pool(), pictures, [0, 1, 2, 3, 4]) == {"pictures": 4, "distinct": 3, "alike": 3}
     assert counted(_Pool(), pictures, [0, 3, 4, 4]) == {"pictures": 2, "distinct": 2, "alike": 0}
+
+
+def test_subsets_of_another_machine_stay_in_the_file_and_those_of_another_pool_are_refused(tmp_path: Path) -> None:
+    file, one = tmp_path / "kept.json", {"provenance": ["a"], "pool": "p", "subsets": {"2": {}, "3": {}}}
+    assert continued(file, one) is one
+    file.write_text(json.dumps(one))
+    both = continued(file, {"provenance": ["b"], "pool": "p", "subsets": {"1": {}}})
+    assert (both["provenance"], list(both["subsets"])) == (["a", "b"], ["1", "2", "3"])
+    with pytest.raises(UserError, match="kept.json counts subsets of another pool; name another file"):
+        continued(file, {**one, "pool": "q"})
