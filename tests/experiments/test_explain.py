@@ -106,5 +106,5 @@ def test_subsets_of_another_machine_stay_in_the_file_and_those_of_another_pool_a
     file.write_text(json.dumps(one))
     both = continued(file, {"provenance": ["b"], "pool": "p", "subsets": {"1": {}}})
     assert (both["provenance"], list(both["subsets"])) == (["a", "b"], ["1", "2", "3"])
-    with pytest.raises(UserError, match="kept.json counts subsets of another pool; name another file"):
+    with pytest.raises(UserError, match=r"kept\.json counts subsets of another pool; name another file"):
         continued(file, {**one, "pool": "q"})
