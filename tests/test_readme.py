@@ -122,11 +122,10 @@ def test_what_the_readme_says_of_the_quickstart_is_what_its_page_says() -> None:
     page = (ROOT / "results" / "tables" / "quickstart.md").read_text()
     said = " ".join(README.split("make quickstart   # compares")[1].split("## Your own data")[0].split())
     for words in (
-        "RDS+, which is given examples of the benchmarks, keeps 56.2 % of the full run's score",
-        "where random keeps 35.6 %, and",
-        "the difference is significant (+20.5 ± 9.9)",
-        "it costs 51 % of full training",
-        "PRISM, which sees no benchmark, keeps 39.6 %, and does not differ significantly from random",
+        "RDS+, which sees examples of the benchmarks, reaches 56.2 % of the full run's score; random reaches 35.6 %",
+        "The difference is significant (+20.5 ± 9.9 points, 95 % interval)",
+        "Selection and tuning together cost 51 % of full training",
+        "PRISM, which sees no benchmark, reaches 39.6 %, not significantly different from random",
     ):
         assert words in said
     for name, relative in (("rds_plus", "56.2"), ("random", "35.6"), ("prism", "39.6")):

@@ -29,8 +29,8 @@ Commands. `selectmm <command> --help` explains one. run may be left out, and swe
 
 Options. group=name chooses a file configs/<group>/<name>.yaml, whose comments explain its values; group.key=value
 changes one value; -m with commas runs every combination, several at a time with hydra/launcher=joblib, slurm or ray.
-Options without a group, such as budget, seed, cache and records, are in configs/run.yaml; devices is in a setting. The
-folder configs/ is in {root}.
+Options without a group (budget, seed, cache, records, ...) are in configs/run.yaml; the setting gives devices its
+default. The folder configs/ is in {root}.
 
 {groups}
 

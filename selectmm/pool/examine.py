@@ -33,7 +33,7 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
         UserError: there are bad rows and ``bad_rows`` is ``stop``, or every row is bad.
     """
     if bad_rows not in ("stop", "drop", "keep"):
-        raise UserError(f"There is no pool.bad_rows={bad_rows}; there are: stop, drop.")
+        raise UserError(f"pool.bad_rows={bad_rows} is not valid; choose stop or drop.")
     if noted.bad and bad_rows == "stop":  # before hours of looking at images
         raise UserError(f"The pool has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)} {_MEND}")
     if len(pool) == 0 and bad_rows == "drop":

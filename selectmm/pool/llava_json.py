@@ -51,7 +51,7 @@ def open_llava_json(
         UserError: the file is not LLaVA's, or bad rows were found and are not to be dropped.
     """
     if text_only not in ("take", "leave_out"):
-        raise UserError(f"There is no pool.text_only={text_only}; there are: take, leave_out.")
+        raise UserError(f"pool.text_only={text_only} is not valid; choose take or leave_out.")
     check_system(system)
     path, cache = Path(file), Path(cache)
     content, root = content_of(path), root_of(images, cache)

@@ -23,7 +23,7 @@ def check_system(option: str) -> None:
         UserError: it is not.
     """
     if option not in ("turn", "stop", "join", "leave_out"):
-        raise UserError(f"There is no pool.system={option}; there are: turn, stop, join, leave_out.")
+        raise UserError(f"pool.system={option} is not valid; choose turn, stop, join or leave_out.")
 
 
 def system_of(row: Mapping[str, Any], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:

@@ -86,7 +86,7 @@ def test_text_only_rows_can_be_left_out_and_any_field_may_name_the_source(tmp_pa
     assert whole.counts() == {"a": 2, "text": 1} and whole.fingerprint != pool.fingerprint
     with pytest.raises(UserError, match=r"^The pool has no rows: all were left out; set pool\.text_only=take, or set "):
         open_llava_json(write(tmp_path, [row(None)]), str(images), "stop", tmp_path / "cache", "leave_out")
-    with pytest.raises(UserError, match=r"There is no pool\.text_only=drop; there are: take, leave_out\."):
+    with pytest.raises(UserError, match=r"pool\.text_only=drop is not valid; choose take or leave_out\."):
         open_llava_json(file, str(images), "stop", tmp_path / "cache", "drop")
 
 

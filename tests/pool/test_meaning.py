@@ -137,7 +137,7 @@ def test_a_system_prompt_in_llava_json_is_dealt_with_as_asked(llava: Open, place
         "conversations": [{"from": "system", "value": "Be brief."}, *rows[1]["conversations"]],
     }
     assert llava([spoken], system="join")[0].digest == joined[0].digest
-    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: turn, stop, join, leave_out\."):
+    with pytest.raises(UserError, match=r"pool\.system=keep is not valid; choose turn, stop, join or leave_out\."):
         llava(rows, system="keep")
 
 

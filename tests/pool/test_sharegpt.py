@@ -73,7 +73,7 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
         match=r"Row 0 of .* has a system turn \(.*\); set pool\.system=turn .*=join .* pool\.system=leave_out",
     ):
         opened(place, rows, "stop")
-    with pytest.raises(UserError, match=r"There is no pool\.system=keep; there are: turn, stop, join, leave_out\."):
+    with pytest.raises(UserError, match=r"pool\.system=keep is not valid; choose turn, stop, join or leave_out\."):
         opened(place, rows, "keep")
 
 
