@@ -67,6 +67,7 @@ def _measured_alone(runs: Mapping[str, list[RunRecord]]) -> str:
         f"does not grow with the pool, such as reading the target\nexamples, weighs more than on all rows.\n\n"
         f"{table(COLUMNS, found)}\n"
         f"{_each(runs)}\n- Measured on: {first.provenance.hardware}\n"
+        f"- Not measured: `clip_score`, which needs a CLIP model, and no pip package contains one.\n"
     )
 
 
