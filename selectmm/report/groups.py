@@ -8,9 +8,15 @@ from typing import Any
 from selectmm.records.record import RunRecord
 
 # What two recipes of one family may differ in: how long to train, in epochs or in steps, is one of the questions.
-LENGTH_ONLY = {"name", "length", "epochs"}
+LENGTHS = ("length", "epochs")
+LENGTH_ONLY = {"name", *LENGTHS}
 TARGETS = "target examples"
 NAMED = 5  # differences that a caption names
+
+
+def recipe_of(record: RunRecord) -> tuple[object, ...]:
+    """Name and length of a record's recipe: a value typed in a command changes how long it trains under one name."""
+    return record.recipe.name, *(record.recipe.options.get(name) for name in LENGTHS)
 
 
 @dataclass(frozen=True)

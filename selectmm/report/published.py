@@ -11,6 +11,7 @@ from selectmm.evaluation.suite import Score
 from selectmm.paths import ROOT
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
+from selectmm.report.groups import recipe_of
 from selectmm.report.margin import Measured, joined, measured
 from selectmm.report.names import name_of
 from selectmm.report.notes import origin
@@ -254,7 +255,7 @@ def _base(run: RunRecord, reproduces: Reproduces, comparison: Comparison) -> lis
 
 
 def _alike(one: RunRecord, run: RunRecord) -> bool:
-    return is_full(run) or (one.budget, one.recipe.name) == (run.budget, run.recipe.name)
+    return is_full(run) or (one.budget, *recipe_of(one)) == (run.budget, *recipe_of(run))
 
 
 def _cell(printed: float | None, row: Row | None, ours: Measured | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
+from selectmm.report.groups import LENGTHS, recipe_of
 from selectmm.report.references import Reference, References
 from selectmm.report.relative import ONE_SIDED_95, Outcome, above_chance, is_full, longest, outcome
 from selectmm.statistics.tally import Tally
@@ -45,7 +46,8 @@ def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str
 class Row:
     """A method at a budget under a recipe; one outcome per seed, by seed.
 
-    ``options`` tells variants of one method apart and is empty where there is only one.
+    ``options`` tells variants of one method apart and is empty where there is only one. ``recipe`` is its name, and how
+    long it trains where recipes of one name differ in that.
     """
 
     method: str
@@ -169,8 +171,9 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
     grouped: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in records:
         grouped.setdefault(_key(record), []).append(record)
-    variants = _variants(records)
-    rows = [_row([outcome(r, fulls, counted) for r in group], variants) for group in grouped.values()]
+    variants = _differing([(record.method.name, record.method.options) for record in records])
+    lengths = _differing([(record.recipe.name, _length(record)) for record in records])
+    rows = [_row([outcome(r, fulls, counted) for r in group], variants, lengths) for group in grouped.values()]
     return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {})
 
 
@@ -196,25 +199,33 @@ def _without_full_twice(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 def _key(record: RunRecord) -> tuple[object, ...]:
     budget = 1.0 if is_full(record) else record.budget
-    return record.method.name, json.dumps(record.method.options, sort_keys=True), budget, record.recipe.name
+    return record.method.name, json.dumps(record.method.options, sort_keys=True), budget, *recipe_of(record)
 
 
-def _variants(records: Sequence[RunRecord]) -> dict[str, set[str]]:
-    """By method, the options in which its records differ."""
+def _length(record: RunRecord) -> dict[str, Any]:
+    """How long its recipe trains."""
+    return dict(zip(LENGTHS, recipe_of(record)[1:], strict=True))
+
+
+def _differing(named: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, set[str]]:
+    """By name (of a method, of a recipe), the options in which those of that name differ."""
     options: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        options.setdefault(record.method.name, []).append(record.method.options)
+    for name, its in named:
+        options.setdefault(name, []).append(its)
     return {
-        method: {name for one in many for name in one if any(other.get(name) != one[name] for other in many)}
-        for method, many in options.items()
+        name: {key for one in many for key in one if any(other.get(key) != one[key] for other in many)}
+        for name, many in options.items()
     }
 
 
-def _row(outcomes: list[Outcome], variants: Mapping[str, set[str]]) -> Row:
+def _row(outcomes: list[Outcome], variants: Mapping[str, set[str]], lengths: Mapping[str, set[str]]) -> Row:
     record = outcomes[0].record
+    recipe = record.recipe.name
     told = ", ".join(f"{k}={v}" for k, v in record.method.options.items() if k in variants[record.method.name])
+    trained = ", ".join(f"{k}={v}" for k, v in _length(record).items() if k in lengths[recipe])
     budget = 1.0 if is_full(record) else record.budget
-    return Row(record.method.name, told, budget, record.recipe.name, tuple(sorted(outcomes, key=_seed)))
+    recipe = f"{recipe} ({trained})" if trained else recipe
+    return Row(record.method.name, told, budget, recipe, tuple(sorted(outcomes, key=_seed)))
 
 
 def _seed(outcome: Outcome) -> int:

@@ -109,10 +109,11 @@ def _cells(row: Row, comparison: Comparison) -> tuple[str, ...]:
 
 
 def _score(row: Row, benchmark: str) -> str:
-    found = measured(row, benchmark)
+    found, estimate = measured(row, benchmark), row.score(benchmark)
+    of_one = " (1)" if estimate and estimate.n == 1 < len(row.outcomes) else ""  # the other seeds did not measure it
     if found is None or found.n > 1 or not found.margin:  # where all items agree no interval can be drawn
-        return format_estimate(row.score(benchmark), 1, "missing")
-    return f"{found.mean:.1f} [± {found.margin:.1f}]"
+        return format_estimate(estimate, 1, "missing") + of_one
+    return f"{found.mean:.1f} [± {found.margin:.1f}]{of_one}"
 
 
 def _rel(row: Row, comparison: Comparison) -> str:

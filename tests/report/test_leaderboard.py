@@ -66,6 +66,18 @@ def test_the_same_rows_under_another_recipe_of_the_same_name_are_another_run() -
     assert [sum(len(row["runs"]) for row in board["rows"]) for board in boards_of(records)] == [4, 1]
 
 
+def test_another_training_length_under_one_name_is_another_run() -> None:
+    def epochs(number: int, score: float) -> RunRecord:
+        record = run_of("prism", {"POPE": score})
+        return replace(record, recipe=replace(record.recipe, options={**record.recipe.options, "epochs": number}))
+
+    (board,) = boards_of({"one.json": epochs(1, 40.0), "three.json": epochs(3, 50.0)})
+    assert {row["recipe"]: row["scores"]["POPE"]["mean"] for row in board["rows"]} == {
+        "toy-epochs (epochs=1)": 40.0,
+        "toy-epochs (epochs=3)": 50.0,
+    }
+
+
 def test_a_record_is_found_from_where_the_page_is(tmp_path: Path) -> None:
     assert address(tmp_path / "records" / "a.json", tmp_path / "page.html") == "records/a.json"
     assert address(tmp_path / "a.json", tmp_path / "deep" / "page.html") == "../a.json"

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 
 from selectmm.errors import UserError
-from selectmm.records.record import MethodEntry
+from selectmm.records.record import MethodEntry, RunRecord
 from selectmm.records.schedule import ScheduleEntry
 from selectmm.report.notes import notes
 from selectmm.report.points import points
@@ -238,6 +238,26 @@ def test_a_row_that_is_one_of_many_has_to_differ_by_more() -> None:
     assert answers(alone) == [
         "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run's score. Significantly better: near (+2.2 ± 2.0)."
     ]
+
+
+def test_two_training_lengths_under_one_name_are_two_rows_each_against_the_longest_full_run() -> None:
+    """Hydra lets a command say ``recipe.epochs=1,3`` without another name."""
+
+    def trained(method: str, score: float, epochs: int, seed: int = 0) -> RunRecord:
+        record = run_of(method, {"a": score}, seed=seed, steps=10 * epochs)
+        return replace(record, recipe=replace(record.recipe, options={**record.recipe.options, "epochs": epochs}))
+
+    runs = [trained("full", 50.0, 1), trained("full", 80.0, 3), trained("random", 40.0, 1), trained("random", 60.0, 3)]
+    for order in (runs, runs[::-1]):
+        seen = compare([*order, trained("random", 20.0, 1, seed=1)], {})
+        told = {(row.method, row.recipe): (len(row.outcomes), row.rel.mean) for row in seen.rows}
+        assert told == {
+            ("full", "toy-epochs (epochs=1)"): (1, 62.5),
+            ("full", "toy-epochs (epochs=3)"): (1, 100.0),
+            ("random", "toy-epochs (epochs=1)"): (2, 37.5),
+            ("random", "toy-epochs (epochs=3)"): (1, 75.0),
+        }
+    assert {row.recipe for row in compare(runs[::2], {}).rows} == {"toy-epochs"}
 
 
 def test_no_random_no_verdict() -> None:

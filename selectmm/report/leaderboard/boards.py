@@ -8,7 +8,7 @@ from typing import Any
 
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import Group, comparable, conditions
+from selectmm.report.groups import Group, comparable, conditions, recipe_of
 from selectmm.report.names import name_of
 from selectmm.report.pages.columns import tip_of
 from selectmm.report.references import references_among
@@ -52,7 +52,7 @@ def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
 def _run(record: RunRecord) -> str:
     """What two records of one run agree in: all that makes them comparable, and what tells rows and seeds apart."""
     budget = 1.0 if is_full(record) else record.budget
-    asked = [record.method.name, record.method.options, budget, record.recipe.name, record.seed]
+    asked = [record.method.name, record.method.options, budget, *recipe_of(record), record.seed]
     return json.dumps([*asked, conditions(record)], sort_keys=True)
 
 
