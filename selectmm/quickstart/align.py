@@ -1,6 +1,6 @@
 """Make an alignment: teach the assembled model to see.
 
-python -m selectmm.quickstart.align [--layers 0 1 28 29] [--to FOLDER]
+    python -m selectmm.quickstart.align --layers 0 1 28 29 --to FOLDER
 
 Trains the projector and a low-rank change of the language model on the ``align`` part of the material, in plain open
 questions and a few yes/no ones; letters, numbers of several digits, "unanswerable", endings and most text are left for
@@ -221,7 +221,7 @@ def write(
     (folder / "alignment.safetensors").write_bytes(content)
     record = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "command": "python -m selectmm.quickstart.align",
+        "command": f"python -m selectmm.quickstart.align --layers {' '.join(map(str, layers))}",
         "layers": list(layers),
         "rank": RANK,
         "alpha": ALPHA,

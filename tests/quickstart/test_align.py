@@ -15,11 +15,9 @@ def test_a_model_of_other_layers_is_aligned_and_opened(tmp_path: Path, monkeypat
     monkeypatch.setattr(align, "ROUNDS", (replace(align.ROUNDS[0], steps=3),))
     align.main(["--layers", "0", "15", "29", "--to", str(tmp_path / "three")])
     three = open_model("float32", "cpu", str(tmp_path / "cache"), str(tmp_path / "three"))
-    assert len(three.layers) == 3 and json.loads((tmp_path / "three" / "alignment.json").read_text())["layers"] == [
-        0,
-        15,
-        29,
-    ]
+    record = json.loads((tmp_path / "three" / "alignment.json").read_text())
+    assert len(three.layers) == 3 and record["layers"] == [0, 15, 29]
+    assert record["command"] == "python -m selectmm.quickstart.align --layers 0 15 29"
 
 
 def test_a_folder_without_an_alignment_is_named(tmp_path: Path) -> None:
