@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,13 @@ from selectmm.quickstart import base, language
 @pytest.fixture(scope="session", autouse=True)
 def one_reading_of_the_words() -> Iterator[None]:
     """transformers takes six seconds to read the tokenizer, and every model that is put together wants one."""
-    read: list[PreTrainedTokenizerBase] = []
+    read = cache(language.tokenizer)
 
-    def tokenizer(original=language.tokenizer) -> PreTrainedTokenizerBase:
-        if not read:
-            read.append(original())
-        return deepcopy(read[0])
+    def copied() -> PreTrainedTokenizerBase:
+        return deepcopy(read())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language, "tokenizer", tokenizer)
+        patch.setattr(language, "tokenizer", copied)
         yield
 
 
