@@ -1,4 +1,4 @@
-"""Text that may come from a stranger's file, made safe to print: a terminal obeys control characters."""
+"""Text that may come from a stranger's file, made safe to show: a terminal obeys control characters, a page tags."""
 
 import logging
 import unicodedata
@@ -18,6 +18,16 @@ def showable(sign: str) -> bool:
     be encoded.
     """
     return sign.isprintable() or sign in "\n\t" or unicodedata.category(sign) == "Zs"
+
+
+def one_line(text: str) -> str:
+    """Without what a terminal or a page would obey: line breaks, escapes."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def in_markdown(text: str) -> str:
+    """For a page in Markdown: one line without tags, and a pipe does not end the cell of a table."""
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _escaped(sign: str) -> str:

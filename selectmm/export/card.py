@@ -10,6 +10,7 @@ import torch
 
 from selectmm.counted import counted
 from selectmm.models.vlm import VLM
+from selectmm.printable import in_markdown
 from selectmm.records.record import RunRecord
 
 
@@ -59,7 +60,7 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
         lines.append("- recipe, subset and record: unknown (exported from an adapter alone)")
     else:
         options = ", ".join(f"{name}={value}" for name, value in record.recipe.options.items() if name != "name")
-        lines += [
+        told = [
             f"- recipe: {record.recipe.name} ({options}), {counted(record.recipe.steps, 'step')}, seed {record.seed}",
             f"- subset: {counted(record.subset.rows, 'row')} that {record.method.name} chose of a pool of "
             f"{record.pool.rows:,} (budget {record.budget:g}, subset {record.subset.fingerprint}, pool "
@@ -67,6 +68,7 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
             f"- record: {record.name}, commit {record.provenance.commit or 'unknown'}",
             f"- command: `{record.provenance.command}`",
         ]
+        lines += [in_markdown(line) for line in told]  # the record may come from a stranger
     stored = str(dtype).removeprefix("torch.")
     same = "as it was evaluated" if dtype == tuned.model.dtype else f"evaluated in {tuned.model.dtype}, cast afterwards"
     return [*lines, f"- adapter: content {content}, merged into the weights; stored in {stored} ({same})"]
@@ -97,10 +99,10 @@ def _asking(tuned: VLM, own_template: bool) -> list[str]:
 def _scores(record: RunRecord | None) -> list[str]:
     if record is None:
         return []
-    rows = [f"| {score.benchmark} | {score.value:.1f} | {score.items:,} |" for score in record.scores]
+    rows = [f"| {in_markdown(score.benchmark)} | {score.value:.1f} | {score.items:,} |" for score in record.scores]
     return [
         "",
-        f"Scores of suite {record.suite.name}, from the record:",
+        f"Scores of suite {in_markdown(record.suite.name)}, from the record:",
         "",
         "| | score | n |",
         "|---|---:|---:|",

@@ -12,6 +12,7 @@ from selectmm.counted import counted
 from selectmm.export.formats import Format
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
+from selectmm.printable import in_markdown
 from selectmm.records.record import RunRecord
 
 
@@ -38,7 +39,7 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         *_without_place(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
-        *(f"| {_cell(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
+        *(f"| {in_markdown(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -56,13 +57,14 @@ def _origin(pool: Pool, subset: Subset, record: RunRecord | None) -> list[str]:
             f"- budget: {record.budget:g} of the pool",
             f"- record: {record.name}, by `{record.provenance.command}`",
         ]
+        known = [in_markdown(line) for line in known]  # the record may come from a stranger
     return [*known, f"- subset fingerprint: {subset.fingerprint}", f"- pool fingerprint: {pool.fingerprint}"]
 
 
 def _warning(pool: Pool, kind: Format, marked: Sequence[int]) -> list[str]:
     if not marked:
         return []
-    first = ", ".join(pool.named(row) for row in marked[:10])
+    first = in_markdown(", ".join(pool.named(row) for row in marked[:10]))
     words = " or ".join(f"`{mark}`" for mark in kind.marks)
     which = "row says {} in its" if len(marked) == 1 else "rows say {} in their"
     return [f"**{len(marked):,} {which.format(words)} text** ({first}…). {kind.advice}", ""]
@@ -75,7 +77,7 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     rows = np.intersect1d(subset.rows, _untrained(pool.table["turns"])).tolist()
     if not rows:
         return []
-    first = ", ".join(pool.named(row) for row in rows[:10])
+    first = in_markdown(", ".join(pool.named(row) for row in rows[:10]))
     return [
         f"**{counted(len(rows), 'row has', 'rows have')} answers with `loss: false`** ({first}…): context for "
         f"selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters.",
@@ -100,13 +102,11 @@ def _without_place(pool: Pool, kind: Format) -> list[str]:
     """Fields of the pool's own file that this format has no place for."""
     if kind.row is None or pool.health is None or not pool.health.fields:
         return []
-    fields = ", ".join(f"`{_cell(name)}` ({counted(rows, 'row')})" for name, rows in sorted(pool.health.fields.items()))
+    fields = ", ".join(
+        f"`{in_markdown(name)}` ({counted(rows, 'row')})" for name, rows in sorted(pool.health.fields.items())
+    )
     return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:
     return cast(dict[str, dict[str, int]], subset.coverage(pool)["per_source"])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from selectmm.printable import in_markdown, one_line
 from selectmm.report.learned import headline
 from selectmm.report.left_out import left_out
 from selectmm.report.margin import measured
@@ -67,23 +68,23 @@ def to_markdown(table: Table) -> str:
     """The table as GitHub reads it; text from records cannot break out of its cell."""
     lines = [_line(table.columns), _line(["---"] * len(LABELS) + ["---:"] * (len(table.columns) - len(LABELS)))]
     lines += [_line(row) for row in table.rows]
-    told, notes = ([f"- {_safe(one)}" for one in many] for many in (table.answers, table.notes))
-    first = [f"**{_safe(table.headline)}**", ""] if table.headline else []
-    above = [*first, f"**{_safe(table.caption)}**", "", *told, *([""] if told else [])]
+    told, notes = ([f"- {in_markdown(one)}" for one in many] for many in (table.answers, table.notes))
+    first = [f"**{in_markdown(table.headline)}**", ""] if table.headline else []
+    above = [*first, f"**{in_markdown(table.caption)}**", "", *told, *([""] if told else [])]
     return "\n".join([*above, *lines, "", *notes]) + "\n"
 
 
 def show(table: Table, console: Console) -> None:
     """Print the same cells; columns that do not fit beside each other go into a further block, Rel. and cost last."""
     if table.headline:
-        console.print(f"\n{_plain(table.headline)}", style="bold", markup=False, highlight=False)
-    console.print(f"\n{_plain(table.caption)}", style="bold", markup=False, highlight=False)
+        console.print(f"\n{one_line(table.headline)}", style="bold", markup=False, highlight=False)
+    console.print(f"\n{one_line(table.caption)}", style="bold", markup=False, highlight=False)
     costs = len(table.columns) - len(COSTS)
     for columns in (range(len(LABELS), costs), range(costs, len(table.columns))):
         for block in _blocks(table, columns, console.width):
             console.print(_grid(table, [*range(len(LABELS)), *block]), "")
     for note in (*table.answers, *table.notes):
-        console.print(f"· {_plain(note)}", markup=False, highlight=False)
+        console.print(f"· {one_line(note)}", markup=False, highlight=False)
 
 
 def format_time(seconds: float) -> str:
@@ -168,17 +169,7 @@ def _reference_rows(comparison: Comparison, references: References) -> list[tupl
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_safe(cell) for cell in cells) + " |"
-
-
-def _safe(text: str) -> str:
-    """A record may come from a stranger: no pipes, tags or line breaks reach the page."""
-    return _plain(text).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal or a page would obey: line breaks, escapes."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "| " + " | ".join(in_markdown(cell) for cell in cells) + " |"
 
 
 def _blocks(table: Table, columns: range, width: int) -> list[list[int]]:
@@ -203,8 +194,8 @@ def _grid(table: Table, columns: Sequence[int]) -> Grid:
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for column in columns:
         grid.add_column(
-            Text(_plain(table.columns[column])), justify="left" if column < len(LABELS) else "right", no_wrap=True
+            Text(one_line(table.columns[column])), justify="left" if column < len(LABELS) else "right", no_wrap=True
         )
     for row in table.rows:
-        grid.add_row(*(Text(_plain(row[column])) for column in columns))
+        grid.add_row(*(Text(one_line(row[column])) for column in columns))
     return grid

@@ -13,13 +13,14 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 from selectmm.errors import UserError
-from selectmm.export.card import Origin
+from selectmm.export.card import Origin, card
 from selectmm.export.model import export_model
 from selectmm.models.vlm import VLM
 from selectmm.quickstart.tower import TowerConfig
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
 from tests.export.conftest import RECIPE_HERE, batch_of
 from tests.families import FAMILIES
+from tests.report.runs import run_of
 from tests.tiny import save
 from tests.tuning.conftest import Bench
 from tests.tuning.test_finetune import assert_same, snapshot
@@ -174,6 +175,22 @@ def test_an_adapter_of_another_model_is_refused(llava: tuple[VLM, Path], tmp_pat
 def test_only_a_base_from_the_hub_is_linked(path: str | None, hub_id: str | None, base: str) -> None:
     origin = Origin({} if path is None else {"path": path}, None)
     assert (origin.hub_id, origin.base) == (hub_id, base)
+
+
+def test_a_strangers_record_writes_no_card_of_its_own(bench: Bench) -> None:
+    mine = run_of("prism", {"toy": 1.0}, options={"a": "b"})
+    evil = "x`\n\n<img src=x>\n\n## Licence\r`\u2028 | |"
+    theirs = replace(
+        mine,
+        method=replace(mine.method, name=evil),
+        recipe=replace(mine.recipe, name=evil, options={evil: evil}),
+        suite=replace(mine.suite, name=evil),
+        scores=(replace(mine.scores[0], benchmark=evil),),
+        provenance=replace(mine.provenance, command=evil, commit=evil),
+    )
+    page, same = (card(bench.vlm, Origin({}, one), torch.float32, False) for one in (theirs, mine))
+    assert "<img" not in page and len(page.splitlines()) == len(same.splitlines())
+    assert page.replace("\\|", "").splitlines()[-1].count("|") == 4
 
 
 def page_of(folder: Path) -> str:

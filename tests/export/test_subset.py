@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.pool.table import SCHEMA
+from tests.report.runs import run_of
 from tests.tuning.conftest import RECIPE, Bench
 
 TWICE = Subset(np.array([0, 2, 2, 3, 7]))
@@ -172,6 +174,13 @@ def test_the_readme_counts_rows_per_source_and_names_both_fingerprints(bench: Be
     assert "| gqa | 2 | 0 |" in page
     assert TWICE.fingerprint in page
     assert bench.pool.fingerprint in page
+
+
+def test_a_strangers_record_writes_no_page_of_its_own(bench: Bench) -> None:
+    mine = run_of("prism", {}, options={"a": "<script>"})
+    theirs = replace(mine, provenance=replace(mine.provenance, command="x`\n\n<img src=x>\n\n## Licence\r`\u2028"))
+    page, same = (note(bench.pool, TWICE, FORMATS["llava"], one, "relative", []) for one in (theirs, mine))
+    assert "<" not in page and "## Licence" in page and len(page.splitlines()) == len(same.splitlines())
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).map(lambda text: text.replace("<image>", ""))
