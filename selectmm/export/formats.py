@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any
+
+import numpy as np
 
 from selectmm.pool.sample import Sample
 
@@ -37,6 +40,8 @@ class Format:
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
         usage: how the trainer is told of the data set; ``{images}`` is the folder that paths are relative to.
+        unfit: which turns the trainer does not take, [turns] of bool, given the role and the row of each, [turns].
+        unfit_told: what such rows have, and what the trainer does with them.
         beside: content of other JSON files, by name.
     """
 
@@ -48,6 +53,8 @@ class Format:
     masks: bool = True
     marks: tuple[str, ...] = ()
     advice: str = ""
+    unfit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    unfit_told: tuple[str, str] = ("", "")
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def beside_of(self, columns: Iterable[str]) -> Mapping[str, object]:
@@ -74,12 +81,17 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
     return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str]) -> dict[str, Any]:
+def messages(
+    sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str], joins: bool = False
+) -> dict[str, Any]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
 
-    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows.
+    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows. ``joins``: calls one
+    behind the other become one turn, and so do results.
     """
-    said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in _turns(sample, IMAGE)]
+    turns = _turns(sample, IMAGE)
+    turns = _joined(turns) if joins else turns
+    said = [{"role": names.get(role, role), "content": text, **loss} for role, text, loss in turns]
     shown: dict[bool, list[str]] = {False: [], True: []}
     for one, path in zip(sample.images, images, strict=True):
         shown[one.video].append(path)
@@ -99,7 +111,34 @@ def _tools(sample: Sample) -> dict[str, str]:
     return {"tools": f"[{lines[0]}]"} if lines else {}
 
 
-def _turns(sample: Sample, mark: str) -> list[tuple[str, str, dict[str, bool]]]:
+_Said = tuple[str, str, dict[str, bool]]  # role, text, and ``loss: false`` of context
+BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"  # LLaMA-Factory's, also where a template has other signs
+
+
+def _joined(turns: Sequence[_Said]) -> list[_Said]:
+    """Calls one behind the other as a list of them, results as one text; context only if all of them are."""
+    found: list[_Said] = []
+    for role, group in groupby(turns, lambda turn: turn[0]):
+        texts, losses = zip(*((text, loss) for _, text, loss in group), strict=True)
+        if len(texts) == 1:
+            found.append((role, texts[0], losses[0]))
+        else:
+            text = f"[{', '.join(texts)}]" if role == "tool_call" else BETWEEN_RESULTS.join(texts)
+            found.append((role, text, losses[0] if all(losses) else {}))
+    return found
+
+
+def _behind_an_answer(roles: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    found = np.zeros(len(roles), bool)
+    found[1:] = (roles[1:] == "tool_call") & (roles[:-1] == "assistant") & (rows[1:] == rows[:-1])
+    return found
+
+
+def _beside_questions(roles: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return (roles != "user") & (roles != "assistant")
+
+
+def _turns(sample: Sample, mark: str) -> list[_Said]:
     """Roles and texts, each image's mark where it stands, and ``loss: false`` of context."""
     texts = [turn.text for turn in sample.turns]
     shown_with = Counter(image.turn for image in sample.images)
@@ -148,14 +187,18 @@ FORMATS = {
         "pool.file=subset.json pool.images={images} method=full`.",
         clips=False,
         masks=False,
+        unfit=_beside_questions,
+        unfit_told=("a system prompt or tools", "selectmm reads them, but LLaVA's own training code stops there"),
     ),
     "llama_factory": Format(
         file="subset.json",
         lines=False,
-        row=partial(messages, names=SHAREGPT),
+        row=partial(messages, names=SHAREGPT, joins=True),
         usage="LLaMA-Factory: `dataset_dir: <this folder>`, `dataset: subset`, `media_dir: {images}`.",
         masks=False,
         marks=("<video>", "<audio>"),
+        unfit=_behind_an_answer,
+        unfit_told=("a call behind words of the same answer", "LLaMA-Factory has no place for both and skips them"),
         advice="Set the environment variables VIDEO_PLACEHOLDER and AUDIO_PLACEHOLDER to something else in training.",
         beside={"dataset_info.json": _DATASET_INFO},
     ),

@@ -1,6 +1,6 @@
 """The README.md beside exported rows: what they are and how to train on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +36,7 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         "",
         *_warning(pool, kind, marked),
         *_context(pool, subset, kind),
+        *_unfit(pool, subset, kind),
         *_without_place(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
@@ -72,30 +73,52 @@ def _warning(pool: Pool, kind: Format, marked: Sequence[int]) -> list[str]:
 
 def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     """Rows with answers that the pool's own file keeps out of training."""
-    if kind.masks or "turns" not in pool.table.column_names:
+    if kind.masks:
         return []
-    rows = np.intersect1d(subset.rows, _untrained(pool.table["turns"])).tolist()
+    told = "context for selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters."
+    return _rows_with("answers with `loss: false`", told, _untrained, pool, subset)
+
+
+def _unfit(pool: Pool, subset: Subset, kind: Format) -> list[str]:
+    """Rows with turns that the trainer does not take."""
+    if kind.unfit is None:
+        return []
+    what, told = kind.unfit_told
+    return _rows_with(what, f"{told}.", lambda turns, rows: kind.unfit(_roles(turns), rows), pool, subset)
+
+
+def _rows_with(
+    what: str, told: str, test: Callable[[pa.StructArray, np.ndarray], np.ndarray], pool: Pool, subset: Subset
+) -> list[str]:
+    """How many of the rows have turns that pass ``test``, which is given some turns and the row of each."""
+    if "turns" not in pool.table.column_names:
+        return []
+    rows = np.intersect1d(subset.rows, _passing(pool.table["turns"], test)).tolist()
     if not rows:
         return []
     first = in_markdown(", ".join(pool.named(row) for row in rows[:10]))
-    return [
-        f"**{counted(len(rows), 'row has', 'rows have')} answers with `loss: false`** ({first}…): context for "
-        f"selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters.",
-        "",
-    ]
+    return [f"**{counted(len(rows), 'row has', 'rows have')} {what}** ({first}…): {told}", ""]
 
 
-def _untrained(turns: pa.ChunkedArray) -> np.ndarray:
-    """Positions of the rows with an answer that is not trained on, ascending; [rows] of int64.
+def _passing(turns: pa.ChunkedArray, test: Callable[[pa.StructArray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Positions of the rows with a turn that passes, ascending; [rows] of int64.
 
     Chunk by chunk: no array holds the texts of all rows where they are more than 2 GiB.
     """
     found, start = [np.empty(0, np.int64)], 0
     for chunk in turns.chunks:
-        trained = pc.struct_field(chunk.flatten(), "trained")
-        found.append(start + np.unique(pc.list_parent_indices(chunk).filter(pc.equal(trained, False)).to_numpy()))
+        rows = pc.list_parent_indices(chunk).to_numpy()
+        found.append(start + np.unique(rows[test(chunk.flatten(), rows)]))
         start += len(chunk)
     return np.concatenate(found)
+
+
+def _untrained(turns: pa.StructArray, rows: np.ndarray) -> np.ndarray:
+    return pc.equal(pc.struct_field(turns, "trained"), False).fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _roles(turns: pa.StructArray) -> np.ndarray:
+    return pc.struct_field(turns, "role").to_numpy(zero_copy_only=False)
 
 
 def _without_place(pool: Pool, kind: Format) -> list[str]:

@@ -137,22 +137,6 @@ def test_a_row_with_every_field_comes_back_and_what_has_no_place_is_named(name: 
     assert not again.health.fields
 
 
-@pytest.mark.parametrize(("chosen", "offered"), [([0, 1], True), ([1], False)])
-def test_the_column_of_tools_is_in_every_row_or_in_none(chosen: list[int], offered: bool, tmp_path: Path) -> None:
-    """LLaMA-Factory reads ``example[tools]`` of every row if the column is named, and stops where there is none."""
-    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    tools = '[{"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}]'
-    (tmp_path / "rows.json").write_text(json.dumps([{"messages": said, "tools": tools}, {"messages": said}]))
-    options = {"bad_rows": "stop", "system": "turn", "source": "source"}
-    pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), cache=str(tmp_path / "cache"), **options)
-    export_subset(pool, Subset(np.array(chosen)), "llama_factory", tmp_path / "out")
-    columns = json.loads((tmp_path / "out" / "dataset_info.json").read_text())["subset"]["columns"]
-    rows = json.loads((tmp_path / "out" / "subset.json").read_text())
-    assert [("tools" in row) for row in rows] == [offered] * len(chosen) and ("tools" in columns) == offered
-    again = open_sharegpt(str(tmp_path / "out/subset.json"), str(tmp_path), cache=str(tmp_path / "again"), **options)
-    assert [again[row].digest for row in range(len(chosen))] == [pool[row].digest for row in chosen]
-
-
 def test_indices_are_what_from_indices_reads(bench: Bench, tmp_path: Path) -> None:
     export_subset(bench.pool, TWICE, "indices", tmp_path / "out")
     method = FromIndices(str(tmp_path / "out" / "rows.json"))
