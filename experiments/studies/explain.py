@@ -14,12 +14,13 @@ from statistics import fmean
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import entropy, rankdata, spearmanr
+from scipy.stats import entropy, permutation_test, rankdata, spearmanr, zscore
 
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
+from experiments.complete import check_rel
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
@@ -41,6 +42,7 @@ KNOWN = ("easyvqa_shape", "easyvqa_color", "digits_open", "captions_templated")
 LETTERS = ("choice_shapes", "choice_digits", "choice_bars", "choice_tables", "choice_exam", "choice_steps")
 NOISE = ("noise_injected", "weather_noise")
 
+STUDY = "all-methods"  # the experiment
 # The same question under another setting: an experiment's name, and what is different there.
 ELSEWHERE = {"all-methods-half": "half of the pool, and 15 % of that"}
 
@@ -70,16 +72,24 @@ def _sources(record: RunRecord, kept: Kept) -> float:
 
 def _without_picture(record: RunRecord, kept: Kept) -> float:
     rows = record.subset.coverage.kept_distinct
-    return 100 * (rows - kept[record.subset.fingerprint]["pictures"]) / rows
+    return 100 * (rows - _pictures(record, kept)["pictures"]) / rows
+
+
+def _pictures(record: RunRecord, kept: Kept) -> Mapping[str, int]:
+    if record.subset.fingerprint not in kept:
+        raise UserError(
+            f"The pictures of {record.name}'s subset have not been counted; run experiments/studies/kept_rows.py."
+        )
+    return kept[record.subset.fingerprint]
 
 
 def _repeated(record: RunRecord, kept: Kept) -> float:
-    found = kept[record.subset.fingerprint]
+    found = _pictures(record, kept)
     return 100 * (1 - found["distinct"] / found["pictures"]) if found["pictures"] else 0.0
 
 
 def _alike(record: RunRecord, kept: Kept) -> float:
-    found = kept[record.subset.fingerprint]
+    found = _pictures(record, kept)
     return 100 * found["alike"] / found["pictures"] if found["pictures"] else 0.0
 
 
@@ -101,18 +111,20 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
         records: of the study and of `ELSEWHERE`; None: those in results/. kept: None: the file in results/.
 
     Raises:
-        UserError: there are no full runs to measure against, or fewer than three methods.
+        UserError: there are no full runs to measure against, fewer than three methods, several budgets, or a score or
+            the count of a subset is missing.
     """
     results = ROOT / "results"
     if records is None:
         records = [load(path) for path in sorted((results / "records").glob("all_methods*.json"))]
     if kept is None:
         kept = json.loads((results / "metrics" / "all-methods-kept.json").read_text())["subsets"]
-    study = [record for record in records if record.experiment not in ELSEWHERE]
+    study = _of(STUDY, records)
     comparison = compare(study, references_for(REFERENCES, study))
-    rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
-    if not comparison.fulls or len(rows) < 3:
+    if not comparison.fulls or sum(not row.full for row in comparison.rows) < 3:
         raise UserError("There are too few runs to compare; run experiments=studies/all_methods.")
+    check_rel(comparison)
+    rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
     folder.mkdir(parents=True, exist_ok=True)
     values = {one.name: [fmean(one.of(o.record, kept) for o in row.outcomes) for row in rows] for one in PROPERTIES}
     keep(partial(draw, rows, values), folder, NAME)
@@ -130,8 +142,36 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
     return page
 
 
+def _of(experiment: str, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Records of one experiment; a method at another budget would be another method on the page.
+
+    Raises:
+        UserError: they are of several budgets.
+    """
+    found = [record for record in records if record.experiment == experiment]
+    budgets = sorted({record.budget for record in found if not is_full(record)})
+    if len(budgets) > 1:
+        told = " and ".join(f"{100 * budget:g} %" for budget in budgets)
+        raise UserError(f"The records of {experiment} are of budgets {told}; give each an experiment of its own.")
+    return found
+
+
 def _rel(row: Row) -> float:
-    return row.rel.mean if row.rel else float("nan")
+    return row.rel.mean
+
+
+def _spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Spearman's ρ, and its p by permutation: exact up to seven values, of 9,999 random orders for more.
+
+    Of few values no small p is possible, where the usual approximation by Student's t gives p = 0.
+    """
+    mine, other = (zscore(rankdata(values)) for values in (first, second))
+
+    def rho(ordered: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(ordered * other, axis=axis)
+
+    test = permutation_test((mine,), rho, permutation_type="pairings", vectorized=True, rng=np.random.default_rng(0))
+    return float(test.statistic), float(test.pvalue)
 
 
 def _places(rows: Sequence[Row]) -> str:
@@ -140,7 +180,7 @@ def _places(rows: Sequence[Row]) -> str:
     seeds = sorted(set.intersection(*(set(one) for one in scores)))
     rel = np.array([[one[seed] for seed in seeds] for one in scores])
     if len(seeds) < 2:
-        return "One seed is there, so nothing can be said about whether a method's place is stable.\n"
+        return "Fewer than two seeds are there for all methods, so whether a method's place is stable is not known.\n"
     pairs = [float(spearmanr(rel[:, a], rel[:, b]).statistic) for a, b in combinations(range(len(seeds)), 2)]
     places = len(rows) + 1 - np.apply_along_axis(rankdata, 0, rel)
     first, last = (f"{rows[i].label} ({places[i].min():.0f} to {places[i].max():.0f})" for i in (0, -1))
@@ -158,16 +198,17 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
     rel = {row.label: _rel(row) for row in rows}
     cells = []
     for name, what in ELSEWHERE.items():
-        theirs = [record for record in records if record.experiment == name]
-        if not any(is_full(record) for record in theirs):
-            theirs += [record for record in records if record.experiment not in ELSEWHERE and is_full(record)]
-        found_there = compare(theirs, references_for(REFERENCES, theirs)).rows if theirs else ()
-        there = {row.label: row for row in found_there if not row.full}
+        theirs = _of(name, records)
+        if theirs and not any(is_full(record) for record in theirs):
+            theirs += [record for record in _of(STUDY, records) if is_full(record)]
+        comparison = compare(theirs, references_for(REFERENCES, theirs))
+        check_rel(comparison)
+        there = {row.label: row for row in comparison.rows if not row.full}
         both = sorted(there.keys() & rel.keys())
         if len(both) > 2:
-            found = spearmanr([rel[one] for one in both], [_rel(there[one]) for one in both])
+            rho, p = _spearman([rel[one] for one in both], [_rel(there[one]) for one in both])
             seeds = max(len(there[one].outcomes) for one in both)
-            cells.append((what, f"{len(both)}", f"{seeds}", f"{found.statistic:+.2f}", f"{found.pvalue:.3f}"))
+            cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}", _told(p)))
     if not cells:
         return "Whether the order is the same at another budget or of another pool has not been measured.\n"
     head = ("setting", "methods in both", "seeds there", "ρ", "p")
@@ -176,19 +217,23 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
 
 def _correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
     varied = [one for one in PROPERTIES if np.ptp(values[one.name]) > 0]  # without a spread there is no order
-    found = [spearmanr(values[one.name], [_rel(row) for row in rows]) for one in varied]
-    corrected = holm([one.pvalue for one in found])
+    found = [_spearman(values[one.name], [_rel(row) for row in rows]) for one in varied]
+    corrected = holm([p for _, p in found])
     cells = [
-        (one.name, one.meaning, f"{rho.statistic:+.2f}", f"{p:.3f}" if p >= 0.001 else "< 0.001")
-        for one, rho, p in zip(varied, found, corrected, strict=True)
+        (one.name, one.meaning, f"{rho:+.2f}", _told(p))
+        for one, (rho, _), p in zip(varied, found, corrected, strict=True)
     ]
     return (
         f"## What goes with a high score\n\nSpearman's ρ over the {len(rows)} methods between a property of what "
-        f"they keep and their Rel., both means over the seeds; p after Holm correction for the {len(varied)} "
-        f"properties. A correlation over methods that somebody chose is no cause, and the methods are not independent "
-        f"of one another.\n\n{table(('property', 'what it is', 'ρ', 'p'), cells)}\n"
+        f"they keep and their Rel., both means over the seeds; p by permutation, after Holm correction for the "
+        f"{len(varied)} properties. A correlation over methods that somebody chose is no cause, and the methods are "
+        f"not independent of one another.\n\n{table(('property', 'what it is', 'ρ', 'p'), cells)}\n"
         f"![Rel. against each property]({NAME}.svg)\n"
     )
+
+
+def _told(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _table(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import spearmanr
 
-from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, make
+from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, _spearman, make
 from experiments.studies.kept_rows import continued, counted
 from selectmm.errors import UserError
 from selectmm.pool.pictures import look_at
@@ -77,9 +78,40 @@ def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> N
         replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-half") for name, score in scores.items()
     ]
     text = make(tmp_path, [*records(), *other], KEPT).read_text()
-    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 | 0.667 |" in text
+    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 | 1.000 |" in text
     assert text.count("\n| prism |") == 1
     assert "has not been measured" in make(tmp_path, records(), KEPT).read_text()
+
+
+def test_few_methods_give_no_small_p() -> None:
+    """Of three values six orders are possible, and two of them are as far from none as a perfect one."""
+    assert _spearman([1.0, 2.0, 3.0], [10.0, 30.0, 50.0]) == (pytest.approx(1.0), pytest.approx(1 / 3))
+    assert _spearman([1.0, 2.0, 3.0], [50.0, 30.0, 10.0]) == (pytest.approx(-1.0), pytest.approx(1 / 3))
+    drawn = np.random.default_rng(1).normal(size=(2, 20))
+    rho, p = _spearman(*drawn)
+    usual = spearmanr(*drawn)
+    assert rho == pytest.approx(usual.statistic) and p == pytest.approx(usual.pvalue, abs=0.02)
+
+
+def test_another_budget_is_not_more_methods(tmp_path: Path) -> None:
+    more = [replace(one, budget=0.3) for one in records() if one.method.name in ("length", "random")]
+    page = make(tmp_path, records(), KEPT).read_text()
+    apart = [replace(one, experiment="all-methods-second") for one in more]
+    assert make(tmp_path, [*records(), *apart], KEPT).read_text() == page
+    with pytest.raises(UserError, match="The records of all-methods are of budgets 20 % and 30 %; give each"):
+        make(tmp_path, [*records(), *more], KEPT)
+    half = [replace(one, experiment="all-methods-half") for one in (*records(), *more)]
+    with pytest.raises(UserError, match="The records of all-methods-half are of budgets"):
+        make(tmp_path, [*records(), *half], KEPT)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    without = [replace(one, scores=()) if one.subset.fingerprint == "length1" else one for one in records()]
+    with pytest.raises(UserError, match=r"all_methods-length-\S+ has no Rel., because it has no score on A; make"):
+        make(tmp_path, without, KEPT)
+    kept = {name: one for name, one in KEPT.items() if name != "prism1"}
+    with pytest.raises(UserError, match=r"pictures of all_methods-prism-\S+'s subset have not been counted; run"):
+        make(tmp_path, records(), kept)
 
 
 def test_too_few_methods_are_refused(tmp_path: Path) -> None:
