@@ -18,6 +18,7 @@ from scipy.stats import t as student
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, signed, table
+from experiments.complete import check_rel
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
@@ -31,6 +32,7 @@ from selectmm.report.table import format_time
 ROOT = Path(__file__).resolve().parents[2]
 NAME, SHORT = "dynamic-training", "embedded_short"
 HEAD = "<!-- Made by `python experiments/studies/dynamic.py`; never edited by hand. -->"
+DEARER, CHEAPER, PARTLY = "dearer than any", "cheaper than any", "not measured for every seed"
 COLOURS = ("#767676", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -61,7 +63,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None) -> Path:
     """Write the page and its picture under ``folder``; the same records give the same bytes. Returns the page.
 
     Raises:
-        UserError: runs are missing without which nothing can be compared.
+        UserError: runs or scores are missing without which nothing can be compared.
     """
     if records is None:
         records = [load(path) for path in sorted((ROOT / "results" / "records").glob("dynamic-*.json"))]
@@ -69,6 +71,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None) -> Path:
         raise UserError("There are no runs of full and random to compare with; run experiments=studies/dynamic_cost.")
     references = references_for(ROOT / "results" / "references" / "mini.json", records)
     comparison = compare(records, references)
+    check_rel(comparison)
     arms = [row for row in comparison.rows if row.recipe == SHORT and not row.full]
     folder.mkdir(parents=True, exist_ok=True)
     keep(partial(draw, comparison, arms), folder, NAME)
@@ -83,33 +86,42 @@ def _random(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def at_equal_steps(comparison: Comparison, arm: Row) -> Difference:
-    """In points of Rel., from the random run of the same seed with as many steps."""
+    """In points of Rel., from the random run of the same seed with as many steps; over the seeds that have one.
+
+    Raises:
+        UserError: no seed has one.
+    """
     random = {o.record.seed: o.rel for row in comparison.rows if (row.label, row.recipe) == ("random", SHORT)
               for o in row.outcomes}  # fmt: skip
-    return Difference.of([o.rel - random[o.record.seed] for o in arm.outcomes if o.record.seed in random])
+    differences = [o.rel - random[o.record.seed] for o in arm.outcomes if o.record.seed in random]
+    if not differences:
+        raise UserError(
+            f"{arm.label} and random have no seed in common under {SHORT}; run experiments=studies/dynamic_alone with "
+            f"the seeds of {arm.label}."
+        )
+    return Difference.of(differences)
 
 
-def at_equal_cost(comparison: Comparison, arm: Row) -> Difference | None:
+def at_equal_cost(comparison: Comparison, arm: Row) -> Difference | str:
     """In points of Rel., from a random run of the same seed that trains until it has cost as much.
 
-    Such a run is interpolated between the random runs of the seed that were made, by device-seconds. None if the arm
-    costs more than the longest of them, or less than the shortest.
+    Such a run is interpolated between the random runs of the seed that were made, by device-seconds. The reason instead
+    if that cannot be done for every seed: the arm costs more than the longest of all random runs (`DEARER`), less than
+    the shortest (`CHEAPER`), or a seed lacks the run on one side (`PARTLY`).
     """
+    rows, cost = [row for row in comparison.rows if row.label == "random"], _cost(arm)
+    if cost > max(map(_cost, rows)):
+        return DEARER
+    if cost < min(map(_cost, rows)):
+        return CHEAPER
     found = []
     for outcome in arm.outcomes:
-        rows = [row for row in comparison.rows if row.label == "random"]
-        same = [(_cost(row), o.rel) for row in rows for o in row.outcomes if o.record.seed == outcome.record.seed]
-        costs, scores = zip(*sorted(same), strict=True)
-        if not costs[0] <= _cost(arm) <= costs[-1]:
-            return None
-        found.append(outcome.rel - float(np.interp(_cost(arm), costs, scores)))
+        same = sorted((_cost(row), o.rel) for row in rows for o in row.outcomes if o.record.seed == outcome.record.seed)
+        if not same or not same[0][0] <= cost <= same[-1][0]:
+            return PARTLY
+        costs, scores = zip(*same, strict=True)
+        found.append(outcome.rel - float(np.interp(cost, costs, scores)))
     return Difference.of(found)
-
-
-def _beyond(comparison: Comparison, arm: Row) -> str:
-    """Of an arm that no random run costs as much as."""
-    dearest = max(_cost(row) for row in comparison.rows if row.label == "random")
-    return "dearer than any" if _cost(arm) > dearest else "cheaper than any"
 
 
 def _cost(row: Row) -> float:
@@ -132,7 +144,8 @@ def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
     others = [arm for arm in arms if arm.label != "random"]
     steps = {arm.label: at_equal_steps(comparison, arm) for arm in others}
     cost = {arm.label: at_equal_cost(comparison, arm) for arm in others}
-    far = [name for name, difference in cost.items() if difference is None]
+    far = [name for name, found in cost.items() if found in (DEARER, CHEAPER)]
+    partly = [name for name, found in cost.items() if found == PARTLY]
     pairs = [(name, f"reselect+{name}") for name in steps if f"reselect+{name}" in steps]
     again = "; ".join(
         f"{after} {signed(steps[after].mean)}, {name} {signed(steps[name].mean)}" for name, after in pairs
@@ -143,8 +156,9 @@ def _opening(comparison: Comparison, arms: Sequence[Row]) -> str:
         f"paired with the random run of the same seed, and not corrected for the {len(others)} comparisons.\n\n"
         f"- At equal steps: {_clear(steps)}.\n"
         f"- At equal cost, against random rows trained for as long as selection and training take here together: "
-        f"{_clear({name: one for name, one in cost.items() if one is not None})}."
+        f"{_clear({name: one for name, one in cost.items() if isinstance(one, Difference)})}."
         + (f" Dearer than every random run, or cheaper, so not compared: {', '.join(far)}." if far else "")
+        + (f" Not for every seed, so not compared: {', '.join(partly)}." if partly else "")
         + (f"\n- Choosing again beside choosing once, both against random at equal steps: {again}." if pairs else "")
         + f"\n\n![Rel. against cost while runs train]({NAME}.svg)\n\n*Each line is one way to choose, from a "
         f"third of its steps to all; a random run that trains for longer is a line of its own.*\n"
@@ -164,12 +178,11 @@ def _steps(comparison: Comparison, arms: Sequence[Row]) -> str:
     full = _tuning(max((row for row in comparison.rows if row.full), key=_tuning))
     rows = []
     for arm in arms:
-        cost = at_equal_cost(comparison, arm)
         own = arm.label == "random"
         rows.append([
             arm.label, format_estimate(arm.rel, 1, "unknown"),
             "–" if own else str(at_equal_steps(comparison, arm)),
-            "–" if own else _beyond(comparison, arm) if cost is None else str(cost),
+            "–" if own else str(at_equal_cost(comparison, arm)),
             format_time(_selection(arm)), format_time(_tuning(arm)), f"{100 * _cost(arm) / full:.0f} %",
             f"{100 * _cost(arm) / full / arm.rel.mean:.2f}",
         ])  # fmt: skip

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies.dynamic import ROOT, SHORT, at_equal_cost, at_equal_steps, curve_of, make
+from experiments.studies.dynamic import (
+    CHEAPER,
+    DEARER,
+    PARTLY,
+    ROOT,
+    SHORT,
+    at_equal_cost,
+    at_equal_steps,
+    curve_of,
+    make,
+)
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.schedule import PointEntry, RoundEntry, ScheduleEntry
@@ -58,7 +68,35 @@ def test_differences_are_between_runs_of_one_seed() -> None:
     assert at_equal_cost(comparison, row("reselect+rds_plus")).mean == pytest.approx(1.0), (
         "70 at 75 s, then + 0 and + 2"
     )
-    assert at_equal_cost(comparison, row("rho_loss")) is None, "no random run costs so much"
+    assert at_equal_cost(comparison, row("rho_loss")) == DEARER
+
+
+def test_runs_that_only_some_seeds_have_are_not_dearer_than_any(tmp_path: Path) -> None:
+    """Seed 1 has the short random run alone; in seed 0 one costs more than the arm, and one less."""
+    lacking = [one for one in records() if one.method.name != "random" or one.seed == 0 or one.recipe.name == SHORT]
+    assert at_equal_cost(compare(lacking, {}), row("rds_plus")) == PARTLY
+    told = " ".join(make(tmp_path, lacking).read_text().split())
+    assert "Not for every seed, so not compared: rds_plus, reselect+rds_plus." in told
+    assert "or cheaper, so not compared: rho_loss." in told
+    cheap = run("rds_plus", 55.0, 20.0)
+    comparison = compare([one for one in records() if one.method.name != "rds_plus"] + [cheap], {})
+    assert at_equal_cost(comparison, next(one for one in comparison.rows if one.label == "rds_plus")) == CHEAPER
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    without = [replace(one, scores=()) if (one.method.name, one.seed) == ("rds_plus", 1) else one for one in records()]
+    with pytest.raises(UserError, match=r"Record dynamic-rds_plus-\S+ has no Rel., because it has no score on A; make"):
+        make(tmp_path, without)
+    apart = [
+        one
+        for one in records()
+        if (one.method.name, one.seed) != ("rds_plus", 0) and (one.method.name, one.recipe.name, one.seed) != RANDOM_1
+    ]
+    with pytest.raises(UserError, match=f"rds_plus and random have no seed in common under {SHORT}; run"):
+        make(tmp_path, apart)
+
+
+RANDOM_1 = ("random", SHORT, 1)
 
 
 def test_a_curve_ends_with_the_run(tmp_path: Path) -> None:
