@@ -79,8 +79,19 @@ def _counts(record: RunRecord) -> Iterator[tuple[bool, str]]:
         for entry in fields(counts):
             value, where = getattr(counts, entry.name), f"subset.coverage.per_source.{source:.40}.{entry.name}"
             yield 0 <= value <= most, f"field '{where}' is {value}, of a pool of {most} rows"
+    sources = coverage.per_source.values()
+    for name, whole, where in (("pool", most, "pool.rows"), ("kept", record.subset.rows, "subset.rows")):
+        found = sum(getattr(counts, name) for counts in sources)
+        told = f"field 'subset.coverage.per_source' has {found} rows in '{name}' of all sources"
+        yield not sources or found == whole, f"{told}, but '{where}' is {whole}"
     for why, count in coverage.excluded.items():
         yield 0 <= count <= most, f"field 'subset.coverage.excluded.{why:.40}' is {count}, of a pool of {most} rows"
+    for benchmark, found in (record.contamination or {}).items():
+        items = found.get("items", 0)
+        yield 0 <= items <= LARGEST, f"field 'contamination.{benchmark:.40}.items' is {items}"
+        for name, value in found.items():
+            where = f"contamination.{benchmark:.40}.{name:.40}"
+            yield 0 <= value <= items, f"field '{where}' is {value}, of {items} items"
 
 
 def _scores(record: RunRecord) -> Iterator[tuple[bool, str]]:

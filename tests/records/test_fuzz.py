@@ -18,6 +18,7 @@ from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import comparable
+from selectmm.report.html.page import Section, report_page
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import html
 from selectmm.report.notes import caption, notes
@@ -26,7 +27,7 @@ from selectmm.report.points import cells
 from selectmm.report.published import beside_papers
 from selectmm.report.references import KINDS, references_for
 from selectmm.report.rows import compare
-from selectmm.report.table import show, tabulate, to_markdown
+from selectmm.report.table import majority_rel, show, tabulate, to_markdown
 from selectmm.statistics import page as statistics_page
 from selectmm.statistics import paired
 from selectmm.statistics.compare import compare_files
@@ -83,7 +84,7 @@ def change(content: object, data: st.DataObject) -> None:
 
 
 def shown(records: dict[str, RunRecord], folder: Path) -> str:
-    """What report, leaderboard, compare and the pages beside exports make of records, but for pictures."""
+    """What report, leaderboard, compare and the pages beside exports make of records, but for pictures in files."""
     screen, files = Console(file=io.StringIO(), width=200), {name: folder / f"{name}.json" for name in records}
     tallies = tallies_of((files[name], record) for name, record in records.items())
     references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
@@ -95,12 +96,13 @@ def shown(records: dict[str, RunRecord], folder: Path) -> str:
             )
         )
     ]
+    sections, papers = [], beside_papers([comparison for comparison, _ in comparisons])
     for comparison, group in comparisons:
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         show(table, screen)
         told += [to_markdown(table), str(cells(comparison))]
-    for paper in beside_papers([comparison for comparison, _ in comparisons]):
-        told.append(to_markdown(paper))
+        sections.append(Section(table, comparison, majority_rel(comparison, references)))
+    told += [report_page("records", sections, papers), *map(to_markdown, papers)]
     told += [record.name for record in records.values()]
     return "\n".join([*told, screen.file.getvalue()])
 

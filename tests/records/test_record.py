@@ -23,6 +23,10 @@ def nested(depth: int) -> list[object]:
     return [nested(depth - 1)] if depth else []
 
 
+def counts(pool: int, kept: int) -> dict[str, int]:
+    return {"pool": pool, "scored": 0, "without_image": 0, "kept": kept}
+
+
 def _stage(seconds: float, cached: bool) -> Stage:
     return Stage("features", Path("x"), "0", Cost(seconds, 2 * seconds, seconds), cached, {})
 
@@ -112,6 +116,23 @@ def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
             lambda r: r["subset"]["coverage"]["per_source"].update(coco={"pool": 60, "scored": 0, "without": 0}),
             "field 'subset.coverage.per_source.coco.without_image' is missing",
         ),
+        (
+            lambda r: r["subset"]["coverage"].update(per_source={"coco": counts(60, 30)}),
+            "per_source' has 60 rows in 'pool' of all sources, but 'pool.rows' is 100",
+        ),
+        (
+            lambda r: r["subset"]["coverage"].update(per_source={"coco": counts(60, 30), "text": counts(40, 1)}),
+            "per_source' has 31 rows in 'kept' of all sources, but 'subset.rows' is 30",
+        ),
+        (
+            lambda r: r.update(contamination={"x": {"items": 7, "same": 900}}),
+            "field 'contamination.x.same' is 900, of 7 items",
+        ),
+        (
+            lambda r: r.update(contamination={"x": {"items": 7, "near": -1}}),
+            "field 'contamination.x.near' is -1, of 7 items",
+        ),
+        (lambda r: r.update(contamination={"x": {"items": -7}}), "field 'contamination.x.items' is -7"),
         (lambda r: r["pool"]["per_source"].update(coco=101), "field 'pool.per_source.coco' is 101, of a pool of 100"),
         (lambda r: r.update(answers={"file": "../a.jsonl.gz", "sha256": "0"}), "field 'answers.file' is ../a.jsonl.gz"),
         (lambda r: r["config"].update(x=2**70), "field 'config.x' is a number of 22 digits, too many for a count"),

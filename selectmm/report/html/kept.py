@@ -73,11 +73,13 @@ def _line(one: Kept, names: Sequence[str]) -> str:
 def _cell(one: Kept, name: str) -> str:
     share = one.share(name)
     if share is None:
-        return "<td>unknown</td>"
+        return f"<td>{_percent(share)}</td>"
     tip = f"{one.row.label}: {one.kept[name]:,.4g} of {one.pool[name]:,} rows of {name}"
     shade = f"--share:{100 * min(1.0, share):.0f}%"
     return f'<td class="shade" style="{shade}" data-tip="{escape(tip)}">{_percent(share)}</td>'
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | None) -> str:
+    if share is None:
+        return "unknown"
     return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1f} %"

@@ -13,7 +13,7 @@ from selectmm.commands.report import main
 from selectmm.records.files import save
 from selectmm.records.record import RunRecord, SourceCounts
 from selectmm.report.html.against import NAME, against
-from selectmm.report.html.kept import kept_of
+from selectmm.report.html.kept import kept_of, kept_table
 from selectmm.report.html.picture import tooltip
 from selectmm.report.points import points
 from selectmm.report.references import Reference
@@ -170,6 +170,11 @@ def test_what_was_kept_by_hand(pages: tuple[str, Path]) -> None:
     assert ("td", "prism: 7.5 of 60 rows of coco") in [(tag, of.get("data-tip")) for tag, of in found.tags]
 
 
+def test_a_source_without_rows_in_the_pool_has_no_share() -> None:
+    empty = kept(run_of("prism", {"POPE": 1.0}), coco=(0, 1))
+    assert kept_table(compare([empty], {})).count("<td>unknown</td>") == 2, "of the source, and of all"
+
+
 def test_the_page_asks_for_nothing_and_holds_no_tag_of_a_record(pages: tuple[str, Path]) -> None:
     page = pages[1].read_text()
     assert "default-src 'none'" in page and not re.findall(r"@import|url\((?!#)|https?://(?!www\.w3\.org/)", page)
@@ -182,7 +187,8 @@ def test_the_page_asks_for_nothing_and_holds_no_tag_of_a_record(pages: tuple[str
 
 
 def test_the_command_writes_the_page_if_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(save(record, tmp_path / "records")) for record in runs()[:3]]
+    some = [*runs()[:2], run_of("prism", {"POPE": 60.0, "low": 31.0})]
+    files = [str(save(record, tmp_path / "records")) for record in some]
     main([*files, "--to", str(tmp_path), "--name", "plain"])
     assert not (tmp_path / "plain.html").exists() and "Page" not in capsys.readouterr().out
     main([*files, "--to", str(tmp_path), "--name", "v1.5", "--html"])
