@@ -19,7 +19,8 @@ from selectmm.records.side_by_side import side_by_side
 from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 
 STAGE = "contamination"
-VERSION = 1  # of what is computed here, in search.py, pictures.py and texts.py
+VERSION = 1  # of what is kept of the pool's pictures and the suite's items
+SEARCH = 2  # of what search.py, pictures.py and texts.py find in them
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def identities_of(pool: Pool, suite: Suite) -> tuple[dict[str, Any], dict[str, A
     """Of the stages of the pool's pictures, of the suite's items, and of what was found."""
     of_pool = {"pool": pool.fingerprint, "version": VERSION}
     of_suite = {"suite": identity_of(suite), "version": VERSION}
-    both = {"pool": fingerprint(of_pool), "suite": fingerprint(of_suite), "version": VERSION}
+    both = {"pool": fingerprint(of_pool), "suite": fingerprint(of_suite), "version": SEARCH}
     return of_pool, of_suite, both
 
 

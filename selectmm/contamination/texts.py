@@ -5,7 +5,8 @@ ten items of a task share are instructions ("Answer with …") or examples, not 
 own. The same: all own pieces are pieces of what the user asks in one row. Nearly: a run of 13 words of the item's own
 text (of all its words if it has 8 to 12) occurs in a row, question or answer. Runs that occur in more than ten rows are
 phrases and do not count. Shorter texts have no runs. 13, 8 and ten are GPT-3's (arXiv 2005.14165, appendix C); that
-runs of more than ten *items* are phrases too is ours, because many benchmarks fill templates.
+runs of more than ten *items* are phrases too is ours, because many benchmarks fill templates. Chinese and Japanese do
+not part words, so each of their characters counts as a word.
 """
 
 import re
@@ -23,8 +24,9 @@ COMMON = 10  # rows, or texts
 CHUNK = 200_000  # words of the pool looked at together
 
 _TAG = re.compile(r"<[^<>]{1,20}>")
-_CUT = re.compile(r"\n+|(?<=[.?!:])\s+")
-_WORD = re.compile(r"\w+")
+_CUT = re.compile(r"\n+|(?<=[.?!:])\s+|(?<=[。？！：])\s*")
+_SIGN = r"[\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"  # kana and han
+_WORD = re.compile(rf"{_SIGN}|(?:(?!{_SIGN})\w)+")
 
 
 def pieces(prompt: str) -> list[str]:

@@ -57,6 +57,15 @@ def test_a_text_of_eight_words_has_to_occur_whole_and_a_shorter_one_has_no_runs(
     assert near_questions([(eight,), (seven,)], [row(f"Zero {eight}, nine?"), row(seven)]) == {0: [0]}
 
 
+def test_a_character_of_chinese_or_japanese_is_a_word() -> None:
+    question = "图片中穿红色衣服的人正在做什么事情"
+    (text,) = own_pieces([f"看图。{question}？"])
+    assert text == ("看 图", " ".join(question))
+    assert same_questions([text], [row(f"看图。{question}？请选出答案。")]) == {0: [0]}
+    assert near_questions([text], [row(f"你好，{question}谢谢"), row("请说明图片中的内容")]) == {0: [0]}
+    assert pieces("7個のリンゴ in 2024年") == ["7 個 の リ ン ゴ in 2024 年"]
+
+
 def test_a_run_in_more_than_ten_rows_is_a_phrase() -> None:
     text = " ".join(f"w{n}" for n in range(LONGEST))
     assert near_questions([(text,)], [row(text)] * COMMON) == {0: list(range(COMMON))}
