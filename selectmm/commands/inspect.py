@@ -13,7 +13,7 @@ from selectmm.records.cached import subset_of
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
-from selectmm.records.write_errors import cannot_write
+from selectmm.records.write_errors import written_to
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page
 from selectmm.screen import answer
@@ -86,9 +86,6 @@ def _name(record: RunRecord) -> str:
 
 
 def _write(to: Path, text: str) -> None:
-    try:
+    with written_to(to, "file"):
         to.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(to, text)
-    except OSError as problem:
-        reason = cannot_write(problem, to.parent) or problem.strerror
-        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another file.") from problem

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selectmm.counted import counted
 from selectmm.records.files import load
+from selectmm.records.write_errors import written_to
 from selectmm.report.leaderboard.page import address, write_leaderboard
 from selectmm.report.references import check_there
 from selectmm.screen import answer
@@ -15,12 +16,13 @@ def main(arguments: Sequence[str]) -> None:
     """Read the records, write the page.
 
     Raises:
-        UserError: a record cannot be read or does not validate, or there is none.
+        UserError: a record cannot be read or does not validate, there is none, or the page cannot be written.
     """
     asked = _parser().parse_args(arguments)
     check_there(asked.references)
     records = {address(path, asked.to): load(path) for path in sorted(asked.records)}
-    boards = write_leaderboard(records, asked.to, asked.references)
+    with written_to(asked.to, "file"):
+        boards = write_leaderboard(records, asked.to, asked.references)
     rows = sum(len(board["rows"]) for board in boards)
     counts = counted(len(records), "record"), counted(rows, "row"), counted(len(boards), "board")
     print("Leaderboard  {}: {}, {} on {}".format(asked.to, *counts))

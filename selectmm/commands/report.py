@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selectmm.records.files import load
+from selectmm.records.write_errors import written_to
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import check_there, references_for
 from selectmm.report.report import write_report
@@ -15,14 +16,15 @@ def main(arguments: Sequence[str]) -> None:
     """Read the records, write the page and its pictures.
 
     Raises:
-        UserError: a record cannot be read, or there is nothing to show.
+        UserError: a record cannot be read, there is nothing to show, or the page cannot be written.
     """
     asked = _parser().parse_args(arguments)
     records = [load(path) for path in asked.records]
     check_there([asked.references] if asked.references else [])
     references = references_for(asked.references, records) if asked.references else {}
     tallies = tallies_of(zip(asked.records, records, strict=True))
-    report = write_report(records, asked.to, asked.name, references, tallies=tallies, html=asked.html)
+    with written_to(asked.to, "folder"):
+        report = write_report(records, asked.to, asked.name, references, tallies=tallies, html=asked.html)
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
     if report.html is not None:
         print(f"Page     {report.html}")

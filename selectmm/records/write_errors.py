@@ -42,6 +42,25 @@ def explain_failed_writes(what: str, folder: Path, root: Path) -> Iterator[None]
         ) from problem
 
 
+@contextmanager
+def written_to(to: Path, kind: str) -> Iterator[None]:
+    """Raise a `UserError` for what is raised inside the block, if ``--to`` cannot be written.
+
+    Args:
+        to: the path after ``--to``. kind: what it should be, ``file`` or ``folder``.
+
+    Raises:
+        UserError: the disk is full, or something else is in the way.
+    """
+    try:
+        yield
+    except OSError as problem:
+        reason = cannot_write(problem, to.parent) or (problem.strerror if problem.filename else None)
+        if reason is None:  # a screen that was closed has no name
+            raise
+        raise UserError(f"{to} could not be written: {reason}; make room, or give --to another {kind}.") from problem
+
+
 def _gone(folder: Path) -> str | None:
     """Whether the folder was deleted; libraries report that in many ways, so the disk is looked at."""
     partial = folder.with_suffix(".partial")

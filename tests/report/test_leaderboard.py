@@ -159,6 +159,12 @@ def test_no_records_are_one_sentence(tmp_path: Path) -> None:
         write_leaderboard({}, tmp_path / "a.html")
 
 
+def test_a_page_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    file = save(run_of("full", {"POPE": 80.0}), tmp_path)
+    with pytest.raises(UserError, match="could not be written: Is a directory; make room, or give --to another file"):
+        main([str(file), "--to", str(tmp_path)])
+
+
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(save(record, tmp_path)) for record in runs().values()]
     with output(json=True):

@@ -1,5 +1,6 @@
 """The page from records: through the function, the command and the end of a real Hydra sweep."""
 
+import errno
 import io
 import json
 import subprocess
@@ -72,6 +73,19 @@ def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pyt
     references.with_suffix(".record.json").unlink()
     with pytest.raises(UserError, match=r"no references\.record\.json, which says what they were measured on"):
         main([*files, "--to", str(tmp_path), "--references", str(references)])
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = save(FULL, tmp_path)
+    with pytest.raises(UserError, match=r"\.json could not be written: File exists; make room, or give --to another"):
+        main([str(file), "--to", str(file)])
+
+    def closed(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("selectmm.report.report.show", closed)
+    with pytest.raises(BrokenPipeError):  # of the screen
+        main([str(file), "--to", str(tmp_path)])
 
 
 def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
