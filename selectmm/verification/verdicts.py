@@ -1,18 +1,21 @@
 """Our scores against released ones: inside the band, outside, or unknown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
 from typing import Any, Literal
 
+from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.verification.bands import Band, Released
+from selectmm.verification.flips import largest_change
 
 TWO_SIDED_95 = 1.96  # standard errors
 FLIPS = 2  # items that another processor may answer otherwise
 
-Answer = Literal["inside", "outside", "unknown"]
+Told = Literal["inside", "outside", "unknown"]
+Answers = Callable[[Score], Sequence[Answer]]  # reads those behind a score
 
 
 @dataclass(frozen=True)
@@ -23,28 +26,34 @@ class Verdict:
     ours: float | None
     released: float | None
     margin: float | None
-    answer: Answer
+    answer: Told
     why: str
 
 
 def verdicts(
-    scores: Sequence[Score], manifest: Mapping[str, Mapping[str, Any]], released: Released, limit: int | None
+    scores: Sequence[Score],
+    manifest: Mapping[str, Mapping[str, Any]],
+    released: Released,
+    limit: int | None,
+    answers: Answers,
 ) -> list[Verdict]:
     """A verdict on each measured benchmark, in the suite's order; one on the mean where the mean was released.
 
     Args:
         manifest: the evaluator's, by benchmark (`read_manifest`).
         limit: items per task that were asked, None for all: then the items' error joins every band.
+        answers: called for the scores alone that are compared with recorded ones.
     """
     measured = {score.benchmark: score for score in scores}
     found: dict[str, Verdict] = {}
     for score in scores:
         band = _band_of(score.benchmark, measured, released)
-        verdict = (
-            Verdict(score.benchmark, score.value, None, None, "unknown", f"no score was released by {released.name}")
-            if band is None
-            else _verdict(band, [measured[name] for name in band.of if name in measured], manifest, released, limit)
-        )
+        if band is None:
+            why = f"no score was released by {released.name}"
+            verdict = Verdict(score.benchmark, score.value, None, None, "unknown", why)
+        else:
+            known = [measured[name] for name in band.of if name in measured]
+            verdict = _verdict(band, known, manifest, released, limit, answers)
         found.setdefault(verdict.benchmark, verdict)
     return list(found.values())
 
@@ -61,6 +70,7 @@ def _verdict(
     manifest: Mapping[str, Mapping[str, Any]],
     released: Released,
     limit: int | None,
+    answers: Answers,
 ) -> Verdict:
     name = band.released if len(scores) > 1 else scores[0].benchmark
     ours, target = fmean(score.value for score in scores), released.scores[band.released]
@@ -73,14 +83,19 @@ def _verdict(
     if strange:
         why = band.why if not band.tasks else f"task {strange[0]} is not the released one: {band.why}"
         return Verdict(name, ours, target, None, "unknown", why)
-    margin = _margin(band, scores, limit)
-    answer: Answer = "inside" if abs(ours - target) <= margin else "outside"
+    margin = _recorded(scores, manifest, answers) if band.split == "recorded" else _margin(band, scores, limit)
+    answer: Told = "inside" if abs(ours - target) <= margin else "outside"
     return Verdict(name, ours, target, margin, answer, band.why)
 
 
 def _margin(band: Band, scores: Sequence[Score], limit: int | None) -> float:
-    """Half-width of the band; the mean of several has the error of a mean."""
+    """Half-width of a released score's band; the mean of several has the error of a mean."""
     error = sqrt(sum((score.stderr or 0.0) ** 2 for score in scores)) / len(scores)
-    if band.split == "recorded":
-        return max(error / 2, 100 * FLIPS / scores[0].items)
     return band.drift + (TWO_SIDED_95 * error if band.split == "other" or limit is not None else 0.0)
+
+
+def _recorded(scores: Sequence[Score], manifest: Mapping[str, Mapping[str, Any]], answers: Answers) -> float:
+    """Half-width of a recorded score's band, which is of one benchmark."""
+    (score,) = scores
+    metric = str(manifest[score.benchmark]["metric"])
+    return max((score.stderr or 0.0) / 2, largest_change(answers(score), metric, score.items, FLIPS))

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.evaluate import evaluate, read_answers
+from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.results import identity_of, read_manifest, read_scores
-from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.suite import Score, Suite
 from selectmm.models.vlm import VLM
 from selectmm.records.provenance import Provenance, provenance
 from selectmm.records.stage import run_stage, write_atomically
@@ -57,11 +58,15 @@ def verify(vlm: VLM, suite: Suite, released: Released, cache: Path, seed: int) -
 def judged(vlm: VLM, suite: Suite, released: Released, folder: Path) -> Verification:
     """Judge a finished evaluation that lies in ``folder``."""
     manifest = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
+
+    def answers(score: Score) -> list[Answer]:
+        return read_answers(folder / score.answers)
+
     return Verification(
         released=released.name,
         source=released.source,
         model=vlm.identity,
-        verdicts=tuple(verdicts(read_scores(folder, suite), manifest, released, suite.limit)),
+        verdicts=tuple(verdicts(read_scores(folder, suite), manifest, released, suite.limit, answers)),
         changed=tuple(_changed(manifest, released.manifest)),
         evaluator=manifest,
         suite={key: value for key, value in identity_of(suite).items() if key in ("tasks", "ours", "harnesses")},

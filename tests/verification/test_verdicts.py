@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.verification.bands import Band, Released, released_as
+from selectmm.verification.flips import largest_change
 from selectmm.verification.page import cells
 from selectmm.verification.verdicts import Verdict, verdicts
 
@@ -24,8 +26,9 @@ TASKS = {
 
 def judged(values: dict[str, float], limit: int | None = None, released: Released = SEVEN) -> dict[str, Verdict]:
     scores = [Score(name, value, 1.0, 1000, None, "") for name, value in values.items()]
-    manifest = {name: {"task": TASKS[name]} for name in values}
-    return {verdict.benchmark: verdict for verdict in verdicts(scores, manifest, released, limit)}
+    manifest = {name: {"task": TASKS[name], "metric": "exact_match"} for name in values}
+    found = verdicts(scores, manifest, released, limit, lambda _: ())
+    return {verdict.benchmark: verdict for verdict in found}
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,32 @@ def test_recorded_scores_may_differ_by_two_items() -> None:
     )
     assert judged({"GQA": 40.6}, released=recorded)["GQA"].answer == "outside"
     assert cells(found) == ("GQA", "40.5", "40.0", "+0.5", "± 0.5", "inside")
+
+
+def test_two_items_of_mme_are_more_than_two_shares_of_a_mean() -> None:
+    """Two categories of two and four pairs, all right: an item takes half a pair's accuracy and the pair away."""
+    pairs = [("small", n) for n in range(2)] + [("large", n) for n in range(4)]
+    right = [Answer(f"{n}{side}", "", "Yes", "yes", 1.0, "", str(n), name) for name, n in pairs for side in "ab"]
+    assert largest_change(right, "mme_total_score", 12, 1) == pytest.approx(100 * 1.5 / 2)
+    assert largest_change(right, "mme_total_score", 12, 2) == pytest.approx(100 * 3 / 2), "one of either small pair"
+    wrong = [replace(answer, score=0.0) for answer in right]
+    assert largest_change(wrong, "mme_total_score", 12, 2) == pytest.approx(100 * 2 / 2), "both of a small pair"
+    band = Band("GQA", ("GQA",), ("gqa",), "recorded", 0.0, "the same")
+    manifest = {"GQA": {"task": "gqa", "metric": "mme_total_score"}}
+    (found,) = verdicts(
+        [Score("GQA", 400.0, 1.0, 12, None, "")],
+        manifest,
+        replace(SEVEN, scores={"GQA": 300.0}, bands=(band,)),
+        None,
+        lambda _: right,
+    )
+    assert (found.answer, found.margin) == ("inside", pytest.approx(150.0))
+
+
+def test_the_change_of_f1_and_of_a_mean() -> None:
+    said = [("yes", "yes"), ("yes", "yes"), ("no", "yes"), ("yes", "no"), ("no", "no")]
+    answers = [Answer(str(n), "", true, it, float(it == true)) for n, (it, true) in enumerate(said)]
+    worst = 2 / 3  # 2 · 2 / (2 · 2 + 1 + 1), which becomes 0 without both right yes
+    assert largest_change(answers, "pope_f1_score", 5, 2) == pytest.approx(100 * worst)
+    assert largest_change(answers, "exact_match", 5, 2) == pytest.approx(40.0)
+    assert largest_change((), "mme_total_score", 5, 2) == pytest.approx(40.0), "no answers are kept"
