@@ -52,5 +52,5 @@ def weighted_loss(model: nn.Module, batch: Batch, weights: torch.Tensor) -> tupl
     logits, targets, rows = answer_logits(model, batch)
     losses = cross_entropy(logits.float(), targets, reduction="none")
     own = losses.detach()
-    sums = torch.zeros(len(weights), device=own.device).index_add_(0, rows, own)
+    sums = torch.zeros(len(weights), dtype=own.dtype, device=own.device).index_add_(0, rows, own)
     return (losses * weights[rows]).sum() / max(len(targets), 1), sums / torch.bincount(rows, minlength=len(weights))

@@ -96,10 +96,22 @@ def _ready(wrapped: PeftModel | FullModel, recipe: Recipe) -> None:
     wrapped.train()
     if recipe.precision == "32-true":
         wrapped.float()  # exact, and so is the way back to bfloat16
-    elif recipe.precision == "bf16-mixed":
-        for weight in wrapped.parameters():
-            if weight.requires_grad:
-                weight.data = weight.data.float()
+        return
+    dtype = torch.float32 if recipe.precision == "bf16-mixed" else torch.bfloat16
+    for weight in wrapped.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(dtype)
+
+
+def lightning_precision(recipe: Recipe, strategy: Strategy) -> str:
+    """What Lightning is told.
+
+    Its own ``bf16-true`` rounds buffers as well, rotary frequencies among them, which models keep in float32. `_ready`
+    has put the weights into bfloat16 already, so that nothing is left to convert; DeepSpeed still has to know.
+    """
+    if recipe.precision != "bf16-true":
+        return recipe.precision
+    return "bf16-mixed" if strategy.kind in ("zero2", "zero3") else "32-true"
 
 
 @contextmanager
@@ -129,7 +141,7 @@ def _trainer(
         num_nodes=nodes,
         plugins=alone,
         strategy=lightning_strategy(strategy, recipe.micro_batch, device),
-        precision=cast(Any, recipe.precision),
+        precision=cast(Any, lightning_precision(recipe, strategy)),
         max_epochs=1,  # the plan is one long epoch
         accumulate_grad_batches=recipe.batch_size // (recipe.micro_batch * strategy.devices),
         gradient_clip_val=recipe.clip or None,

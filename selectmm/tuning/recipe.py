@@ -34,7 +34,8 @@ class Recipe:
         max_length: tokens per row; longer rows are cut (and counted).
         packing: a micro-batch's rows stand one behind the other in one sequence, without padding and without seeing
             each other; otherwise they are padded to the longest. The loss is the same, see `selectmm.models.pack`.
-        precision: a Lightning precision, ``32-true`` or ``bf16-mixed`` or ``bf16-true``.
+        precision: ``32-true``; ``bf16-mixed``, where the trained weights are in float32; or ``bf16-true``, where all
+            weights are in bfloat16.
         checkpoint_every: optimiser steps between resumable checkpoints.
     """
 
@@ -98,7 +99,8 @@ class Recipe:
         How often checkpoints are written decides nothing: a run may go on with another number.
         """
         apart = {"name", "length", "epochs", "checkpoint_every"}
-        return {key: value for key, value in asdict(self).items() if key not in apart}
+        exact = {"buffers": "float32"} if self.precision == "bf16-true" else {}  # earlier versions rounded them
+        return {key: value for key, value in asdict(self).items() if key not in apart} | exact
 
     def steps(self, pool_rows: int, subset_rows: int) -> int:
         """Optimiser steps for a subset of a pool, at least one."""

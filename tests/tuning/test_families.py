@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -14,9 +15,13 @@ from selectmm.models.encode import Conversation, encode
 from selectmm.models.losses import answer_loss
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import load_adapter
+from selectmm.tuning.data import MicroBatch
+from selectmm.tuning.finetune import train_task
+from selectmm.tuning.job import Part, Task
+from selectmm.tuning.module import Tuning
 from selectmm.tuning.targets import lora_pattern
 from tests.families import BODIES, FAMILIES
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import RECIPE, SINGLE, Bench
 from tests.tuning.test_finetune import assert_same, snapshot
 
 
@@ -76,6 +81,35 @@ def test_packing_changes_neither_losses_nor_weights(bench: Bench, tmp_path: Path
     weights = load_file(tmp_path / "rows" / "adapter_model.safetensors")
     for name, weight in load_file(tmp_path / "packs" / "adapter_model.safetensors").items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_in_bfloat16_leave_rotary_frequencies_and_the_default_dtype_as_they_are(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weighted rows included, whose losses are summed up in float32."""
+    model, own, seen = bench.vlm.model, Tuning.training_step, []
+    frequencies = {name: buffer for name, buffer in model.named_buffers() if "inv_freq" in name}
+    weights = {name: weight.data for name, weight in model.named_parameters()}
+
+    def step(self: Tuning, batch: MicroBatch, number: int) -> dict[str, torch.Tensor | None]:
+        now = dict(model.named_buffers())
+        same = all(torch.equal(now[name], before) for name, before in frequencies.items())
+        dtypes = {weight.dtype for weight in self.wrapped.parameters()}
+        seen.append((same, dtypes, torch.get_default_dtype()))
+        return own(self, batch, number)
+
+    monkeypatch.setattr(Tuning, "training_step", step)
+    part = Part(0, 1, ordered=True, weights=(1.5, 0.5))
+    recipe = replace(RECIPE, batch_size=2, precision="bf16-true", max_length=512)
+    try:
+        for weight in model.parameters():
+            weight.data = weight.data.bfloat16()
+        task = Task(recipe, SINGLE, 2, 0, part)
+        train_task(bench.vlm, bench.pool, np.array([0, 3]), task, tmp_path, lambda _entry: None, bench.build)
+    finally:
+        for name, weight in model.named_parameters():
+            weight.data = weights[name]
+    assert frequencies and seen == [(True, {torch.bfloat16}, torch.float32)]
 
 
 def test_lora_on_tower_and_projector_sits_on_every_linear_layer_that_an_image_passes_through(bench: Bench) -> None:

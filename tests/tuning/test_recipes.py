@@ -52,6 +52,13 @@ def test_how_often_checkpoints_are_written_names_no_result(name: str) -> None:
     assert replace(recipe, checkpoint_every=7).learned() == recipe.learned()
 
 
+def test_what_was_trained_with_rounded_buffers_is_not_taken_for_what_is_trained_now() -> None:
+    recipe: Recipe = instantiate(composed("recipe", "llava15_lora"))
+    fields_of = asdict(recipe).keys() - {"name", "length", "epochs", "checkpoint_every"}
+    assert recipe.learned().keys() == fields_of, "so that other trainings keep their names"
+    assert replace(recipe, precision="bf16-true").learned().keys() == fields_of | {"buffers"}
+
+
 OUT_OF_RANGE = [
     *[(name, value) for name in ("batch_size", "micro_batch") for value in (0, -1)],
     ("rank", -1),

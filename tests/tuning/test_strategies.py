@@ -10,11 +10,13 @@ import pytest
 import torch
 from filelock import FileLock
 from hydra.utils import instantiate
+from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 from safetensors.torch import load_file
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
 from selectmm.tuning.checkpoint import latest
+from selectmm.tuning.fit import lightning_precision
 from selectmm.tuning.job import LOCK, Part, Task
 from selectmm.tuning.plan import lengths_of, plan, planned, share_of
 from selectmm.tuning.recipe import Strategy
@@ -165,6 +167,14 @@ def assert_only_what_is_trained(checkpoint: Path, ended: Path) -> None:
     names = {name for file in files for name in file.get("module", {})}
     assert all(".lora_" in name or ".modules_to_save." in name for name in names)
     assert 3 * trained <= sum(map(numbers_in, files)) <= 4 * trained + 16
+
+
+@pytest.mark.parametrize("kind", ["zero2", "zero3"])
+def test_deepspeed_is_told_of_bfloat16_in_words_that_round_no_buffer(kind: str) -> None:
+    told = lightning_precision(replace(RECIPE, precision="bf16-true"), Strategy(kind, 2))
+    module = torch.nn.BatchNorm1d(2)
+    assert DeepSpeedPrecision(told).convert_module(module).running_mean.dtype == torch.float32
+    assert told == "bf16-mixed", "with which its engine computes in bfloat16"
 
 
 def test_a_failing_worker_is_explained(llava: Bench, tmp_path: Path) -> None:
