@@ -12,6 +12,8 @@ from selectmm.models.queries_keys import WATCHED
 
 NOT_FOR_THE_MODEL = {"labels", "instruction"}
 _GRIDS = ("image_grid_thw", "video_grid_thw")  # inputs of the families whose rotary positions have three axes
+_PIXELS = ("pixel_values", "pixel_values_videos")
+_SECONDS = "second_per_grid_ts"  # between a clip's frames
 
 
 def inputs_of(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -32,11 +34,26 @@ def right_padded(inner: Any, batch: Batch) -> dict[str, torch.Tensor]:
         return inputs  # packed; or flash attention; or padded on the left
     del inputs["attention_mask"]
     if hasattr(inner, "get_rope_index") and not inputs.keys().isdisjoint(_GRIDS):
-        named = ("input_ids", "mm_token_type_ids", *_GRIDS, "second_per_grid_ts")
-        axes, _ = inner.get_rope_index(**{name: inputs[name] for name in named if name in inputs}, attention_mask=mask)
+        axes = inputs["position_ids"] if "position_ids" in inputs else _rotary_axes(inner, batch)
         along = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
         inputs["position_ids"] = torch.cat([along.unsqueeze(0), axes.to(mask.device)])
     return inputs
+
+
+def placed(inner: Any, batch: Batch) -> Batch:
+    """The batch, padded, with the rotary positions of its tokens where they follow from fractions of seconds.
+
+    Those are the clips of Qwen2.5-VL. A trainer may round floating inputs to the model's dtype, and rounded seconds put
+    frames that follow one another at one position; positions are whole numbers, which nothing rounds.
+    """
+    return {**batch, "position_ids": _rotary_axes(inner, batch)} if _SECONDS in batch else batch
+
+
+def _rotary_axes(inner: Any, batch: Batch) -> torch.Tensor:
+    """Rotary positions on three axes, [3, rows, tokens], by the model's own function."""
+    named = ("input_ids", "mm_token_type_ids", *_GRIDS, _SECONDS, "attention_mask")
+    axes, _ = inner.get_rope_index(**{name: batch[name] for name in named if name in batch})
+    return axes
 
 
 def _causal_kernel(body: PreTrainedConfig, device: torch.device) -> bool:
@@ -50,7 +67,7 @@ def _causal_kernel(body: PreTrainedConfig, device: torch.device) -> bool:
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:
-    """The batch on the model's device, floating tensors in the model's dtype."""
+    """The batch on the model's device, pixels in the model's dtype; other numbers, such as seconds, stay exact."""
     weight = next(model.parameters())
-    kinds = {name: weight.dtype if tensor.is_floating_point() else None for name, tensor in batch.items()}
+    kinds = {name: weight.dtype if name in _PIXELS else None for name in batch}
     return {name: tensor.to(weight.device, kinds[name], non_blocking=True) for name, tensor in batch.items()}

@@ -4,12 +4,12 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
 from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED, ROOM, Batch, Conversation, ImageCut, cut, encode
+from selectmm.models.inputs import placed
 from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -22,13 +22,14 @@ BLANK = Conversation((Turn("user", ""),), (Image.new("RGB", (56, 56)),))
 class MicroBatch(NamedTuple):
     """Tensors, and `COUNTS` over their rows.
 
-    ``weights`` are what the rows' losses are multiplied by, [rows], None where all are alike; ``load`` are the fields
-    of their `Load` (no dataclass: Lightning looks into those).
+    ``weights`` are what the rows' losses are multiplied by, one for each row, None where all are alike; ``load`` are
+    the fields of their `Load`. Both are plain numbers, because Lightning rounds floating tensors (in dataclasses, too)
+    to the dtype of the training.
     """
 
     inputs: Batch
     counts: tuple[int, ...]
-    weights: torch.Tensor | None
+    weights: tuple[float, ...] | None
     load: tuple[float, ...]
 
 
@@ -87,7 +88,7 @@ class MicroBatches(Dataset[MicroBatch]):
             (lengths > self.max_length).sum(),
             (answers == 0).sum(),
         )
-        inputs = pack(self.vlm, inputs) if self.packing else inputs
-        weights = None if self.weights is None else torch.from_numpy(self.weights[index].astype(np.float32))
+        inputs = pack(self.vlm, inputs) if self.packing else placed(self.vlm.model.model, inputs)
+        weights = None if self.weights is None else tuple(self.weights[index].tolist())
         load = astuple(load_of(self.vlm, inputs))
         return MicroBatch(inputs, tuple(int(count) for count in counts), weights, load)

@@ -87,7 +87,8 @@ class Tuning(pl.LightningModule):
         if batch.weights is None:
             loss = answer_loss(model, batch.inputs)
         else:
-            loss, row_losses = weighted_loss(model, batch.inputs, batch.weights)
+            weights = torch.tensor(batch.weights, dtype=torch.float32, device=batch.inputs["input_ids"].device)
+            loss, row_losses = weighted_loss(model, batch.inputs, weights)
         # Lightning divides by the number of micro-batches and then DeepSpeed does so again.
         twice = accumulate if self.trainer.strategy.handles_gradient_accumulation else 1
         return {"loss": loss * twice, "answer_loss": loss.detach(), "row_losses": row_losses}

@@ -10,10 +10,14 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from PIL import Image
+from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.inputs import right_padded, to_device
 from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
+from selectmm.tuning.data import MicroBatches
 from selectmm.tuning.job import Job, Task, read_job, write_job
 from tests.clips import write_clip
 from tests.families import FAMILIES
@@ -97,6 +101,30 @@ def test_a_step_has_the_loss_of_transformers_own_forward_and_a_clip_is_decoded_o
     assert len(decoded) == len(CLIPS), "one decoding a clip: not one a row, and not one an epoch"
     packed = bench.tune(tmp_path / "packed", replace(once, packing=True))
     assert packed == pytest.approx(losses, rel=1e-4) and len(decoded) == len(CLIPS)
+
+
+def test_seconds_between_frames_and_weights_of_rows_are_exact_in_half_precision(pool: Pool, tmp_path: Path) -> None:
+    """Of Qwen2.5-VL, which spaces a clip's frames by them: in a feature, and in a training under DeepSpeed."""
+    vlm = instantiate({**FAMILIES["qwen2_5_vl"].build(tmp_path / "model"), "fps": 3.0})
+    vlm.processor.video_processor.size = SizeDict(shortest_edge=4 * 28 * 28, longest_edge=64 * 28 * 28)
+    inner = vlm.model.model
+    inner.config.vision_config.tokens_per_second = 250  # a clip of three seconds is as far apart as a long one
+    data = MicroBatches(vlm, pool, np.array([[0, 3]]), 512, False, False, np.array([[1.93, 0.3]]))
+    talks = [
+        Conversation(pool[row].turns, tuple(pool.open_shown(one) for one in pool[row].images), shown=pool[row].images)
+        for row in (0, 3)
+    ]
+    batch = encode(vlm, talks, side="right", limit=None)
+    exact = right_padded(inner, batch)["position_ids"]
+    rounded = {**batch, "second_per_grid_ts": batch["second_per_grid_ts"].bfloat16()}
+    assert not torch.equal(right_padded(inner, rounded)["position_ids"], exact), "or there is nothing to lose"
+
+    given = DeepSpeedPrecision("bf16-mixed").convert_input(data[0])
+    assert given.inputs["pixel_values_videos"].dtype == torch.bfloat16 and given.weights == (1.93, 0.3)
+    assert torch.equal(right_padded(inner, given.inputs)["position_ids"], exact)
+    seen = to_device(batch, torch.nn.Linear(1, 1, dtype=torch.bfloat16))
+    assert seen["pixel_values_videos"].dtype == torch.bfloat16
+    assert torch.equal(right_padded(inner, seen)["position_ids"], exact)
 
 
 def test_worker_processes_keep_frames_where_the_run_does(pool: Pool, tmp_path: Path) -> None:
