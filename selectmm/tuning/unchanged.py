@@ -22,6 +22,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             module.training = training
         for weight, (device, dtype, trainable) in weights.items():
             weight.data, weight.grad = weight.data.to(device, dtype), None
+            if (state := getattr(weight, "quant_state", None)) is not None:  # 4-bit: its scales went along, in place
+                state.to(device)
             weight.requires_grad_(trainable)
         for name, buffer in buffers.items():
             path, _, leaf = name.rpartition(".")
