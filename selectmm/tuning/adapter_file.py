@@ -13,12 +13,12 @@ from peft import LoraConfig
 from selectmm.errors import UserError
 from selectmm.records.content import check_content
 from selectmm.records.reading import Mismatch, named
+from selectmm.tuning.recipe import HIGHEST
 from selectmm.tuning.tensors import read_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MOMENTS = "moments.safetensors"  # of Adam, where a training kept snapshots
 LARGEST = 2**20  # bytes of a configuration; ours have two thousand
-HIGHEST = 1e6  # of rank and alpha
 
 _READ = {"r", "lora_alpha", "lora_dropout", "modules_to_save"}
 _PASSED_OVER = {  # of another machine or version; where LoRA sits, the names of the weights say

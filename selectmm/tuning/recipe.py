@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from selectmm.errors import UserError
 
+HIGHEST = 10**6  # of rank and alpha
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -65,10 +67,13 @@ class Recipe:
     def __post_init__(self) -> None:
         """Raises a `UserError` if a number is out of its range or words contradict one another (`selectmm.instantiate`
         checks the types)."""
+        if self.tune == "lora" and self.rank == 0:
+            raise UserError("recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full.")
         for name, fits, range_ in (
             ("batch_size", self.batch_size >= 1, "1 or more"),
             ("micro_batch", self.micro_batch >= 1, "1 or more"),
-            ("rank", self.rank >= 0, "1 or more (0 where there is no LoRA)"),
+            ("rank", 0 <= self.rank <= HIGHEST, f"a number from 1 to {HIGHEST:,} (0 where there is no LoRA)"),
+            ("alpha", self.tune == "full" or 1 <= self.alpha <= HIGHEST, f"a number from 1 to {HIGHEST:,}"),
             ("epochs", 0 < self.epochs < inf, "a number above 0"),
             ("dropout", 0 <= self.dropout < 1, "0 or more, and below 1"),
             ("lr", 0 <= self.lr < inf, "a number above 0"),
@@ -80,8 +85,6 @@ class Recipe:
                 raise UserError(f"recipe.{name}={getattr(self, name)} is out of range; set it to {range_}.")
         if not (self.lr or self.projector_lr or self.vision_lr):
             raise UserError("recipe.lr=0 trains nothing, with the other rates at 0; set it to a number above 0.")
-        if self.tune == "lora" and self.rank == 0:
-            raise UserError("recipe.tune=lora needs a rank; set recipe.rank, or recipe.tune=full.")
         if self.tune == "full" and (self.projector == "lora" or self.vision_lr != 0):
             raise UserError(
                 "recipe.tune=full trains weights themselves and has no LoRA beside them; set recipe.projector=full and "

@@ -63,6 +63,8 @@ OUT_OF_RANGE = [
     *[(name, value) for name in ("batch_size", "micro_batch") for value in (0, -1)],
     ("rank", -1),
     ("rank", 0),
+    ("rank", 10**6 + 1),
+    *[("alpha", value) for value in (0, -8, 10**6 + 1)],
     *[("epochs", value) for value in (0.0, -1.0, float("inf"), float("nan"))],
     *[("dropout", value) for value in (-0.1, 1.0, float("nan"))],
     *[("lr", value) for value in (-1e-4, float("inf"), float("nan"))],
