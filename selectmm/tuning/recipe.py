@@ -79,6 +79,9 @@ class Recipe:
             ("lr", 0 <= self.lr < inf, "a number above 0"),
             ("projector_lr", 0 <= self.projector_lr < inf, "a number above 0, or 0 to keep the projector as it is"),
             ("vision_lr", 0 <= self.vision_lr < inf, "a number above 0, or 0 to keep the vision tower as it is"),
+            ("weight_decay", 0 <= self.weight_decay < inf, "0 or more"),
+            ("clip", 0 <= self.clip < inf, "a number above 0, or 0 for no limit"),
+            ("max_length", self.max_length >= 1, "1 or more tokens"),
             ("warmup", 0 <= self.warmup <= 1, "a share of the steps, from 0 to 1"),
         ):
             if not fits:  # so that a number that is none, which is in no range, is refused too

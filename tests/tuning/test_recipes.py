@@ -70,6 +70,8 @@ OUT_OF_RANGE = [
     *[("lr", value) for value in (-1e-4, float("inf"), float("nan"))],
     ("projector_lr", -1e-4),
     ("vision_lr", -1e-4),
+    *[(name, value) for name in ("weight_decay", "clip") for value in (-0.1, float("inf"), float("nan"))],
+    *[("max_length", value) for value in (0, -1)],
     *[("warmup", value) for value in (-0.1, 1.1, float("nan"))],
 ]
 
