@@ -30,6 +30,7 @@ from selectmm.records.stage import find_stage, fingerprint
 from selectmm.schedules.static import Static
 from selectmm.stages import finetune, select
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
+from selectmm.stages.scale import too_few_steps
 from selectmm.tuning.adapter import identity_with
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.snapshots import snapshots_in
@@ -147,6 +148,8 @@ class Job:
         if name == "finetune" and (points := finetune.points_of(experiment.curve, steps)):
             identity["points"] = list(points)
         what = f"{counted(steps, 'step')} of {recipe.batch_size}"
+        if too_few_steps(recipe, steps, name):
+            what += ", at a rate of 0 by recipe.warmup: learns nothing"
         made = Planned(name, what, (), "to do", seen, work, devices=experiment.strategy.devices)
         waits = self._waits(subset, self._identity, result="depends on the choice")
         return self._stage(finetune.STAGE, identity, made, waits)

@@ -14,6 +14,7 @@ from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import Stage, run_stage
+from selectmm.stages.scale import too_few_steps
 from selectmm.stages.summary import time_of
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe
@@ -21,6 +22,7 @@ from selectmm.tuning.recipe import Recipe
 log = logging.getLogger("selectmm")
 
 STAGE = "adapter"
+TRAININGS = {"finetune": "fine-tuning", "warmup": "warm-up of the method"}  # jobs in words
 
 
 def tune(experiment: Experiment, pool: Pool, vlm: VLM, subset: Subset) -> Stage:
@@ -56,6 +58,8 @@ def train(
         points: steps after which what is learned by then is kept too.
     """
     steps = recipe.steps(len(pool), len(rows))
+    if warning := too_few_steps(recipe, steps, TRAININGS[job]):
+        log.warning("  %s", warning)
     subset, device = Subset(rows).fingerprint, vlm.model.device.type
     identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps, snapshots)
     if points:

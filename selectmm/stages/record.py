@@ -34,8 +34,11 @@ from selectmm.records.record import (
 from selectmm.records.schedule import PointEntry
 from selectmm.records.stage import Stage, options_of
 from selectmm.schedules.static import Static
-from selectmm.stages.scale import too_small_for
+from selectmm.stages.finetune import TRAININGS
+from selectmm.stages.scale import too_few_steps, too_small_for
 from selectmm.stages.schedule import Learned, course_of
+from selectmm.tuning.callback import REPORT
+from selectmm.tuning.recipe import Recipe
 
 log = logging.getLogger("selectmm")
 
@@ -93,6 +96,7 @@ def record_of(
             *not_evaluated(experiment.suite),
             *warnings_of(evaluated.folder, experiment.suite),
             *filter(None, [too_small_for(vlm, experiment.recipe.name, experiment.suite.name)]),
+            *unlearned(experiment.recipe, {"finetune": tuned, "warmup": selection.warmup}),
         ),
         schedule=learned.schedule,
         curve=curve,
@@ -122,9 +126,15 @@ def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluat
     return path
 
 
+def unlearned(recipe: Recipe, trained: Mapping[str, Stage | None]) -> list[str]:
+    """Which trainings, by their jobs, learned nothing, one sentence each."""
+    steps = {job: json.loads((one.folder / REPORT).read_text())["steps"] for job, one in trained.items() if one}
+    return [said for job, count in steps.items() if (said := too_few_steps(recipe, count, TRAININGS[job]))]
+
+
 def left_out(pool: Pool, tuned: Stage) -> list[str]:
     """What was dropped, cut or skipped on the way, one sentence each, so that nothing is dropped silently."""
-    health, train = pool.health, json.loads((tuned.folder / "train.json").read_text())
+    health, train = pool.health, json.loads((tuned.folder / REPORT).read_text())
     found = {
         **{
             f"rows of the pool were dropped for {reason}": n for reason, n in (health.reasons if health else {}).items()

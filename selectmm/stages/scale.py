@@ -1,6 +1,9 @@
-"""Does the scale fit? A model of billions of parameters under what was made for the small built-in one."""
+"""Does the scale fit? A large model under what was made for the small built-in one, or too few rows for the recipe."""
 
+from selectmm.counted import counted
 from selectmm.models.vlm import VLM
+from selectmm.tuning.module import rate
+from selectmm.tuning.recipe import Recipe
 
 LARGE = 500_000_000  # parameters; the built-in model has a third of that
 TOY_SUITE = "mini"
@@ -33,4 +36,18 @@ def too_small_for(vlm: VLM, recipe: str, suite: str | None) -> str:
     return (
         f"{' and '.join(toys).capitalize()} {'were' if len(toys) > 1 else 'was'} made for the built-in model; this one "
         f"has {size / 1e9:.1f} billion parameters, so its results would say little. Use {way}."
+    )
+
+
+def too_few_steps(recipe: Recipe, steps: int, what: str) -> str:
+    """A sentence if no optimiser step of a training has a rate above 0, as the first of a rise has none; else empty.
+
+    Args:
+        what: the training's name.
+    """
+    if any(rate(step, steps, recipe.warmup) for step in range(steps)):
+        return ""
+    return (
+        f"The {what} has {counted(steps, 'step')}, at a rate of 0 by recipe.warmup={recipe.warmup:g}, and learns "
+        f"nothing. Set recipe.warmup=0, lower recipe.batch_size={recipe.batch_size}, or train on more rows."
     )

@@ -159,6 +159,15 @@ def test_flops_of_features_and_tuning_are_those_that_the_run_counts(
     assert tuning.work.disk == pytest.approx((tuned.folder / "adapter_model.safetensors").stat().st_size, rel=0.15)
 
 
+def test_a_training_whose_only_step_has_no_rate_is_told_before_it(place: Path) -> None:
+    once = experiment_of(place, "once", "method=random", "recipe.epochs=0.01", "recipe.warmup=0.03")
+    none, some = (
+        stage(planned(one)[0], "finetune").what
+        for one in (once, replace(once, recipe=replace(once.recipe, warmup=0.0)))
+    )
+    assert none == f"{some}, at a rate of 0 by recipe.warmup: learns nothing" and some.startswith("1 step of ")
+
+
 def test_a_sample_speaks_for_the_pool(place: Path) -> None:
     experiment = experiment_of(place, "sample", "method=full")
     exact, rough = (stage(planned(experiment, sample=n)[0], "finetune").work for n in (24, 12))

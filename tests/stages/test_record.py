@@ -1,5 +1,6 @@
 """What a record says of how its run was asked for."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,21 @@ def test_a_record_names_its_target_examples_and_its_evaluations(
     monkeypatch.setattr(recorded, "record_of", lambda one, pool, *rest: record_of(one, pool, *rest, targets=pool))
     aimed = load(recorded.recorded_run(tmp_path, "method=random", "curve=2"))
     assert aimed.targets == aimed.pool.fingerprint and aimed.name != made.name
+
+
+def test_a_training_whose_only_step_has_no_rate_is_warned_of_and_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a pass each over 4 of 8 rows, in batches of 2."""
+    with caplog.at_level(logging.WARNING, "selectmm"):
+        made = load(recorded.recorded_run(tmp_path, "method=grand", "method.warmup.epochs=0.5", "recipe.epochs=0.5"))
+    said = [
+        f"The {what} has 1 step, at a rate of 0 by recipe.warmup=0.03, and learns nothing. Set recipe.warmup=0, lower "
+        "recipe.batch_size=2, or train on more rows."
+        for what in ("fine-tuning", "warm-up of the method")
+    ]
+    assert [text for text in made.deviations if "learns nothing" in text] == said
+    warned = [text.strip() for text in caplog.messages if "learns nothing" in text]
+    assert sorted(warned) == sorted(said)
+    longer = load(recorded.recorded_run(tmp_path, "method=random"))
+    assert longer.recipe.steps == 2 and not any("learns nothing" in text for text in longer.deviations)
