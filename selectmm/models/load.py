@@ -24,6 +24,7 @@ from selectmm.records.stage import fingerprint, write_atomically
 OWN_CODE = {"trust_remote_code": False}
 
 READ = "SELECTMM_READ_WEIGHTS"  # environment variable: what names folders of weights, by what their files looked like
+DTYPES = ("float32", "bfloat16", "float16")
 MOST = 64  # folders that are remembered
 
 
@@ -128,16 +129,29 @@ def place(path: str) -> tuple[str, dict[str, str]]:
 
 
 def pick_device(device: str) -> torch.device:
-    """The named device; ``auto`` is the first GPU, else the CPU."""
+    """The named device; ``auto`` is the first GPU, else the CPU.
+
+    Raises:
+        UserError: PyTorch knows no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as problem:
+        raise UserError(f"model.device={device} is no device; set it to one of auto, cpu, cuda, cuda:0.") from problem
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The named dtype; ``auto`` is bfloat16 on a GPU, else float32."""
+    """The named dtype; ``auto`` is bfloat16 on a GPU, else float32.
+
+    Raises:
+        UserError: it is none that models are computed in.
+    """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise UserError(f"model.dtype={dtype} is not supported; set it to one of auto, {', '.join(DTYPES)}.")
     return getattr(torch, dtype)
 
 

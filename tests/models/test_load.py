@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from selectmm.errors import UserError
 from selectmm.models import llava, load, qwen2_vl
-from selectmm.models.load import identity_of, weights_of
+from selectmm.models.load import identity_of, pick_device, pick_dtype, weights_of
 from selectmm.models.tokenizer import open_tokenizer
 from tests.tiny import tiny_llava
 
@@ -71,6 +72,19 @@ def test_shapes_of_the_hub_come_from_its_cache_and_nothing_is_fetched(
     (cached / "refs" / "main").write_text(commit)
     shapes = llava.load("own/tiny", device="meta", dtype="float32")
     assert shapes.identity == identity_of(f"own/tiny@{commit}", shapes.model, shapes.family)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:first", ""])
+def test_a_device_that_is_none_is_answered_with_those_that_are(device: str) -> None:
+    with pytest.raises(UserError, match=f"^model.device={device} is no device; set it to one of auto, cpu, cuda"):
+        pick_device(device)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "int8", "nn"])
+def test_a_dtype_that_no_model_is_computed_in_is_answered_with_those_that_are(dtype: str) -> None:
+    with pytest.raises(UserError, match=f"^model.dtype={dtype} is not supported; .* auto, float32, bfloat16, float16"):
+        pick_dtype(dtype, torch.device("cpu"))
+    assert pick_dtype("float16", torch.device("cpu")) == torch.float16
 
 
 def test_a_template_that_does_not_exist_is_answered_with_those_that_do() -> None:
