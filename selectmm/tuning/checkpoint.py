@@ -4,7 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from selectmm.tuning.shards import files_of, take_up
 from selectmm.tuning.trusted import check_own, nothing_runs
 
 STATE = "state.pt"
-DEVICES = "strategy.devices"
+KIND, DEVICES = "strategy.kind", "strategy.devices"
 ANY_NUMBER = {"single", "ddp", "zero2"}  # strategies whose checkpoints any number of ranks can take up
 FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
 
@@ -58,31 +58,48 @@ def read_meta(checkpoint: Path, asked: Mapping[str, Any]) -> tuple[int, list[int
         UserError: another user may have written it (`check_own`), it is none, or it belongs to another run: another
             recipe, seed or rows, or ZeRO-3's on another number of devices.
     """
+    step, counts, before = _meta(checkpoint)
+    _check_same(checkpoint, asked, before, {**asked, **before}, checkpoint.parent)
+    return step, counts
+
+
+def _meta(checkpoint: Path) -> tuple[int, list[int], dict[str, Any]]:
+    """The checkpoint's step, the `COUNTS` until then, and what it was asked for with (`asked_of`)."""
     check_own(checkpoint)
     try:
         meta = json.loads((checkpoint / "meta.json").read_text())
-        step, counts, before = meta["step"], list(meta["counts"]), dict(meta["asked"])
+        return meta["step"], list(meta["counts"]), dict(meta["asked"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         raise UserError(
             f"{checkpoint} is not a checkpoint that this version wrote ({problem!r:.80}); delete it, and start again."
         ) from problem
-    for name in {**asked, **before}:
-        if name == DEVICES and asked["strategy.kind"] in ANY_NUMBER:
+
+
+def _check_same(
+    checkpoint: Path, asked: Mapping[str, Any], before: Mapping[str, Any], names: Iterable[str], whole: Path
+) -> None:
+    """Whether a run agrees in ``names`` with the one that wrote a checkpoint; ``whole``: to delete, or to go on with.
+
+    Raises:
+        UserError: it does not.
+    """
+    for name in names:
+        if name == DEVICES and asked[KIND] in ANY_NUMBER:
             continue
         if asked.get(name) != before.get(name):
             option = "devices" if name == DEVICES else name
             raise UserError(
                 f"{checkpoint} was written under {option}={before.get(name)}, not {asked.get(name)}; go on with the "
-                f"first, or delete {checkpoint.parent}."
+                f"first, or delete {whole}."
             )
-    return step, counts
 
 
 def handed_on(task: Task) -> Path | None:
     """What a part of a run begins with: the last state of the part before; None for the first part.
 
     Raises:
-        UserError: another user may have written it.
+        UserError: another user may have written it, it is none, or it is of another strategy, or ZeRO-3's on another
+            number of devices.
     """
     if task.part is None or task.part.before is None:
         return None
@@ -92,7 +109,9 @@ def handed_on(task: Task) -> Path | None:
             f"The last state of the training before step {task.part.first} is missing in {task.part.before}; delete "
             f"the folder above it, and start again."
         )
-    check_own(checkpoint)
+    *_, before = _meta(checkpoint)
+    asked = {KIND: task.strategy.kind, DEVICES: task.strategy.devices}
+    _check_same(checkpoint, asked, before, asked, Path(task.part.before).parent)
     return checkpoint
 
 

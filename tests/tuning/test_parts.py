@@ -13,10 +13,12 @@ from selectmm.errors import UserError
 from selectmm.models.encode import IGNORED
 from selectmm.models.losses import answer_loss, weighted_loss
 from selectmm.tuning.callback import row_losses_of
+from selectmm.tuning.checkpoint import handed_on
 from selectmm.tuning.data import MicroBatches
 from selectmm.tuning.finetune import train_task
 from selectmm.tuning.job import HANDED_ON, Part, Task
 from selectmm.tuning.plan import planned
+from selectmm.tuning.recipe import Strategy
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
 from tests.tuning.test_kill import WRITTEN, kill_at, killed
 
@@ -79,6 +81,30 @@ def test_a_part_whose_beginning_is_gone_is_one_sentence(llava: Bench, tmp_path: 
     (tmp_path / "0").mkdir()
     with pytest.raises(UserError, match=r"last state of the training before step 3 is missing .* start again"):
         part_of(llava, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "said"),
+    [
+        ("zero3", Strategy("zero3", 4), "devices=2, not 4"),
+        ("zero3", Strategy("zero2", 2), "strategy.kind=zero3, not zero2"),
+        ("zero3", Strategy("zero3", 2), None),
+        ("zero2", Strategy("zero2", 4), None),
+    ],
+)
+def test_a_part_goes_on_on_the_devices_that_a_checkpoint_would_go_on_on(
+    kind: str, other: Strategy, said: str | None, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "train" / "0" / HANDED_ON / "checkpoint-00000003"
+    checkpoint.mkdir(parents=True, mode=0o700)
+    asked = {"strategy.kind": kind, "strategy.devices": 2, "part.first": 0}
+    (checkpoint / "meta.json").write_text(json.dumps({"step": 3, "counts": [0], "asked": asked}))
+    task = Task(RECIPE, other, STEPS, 0, Part(CUT, STEPS, str(tmp_path / "train" / "0")))
+    if said is None:
+        assert handed_on(task) == checkpoint
+        return
+    with pytest.raises(UserError, match=rf"under {said}; go on with the first, or delete {tmp_path / 'train'}\.$"):
+        handed_on(task)
 
 
 def test_weights_of_one_change_nothing_and_every_row_s_loss_is_noted(llava: Bench, whole: Path, tmp_path: Path) -> None:
