@@ -115,9 +115,16 @@ def carry_adapter(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
 
 
 def identity_with(model: str, folder: Path) -> str:
-    """The identity of a model that carries the adapter in ``folder``, and the optimiser's moments if they lie there."""
-    kept = [folder / name for name in (WEIGHTS, MOMENTS) if name == WEIGHTS or (folder / name).exists()]
-    return "+".join([model, *(hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in kept)])
+    """The identity of a model that carries the adapter in ``folder``, and the optimiser's moments if they lie there.
+
+    What the model computes follows from the weights and from what LoRA's products are multiplied by, alpha / rank.
+    """
+    config = json.loads((folder / CONFIG).read_bytes())
+    scale = json.dumps([config["r"], config["lora_alpha"]]).encode()
+    contents = [(folder / WEIGHTS).read_bytes() + scale]
+    if (folder / MOMENTS).exists():
+        contents.append((folder / MOMENTS).read_bytes())
+    return "+".join([model, *(hashlib.sha256(content).hexdigest()[:16] for content in contents)])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from selectmm.errors import UserError
 from selectmm.export.card import Origin
 from selectmm.export.model import export_model
-from selectmm.tuning.adapter import carry_adapter
+from selectmm.tuning.adapter import carry_adapter, identity_with
 from selectmm.tuning.adapter_file import CONFIG, WEIGHTS, read_adapter
 from selectmm.tuning.full import TRAINED
 from tests.bad_input import examples
@@ -41,6 +41,15 @@ def adapter(trained: Path, tmp_path: Path) -> Path:
     for name in (WEIGHTS, CONFIG):
         shutil.copy(trained / name, folder)
     return folder
+
+
+def test_the_same_weights_at_another_scale_are_another_model(llava: Bench, adapter: Path) -> None:
+    with carry_adapter(llava.vlm, adapter) as one:
+        assert one.identity == identity_with(llava.vlm.identity, adapter)
+    config = json.loads((adapter / CONFIG).read_text())
+    (adapter / CONFIG).write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
+    with carry_adapter(llava.vlm, adapter) as other:
+        assert other.identity != one.identity
 
 
 def refused(bench: Bench, folder: Path, said: str) -> None:
