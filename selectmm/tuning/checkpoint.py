@@ -24,7 +24,8 @@ from selectmm.tuning.trusted import check_own, nothing_runs
 STATE = "state.pt"
 KIND, DEVICES = "strategy.kind", "strategy.devices"
 ANY_NUMBER = {"single", "ddp", "zero2"}  # strategies whose checkpoints any number of ranks can take up
-FREE = {"name", "checkpoint_every"}  # of a recipe: what a run may change its mind on, because it changes no result
+# Of a recipe: what a run may change its mind on, because `Recipe.learned` names no result by it; ``steps`` is compared.
+FREE = {f"recipe.{name}" for name in ("name", "length", "epochs", "checkpoint_every")}
 
 
 def latest(folder: Path) -> Path | None:
@@ -38,7 +39,7 @@ def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, Any]:
     The same in a worker, whose pool holds the chosen rows alone.
     """
     chosen = pool.table["digest"].take(pa.array(rows))
-    recipe = {f"recipe.{name}": value for name, value in asdict(task.recipe).items() if name not in FREE}
+    recipe = {key: value for name, value in asdict(task.recipe).items() if (key := f"recipe.{name}") not in FREE}
     strategy = {f"strategy.{name}": value for name, value in asdict(task.strategy).items()}
     content = hashlib.sha256("".join(chosen.to_pylist()).encode()).hexdigest()[:16]
     asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content}
@@ -59,7 +60,8 @@ def read_meta(checkpoint: Path, asked: Mapping[str, Any]) -> tuple[int, list[int
             recipe, seed or rows, or ZeRO-3's on another number of devices.
     """
     step, counts, before = _meta(checkpoint)
-    _check_same(checkpoint, asked, before, {**asked, **before}, checkpoint.parent)
+    names = [name for name in {**asked, **before} if name not in FREE]  # earlier versions wrote some of them down
+    _check_same(checkpoint, asked, before, names, checkpoint.parent)
     return step, counts
 
 

@@ -227,7 +227,7 @@ def test_user_errors_are_sentences(llava: Bench, tmp_path: Path) -> None:
     [
         ({"lr": 2e-2}, 24, r"checkpoint-00000002 was written under recipe.lr=0.01, not 0.02; go on with the first, or"),
         ({"clip": 1.0}, 24, "recipe.clip=0.05, not 1.0"),
-        ({"length": "steps"}, 23, "recipe.length=epochs, not steps"),
+        ({"epochs": 3}, 24, "steps=6, not 9"),
         ({}, 23, "rows=[0-9a-f]{16}, not [0-9a-f]{16}"),
     ],
 )
@@ -246,9 +246,13 @@ def test_a_checkpoint_of_another_strategy_is_refused_before_workers_start(llava:
     assert not (tmp_path / "job.json").exists()
 
 
-def test_how_often_checkpoints_are_written_may_change_on_the_way(llava: Bench, tmp_path: Path) -> None:
+def test_what_names_no_result_may_change_on_the_way(llava: Bench, tmp_path: Path) -> None:
+    """How often checkpoints are written, and what steps are counted by; also where the checkpoint notes the latter."""
     stop_at_step_3(llava, tmp_path)
-    assert len(llava.tune(tmp_path, replace(RECIPE, checkpoint_every=1))) == 4
+    meta = tmp_path / "checkpoint-00000002" / "meta.json"
+    noted = json.loads(meta.read_text())
+    meta.write_text(json.dumps({**noted, "asked": {**noted["asked"], "recipe.length": "epochs"}}))
+    assert len(llava.tune(tmp_path, replace(RECIPE, checkpoint_every=1, length="steps", epochs=2.1))) == 4
 
 
 def stop_at_step_3(bench: Bench, folder: Path) -> None:
