@@ -18,8 +18,9 @@ from selectmm.models.vlm import VLM
 # The chat template in its own chat_template.json: Qwen2-VL's marks, but no system message unless one is given.
 CHATML = replace(qwen2_vl.CHATML, start="", tools=qwen2_5_vl.TOOLS)
 
-# The mergers of the added features (model.visual.deepstack_merger_list) stay frozen, as in Qwen's own fine-tuning code:
-# its ``tune_mm_mlp`` is model.visual.merger.
+# The mergers of the added features (model.visual.deepstack_merger_list) belong to the tower: as in Qwen's own
+# fine-tuning code, whose ``tune_mm_mlp`` is model.visual.merger, no projector rate trains them. LoRA sits there where a
+# recipe has vision_lr.
 FAMILY = replace(qwen2_vl.FAMILY, name="qwen3_vl", template=CHATML)
 
 
