@@ -50,6 +50,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     _check_compute(plain)
     device = pick_device(plain["model"].get("device", "auto")).type
     devices = _devices(config, device)
+    strategy = _spread(_made(plain["strategy"]), devices)
     return Experiment(
         name=config.experiment,
         scale=config.scale,
@@ -61,8 +62,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         method_name=method_name,
         method=_made(plain["method"]),
         budget=_budget(config),
-        recipe=_made(plain["recipe"]),
-        strategy=_spread(_made(plain["strategy"]), devices),
+        recipe=_made(plain["recipe"]).on(strategy.devices),
+        strategy=strategy,
         suite=open_suite(plain["suite"]),
         engine=_made(plain["engine"]) if plain.get("engine") else None,
         tracker=_made(plain["tracker"]),
