@@ -12,6 +12,13 @@ from selectmm.planning.stages import Planned
 from selectmm.records.stage import fingerprint, write_atomically
 
 FOLDER = "bench"
+KINDS = {
+    "warm-up": "tuning",
+    "finetune": "tuning",
+    "evaluate": "decoding",
+    "features": "features",
+    "scoring": "features",
+}
 GRADIENTS = ("GradientNorm", "ProjectedGradient")
 
 
@@ -43,8 +50,7 @@ class Corrections:
         """For a stage of a plan; what was measured of our own decoding says nothing of vLLM."""
         if stage.work.overhead:
             return None
-        kinds = {"warm-up": "tuning", "finetune": "tuning", "evaluate": "decoding", "features": "features"}
-        kind = kinds.get(stage.name)
+        kind = KINDS.get(stage.name)
         if kind == "features" and any(name in stage.what for name in GRADIENTS):
             kind = "gradients"
         return self.factors.get(kind) if kind else None

@@ -36,8 +36,9 @@ def in_turns(job: "Job") -> list[Planned]:
     warmups = [job._warmup(needs) for needs in {request.needs for request in scored if request.needs.warmup}]
     steps = sum(request.steps for request in requests if isinstance(request, Train))
     visits = steps * experiment.recipe.batch_size
-    training, scoring = Work(), Work(flops=0.0, tokens=0.0)
+    training = scoring = Work()
     if job.model:
+        scoring = Work(flops=0.0, tokens=0.0)
         every = job._load(pool, "conversation", np.arange(len(pool)))
         training = job.model.device.train(every.as_many_as(visits), experiment.recipe, experiment.strategy)
         trained = False
@@ -58,7 +59,8 @@ def in_turns(job: "Job") -> list[Planned]:
     made = replace(made, devices=experiment.strategy.devices)
     tuned = job._stage(schedule.STAGE, identity, made, None if job.model else "unknown")
     visited = sum(len(request.rows) for request in scored)
-    told = f"{len(scored)} times, for {experiment.chooser}"
+    read = dict.fromkeys(type(feature).__name__ for request in scored for feature in request.needs.features)
+    told = f"{' + '.join(read)}, {len(scored)} times, for {experiment.chooser}"
     passes = replace(tuned, name="scoring", what=told, rows=visited, work=scoring)
     passes = replace(passes, devices=experiment.devices, folder=None)
     if tuned.folder is not None:

@@ -11,7 +11,7 @@ from selectmm.records.cost import Cost
 
 State = Literal["cached", "shared", "not here", "to do", "depends on the choice", "depends on the warm-up", "unknown"]
 
-ESTIMATED = ("warm-up", "features", "finetune", "evaluate")  # stages in which the model works
+ESTIMATED = ("warm-up", "features", "scoring", "finetune", "evaluate")  # stages in which the model works
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class Total:
     Attributes:
         stages, reused: how many are left, and how many are not because they are cached or shared.
         saved: device-seconds that the cached ones took when they ran.
-        features, tuning, evaluation: wall seconds of these stages that are left, one after the other.
+        features, tuning, evaluation: wall seconds of these stages that are left, one after the other; a schedule's
+            scorings are features.
         by_engine: the same of evaluation if vLLM did it; None where it does already, or could not.
     """
 
@@ -128,7 +129,7 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
         disk=sum(stage.work.disk or 0 for stage in left),
         seconds=sum(stage.seconds(gpu, utilisation) or 0 for stage in left),
         saved=sum(stage.cost.device_seconds for stage in every if stage.cost and stage.state == "cached"),
-        features=walls("features"),
+        features=walls("features") + walls("scoring"),
         tuning=walls("finetune") + walls("warm-up"),
         evaluation=walls("evaluate"),
         by_engine=None if None in engine or not engine else sum(engine),

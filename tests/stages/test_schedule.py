@@ -12,8 +12,10 @@ from hydra import compose, initialize_config_dir
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
+from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
+from selectmm.planning.stages import total_of
 from selectmm.records.cached import adapter_of, subset_of
 from selectmm.records.files import load
 from selectmm.run import run
@@ -170,6 +172,11 @@ def test_the_plan_knows_the_stage_and_counts_what_is_scored(place: Path) -> None
     )
     once, twice = (next(stage for stage in one.stages if stage.name == "scoring") for one in plans)
     assert (once.state, twice.work.flops) == ("to do", pytest.approx(2 * once.work.flops))
+    assert total_of([plans[1]], GPUS["h100"], 0.4).features == twice.wall(GPUS["h100"], 0.4) > 0, "hours until it is done"
+    assert Corrections({"features": 3.0, "gradients": 5.0}).factor(once) == 3.0, "el2n's answers"
+    gone = ("seed=7", "schedule.updates=1", f"model.path={place}/gone")
+    unknown = total_of(plan([experiment_of(place, *RESELECT, *gone)], GPUS["h100"], 8), GPUS["h100"], 0.4).unknown
+    assert unknown == 3, "scoring, training, evaluation"
     (rho,) = plan([experiment_of(place, "schedule=rho_loss", "schedule.every=3", "seed=7")], GPUS["h100"], 8)
     assert [stage.name for stage in rho.stages][1:4] == ["warm-up", "scoring", "finetune"]
 
