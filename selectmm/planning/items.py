@@ -10,11 +10,16 @@ from selectmm.planning.known.benchmarks import ASKED
 
 
 def items_of(suite: Suite) -> dict[str, int | None]:
-    """Items by task, each task once; None where neither the suite's own folder has its data nor `ASKED` its number."""
+    """Items by task, each task once; None where neither the suite's own folder has its data nor `ASKED` its number.
+
+    Of a task of several parts, such as the subjects of MMLU, the harness takes ``limit`` items of each; all parts are
+    assumed to have as many.
+    """
     known = {task: asked.items for task, asked in ASKED.items()} | local_items(suite)
     most = suite.limit if suite.limit is not None else sys.maxsize
+    parts = {task: asked.parts for task, asked in ASKED.items()}
     tasks = [benchmark.task for benchmark in suite.benchmarks]
-    return {task: min(known[task], most) if task in known else None for task in tasks}
+    return {task: min(known[task], most * parts.get(task, 1)) if task in known else None for task in tasks}
 
 
 def local_items(suite: Suite) -> dict[str, int]:

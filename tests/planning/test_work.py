@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import lm_eval
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,7 @@ from selectmm.features.unasked import UnaskedLoss
 from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.flops import Load
 from selectmm.planning.items import items_of
+from selectmm.planning.known.benchmarks import ASKED
 from selectmm.planning.work import Device
 
 LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4, 32)
@@ -47,6 +49,13 @@ def test_items_are_counted_where_the_data_lie(tmp_path: Path) -> None:
     assert items_of(suite_of(tmp_path, None, "shapes", "words")) == {"shapes": 12, "words": 3}
     assert items_of(suite_of(tmp_path, 5, "shapes", "strange")) == {"shapes": 5, "strange": None}
     assert items_of(suite_of(None, 5, "strange")) == {"strange": None}
+
+
+@pytest.mark.parametrize(("task", "folder"), [("mmlu", "mmlu/default"), ("mmlu_pro", "mmlu_pro")])
+def test_a_limit_is_of_every_part_that_the_harness_has_of_a_task(task: str, folder: str) -> None:
+    files = (Path(lm_eval.__file__).parent / "tasks" / folder).glob(f"{task}_*.yaml")
+    assert items_of(suite_of(None, 10, task)) == {task: 10 * len(list(files))}
+    assert items_of(suite_of(None, 10**6, task)) == {task: ASKED[task].items}
 
 
 def test_an_item_is_read_and_answered() -> None:

@@ -172,7 +172,9 @@ def test_the_plan_knows_the_stage_and_counts_what_is_scored(place: Path) -> None
     )
     once, twice = (next(stage for stage in one.stages if stage.name == "scoring") for one in plans)
     assert (once.state, twice.work.flops) == ("to do", pytest.approx(2 * once.work.flops))
-    assert total_of([plans[1]], GPUS["h100"], 0.4).features == twice.wall(GPUS["h100"], 0.4) > 0, "hours until it is done"
+    assert total_of([plans[1]], GPUS["h100"], 0.4).features == twice.wall(GPUS["h100"], 0.4) > 0, (
+        "hours until it is done"
+    )
     assert Corrections({"features": 3.0, "gradients": 5.0}).factor(once) == 3.0, "el2n's answers"
     gone = ("seed=7", "schedule.updates=1", f"model.path={place}/gone")
     unknown = total_of(plan([experiment_of(place, *RESELECT, *gone)], GPUS["h100"], 8), GPUS["h100"], 0.4).unknown

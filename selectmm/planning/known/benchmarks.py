@@ -21,6 +21,7 @@ class Asked:
         prompt: tokens of an item without its image, template and examples included; an assumption.
         said: tokens that a batch of answers takes to decode; an assumption. 0: options are scored, not spoken.
         image: whether an item shows one. options: sequences that are read per item.
+        parts: tasks that it consists of in its harness, which takes ``suite.limit`` items of each.
     """
 
     items: int
@@ -29,6 +30,7 @@ class Asked:
     said: int = 5
     image: bool = True
     options: int = 1
+    parts: int = 1
 
 
 ASKED: dict[str, Asked] = {
@@ -62,6 +64,6 @@ ASKED: dict[str, Asked] = {
     "naturalbench_groups": Asked(7_600, "NaturalBench, 1,900 groups of four questions (arXiv 2410.14669)", 70),
     "cmmmu_val_once": Asked(900, "CMMMU, validation split (arXiv 2401.11944)", 200),
     "hellaswag": Asked(10_042, "HellaSwag, validation split (arXiv 1905.07830)", 110, 0, image=False, options=4),
-    "mmlu": Asked(14_042, "MMLU, test split (arXiv 2009.03300)", 130, 0, image=False, options=4),
-    "mmlu_pro": Asked(12_032, "MMLU-Pro, test split (arXiv 2406.01574)", 1_500, 1_024, image=False),
+    "mmlu": Asked(14_042, "MMLU, test split (arXiv 2009.03300)", 130, 0, image=False, options=4, parts=57),
+    "mmlu_pro": Asked(12_032, "MMLU-Pro, test split (arXiv 2406.01574)", 1_500, 1_024, image=False, parts=14),
 }
