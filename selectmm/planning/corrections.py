@@ -9,6 +9,7 @@ from typing import Any
 from selectmm.experiment import Experiment
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Planned
+from selectmm.planning.work import GRADIENTS
 from selectmm.records.stage import fingerprint, write_atomically
 
 FOLDER = "bench"
@@ -19,7 +20,6 @@ KINDS = {
     "features": "features",
     "scoring": "features",
 }
-GRADIENTS = ("GradientNorm", "ProjectedGradient")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Corrections:
         if stage.work.overhead:
             return None
         kind = KINDS.get(stage.name)
-        if kind == "features" and any(name in stage.what for name in GRADIENTS):
+        if kind == "features" and any(one.__name__ in stage.what for one in GRADIENTS):
             kind = "gradients"
         return self.factors.get(kind) if kind else None
 

@@ -38,6 +38,7 @@ from selectmm.planning.memory import (
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.targets import lora_pattern
 
+GRADIENTS = (GradientNorm, ProjectedGradient, AdamGradient)  # features whose pass goes backward too
 ITEM = (640, 480)  # pixels of a benchmark's image; an assumption
 
 
@@ -103,7 +104,7 @@ class Device:
         for feature in features:
             if wider_of(feature, features) is not None:
                 continue  # norms stand beside projected gradients
-            if isinstance(feature, GradientNorm | ProjectedGradient | AdamGradient):
+            if isinstance(feature, GRADIENTS):
                 flops += row_gradients(self.body, load, rank, feature.scope == "all_linear")
                 flops += decoder(self.body, load, rank=rank) if self._recomputes else 0
                 memory = replace(memory, activations=self._backward(load, rank, tokens))

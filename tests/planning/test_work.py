@@ -14,7 +14,7 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.blind import BlindLoss
 from selectmm.features.consistency import Consistency
 from selectmm.features.coupling import ImageCoupling
-from selectmm.features.gradients import ProjectedGradient
+from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.neurons import TopNeurons
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.pairs import ClipPair, StatePair
@@ -25,9 +25,11 @@ from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
 from selectmm.features.unasked import UnaskedLoss
 from selectmm.planning.anatomy import Anatomy, Layer
+from selectmm.planning.corrections import Corrections
 from selectmm.planning.flops import Load
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.stages import Planned
 from selectmm.planning.work import Device
 
 LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4, 32)
@@ -100,3 +102,11 @@ def test_one_pass_goes_as_deep_as_its_deepest_feature() -> None:
     both = device.features(ROWS, [ImageStates(1), ImageStates(2)], 0, 8).flops
     assert both == device.features(ROWS, [ImageStates(2)], 0, 8).flops
     assert both == pytest.approx(2 * device.features(ROWS, [ImageStates(1)], 0, 8).flops)
+
+
+@pytest.mark.parametrize("kind", [GradientNorm, ProjectedGradient, AdamGradient])
+@pytest.mark.parametrize("name", ["features", "scoring"])
+def test_a_pass_for_gradients_is_corrected_by_what_such_a_pass_took(name: str, kind: type) -> None:
+    measured = Corrections({"features": 3.0, "gradients": 5.0})
+    assert measured.factor(Planned(name, f"{kind.__name__} at checkpoint 2", (), "to do", 1)) == 5.0
+    assert measured.factor(Planned(name, "AnswerLoss", (), "to do", 1)) == 3.0
