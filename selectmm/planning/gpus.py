@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -27,7 +27,8 @@ class Gpu:
         launch: seconds that a decoder layer takes to be started when one token after the other is generated; an
             assumption. 0 where it is not looked at.
         source: where the figures are from.
-        shown: a part of the name that CUDA gives the device.
+        shown: the name that CUDA gives the device, without the maker's. Other variants, of another speed, add to it,
+            and so does a part of a device (MIG).
     """
 
     name: str
@@ -53,12 +54,12 @@ GPUS = {
     for gpu in (
         _gpu("a100-40", 312, 19.5, 40, 1555, "NVIDIA A100 data sheet", "A100-SXM4-40GB"),
         _gpu("a100-80", 312, 19.5, 80, 2039, "NVIDIA A100 data sheet", "A100-SXM4-80GB"),
-        _gpu("h100", 989.4, 66.9, 80, 3350, "NVIDIA H100 data sheet, SXM5", "H100"),
+        _gpu("h100", 989.4, 66.9, 80, 3350, "NVIDIA H100 data sheet, SXM5", "H100 80GB HBM3"),
         _gpu("h200", 989.4, 66.9, 141, 4800, "NVIDIA H200 data sheet, SXM", "H200"),
         _gpu("l40s", 362, 91.6, 48, 864, "NVIDIA L40S data sheet", "L40S"),
         _gpu("a6000", 154.8, 38.7, 48, 768, "NVIDIA Ampere GA102 whitepaper, RTX A6000", "RTX A6000"),
-        _gpu("3090", 71, 35.6, 24, 936, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090", "RTX 3090"),
-        _gpu("4090", 165.2, 82.6, 24, 1008, "NVIDIA Ada whitepaper, GeForce RTX 4090", "RTX 4090"),
+        _gpu("3090", 71, 35.6, 24, 936, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090", "GeForce RTX 3090"),
+        _gpu("4090", 165.2, 82.6, 24, 1008, "NVIDIA Ada whitepaper, GeForce RTX 4090", "GeForce RTX 4090"),
     )
 }
 
@@ -70,7 +71,7 @@ def gpu_of(name: str) -> Gpu:
         UserError: it is not in the table; the sentence lists those that are.
     """
     if name == "here":
-        return _recognised(torch.cuda.get_device_name()) if torch.cuda.is_available() else _cpu()
+        return _this_gpu() if torch.cuda.is_available() else _cpu()
     if name == "cpu":
         return _cpu()
     if name not in GPUS:
@@ -78,12 +79,25 @@ def gpu_of(name: str) -> Gpu:
     return GPUS[name]
 
 
-def _recognised(shown: str) -> Gpu:
-    """The entry for a device as CUDA names it."""
-    for gpu in GPUS.values():
-        if gpu.shown in shown:
-            return gpu
-    raise UserError(f"This machine's {shown} is not in the table; give --gpu with the nearest of: {', '.join(GPUS)}.")
+def recognised(shown: str) -> Gpu | None:
+    """The entry for a device as CUDA names it; None if there is none."""
+    name = shown.removeprefix("NVIDIA ")  # which older drivers leave out
+    return next((gpu for gpu in GPUS.values() if gpu.shown == name), None)
+
+
+def _this_gpu() -> Gpu:
+    """The entry for this machine's first GPU, with the memory that it has.
+
+    Raises:
+        UserError: there is none.
+    """
+    shown = torch.cuda.get_device_name()
+    gpu = recognised(shown)
+    if gpu is None:
+        raise UserError(
+            f"This machine's {shown} is not in the table; give --gpu with the nearest of: {', '.join(GPUS)}."
+        )
+    return replace(gpu, memory=torch.cuda.get_device_properties().total_memory)
 
 
 @cache

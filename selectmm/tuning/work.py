@@ -9,7 +9,7 @@ from selectmm.models.encode import IGNORED, Batch, Conversation, encode
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.flops import Load, training
-from selectmm.planning.gpus import GPUS
+from selectmm.planning.gpus import recognised
 from selectmm.planning.tower import tower_flops
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
@@ -45,8 +45,8 @@ def peak_of(device: torch.device, precision: str) -> float | None:
     """FLOP/s of a GPU whose data sheet is known; None for others, and for a CPU."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((gpu.peak(precision) for gpu in GPUS.values() if gpu.shown and gpu.shown in name), None)
+    gpu = recognised(torch.cuda.get_device_name(device))
+    return None if gpu is None else gpu.peak(precision)
 
 
 def _lengths(batch: Batch) -> torch.Tensor:

@@ -1,9 +1,14 @@
 """The table of devices, and this machine's own."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from selectmm.errors import UserError
-from selectmm.planning.gpus import GPUS, _recognised, gpu_of
+from selectmm.planning.gpus import GPUS, gpu_of, recognised
+from selectmm.tuning.work import peak_of
 
 
 @pytest.mark.parametrize(
@@ -18,12 +23,38 @@ from selectmm.planning.gpus import GPUS, _recognised, gpu_of
     ],
 )
 def test_a_device_is_recognised_by_the_name_that_cuda_gives_it(shown: str, name: str) -> None:
-    assert _recognised(shown).name == name
+    assert recognised(shown).name == name
 
 
-def test_a_device_that_is_not_in_the_table_is_said() -> None:
-    with pytest.raises(UserError, match=r"This machine's Tesla T4 is not in the table; give --gpu with the nearest of"):
-        _recognised("Tesla T4")
+OTHERS = [
+    "Tesla T4",
+    "NVIDIA GH200 480GB",
+    "NVIDIA H100 PCIe",
+    "NVIDIA H100 NVL",
+    "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+    "NVIDIA H200 NVL",
+    "NVIDIA GeForce RTX 3090 Ti",
+    "NVIDIA GeForce RTX 4090 D",
+]
+
+
+@pytest.mark.parametrize("shown", OTHERS)
+def test_another_device_or_a_part_of_one_is_not_taken_for_the_table_s(
+    shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: shown)
+    with pytest.raises(UserError, match=f"This machine's {shown} is not in the table; give --gpu with the nearest of"):
+        gpu_of("here")
+    assert peak_of(torch.device("cuda"), "bf16-mixed") is None
+
+
+def test_this_machine_s_gpu_has_the_memory_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(total_memory=150_000_000_000))
+    assert gpu_of("here") == replace(GPUS["h200"], memory=150_000_000_000)
+    assert peak_of(torch.device("cuda"), "bf16-mixed") == GPUS["h200"].bf16
 
 
 def test_every_entry_says_where_its_figures_are_from() -> None:
