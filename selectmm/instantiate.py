@@ -20,7 +20,7 @@ from selectmm.evaluation.own import METRICS, RATED, benchmarks
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.methods.method import Method
-from selectmm.models.compute import PLAIN
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.pool.looking import keeping_pictures
@@ -145,7 +145,7 @@ def _check_compute(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: the model can only be computed plainly.
     """
-    if _made(config["compute"]) != PLAIN and "compute" not in config["model"]:
+    if open_compute(config["compute"]) != PLAIN and "compute" not in config["model"]:
         raise UserError("This model supports compute=plain only; use that, or another model.")
 
 
@@ -166,6 +166,11 @@ def open_method(config: Mapping[str, Any]) -> Method:
 
 def open_suite(config: Mapping[str, Any]) -> Suite:
     """The suite that a ``suite`` group describes."""
+    return _made(config)
+
+
+def open_compute(config: Mapping[str, Any]) -> Compute:
+    """What a ``compute`` group describes."""
     return _made(config)
 
 

@@ -17,7 +17,7 @@ from selectmm.command_line.reading import read_jobs
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
-from selectmm.instantiate import build
+from selectmm.instantiate import build, open_compute
 from selectmm.models.gpu import check_gpu
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print a table, and keep what corrects plans.
 
     Raises:
-        UserError: of the choices, which may be no sweep; no GPU is there but needed; not even one row fits.
+        UserError: of the choices, which may be no sweep; no GPU is there but needed; the machine cannot
+            compute as asked; not even one row fits.
     """
     asked = _parser().parse_intermixed_args(arguments)
     if asked.steps < 1:
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     check_gpu(experiment.scale, str(options.get("device", "auto")))
     device = pick_device(str(options.get("device", "auto")))
     gpu = gpu_of("here" if device.type == "cuda" else "cpu")
-    vlm = with_random_weights(_shapes(experiment), device, pick_dtype(str(options.get("dtype", "auto")), device))
+    dtype, compute = pick_dtype(str(options.get("dtype", "auto")), device), open_compute(experiment.config["compute"])
+    vlm = with_random_weights(_shapes(experiment), device, dtype, compute)
     rows, together = experiment.batch_size, experiment.suite.batch_size
     found = bench(vlm, experiment.recipe, gpu, asked.steps, rows=rows, asked=together)
     _show(found, gpu)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,7 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.gradients import GradientNorm, row_gradients
 from selectmm.features.loaded import Loaded
+from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.encode import IGNORED, Batch
 from selectmm.models.forward import Reads
 from selectmm.models.inputs import inputs_of, to_device
@@ -65,10 +67,19 @@ class Timed:
         return self.seconds / self.estimated
 
 
-def with_random_weights(vlm: VLM, device: torch.device, dtype: torch.dtype) -> VLM:
-    """A model of the same shapes, of which nothing is read but the configuration."""
+def with_random_weights(vlm: VLM, device: torch.device, dtype: torch.dtype, compute: Compute = PLAIN) -> VLM:
+    """A model of the same shapes, computed as a run computes it; nothing is read but the configuration.
+
+    Raises:
+        UserError: this machine cannot compute so, or the weights would be in 4 bits, which random ones are not.
+    """
+    if compute.weights != "as_is":
+        raise UserError("Random weights are not in 4 bits, so bench cannot time them; use compute=plain for it.")
+    compute.check(device)
+    config = deepcopy(vlm.model.config)  # into which the attention is written; shapes are shared
     with torch.device(device):
-        model = type(vlm.model)._from_config(vlm.model.config, dtype=dtype)
+        model = type(vlm.model)._from_config(config, dtype=dtype, **compute.options(device, dtype))
+    compute.patch(model)
     return replace(vlm, model=model.to(device).eval().requires_grad_(False))
 
 

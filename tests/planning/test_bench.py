@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from selectmm.commands.bench import main
 from selectmm.commands.plan import main as plan
 from selectmm.errors import UserError
+from selectmm.models.compute import Compute
+from selectmm.planning.bench import with_random_weights
 from selectmm.planning.gpus import gpu_of
 from selectmm.screen import output
-from tests.planning.test_plan import words
+from tests.planning.test_plan import experiment_of, words
 from tests.test_line import ROOT
 
 
@@ -41,6 +44,35 @@ def test_what_is_measured_corrects_the_plan(
     assert speed == pytest.approx(gpu_of("cpu").fp32, rel=1e-6), "the estimate, times what was measured"
     plan([*chosen, "--gpu", "h100"])
     assert "corrected" not in capsys.readouterr().out, "another device"
+
+
+@pytest.mark.parametrize(
+    ("compute", "said"),
+    [
+        ("flash", r"compute\.attention=flash_attention_2 needs .*a GPU, which this machine does not offer"),
+        ("liger", r"compute\.liger=true needs .*a GPU, which this machine does not offer"),
+        ("qlora", r"Random weights are not in 4 bits, so bench cannot time them; use compute=plain for it\."),
+    ],
+)
+def test_what_a_run_would_compute_with_is_refused_as_a_run_refuses_it(
+    compute: str, said: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    with pytest.raises(UserError, match=said):
+        main([*words(place, f"bench-{compute}", "method=full"), f"compute={compute}", "--steps", "1"])
+    assert not (place / f"bench-{compute}" / "cache" / "bench").exists()
+
+
+def test_the_model_that_is_timed_computes_as_a_run_s(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    shapes, cpu = experiment_of(place, "bench-eager", "method=full").open_shapes("cpu"), torch.device("cpu")
+    patched: list[object] = []
+    monkeypatch.setattr(Compute, "patch", lambda self, model: patched.append(model))
+    eager = with_random_weights(shapes, cpu, torch.float32, Compute("eager", "as_is", False))
+    plain = with_random_weights(shapes, cpu, torch.float32)
+    assert eager.model.model.language_model.config._attn_implementation == "eager"
+    assert plain.model.model.language_model.config._attn_implementation == "sdpa", "shapes are as they were"
+    assert patched == [eager.model, plain.model]
 
 
 def test_a_number_of_steps_is_asked_for() -> None:
