@@ -50,7 +50,8 @@ class Timed:
     Attributes:
         rows: that fitted at a time. tokens: of all steps. seconds: of all steps, after one to warm up.
         estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.records.cost.Cost`;
-            ``planned_gib``: what a plan says of it. share: of the device's peak.
+            ``planned_gib``: what a plan says of it. share: of the device's peak; what is computed again to save memory
+            takes time, but is no work done, as in a training's own ``share_of_peak``.
     """
 
     rows: int
@@ -131,8 +132,11 @@ def time_tuning(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int) -> Timed:
         memory = training_memory(body, recipe, Strategy("single", 1), size, load.longest, answered)
         return Work(flops=training(body, load, recipe), precision=recipe.precision, memory=memory)
 
+    def again(load: Load) -> float:
+        return training(body, load, recipe) - training(body, load, replace(recipe, gradient_checkpointing=False))
+
     with _tuning(vlm, recipe) as step:
-        return _fitted(vlm, recipe.micro_batch, recipe.max_length, step, work, steps, gpu)
+        return _fitted(vlm, recipe.micro_batch, recipe.max_length, step, work, steps, gpu, again)
 
 
 def time_feature(vlm: VLM, feature: Feature, gpu: Gpu, steps: int, rows: int, limit: int) -> Timed:
@@ -159,9 +163,11 @@ def time_gradients(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int, rows: int) ->
     lora = replace(recipe, tune="lora", rank=recipe.rank or RANK, lora_layers="all", projector_lr=0.0, vision_lr=0.0)
     recomputed = vlm.model.device.type == "cuda"
 
+    def again(load: Load) -> float:
+        return decoder(device.body, load, rank=lora.rank) if recomputed else 0
+
     def work(load: Load) -> Work:
-        again = decoder(device.body, load, rank=lora.rank) if recomputed else 0
-        flops = gradient_flops(device.body, load, lora.rank, all_linear=False) + again
+        flops = gradient_flops(device.body, load, lora.rank, all_linear=False) + again(load)
         return replace(device.features(load, [GradientNorm()], lora.rank, int(load.rows)), flops=flops)
 
     def step(batch: Batch) -> None:
@@ -169,7 +175,7 @@ def time_gradients(vlm: VLM, recipe: Recipe, gpu: Gpu, steps: int, rows: int) ->
 
     with injected(vlm, lora_config(vlm, lora)) as wrapped:
         wrapped.eval().requires_grad_(False)
-        return _fitted(vlm, rows, limit, step, work, steps, gpu)
+        return _fitted(vlm, rows, limit, step, work, steps, gpu, again)
 
 
 def time_decoding(vlm: VLM, gpu: Gpu, tokens: int, rows: int, limit: int) -> Timed:
@@ -204,16 +210,26 @@ def _loaded(vlm: VLM, batch: Batch) -> Loaded:
 
 
 def _fitted(
-    vlm: VLM, rows: int, limit: int, step: Callable[[Batch], None], work: Callable[[Load], Work], steps: int, gpu: Gpu
+    vlm: VLM,
+    rows: int,
+    limit: int,
+    step: Callable[[Batch], None],
+    work: Callable[[Load], Work],
+    steps: int,
+    gpu: Gpu,
+    again: Callable[[Load], float] = lambda _load: 0,
 ) -> Timed:
     """Steps with ``rows`` rows or, where memory runs out, half of them, and so on.
+
+    Args:
+        again: the part of the work's FLOPs that is computed a second time.
 
     Raises:
         UserError: not even one row fits.
     """
     while True:
         try:
-            return _timed(vlm, rows, limit, step, work, steps, gpu)
+            return _timed(vlm, rows, limit, step, work, steps, gpu, again)
         except RuntimeError as problem:
             if not should_reduce_batch_size(problem):
                 raise
@@ -226,7 +242,14 @@ def _fitted(
 
 
 def _timed(
-    vlm: VLM, rows: int, limit: int, step: Callable[[Batch], None], work: Callable[[Load], Work], steps: int, gpu: Gpu
+    vlm: VLM,
+    rows: int,
+    limit: int,
+    step: Callable[[Batch], None],
+    work: Callable[[Load], Work],
+    steps: int,
+    gpu: Gpu,
+    again: Callable[[Load], float],
 ) -> Timed:
     batch, load = rows_like(vlm, rows, limit)
     with measure() as clock:
@@ -239,7 +262,7 @@ def _timed(
         seconds = time.perf_counter() - start
         peak = clock.cost().peak_gib
     one = work(load)
-    share = one.flops * steps / seconds / gpu.peak(one.precision)
+    share = (one.flops - again(load)) * steps / seconds / gpu.peak(one.precision)
     planned = None if one.memory is None else one.memory.total / 2**30
     return Timed(rows, load.tokens * steps, seconds, steps * seconds_of(one, gpu, UTILISATION), peak, share, planned)
 

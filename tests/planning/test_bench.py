@@ -1,6 +1,7 @@
 """`bench` on a tiny model, and the plan that it corrects."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from selectmm.commands.bench import main
 from selectmm.commands.plan import main as plan
 from selectmm.errors import UserError
 from selectmm.models.compute import Compute
-from selectmm.planning.bench import with_random_weights
-from selectmm.planning.gpus import gpu_of
+from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.bench import rows_like, time_tuning, with_random_weights
+from selectmm.planning.flops import training
+from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.screen import output
+from selectmm.tuning.targets import lora_pattern
 from tests.planning.test_plan import experiment_of, words
 from tests.test_line import ROOT
 
@@ -73,6 +77,21 @@ def test_the_model_that_is_timed_computes_as_a_run_s(place: Path, monkeypatch: p
     assert eager.model.model.language_model.config._attn_implementation == "eager"
     assert plain.model.model.language_model.config._attn_implementation == "sdpa", "shapes are as they were"
     assert patched == [eager.model, plain.model]
+
+
+def test_what_checkpointing_computes_again_is_estimated_but_no_work_done(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    experiment, gpu = experiment_of(place, "bench-again", "method=full"), gpu_of("cpu")
+    vlm, saving = experiment.open_model(), replace(experiment.recipe, gradient_checkpointing=True)
+    body = anatomy_of(vlm, lora_pattern(vlm, saving))
+    _, load = rows_like(vlm, saving.micro_batch, saving.max_length)
+    timed = time_tuning(vlm, saving, gpu, steps=2)
+    plain = training(body, load, replace(saving, gradient_checkpointing=False))
+    assert timed.share * timed.seconds * gpu.fp32 == pytest.approx(2 * plain)
+    assert training(body, load, saving) > 1.2 * plain
+    assert timed.estimated * UTILISATION * gpu.fp32 == pytest.approx(2 * training(body, load, saving))
 
 
 def test_a_number_of_steps_is_asked_for() -> None:
