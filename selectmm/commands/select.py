@@ -29,6 +29,7 @@ from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.check_rows import fitting
 from selectmm.models.gpu import check_gpu
 from selectmm.models.vlm import VLM
+from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.hours import rows_within
 from selectmm.pool.pool import Pool
@@ -80,9 +81,11 @@ def main(arguments: Sequence[str]) -> None:
     counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
     message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:
-        rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE)
-        share = f"{100 * asked.utilisation:g} % of its peak"
-        told = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} at {share}"
+        corrections = Corrections.of(experiment, gpu)
+        rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE, corrections)
+        measured = "tuning" in corrections.factors
+        speed = "corrected by `selectmm bench`" if measured else f"at {100 * asked.utilisation:g} % of its peak"
+        told = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} {speed}"
         message(f"Budget  {counted(rows, 'row')}: {told}")
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
     with giving_way(lambda: aside(vlm)):

@@ -1,10 +1,13 @@
 """Turn hours on a GPU into rows: the largest subset whose tuning is estimated to take no longer."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Planned
@@ -13,7 +16,13 @@ from selectmm.pool.pool import Pool
 
 
 def rows_within(
-    experiment: Experiment, pool: Pool, hours: float, gpu: Gpu, utilisation: float, sample: int
+    experiment: Experiment,
+    pool: Pool,
+    hours: float,
+    gpu: Gpu,
+    utilisation: float,
+    sample: int,
+    corrections: Corrections,
 ) -> tuple[int, float]:
     """Rows that can be tuned on, and the hours of one ``gpu`` that this is estimated to take.
 
@@ -23,6 +32,7 @@ def rows_within(
         experiment: its model, recipe and strategy count; its budget does not.
         hours: device-hours: with eight GPUs, eight for each hour of waiting.
         utilisation: share of the GPU's peak that is reached. sample: rows that are encoded to count tokens.
+        corrections: what was measured there of this setting; it counts instead of ``utilisation``, as in a plan.
 
     Raises:
         UserError: not even one optimiser step fits, or the recipe's number of steps does not depend on the rows.
@@ -42,7 +52,8 @@ def rows_within(
         """Device-hours that training on a subset of so many rows takes."""
         seen = recipe.steps(len(pool), rows) * recipe.batch_size
         work = device.train(load.as_many_as(seen), recipe, experiment.strategy)
-        return Planned("finetune", "", (), "to do", seen, work).seconds(gpu, utilisation) / 3600
+        stage = Planned("finetune", "", (), "to do", seen, work)
+        return replace(stage, measured=corrections.factor(stage)).seconds(gpu, utilisation) / 3600
 
     if needed(1) > hours:
         raise UserError(

@@ -10,6 +10,7 @@ from selectmm.commands import select as command
 from selectmm.commands.select import main
 from selectmm.errors import UserError
 from selectmm.features.store import FeatureStore
+from selectmm.planning.corrections import file_of, keep
 from selectmm.screen import output
 from tests.export.recorded import model_choices, pool_choices
 from tests.tiny import tiny_llava, write_pool
@@ -115,6 +116,26 @@ def test_hours_are_as_many_rows_as_the_plan_says_can_be_tuned_on(
         assert "hours of one h100 at 40 % of its peak" in capsys.readouterr().out
     assert 0 < kept["one"] < kept["two"] < 24
     assert abs(kept["two"] - 2 * kept["one"]) <= 1
+
+
+def test_hours_are_corrected_by_what_bench_measured(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tuning was half as fast as it is estimated: half as many rows as in the same hours without."""
+    from selectmm.command_line.reading import read_config
+    from selectmm.instantiate import build
+
+    options = choices(place, "method=random", "budget=0.000000004h@h100", "recipe.batch_size=1", "recipe.epochs=1")
+    options = [*options, f"cache={tmp_path / 'cache'}", "--format", "indices", "--to", str(tmp_path / "rows.json")]
+    main(options)
+    estimated = len(json.loads((tmp_path / "rows.json").read_text()))
+    experiment = build(read_config([option for option in options[:-4] if "budget" not in option]), "random")
+    keep(file_of(experiment, "h100"), {"date": "2026-11-29", "device": "an H100", "factors": {"tuning": 2.0}})
+    (tmp_path / "rows.json").unlink()
+    capsys.readouterr()
+    main(options)
+    assert "hours of one h100 corrected by `selectmm bench`" in capsys.readouterr().out
+    assert 0 < estimated - 2 * len(json.loads((tmp_path / "rows.json").read_text())) + 1 <= 2
 
 
 def test_the_subset_is_that_of_a_run_whose_budget_is_a_share(place: Path, tmp_path: Path) -> None:
