@@ -89,7 +89,7 @@ class Total:
 
     Attributes:
         stages, reused: how many are left, and how many are not because they are cached or shared.
-        saved: device-seconds that the cached ones took when they ran.
+        saved: device-seconds that the cached ones took when they ran, each once however many jobs find it.
         features, tuning, evaluation: wall seconds of these stages that are left, one after the other; a schedule's
             scorings are features.
         by_engine: the same of evaluation if vLLM did it; None where it does already, or could not.
@@ -128,9 +128,20 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
         flops=sum(stage.work.flops or 0 for stage in left),
         disk=sum(stage.work.disk or 0 for stage in left),
         seconds=sum(stage.seconds(gpu, utilisation) or 0 for stage in left),
-        saved=sum(stage.cost.device_seconds for stage in every if stage.cost and stage.state == "cached"),
+        saved=_saved(every),
         features=walls("features") + walls("scoring"),
         tuning=walls("finetune") + walls("warm-up"),
         evaluation=walls("evaluate"),
         by_engine=None if None in engine or not engine else sum(engine),
     )
+
+
+def _saved(stages: Sequence[Planned]) -> float:
+    seen: set[tuple[str, str]] = set()
+    saved = 0.0
+    for stage in stages:
+        found = {(stage.name, mark) for mark in stage.marks}  # a schedule's scoring and training have one mark
+        if stage.cost and stage.state == "cached" and not found <= seen:
+            saved += stage.cost.device_seconds
+            seen |= found
+    return saved

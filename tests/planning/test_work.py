@@ -27,10 +27,12 @@ from selectmm.features.unasked import UnaskedLoss
 from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.corrections import Corrections
 from selectmm.planning.flops import Load
+from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import ASKED
-from selectmm.planning.stages import Planned
+from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.planning.work import Device
+from selectmm.records.cost import Cost
 
 LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4, 32)
 BODY = Anatomy(1000, 900, 4, 5, (LAYER, LAYER), 0, 0, 0)
@@ -110,3 +112,13 @@ def test_a_pass_for_gradients_is_corrected_by_what_such_a_pass_took(name: str, k
     measured = Corrections({"features": 3.0, "gradients": 5.0})
     assert measured.factor(Planned(name, f"{kind.__name__} at checkpoint 2", (), "to do", 1)) == 5.0
     assert measured.factor(Planned(name, "AnswerLoss", (), "to do", 1)) == 3.0
+
+
+def test_what_a_cached_stage_took_counts_once_however_many_jobs_find_it() -> None:
+    def cached(name: str, seconds: float, *marks: str) -> Planned:
+        return Planned(name, "", marks, "cached", 1, cost=Cost(seconds, seconds))
+
+    both, one = cached("features", 10.0, "a", "b"), cached("features", 10.0, "a")
+    scored, trained = cached("scoring", 3.0, "c"), cached("finetune", 4.0, "c")
+    jobs = [Plan(name, [both, one, scored, trained], []) for name in ("first", "second")]
+    assert total_of(jobs, GPUS["h100"], 0.4).saved == 10.0 + 3.0 + 4.0
