@@ -58,13 +58,7 @@ def job(config: DictConfig) -> str:
 
 
 def _run(config: DictConfig) -> str:
-    # These imports take seconds; Hydra has already said what is wrong with the command.
-    from selectmm.instantiate import build
-    from selectmm.run import run
-    from selectmm.stages.follow import follow, same_on_all
-    from selectmm.stages.full_seeds import left_out
     from selectmm.stages.gpus import own_gpus
-    from selectmm.stages.nodes import leading
     from selectmm.stages.place import place_of, started
 
     end_in_order()
@@ -76,7 +70,15 @@ def _run(config: DictConfig) -> str:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(NumberedFormatter(hydra.job.num))
         if not str(config.model.get("device", "auto")).startswith("cpu"):
+            # CUDA reads which GPUs it may see once, and the imports below may start it.
             own_gpus(config.devices if isinstance(config.devices, int) else 1)
+    # These imports take seconds; Hydra has already said what is wrong with the command.
+    from selectmm.instantiate import build
+    from selectmm.run import run
+    from selectmm.stages.follow import follow, same_on_all
+    from selectmm.stages.full_seeds import left_out
+    from selectmm.stages.nodes import leading
+
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
         config.nodes = place.nodes
         config.chosen = {group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra")}
@@ -129,6 +131,8 @@ def main() -> None:
     for name in (OWN, SWEEP_NAME):  # a command names its folder, and its sweep, itself
         os.environ.pop(name, None)
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
+    # Whether there are GPUs is asked without starting CUDA, so that a job can still choose its own (`own_gpus`).
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")  # no bars of libraries beside ours; read when tqdm is imported
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
@@ -189,14 +193,18 @@ def _check(arguments: Sequence[str]) -> None:
             check_one_job(words)
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
-        _check_launcher(launchers, words)
+        _check_launcher(launchers, words, {str(config.devices) for config, _ in jobs})
         os.environ[SWEEP_NAME] = uuid4().hex
         warn_of_failures(jobs, here=launchers <= HERE)
         importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
 
 
-def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:
-    """What jobs that run side by side cannot do."""
+def _check_launcher(launchers: Set[str], words: Sequence[str], devices: Set[str]) -> None:
+    """What jobs that run side by side cannot do.
+
+    Args:
+        devices: what the jobs have for ``devices``.
+    """
     from selectmm.stages.gpus import check_enough, visible_gpus
     from selectmm.stages.place import started
 
@@ -210,9 +218,15 @@ def _check_launcher(launchers: Set[str], words: Sequence[str]) -> None:
             f"this sweep run one after the other on all nodes, or start the command on one node."
         )
     if "joblib" in launchers and not given.get("model.device", "auto").startswith("cpu"):
-        asked, devices = given.get("hydra.launcher.n_jobs", "-1"), given.get("devices", "auto")
+        asked, there = given.get("hydra.launcher.n_jobs", "-1"), len(visible_gpus())
         jobs = int(asked) if asked.isdecimal() else os.cpu_count() or 1
-        check_enough(jobs, int(devices) if devices.isdecimal() else 1, len(visible_gpus()))
+        wanted = {int(number) if number.isdecimal() else 1 for number in devices}
+        if there and len(wanted) > 1:
+            raise UserError(
+                f"devices={','.join(map(str, sorted(wanted)))} with hydra/launcher=joblib: a process that has taken "
+                f"GPUs for one job cannot take another number for the next; start a sweep for each number."
+            )
+        check_enough(jobs, max(wanted), there)
 
 
 if __name__ == "__main__":

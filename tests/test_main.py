@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from selectmm.paths import ROOT
 
 TOLD = """
 import os, signal
@@ -56,3 +59,47 @@ def test_a_full_disk_wherever_it_shows_is_one_sentence_and_other_errors_are_ours
         [sys.executable, "-c", FULL_DISK.format(errno=5, said="I/O")], capture_output=True, text=True
     )
     assert "Traceback" in other.stderr
+
+
+# PyTorch's answer starts CUDA, which keeps what it sees then, unless NVML is there and to be asked.
+ASKING = """
+import os, torch
+def is_available():
+    if {starts}:
+        with open("started.txt", "a") as started:
+            print(os.environ["CUDA_VISIBLE_DEVICES"], file=started)
+    return False
+torch.cuda.is_available = is_available
+"""
+SIDE_BY_SIDE = ["-m", "hydra/launcher=joblib", "tracker=none", "scale=full"]  # which needs a GPU, so that the job ends
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run in, on a machine with two GPUs; their locks lie there, and what CUDA saw when it started."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    (tmp_path / "started.txt").touch()
+    return tmp_path
+
+
+def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
+    """CUDA keeps what it sees when it starts: every job would be on the first GPU. Where there is no NVML."""
+    worker = "import sys\nif any('popen_loky' in word for word in sys.orig_argv):\n    "
+    (gpus / "sitecustomize.py").write_text(worker + f"exec({ASKING.format(starts=True)!r})")
+    command = [sys.executable, "-m", "selectmm", *SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
+    assert "This setting needs a GPU" in done.stdout, done.stderr
+    assert set((gpus / "started.txt").read_text().split()) in ({"0"}, {"1"})
+
+
+def test_a_sweep_that_is_its_own_worker_starts_no_cuda_before_its_first_job(gpus: Path) -> None:
+    """It has imported everything and built the jobs by then, to check them."""
+    asking = ASKING.format(starts="os.getenv('PYTORCH_NVML_BASED_CUDA_CHECK') != '1'")
+    program = f"{asking}from selectmm.__main__ import main\nmain()"
+    command = [sys.executable, "-c", program, *SIDE_BY_SIDE, "hydra.launcher.n_jobs=1", "method=full,random"]
+    done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
+    assert "This setting needs a GPU" in done.stdout, done.stderr
+    assert list(gpus.glob("selectmm-*-gpu-0.lock")) and "0,1" not in (gpus / "started.txt").read_text()

@@ -1,4 +1,7 @@
-"""The end of a sweep: its table, its picture and where everything is."""
+"""The end of a sweep: its table, its picture and where everything is.
+
+Every job's process imports this module before the job chooses its GPUs, so what imports torch is imported later.
+"""
 
 import logging
 import sys
@@ -6,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
@@ -19,12 +23,11 @@ from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import Failure, failures_in, log_failures, records_in
-from selectmm.report.pairing import tallies_of
-from selectmm.report.points import COLUMNS, COST, REL
 from selectmm.report.references import references_for
-from selectmm.report.report import Report, write_report
-from selectmm.report.table import format_time
 from selectmm.screen import answer
+
+if TYPE_CHECKING:
+    from selectmm.report.report import Report
 
 log = logging.getLogger("selectmm")
 
@@ -81,12 +84,15 @@ class SweepReport(Callback):
             return False
         return True
 
-    def report(self, paths: Sequence[Path], experiment: str, tracker: Tracker) -> Report:
+    def report(self, paths: Sequence[Path], experiment: str, tracker: Tracker) -> "Report":
         """Write, track and print the report of this sweep's records.
 
         Raises:
             UserError: no job wrote a record, or a record cannot be read.
         """
+        from selectmm.report.pairing import tallies_of
+        from selectmm.report.report import write_report
+
         records = [load(path) for path in paths]
         references = references_for(self.references, records) if self.references else {}
         tallies = tallies_of(zip(paths, records, strict=True))
@@ -110,6 +116,8 @@ def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
     Args:
         seconds: from the sweep's start to now.
     """
+    from selectmm.report.table import format_time
+
     names = [entry.name for entry in fields(Costs)]
     ran = {n: sum(c.seconds for r in records if not (c := getattr(r.costs, n)).cached) for n in names}
     parts = [f"{name} {format_time(spent)}" for name, spent in ran.items() if spent or name != "warmup"]
@@ -120,7 +128,9 @@ def where_time_went(records: Sequence[RunRecord], seconds: float) -> str:
     return f"{format_time(seconds)}: {', '.join(parts)}"
 
 
-def _track(report: Report, tracker: Tracker, records: Sequence[RunRecord]) -> None:
+def _track(report: "Report", tracker: Tracker, records: Sequence[RunRecord]) -> None:
+    from selectmm.report.points import COLUMNS, COST, REL
+
     parents = sorted(f"record-{record.name}" for record in records)
     with tracker.stage("report", {"page": str(report.markdown)}) as run:
         for number, (table, found) in enumerate(zip(report.tables, report.points, strict=True), 1):
@@ -133,7 +143,7 @@ def _track(report: Report, tracker: Tracker, records: Sequence[RunRecord]) -> No
         run.artifact(report.markdown, f"report-{report.markdown.stem}", "report", made_from=parents)
 
 
-def _log_files(report: Report, records: Sequence[Path]) -> None:
+def _log_files(report: "Report", records: Sequence[Path]) -> None:
     log.info("\nTable    %s", report.markdown)
     log.info("Picture  %s and .svg", ", ".join(str(png) for png in report.pngs))
     log.info("Records  %s (%d)", records[0].parent, len(records))

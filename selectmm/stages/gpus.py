@@ -22,27 +22,28 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between looks at whether a GPU is free
 LISTED = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", re.M)  # a line of nvidia-smi -L
 
-_held: dict[str, IO[str]] = {}  # by GPU, until this process ends or wants another number
-_seen: list[str] = []  # the GPUs that this process might use before it took its own
+_held: dict[str, IO[str]] = {}  # by GPU, until this process ends
 
 
 def own_gpus(wanted: int) -> list[str]:
     """Take ``wanted`` GPUs, and let this process see no others; as many as it took before stay its own.
 
-    If it took another number for an earlier job, these are given back first. Called before torch looks at the GPUs.
-    Waits as long as other jobs have them.
+    Called before CUDA starts, because it reads once in a process which GPUs it may see. Waits as long as other jobs
+    have them.
 
     Raises:
-        UserError: there are fewer at all.
+        UserError: there are fewer at all, or this process took another number for an earlier job.
     """
-    if len(_held) != wanted:
-        if not _held:
-            _seen[:] = visible_gpus()
-        there = list(_seen)
+    if _held and len(_held) != wanted:
+        raise UserError(
+            f"devices={wanted}, but this process has taken {len(_held)} for an earlier job, and CUDA sees no others "
+            f"from then on; start a sweep for each number of devices."
+        )
+    if not _held:
+        there = visible_gpus()
         if not there:  # a CPU serves any number of jobs
             return []
         check_enough(1, wanted, len(there))
-        _give_back()
         ids = _ids()
         locks = {name: _lock_of(name, ids) for name in there}
         while not _taken(locks, wanted, Path(tempfile.gettempdir())):

@@ -44,7 +44,7 @@ def test_a_ray_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(
             UserError, match=r"^hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip ins"
         ):
-            _check_launcher({"ray"}, ["hydra/launcher=ray"])
+            _check_launcher({"ray"}, ["hydra/launcher=ray"], {"1"})
 
 
 def test_jobs_side_by_side_are_on_one_node_and_have_gpus_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +53,10 @@ def test_jobs_side_by_side_are_on_one_node_and_have_gpus_enough(monkeypatch: pyt
     with pytest.raises(
         UserError, match=r"^hydra/launcher=joblib runs jobs side by side, each on one node; leave it out"
     ):
-        _check_launcher({"joblib"}, [*joblib, "nodes=2"])
+        _check_launcher({"joblib"}, [*joblib, "nodes=2"], {"auto"})
     with pytest.raises(UserError, match=r"^4 jobs at a time with 1 GPU each, but there are 3; set hydra\.launcher\.n_"):
-        _check_launcher({"joblib"}, joblib)
-    _check_launcher({"joblib"}, [*joblib, "model.device=cpu"])
-    _check_launcher({"basic"}, ["nodes=2"])
+        _check_launcher({"joblib"}, joblib, {"auto"})
+    with pytest.raises(UserError, match=r"^devices=1,2 with hydra/launcher=joblib: .*; start a sweep for each number"):
+        _check_launcher({"joblib"}, ["hydra.launcher.n_jobs=1"], {"auto", "2"})
+    _check_launcher({"joblib"}, [*joblib, "model.device=cpu"], {"1", "2"})
+    _check_launcher({"basic"}, ["nodes=2"], {"auto"})
