@@ -43,16 +43,18 @@ def main(arguments: Sequence[str]) -> None:
     answer(as_json(plans, gpu, asked.utilisation, asked.sample))
 
 
-def place(config: DictConfig, devices: int | None, nodes: int) -> None:
+def place(config: DictConfig, devices: int | None, nodes: int | None) -> None:
     """Set on how many devices the run would be, and name a model that has no path by its choice: shapes suffice here.
 
     Args:
-        devices: of each node; None for what the configuration says.
+        devices: of each node. nodes: how many. None for what the configuration says.
     """
     if OmegaConf.is_missing(config.model, "path") and config.chosen.model in MODELS:
         config.model.path = config.chosen.model
     if devices is not None:
-        config.devices, config.nodes = devices, nodes
+        config.devices = devices
+    if nodes is not None:
+        config.nodes = nodes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")
     parser.add_argument("--devices", type=int, help="devices of one node (default: the run's option devices)")
-    parser.add_argument("--nodes", type=int, default=1, help="with --devices: number of nodes (default: 1)")
+    parser.add_argument("--nodes", type=int, help="number of nodes (default: the run's option nodes, 1 where that is auto)")
     parser.add_argument(
         "--utilisation",
         type=float,

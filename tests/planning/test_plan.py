@@ -11,7 +11,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
+from selectmm.command_line.reading import read_jobs
 from selectmm.commands.plan import main
+from selectmm.commands.plan import place as put
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features import feature as feature_module
@@ -226,6 +228,24 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
     assert content["total"]["flops"] == sum(
         each["work"]["flops"] or 0 for job in content["jobs"] for each in job["stages"] if each["state"] != "shared"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "devices", "nodes", "taken"),
+    [
+        (["devices=8"], None, 4, (8, 4)),
+        (["devices=2", "nodes=2"], 8, None, (8, 2)),
+        (["devices=2", "nodes=2"], None, None, (2, 2)),
+        (["devices=2", "nodes=2"], 8, 4, (8, 4)),
+    ],
+)
+def test_devices_and_nodes_each_take_the_place_of_the_configurations(
+    given: list[str], devices: int | None, nodes: int | None, taken: tuple[int, int]
+) -> None:
+    ((config, _),) = read_jobs([*given, "method=random"], multirun=False)
+    put(config, devices, nodes)
+    assert (config.devices, config.nodes) == taken
+    assert build(config, "random").devices == taken[0] * taken[1]
 
 
 def test_evaluations_along_a_curve_are_planned(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
