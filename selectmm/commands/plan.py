@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gpu", default="here", help="a100-80, h100, …, cpu, or here: what this machine has (default)")
     parser.add_argument("--devices", type=int, help="devices of one node (default: the run's option devices)")
-    parser.add_argument("--nodes", type=int, help="number of nodes (default: the run's option nodes, 1 where that is auto)")
+    parser.add_argument("--nodes", type=int, help="number of nodes (default: the run's option nodes; auto is 1)")
     parser.add_argument(
         "--utilisation",
         type=float,

@@ -45,7 +45,7 @@ def test_each_job_takes_its_own_and_keeps_it(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_next_job_of_a_process_has_as_many() -> None:
     """CUDA has read by then which GPUs it may see, and would go on with those."""
     assert gpus.own_gpus(2) == ["4", "GPU-5f"]
-    with pytest.raises(UserError, match=r"^devices=1, but this process has taken 2 for an earlier job, .*; start a swe"):
+    with pytest.raises(UserError, match=r"^devices=1, but this process has taken 2 for an earlier job, .*; start a"):
         gpus.own_gpus(1)
     assert gpus.own_gpus(2) == ["4", "GPU-5f"] and os.environ[gpus.VISIBLE] == "4,GPU-5f"
 
