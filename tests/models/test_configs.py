@@ -1,6 +1,7 @@
 """Every model that can be chosen on the command line."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hydra.utils import get_method
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.models import llava
+from selectmm.planning.known.models import shapes_of
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SIZES = """
@@ -38,3 +40,19 @@ def test_a_model_without_a_known_public_checkpoint_asks_for_one(name: str, monke
         config = compose("run", [f"model={name}"])
     with pytest.raises(UserError, match=r"Not set: model\.path; give model\.path="):
         build(config, "prism")
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl_7b", "qwen2_vl_7b", "qwen2_vl_2b", "qwen2_5_vl_3b"])
+def test_the_depths_of_qwens_setting_are_those_of_every_model_that_takes_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what its header says to give beside the 3B model, which is deeper."""
+    monkeypatch.setenv("SELECTMM_ROOT", str(CONFIGS.parent))
+    setting = "qwen2_5_vl_7b_625k"
+    header = (CONFIGS / "setting" / f"{setting}.yaml").read_text().partition("defaults:")[0]
+    beside = re.findall(r"depth\.\w+=\d+", header) if name == "qwen2_5_vl_3b" else []
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("run", [f"setting={setting}", f"model={name}", *beside])
+    layers = shapes_of(config.model, "cpu")[0].model.config.text_config.num_hidden_layers
+    assert config.depth.deep == layers
+    assert config.depth.middle == layers // 2
