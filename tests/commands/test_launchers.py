@@ -60,3 +60,15 @@ def test_jobs_side_by_side_are_on_one_node_and_have_gpus_enough(monkeypatch: pyt
         _check_launcher({"joblib"}, ["hydra.launcher.n_jobs=1"], {"auto", "2"})
     _check_launcher({"joblib"}, [*joblib, "model.device=cpu"], {"1", "2"})
     _check_launcher({"basic"}, ["nodes=2"], {"auto"})
+
+
+@pytest.mark.parametrize(
+    "page", ["configs/hydra/launcher/slurm.yaml", "experiments/cluster/README.md", "selectmm/commands/README.md"]
+)
+def test_eight_gpus_come_with_the_processors_and_the_memory_of_eight(page: str) -> None:
+    """Slurm counts both by job, not by GPU."""
+    _, *found = (ROOT / page).read_text().split("hydra.launcher.gpus_per_node=8")
+    assert found
+    for told in found:
+        words = " ".join(told[:100].split())
+        assert words.startswith("devices=8 hydra.launcher.cpus_per_task=96 hydra.launcher.mem_gb=256")
