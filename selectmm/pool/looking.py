@@ -57,7 +57,7 @@ def sizes_of(pool: Pool, cache: Path) -> np.ndarray:
     The jobs of a sweep ask once on every machine. Anybody else asks each time, to notice what was changed.
     """
     sweep = os.environ.get(SWEEP_NAME)
-    if sweep is None:
+    if not sweep:  # or empty, see configs/hydra/launcher/ray.yaml
         return _sizes(pool)
     identity = {"pool": pool.fingerprint, "images": spelled(pool.image_root), "sweep": sweep, "host": gethostname()}
     stage = run_stage(cache, "image-sizes", identity, lambda folder: np.save(folder / "sizes.npy", _sizes(pool)))

@@ -1,5 +1,6 @@
 """The launcher presets: Slurm's against what submitit writes for sbatch, Ray's; what jobs side by side cannot do."""
 
+import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +11,12 @@ from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
 from selectmm.__main__ import _check_launcher
+from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.errors import UserError
+from selectmm.records.provenance import COMMAND, SWEEP_NAME
+from selectmm.screen import LEVEL, MESSAGES
+from selectmm.stages.sweep import SWEEP
 
 
 def test_a_slurm_job_gets_a_gpu_processors_memory_time_and_another_try(
@@ -40,11 +45,33 @@ def test_a_ray_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         launcher = compose("run", ["hydra/launcher=ray"], return_hydra_config=True).hydra.launcher
     assert launcher.ray.remote.num_gpus == 1
+    launcher.ray.init.setdefault("object_store_memory", 78643200)  # as the launcher does
+    assert launcher.ray.init.object_store_memory is None, "a cluster that runs already refuses any number"
     if find_spec("hydra_plugins.hydra_ray_launcher") is None:
         with pytest.raises(
             UserError, match=r"^hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip ins"
         ):
             _check_launcher({"ray"}, ["hydra/launcher=ray"], {"1"})
+
+
+def told(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, str]:
+    """What the preset has Ray set for its jobs, with these variables set when a sweep starts."""
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    for name in (OWN, COMMAND, SWEEP, SWEEP_NAME, LEVEL, MESSAGES):
+        monkeypatch.delenv(name, raising=False)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        launcher = compose("run", ["hydra/launcher=ray"], return_hydra_config=True).hydra.launcher
+    for name, value in environment.items():  # after the configuration was read, as in a sweep
+        monkeypatch.setenv(name, value)
+    return OmegaConf.to_container(launcher.ray.init, resolve=True)["runtime_env"]["env_vars"]
+
+
+def test_a_ray_job_is_told_what_other_jobs_are_told_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that runs already starts its workers with variables of its own."""
+    given = {name: f'{{"{name}": ["a, b", \'c\']}}' for name in (OWN, COMMAND, SWEEP, SWEEP_NAME, LEVEL, MESSAGES)}
+    assert told(monkeypatch, **given) == {"SELECTMM_ROOT": str(ROOT), **given}
+    unset = told(monkeypatch)
+    assert json.loads(unset[SWEEP]) == {} and set(unset) == {"SELECTMM_ROOT", *given}
 
 
 def test_jobs_side_by_side_are_on_one_node_and_have_gpus_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,10 +146,10 @@ def test_jobs_of_a_sweep_ask_for_the_images_sizes_once(place: Path, monkeypatch:
 
     monkeypatch.setattr(looking, "size_of", counted)
     names, found = ["a.bmp", "b.bmp", "none.bmp"], []
-    for sweep in ("one", "one", "other", None, None):
-        monkeypatch.setenv(SWEEP_NAME, sweep) if sweep else monkeypatch.delenv(SWEEP_NAME, raising=False)
+    for sweep in ("one", "one", "other", None, None, "", ""):
+        monkeypatch.setenv(SWEEP_NAME, sweep) if sweep is not None else monkeypatch.delenv(SWEEP_NAME, False)
         found.append(opened(place, names, "drop").fingerprint)
-    assert asked == names * 4 and len(set(found)) == 1
+    assert asked == names * 6 and len(set(found)) == 1
     Image.new("RGB", (9, 9), "red").save(place / "images" / "a.bmp")
     assert opened(place, names, "drop").fingerprint not in found
     monkeypatch.setenv(SWEEP_NAME, "third")
