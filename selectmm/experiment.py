@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selectmm.budget import check_budget
-from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
@@ -34,7 +33,6 @@ class Experiment:
         open_targets: examples of the suite's benchmarks, for methods that choose for a target.
         method_name: the method as it was asked for on the command line.
         budget: share of the pool's rows to keep, above 0 and at most 1; above 1 a whole number of rows.
-        recipe: as it runs on the strategy's devices, see `Recipe.on`.
         batch_size: rows per forward pass when features are computed.
         engine: what answers the suite's questions in place of our own decoding.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
@@ -81,18 +79,6 @@ class Experiment:
         """What chooses the rows, in words: the method, with the schedule before it or instead of it."""
         static = isinstance(self.schedule, Static)
         return self.method_name if static else name_of(self.schedule, self.method_name)
-
-    @property
-    def smaller_micro_batch(self) -> str:
-        """A sentence if the recipe's micro-batch has fewer rows here than was asked for; empty if not."""
-        asked, used, devices = self.config["recipe"]["micro_batch"], self.recipe.micro_batch, self.strategy.devices
-        if used == asked:
-            return ""
-        share = counted(self.recipe.batch_size // devices, "row")
-        return (
-            f"recipe.micro_batch={asked} does not divide {share} of a step on {counted(devices, 'device')}, so "
-            f"{counted(used, 'row')} at a time are trained on, as with recipe.micro_batch={used}."
-        )
 
     @property
     def bad_rows(self) -> Literal["stop", "drop"]:

@@ -50,7 +50,6 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     _check_compute(plain)
     device = pick_device(plain["model"].get("device", "auto")).type
     devices = _devices(config, device)
-    strategy = _spread(_made(plain["strategy"]), devices)
     return Experiment(
         name=config.experiment,
         scale=config.scale,
@@ -62,8 +61,8 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         method_name=method_name,
         method=_made(plain["method"]),
         budget=_budget(config),
-        recipe=_made(plain["recipe"]).on(strategy.devices),
-        strategy=strategy,
+        recipe=_made(plain["recipe"]),
+        strategy=_spread(_made(plain["strategy"]), devices),
         suite=open_suite(plain["suite"]),
         engine=_made(plain["engine"]) if plain.get("engine") else None,
         tracker=_made(plain["tracker"]),

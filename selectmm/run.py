@@ -19,7 +19,7 @@ from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import check_choice, learn
 from selectmm.stages.suite_data import check_data
 from selectmm.stages.tracked import tracked
-from selectmm.tuning.finetune import check_numbers, check_tunable
+from selectmm.tuning.finetune import check_tunable
 
 log = logging.getLogger("selectmm")
 
@@ -36,9 +36,6 @@ def run(experiment: Experiment) -> Path:
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     suite = experiment.suite
     check_data(suite)
-    check_numbers(experiment.recipe, experiment.strategy)
-    if smaller := experiment.smaller_micro_batch:
-        log.info("  %s", smaller)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at
     if warning := too_small_for(vlm, experiment.recipe.name, suite.name):
         log.warning("  %s", warning)

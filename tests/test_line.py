@@ -127,22 +127,6 @@ def test_what_cannot_be_trained_is_said_before_anything_is_computed(place: Path)
     assert not list((place / "early" / "cache").glob("features*")) + list((place / "early" / "cache").glob("subset*"))
 
 
-def test_devices_that_cannot_share_a_batch_are_told_before_the_model_is_loaded(place: Path) -> None:
-    arguments = [*overrides(place, "llava15_7b", "shared"), "strategy=ddp", "devices=3", f"model.path={place}/nowhere"]
-    with pytest.raises(UserError, match=r"recipe\.batch_size=4 cannot be shared out evenly among 3 devices"):
-        one_run(*arguments)
-
-
-def test_fewer_rows_at_a_time_are_told_and_recorded(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Three rows a pass do not divide a batch of four; a run that asks for two is the same one."""
-    arguments = [*overrides(place, "llava15_7b", "fewer"), "method=random", "budget=0.25", "suite.only=[mini-SQA]"]
-    with caplog.at_level("INFO", "selectmm"):
-        fewer = one_run(*arguments, "recipe.micro_batch=3")
-    assert "recipe.micro_batch=3 does not divide 4 rows of a step on 1 device, so 2 rows at a time are" in caplog.text
-    assert fewer.recipe.options["micro_batch"] == 2
-    assert one_run(*arguments, "recipe.micro_batch=2").costs.finetune.cached
-
-
 def test_a_model_that_is_trained_in_full_is_evaluated_and_recorded(place: Path) -> None:
     arguments = [*overrides(place, "llava15_7b", "full"), "recipe.tune=full", "recipe.rank=0", "recipe.lr=1.0e-3"]
     record = one_run(*arguments, "method=random", "budget=0.5")

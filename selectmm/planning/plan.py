@@ -24,7 +24,6 @@ from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
 from selectmm.stages.sweep import place_of, union_of
-from selectmm.tuning.finetune import check_numbers
 
 NOT_LOOKED = "Without the model's tokenizer, rows that it cannot take are not looked for."
 
@@ -41,8 +40,8 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
         sample: the most rows of a pool that are encoded to count tokens.
 
     Raises:
-        UserError: a pool or targets cannot be opened, or do not fit the method; the devices cannot share a batch; the
-            weights would be in 4 bits. Of a sweep: in every job.
+        UserError: a pool or targets cannot be opened, or do not fit the method; the weights would be in 4 bits. Of a
+            sweep: in every job.
     """
     loads = Loads(sample)
     planned: set[str] = set()
@@ -65,9 +64,6 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
     sources: list[str] = []
     if experiment.config["compute"]["weights"] != "as_is":
         raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
-    check_numbers(experiment.recipe, experiment.strategy)
-    if told := experiment.smaller_micro_batch:
-        notes.append(told)
     pool = _pool(experiment, loads, sources)  # before the model: what is wrong with it is known at once
     model = _model(experiment, gpu, notes, sources)
     if model is not None and model.published:

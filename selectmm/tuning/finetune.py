@@ -1,7 +1,6 @@
 """Fine-tune a model on chosen rows: in this process, or spread over workers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,6 @@ def train_task(
 
     A part of a run that is not its last also leaves the state that the next part begins with (`HANDED_ON`).
     """
-    task = replace(task, recipe=task.recipe.on(task.strategy.devices))
     recipe, strategy = task.recipe, task.strategy
     check_tunable(vlm, recipe, strategy)
     if len(rows) == 0:
@@ -110,7 +108,7 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
     Raises:
         UserError: recipe, strategy, model and machine do not fit together.
     """
-    check_numbers(recipe, strategy)
+    _check_numbers(recipe, strategy)
     if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.packing:
@@ -125,16 +123,12 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
     check_buildable(strategy, vlm.model.device, rank_environment(vlm.model.device))
 
 
-def check_numbers(recipe: Recipe, strategy: Strategy) -> None:
-    """What can be known before the model is loaded, and without it.
-
-    Raises:
-        UserError: the devices cannot share a batch evenly, or a value of the recipe is none that there is.
-    """
-    if recipe.batch_size % strategy.devices:
+def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:
+    at_once = recipe.micro_batch * strategy.devices
+    if recipe.batch_size % at_once or recipe.batch_size < 1:
         raise UserError(
-            f"recipe.batch_size={recipe.batch_size} cannot be shared out evenly among {strategy.devices} devices; set "
-            f"devices so that it can, or another recipe.batch_size."
+            f"recipe.batch_size={recipe.batch_size} is not a multiple of recipe.micro_batch={recipe.micro_batch} × "
+            f"{strategy.devices} devices; change one of them."
         )
     if recipe.precision not in ("32-true", "bf16-mixed", "bf16-true"):
         raise UserError(

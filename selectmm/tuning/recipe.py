@@ -1,6 +1,6 @@
 """The fine-tuning recipe and the strategy it runs under."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ class Recipe:
             longer training; under ``steps`` the cost is equal and only the rows differ.
         epochs: see ``length``.
         batch_size: rows per optimiser step over all devices.
-        micro_batch: rows per forward pass on one device; fewer where a device's share of a batch asks for it, see `on`.
+        micro_batch: rows per forward pass on one device; batch_size is a multiple of micro_batch × devices.
         tune: of the language model, ``lora``: low-rank matrices beside its linear layers, or ``full``: all its weights,
             embeddings and head included. The projector is then trained in full or not at all, the tower not at all.
         rank, alpha, dropout: of LoRA, wherever it is; 0 where it is nowhere.
@@ -93,19 +93,6 @@ class Recipe:
                 "recipe.tune=full trains weights themselves and has no LoRA beside them; set recipe.projector=full and "
                 "recipe.vision_lr=0, or recipe.tune=lora."
             )
-
-    def on(self, devices: int) -> "Recipe":
-        """The same, with the largest micro-batch that divides each device's share of a batch; at most ``micro_batch``.
-
-        Fewer rows change what is learned by more than rounding, because each micro-batch takes the mean over its own
-        answer tokens, so they name another result. Where devices cannot share a batch evenly, it is left as it is
-        (`selectmm.tuning.finetune.check_numbers` refuses to train so).
-        """
-        share, rest = divmod(self.batch_size, devices)
-        if rest:
-            return self
-        fitting = (rows for rows in range(min(self.micro_batch, share), 0, -1) if share % rows == 0)
-        return replace(self, micro_batch=next(fitting))
 
     @property
     def images_teach(self) -> bool:

@@ -303,18 +303,6 @@ def test_what_cannot_be_planned_is_said_in_one_sentence(place: Path, arguments: 
     assert str(problem.value).startswith(said)
 
 
-def test_a_plan_says_what_devices_do_to_a_batch(place: Path) -> None:
-    spread = [place, "spread", "method=random", "strategy=zero2"]
-    two, four = (experiment_of(*spread, f"devices={devices}") for devices in (2, 4))
-    [found] = planned(four)
-    assert found.notes[0].startswith("recipe.micro_batch=4 does not divide 1 row of a step on 4 devices, so 1 row at a")
-    assert stage(planned(two)[0], "finetune").work.memory.activations == pytest.approx(
-        2 * stage(found, "finetune").work.memory.activations
-    )
-    with pytest.raises(UserError, match=r"recipe\.batch_size=4 cannot be shared out evenly among 3 devices"):
-        planned(experiment_of(*spread, "devices=3"))
-
-
 def test_full_tuning_is_planned_and_four_bits_are_not(place: Path) -> None:
     lora, full = planned(
         experiment_of(place, "whole", "method=full"),

@@ -14,7 +14,7 @@ from selectmm.errors import UserError, sentences_of_loaders
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.stages.launch import check_devices
-from selectmm.tuning.finetune import check_numbers, check_tunable
+from selectmm.tuning.finetune import check_tunable
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import check_buildable
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
@@ -56,14 +56,6 @@ def test_more_devices_than_there_are_gpus_are_refused() -> None:
     with pytest.raises(UserError, match=r"devices=99 needs as many GPUs, but there are \d+; set fewer\."):
         check_devices(99, torch.device("cuda"))
     check_devices(99, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("devices", [3, 16])
-def test_devices_that_cannot_share_a_batch_are_refused(devices: int) -> None:
-    said = rf"recipe\.batch_size=8 cannot be shared out evenly among {devices} devices; set devices so that it can"
-    with pytest.raises(UserError, match=said):
-        check_numbers(RECIPE, Strategy("ddp", devices))
-    check_numbers(RECIPE, Strategy("ddp", 8))
 
 
 class Odd(Dataset[int]):

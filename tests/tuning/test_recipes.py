@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from selectmm.errors import UserError
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.families import FAMILIES
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import Bench
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(file.stem for file in (CONFIGS / "recipe").glob("*.yaml"))
@@ -80,23 +80,6 @@ OUT_OF_RANGE = [
 def test_a_number_out_of_its_range_is_refused_by_its_name(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"recipe\.{name}"):
         replace(instantiate(composed("recipe", "llava15_lora")), **{name: value})
-
-
-@pytest.mark.parametrize(
-    ("devices", "used"), [(1, 16), (2, 16), (8, 16), (16, 8), (32, 4), (128, 1), (3, 16), (256, 16)]
-)
-def test_a_micro_batch_divides_each_device_s_share_of_a_batch_if_there_is_one(devices: int, used: int) -> None:
-    recipe: Recipe = instantiate(composed("recipe", "llava15_lora"))
-    assert (recipe.batch_size, recipe.micro_batch) == (128, 16)
-    assert recipe.on(devices) == replace(recipe, micro_batch=used) == recipe.on(devices).on(devices)
-    assert replace(recipe, batch_size=24).on(1).micro_batch == 12
-
-
-def test_a_micro_batch_that_does_not_divide_the_batch_trains_as_its_largest_divisor_does(
-    llava: Bench, tmp_path: Path
-) -> None:
-    even, uneven = (replace(RECIPE, epochs=1, micro_batch=rows) for rows in (4, 7))
-    assert llava.tune(tmp_path / "uneven", uneven) == llava.tune(tmp_path / "even", even)
 
 
 def test_a_recipe_that_trains_nothing_is_refused() -> None:
