@@ -19,7 +19,7 @@ from selectmm.stages.scale import too_small_for
 from selectmm.stages.schedule import check_choice, learn
 from selectmm.stages.suite_data import check_data
 from selectmm.stages.tracked import tracked
-from selectmm.tuning.finetune import check_tunable
+from selectmm.tuning.finetune import check_numbers, check_tunable
 
 log = logging.getLogger("selectmm")
 
@@ -34,6 +34,7 @@ def run(experiment: Experiment) -> Path:
     told = experiment.name, experiment.chooser, in_words(experiment.budget), experiment.recipe.name, experiment.seed
     log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
+    check_numbers(experiment.recipe, experiment.strategy)
     suite = experiment.suite
     check_data(suite)
     vlm = experiment.open_model()  # before the pool, whose images may take an hour to look at

@@ -50,7 +50,7 @@ def training_memory(
         gradients = optimizer = 0
     mixed = recipe.precision == "bf16-mixed" and strategy.kind not in SHARDED
     kept = Kept(recipe.rank, recipe.dropout, whole, mixed)
-    tokens = recipe.micro_batch * longest
+    tokens = recipe.rows_at_once(strategy.devices) * longest
     states = activations(body, kept, recipe.gradient_checkpointing, tokens) + logits(body, whole, tokens * answered)
     states += 2 * trained if mixed else 0  # their copies in 16 bits, which the products read
     if strategy.kind == "zero3":

@@ -24,6 +24,7 @@ from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
 from selectmm.stages.sweep import place_of, union_of
+from selectmm.tuning.finetune import check_numbers
 
 NOT_LOOKED = "Without the model's tokenizer, rows that it cannot take are not looked for."
 
@@ -62,6 +63,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
 def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], others: Sequence[Feature]) -> Plan:
     notes: list[str] = []
     sources: list[str] = []
+    check_numbers(experiment.recipe, experiment.strategy)
     if experiment.config["compute"]["weights"] != "as_is":
         raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
     pool = _pool(experiment, loads, sources)  # before the model: what is wrong with it is known at once

@@ -1,5 +1,6 @@
 """Fine-tune a model on chosen rows: in this process, or spread over workers."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.spawn import spawn, tidy
 from selectmm.tuning.strategy import check_buildable
 from selectmm.tuning.targets import lora_pattern
+
+screen = logging.getLogger("selectmm")  # `log` is a run's tracker here
 
 
 def finetune(
@@ -86,6 +89,9 @@ def train_task(
         clear(folder)
         tidy(folder)
         return
+    if (at_once := recipe.rows_at_once(strategy.devices)) < recipe.micro_batch:
+        shared = recipe.micro_batch // at_once
+        screen.info("  devices   %d share a micro-batch of %d rows, %d each", shared, recipe.micro_batch, at_once)
     with step_bar(task.steps) as show:
 
         def report(entry: dict[str, float]) -> None:
@@ -108,7 +114,7 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
     Raises:
         UserError: recipe, strategy, model and machine do not fit together.
     """
-    _check_numbers(recipe, strategy)
+    check_numbers(recipe, strategy)
     if recipe.precision == "bf16-true" and str(vlm.model.dtype) != "torch.bfloat16":
         raise UserError(f"recipe.precision=bf16-true needs a bfloat16 model, not {vlm.model.dtype}; set model.dtype.")
     if recipe.packing:
@@ -123,12 +129,22 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
     check_buildable(strategy, vlm.model.device, rank_environment(vlm.model.device))
 
 
-def _check_numbers(recipe: Recipe, strategy: Strategy) -> None:
-    at_once = recipe.micro_batch * strategy.devices
-    if recipe.batch_size % at_once or recipe.batch_size < 1:
+def check_numbers(recipe: Recipe, strategy: Strategy) -> None:
+    """What can be known before the model is there.
+
+    Raises:
+        UserError: numbers of the recipe do not fit together, or not on so many devices.
+    """
+    if recipe.batch_size % recipe.micro_batch:
         raise UserError(
-            f"recipe.batch_size={recipe.batch_size} is not a multiple of recipe.micro_batch={recipe.micro_batch} × "
-            f"{strategy.devices} devices; change one of them."
+            f"recipe.batch_size={recipe.batch_size} is not a multiple of recipe.micro_batch={recipe.micro_batch}; "
+            f"change one of them."
+        )
+    if recipe.batch_size % strategy.devices:
+        most = max(number for number in range(1, strategy.devices) if recipe.batch_size % number == 0)
+        raise UserError(
+            f"{strategy.devices} devices cannot share recipe.batch_size={recipe.batch_size} equally; take {most} or "
+            f"another number of devices that divides it, or change it."
         )
     if recipe.precision not in ("32-true", "bf16-mixed", "bf16-true"):
         raise UserError(

@@ -60,7 +60,8 @@ def fit(
         keep_losses(folder, done - task.first)
     if weights is not None:
         keep_row_losses(folder, done, rank, strategy.devices)
-    places = share_of(planned(pool, rows, task)[done - task.first :], recipe.micro_batch, rank, strategy.devices)
+    at_once = recipe.rows_at_once(strategy.devices)
+    places = share_of(planned(pool, rows, task)[done - task.first :], at_once, rank, strategy.devices)
     # Where only the language model trains and nothing is gathered, text-only rows need no blank image beside them.
     blank = recipe.images_teach or strategy.kind == "zero3"
     weighted = None if weights is None else np.array(weights)[places]
@@ -135,15 +136,16 @@ def _trainer(
     alone: list[Any] | None = (
         [LightningEnvironment()] if strategy.kind == "single" else None
     )  # or Slurm's tasks would count as ranks
+    at_once = recipe.rows_at_once(strategy.devices)
     return pl.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=strategy.devices // nodes,
         num_nodes=nodes,
         plugins=alone,
-        strategy=lightning_strategy(strategy, recipe.micro_batch, device),
+        strategy=lightning_strategy(strategy, at_once, device),
         precision=cast(Any, lightning_precision(recipe, strategy)),
         max_epochs=1,  # the plan is one long epoch
-        accumulate_grad_batches=recipe.batch_size // (recipe.micro_batch * strategy.devices),
+        accumulate_grad_batches=recipe.batch_size // (at_once * strategy.devices),
         gradient_clip_val=recipe.clip or None,
         callbacks=[callback],
         logger=False,

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from selectmm.models.losses import answer_loss, weighted_loss
 from selectmm.models.vlm import Family
-from selectmm.tuning.data import MicroBatch
+from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.full import FullModel
 from selectmm.tuning.recipe import Recipe
 
@@ -31,7 +31,8 @@ class Tuning(pl.LightningModule):
     """Trains what is trainable.
 
     The loss of a micro-batch is the mean over its answer tokens; a step's gradient is the mean over its micro-batches
-    on all devices (Hugging Face's convention, which DDP implies), so a token counts more where answers are short.
+    on all devices (Hugging Face's convention, which DDP implies), so a token counts more where answers are short. Where
+    several devices share a micro-batch, the mean is still over the whole of it.
 
     Args:
         wrapped: the model with LoRA inside, or with its own weights trainable.
@@ -89,9 +90,24 @@ class Tuning(pl.LightningModule):
         else:
             weights = torch.tensor(batch.weights, dtype=torch.float32, device=batch.inputs["input_ids"].device)
             loss, row_losses = weighted_loss(model, batch.inputs, weights)
+        loss = loss * self._share(batch.counts[COUNTS.index("answer_tokens")])
         # Lightning divides by the number of micro-batches and then DeepSpeed does so again.
         twice = accumulate if self.trainer.strategy.handles_gradient_accumulation else 1
         return {"loss": loss * twice, "answer_loss": loss.detach(), "row_losses": row_losses}
+
+    def _share(self, answers: int) -> torch.Tensor | float:
+        """What the loss is multiplied by where devices share a micro-batch, so that all of it has one denominator.
+
+        Args:
+            answers: answer tokens of this device's part.
+        """
+        parts = self.recipe.micro_batch // self.recipe.rows_at_once(self.trainer.world_size)
+        if parts == 1:
+            return 1.0
+        # Parts lie on neighbouring ranks (`share_of`), and their number divides that of the ranks.
+        first = self.global_rank // parts * parts
+        each = self.all_gather(torch.tensor(float(answers), device=self.device))
+        return parts * answers / each[first : first + parts].sum().clamp(min=1)
 
     def configure_optimizers(self) -> Any:
         """AdamW; biases are not decayed (Hugging Face's convention)."""

@@ -72,11 +72,11 @@ def _group(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> tuple[np.n
     return np.concatenate([rows[:0], *ordered]).reshape(-1, batch_size), rows[whole:]
 
 
-def share_of(batches: np.ndarray, micro_batch: int, rank: int, world: int) -> np.ndarray:
-    """One rank's micro-batches in the order in which it trains on them, [steps · micro-batches per step, micro_batch].
+def share_of(batches: np.ndarray, at_once: int, rank: int, world: int) -> np.ndarray:
+    """One rank's rows in the order in which it trains on them, [steps · passes per step, at_once].
 
-    A batch is cut into micro-batches whatever the number of ranks, and the ranks take them in turn: ranks work on rows
-    of like length at the same time, and one device accumulates over what several see at once.
+    A batch is cut into micro-batches, or equal parts of them (`Recipe.rows_at_once`), and the ranks take them in turn:
+    ranks work on rows of like length at the same time, and one device accumulates over what several see at once.
     """
     steps = len(batches)
-    return batches.reshape(steps, -1, micro_batch)[:, rank::world].reshape(-1, micro_batch)
+    return batches.reshape(steps, -1, at_once)[:, rank::world].reshape(-1, at_once)

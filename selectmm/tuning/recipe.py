@@ -1,7 +1,7 @@
 """The fine-tuning recipe and the strategy it runs under."""
 
 from dataclasses import asdict, dataclass
-from math import inf
+from math import gcd, inf
 from typing import Any, Literal
 
 from selectmm.errors import UserError
@@ -22,7 +22,8 @@ class Recipe:
             longer training; under ``steps`` the cost is equal and only the rows differ.
         epochs: see ``length``.
         batch_size: rows per optimiser step over all devices.
-        micro_batch: rows per forward pass on one device; batch_size is a multiple of micro_batch × devices.
+        micro_batch: rows over whose answer tokens the loss is a mean, in one forward pass on one device; batch_size is
+            a multiple of it. Where devices are too many for that, several share a micro-batch, see `rows_at_once`.
         tune: of the language model, ``lora``: low-rank matrices beside its linear layers, or ``full``: all its weights,
             embeddings and head included. The projector is then trained in full or not at all, the tower not at all.
         rank, alpha, dropout: of LoRA, wherever it is; 0 where it is nowhere.
@@ -107,6 +108,14 @@ class Recipe:
         apart = {"name", "length", "epochs", "checkpoint_every"}
         exact = {"buffers": "float32"} if self.precision == "bf16-true" else {}  # earlier versions rounded them
         return {key: value for key, value in asdict(self).items() if key not in apart} | exact
+
+    def rows_at_once(self, devices: int) -> int:
+        """Rows per forward pass on each of so many devices, which share a batch equally.
+
+        It is a micro-batch or, where that is too large, the largest equal part of one: its loss can still be counted
+        over the whole micro-batch (`selectmm.tuning.module`), so that the number of devices does not change it.
+        """
+        return gcd(self.micro_batch, self.batch_size // devices)
 
     def steps(self, pool_rows: int, subset_rows: int) -> int:
         """Optimiser steps for a subset of a pool, at least one."""

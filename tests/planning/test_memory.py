@@ -116,6 +116,14 @@ def test_offloading_leaves_the_weights_under_zero2_and_nothing_but_work_under_ze
         assert planned.activations > 0
 
 
+def test_devices_that_share_a_micro_batch_hold_a_part_of_it_each() -> None:
+    body = anatomy_of(real_llava_7b())
+    recipe = replace(RECIPE, precision="bf16-mixed", batch_size=128, micro_batch=16)
+    shared = training_memory(body, recipe, Strategy("ddp", 32), 2, longest=1000)
+    assert shared == training_memory(body, replace(recipe, micro_batch=4), Strategy("ddp", 32), 2, longest=1000)
+    assert shared.activations < training_memory(body, recipe, Strategy("ddp", 8), 2, longest=1000).activations
+
+
 def test_checkpointing_leaves_a_layer_s_input_and_zero3_gathers_layers() -> None:
     body = anatomy_of(real_llava_7b())
     recipe = replace(RECIPE, precision="bf16-mixed", gradient_checkpointing=True, micro_batch=1)

@@ -23,6 +23,7 @@ from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.records.stage import fingerprint, run_stage
+from selectmm.run import run
 from selectmm.screen import output
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.stages.finetune import tune
@@ -292,6 +293,7 @@ def test_vllm_is_planned_on_a_gpu_and_offered_where_our_own_decoding_answers(pla
         (["--sample", "0"], "--sample 0 is not a number of rows; give 1 or more."),
         (["method=prism,random"], "'method=prism,random' is a sweep; give -m as well, or one value."),
         (["pool=llava_json", "pool.file=none.json", "pool.images=."], "There is no pool file none.json; set pool.file"),
+        (["strategy=ddp", "devices=3"], "3 devices cannot share recipe.batch_size=4 equally; take 2 or another number"),
         (["method=prsm"], "There is no 'method=prsm': did you mean 'method=prism'?"),
     ],
 )
@@ -301,6 +303,14 @@ def test_what_cannot_be_planned_is_said_in_one_sentence(place: Path, arguments: 
     with pytest.raises(UserError) as problem:
         main([*base, *arguments, *here])
     assert str(problem.value).startswith(said)
+
+
+def test_a_run_on_devices_that_cannot_share_a_batch_ends_before_its_model_is_there(place: Path) -> None:
+    experiment = experiment_of(place, "three", "method=full", "strategy=ddp", "devices=3")
+    loaded: list[str] = []
+    with pytest.raises(UserError, match="3 devices cannot share recipe"):
+        run(replace(experiment, open_model=lambda: loaded.append("the model")))
+    assert not loaded
 
 
 def test_full_tuning_is_planned_and_four_bits_are_not(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import SCHEMA
 from selectmm.tuning.plan import lengths_of, plan, share_of
+from tests.tuning.conftest import RECIPE
 
 
 @st.composite
@@ -70,6 +72,21 @@ def test_rows_of_like_length_share_a_batch() -> None:
     planned = plan(np.ones(512, bool), lengths, 8, 64, seed=0)
     spread = np.ptp(lengths[planned], axis=1)
     assert spread.mean() < 50  # of 1000 at random
+
+
+def test_a_micro_batch_that_is_too_large_for_so_many_ranks_is_shared_by_neighbours() -> None:
+    """Whose part is which decides over the denominator of its loss, and several may take a pass at a time."""
+    for batch_size, micro_batch, world, at_once in (
+        (128, 16, 1, 16), (128, 16, 8, 16), (128, 16, 32, 4), (12, 4, 2, 2), (12, 6, 4, 3), (6, 3, 6, 1),
+    ):  # fmt: skip
+        recipe = replace(RECIPE, batch_size=batch_size, micro_batch=micro_batch)
+        assert recipe.rows_at_once(world) == at_once
+        parts, batches = micro_batch // at_once, np.arange(2 * batch_size).reshape(2, batch_size)
+        shares = np.stack([share_of(batches, at_once, rank, world) for rank in range(world)])
+        whole = shares // micro_batch  # [ranks, passes, rows]: the micro-batch of each row
+        for first in range(0, world, parts):
+            together = whole[first : first + parts]
+            assert (together == together[:1, :, :1]).all() and world % parts == 0
 
 
 def test_ranks_share_each_step_and_one_rank_sees_the_same_micro_batches() -> None:

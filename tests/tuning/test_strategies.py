@@ -33,6 +33,8 @@ LONG = replace(RECIPE, max_length=512)  # InternVL's images in two by two tiles 
 CASES = [
     "llava_chatml-ddp-all",
     "llava_chatml-zero2-all",
+    "llava_chatml-ddp-shared",  # two ranks share each micro-batch
+    "llava_chatml-zero2-shared",
     "llava_chatml-zero3-all",
     "llava_chatml-zero3-packed",
     "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
@@ -55,6 +57,8 @@ def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     for name in [*CASES, LASTING, RESIZED]:
         family, kind, rows = name.split("-")
         how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
+        if rows == "shared":  # dropout is drawn for each pass, and there are more of them
+            how |= {"micro_batch": 8, "dropout": 0.0}
         recipe = replace(LONG, epochs={"mixed": MIXED, "long": 6}.get(rows, RECIPE.epochs), **how)
         until = recipe.checkpoint_every if rows == "resized" else None
         made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe, until=until)
