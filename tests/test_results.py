@@ -29,6 +29,7 @@ RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 OF_A_TRIAL = sorted((RESULTS / "records" / "quickstart-trial").glob("*.json"))  # on no page: see experiments/quickstart
+BEGUN = sorted((RESULTS / "records" / "all-methods-begun").glob("*.json"))  # on no page until the study is finished
 REFERENCES = [RESULTS / "references" / name for name in ("mini.json", "mini_quickstart.json", "mini_video.json")]
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
@@ -115,7 +116,7 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS, *OF_A_TRIAL], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS, *OF_A_TRIAL, *BEGUN], ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     record = loaded(path)
     assert record.name == path.stem, f"a record's file has the name of what was asked for: {record.name}.json"
@@ -157,7 +158,7 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 
 
-@pytest.mark.parametrize("paths", [RECORDS, OF_COSTS, OF_A_TRIAL], ids=["records", "costs", "trial"])
+@pytest.mark.parametrize("paths", [RECORDS, OF_COSTS, OF_A_TRIAL, BEGUN], ids=["records", "costs", "trial", "begun"])
 def test_no_answers_lie_there_without_their_record(paths: list[Path]) -> None:
     named = {loaded(path).answers.file for path in paths if loaded(path).answers is not None}
     found = {f"answers/{path.name}" for path in (paths[0].parent / "answers").iterdir()}
