@@ -91,6 +91,17 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
         ("budget.rows=2", "'budget' is one value and has no 'rows'."),
         ("benchmark=sqa", "There is no 'benchmark': "),
         ("zzzz=1", "There is no 'zzzz': There are:"),
+        (
+            "hydra.launcher.partition=gpu",
+            "There is no 'hydra.launcher.partition': There are: _target_; options of a launcher need hydra/launcher=",
+        ),
+        ("hydra/launcher=jobslib", "There is no 'hydra/launcher=jobslib': did you mean 'hydra/launcher=joblib'? There"),
+        ("hydra/lancher=joblib", "There is no 'hydra/lancher': did you mean 'hydra/launcher'? There are: hydra/callb"),
+        ("hydra.verbos=true", "There is no 'hydra.verbos': did you mean 'hydra.verbose'? There are:"),
+        (
+            "hydra.mode=SWEEP",
+            "Hydra cannot take hydra.mode=SWEEP (Invalid value 'SWEEP'",
+        ),
         ("budget=[0.3", "Cannot read 'budget=[0.3' ("),
         ("method=prism,", "Cannot read 'method=prism,' ("),
         (
@@ -118,6 +129,16 @@ def test_an_option_that_does_not_exist_is_answered(arguments: list[str], said: s
     with pytest.raises(UserError) as problem:
         words_of(arguments)
     assert str(problem.value).startswith(said)
+
+
+def test_an_option_of_a_launcher_is_looked_for_in_the_one_that_was_chosen() -> None:
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", ["hydra/launcher=joblib", "hydra.launcher.njobs=2", "method=full,random"])
+    said = str(problem.value)
+    assert said.startswith("There is no 'hydra.launcher.njobs': did you mean 'hydra.launcher.n_jobs'? There are:")
+    assert "launcher=slurm" not in said
+    for right in (["joblib", "n_jobs=2"], ["slurm", "partition=gpu"], ["ray", "ray.init.address=auto"]):
+        check_overrides(ROOT / "configs", [f"hydra/launcher={right[0]}", f"hydra.launcher.{right[1]}", "seed=0,1"])
 
 
 def test_the_words_of_a_command_are_those_that_hydra_reads() -> None:

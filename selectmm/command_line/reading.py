@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -103,6 +103,8 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     swept = OverridesParser.create().parse_overrides(_swept(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
         config = _composed(configs, _first([*chosen_too, *chosen]), whole=True)
+    if own := [_read(word) for word in arguments if "=" in word and word.startswith("hydra")]:
+        _check_hydra(configs, _first([*chosen_too, *chosen]), own)
     with open_dict(config):
         del config["hydra"]  # whose keys nobody mistypes ours for
     for override in overrides:
@@ -242,20 +244,46 @@ def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictCon
         return compose("run", choices, return_hydra_config=whole)
 
 
-def _check_key(config: DictConfig, key: str) -> None:
+def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) -> None:
+    """Answer a mistyped option of Hydra's own, or one of a launcher that was not chosen, beside ``chosen`` of ours."""
+    words = {override.key_or_group: _words(override)[0] for override in given}
+    try:
+        _composed(configs, [*chosen, *words.values()])
+    except ConfigCompositionException as problem:
+        groups = {override.key_or_group: override for override in given if "/" in override.key_or_group}
+        there = [name for name in _composed(configs, chosen, whole=True).hydra.runtime.choices if "/" in name]
+        for group, override in groups.items():
+            _check("", group, there)
+            try:
+                _composed(configs, [words[group]])
+            except MissingConfigException as missing:
+                _check(f"{group}=", str(override.value()), missing.options or [])
+        config = _composed(configs, [*chosen, *(words[group] for group in groups)], whole=True)
+        way_out = (
+            ""
+            if "hydra/launcher" in groups
+            else "; options of a launcher need hydra/launcher=slurm, joblib or ray beside them"
+        )
+        for key in [key for key in words if key not in groups]:
+            _check_key(config, key, way_out if key.startswith("hydra.launcher.") else "")
+        told = " ".join(str(problem.__cause__ or problem).splitlines()[0].split())
+        raise UserError(f"Hydra cannot take {' '.join(words.values())} ({told}); correct the option.") from problem
+
+
+def _check_key(config: DictConfig, key: str, way_out: str = "") -> None:
     node: Any = config
     seen = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
-        _check(seen, part, [str(name) for name in node])
+        _check(seen, part, [str(name) for name in node], way_out)
         node, seen = node._get_node(part), f"{seen}{part}."
 
 
-def _check(before: str, word: str, there: Iterable[str]) -> None:
+def _check(before: str, word: str, there: Iterable[str], way_out: str = "") -> None:
     names = sorted(there)
     if word in names:
         return
     close = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean '{before}{close[0]}'? " if close else ""
-    raise UserError(f"There is no '{before}{word}': {hint}There are: {', '.join(names)}.")
+    raise UserError(f"There is no '{before}{word}': {hint}There are: {', '.join(names)}{way_out}.")
