@@ -35,7 +35,7 @@ _NAMES = {
 class _Reader(GGUFReader):
     """gguf's reader with a plain view of the mapped file, of which it takes some 250,000 slices; a map's are slow."""
 
-    @property
+    @property  # type: ignore[override]  # a map there
     def data(self) -> np.ndarray:
         return self._plain
 

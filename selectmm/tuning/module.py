@@ -1,7 +1,7 @@
 """One training step under Lightning: the loss, the optimiser and its rate."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -106,7 +106,7 @@ class Tuning(pl.LightningModule):
             return 1.0
         # Parts lie on neighbouring ranks (`share_of`), and their number divides that of the ranks.
         first = self.global_rank // parts * parts
-        each = self.all_gather(torch.tensor(float(answers), device=self.device))
+        each = cast(torch.Tensor, self.all_gather(torch.tensor(float(answers), device=self.device)))
         return parts * answers / each[first : first + parts].sum().clamp(min=1)
 
     def configure_optimizers(self) -> Any:
