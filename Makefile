@@ -23,7 +23,7 @@ $(VENV)/browser: tests/install_browser.sh | $(VENV)/ready
 	touch $@
 
 # Installed anew whenever a lock changes. The second list must not pull in its own dependencies (see its comments).
-# Nothing is compiled here: Python compiles what is imported, which is a quarter of what is installed.
+# Nothing is compiled here: Python compiles what is imported, and most of what is installed never is.
 $(VENV)/ready: requirements.lock requirements-nodeps.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
