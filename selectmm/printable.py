@@ -1,6 +1,7 @@
 """Text that may come from a stranger's file, made safe to show: a terminal obeys control characters, a page tags."""
 
 import logging
+import re
 import unicodedata
 
 
@@ -26,8 +27,9 @@ def one_line(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """For a page in Markdown: one line without tags, and a pipe does not end the cell of a table."""
-    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
+    """For a page in Markdown: one line without tags, links and pictures; a pipe does not end the cell of a table."""
+    cell = re.sub(r"(\\*)\|", r"\1\1\\|", one_line(text))  # a backslash before it would undo the one that we add
+    return cell.replace("](", "]\\(").replace("<", "&lt;")
 
 
 def _escaped(sign: str) -> str:

@@ -95,6 +95,7 @@ def test_help_shows_a_command_for_each_wish_and_every_choice() -> None:
             "hydra.launcher.partition=gpu",
             "There is no 'hydra.launcher.partition': There are: _target_; options of a launcher need hydra/launcher=",
         ),
+        ("hydra.launcher=joblib", "'hydra.launcher=joblib' chooses nothing; did you mean 'hydra/launcher=joblib'"),
         ("hydra/launcher=jobslib", "There is no 'hydra/launcher=jobslib': did you mean 'hydra/launcher=joblib'? There"),
         ("hydra/lancher=joblib", "There is no 'hydra/lancher': did you mean 'hydra/launcher'? There are: hydra/callb"),
         ("hydra.verbos=true", "There is no 'hydra.verbos': did you mean 'hydra.verbose'? There are:"),

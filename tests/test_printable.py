@@ -4,12 +4,13 @@ import io
 import logging
 from unicodedata import category
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.table import Table
 
 from selectmm.errors import UserError
-from selectmm.printable import NumberedFormatter, PrintableFormatter, printable
+from selectmm.printable import NumberedFormatter, PrintableFormatter, in_markdown, printable
 from selectmm.records.progress import PrintableConsole
 
 CLEAR, TITLE = "\x1b[2J", "\x1b]0;mine\x07"  # clear the screen; name the window
@@ -31,6 +32,18 @@ def test_what_is_printable_stays(text: str) -> None:
 def test_escapes_are_readable() -> None:
     assert printable(f"a{CLEAR}b{TITLE}") == r"a\x1b[2Jb\x1b]0;mine\x07"
     assert printable("one\ntwo\t‮three") == "one\ntwo\t\\u202ethree"
+
+
+@given(st.text(st.sampled_from("a |\\`[]()<>!&*_:/\n\x1b"), max_size=30))
+@example("![seen](http://a)")
+@example(r"a\|b")
+@example(r"a\\|b")
+def test_a_cell_in_markdown_stays_one_cell_without_links_and_tags(text: str) -> None:
+    page = MarkdownIt().enable("table").parse(f"| head | next |\n|---|---|\n| {in_markdown(text)} | end |")
+    cells = [token for token in page if token.type == "inline"]
+    assert [cells[0].content, cells[1].content, cells[3].content, len(cells)] == ["head", "next", "end", 4]
+    inside = {part.type for token in cells for part in token.children or []}
+    assert not inside & {"link_open", "image", "html_inline"}
 
 
 def test_sentences_logs_and_tables_are_printable() -> None:
