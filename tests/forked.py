@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -38,8 +38,8 @@ class Started:
         return CompletedProcess([], self.process.exitcode, self.out.read_text(), self.err.read_text())
 
 
-def start(words: Sequence[str], folder: Path) -> Started:
-    """Start ``python -m selectmm`` with these words in ``folder``."""
+def start(words: Sequence[str], folder: Path, main: Callable[[], object] = command_line.main) -> Started:
+    """Start ``python -m selectmm``, or another ``main``, with these words in ``folder``."""
     import selectmm.instantiate
     import selectmm.report.sweep
     import selectmm.run  # noqa: F401  (here, so that the fork need not)
@@ -48,17 +48,19 @@ def start(words: Sequence[str], folder: Path) -> Started:
     out, err = place / "out.txt", place / "err.txt"
     out.touch()
     err.touch()
-    process = multiprocessing.get_context("fork").Process(target=_be, args=(list(words), folder, out, err))
+    process = multiprocessing.get_context("fork").Process(target=_be, args=(list(words), folder, main, out, err))
     process.start()
     return Started(process, out, err)
 
 
-def command(words: Sequence[str], folder: Path) -> CompletedProcess[str]:
+def command(
+    words: Sequence[str], folder: Path, main: Callable[[], object] = command_line.main
+) -> CompletedProcess[str]:
     """Run it to its end."""
-    return start(words, folder).ended()
+    return start(words, folder, main).ended()
 
 
-def _be(words: list[str], folder: Path, out: Path, err: Path) -> None:
+def _be(words: list[str], folder: Path, main: Callable[[], object], out: Path, err: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a CI's background jobs start deaf to Ctrl-C
     os.chdir(folder)
     for number, file in ((1, out), (2, err)):
@@ -66,4 +68,4 @@ def _be(words: list[str], folder: Path, out: Path, err: Path) -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     logging.getLogger().handlers.clear()  # pytest's
     sys.argv = [str(Path(command_line.__file__)), *words]
-    command_line.main()
+    main()

