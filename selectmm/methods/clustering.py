@@ -124,18 +124,24 @@ def nearest(vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
     n, k = len(vectors), min(k, len(vectors) - 1)
     known, size = _Nearest(n, k, pick_device("auto")), max(1, BLOCK // max(vectors.width, 4096))
     blocks = [_tiles(start, min(start + size, n)) for start in range(0, n, size)] if k > 0 else []
-    for place, own in enumerate(blocks):
-        first = own[0].start
-        block = vectors.take(slice(first, own[-1].stop))
-        for columns in chain.from_iterable(blocks[place:]):
-            other = vectors.take(columns)
-            if first == 0:
-                known.squares[columns] = other.square().sum(1)
-            for rows in own:
-                if rows.start <= columns.start:
-                    known.compare(rows, block[rows.start - first : rows.stop - first], columns, other)
+    for place in range(len(blocks)):
+        _compare_first(vectors, blocks[place:], known)
     order = known.away.argsort(dim=1, stable=True)
     return known.found.gather(1, order).cpu().numpy(), known.away.gather(1, order).cpu().numpy()
+
+
+def _compare_first(vectors: Vectors, blocks: list[list[slice]], known: "_Nearest") -> None:
+    """Compare the vectors of the first block with one another and with those of all others; holds no other block."""
+    own = blocks[0]
+    first = own[0].start
+    block = vectors.take(slice(first, own[-1].stop))
+    for columns in chain.from_iterable(blocks):
+        other = vectors.take(columns)
+        if first == 0:
+            known.squares[columns] = other.square().sum(1)
+        for rows in own:
+            if rows.start <= columns.start:
+                known.compare(rows, block[rows.start - first : rows.stop - first], columns, other)
 
 
 def _tiles(start: int, stop: int) -> list[slice]:
