@@ -86,7 +86,7 @@ def weights(layers: Sequence[int]) -> dict[str, torch.Tensor]:
 
 def tokenizer() -> PreTrainedTokenizerBase:
     """SmolLM2's tokenizer with ``<image>`` as its last word, number 49,152."""
-    # As AutoTokenizer gives, which takes ten times as long: to learn the class it reads the whole file another way.
+    # The same as AutoTokenizer's, which first reads the whole file in another, slow way to learn this class.
     words = PreTrainedTokenizerFast.from_pretrained(_folder(), gguf_file=_FILE)
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})
     words.padding_side = "left"
