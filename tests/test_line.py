@@ -145,6 +145,7 @@ def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_li
     assert {name: len(answers) for name, answers in kept.items()} == {s.benchmark: s.items for s in record.scores}
 
 
+@pytest.mark.slow
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
     words = ["sweep", "--json", "method=full,random", "experiment=toy", "suite.only=[mini-POPE,mini-HellaSwag]"]
     started = [sys.executable, "-m", "selectmm", *words, *overrides(place, "llava15_7b", "sweep")]
@@ -161,6 +162,7 @@ def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
     assert (document["failed"], document["page"]) == ([], "outputs/tables/toy.md")
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     # A method that cannot work here, before one that can; each job in a process of its own, as on a cluster.
     sweep = ["-m", "method=clip_score,random", "experiment=broken", "hydra/launcher=submitit_local"]

@@ -85,6 +85,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
     """CUDA keeps what it sees when it starts: every job would be on the first GPU. Where there is no NVML."""
     worker = "import sys\nif any('popen_loky' in word for word in sys.orig_argv):\n    "
@@ -95,6 +96,7 @@ def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
     assert set((gpus / "started.txt").read_text().split()) in ({"0"}, {"1"})
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_its_own_worker_starts_no_cuda_before_its_first_job(gpus: Path) -> None:
     """It has imported everything and built the jobs by then, to check them."""
     asking = ASKING.format(starts="os.getenv('PYTORCH_NVML_BASED_CUDA_CHECK') != '1'")

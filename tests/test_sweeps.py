@@ -33,6 +33,7 @@ def finished(sweep: Started, folder: Path) -> dict[str, dict]:
     return {record["method"]["name"]: record["costs"] for record in records}
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_make_each_stage_once_and_a_killed_one_goes_on(place: Path) -> None:
     left, right = start(place, "left"), start(place, "right")
     while not list(place.glob("both/cache/evaluation/*")):  # the first job has been tuned, by either

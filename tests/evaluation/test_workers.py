@@ -48,6 +48,7 @@ def run(job: Job, ranks: int, folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from experiments.chaos.watching import Shards
 from tests.test_line import overrides
 
 
+@pytest.mark.slow
 def test_two_kills_change_nothing(place: Path, tmp_path: Path) -> None:
     own = ("cache", "records", "tracker")
     model = [word for word in overrides(place, "llava15_7b", "") if not word.startswith(own)]

@@ -93,6 +93,7 @@ def test_few_methods_give_no_small_p() -> None:
     assert rho == pytest.approx(usual.statistic) and p == pytest.approx(usual.pvalue, abs=0.02)
 
 
+@pytest.mark.slow
 def test_another_budget_is_not_more_methods(tmp_path: Path) -> None:
     more = [replace(one, budget=0.3) for one in records() if one.method.name in ("length", "random")]
     page = make(tmp_path, records(), KEPT).read_text()

@@ -188,6 +188,7 @@ def test_every_printed_cell_has_an_experiment_or_the_page_says_why_not() -> None
     assert found == told_not_run()
 
 
+@pytest.mark.slow
 def test_each_job_selects_shrunken(place: Path) -> None:
     assert {method for method, _ in jobs_of_all()} > {"full", "random"}
     for method, budget in jobs_of_all():

@@ -10,6 +10,7 @@ from selectmm.report.verdict import difference, verdicts
 from tests.report.runs import run_of
 
 
+@pytest.mark.slow
 def test_the_committed_page_and_picture_are_made_again(tmp_path: Path) -> None:
     tables = ROOT / "results" / "tables"
     assert make(tmp_path).read_text() == (tables / f"{NAME}.md").read_text()

@@ -80,6 +80,7 @@ def dying(path: str) -> VLM:
     return vlm
 
 
+@pytest.mark.slow
 def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
     folder: Path, adapter: Path, pool: Pool, alone: dict[Feature, np.ndarray], tmp_path: Path
 ) -> None:

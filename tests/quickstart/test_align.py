@@ -11,6 +11,7 @@ from selectmm.quickstart import align
 from selectmm.quickstart.embedded import open_model
 
 
+@pytest.mark.slow
 def test_a_model_of_other_layers_is_aligned_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(align, "ROUNDS", (replace(align.ROUNDS[0], steps=3),))
     align.main(["--layers", "0", "15", "29", "--to", str(tmp_path / "three")])

@@ -144,6 +144,7 @@ def test_memory_that_runs_out_is_explained(llava: Bench, what: str, tmp_path: Pa
     assert len(llava.tune(tmp_path)) == 4, "the same command goes on once there is memory again"
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_system_killed_is_explained(llava: Bench, tmp_path: Path) -> None:
     build = {"_target_": "signal.raise_signal", "_args_": [signal.SIGKILL.value]}
     with pytest.raises(

@@ -140,6 +140,7 @@ def spread(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPREAD)
 def test_two_processes_learn_what_one_learns(name: str, cases: dict[str, Case], spread: Path, tmp_path: Path) -> None:
     """Without offload and with it: what differs is the order of summing floats."""
@@ -156,6 +157,7 @@ def test_two_processes_learn_what_one_learns(name: str, cases: dict[str, Case], 
     assert report["trainable_parameters"] == sum(weight.numel() for weight in expected.values())
 
 
+@pytest.mark.slow
 def test_offload_changes_no_loss(spread: Path) -> None:
     """The losses of ZeRO-3 with offload and without, to rounding."""
     with_it, without = (
@@ -165,6 +167,7 @@ def test_offload_changes_no_loss(spread: Path) -> None:
     assert with_it == pytest.approx(without, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_zero3_run_goes_on_and_its_checkpoint_holds_no_frozen_weight(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:

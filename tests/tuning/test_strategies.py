@@ -81,6 +81,7 @@ def spread(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_learn_what_one_device_learns(
     name: str, cases: dict[str, Case], spread: Path, tmp_path: Path
@@ -102,6 +103,7 @@ def test_two_processes_learn_what_one_device_learns(
     assert report == expected | {"strategy": case.strategy.kind, "world_size": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IN_PARTS)
 def test_a_run_in_two_parts_over_two_processes_learns_what_one_run_on_one_device_learns(
     kind: str, benches: dict[str, Bench], spread: Path, tmp_path: Path
@@ -123,6 +125,7 @@ def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
     assert (first & ~second).any()
 
 
+@pytest.mark.slow
 def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_nodes_to_the_same_bits(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_n
     assert {file.name for file in tmp_path.iterdir()} == {*WRITTEN, "losses.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_zero2_run_goes_on_with_twice_and_with_half_the_ranks(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +158,7 @@ def test_a_zero2_run_goes_on_with_twice_and_with_half_the_ranks(
         np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_zero3_run_whose_rank_is_killed_while_it_saves_goes_on_to_the_same_bits(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
@@ -182,6 +187,7 @@ def test_deepspeed_is_told_of_bfloat16_in_words_that_round_no_buffer(kind: str) 
     assert told == "bf16-mixed", "with which its engine computes in bfloat16"
 
 
+@pytest.mark.slow
 def test_a_failing_worker_is_explained(llava: Bench, tmp_path: Path) -> None:
     broken = Bench(llava.vlm, llava.build | {"path": str(tmp_path / "nowhere")}, llava.pool)
     with pytest.raises(UserError, match="No LlavaForConditionalGeneration checkpoint"):
