@@ -27,9 +27,10 @@ def one_line(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """For a page in Markdown: one line without tags, links and pictures; a pipe does not end the cell of a table."""
-    cell = re.sub(r"(\\*)\|", r"\1\1\\|", one_line(text))  # a backslash before it would undo the one that we add
-    return cell.replace("](", "]\\(").replace("<", "&lt;")
+    """For a page in Markdown: one line, without tags, pictures, and links under other words than their address; a pipe
+    does not end the cell of a table."""
+    shown = one_line(text).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"\](?=[(:])", r"]\\", shown)
 
 
 def _escaped(sign: str) -> str:

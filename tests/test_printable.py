@@ -35,15 +35,21 @@ def test_escapes_are_readable() -> None:
 
 
 @given(st.text(st.sampled_from("a |\\`[]()<>!&*_:/\n\x1b"), max_size=30))
+@example("<a>")
 @example("![seen](http://a)")
 @example(r"a\|b")
-@example(r"a\\|b")
 def test_a_cell_in_markdown_stays_one_cell_without_links_and_tags(text: str) -> None:
     page = MarkdownIt().enable("table").parse(f"| head | next |\n|---|---|\n| {in_markdown(text)} | end |")
     cells = [token for token in page if token.type == "inline"]
     assert [cells[0].content, cells[1].content, cells[3].content, len(cells)] == ["head", "next", "end", 4]
     inside = {part.type for token in cells for part in token.children or []}
     assert not inside & {"link_open", "image", "html_inline"}
+
+
+def test_a_line_in_markdown_defines_no_link_that_another_uses() -> None:
+    page = MarkdownIt().parse("\n".join(f"- {in_markdown(line)}" for line in ("[seen]: http://a", "![seen]", "[seen]")))
+    shown = [token.content for token in page if token.type == "inline"]
+    assert len(shown) == 3 and not [token for token in page for part in token.children or [] if part.type != "text"]
 
 
 def test_sentences_logs_and_tables_are_printable() -> None:

@@ -20,7 +20,12 @@ from selectmm.paths import ROOT
 from selectmm.stages.full_seeds import left_out
 
 CONFIGS = ROOT / "configs"
-GROUPS = ("hydra.launcher", "hydra.sweeper", "hydra.job_logging", "hydra.hydra_logging")  # Hydra takes any value there
+HYDRAS_GROUPS = (
+    "hydra.launcher",
+    "hydra.sweeper",
+    "hydra.job_logging",
+    "hydra.hydra_logging",
+)  # Hydra takes any value there
 LEFT_OUT = ("engine", "targets", "experiments")  # groups that a run can do without
 
 
@@ -249,7 +254,7 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
     """Answer a mistyped option of Hydra's own, or one of a launcher that was not chosen, beside ``chosen`` of ours."""
     words = {override.key_or_group: _words(override)[0] for override in given}
     for key, word in words.items():
-        if key in GROUPS and isinstance(name := _read(word).value(), str):
+        if key in HYDRAS_GROUPS and isinstance(name := _read(word).value(), str):
             raise UserError(f"'{word}' chooses nothing; did you mean '{key.replace('.', '/')}={name}', with a slash?")
     try:
         _composed(configs, [*chosen, *words.values()])

@@ -1,14 +1,11 @@
 """Rows of an array that may be larger than memory, a block at a time."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import mmap
 
 import numpy as np
 import torch
-
-AHEAD = 2**25  # bytes that the disk is asked for before they are needed
 
 
 def blocks(values: np.ndarray, rows: np.ndarray, size: int) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -43,7 +40,7 @@ def _reader(values: np.ndarray, held: torch.Tensor) -> Iterator[Callable[[int, i
 
     Memory that was just used is still in the processor's cache, and fresh memory costs a page fault every 4 KiB. A
     mapped file is read past its map for the same reason; the map's pages would also count as ours until the kernel
-    wants them back. The disk is asked for what follows, so that it works while the caller does.
+    wants them back.
     """
     if not (isinstance(values, np.memmap) and isinstance(values.base, mmap) and values.flags.c_contiguous):
 
@@ -60,9 +57,6 @@ def _reader(values: np.ndarray, held: torch.Tensor) -> Iterator[Callable[[int, i
         def read(start: int, stop: int) -> torch.Tensor:
             stream.seek(values.offset + start * values.strides[0])
             part, block = stored[: stop - start], held[: stop - start]
-            if hasattr(os, "posix_fadvise"):
-                following = values.offset + stop * values.strides[0]
-                os.posix_fadvise(stream.fileno(), following, AHEAD, os.POSIX_FADV_WILLNEED)
             left = memoryview(part.numpy()).cast("B")
             while left:
                 got = stream.readinto(left)

@@ -1,4 +1,4 @@
-"""The embedded model, put together once for all tests that need it (some twenty seconds)."""
+"""The embedded model, put together once for all tests that need it."""
 
 from pathlib import Path
 
