@@ -1,4 +1,4 @@
-"""One experiment from the pool to its record, in five stages."""
+"""One experiment from the pool to its record, in five steps."""
 
 import logging
 from pathlib import Path

@@ -95,7 +95,7 @@ def _show(found: dict[str, Timed], gpu: Gpu) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm bench", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm bench", description=(__doc__ or "").replace("``", "'"))
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run")
     parser.add_argument("--steps", type=int, default=10, help="steps of each kind, and tokens to decode (default: 10)")
     return parser

@@ -154,7 +154,10 @@ def _parser() -> argparse.ArgumentParser:
     runs: dict[str, tuple[Callable, str]] = {
         "ls": (_ls, "every stage: what it is, whether a run uses it, when one did, its size and cost"),
         "du": (_du, "the sums by kind of stage"),
-        "prune": (_prune, "remove stages; without an option, only what no run will read again"),
+        "prune": (
+            _prune,
+            "remove stages that match the options; without options, only leftovers of interrupted commands",
+        ),
     }
     for name, (run, told) in runs.items():
         command = commands.add_parser(name, help=told, description=told)

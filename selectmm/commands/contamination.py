@@ -31,6 +31,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm contamination", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm contamination", description=(__doc__ or "").replace("``", "'"))
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: pool=embedded suite=mini")
     return parser

@@ -47,7 +47,9 @@ def _subset(arguments: Sequence[str]) -> None:
         metavar="WHERE",
         help="records or folders of subsets to compare with",
     )
-    parser.add_argument("--each", type=int, default=8, metavar="N", help="rows under each heading of the gallery")
+    parser.add_argument(
+        "--each", type=int, default=8, metavar="N", help="rows under each heading of the gallery (default: 8)"
+    )
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     found = [_recorded_subset(where, asked) for where in asked.others]

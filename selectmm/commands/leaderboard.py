@@ -32,12 +32,17 @@ def main(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("selectmm leaderboard", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
-    parser.add_argument("--to", type=Path, default=Path("results/leaderboard.html"), help="the page to write")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("results/leaderboard.html"),
+        help="the page to write (default: results/leaderboard.html)",
+    )
     parser.add_argument(
         "--references",
         nargs="+",
         default=(),
         type=Path,
-        help="JSON files of reference scores; each board uses those of its model and prompts",
+        help="scores of untuned models, files of selectmm references; each board uses those of its model and prompts",
     )
     return parser

@@ -58,7 +58,7 @@ def place(config: DictConfig, devices: int | None, nodes: int | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm plan", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm plan", description=(__doc__ or "").replace("``", "'"))
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m several values")
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="plan all jobs of a sweep; a shared stage counts once"

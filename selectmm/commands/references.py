@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm references", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm references", description=(__doc__ or "").replace("``", "'"))
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: suite=mini model=embedded")
     return parser
 

@@ -34,8 +34,10 @@ def main(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("selectmm report", description=__doc__)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="run records (JSON files)")
-    parser.add_argument("--to", type=Path, default=Path("results/tables"), help="folder to write to")
-    parser.add_argument("--name", default="report", help="file name without ending, and title")
-    parser.add_argument("--references", type=Path, help="JSON of reference scores by benchmark")
+    parser.add_argument(
+        "--to", type=Path, default=Path("results/tables"), help="folder to write to (default: results/tables)"
+    )
+    parser.add_argument("--name", default="report", help="file name without ending, and title (default: report)")
+    parser.add_argument("--references", type=Path, help="scores of the untuned model, a file of selectmm references")
     parser.add_argument("--html", action="store_true", help="write the page as one HTML file too, to open in a browser")
     return parser

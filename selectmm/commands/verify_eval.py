@@ -50,8 +50,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm verify-eval", description=__doc__)
+    parser = argparse.ArgumentParser("selectmm verify-eval", description=(__doc__ or "").replace("``", "'"))
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: model=… suite=…")
-    parser.add_argument("--released", help="the row of the LLaVA-1.5 model zoo that the model is a copy of")
-    parser.add_argument("--to", type=Path, default=Path("outputs/verify"), help="folder for the JSON")
+    parser.add_argument(
+        "--released", help="name of the checkpoint in the LLaVA-1.5 model zoo, such as 'llava-1.5-13b lora'"
+    )
+    parser.add_argument(
+        "--to", type=Path, default=Path("outputs/verify"), help="folder for the JSON (default: outputs/verify)"
+    )
     return parser
