@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import copysign, inf, sqrt
 from statistics import fmean, variance
 
+from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.references import References
-from selectmm.report.relative import longest, mean_scores, scores_of
+from selectmm.report.relative import ONE_SIDED_95, longest, mean_scores, scores_of
 from selectmm.report.rows import Comparison
 from selectmm.report.verdict import quantile
 
@@ -62,6 +63,38 @@ def headline(comparison: Comparison, references: References) -> str:
         f"noise ({gain.value:+.1f} ± {gain.margin:.1f} % on average over {many}). Differences between methods then say "
         f"nothing about which rows to keep."
     )
+
+
+def kept_or_taught(comparison: Comparison, references: References) -> list[str]:
+    """A sentence on which of the benchmarks in Rel. the full run beats the untuned model; empty if not known."""
+    better = taught(comparison, references)
+    if better is None or len(better) == len(comparison.counted):
+        return []
+    kept = [name for name in comparison.counted if name not in better]
+    return [
+        f"Of the {counted(len(comparison.counted), 'benchmark')} in Rel., the full run is above the untuned model on "
+        f"{len(better)} (by more than {ONE_SIDED_95} standard errors). On the other {len(kept)} ({', '.join(kept)}) a "
+        f"score says what a run kept of the model's ability, not what it taught."
+    ]
+
+
+def taught(comparison: Comparison, references: References) -> tuple[str, ...] | None:
+    """Of the benchmarks in ``Rel.`` those on which the full run is clearly above the untuned model; None if unknown."""
+    fulls = list({full.seed: full for full in longest(comparison.fulls)}.values()) if comparison.fulls else []
+    base = {name: references[name].base for name in comparison.counted if name in references}
+    known = {name: value for name, value in base.items() if value is not None}
+    if not fulls or not known or len(known) < len(comparison.counted):
+        return None
+    return tuple(name for name, value in known.items() if _above(fulls, name, value) > ONE_SIDED_95)
+
+
+def _above(fulls: list[RunRecord], benchmark: str, base: float) -> float:
+    """By how many standard errors the full runs' mean is above the untuned model, whose error is taken to be theirs."""
+    values = [scores_of(full)[benchmark] for full in fulls]
+    seeds = variance(values) / len(values) if len(values) > 1 else 0.0
+    error = sqrt(2 * _error(fulls, benchmark) ** 2 + seeds)
+    above = fmean(values) - base
+    return above / error if error > 0 else copysign(inf, above) if above else 0.0
 
 
 def _error(fulls: list[RunRecord], benchmark: str) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean, variance
 
+from selectmm.counted import counted
 from selectmm.report.pairing import score_variance
 from selectmm.report.rows import Comparison, Estimate, Row
 from selectmm.report.verdict import against_random, two_sided
@@ -28,9 +29,12 @@ def left_out(comparison: Comparison) -> list[str]:
     told = [
         _sentence(row, random, [name for *_, name in many]) for (row, random), many in groupby(found, lambda p: p[:2])
     ]
-    return (
-        [f"Significantly different from random on benchmarks that Rel. leaves out: {'; '.join(told)}."] if told else []
-    )
+    if not told:
+        return []
+    return [
+        f"Significantly different from random on benchmarks that Rel. leaves out (corrected for "
+        f"{counted(len(known), 'comparison')} of their own): {'; '.join(told)}."
+    ]
 
 
 def score_p(row: Row, random: Row, name: str, comparison: Comparison) -> float | None:

@@ -9,6 +9,7 @@ from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.pace import uneven
 from selectmm.report.pairing import paired
+from selectmm.report.power import POWER, smallest_here
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95
 from selectmm.report.rows import Comparison, Row
 from selectmm.report.table import format_time, heads
@@ -51,10 +52,13 @@ def _reading(comparison: Comparison) -> list[str]:
         "method saves a larger share of the cost than it loses of the score.",
         "Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
         "(of the full run too) and items (paired: both runs answered the same ones). Better and worse are significant "
-        "after Holm correction over all rows of this table that are compared with random; other tables do not count.",
+        "after Holm correction over all rows of this table that are compared with random; other tables do not count. "
+        "Nothing is said of rows with one seed, and no interval over seeds exists for them.",
         *_shared(comparison),
+        *_power(comparison),
         *_unpaired(comparison),
         *_same_runs(comparison),
+        *_one_subset(comparison),
         *_repeated(comparison),
     ]
     if comparison.above:
@@ -79,6 +83,31 @@ def _shared(comparison: Comparison) -> list[str]:
     return [
         f"In those comparisons the spread over seeds is estimated from all {many} methods at the budget together "
         f"(moderated variances), because a few seeds of one method say little about it."
+    ]
+
+
+def _power(comparison: Comparison) -> list[str]:
+    """How large a difference has to be to be found."""
+    found = smallest_here(comparison)
+    if found is None:
+        return []
+    return [
+        f"A true difference of {found.points:.1f} points of Rel. is found significant with {100 * POWER:.0f} % "
+        f"probability ({found.design.comparisons} comparisons, {counted(found.design.seeds, 'seed')} of a method, "
+        f"{found.design.randoms} of random, {found.design.fulls} of full), as `selectmm power` estimates from these "
+        f"runs; a smaller one is found more rarely."
+    ]
+
+
+def _one_subset(comparison: Comparison) -> list[str]:
+    """Methods whose seeds are several trainings on one and the same subset."""
+    rows = [row for row in comparison.rows if not row.full and len(row.outcomes) > 1]
+    same = [row for row in rows if len({outcome.record.subset.fingerprint for outcome in row.outcomes}) == 1]
+    if not same:
+        return []
+    return [
+        f"Selected the same rows with every seed, so their spread over seeds is that of training alone: "
+        f"{', '.join(_distinct(_names(same)))}."
     ]
 
 

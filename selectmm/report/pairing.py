@@ -86,14 +86,14 @@ def _sides(row: Row, other: Row | None, comparison: Comparison, benchmark: str) 
 
 
 def _aligned(sides: list[list[Tally | None]]) -> bool:
-    """All known, and of the same clusters: records of one table have one evaluator, and so the same items in order.
+    """All known, and of the same clusters in the same order.
 
     Where every stratum has one cluster alone, such as items that all show one picture, nothing follows from them.
     """
     runs = [run for side in sides for run in side]
-    if None in runs or len(strata := {run.strata for run in runs}) > 1:
+    if None in runs or len({run.clusters for run in runs}) > 1:
         return False
-    (names,) = strata
+    names = runs[0].strata
     return len(names) > len(set(names))
 
 

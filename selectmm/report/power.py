@@ -17,12 +17,12 @@ from selectmm.report.verdict import SHARED, against_random, freedom
 from selectmm.statistics.paired import ALPHA
 
 POWER = 0.8  # chance that a true difference of the printed size is called significant
-LARGEST = 1000.0  # per cent points; a difference beyond it is printed as unknown
+LARGEST = 1000.0  # percentage points; a difference beyond it is printed as unknown
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What makes the ``Rel.`` of two methods differ by chance: variances in per cent points squared.
+    """What makes the ``Rel.`` of two methods differ by chance: variances in percentage points squared.
 
     Attributes:
         items: of the difference of two methods over the benchmark items, without what a seed does to an item.
@@ -88,8 +88,30 @@ def _of_fulls(comparison: Comparison, row: Row) -> float:
     return variance(values) if len(values) > 1 else 0.0
 
 
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest difference, in points of ``Rel.``, that a table's own design finds with probability `POWER`."""
+
+    points: float
+    design: Design
+
+
+def smallest_here(comparison: Comparison) -> Smallest | None:
+    """For a table as it is, and its methods of fewest seeds (at least two); None if its spread is unknown."""
+    try:
+        spread = spread_of(comparison)
+    except UserError:
+        return None
+    beside = against_random(comparison)
+    seeds = [row.rel.n for _, rows in beside for row in rows]
+    randoms, fulls = min(random.rel.n for random, _ in beside), len(longest(comparison.fulls))
+    design = Design(min((n for n in seeds if n > 1), default=1), randoms, fulls, 1.0, len(seeds))
+    points = smallest_difference(spread, design)
+    return None if points is None else Smallest(points, design)
+
+
 def smallest_difference(spread: Spread, design: Design, power: float = POWER) -> float | None:
-    """The true difference in ``Rel.`` that is called significant with probability ``power``, in per cent points.
+    """The true difference in ``Rel.`` that is called significant with probability ``power``, in percentage points.
 
     The test is that of `selectmm.report.verdict`: Student's t, with Welch and Satterthwaite's degrees of freedom where
     few methods are planned and with those of all methods together otherwise (as if all had the same spread), and the
@@ -109,7 +131,7 @@ def smallest_difference(spread: Spread, design: Design, power: float = POWER) ->
 
 
 def power_of(difference: float, spread: Spread, design: Design) -> float:
-    """The probability that a true difference, in per cent points, is called significant; see `smallest_difference`.
+    """The probability that a true difference, in percentage points, is called significant; see `smallest_difference`.
 
     The tested variance is larger than the true one, because what a seed does to single items is in the variance over
     items and in that over seeds; the power takes both into account.

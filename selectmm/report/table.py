@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from selectmm.printable import in_markdown, one_line
-from selectmm.report.learned import headline
+from selectmm.report.learned import headline, kept_or_taught
 from selectmm.report.left_out import left_out
 from selectmm.report.margin import measured
 from selectmm.report.references import KINDS, Reference, References
@@ -54,7 +54,12 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     known is ``unknown`` or ``missing``.
     """
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
-    told = [*answers(comparison), *left_out(comparison), *_below_majority(comparison, references)]
+    told = [
+        *answers(comparison),
+        *left_out(comparison),
+        *_below_majority(comparison, references),
+        *kept_or_taught(comparison, references),
+    ]
     columns, first = (*LABELS, *heads(comparison), *COSTS), headline(comparison, references)
     return Table(caption, columns, tuple(rows), tuple(notes), tuple(told), first)
 
@@ -123,7 +128,7 @@ def _rel(row: Row, comparison: Comparison) -> str:
 
 
 def _below_majority(comparison: Comparison, references: References) -> list[str]:
-    """Which rows score less than the most frequent answer, given to every question, would."""
+    """Which rows score less than the most frequent right answer, given to every question of a benchmark, would."""
     floor = majority_rel(comparison, references)
     if floor is None:
         return []
@@ -133,13 +138,13 @@ def _below_majority(comparison: Comparison, references: References) -> list[str]
     if not below:
         return []
     return [
-        f"Below {floor:.1f} %, which one and the same answer to every question (the most frequent one) reaches: "
-        f"{which}."
+        f"Below {floor:.1f} %, which the best constant answer to each benchmark reaches (its most frequent right "
+        f"answer): {which}."
     ]
 
 
 def majority_rel(comparison: Comparison, references: References) -> float | None:
-    """Rel. of one and the same answer to every question, the most frequent one, in per cent; None if unknown."""
+    """Rel. of the best constant answer to each benchmark, in per cent; None if unknown."""
     return _reference_rel(_reference(comparison, references, "majority"), comparison)
 
 

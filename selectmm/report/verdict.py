@@ -1,7 +1,7 @@
 """Does a method differ significantly from random?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, isinf, sqrt
 from statistics import fmean, variance
@@ -24,7 +24,7 @@ ORDER = ("Significantly better", "Significantly worse", AMONG_MANY, NOISE, ONE_S
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference in ``Rel.`` (per cent points), the half-width of its 95 % interval, and the two-sided p of none.
+    """Difference in ``Rel.`` (percentage points), the half-width of its 95 % interval, and the two-sided p of none.
 
     Where an error over items is not known, the half-width is infinite and p is 1.
     """
@@ -53,6 +53,11 @@ class Verdict:
     found: Difference
     told: str
 
+    @property
+    def shown(self) -> str:
+        """The difference with its margin; without it where one seed stands for all, as it would cover items alone."""
+        return replace(self.found, margin=inf).told if self.told == ONE_SEED else self.found.told
+
 
 def answers(comparison: Comparison) -> list[str]:
     """What random keeps, and which rows differ significantly from it; one line for every budget and recipe.
@@ -70,11 +75,11 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 
     A row is only called better or worse if its p stays below 0.05 after Holm's correction over all of these rows: of
     twenty methods equal to random one would be called different otherwise. With one seed the spread between seeds is
-    unknown, and may be all of the difference.
+    unknown, and may be all of the difference: nothing is said of such a row, and its p counts as 1.
     """
     beside = [(row, random) for random, rows in against_random(comparison) for row in rows]
     found = [difference(row, random, comparison) for row, random in beside]
-    adjusted = holm([one.p for one in found])
+    adjusted = holm([1.0 if _one_seed(*pair) else one.p for pair, one in zip(beside, found, strict=True)])
     judged = [
         Verdict(*pair, one, _sentence_of(*pair, one, p <= ALPHA))
         for pair, one, p in zip(beside, found, adjusted, strict=True)
@@ -85,13 +90,17 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 def _sentence_of(row: Row, random: Row, found: Difference, stays: bool) -> str:
     if isinf(found.margin):
         return NO_ERROR
+    if _one_seed(row, random):
+        return ONE_SEED
     if found.within_noise:
         return NOISE
-    if min(row.rel.n, random.rel.n) == 1:
-        return ONE_SEED
     if not stays:
         return AMONG_MANY
     return ORDER[0] if found.value > 0 else ORDER[1]
+
+
+def _one_seed(row: Row, random: Row) -> bool:
+    return min(row.rel.n, random.rel.n) == 1
 
 
 def against_random(comparison: Comparison) -> list[tuple[Row, list[Row]]]:
@@ -131,7 +140,7 @@ def _answer(random: Row, judged: Sequence[Verdict], comparisons: int, several: b
 
 
 def _named(verdict: Verdict) -> str:
-    return f"{verdict.row.label} ({verdict.found.told})"
+    return f"{verdict.row.label} ({verdict.shown})"
 
 
 def difference(row: Row, other: Row, comparison: Comparison) -> Difference:

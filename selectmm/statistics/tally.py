@@ -23,12 +23,14 @@ class Tally:
         sums: what adds up, per cluster, [clusters, parts].
         value: from sums of shape [..., parts] to values of shape [...], in the table's unit.
         strata: name of the group that each cluster is drawn within, [clusters].
+        clusters: what each cluster is, [clusters]: a picture, or an item; the same in two runs that answered the same.
         right: whether each unit is right, [units] of bool; None where the value is no share of right ones.
     """
 
     sums: np.ndarray
     value: Callable[[np.ndarray], np.ndarray]
     strata: tuple[str, ...]
+    clusters: tuple[tuple[str, str], ...]
     right: np.ndarray | None
 
     @property
@@ -104,7 +106,7 @@ def _tally(
     sums = np.zeros((len(places), parts.shape[1]))
     np.add.at(sums, [places[label] for label in labels], parts)
     strata = dict(zip(labels, (answer.stratum for answer in firsts), strict=True))
-    return Tally(sums, value, tuple(strata[label] for label in places), right)
+    return Tally(sums, value, tuple(strata[label] for label in places), tuple(places), right)
 
 
 def _units(answers: Sequence[Answer]) -> list[list[Answer]]:

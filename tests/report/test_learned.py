@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import t
 
-from selectmm.report.learned import Gain, gain_of, headline
+from selectmm.report.learned import Gain, gain_of, headline, kept_or_taught
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
 from selectmm.report.rows import compare
@@ -57,3 +57,15 @@ def test_the_page_and_the_screen_say_it_before_everything_else(tmp_path: Path) -
     assert screen.getvalue().strip().startswith(said)
     better = [run_of("full", {"A": 80.0, "B": 90.0}), records[1]]
     assert said not in write_report(better, tmp_path, "toy", BASE, Console(file=screen)).markdown.read_text()
+
+
+def test_a_benchmark_that_the_untuned_model_does_as_well_is_named() -> None:
+    """Full is 10 points above the base on A, 1 on B, with an error of sqrt(2) from the items of both."""
+    full = run_of("full", {"A": 50.0, "B": 51.0}, stderr=1.0)
+    assert kept_or_taught(compare([full], BASE), BASE) == [
+        "Of the 2 benchmarks in Rel., the full run is above the untuned model on 1 (by more than 1.64 standard "
+        "errors). On the other 1 (B) a score says what a run kept of the model's ability, not what it taught."
+    ]
+    better = run_of("full", {"A": 50.0, "B": 53.0}, stderr=1.0)
+    assert kept_or_taught(compare([better], BASE), BASE) == []
+    assert kept_or_taught(compare([full], {}), {}) == kept_or_taught(compare([], BASE), BASE) == []

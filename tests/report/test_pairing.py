@@ -13,6 +13,7 @@ from selectmm.evaluation.outcome import Answer
 from selectmm.records.files import load
 from selectmm.report.notes import notes
 from selectmm.report.pairing import item_variance, tallies_of
+from selectmm.report.power import Design, smallest_difference, spread_of
 from selectmm.report.rows import Comparison, compare
 from selectmm.report.table import tabulate
 from selectmm.report.verdict import difference, rel_margin
@@ -116,6 +117,30 @@ def test_items_that_are_not_the_same_are_not_paired() -> None:
     points = np.arange(ITEMS) % 2
     seen = compared({"full": [np.ones(ITEMS)], "random": [points], "prism": [points[:-2]]})
     assert item_variance(seen.rows[2], seen.rows[1], seen) > 0
+
+
+def test_the_same_items_in_another_order_are_not_laid_beside_each_other() -> None:
+    """Two runs that agree item by item differ by nothing; what is told of other items is not subtracted from them."""
+    points = np.arange(ITEMS) % 2
+    seen = compared({"full": [np.ones(ITEMS)], "random": [points], "prism": [points]})
+    name = seen.rows[2].outcomes[0].record.name
+    turned = [Answer(str(i), "", "", "", float(point)) for i, point in reversed(list(enumerate(points)))]
+    other = {**seen.tallies, name: {"a": tally(turned, "exact_match")}}
+    assert item_variance(seen.rows[2], seen.rows[1], seen) == 0
+    assert item_variance(seen.rows[2], seen.rows[1], replace(seen, tallies=other)) > 0
+
+
+def test_the_page_says_how_large_a_difference_it_could_have_found() -> None:
+    """As `selectmm power` says of the same runs; with one seed of random the spread is unknown."""
+    rng = np.random.default_rng(4)
+    items = {name: rng.integers(0, 2, (3, ITEMS)) for name in ("full", "random", "prism", "length")}
+    seen = compared(items)
+    expected = smallest_difference(spread_of(seen), Design(seeds=3, randoms=3, fulls=3, items=1.0, comparisons=2))
+    told = f"A true difference of {expected:.1f} points of Rel. is found significant with 80 % probability "
+    design = "(2 comparisons, 3 seeds of a method, 3 of random, 3 of full)"
+    assert [note for note in notes(seen) if note.startswith(told + design)]
+    alone = compared({**items, "random": items["random"][:1]})
+    assert not [note for note in notes(alone) if note.startswith("A true difference")]
 
 
 def test_tallies_are_read_from_beside_the_record(tmp_path: Path) -> None:

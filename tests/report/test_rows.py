@@ -104,9 +104,31 @@ def test_a_difference_by_hand() -> None:
     assert found.value == pytest.approx(5.0)
     assert found.margin == pytest.approx(1.96 * sqrt(2 * 1.25))
     assert not found.within_noise
-    assert answers(seen) == [
-        "A random 30 % keeps 85.0 % of the full run's score. Unknown with one seed: prism (+5.0 ± 3.1)."
-    ]
+    assert answers(seen) == ["A random 30 % keeps 85.0 % of the full run's score. Unknown with one seed: prism (+5.0)."]
+
+
+def test_of_one_seed_nothing_is_said_and_it_makes_no_other_row_significant() -> None:
+    """Alone, p of ``prism`` is 0.045; beside a second comparison it would have to be below 0.025."""
+    runs = [run_of(name, {"a": 40.0}, seed=seed, stderr=0.5) for name in ("random", "prism") for seed in (0, 1)]
+    better = [replace(run, scores=(replace(run.scores[0], value=41.42),)) for run in runs if run.method.name == "prism"]
+    full, randoms = run_of("full", {"a": 50.0}), [run for run in runs if run.method.name == "random"]
+    alone = answers(compare([full, *randoms, *better], {}))
+    assert alone[0].endswith("Significantly better: prism (+2.8 ± 2.8).")
+    far = run_of("length", {"a": 10.0}, stderr=0.5)
+    near = run_of("el2n", {"a": 40.0}, stderr=0.5)
+    told = answers(compare([full, *randoms, *better, far, near], {}))
+    assert told[0].endswith(
+        "Significant only before correction for 3 comparisons: prism (+2.8 ± 2.8). Unknown with one seed: el2n (+0.0), "
+        "length (-60.0)."
+    )
+
+
+def test_methods_that_keep_the_same_rows_with_every_seed_are_named() -> None:
+    runs = [run_of(name, {"a": 40.0}, seed=seed) for name in ("random", "prism") for seed in (0, 1)]
+    one = [replace(run, subset=replace(run.subset, fingerprint="one")) for run in runs if run.method.name == "prism"]
+    told = "Selected the same rows with every seed, so their spread over seeds is that of training alone: prism."
+    assert told in notes(compare([FULL, *[run for run in runs if run.method.name == "random"], *one], {}))
+    assert not [note for note in notes(compare([FULL, *runs], {})) if note.startswith("Selected the same")]
 
 
 def test_the_spread_over_seeds_widens_the_margin() -> None:

@@ -3,7 +3,7 @@
 from html import escape
 
 from selectmm.report.rows import Comparison
-from selectmm.report.verdict import ORDER, Verdict, verdicts
+from selectmm.report.verdict import ONE_SEED, ORDER, Verdict, verdicts
 
 NAME = "vs. random"
 TIP = (
@@ -22,10 +22,11 @@ def against(comparison: Comparison) -> list[str]:
 
 def _cell(verdict: Verdict, comparisons: int) -> str:
     found, random = verdict.found, verdict.random
-    words = found.told
+    words = verdict.shown
+    chance = "" if verdict.told == ONE_SEED else f", p = {found.p:.2g} before correction"
     tip = (
         f"{verdict.told.format(comparisons)}.\n{verdict.row.label} − {random.label} at {100 * random.budget:.4g} % "
-        f"under {random.recipe}: {words} per cent points of Rel., p = {found.p:.2g} before correction."
+        f"under {random.recipe}: {words} percentage points of Rel.{chance}."
     )
     style = "verdict" if verdict.told in SIGNS else "verdict soft"
     return f'<td class="{style}" data-tip="{escape(tip)}">{SIGNS.get(verdict.told, "")}{words}</td>'
