@@ -51,7 +51,7 @@ Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by th
 
 @dataclass(frozen=True)
 class Property:
-    """Something that can be counted of a subset: a name, what it means, and its value (per cent unless it says so)."""
+    """Something that can be counted of a subset: a name, unit and meaning as ``unit: meaning``, and its value."""
 
     name: str
     meaning: str
@@ -94,13 +94,13 @@ def _alike(record: RunRecord, kept: Kept) -> float:
 
 
 PROPERTIES = (
-    Property("known", "rows of the four large sources, which ask what the base model mostly knows", _share(KNOWN)),
-    Property("letters", "rows of the six multiple-choice sources", _share(LETTERS)),
-    Property("noise", "rows of the two sources of noise", _share(NOISE)),
-    Property("no picture", "rows without a picture", _without_picture),
-    Property("sources", "the exponential of the entropy of the sources: 18 if all had as many rows", _sources),
-    Property("repeated", "of the rows with a picture, those whose picture an earlier row shows already", _repeated),
-    Property("alike", "of the rows with a picture, those with a near-copy of it in another row", _alike),
+    Property("large sources", "% of rows: the four large sources, mostly known to the base model", _share(KNOWN)),
+    Property("multiple choice", "% of rows: the six multiple-choice sources", _share(LETTERS)),
+    Property("noise", "% of rows: the two sources of noise", _share(NOISE)),
+    Property("no image", "% of rows: those without an image", _without_picture),
+    Property("effective sources", "number: the exponential of the entropy over the 18 sources", _sources),
+    Property("repeated images", "% of rows with an image: an earlier row has the same one", _repeated),
+    Property("near-duplicates", "% of rows with an image: another row has nearly the same one", _alike),
 )
 
 
@@ -127,14 +127,15 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
     rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
     folder.mkdir(parents=True, exist_ok=True)
     values = {one.name: [fmean(one.of(o.record, kept) for o in row.outcomes) for row in rows] for one in PROPERTIES}
-    keep(partial(draw, rows, values), folder, NAME)
+    found = correlations(rows, values)
+    keep(partial(draw, rows, values, found), folder, NAME)
     page = folder / f"{NAME}.md"
     parts = [
         HEAD,
         f"# {NAME}\n",
         _places(rows),
         _elsewhere(rows, records),
-        _correlations(rows, values),
+        _correlations(rows, found),
         _table(rows, values),
         _how(comparison),
     ]
@@ -186,10 +187,11 @@ def _places(rows: Sequence[Row]) -> str:
     first, last = (f"{rows[i].label} ({places[i].min():.0f} to {places[i].max():.0f})" for i in (0, -1))
     moved, named = fmean(np.ptp(places, axis=1)), ", ".join(map(str, seeds))
     return (
-        f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods in "
-        f"two seeds is {fmean(pairs):.2f} on average over the {len(pairs)} pairs of the seeds {named} "
-        f"({min(pairs):.2f} to {max(pairs):.2f}). Between its best and its worst seed a method moves by "
-        f"{moved:.0f} places on average; the first by its mean is {first}, the last {last}.\n"
+        f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods "
+        f"(random among them) in two seeds, on the same benchmark items, is {fmean(pairs):.2f} on average over the "
+        f"{len(pairs)} pairs of the seeds {named} ({min(pairs):.2f} to {max(pairs):.2f}). Between its "
+        f"best and its worst seed a method moves by {moved:.0f} places on average; the first by its mean is {first}, "
+        f"the last {last}.\n"
     )
 
 
@@ -206,28 +208,38 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
         there = {row.label: row for row in comparison.rows if not row.full}
         both = sorted(there.keys() & rel.keys())
         if len(both) > 2:
-            rho, p = _spearman([rel[one] for one in both], [_rel(there[one]) for one in both])
+            rho = float(spearmanr([rel[one] for one in both], [_rel(there[one]) for one in both]).statistic)
             seeds = max(len(there[one].outcomes) for one in both)
-            cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}", _told(p)))
+            cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}"))
     if not cells:
         return "Whether the order is the same at another budget or of another pool has not been measured.\n"
-    head = ("setting", "methods in both", "seeds there", "ρ", "p")
-    return f"Is the order the same elsewhere? Spearman's ρ between means over seeds:\n\n{table(head, cells)}"
+    head = ("setting", "methods in both", "seeds there", "ρ")
+    return (
+        f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items. No more "
+        f"can be expected than between two seeds (above).\n\n{table(head, cells)}"
+    )
 
 
-def _correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
-    varied = [one for one in PROPERTIES if np.ptp(values[one.name]) > 0]  # without a spread there is no order
-    found = [_spearman(values[one.name], [_rel(row) for row in rows]) for one in varied]
+def correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    """By property: Spearman's ρ with Rel., and its p after Holm correction; without those that are equal for all."""
+    varied = [one.name for one in PROPERTIES if np.ptp(values[one.name]) > 0]
+    found = [_spearman(values[name], [_rel(row) for row in rows]) for name in varied]
     corrected = holm([p for _, p in found])
+    return {name: (rho, float(p)) for name, (rho, _), p in zip(varied, found, corrected, strict=True)}
+
+
+def _correlations(rows: Sequence[Row], found: Mapping[str, tuple[float, float]]) -> str:
     cells = [
-        (one.name, one.meaning, f"{rho:+.2f}", _told(p))
-        for one, (rho, _), p in zip(varied, found, corrected, strict=True)
+        (one.name, f"{found[one.name][0]:+.2f}", _told(found[one.name][1]), one.meaning)
+        for one in PROPERTIES
+        if one.name in found
     ]
     return (
-        f"## What goes with a high score\n\nSpearman's ρ over the {len(rows)} methods between a property of what "
-        f"they keep and their Rel., both means over the seeds; p by permutation, after Holm correction for the "
-        f"{len(varied)} properties. A correlation over methods that somebody chose is no cause, and the methods are "
-        f"not independent of one another.\n\n{table(('property', 'what it is', 'ρ', 'p'), cells)}\n"
+        f"## What goes with a high score\n\nSpearman's ρ over the {len(rows)} methods (random among them) between a "
+        f"property of what they keep and their Rel., both means over the seeds; p by permutation, after Holm "
+        f"correction for the {len(found)} properties. A correlation over methods that somebody chose is no cause, and "
+        f"the methods are not independent of one another.\n\n"
+        f"{table(('property', 'ρ', 'p', 'what is counted'), cells)}\n"
         f"![Rel. against each property]({NAME}.svg)\n"
     )
 
@@ -241,8 +253,8 @@ def _table(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
         (row.label, format_estimate(row.rel, 1, "unknown"), *(f"{values[one.name][i]:.1f}" for one in PROPERTIES))
         for i, row in enumerate(rows)
     ]
-    head = ("method", "Rel. %", *(one.name if one.name == "sources" else f"{one.name} %" for one in PROPERTIES))
-    return f"## What each method keeps\n\nMeans over the seeds.\n\n{table(head, cells)}"
+    head = ("method", "Rel. %", *(one.name for one in PROPERTIES))
+    return f"## What each method keeps\n\nMeans over the seeds; what is counted is said above.\n\n{table(head, cells)}"
 
 
 def _how(comparison: Comparison) -> str:
@@ -255,23 +267,32 @@ def _how(comparison: Comparison) -> str:
     )
 
 
-def draw(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> Figure:
-    """Rel. against each property, one point a method; the highest and the lowest are named."""
-    figure = blank(12, 6.5)
+def draw(
+    rows: Sequence[Row], values: Mapping[str, Sequence[float]], found: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """Rel. against each property, one point a method, and a legend where an eighth property would be."""
+    figure = blank(13, 7)
     for place, one in enumerate(PROPERTIES):
         axes = figure.add_subplot(2, 4, place + 1)
         for i, row in enumerate(rows):
             style = style_of(row.method)
-            axes.scatter(values[one.name][i], _rel(row), color=style.colour, marker=style.marker, s=26)
-            if i in (0, 1, len(rows) - 1):
-                at = values[one.name][i], _rel(row)
-                axes.annotate(row.label, at, (4, 4), textcoords="offset points", fontsize=7)
-        axes.set_title(one.name, loc="left", fontsize=10)
+            axes.scatter(values[one.name][i], _rel(row), color=style.colour, marker=style.marker, s=30, label=row.label)
+        told = f"ρ = {found[one.name][0]:+.2f}, p {_equal(found[one.name][1])}" if one.name in found else "all the same"
+        axes.set_title(f"{one.name}\n{told}", loc="left", fontsize=10)
+        axes.set_xlabel(one.meaning.partition(":")[0], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         if place % 4 == 0:
             axes.set_ylabel("Rel. %", fontsize=9)
+    legend = figure.add_subplot(2, 4, len(PROPERTIES) + 1)
+    legend.axis("off")
+    points, labels = axes.get_legend_handles_labels()
+    legend.legend(points, labels, ncols=2, fontsize=8, frameon=False, loc="upper left", borderpad=0, columnspacing=1)
     return figure
+
+
+def _equal(p: float) -> str:
+    return f"= {_told(p)}" if p >= 0.001 else _told(p)
 
 
 if __name__ == "__main__":

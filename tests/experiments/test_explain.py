@@ -47,12 +47,13 @@ def records() -> list[RunRecord]:
 def test_properties_are_counted_over_the_chosen_rows() -> None:
     _, random, length, prism = records()[:4]
     value = {one.name: one.of for one in PROPERTIES}
-    assert value["known"](random, KEPT) == 50.0 and value["known"](length, KEPT) == 75.0
-    assert value["letters"](prism, KEPT) == 100.0 and value["letters"](random, KEPT) == 0.0
+    assert value["large sources"](random, KEPT) == 50.0 and value["large sources"](length, KEPT) == 75.0
+    assert value["multiple choice"](prism, KEPT) == 100.0 and value["multiple choice"](random, KEPT) == 0.0
     assert value["noise"](length, KEPT) == 25.0
-    assert value["no picture"](random, KEPT) == pytest.approx(20.0)
-    assert value["sources"](random, KEPT) == pytest.approx(2.0) and value["sources"](prism, KEPT) == pytest.approx(1.0)
-    assert value["repeated"](length, KEPT) == 25.0 and value["alike"](length, KEPT) == 50.0
+    assert value["no image"](random, KEPT) == pytest.approx(20.0)
+    assert value["effective sources"](random, KEPT) == pytest.approx(2.0)
+    assert value["effective sources"](prism, KEPT) == pytest.approx(1.0)
+    assert value["repeated images"](length, KEPT) == 25.0 and value["near-duplicates"](length, KEPT) == 50.0
 
 
 def test_the_sources_are_the_built_in_pools() -> None:
@@ -65,7 +66,7 @@ def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path
     told = " ".join(text.split())
     assert "is 0.50 on average over the 1 pairs of the seeds 0, 1" in told, "length falls from place 2 to 3"
     assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in told
-    line = next(line for line in text.splitlines() if line.startswith("| repeated |"))
+    line = next(line for line in text.splitlines() if line.startswith("| repeated images |"))
     assert "| +1.00 |" in line, "prism repeats most and scores most, random least"
     assert text.count("\n| prism |") == 1 and "\n| full |" not in text
     assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".svg", ".png"}
@@ -78,7 +79,7 @@ def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> N
         replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-half") for name, score in scores.items()
     ]
     text = make(tmp_path, [*records(), *other], KEPT).read_text()
-    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 | 1.000 |" in text
+    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 |" in text
     assert text.count("\n| prism |") == 1
     assert "has not been measured" in make(tmp_path, records(), KEPT).read_text()
 
