@@ -106,15 +106,22 @@ def test_what_the_papers_table_claims_stands_on_the_page_that_it_links_to() -> N
     assert told > 10
 
 
-def test_the_table_of_results_is_what_prism_s_page_says() -> None:
+def test_the_table_of_results_is_what_the_study_s_page_says() -> None:
+    """Of its rows: full, random, whatever differs significantly, and the papers that the project started from."""
+    page = (ROOT / "results" / "tables" / "all-methods.md").read_text().split("## ")[0]
+    lines = [_cells(line) for line in page.splitlines() if line.startswith("| ")]
+    head = lines[0]
+    cells = {row[0]: dict(zip(head, row, strict=True)) for row in lines if row[head.index("recipe")] != "–"}
+    found = re.search(r"Significantly better: (.*?)\. (?:Significantly worse: (.*?)\. )?(?:Signif|No|Unknown)", page)
+    significant = set(re.findall(r"([\w/+]+) \(", " ".join(filter(None, found.groups()))))
     shown = README.split("<!-- results:begin -->")[1].split("<!-- results:end -->")[0]
-    page = (ROOT / "results" / "tables" / "prism-main.md").read_text().split("## ")[0]
-    cells = {row[0]: row for line in page.splitlines() if len(row := _cells(line)) == 20 and row[2] == "embedded"}
     rows = [_cells(line) for line in shown.strip().splitlines()[2:]]
-    assert {row[0] for row in rows} == cells.keys()
+    assert {row[0] for row in rows} == {"full", "random", "prism", "scalselect", "tive", "dataprophet"} | significant
     for method, relative, difference, total, share, osc in rows:
-        its = [cell.removesuffix(" (3)") for cell in cells[method]]
-        assert [relative, total, share, osc] == [its[14], *its[17:20]], method
+        its = {name: re.sub(r" \(\d+\)$", "", cell) for name, cell in cells[method].items()}
+        assert [relative, total, share, osc] == [its[name] for name in ("Rel. %", "total", "share of full", "OSC")], (
+            method
+        )
         assert difference == "–" if method in ("full", "random") else f"{method} ({difference})" in page
 
 

@@ -29,8 +29,11 @@ RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 OF_A_TRIAL = sorted((RESULTS / "records" / "quickstart-trial").glob("*.json"))  # on no page: see experiments/quickstart
-BEGUN = sorted((RESULTS / "records" / "all-methods-begun").glob("*.json"))  # on no page until the study is finished
-REFERENCES = [RESULTS / "references" / name for name in ("mini.json", "mini_quickstart.json", "mini_video.json")]
+BEGUN = sorted((RESULTS / "records" / "all-methods-begun").glob("*.json"))  # in no report until their seed is finished
+REFERENCES = [
+    RESULTS / "references" / name
+    for name in ("mini.json", "mini_quickstart.json", "mini_study.json", "mini_video.json")
+]
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
@@ -112,7 +115,7 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
         "make it again: selectmm leaderboard results/records/*.json "
         "--references results/references/mini.json results/references/mini_quickstart.json "
-        "results/references/mini_video.json"
+        "results/references/mini_study.json results/references/mini_video.json"
     )
 
 

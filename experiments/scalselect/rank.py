@@ -86,7 +86,6 @@ def _how(measured: dict) -> str:
   and its authors' script have them.
 - Published: ScalSelect's T7 from results/published/scores.csv (Vicuna-7B on LLaVA-V-625K, read in a note about the
   paper); which layers it calls middle and deep is unknown.
-- What training on each layer's choice gives: [scalselect-layer.md](scalselect-layer.md).
 """
 
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
 from experiments.complete import check_rel
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
@@ -188,8 +189,8 @@ def _places(rows: Sequence[Row]) -> str:
     moved, named = fmean(np.ptp(places, axis=1)), ", ".join(map(str, seeds))
     return (
         f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods "
-        f"(random among them) in two seeds, on the same benchmark items, is {fmean(pairs):.2f} on average over the "
-        f"{len(pairs)} pairs of the seeds {named} ({min(pairs):.2f} to {max(pairs):.2f}). Between its "
+        f"(random among them) in two seeds, on the same benchmark items, is {fmean(pairs):.2f} on average over "
+        f"{counted(len(pairs), 'pair')} of the seeds {named} ({min(pairs):.2f} to {max(pairs):.2f}). Between its "
         f"best and its worst seed a method moves by {moved:.0f} places on average; the first by its mean is {first}, "
         f"the last {last}.\n"
     )

@@ -64,7 +64,7 @@ def test_the_sources_are_the_built_in_pools() -> None:
 def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path: Path) -> None:
     text = make(tmp_path, records(), KEPT).read_text()
     told = " ".join(text.split())
-    assert "is 0.50 on average over the 1 pairs of the seeds 0, 1" in told, "length falls from place 2 to 3"
+    assert "is 0.50 on average over 1 pair of the seeds 0, 1" in told, "length falls from place 2 to 3"
     assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in told
     line = next(line for line in text.splitlines() if line.startswith("| repeated images |"))
     assert "| +1.00 |" in line, "prism repeats most and scores most, random least"
@@ -142,3 +142,13 @@ def test_subsets_of_another_machine_stay_in_the_file_and_those_of_another_pool_a
     assert (both["provenance"], list(both["subsets"])) == (["a", "b"], ["1", "2", "3"])
     with pytest.raises(UserError, match=r"kept\.json counts subsets of another pool; name another file"):
         continued(file, {**one, "pool": "q"})
+
+
+@pytest.mark.slow
+def test_the_committed_page_and_picture_are_made_again(tmp_path: Path) -> None:
+    tables = ROOT / "results" / "tables"
+    page = make(tmp_path)
+    assert page.read_text() == (tables / page.name).read_text()
+    for kind in ("svg", "png"):
+        made = page.with_suffix(f".{kind}")
+        assert made.read_bytes() == (tables / made.name).read_bytes()
