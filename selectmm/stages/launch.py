@@ -179,6 +179,8 @@ def rank_environment(device: torch.device) -> dict[str, str]:
     environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
     if device.type == "cpu":
         environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    else:  # Slurm hands on what `selectmm.models` set on a login node without a GPU
+        environment.pop("DS_ACCELERATOR", None)
     return environment
 
 

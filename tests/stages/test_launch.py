@@ -1,9 +1,10 @@
-"""Who watches a launch over several nodes does not stop because their store does."""
+"""What ranks are started with; who watches a launch over several nodes does not stop because their store does."""
 
 from threading import Event
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch.distributed import DistNetworkError
 
 from selectmm.stages import launch, nodes
@@ -53,3 +54,11 @@ def test_a_launch_whose_block_fails_raises_that_and_not_the_stores_error() -> No
         with one.joining(nodes.Launch("m", "module", "folder", 1, "cpu", "h", 1, 1.0)) as joined:
             joined._store = Broken()
             raise ValueError("of the block")
+
+
+def test_ranks_on_gpus_do_not_take_the_cpu_for_deepspeeds_because_a_login_node_has_no_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    assert "DS_ACCELERATOR" not in launch.rank_environment(torch.device("cuda", 0))
+    assert launch.rank_environment(torch.device("cpu"))["DS_ACCELERATOR"] == "cpu"
