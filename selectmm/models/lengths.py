@@ -39,17 +39,26 @@ def token_counts(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
     own formula, which transformers keeps for engines that plan ahead.
 
     Raises:
-        UserError: the processor takes no image of the size that a conversation has, which is named.
+        UserError: the processor takes no image or clip of the size that a conversation has, which is named.
+    """
+    try:
+        return _counted(vlm, outlines)
+    except ValueError:
+        _name_the_cause(vlm, outlines)
+        raise
+
+
+def _counted(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
+    """As `token_counts`.
+
+    Raises:
+        ValueError: see `token_counts`.
     """
     texts = [render(vlm.family.template, o.turns, o.places)[0] for o in outlines]
     texts = [_with_clips(vlm, text, outline) for text, outline in zip(texts, outlines, strict=True)]
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
     sizes = [_image_sizes(vlm, outline) for outline in outlines]
-    try:
-        counts = iter(image_tokens(vlm, [size for of in sizes for size in of]))
-    except ValueError:
-        _name_the_cause(vlm, outlines)
-        raise
+    counts = iter(image_tokens(vlm, [size for of in sizes for size in of]))
     more = [sum(next(counts) - 1 for _ in of) for of in sizes]
     return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
 
@@ -94,6 +103,6 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
 def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:
     for outline in outlines:
         try:
-            image_tokens(vlm, _image_sizes(vlm, outline))
+            _counted(vlm, [outline])
         except ValueError as problem:
             raise not_taken(vlm, outline.name, outline.turns, problem) from problem

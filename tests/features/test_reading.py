@@ -1,5 +1,6 @@
 """Rows on their way to the model: by loader processes, in fewer at a time, and what is said when one cannot be read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
@@ -8,17 +9,21 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from selectmm.errors import UserError
+from selectmm.features import reading
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
+from selectmm.features.loaded import Loaded
 from selectmm.features.onepass import Pass, Sizes
-from selectmm.features.reading import loaders_for
+from selectmm.features.reading import Reader, _parts, conversations_of, loaders_for
 from selectmm.features.shards import join
 from selectmm.features.states import JointStates
 from selectmm.features.tokens import TokenCount
 from selectmm.models import llava
+from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
@@ -78,6 +83,52 @@ def test_a_batch_with_too_many_tokens_is_halved(vlm: VLM, pool: Pool, tmp_path: 
     assert rows == [1] * len(pool)
     for other in (fewer, single):
         assert all(np.allclose(whole[feature], other[feature], atol=2e-5) for feature in FEATURES)
+
+
+def halved(units: list[int], lengths: dict[int, int], most: int) -> list[list[int]]:
+    """Rows, and then halves of them, are tried until one suffices."""
+    if len(units) == 1 or len(units) * max(lengths[unit] for unit in units) <= most:
+        return [units]
+    middle = len(units) // 2
+    return halved(units[:middle], lengths, most) + halved(units[middle:], lengths, most)
+
+
+def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
+    vlm: VLM, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, made = [], []
+    open_image, encoded = Pool.open_image, reading.encoded
+
+    def note_image(self: Pool, relative: str) -> Image.Image:
+        opened.append(relative)
+        return open_image(self, relative)
+
+    def note_rows(vlm: VLM, units: list[int], talks: Sequence[Conversation], pictures: bool) -> Loaded:
+        made.append(units)
+        return encoded(vlm, units, talks, pictures)
+
+    monkeypatch.setattr(Pool, "open_image", note_image)
+    monkeypatch.setattr(reading, "encoded", note_rows)
+    units = [7, 2, 11, 0, 5, 4, 3, 9, 1]
+    images = sorted(one.path for unit in units for one in pool[unit].images)
+    talks = {unit: [*conversations_of(pool, "conversation", [unit])] for unit in units}
+    lengths = {unit: int(encoded(vlm, [unit], talks[unit], False).lengths) for unit in units}
+    for tokens, limit in ((10**6, 512), (100, 512), (200, 512), (300, 512), (300, min(lengths.values()) + 2), (1, 512)):
+        opened.clear(), made.clear()
+        cut = {unit: min(length, limit) for unit, length in lengths.items()}
+        read = Reader(vlm, pool, "conversation", Reads(), limit, tokens)[units]
+        assert made == [loaded.units for loaded in read] == halved(units, cut, tokens), tokens
+        assert sorted(opened) == images
+        assert all(loaded.lengths.tolist() == [lengths[unit] for unit in loaded.units] for loaded in read)
+
+
+def test_parts_are_those_of_halving_whatever_the_lengths() -> None:
+    drawn = np.random.default_rng(0)
+    for _ in range(500):
+        lengths = drawn.integers(1, 2048, size=drawn.integers(1, 40))
+        most = int(drawn.integers(1, 40_000))
+        parts = [[*range(len(lengths))][part] for part in _parts(torch.tensor(lengths), most)]
+        assert parts == halved([*range(len(lengths))], dict(enumerate(lengths.tolist())), most)
 
 
 def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(

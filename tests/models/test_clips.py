@@ -1,6 +1,7 @@
 """Clips in the Qwen families: frames, ids and pixels are those of transformers' own reading and processors."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def test_lengths_packs_and_limits_agree_with_the_tensors(tiny: VLM, pool: Pool) 
     ends = [int(tiny.is_visual(row).nonzero().max()) + 1 for row in batch["input_ids"]]
     assert look(pool, tiny, max(ends) + 2).bad == [], "Qwen3-VL's last mark of a frame is counted too"
     assert int(np.argmax(ends)) in look(pool, tiny, max(ends) - 1).late_image
+
+
+def test_a_clip_that_the_processor_refuses_is_named_before_anything_is_encoded(tiny: VLM, pool: Pool) -> None:
+    shown = pool[0].images
+    narrow = replace(pool.open_shown(shown[0]), width=4000, height=8)
+    with pytest.raises(UserError, match=r"processor does not take row 0 \(.*ratio"):
+        token_counts(tiny, [Outline(pool[0].turns, (narrow,), name="row 0", shown=shown)])
 
 
 def test_image_states_and_attention_pool_over_frames_tokens(tiny: VLM, pool: Pool, tmp_path: Path) -> None:
