@@ -1,5 +1,6 @@
 """A full-scale run needs a GPU: if torch sees none, say why before anything is computed on the CPU instead."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import torch
 from selectmm.errors import UserError
 
 DRIVER = Path("/proc/driver/nvidia/version")  # written by the driver while it is loaded
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"  # read by torch at each `is_available`; the command line sets it
 OLDEST = {"13": 580, "12": 525}  # driver that a CUDA version needs at least (NVIDIA, "CUDA Compatibility")
 
 
 def check_gpu(scale: str, device: str) -> None:
-    """Refuse to run a full-scale setting on the CPU, unless the CPU was asked for.
+    """Refuse to run a full-scale setting on the CPU unless that was asked for, and any on a GPU that cannot be used.
+
+    Called once a job has its own GPUs, because it starts CUDA.
 
     Args:
         scale: of the experiment, ``full`` or ``embedded``.
@@ -21,11 +25,27 @@ def check_gpu(scale: str, device: str) -> None:
     Raises:
         UserError: torch sees no GPU; the sentence names the driver, the build of torch, and what to install.
     """
-    if scale == "full" and device == "auto" and not torch.cuda.is_available():
+    if device != "auto" or _cuda_starts():
+        return
+    if scale == "full":
         raise UserError(
             f"This setting needs a GPU, and torch sees none: {why_no_gpu()}. To run on the CPU anyway, set "
             f"model.device=cpu."
         )
+    if torch.cuda.is_available():
+        raise UserError(
+            f"Torch cannot use this machine's GPU: {why_no_gpu()}. To run on the CPU, set model.device=cpu."
+        )
+
+
+def _cuda_starts() -> bool:
+    """Whether torch sees a GPU that it can use: with NVML asked in place of CUDA, any driver would do."""
+    asked = os.environ.pop(NVML_CHECK, None)
+    try:
+        return torch.cuda.is_available()
+    finally:
+        if asked is not None:
+            os.environ[NVML_CHECK] = asked
 
 
 def why_no_gpu() -> str:

@@ -1,5 +1,6 @@
-"""A full-scale run without a GPU is refused, with the reason."""
+"""A full-scale run without a GPU is refused, with the reason, and any run on a GPU that cannot be used."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,20 @@ def test_small_runs_gpus_and_who_asks_for_the_cpu_go_on(monkeypatch: pytest.Monk
     check_gpu("full", "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_gpu("full", "auto")
+
+
+def test_a_gpu_that_only_nvml_sees_is_refused_at_every_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too old a driver CUDA does not start, and NVML counts GPUs all the same."""
+    file = tmp_path / "version"
+    file.write_text(PROPRIETARY)
+    monkeypatch.setattr(gpu, "DRIVER", file)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: os.getenv("PYTORCH_NVML_BASED_CUDA_CHECK") == "1")
+    why = "needs NVIDIA driver 580 or newer, and this machine has 535.129.03"
+    with pytest.raises(UserError, match=f"^This setting needs a GPU, and torch sees none: .* {why}"):
+        check_gpu("full", "auto")
+    with pytest.raises(UserError, match=f"^Torch cannot use this machine's GPU: .* {why}.*set model.device=cpu"):
+        check_gpu("embedded", "auto")
+    check_gpu("full", "cpu")
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
