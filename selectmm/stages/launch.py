@@ -57,14 +57,14 @@ def launched(
     per_node = math.ceil(devices / nodes.count)
     launch = Launch(mark, module, str(folder.resolve()), per_node, device.type, *meeting, place.seconds)
     if nodes.count == 1:
-        with running(_torchrun(launch, place), rank_environment(device), folder / LOG) as process:
+        with running(_torchrun(launch, place), rank_environment(device, per_node), folder / LOG) as process:
             yield process
             process.wait()
         lost = None
     else:
         with (
             nodes.joining(launch) as joined,
-            running(_torchrun(launch, place), rank_environment(device), folder / LOG) as process,
+            running(_torchrun(launch, place), rank_environment(device, per_node), folder / LOG) as process,
             _ending_together(joined, process) as watch,
         ):
             yield process
@@ -78,7 +78,7 @@ def launched(
 def join(launch: Launch, follower: Follower) -> int:
     """Run this node's share of a launch; returns the exit code of its torchrun, which ends when node 0 says so."""
     log = Path(launch.folder) / f"node{follower.place.node}-{LOG}"
-    environment = rank_environment(torch.device(launch.device))
+    environment = rank_environment(torch.device(launch.device), launch.per_node)
     with running(_torchrun(launch, follower.place), environment, log) as process:
         while process.poll() is None:
             if follower.stopped():
@@ -173,14 +173,21 @@ def running(command: list[str], environment: Mapping[str, str], log: Path) -> It
                 process.wait()
 
 
-def rank_environment(device: torch.device) -> dict[str, str]:
-    """The environment of ranks: one thread each on a CPU, and the tools that lie beside the interpreter."""
+def rank_environment(device: torch.device, ranks: int) -> dict[str, str]:
+    """The environment of ranks: one thread each on a CPU, beside GPUs an equal share of the cores unless
+    ``OMP_NUM_THREADS`` says otherwise, and the tools that lie beside the interpreter.
+
+    Args:
+        ranks: on this machine.
+    """
     environment = dict(os.environ)
     environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
     if device.type == "cpu":
         environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     else:  # Slurm hands on what `selectmm.models` set on a login node without a GPU
         environment.pop("DS_ACCELERATOR", None)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // ranks)))  # torchrun would give several one each
     return environment
 
 

@@ -126,7 +126,7 @@ def check_tunable(vlm: VLM, recipe: Recipe, strategy: Strategy) -> None:
             "A 4-bit model trains with recipe.tune=lora and under every strategy but zero3, which cannot spread its "
             "weights; set compute=plain for others."
         )
-    check_buildable(strategy, vlm.model.device, rank_environment(vlm.model.device))
+    check_buildable(strategy, vlm.model.device, rank_environment(vlm.model.device, strategy.devices))
 
 
 def check_numbers(recipe: Recipe, strategy: Strategy) -> None:

@@ -1,5 +1,8 @@
 """What ranks are started with; who watches a launch over several nodes does not stop because their store does."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -60,5 +63,41 @@ def test_ranks_on_gpus_do_not_take_the_cpu_for_deepspeeds_because_a_login_node_h
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
-    assert "DS_ACCELERATOR" not in launch.rank_environment(torch.device("cuda", 0))
-    assert launch.rank_environment(torch.device("cpu"))["DS_ACCELERATOR"] == "cpu"
+    assert "DS_ACCELERATOR" not in launch.rank_environment(torch.device("cuda", 0), 1)
+    assert launch.rank_environment(torch.device("cpu"), 1)["DS_ACCELERATOR"] == "cpu"
+
+
+def test_ranks_beside_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun gives each of several ranks one thread if nothing is set, and a single one all cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(24)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    made = {ranks: launch.rank_environment(torch.device("cuda"), ranks)["OMP_NUM_THREADS"] for ranks in (1, 8, 32)}
+    assert made == {1: "24", 8: "3", 32: "1"}
+    assert launch.rank_environment(torch.device("cpu"), 8)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert launch.rank_environment(torch.device("cuda"), 8)["OMP_NUM_THREADS"] == "5"
+
+
+class Started:
+    """A process that has done its work."""
+
+    returncode = 0
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+
+def test_a_launch_tells_how_many_ranks_share_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    @contextmanager
+    def running(_command: list[str], environment: Mapping[str, str], _log: Path) -> Iterator[Started]:
+        given.append(environment["OMP_NUM_THREADS"])
+        yield Started()
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(24)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(launch, "running", running)
+    with launch.launched("module", tmp_path, 4, torch.device("cuda"), ""):
+        pass
+    assert given == ["6"]

@@ -77,7 +77,7 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2
         root / "crowd.log",
         TCPStore("127.0.0.1", 0, is_master=True),
     )
-    environment = rank_environment(torch.device("cpu")) | _torchrun(store.port, ranks)
+    environment = rank_environment(torch.device("cpu"), ranks) | _torchrun(store.port, ranks)
     os.environ["DS_ACCELERATOR"] = environment["DS_ACCELERATOR"]  # as DeepSpeed is imported for the first time
     import deepspeed.runtime.zero.muon.original_muon  # noqa: F401  (once, here: ranks need both, which takes seconds)
 
