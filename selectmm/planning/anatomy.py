@@ -1,5 +1,6 @@
 """The sizes that the arithmetic needs of a model, read off its modules; shapes are enough (the meta device)."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,14 +127,14 @@ def anatomy_of(vlm: VLM, pattern: str | None = None) -> Anatomy:
         width=model.lm_head.in_features,
         vocabulary=model.lm_head.out_features,
         layers=tuple(_layer(vlm, index, pattern) for index in range(len(vlm.layers))),
-        projector=sum(linear.weight.numel() for linear in linears),
+        projector=sum(weights_of(linear) for linear in linears),
         projector_parameters=sum(weight.numel() for weight in projector.parameters()),
-        projector_first=first.weight.numel() if isinstance(first, nn.Linear) else 0,
-        projector_entry=linears[0].weight.numel(),
+        projector_first=weights_of(first) if isinstance(first, nn.Linear) else 0,
+        projector_entry=weights_of(linears[0]),
         projector_sides=sum(_sides(it) for it in bridge),
         projector_inputs=linears[0].in_features if bridge else 0,
         tower_sides=sum(_sides(it) for it in tower),
-        tower_weights=sum(it.weight.numel() for it in tower),
+        tower_weights=sum(weights_of(it) for it in tower),
     )
 
 
@@ -145,8 +146,8 @@ def _layer(vlm: VLM, index: int, pattern: str) -> Layer:
     size = {name.rpartition(".")[2]: module.out_features for name, module in entering.items()}
     return Layer(
         parameters=sum(weight.numel() for weight in layer.parameters()),
-        weights=sum(linear.weight.numel() for linear in linears.values()),
-        entering=sum(linear.weight.numel() for linear in entering.values()),
+        weights=sum(weights_of(linear) for linear in linears.values()),
+        entering=sum(weights_of(linear) for linear in entering.values()),
         queries=size["q_proj"],
         keys=size["k_proj"],
         inner=max(linear.out_features for linear in linears.values()),
@@ -155,12 +156,19 @@ def _layer(vlm: VLM, index: int, pattern: str) -> Layer:
         inputs=sum(it.in_features for it in adapted.values()),
         entering_inputs=sum(it.in_features for name, it in adapted.items() if name in entering),
         last=list(adapted.values())[-1].out_features if list(adapted)[-1:] == list(linears)[-1:] else 0,
-        final=list(linears.values())[-1].weight.numel(),
+        final=weights_of(list(linears.values())[-1]),
         adapted=len(adapted),
         normed=sum(_norm(name, module, size) for name, module in layer.named_modules()),
         curved=3 if any(name.endswith("gate_proj") for name in linears) else 4,  # GELU's cubic form keeps its terms
         shared_inputs=sum({_reads(name): it.in_features for name, it in adapted.items() if _reads(name)}.values()),
     )
+
+
+def weights_of(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> int:
+    """How many weights a layer multiplies with: what it holds may be packed (4 bits) or on other devices (ZeRO-3)."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * layer.out_features
+    return layer.out_channels * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
 
 
 def _norm(name: str, module: Any, size: Mapping[str, int]) -> int:

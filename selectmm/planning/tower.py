@@ -10,6 +10,7 @@ from transformers.vision_utils import get_vision_window_index
 
 from selectmm.models.encode import Batch
 from selectmm.models.vlm import VLM
+from selectmm.planning.anatomy import weights_of
 
 _TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and shape: one pass over shapes takes a second
 
@@ -41,7 +42,7 @@ def _tile(tower: nn.Module, shape: torch.Size) -> int:
         """Add the FLOPs of one layer's product, two per weight and position."""
         nonlocal flops
         channels = module.weight.shape[0]
-        flops += 2 * module.weight.numel() * (output.numel() // channels)
+        flops += 2 * weights_of(module) * (output.numel() // channels)
         if name.endswith("q_proj"):
             flops += 4 * output.shape[-2] ** 2 * channels
 
@@ -71,7 +72,7 @@ def _patches(vlm: VLM, grids: torch.Tensor) -> int:
     for name, module in tower.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv3d) or _in_projector(vlm, name):
             continue
-        flops += 2 * module.weight.numel() * (tokens if "merger" in name else patches)
+        flops += 2 * weights_of(module) * (tokens if "merger" in name else patches)
         width = cast(int, module.in_features) if name.endswith("qkv") else width
     whole = len(tower.blocks)
     windowed = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from selectmm.features import loaded
@@ -84,6 +85,18 @@ def test_forward_up_to_a_layer(vlm: VLM) -> None:
     with torch.no_grad():
         real = counted(lambda: run(vlm, encoded(vlm, TALK), Reads(layers=frozenset({1}))))
     assert flops.forward(body, load(vlm, TALK), depth=1) == real
+
+
+def test_weights_that_are_elsewhere_count(vlm: VLM) -> None:
+    """As under ZeRO-3, which leaves a device empty weights; of 4-bit ones there are half as many numbers, of 8 bits."""
+    recipe = replace(RECIPE, vision_lr=1e-3)
+    there = replace(vlm, model=deepcopy(vlm.model))
+    expected = flops.training(anatomy_of(vlm, lora_pattern(vlm, recipe)), load(vlm, TALK), recipe)
+    load(there, TALK)  # before training, see `Work`
+    for module in there.model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+            module.weight.data = torch.empty(0)
+    assert flops.training(anatomy_of(there, lora_pattern(there, recipe)), load(there, TALK), recipe) == expected
 
 
 RECIPES = {
