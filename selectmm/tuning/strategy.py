@@ -33,6 +33,7 @@ def lightning_strategy(strategy: recipe.Strategy, micro_batch: int, device: torc
                 stage=int(strategy.kind[-1]),
                 offload_optimizer=strategy.offload,
                 offload_parameters=strategy.offload and strategy.kind == "zero3",
+                pin_memory=strategy.offload and device.type == "cuda",  # whose copies do not stop the GPU
                 process_group_backend=backend,
                 logging_batch_size_per_gpu=micro_batch,
                 exclude_frozen_parameters=True,
