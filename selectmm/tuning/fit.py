@@ -73,7 +73,7 @@ def fit(
         alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back
         kernel = varlen(vlm.model, recipe.precision) if recipe.packing else nullcontext()
         with kernel, trainable(vlm, recipe, keep=alone) as wrapped, _checkpointing(wrapped, recipe):
-            _ready(wrapped, recipe)
+            _ready(wrapped, recipe, sharded=strategy.kind in ("zero2", "zero3"))
             offload = strategy.offload and vlm.model.device.type != "cpu"
             module = Tuning(wrapped, recipe, vlm.family, steps=steps, done=done, seed=seed, offload=offload)
             callback = TrainingCallback(
@@ -92,13 +92,18 @@ def fit(
                 trainer.fit(module, DataLoader(data, batch_size=None, num_workers=loaders))
 
 
-def _ready(wrapped: PeftModel | FullModel, recipe: Recipe) -> None:
-    """Dtypes and training mode; `injected` takes them back."""
+def _ready(wrapped: PeftModel | FullModel, recipe: Recipe, sharded: bool = False) -> None:
+    """Dtypes and training mode; `injected` takes them back.
+
+    Args:
+        sharded: whether DeepSpeed trains. It rounds all weights to bfloat16 and makes float32 copies of its own, shared
+            out; before that, whole ones would fill each GPU for nothing.
+    """
     wrapped.train()
     if recipe.precision == "32-true":
         wrapped.float()  # exact, and so is the way back to bfloat16
         return
-    dtype = torch.float32 if recipe.precision == "bf16-mixed" else torch.bfloat16
+    dtype = torch.float32 if recipe.precision == "bf16-mixed" and not sharded else torch.bfloat16
     for weight in wrapped.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(dtype)

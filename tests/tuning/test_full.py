@@ -12,8 +12,11 @@ from safetensors.torch import load_file
 from selectmm.errors import UserError
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.losses import answer_logits
+from selectmm.tuning import fit
 from selectmm.tuning.adapter import carry_adapter, load_adapter
 from selectmm.tuning.full import TRAINED
+from selectmm.tuning.job import Task
+from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Strategy
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.crowd import Case, train
@@ -108,6 +111,41 @@ def test_a_bfloat16_model_comes_back_and_is_saved_in_its_own_dtype(llava: Bench,
     finally:
         for name, weight in llava.vlm.model.named_parameters():
             weight.data = weights[name]
+
+
+class Trainer:
+    """Notes in what dtypes it is given what is to be trained."""
+
+    def __init__(self) -> None:
+        self.dtypes: set[torch.dtype] = set()
+
+    def fit(self, module: Tuning, _data: object) -> None:
+        self.dtypes = {weight.dtype for weight in module.trained().values()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "dtype"),
+    [
+        ("ddp", "bf16-mixed", torch.float32),
+        ("zero2", "bf16-mixed", torch.bfloat16),
+        ("zero3", "bf16-mixed", torch.bfloat16),
+        ("zero3", "32-true", torch.float32),
+    ],
+)
+def test_no_device_holds_whole_float32_weights_where_deepspeed_shares_them_out(
+    kind: str, precision: str, dtype: torch.dtype, llava: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed rounds what it is given to bfloat16 before it makes float32 weights of it."""
+    trainer, rows = Trainer(), np.arange(24)
+    monkeypatch.setattr(fit, "_trainer", lambda *_: trainer)
+    task = Task(replace(FULL, precision=precision), Strategy(kind, 2), 6, 0)
+    weights = {name: weight.data for name, weight in llava.vlm.model.named_parameters()}
+    try:
+        fit.fit(llava.vlm, llava.pool, rows, task, tmp_path, lambda _entry: None)
+    finally:
+        for name, weight in llava.vlm.model.named_parameters():
+            weight.data = weights[name]
+    assert trainer.dtypes == {dtype}
 
 
 def test_weights_of_another_model_are_refused(llava: Bench, qwen: Bench, tmp_path: Path) -> None:
