@@ -41,6 +41,7 @@ from selectmm.screen import answer, output, quiet, take_output_options
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
+ONE_PROCESS = {"basic", "joblib", "ray"}  # launchers that may run several jobs in one process, one after the other
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")
@@ -194,6 +195,11 @@ def _check(arguments: Sequence[str]) -> None:
     elif len(jobs := read_jobs(words, swept)) > 1:
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
         _check_launcher(launchers, words, {str(config.devices) for config, _ in jobs})
+        if launchers <= ONE_PROCESS and len({bool(config.compute.get("liger")) for config, _ in jobs}) > 1:
+            raise UserError(
+                "Jobs with compute=liger and without it cannot share a process, in which Liger's kernels stay; start a "
+                "sweep for each."
+            )
         os.environ[SWEEP_NAME] = uuid4().hex
         warn_of_failures(jobs, here=launchers <= HERE)
         importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from selectmm import __main__
+from selectmm.errors import UserError
 from selectmm.paths import ROOT
+from selectmm.records.provenance import SWEEP_NAME
 
 TOLD = """
 import os, signal
@@ -34,6 +37,27 @@ def test_a_terminated_job_unwinds_unless_its_launcher_has_another_way(number: st
     told = TOLD.format(number=number, before=before)
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (status, "unwound\n"), done.stderr
+
+
+def test_a_sweep_with_ligers_kernels_and_without_is_refused_where_jobs_share_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Accepted(Exception):
+        """The sweep begins."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise Accepted
+
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.setenv(SWEEP_NAME, "")  # which the command then sets
+    monkeypatch.setattr(__main__, "warn_of_failures", begin)
+    swept = ["-m", "model=llava15_7b", "model.device=cpu"]
+    for launcher in ([], ["hydra/launcher=joblib"]):
+        with pytest.raises(UserError, match=r"compute=liger and without it cannot share a process, .* sweep for each"):
+            __main__._check([*swept, "compute=plain,liger", *launcher])
+    for accepted in (["compute=plain,liger", "hydra/launcher=submitit_local"], ["compute=liger", "seed=0,1"]):
+        with pytest.raises(Accepted):
+            __main__._check([*swept, *accepted])
 
 
 FULL_DISK = """

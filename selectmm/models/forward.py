@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.activations import ACT2FN
 
 from selectmm.models.encode import Batch
 from selectmm.models.inputs import right_padded
@@ -26,7 +27,7 @@ EVERY_LAYER: frozenset[Place] = frozenset(Fraction(step, 256) for step in range(
 """All layers of a model that has at most 256."""
 
 _DOWN = ("down_proj", "fc2")  # the last layer of the feed-forward block: Llama's and Qwen's name, and Phi's
-_ACTIVATION = ("act_fn", "activation_fn")  # its activation function: Llama's and Qwen's name, and Phi's
+_GATE = ("gate_proj", "fc1")  # the layer whose output its activation function reads: Llama's and Qwen's name, and Phi's
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,11 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
             down = _named(vlm.layer(layer).mlp, _DOWN)
             stack.callback(down.register_forward_pre_hook(partial(_keep_neurons, passed, layer)).remove)
         for layer in _numbers(reads.gates):
-            gate = _named(vlm.layer(layer).mlp, _ACTIVATION)
-            stack.callback(gate.register_forward_hook(partial(_keep_gate, passed, layer)).remove)
+            gate, activation = (
+                _named(vlm.layer(layer).mlp, _GATE),
+                ACT2FN[vlm.model.config.get_text_config().hidden_act],
+            )
+            stack.callback(gate.register_forward_hook(partial(_keep_gate, passed, layer, activation)).remove)
         for layer in _numbers(reads.projections):
             for name in ("q_proj", "k_proj"):
                 hook = partial(_keep_projection, passed, layer, name)
@@ -199,15 +203,19 @@ def _keep_output(passed: Passed, layer: int, _module: nn.Module, _inputs: object
 def _keep_projection(
     passed: Passed, layer: int, name: str, _module: nn.Module, _inputs: object, output: torch.Tensor
 ) -> None:
-    passed.projections.setdefault(layer, {})[name] = output
+    # A copy, because Liger's kernel writes positions into the tensor that it is given.
+    passed.projections.setdefault(layer, {})[name] = output.clone()
 
 
 def _keep_neurons(passed: Passed, layer: int, _module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
     passed.neurons[layer] = inputs[0]
 
 
-def _keep_gate(passed: Passed, layer: int, _module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-    passed.gates[layer] = output
+def _keep_gate(
+    passed: Passed, layer: int, activation: nn.Module, _module: nn.Module, _inputs: object, output: torch.Tensor
+) -> None:
+    # Computed here, because Liger's fused block does not call the model's own.
+    passed.gates[layer] = activation(output)
 
 
 def _keep_input(passed: Passed, _module: nn.Module, inputs: tuple, named: Mapping[str, torch.Tensor]) -> None:

@@ -1,7 +1,13 @@
 """Shortened forward passes against Hugging Face's full ones."""
 
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from selectmm.models.encode import Batch, encode
@@ -81,6 +87,41 @@ def test_watched_heads_give_eager_attention_and_leave_no_trace(vlm: VLM, batch: 
     own = scores.masked_fill(~seen, -torch.inf).softmax(-1)
     for row in range(len(real)):
         torch.testing.assert_close(own[row][:, real[row]], eager[row][:, real[row]])
+
+
+@torch.no_grad()
+def test_what_is_kept_is_the_same_beside_fused_kernels(vlm: VLM, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Liger's: positions are written into queries and keys, and a gated block calls no activation of the model's."""
+    reads = Reads(projections=frozenset({1, 2}), gates=frozenset({1, 2}))
+    called = []
+    blocks = [vlm.layer(layer).mlp for layer in (1, 2)]
+    activations = [next(part for name, part in block.named_modules() if "act" in name) for block in blocks]
+    hooks = [part.register_forward_hook(lambda *made: called.append(made[2])) for part in activations]
+    plain = run(vlm, batch, reads)
+    for hook in hooks:
+        hook.remove()
+    assert all(torch.equal(plain.gates[layer], called[layer - 1]) for layer in (1, 2))
+    for layer in (1, 2):
+        modeling = sys.modules[type(vlm.layer(layer).self_attn).__module__]
+        name = next(name for name in vars(modeling) if re.fullmatch("apply_(multimodal_)?rotary_pos_emb", name))
+        if layer == 1:
+            monkeypatch.setattr(modeling, name, partial(in_place, getattr(modeling, name)))
+        if hasattr(blocks[layer - 1], "gate_proj"):
+            monkeypatch.setattr(blocks[layer - 1], "forward", partial(fused, blocks[layer - 1]))
+    beside = run(vlm, batch, reads)
+    for layer in (1, 2):
+        assert torch.equal(beside.gates[layer], plain.gates[layer])
+        for name, values in plain.projections[layer].items():
+            assert torch.equal(beside.projections[layer][name], values), name
+
+
+def in_place(rotate: Callable, queries: torch.Tensor, keys: torch.Tensor, *others: object, **named: object) -> tuple:
+    made = rotate(queries, keys, *others, **named)
+    return queries.copy_(made[0]), keys.copy_(made[1])
+
+
+def fused(mlp: nn.Module, states: torch.Tensor) -> torch.Tensor:
+    return mlp.down_proj(functional.silu(mlp.gate_proj(states)) * mlp.up_proj(states))
 
 
 def test_the_answer_loss_is_hugging_faces(vlm: VLM, batch: Batch) -> None:
