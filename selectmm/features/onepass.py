@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -11,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from peft.tuners.lora import LoraLayer
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
-from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.gradients import GradientNorm, ProjectedGradient, _in_dtype_of, lora_linears
 from selectmm.features.loaded import Loaded
 from selectmm.features.reading import Reader, answers_of, name_of, read
 from selectmm.features.shards import covered, save_missing
@@ -125,14 +127,15 @@ class Pass:
         """Of the next ``rows`` rows of the stream, which are a shard's, in the pool's order."""
         units: list[int] = []
         parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in self.wanted}
-        while len(units) < rows:
-            start = time.perf_counter()
-            read = next(stream)
-            shares.waited(time.perf_counter() - start)
-            for loaded in read:
-                units += loaded.units
-                for feature, values in self._computed(vlm, loaded, reader, shares).items():
-                    parts[feature].append(values)
+        with _adapter_in_its_models_dtype(vlm):
+            while len(units) < rows:
+                start = time.perf_counter()
+                read = next(stream)
+                shares.waited(time.perf_counter() - start)
+                for loaded in read:
+                    units += loaded.units
+                    for feature, values in self._computed(vlm, loaded, reader, shares).items():
+                        parts[feature].append(values)
         back = np.argsort(units)
         return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
 
@@ -182,6 +185,17 @@ class Pass:
     def _named(self, loaded: Loaded, row: int) -> str:
         """One of the loaded rows (or images) in words."""
         return name_of(self.pool, self.view, loaded.units[row])
+
+
+@contextmanager
+def _adapter_in_its_models_dtype(vlm: VLM) -> Iterator[None]:
+    """On a GPU, LoRA that the model carries has its dtype for the length of the block, as `_in_dtype_of` says."""
+    carries = any(isinstance(module, LoraLayer) for module in vlm.model.modules())
+    if not carries or vlm.model.device.type != "cuda":  # on a CPU values stay as they were to the last bit
+        yield
+        return
+    with _in_dtype_of(vlm.model.dtype, lora_linears(vlm, "all_linear").values()):
+        yield
 
 
 def batches_of(pool: Pool, view: View, units: range, batch_size: int) -> list[list[int]]:

@@ -1,8 +1,11 @@
 """Per-row gradients of a batch against autograd one row at a time, and what the projection does to inner products."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from peft import LoraConfig
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from selectmm.errors import UserError
-from selectmm.features import gradients
+from selectmm.features import gradients, onepass
 from selectmm.features.gradients import (
     GradientNorm,
     ProjectedGradient,
@@ -22,8 +25,10 @@ from selectmm.features.gradients import (
     row_gradients,
     sketch,
 )
+from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import Conversation
 from selectmm.models.vlm import VLM
+from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import TALKS, UNANSWERED, Row, seen
 
@@ -164,6 +169,37 @@ def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) 
     exact = at_once(carried, "self_attn")
     one, other = (torch.cat([gradient.flatten(1) for gradient in made.values()], 1) for made in (exact, rounded))
     assert (cosine_similarity(one, other)[ANSWERED] > 0.99).all(), "a row's gradient points where it did"
+
+
+def test_a_pass_on_a_gpu_computes_an_adapter_in_the_models_precision(
+    carried: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peft keeps it in float32. The model only says that it is on a GPU, and in bfloat16."""
+
+    linears = lora_linears(carried, "all_linear").values()
+    modules = {"modules": carried.model.modules, "named_modules": carried.model.named_modules}
+    for device, dtype in (("cuda", torch.bfloat16), ("cpu", torch.float32)):
+        there = SimpleNamespace(device=torch.device(device), dtype=torch.bfloat16, **modules)
+        with onepass._adapter_in_its_models_dtype(replace(carried, model=there)):
+            assert {linear.weight.dtype for linear in linears} == {dtype}
+        assert {linear.weight.dtype for linear in linears} == {torch.float32}
+    entered = []
+
+    @contextmanager
+    def enter(vlm: VLM) -> Iterator[None]:
+        entered.append(vlm)
+        yield
+
+    monkeypatch.setattr(onepass, "_adapter_in_its_models_dtype", enter)
+    (tmp_path / "length").mkdir()
+    one = onepass.Pass(pool, "conversation", {TokenCount(): tmp_path / "length"}, onepass.Sizes(4, 8, limit=512))
+    assert len([*one.compute(carried, one.open_shards())]) == len(entered) == 2
+
+
+def test_a_pass_without_an_adapter_casts_nothing(vlm: VLM) -> None:
+    there = SimpleNamespace(modules=vlm.model.modules, device=torch.device("cuda"), dtype=torch.bfloat16)
+    with onepass._adapter_in_its_models_dtype(replace(vlm, model=there)):
+        assert next(vlm.model.parameters()).dtype == torch.float32
 
 
 def test_nothing_is_left_behind(carried: VLM) -> None:
