@@ -1,5 +1,6 @@
 """A row's image and its text side by side in one vector."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -43,11 +44,7 @@ class ClipPair:
     def compute(self, seen: Seen) -> torch.Tensor:
         """Image and text of each row, [n, 2 · width]."""
         model, processor = _open(self.checkpoint)
-        image = torch.zeros(len(seen), model.config.projection_dim)
-        shown = [row for row, one in enumerate(seen.conversations) if one.images]
-        if shown:
-            image[shown] = torch.stack([_image(model, processor, seen.conversations[row]) for row in shown])
-        text = torch.stack([_text(model, processor, talk) for talk in seen.conversations])
+        image, text = _images(model, processor, seen.conversations), _texts(model, processor, seen.conversations)
         return _side_by_side(image, text, self.halves)
 
 
@@ -88,18 +85,27 @@ def _side_by_side(image: torch.Tensor, text: torch.Tensor, halves: Halves) -> to
     return torch.cat(parts, 1)
 
 
-def _image(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
-    """Mean embedding of a conversation's images, [width]."""
-    pixels = processor(images=talk.pictures(), return_tensors="pt").to(model.device)
-    return model.visual_projection(model.vision_model(**pixels).pooler_output).mean(0).float().cpu()
+def _images(model: CLIPModel, processor: CLIPProcessor, talks: Sequence[Conversation]) -> torch.Tensor:
+    """Mean embedding of each conversation's images, [n, width]; zeros without any."""
+    shown = [talk.pictures() for talk in talks]
+    if not any(shown):
+        return torch.zeros(len(talks), model.config.projection_dim)
+    pixels = processor(images=[one for of in shown for one in of], return_tensors="pt").to(model.device)
+    return _means(model.visual_projection(model.vision_model(**pixels).pooler_output), [len(of) for of in shown])
 
 
-def _text(model: CLIPModel, processor: CLIPProcessor, talk: Conversation) -> torch.Tensor:
-    """Mean embedding of a conversation's turns, [width]."""
+def _texts(model: CLIPModel, processor: CLIPProcessor, talks: Sequence[Conversation]) -> torch.Tensor:
+    """Mean embedding of each conversation's turns, [n, width]."""
     limit = model.config.text_config.max_position_embeddings
-    words = [turn.text for turn in talk.turns]
+    words = [turn.text for talk in talks for turn in talk.turns]
     read = processor(text=words, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(model.device)
-    return model.text_projection(model.text_model(**read).pooler_output).mean(0).float().cpu()
+    return _means(model.text_projection(model.text_model(**read).pooler_output), [len(talk.turns) for talk in talks])
+
+
+def _means(vectors: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    """The mean of each row's vectors, which follow one another; [n, width], zeros for a row of none."""
+    parts = vectors.float().cpu().split(counts)
+    return torch.stack([part.mean(0) if len(part) else part.new_zeros(part.shape[1]) for part in parts])
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from transformers import CLIPModel, CLIPProcessor, Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_bit import BitImageProcessor
 
 from selectmm.errors import UserError
+from selectmm.features import pairs
 from selectmm.features.pairs import ClipPair, StatePair, pair_of
 from selectmm.features.pictures import ImageEmbedding
 from selectmm.models.encode import IGNORED
@@ -45,6 +46,18 @@ def test_clip_pairs_are_image_and_mean_over_turns(vlm: VLM, clip: str) -> None:
                 pixels = processor.image_processor(talk.images[0], return_tensors="pt")["pixel_values"]
                 image = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)[0].numpy()
                 assert found[row, :24] == pytest.approx(units(image) if halves == "unit" else image, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_batch_takes_one_pass_of_each_tower(vlm: VLM, clip: str) -> None:
+    feature, passes = ClipPair(clip), []
+    model, _ = pairs._open(clip)
+    towers = {"image": model.vision_model, "text": model.text_model}
+    hooks = [tower.register_forward_hook(lambda *_, name=name: passes.append(name)) for name, tower in towers.items()]
+    feature.compute(seen(vlm, feature))
+    for hook in hooks:
+        hook.remove()
+    assert passes == ["image", "text"]
 
 
 @torch.no_grad()
