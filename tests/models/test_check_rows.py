@@ -158,11 +158,12 @@ class TestQwen:
         rows = [talk("Gone?", ""), *self.ROWS]  # its empty answer is dropped, so that positions and places differ
         pool = opened(tmp_path, rows)
         assert pool.named(1) == "row 2 (id 'b')"
-        store = FeatureStore(tmp_path / "cache", vlm, batch_size=4, shard=8, limit=60)
+        alone, together = (FeatureStore(tmp_path / "cache", vlm, size, shard=8, limit=60) for size in (1, 4))
         with pytest.raises(UserError, match=r"qwen2_vl processor does not take row 2 \(id 'b'\) \(.*; mend its text"):
-            store.get(pool, [AnswerLoss()])
-        with pytest.raises(UserError, match=r"does not take row 3 \(id 'c'\) \(ValueError: absolute aspect ratio"):
-            store.get(pool, [TokenCount()])  # which asks the processor's formula alone
+            alone.get(pool, [AnswerLoss()])
+        for feature in (AnswerLoss(), TokenCount()):  # tokens are counted first, by the processor's formula
+            with pytest.raises(UserError, match=r"does not take row 3 \(id 'c'\) \(ValueError: absolute aspect ratio"):
+                together.get(pool, [feature])
         data = MicroBatches(vlm, pool, np.array([[0, 2], [0, 3]]), 60, blank=False, packing=False)
         with pytest.raises(UserError, match=r"does not take row 3 \(id 'c'\) \(ValueError: absolute aspect ratio"):
             data[0]
