@@ -66,6 +66,14 @@ def test_the_same_rows_under_another_recipe_of_the_same_name_are_another_run() -
     assert [sum(len(row["runs"]) for row in board["rows"]) for board in boards_of(records)] == [4, 1]
 
 
+def test_the_board_that_compares_most_methods_is_the_first() -> None:
+    """Here three methods with one seed each, under another learning rate, before two with two seeds."""
+    names = ("random", "prism", "length")
+    others = {f"other-{name}.json": run_of(name, {"POPE": 50.0}, lr=1e-5) for name in names}
+    boards = boards_of({**runs(), **others})
+    assert [sorted(row["method"] for row in board["rows"]) for board in boards] == [sorted(names), ["full", "prism"]]
+
+
 def test_another_training_length_under_one_name_is_another_run() -> None:
     def epochs(number: int, score: float) -> RunRecord:
         record = run_of("prism", {"POPE": score})

@@ -27,13 +27,18 @@ def boards_of(records: Mapping[str, RunRecord], references: Sequence[Path] = ())
         references: files of reference scores; a board takes those of its base model and prompts.
 
     Returns:
-        Boards with most rows first; each has its conditions, benchmarks and rows, ready for JSON.
+        Boards with most methods first; each has its conditions, benchmarks and rows, ready for JSON.
     """
     files = _once(records)
     shown = [records[of_run[0]] for of_run in files]
     told = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
-    groups = sorted(comparable(shown), key=lambda group: -len(group.records))
+    groups = sorted(comparable(shown), key=_most_methods)
     return [_board(group, references, told, records) for group in groups]
+
+
+def _most_methods(group: Group) -> tuple[int, int]:
+    """A place in order: the board that compares most methods first; of two alike, the one of more runs."""
+    return -len({record.method.name for record in group.records}), -len(group.records)
 
 
 def _once(records: Mapping[str, RunRecord]) -> list[list[str]]:
