@@ -125,6 +125,20 @@ def test_the_table_of_results_is_what_the_study_s_page_says() -> None:
         assert difference == "–" if method in ("full", "random") else f"{method} ({difference})" in page
 
 
+def test_what_the_readme_says_of_the_study_is_what_its_pages_say() -> None:
+    said = " ".join(README.split("<!-- results:end -->")[1].split("## Full scale")[0].split())
+    report, robust, verdicts = (
+        " ".join((ROOT / "results" / "tables" / f"{name}.md").read_text().split())
+        for name in ("all-methods", "all-methods-robustness", "verdicts")
+    )
+    assert f"a difference of {re.search(r'A true difference of ([0-9.]+) points', report)[1]} points" in said
+    everywhere = re.search(r"Significant in every analysis: (.*?)\. - ", robust)[1]
+    assert re.findall(r"([\w/+]+) \(", everywhere) == ["rds_plus"] and "RDS+ alone is better" in said
+    number, found = re.search(r"Significant after Holm correction over all (\d+): (.*?)\. - ", verdicts).groups()
+    assert f"Over [all {number} comparisons]" in said and "seven differences from random remain" in said
+    assert len(re.findall(r"\([+-]", found)) == 7
+
+
 def test_what_the_readme_says_of_the_quickstart_is_what_its_page_says() -> None:
     page = (ROOT / "results" / "tables" / "quickstart.md").read_text()
     said = " ".join(README.split("make quickstart   # compares")[1].split("## Your own data")[0].split())
