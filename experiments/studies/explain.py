@@ -216,8 +216,8 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
         return "Whether the order is the same at another budget or of another pool has not been measured.\n"
     head = ("setting", "methods in both", "seeds there", "ρ")
     return (
-        f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items. No more "
-        f"can be expected than between two seeds (above).\n\n{table(head, cells)}"
+        f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items (between "
+        f"two seeds of one setting: above).\n\n{table(head, cells)}"
     )
 
 

@@ -21,7 +21,7 @@ from selectmm.report.learned import taught
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import References, references_for
 from selectmm.report.rows import Comparison, Tallies, compare
-from selectmm.report.verdict import Difference, against_random, difference, verdicts
+from selectmm.report.verdict import ORDER, Difference, against_random, difference, verdicts
 from selectmm.statistics.paired import ALPHA, holm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def analysed(seen: Comparison, references: References) -> tuple[list[Analysis], 
 def judged(name: str, seen: Comparison) -> Analysis:
     """As the report does."""
     found = verdicts(seen)
-    signs = {v.row.label: 1 if v.told.endswith("better") else -1 if v.told.endswith("worse") else 0 for v in found}
+    signs = {verdict.row.label: {ORDER[0]: 1, ORDER[1]: -1}.get(verdict.told, 0) for verdict in found}
     return Analysis(name, {verdict.row.label: verdict.found for verdict in found}, signs)
 
 

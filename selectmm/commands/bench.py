@@ -1,6 +1,6 @@
 """Time ten steps of a setting with random weights on this machine; later plans use what was measured.
 
-Options are those of a run: ``selectmm bench setting=llava15_7b_665k model=llava15_7b``. Neither pool nor weights are
+Options are those of a run: 'selectmm bench setting=llava15_7b_665k model=llava15_7b'. Neither pool nor weights are
 read. Tuning, a pass for features, a pass for gradients and decoding run one after the other on one device, each with
 the most rows that fit; the result is kept in the run's cache folder, by device and setting.
 """
@@ -95,7 +95,7 @@ def _show(found: dict[str, Timed], gpu: Gpu) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm bench", description=(__doc__ or "").replace("``", "'"))
+    parser = argparse.ArgumentParser("selectmm bench", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run")
     parser.add_argument("--steps", type=int, default=10, help="steps of each kind, and tokens to decode (default: 10)")
     return parser

@@ -1,6 +1,6 @@
 """List benchmark items that occur in a pool, exactly or nearly.
 
-Options are those of a run: ``selectmm contamination pool=embedded suite=mini``.
+Options are those of a run: 'selectmm contamination pool=embedded suite=mini'.
 """
 
 import argparse
@@ -31,6 +31,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm contamination", description=(__doc__ or "").replace("``", "'"))
+    parser = argparse.ArgumentParser("selectmm contamination", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: pool=embedded suite=mini")
     return parser

@@ -1,7 +1,7 @@
 """Estimate time, memory and disk of a run, stage by stage, or of a sweep, job by job, without running it.
 
-Options are those of a run: ``selectmm plan method=prism``, ``selectmm plan -m experiments=prism/main --gpu h100
---devices 8``; ``selectmm --dry-run …`` does the same. Neither model nor data have to be there.
+Options are those of a run: 'selectmm plan method=prism', 'selectmm plan -m experiments=prism/main --gpu h100
+--devices 8'; 'selectmm --dry-run …' does the same. Neither model nor data have to be there.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def place(config: DictConfig, devices: int | None, nodes: int | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm plan", description=(__doc__ or "").replace("``", "'"))
+    parser = argparse.ArgumentParser("selectmm plan", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; with -m several values")
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="plan all jobs of a sweep; a shared stage counts once"

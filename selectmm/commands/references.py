@@ -1,7 +1,7 @@
 """Measure the untuned model on a suite: with its images, without them, and with other images.
 
-Writes ``results/references/<suite>.json``, which tables print above their rows, and beside it a record of how it was
-made. Options are those of a run: ``selectmm references suite=mini model=embedded``.
+Writes 'results/references/<suite>.json', which tables print above their rows, and beside it a record of how it was
+made. Options are those of a run: 'selectmm references suite=mini model=embedded'.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm references", description=(__doc__ or "").replace("``", "'"))
+    parser = argparse.ArgumentParser("selectmm references", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: suite=mini model=embedded")
     return parser
 

@@ -1,6 +1,6 @@
 """Evaluate a released checkpoint and compare with its released scores.
 
-Options are those of a run: ``selectmm verify-eval model=llava15_7b suite=icons``. For each benchmark, a band says how
+Options are those of a run: 'selectmm verify-eval model=llava15_7b suite=icons'. For each benchmark, a band says how
 far a correct evaluator may be from the released score. For the built-in model, the scores in results/references stand
 in for released ones. The exit status is 1 if a score is outside its band, or if none could be compared.
 """
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("selectmm verify-eval", description=(__doc__ or "").replace("``", "'"))
+    parser = argparse.ArgumentParser("selectmm verify-eval", description=__doc__)
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run: model=… suite=…")
     parser.add_argument(
         "--released", help="name of the checkpoint in the LLaVA-1.5 model zoo, such as 'llava-1.5-13b lora'"

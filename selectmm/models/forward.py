@@ -150,10 +150,8 @@ def run(vlm: VLM, batch: Batch, reads: Reads) -> Passed:
             down = _named(vlm.layer(layer).mlp, _DOWN)
             stack.callback(down.register_forward_pre_hook(partial(_keep_neurons, passed, layer)).remove)
         for layer in _numbers(reads.gates):
-            gate, activation = (
-                _named(vlm.layer(layer).mlp, _GATE),
-                ACT2FN[vlm.model.config.get_text_config().hidden_act],
-            )
+            gate = _named(vlm.layer(layer).mlp, _GATE)
+            activation = ACT2FN[vlm.model.config.get_text_config().hidden_act]
             stack.callback(gate.register_forward_hook(partial(_keep_gate, passed, layer, activation)).remove)
         for layer in _numbers(reads.projections):
             for name in ("q_proj", "k_proj"):

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import copysign, inf, sqrt
+from math import sqrt
 from statistics import fmean, variance
 
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.references import References
-from selectmm.report.relative import ONE_SIDED_95, longest, mean_scores, scores_of
+from selectmm.report.relative import ONE_SIDED_95, in_errors, longest, mean_scores, scores_of
 from selectmm.report.rows import Comparison
 from selectmm.report.verdict import quantile
 
@@ -38,7 +38,7 @@ def gain_of(comparison: Comparison, references: References) -> Gain | None:
     Every benchmark counts, also those at chance: to leave out where full does badly would find a gain everywhere. The
     base model's standard error over items is not kept; it is taken to be that of the full run.
     """
-    fulls = list({full.seed: full for full in longest(comparison.fulls)}.values()) if comparison.fulls else []
+    fulls = _fulls(comparison)
     means = mean_scores(fulls)
     base = {name: references[name].base for name in means if name in references}
     base = {name: value for name, value in base.items() if value is not None}
@@ -80,7 +80,7 @@ def kept_or_taught(comparison: Comparison, references: References) -> list[str]:
 
 def taught(comparison: Comparison, references: References) -> tuple[str, ...] | None:
     """Of the benchmarks in ``Rel.`` those on which the full run is clearly above the untuned model; None if unknown."""
-    fulls = list({full.seed: full for full in longest(comparison.fulls)}.values()) if comparison.fulls else []
+    fulls = _fulls(comparison)
     base = {name: references[name].base for name in comparison.counted if name in references}
     known = {name: value for name, value in base.items() if value is not None}
     if not fulls or not known or len(known) < len(comparison.counted):
@@ -88,13 +88,17 @@ def taught(comparison: Comparison, references: References) -> tuple[str, ...] | 
     return tuple(name for name, value in known.items() if _above(fulls, name, value) > ONE_SIDED_95)
 
 
+def _fulls(comparison: Comparison) -> list[RunRecord]:
+    """The longest full runs, one a seed; none if there are none."""
+    return list({full.seed: full for full in longest(comparison.fulls)}.values()) if comparison.fulls else []
+
+
 def _above(fulls: list[RunRecord], benchmark: str, base: float) -> float:
     """By how many standard errors the full runs' mean is above the untuned model, whose error is taken to be theirs."""
     values = [scores_of(full)[benchmark] for full in fulls]
     seeds = variance(values) / len(values) if len(values) > 1 else 0.0
     error = sqrt(2 * _error(fulls, benchmark) ** 2 + seeds)
-    above = fmean(values) - base
-    return above / error if error > 0 else copysign(inf, above) if above else 0.0
+    return in_errors(fmean(values) - base, error)
 
 
 def _error(fulls: list[RunRecord], benchmark: str) -> float:

@@ -57,7 +57,11 @@ def above_chance(full: Sequence[Score], reference: Reference) -> float:
     values = [score.value for score in full]
     items = fmean([score.stderr or 0.0 for score in full])
     seeds = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    above, error = fmean(values) - floor, hypot(items, seeds)
+    return in_errors(fmean(values) - floor, hypot(items, seeds))
+
+
+def in_errors(above: float, error: float) -> float:
+    """A difference in standard errors; infinite where there is one and no error."""
     return above / error if error > 0 else copysign(inf, above) if above else 0.0
 
 

@@ -6,6 +6,7 @@ independent. Items without a picture are clusters by themselves, together with t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Tally:
         """The benchmark's value over all items."""
         return float(self.value(self.sums.sum(axis=0)))
 
-    @property
+    @cached_property
     def without_each(self) -> np.ndarray:
         """The value without each of the clusters in turn, [clusters]: what a jackknife asks for."""
         return self.value(self.sums.sum(axis=0) - self.sums)
