@@ -44,12 +44,14 @@ class AdaptInf:
     the pool is there at once.
 
     Where the authors' code leaves something open, this is what is done here:
-    - They scale scores to mean 0 and deviation 1 before the histogram, which changes nothing: its bins lie between the
-      lowest and the highest. Of scores with the same entropy the first in ``scores`` is picked.
+    - Their histogram counts standardised scores in bins between −4 and 4 times the deviation that the score had before,
+      so which score is picked depends on the unit of each. Here the bins lie between a score's lowest and highest value
+      in the cluster, which needs no scaling. Of scores with the same entropy the first in ``scores`` is picked.
     - They cluster gradients or states with scikit-learn's MiniBatchKMeans; here it is full k-means, of mean last states
       unless ``cluster_by`` is ``gradients``.
-    - What a cluster or a bin cannot give goes to the others. Rows at the ends, and rows without an answer token, are
-      taken when a cluster has no others left.
+    - They go through the bins from the highest, round each bin's share up, and may draw more rows than the budget
+      has. Here the rows that do not divide evenly come from bins at random. What a cluster or a bin cannot give goes to
+      the others. Rows at the ends, and rows without an answer token, are taken when a cluster has no others left.
     - Their optional removal of near-duplicates is a method of its own here, `SemDeDup`.
 
     Several images in a row: scores and states are of the whole row; the score without image takes all of them away.
@@ -93,7 +95,7 @@ class AdaptInf:
         """Every cluster's equal share, drawn over the range of the score that it picked."""
         order = by_content(pool)
         keys = random_keys(pool, rng)
-        vectors = Vectors(features[self._place()], order)  # a gradient's norm, its first number, is one of many
+        vectors = Vectors(self._vectors(features), order)
         labels = kmeans(vectors, self.clusters, rng, spherical=False, iterations=self.iterations).labels
         groups = [order[places] for places in groups_of(labels)]
         table = {name: self._score(name, pool, features) for name in self.scores}
@@ -103,12 +105,20 @@ class AdaptInf:
             name = max(self.scores, key=lambda name, group=group: spread(table[name][group], self.bins))
             scores[group] = table[name][group]
             kept.append(group[stratified(scores[group], keys[group], count, self.bins, self.trim)])
-        _, excluded = unanswered(features[FEATURES[self.scores[0]][0]])
+        missing = int(np.isnan(table[self.scores[0]]).sum())
+        excluded = {"no answer token within recipe.max_length": missing} if missing else {}
         return Subset(np.concatenate(kept), scores, excluded)
+
+    def _vectors(self, features: Features) -> np.ndarray:
+        """What rows are clustered by, [rows, width]; a gradient's first number is its norm, which is left out."""
+        values = features[self._place()]
+        return values[:, 1:] if self.cluster_by == "gradients" else values
 
     def _score(self, name: str, pool: Pool, features: Features) -> np.ndarray:
         """Of each row, NaN where it has no answer token; rounded, so that equal rows are equal."""
         values, _ = unanswered(features[FEATURES[name][0]])
+        if name == "grand":  # without an answer there is no gradient
+            values = np.where(values > 0, values, np.nan)
         if name == "grounding":
             blind, _ = unanswered(features[BlindLoss()])
             values = np.where((pool.image_of < 0) & ~np.isnan(values), 0.0, blind - values)
@@ -129,8 +139,14 @@ def stratified(scores: np.ndarray, keys: np.ndarray, count: int, bins: int, trim
     """Places of ``count`` rows drawn evenly over the scores' range without its ends; [count] of int64.
 
     Coverage-centric selection (arXiv 2210.15809). The ``trim`` lowest and highest of the scores, rounded down, and NaN
-    are drawn from when no others are left. Inside a bin the rows with the smallest keys are taken.
+    are drawn from when no others are left. Inside a bin the rows with the smallest keys are taken. Where ``count`` is
+    no multiple of the number of bins, the bins whose lowest rows have the smallest keys give one row more.
+
+    Args:
+        keys: [rows] of random numbers, one a row.
     """
+    if not count:
+        return np.empty(0, np.int64)
     ranking = ranked(scores, len(scores), "low")
     known = int((~np.isnan(scores)).sum())
     ends = int(trim * known)
@@ -141,8 +157,9 @@ def stratified(scores: np.ndarray, keys: np.ndarray, count: int, bins: int, trim
     low, high = scores[middle[0]], scores[middle[-1]]
     width = (high - low) / bins
     label = np.zeros(len(middle), np.int64) if width == 0 else np.minimum((scores[middle] - low) // width, bins - 1)
-    groups = groups_of(label.astype(np.int64))
+    filled = [group for group in groups_of(label.astype(np.int64)) if len(group)]
+    groups = sorted(filled, key=lambda group: float(keys[middle[group[0]]]))  # the first give what does not divide
     sizes = np.array([len(group) for group in groups])
-    given = quotas((sizes > 0).astype(np.float64), sizes, count).tolist()
+    given = quotas(np.ones(len(groups)), sizes, count).tolist()
     drawn = [g[ranked(keys[middle[g]], n, "low")] for g, n in zip(groups, given, strict=True)]
     return middle[np.concatenate(drawn)]

@@ -9,27 +9,34 @@ from torch.nn.functional import cross_entropy
 
 from selectmm.methods.clustering import Vectors
 
-BATCH = 256  # rows of a step; the authors' number was not in what we read
+BATCH = 1024  # rows of a step
 RATE, DECAY = 1e-5, 1e-4  # of AdamW
+INTERACTION = 0.1  # what the interaction of image and text counts at first
 
 
 class _Gated(nn.Module):
-    """A gate mixes image and text, each [rows, half]; one hidden layer leads to the clusters."""
+    """A gate per row mixes image and text, each [rows, half], and their product is added; one layer leads to the
+    clusters."""
 
-    def __init__(self, half: int, wide: int, narrow: int, dropout: float, clusters: int) -> None:
+    def __init__(self, half: int, wide: int, gate: int, dropout: float, clusters: int) -> None:
         super().__init__()
-        self.image, self.text, self.gate = nn.Linear(half, wide), nn.Linear(half, wide), nn.Linear(2 * half, wide)
-        self.hidden, self.out = nn.Linear(wide, narrow), nn.Linear(narrow, clusters)
+        self.image, self.text = nn.Linear(half, wide), nn.Linear(half, wide)
+        self.both = nn.Linear(half, wide, bias=False)
+        self.narrow, self.gate = nn.Linear(3 * half, gate), nn.Linear(gate, 1)
+        self.scale = nn.Parameter(torch.tensor(INTERACTION, dtype=torch.float64))
+        self.norm, self.out = nn.LayerNorm(wide), nn.Linear(wide, clusters)
         self.dropout = dropout
 
     def forward(self, pairs: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits, [rows, clusters]; ``keep``: which of the mixed channels dropout leaves, [rows, wide]."""
+        """Logits, [rows, clusters]; ``keep``: which channels before the last layer dropout leaves, [rows, wide]."""
         image, text = pairs.chunk(2, dim=1)
-        gate = self.gate(pairs).sigmoid()
-        mixed = torch.relu(gate * self.image(image) + (1 - gate) * self.text(text))
+        product = image * text
+        share = self.gate(torch.relu(self.narrow(torch.cat([pairs, product], 1)))).sigmoid()
+        mixed = share * torch.relu(self.image(image)) + (1 - share) * torch.relu(self.text(text))
+        ready = torch.relu(self.norm(mixed + self.scale * self.both(product)))
         if keep is not None:
-            mixed = mixed * keep / (1 - self.dropout)
-        return self.out(torch.relu(self.hidden(mixed)))
+            ready = ready * keep / (1 - self.dropout)
+        return self.out(ready)
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,13 @@ class Training:
     """How the classifier is trained.
 
     Attributes:
-        wide, narrow, dropout: of its two layers.
+        wide: width of image and text where they are mixed. gate: width of the hidden layer behind the gate.
+        dropout: before the last layer.
         epochs: at most. validation: share of the rows that it is judged on. accuracy: what is looked for there.
     """
 
     wide: int
-    narrow: int
+    gate: int
     dropout: float
     epochs: int
     validation: float
@@ -52,14 +60,15 @@ class Training:
 def confidence(vectors: Vectors, core: np.ndarray, labels: np.ndarray, training: Training, seed: int) -> np.ndarray:
     """The highest probability that the classifier gives any cluster, for every vector; [n] of float64.
 
-    It learns the core's clusters, each counting the same. After every epoch its mean accuracy over the clusters is
-    taken on rows that it does not learn; the weights are kept for which that is nearest ``training.accuracy`` among
-    those after which all clusters are predicted there or, if there are none, among all. (With ``validation`` rows of
-    fewer than two a cluster none can be spared: it is judged on what it learns.)
+    It learns the core's clusters; an epoch is as many draws, with replacement, as there are rows to learn, and every
+    cluster is drawn as often. After every epoch its mean accuracy over the clusters is taken on rows that it does not
+    learn; the weights are kept for which that is nearest ``training.accuracy`` among those after which all clusters are
+    predicted there or, if there are none, among all. (Where every cluster has one row, none can be spared: it is judged
+    on what it learns.)
 
     Args:
-        vectors: of even width, image and text. core: places of the rows to learn from. labels: their clusters from 0,
-            [core], each at least once.
+        vectors: of even width, image and text, each at length 1. core: places of the rows to learn from. labels: their
+            clusters from 0, [core], each at least once.
     """
     generator = torch.Generator().manual_seed(seed)
     clusters = int(labels.max()) + 1
@@ -68,15 +77,16 @@ def confidence(vectors: Vectors, core: np.ndarray, labels: np.ndarray, training:
     held = _held_out(labels, training.validation, generator)
     learned = (~held).nonzero().flatten()
     judged = held if held.any() else ~held
-    weight = 1 / torch.bincount(classes[learned], minlength=clusters).clamp(min=1).double()
+    weight = 1 / torch.bincount(classes[learned], minlength=clusters).clamp(min=1).double()[classes[learned]]
     adam = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     best: tuple[bool, float] | None = None
     kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     for _ in range(training.epochs):
-        for some in learned[torch.randperm(len(learned), generator=generator)].split(BATCH):
+        drawn = torch.multinomial(weight, len(learned), replacement=True, generator=generator)
+        for some in learned[drawn].split(BATCH):
             keep = torch.rand(len(some), training.wide, generator=generator, dtype=torch.float64) >= training.dropout
             adam.zero_grad()
-            cross_entropy(net(pairs[some], keep), classes[some], weight=weight).backward()
+            cross_entropy(net(pairs[some], keep), classes[some]).backward()
             adam.step()
         with torch.no_grad():
             accuracy, covered = _judge(net(pairs[judged]).argmax(1), classes[judged])
@@ -91,21 +101,22 @@ def confidence(vectors: Vectors, core: np.ndarray, labels: np.ndarray, training:
 
 def _made(half: int, clusters: int, training: Training, generator: torch.Generator) -> _Gated:
     """With weights from the generator alone: uniform within ±1 / √inputs, as PyTorch's are."""
-    net = _Gated(half, training.wide, training.narrow, training.dropout, clusters).double()
+    net = _Gated(half, training.wide, training.gate, training.dropout, clusters).double()
     with torch.no_grad():
-        for part in (net.image, net.text, net.gate, net.hidden, net.out):
-            for tensor in (part.weight, part.bias):
+        for part in (net.image, net.text, net.both, net.narrow, net.gate, net.out):
+            for tensor in part.parameters():
                 limit = part.in_features**-0.5
                 tensor.copy_((torch.rand(tensor.shape, generator=generator, dtype=torch.float64) * 2 - 1) * limit)
     return net
 
 
 def _held_out(labels: np.ndarray, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Rows to judge by, the same share of every cluster, rounded down, [core] of bool; a cluster of one has none."""
+    """Rows to judge by, the same share of every cluster, at least one of two, [core] of bool; of one it has none."""
     held = torch.zeros(len(labels), dtype=torch.bool)
     for cluster in range(int(labels.max()) + 1):
         own = torch.from_numpy(np.flatnonzero(labels == cluster))
-        held[own[torch.randperm(len(own), generator=generator)[: int(share * len(own))]]] = True
+        count = min(len(own) - 1, max(1, round(share * len(own))))
+        held[own[torch.randperm(len(own), generator=generator)[:count]]] = True
     return held
 
 

@@ -39,8 +39,9 @@ class DataTailor:
       measured by different models; here one model, as it is, measures all.
     - Their tasks are twelve ranges of positions in LLaVA-665K's file.
     - A budget above a task's size goes to the others; theirs is not capped.
-    - A row alone in its cluster has Uni 0, and in a task of one cluster all rows have the same rank of Rep; theirs
-      divides by 0.
+    - Of a row alone in its cluster theirs divides 0 by 0, and sorting puts the result last, so it has the highest rank
+      of Uni; so it has here. Rows of a cluster that are all the same have Uni 0 (theirs: as a row alone), and in a task
+      of one cluster all rows have the same rank of Rep (theirs divides by 0).
     - Ward's method needs memory with the square of the rows: a task with more than ``ward_rows`` is first clustered to
       at most so many means, which are then merged.
     - Rows with equal values share the mean of their ranks.
@@ -120,7 +121,9 @@ def _ward(vectors: np.ndarray, cut: float) -> np.ndarray:
 
 
 def uniqueness(vectors: Vectors, informative: np.ndarray) -> np.ndarray:
-    """Σ_j d_ij · Inf_j ÷ (Σ_ij d_ij / n) of the rows of a cluster, [n]; 0 where all are at one place."""
+    """Σ_j d_ij · Inf_j ÷ (Σ_ij d_ij / n) of the rows of a cluster, [n]; 0 where all are at one place, ∞ of one row."""
+    if len(vectors) == 1:
+        return np.full(1, np.inf)
     sums, total = np.empty(len(vectors)), 0.0
     for some, block in vectors.blocks(beside=4096):
         own = torch.zeros(len(block), dtype=torch.float64, device=block.device)
@@ -144,4 +147,5 @@ def representativeness(centres: np.ndarray) -> np.ndarray:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from low to high as shares of their number, equal ones the mean of theirs; [n]."""
-    return rankdata(np.round(values / max(np.abs(values).max(), 1e-300), DIGITS)) / len(values)
+    largest = np.abs(values[np.isfinite(values)]).max(initial=1e-300)
+    return rankdata(np.round(values / largest, DIGITS)) / len(values)

@@ -34,10 +34,12 @@ class Icons:
     - Scores are whole numbers from 0 to the number of benchmarks, so the cut falls inside one score; an unstable sort
       decides there. Here the mean influence over the benchmarks does, and then what a row says. How many rows that
       concerns is printed.
+    - A row without an answer token has no gradient; such rows get no votes and come last.
     - They vote by the percentile 100 − budget; ``percentile`` is that of the experiment's budget unless it is given.
     - Of MME, whose 13 tasks they take apart, gradients are not scaled to length 1 before the mean, of all other
       benchmarks they are; MME's influence is the highest over its tasks. Here that holds for every benchmark whose
-      examples come in parts (a source such as ``MME/count``).
+      examples come in parts (a source such as ``MME/count``); its influences are divided by the length of the longest
+      mean, so that their scale does not count in the mean over the benchmarks.
     - Their reference model is the 500th step of LLaVA's LoRA run over the whole pool, and it carries the adapter twice,
       merged and again on top. Here it is a run over a random share, and carries it once.
     - Their projection is one matrix of random signs for the whole gradient; see `ProjectedGradient`.
@@ -76,6 +78,8 @@ class Icons:
         helped = np.round(self._influences(features, order), DIGITS)
         percentile = 100 * (1 - budget / len(pool)) if self.percentile is None else self.percentile
         votes = (helped >= np.percentile(helped, percentile, axis=0)).sum(1)
+        answered = np.asarray(features[self._feature()][:, 0])[order] > 0
+        votes[~answered] = -1  # their influence of 0 is none, though it may be among the highest
         second = helped.mean(1) if self.tie == "mean_influence" else np.zeros(len(pool))
         chosen = np.lexsort((-second, -votes))[:budget]
         level = votes[chosen].min()
@@ -85,8 +89,10 @@ class Icons:
             f"{(votes == level).sum() - (votes[chosen] == level).sum():,}", self.tie,
         )  # fmt: skip
         by_row = np.empty(len(pool))
-        by_row[order] = votes
-        return Subset(order[chosen], by_row)
+        by_row[order] = np.where(answered, votes, np.nan)
+        missing = int((~answered).sum())
+        excluded = {"no answer token within recipe.max_length": missing} if missing else {}
+        return Subset(order[chosen], by_row, excluded)
 
     def _influences(self, features: Features, order: np.ndarray) -> np.ndarray:
         """Of each row on each benchmark, [rows, benchmarks]."""
@@ -100,4 +106,8 @@ class Icons:
 
     def _means(self, examples: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
         unit = len(parts) == 1 or self.part_gradients == "unit"
-        return np.stack([mean_gradient(examples, rows, unit) for rows in parts])
+        means = np.stack([mean_gradient(examples, rows, unit) for rows in parts])
+        if unit:
+            return means
+        longest = np.linalg.norm(means, axis=1).max()  # dividing by it changes no vote, and makes benchmarks comparable
+        return means / (longest if longest > 0 else 1)

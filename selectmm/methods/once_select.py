@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectmm.features.feature import Features
-from selectmm.features.pairs import TARGET, Halves, pair_of
+from selectmm.features.feature import Feature, Features
+from selectmm.features.pairs import TARGET, pair_of
 from selectmm.methods import kdpp
 from selectmm.methods.cluster_classifier import Training, confidence
 from selectmm.methods.clustering import Clusters, Vectors, kmeans
@@ -25,20 +25,25 @@ class OnceSelect:
     """Score: the confidence of a small classifier that learned the clusters' cores; low ones of every cluster, drawn so
     that they are unlike one another.
 
-    Rows are image and text side by side (z, at length 1), clustered by k-means. The ``core_share`` of each cluster
-    nearest its centre teach a classifier the clusters (`cluster_classifier`). A cluster's quota is in proportion to its
-    size, at least one. Its candidates are the ``candidates`` · quota rows of lowest confidence; they are put into a
-    random order and cut into blocks; each block gives its share by an exact k-DPP with the kernel √q_i · ½(1 + cos(z_i,
-    z_j)) · √q_j, where q falls from 1 with the rank of the confidence. From the README and scripts of
-    DMK041218/OnceSelect, in which we saw no licence; no line is theirs.
+    A row is its image beside the mean of its questions, each at length 1; both together at length 1 are z, by which
+    rows are clustered with k-means. The ``core_share`` of each cluster nearest its centre teach a classifier the
+    clusters (`cluster_classifier`). A cluster's quota is in proportion to its size, at least one. Its candidates are
+    the ``candidates`` · quota rows of lowest confidence; they are put into a random order and cut into blocks; each
+    block gives its share by an exact k-DPP with the kernel √q_i · ½(1 + cos(z_i, z_j)) · √q_j, where q falls from 1
+    with the rank of the confidence. From the README and scripts of DMK041218/OnceSelect at 74b302f, in which we saw no
+    licence; no line is theirs.
 
     Where these leave something open, or bend, this is what is done here:
     - 128 clusters in the README, 20 in a script's default; MiniBatchKMeans, which depends on the order of the rows.
       Here 128 by full k-means.
     - Blocks follow from the order of the file there; here from what the rows say, and the seed.
-    - The classifier's steps, and which of its rows it is judged on, were not in what we read: batches of 256, and
-      ``validation`` of the core. It is the one after the epoch whose accuracy there is nearest ``accuracy``; if no
-      epoch reaches it, as with few rows, the nearest is not near.
+    - The README and the scripts' defaults differ: here the README's 128 clusters, batches of 1,024 and an ``accuracy``
+      of 0.6. The classifier is the one after the epoch whose accuracy is nearest to that; if no epoch reaches it, as
+      with few rows, the nearest is not near.
+    - A cluster of one row teaches that row, and is not judged.
+    - They leave rows without an image out; here these are kept, with zeros in the image's place.
+    - They read each sample's nearest centre where a selector made for one pool scores another; here it is made for the
+      pool itself.
     - A variant without sampling, by how confidence grows, is not here: it was not specified in what we read.
 
     Several images in a row: the image's half is the mean over them (with ``target``, over the tokens of all of them).
@@ -46,22 +51,20 @@ class OnceSelect:
     Attributes:
         encoder: ``target`` (what enters the experiment's own decoder), or a CLIP, a folder or hub id; theirs is
             ``openai/clip-vit-base-patch32``.
-        halves: image and text as they are before both are scaled together (``raw``), or each at length 1 (``unit``).
         clusters: at most. iterations: of k-means, at most.
-        core_share: of each cluster, rounded down, at least one row.
-        wide, narrow, dropout, epochs, validation, accuracy: see `Training`.
+        core_share: of each cluster, rounded up, at least two rows.
+        wide, gate, dropout, epochs, validation, accuracy: see `Training`.
         candidates: rows per row of the quota.
         block: rows that are sampled from at a time.
         jitter: is added to the kernel's diagonal.
     """
 
     encoder: str = TARGET
-    halves: Halves = "raw"
     clusters: int = 128
     iterations: int = 100
     core_share: float = 0.03
     wide: int = 256
-    narrow: int = 128
+    gate: int = 128
     dropout: float = 0.1
     epochs: int = 100
     validation: float = 0.2
@@ -72,17 +75,21 @@ class OnceSelect:
 
     def needs(self) -> Needs:
         """Image and text of every row."""
-        return Needs((pair_of(self.encoder, self.halves),))
+        return Needs((self._pair(),))
+
+    def _pair(self) -> Feature:
+        return pair_of(self.encoder, "unit", "questions")
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """Every cluster's quota."""
         order, keys = by_content(pool), random_keys(pool, rng)
-        vectors = Vectors(features[pair_of(self.encoder, self.halves)], order, unit=True)
+        vectors = Vectors(features[self._pair()], order, unit=True)
         found = kmeans(vectors, self.clusters, rng, spherical=False, iterations=self.iterations)
         clusters = groups_of(found.labels)
         core = self._core(vectors, found, clusters)
-        how = Training(self.wide, self.narrow, self.dropout, self.epochs, self.validation, self.accuracy)
-        sure = np.round(confidence(vectors, core, found.labels[core], how, int(rng.integers(2**62))), DIGITS)
+        how = Training(self.wide, self.gate, self.dropout, self.epochs, self.validation, self.accuracy)
+        pairs = Vectors(vectors.values, order)  # image and text each at length 1
+        sure = np.round(confidence(pairs, core, found.labels[core], how, int(rng.integers(2**62))), DIGITS)
         sizes = np.array([len(cluster) for cluster in clusters])
         counts = by_size(sizes, budget)
         kept = [
@@ -99,7 +106,7 @@ class OnceSelect:
         for cluster, centre in zip(clusters, found.centres, strict=True):
             near = Vectors(vectors.values, vectors.rows[cluster], unit=True)
             away = [np.linalg.norm(block.cpu().numpy() - centre, axis=1) for _, block in near.blocks()]
-            count = max(1, int(self.core_share * len(cluster)))
+            count = min(len(cluster), max(2, math.ceil(self.core_share * len(cluster))))
             chosen.append(cluster[ranked(np.round(np.concatenate(away), 9), count, "low")])
         return np.concatenate(chosen)
 

@@ -31,8 +31,8 @@ class PreSel:
     The model is tuned on a random share of every task (a source) with images, the reference rows, which are kept. On
     them the mean of loss(answers | image, questions) / loss(answers | image) is a task's IRS; the lower it is, the more
     the questions matter, and the larger the task's share: softmax(−IRS / temperature). A task's images are clustered,
-    its reference rows left out, and each cluster gives in proportion to its size. Read from bardisafa/PreSel at 2dd6709
-    (MIT); no line is theirs.
+    then its reference rows are left out, and each cluster gives in proportion to its size. Read from bardisafa/PreSel
+    at 2dd6709 (MIT); no line is theirs.
 
     Where the authors' code leaves something open, or bends, this is what is done here:
     - They round shares down and hand the rest to the largest task, mend clusters that are too small in one pass, and
@@ -90,7 +90,9 @@ class PreSel:
         weights = self._weights(pool, features, tasks)
         counts = quotas(weights, np.array([len(task) for task in tasks], np.int64), left - of_texts).tolist()
         for task, count in zip(tasks, counts, strict=True):
-            scores[task], chosen = self._task(pool, features, task, count, rng)
+            of_task = reference[pool.source_of[reference] == pool.source_of[task[0]]]
+            beside = order[np.isin(order, of_task) & (pool.image_of[order] >= 0)]
+            scores[task], chosen = self._task(pool, features, task, beside, count, rng)
             kept.append(task[chosen])
         return Subset(np.concatenate(kept), scores)
 
@@ -113,13 +115,24 @@ class PreSel:
         return np.exp(np.round(means.min() - means, DIGITS) / cold)
 
     def _task(
-        self, pool: Pool, features: Features, task: np.ndarray, count: int, rng: np.random.Generator
+        self,
+        pool: Pool,
+        features: Features,
+        task: np.ndarray,
+        beside: np.ndarray,
+        count: int,
+        rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """How typical each row of a task is, and the places in it of the ``count`` that are kept."""
-        images, own = of_rows(features[self._feature()], pool, task, self.several)
+        """How typical each row of a task is, and the places in it of the ``count`` that are kept.
+
+        Args:
+            task: its rows. beside: its reference rows, which are clustered with them and then left out.
+        """
+        images, own = of_rows(features[self._feature()], pool, np.concatenate([task, beside]), self.several)
         vectors = Vectors(images, own, unit=True)
-        k = max(1, len(task) // self.rows_per_cluster)
-        clusters = groups_of(kmeans(vectors, k, rng, spherical=False, iterations=self.iterations).labels)
+        k = max(1, len(own) // self.rows_per_cluster)
+        labels = kmeans(vectors, k, rng, spherical=False, iterations=self.iterations).labels
+        clusters = groups_of(labels[: len(task)])
         typical, chosen = np.empty(len(task)), []
         for places in clusters:
             _, away = nearest(Vectors(vectors.values, vectors.rows[places], unit=True), self.neighbours)

@@ -31,16 +31,18 @@ class SelfFilter:
     method that papers call Self-Filter. Read from RayRuiboChen/Self-Filter at ace4618 (AGPL-3.0); no line is theirs.
 
     Where the authors' code leaves something open, or bends, this is what is done here:
-    - A negative difficulty turns the penalty into a bonus: ``shift`` subtracts the lowest first.
+    - A negative difficulty turns the penalty into a bonus: ``shift`` subtracts the lowest first. Rows that penalties
+      bring below 0 still raise their neighbours when they are taken, which large budgets come to.
     - Rows that the other method does not score come last, in the order of what they say.
     - Neighbours are exact, by cosine, and of rows that are as near the earlier one counts.
 
     Several images in a row: rows are compared as in `OnceSelect`; what they mean to the scores the other method says.
 
     Attributes:
-        difficulty: the method whose scores are read; its options and needs are as without this one.
-        keep: its ``high`` or its ``low`` scores come first.
-        encoder, halves: what rows are compared by, see `OnceSelect`; theirs is CLIP ViT-L/14, each half at length 1.
+        difficulty: the method whose scores are read; its options and needs are as without this one. keep: its ``high``
+        or its ``low`` scores come first. encoder: what rows are compared by: ``target`` (what enters the experiment's
+        own decoder), or a CLIP, a folder or
+            hub id; theirs is ViT-L/14. halves: image and text as they are (``raw``), or each at length 1 (``unit``).
         neighbours: remaining rows that each taken one lowers. gamma: see above.
         shift: see above.
         kind: made from the other method's source.

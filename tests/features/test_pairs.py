@@ -40,7 +40,7 @@ def test_clip_pairs_are_image_and_mean_over_turns(vlm: VLM, clip: str) -> None:
         for row, talk in enumerate(TALKS):
             ids = [torch.tensor([processor.tokenizer(turn.text)["input_ids"][:20]]) for turn in talk.turns]
             words = [model.text_projection(model.text_model(input_ids=i).pooler_output)[0].numpy() for i in ids]
-            text = np.mean(words, 0)
+            text = np.mean([units(one) for one in words] if halves == "unit" else words, 0)
             assert found[row, 24:] == pytest.approx(units(text) if halves == "unit" else text, abs=1e-5)
             if talk.images:
                 pixels = processor.image_processor(talk.images[0], return_tensors="pt")["pixel_values"]
@@ -80,6 +80,24 @@ def test_state_pairs_are_what_enters_the_first_layer(vlm: VLM) -> None:
         assert found[number] == pytest.approx(np.concatenate([shown, text]), abs=1e-5)
         expected = np.concatenate([units(shown) if image.any() else shown, units(text)])
         assert scaled[number] == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+def test_questions_are_the_words_of_the_user_alone(vlm: VLM, clip: str) -> None:
+    """As if nothing else were said."""
+    for feature, everything in (
+        (StatePair("unit", "questions"), StatePair("unit")),
+        (ClipPair(clip, "unit", "questions"), ClipPair(clip, "unit")),
+    ):
+        asked = [talk for talk in TALKS if len([turn for turn in talk.turns if turn.role == "user"]) == 1]
+        found, whole = (one.compute(seen(vlm, one, talks=asked, limit=512)) for one in (feature, everything))
+        assert found.shape == whole.shape and not torch.allclose(found, whole, atol=1e-3)
+    model, processor = CLIPModel.from_pretrained(clip).eval(), CLIPProcessor.from_pretrained(clip)
+    for row, talk in enumerate(asked):
+        (question,) = [turn.text for turn in talk.turns if turn.role == "user"]
+        ids = torch.tensor([processor.tokenizer(question)["input_ids"][:20]])
+        text = model.text_projection(model.text_model(input_ids=ids).pooler_output)[0].numpy()
+        assert found[row, 24:].numpy() == pytest.approx(units(text), abs=1e-5)
 
 
 def test_an_encoder_is_the_target_or_a_clip() -> None:

@@ -36,6 +36,16 @@ def test_rows_are_drawn_evenly_over_the_range_without_its_ends() -> None:
     assert (scores[stratified(scores, keys, 12, bins=10, trim=0.05)] == 10).sum() == 2, "all that a bin has"
     assert set(stratified(scores, keys, 19, bins=2, trim=0.05).tolist()) >= set(range(1, 19)), "then an end"
     assert sorted(stratified(np.full(4, np.nan), keys[:4], 4, 2, 0.05).tolist()) == [0, 1, 2, 3]
+    assert stratified(np.full(4, np.nan), keys[:4], 0, 2, 0.05).tolist() == []
+
+
+def test_fewer_rows_than_bins_come_from_all_over_the_range() -> None:
+    """Of scores uniform between 0 and 1 ten rows are drawn from fifty bins: their mean is 0.5, and turning the scores
+    changes nothing but the side. 200 draws of ten have a standard error below 0.3 / √2000 = 0.007."""
+    scores, rng = np.linspace(0, 1, 1001), np.random.default_rng(0)
+    found = [scores[stratified(turn * scores, rng.uniform(size=1001), 10, 50, 0.05)] for turn in (1, -1) * 100]
+    assert np.mean(found[::2]) == pytest.approx(0.5, abs=0.05) and np.mean(found[1::2]) == pytest.approx(0.5, abs=0.05)
+    assert max(map(max, found)) > 0.9 and min(map(min, found)) < 0.1
 
 
 def method(**options: object) -> AdaptInf:
@@ -68,6 +78,24 @@ def test_grounding_is_what_the_image_is_worth_and_nothing_without_one() -> None:
     subset = chosen(by_ground, pool, values | {place: np.zeros((4, 2))}, 3)
     assert subset.scores == pytest.approx([0.5, 0.0, -1.0, np.nan], nan_ok=True)
     assert subset.rows.tolist() == [0, 1, 2] and subset.excluded == {"no answer token within recipe.max_length": 1}
+
+
+def test_a_row_without_a_gradient_has_no_answer() -> None:
+    by_norm = method(scores=("grand",), clusters=1)
+    (norm, place) = by_norm.needs().features
+    values = {norm: np.array([0.0, 0.0, *np.arange(1.0, 19.0)]), place: np.zeros((20, 2))}
+    subset = chosen(by_norm, talking_pool(20), values, 18)
+    assert subset.rows.tolist() == list(range(2, 20)) and np.isnan(subset.scores[:2]).all()
+    assert subset.excluded == {"no answer token within recipe.max_length": 2}
+
+
+def test_rows_are_clustered_by_where_their_gradients_point_and_not_by_their_lengths() -> None:
+    by_gradient = method(scores=("perplexity",), cluster_by="gradients")
+    (loss, place) = by_gradient.needs().features
+    gradients = np.c_[1e3 * np.arange(40), np.repeat([[9.0, 0], [0, 9]], [10, 30], axis=0)]
+    rng = np.random.default_rng(0)
+    subset = chosen(by_gradient, talking_pool(40), {loss: rng.uniform(size=40), place: gradients}, 10)
+    assert (subset.rows < 10).sum() == 5
 
 
 def test_gradients_need_a_warm_up_and_other_scores_do_not() -> None:

@@ -17,6 +17,7 @@ def test_uniqueness_by_hand() -> None:
     line = Vectors(np.array([[0.0], [1.0], [3.0]]), np.arange(3))
     assert uniqueness(line, np.array([1.0, 2.0, 4.0])) == pytest.approx([14 / 4, 9 / 4, 7 / 4])
     assert uniqueness(Vectors(np.ones((2, 1)), np.arange(2)), np.ones(2)).tolist() == [0, 0]
+    assert uniqueness(Vectors(np.ones((1, 1)), np.arange(1)), np.ones(1)).tolist() == [np.inf], "it has no neighbour"
 
 
 def test_representativeness_by_hand() -> None:
@@ -53,7 +54,7 @@ def test_the_whole_is_the_published_rule() -> None:
             mates = [j for j in range(len(own)) if label[j] == label[i]]
             pairs = sum(np.linalg.norm(states[own[a]] - states[own[b]]) for a in mates for b in mates)
             near = sum(np.linalg.norm(states[row] - states[own[j]]) * inf[j] for j in mates)
-            uni[i] = near / (pairs / len(mates)) if pairs else 0
+            uni[i] = near / (pairs / len(mates)) if pairs else np.inf  # alone
             mine = centre[label[i]]
             cosines = [mine @ c / np.linalg.norm(mine) / np.linalg.norm(c) for k, c in centre.items() if k != label[i]]
             rep[i] = np.mean(np.exp(cosines)) * inf[i]

@@ -84,11 +84,33 @@ def test_the_whole_is_the_published_rule(parts: str, scaled: str) -> None:
         of_parts = [(plain[1] + plain[4]) / 2, plain[2]]
         of_a = max(of_parts) if parts == "max" else sum(of_parts) / 2
         influence[row] = of_a, (cosine[0] + cosine[3]) / 2, (cosine[5] + cosine[6]) / 2
+    if scaled == "raw":
+        influence[:, 0] /= max(np.linalg.norm((theirs[1] + theirs[4])[1:] / 2), np.linalg.norm(theirs[2, 1:]))
     votes = sum((influence[:, t] >= np.percentile(influence[:, t], 70)).astype(int) for t in range(3))
     ranking = sorted(range(40), key=lambda row: (-votes[row], -influence[row].mean()))
     method = Icons(parts=parts, part_gradients=scaled)
     subset = kept(method, pool, values, examples(*names), theirs, 12)
     assert subset.scores.tolist() == votes.tolist() and subset.rows.tolist() == sorted(ranking[:12])
+
+
+def test_rows_without_a_gradient_come_last() -> None:
+    """All others are opposed to the benchmark, so that no influence is among the highest."""
+    values = np.c_[np.ones(20), -np.ones(20), np.zeros(20)]
+    values[:4] = 0
+    theirs = np.array([[1.0, 1.0, 0.5]])
+    subset = kept(Icons(), talking_pool(20), values, examples("A"), theirs, 4)
+    assert subset.rows.min() >= 4 and subset.excluded == {"no answer token within recipe.max_length": 4}
+    assert len(kept(Icons(), talking_pool(20), values, examples("A"), theirs, 18).rows) == 18
+
+
+def test_the_length_of_gradients_of_a_benchmark_with_parts_decides_no_tie() -> None:
+    pool, values, names = talking_pool(20), gradients(20, 6), ("A/x", "A/x", "A/y", "B")
+    theirs = gradients(4, 7)
+    longer = theirs.copy()
+    longer[:3] *= 100
+    for budget in range(1, 20):
+        given = [kept(Icons(), pool, values, examples(*names), of, budget).rows.tolist() for of in (theirs, longer)]
+        assert given[0] == given[1]
 
 
 def test_ties_are_told_and_broken_by_what_rows_say(caplog: pytest.LogCaptureFixture) -> None:

@@ -76,6 +76,19 @@ def test_clusters_give_by_their_size_and_neighbours_are_of_the_same_cluster() ->
             assert subset.scores[row] == pytest.approx(np.mean(cosines[:3]), abs=1e-9)
 
 
+def test_reference_rows_count_for_the_clusters_and_are_left_out_of_them() -> None:
+    """Ten rows at 0 degrees and ten reference rows at 90, ten rows a cluster: two clusters, and one without rows."""
+    rng = np.random.default_rng(4)
+    angles = np.radians(np.repeat([0.0, 90], 10) + rng.normal(0, 2, 20))
+    images = np.stack([np.cos(angles), np.sin(angles)], 1)
+    subset = kept(
+        PreSel(rows_per_cluster=10), picture_pool(20), images, np.arange(10, 20), np.ones(10), np.ones(10), 14
+    )
+    assert (subset.rows < 10).sum() == 4 and np.isnan(subset.scores[10:]).all()
+    near = [sorted(np.cos(angles[row] - np.delete(angles[:10], row)), reverse=True)[:5] for row in range(10)]
+    assert subset.scores[:10] == pytest.approx(np.mean(near, axis=1), abs=1e-9)
+
+
 def test_images_are_clustered_by_their_direction() -> None:
     """Ten at about 0 and ten at about 90 degrees, one of each a thousand times as long: by place, these are alone."""
     rng = np.random.default_rng(3)

@@ -65,8 +65,8 @@ STATED: list[tuple[Method, Mapping[str, object]]] = [
     (Dics(), {"light": 0.1, "mean": "weights", "removal": "drop", "from_core": False}),
     (
         OnceSelect(),
-        {"clusters": 128, "core_share": 0.03, "wide": 256, "narrow": 128, "dropout": 0.1, "epochs": 100}
-        | {"accuracy": 0.6, "candidates": 2.0, "block": 128, "jitter": 1e-8, "halves": "raw"},
+        {"clusters": 128, "core_share": 0.03, "wide": 256, "gate": 128, "dropout": 0.1, "epochs": 100}
+        | {"accuracy": 0.6, "candidates": 2.0, "block": 128, "jitter": 1e-8, "validation": 0.2},
     ),
     (SelfFilter(), {"keep": "high", "neighbours": 10, "gamma": 1.0, "shift": True, "halves": "unit"}),
     (SelfSup("hard"), {"pool": "last_token", "normalise": True, "clusters": 10_000, "rows_per_cluster": 66}),
@@ -83,7 +83,7 @@ READ: list[tuple[Method, tuple[Feature, ...]]] = [
     (PreSel(), (ImageStates(0),)),
     (Magic(), (AnswerLoss(), BlindLoss("drop"), AnswerLook(), TopNeurons((8, 12, 16, 20), (1, 1, 2, 3), 32))),
     (Dics(), (Consistency(0.1, "weights", "drop"), LAST_TOKEN)),
-    (OnceSelect(), (StatePair("raw"),)),
+    (OnceSelect(), (StatePair("unit", "questions"),)),
     (SelfFilter(), (AnswerError(), StatePair("unit"))),
     (SelfSup("easy"), (LAST_TOKEN,)),
     (AdaptInf(), (AnswerLoss(), AnswerError(), AnswerEntropy(), GradientNorm(), BlindLoss(), MEAN)),
