@@ -26,7 +26,8 @@ class BlindLoss:
 
     Attributes:
         removal: ``drop``: the conversation is written without the image's place, as DICS does. ``mask``: the image's
-            tokens become padding that nobody attends to, as VisNec does, so that the words keep their positions.
+            tokens become padding that nobody attends to, as VisNec does, so that words keep their positions (not in the
+            Qwen families, which count an image's positions otherwise).
     """
 
     removal: Removal = "drop"

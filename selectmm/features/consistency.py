@@ -50,11 +50,12 @@ ASK_KNOWING = "Based on the image and answer, what is the likely question? Answe
 class Consistency:
     """exp(L(y|x) − L(y|x, I)) and exp(L(x|I) − L(x|y, I)) of a row with image I, questions x and answers y; [rows, 2].
 
-    Both 1 for a row without image, an answer or words of the user. From DICS (arXiv 2608.30209), whose code was not to
-    be had. L is the mean loss of a turn's tokens, in which function words and punctuation count ``light`` and all
-    others 1; the ratios are averaged over the turns. Questions are predicted in conversations turned round: the user
-    asks "Based on the image, what is the likely question?", with the answer or without, and the assistant asks the
-    row's question. Later turns follow earlier ones there as they do in the row.
+    Both are 1 for a row without image, the first also for one without an answer, the second for one without words of
+    the user. From DICS (arXiv 2608.30209), whose code was not to be had. L is the mean loss of a turn's tokens, in
+    which function words and punctuation count ``light`` and all others 1; the ratios are averaged over the turns.
+    Questions are predicted in conversations turned round: the user asks "Based on the image, what is the likely
+    question?", with the answer or without, and the assistant asks the row's question. Later turns follow earlier ones
+    there as they do in the row.
 
     Three forward passes of its own, beside the one that it shares; eight bytes a row.
 

@@ -15,8 +15,9 @@ class ImageCoupling:
 
     [rows] of float32, four bytes each; 0 for a row without image. Q and K are the outputs of the query and key
     projections over their full width d: no heads, no positions, no causal mask; each token's softmax is over all tokens
-    of its row. Where keys have fewer heads than queries each is repeated for its group. From XMAS' released code, where
-    padding takes part and places are fixed numbers of LLaVA's.
+    of its row. Where keys have fewer heads than queries, each head is repeated for its group (XMAS' code repeats each
+    channel, which pairs channels of different heads). From XMAS' released code, where padding takes part and places are
+    fixed numbers of LLaVA's.
 
     Queries and keys of all layers are in memory until a batch is done: 4 · width bytes a token and layer in half
     precision.

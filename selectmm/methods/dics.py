@@ -25,7 +25,8 @@ DIGITS = 6  # of the score; the ratios are in float32
 
 @dataclass(frozen=True)
 class Dics:
-    """Score: the smaller of exp(L(y|x) − L(y|x, I)) and exp(L(x|I) − L(x|y, I)) (`Consistency`); 1 for a text-only row.
+    """Score: the smaller of exp(L(y|x) − L(y|x, I)) and exp(L(x|I) − L(x|y, I)) (`Consistency`); 1 for a text-only row,
+    and at most 1 for a row without an answer.
 
     With a budget of k rows below half of the pool: the 2k rows with the highest scores, and of these k by
     farthest-point sampling: the longest state first, then again and again the row that is farthest from the nearest
