@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
+from annotated_types import Ge, Gt, Interval, Le, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -234,19 +236,45 @@ def _reason(problem: BaseException) -> str:
 
 
 def _check_fields(made: Any) -> None:
-    """A field must be what it is declared to be, one of several words or a number: Python does not look.
+    """A field must be what it is declared to be, one of several words or a number in its range: Python does not look.
 
     Raises:
         UserError: naming the value and what it may be.
     """
-    hints = get_type_hints(type(made))
+    hints, ranges = get_type_hints(type(made)), get_type_hints(type(made), include_extras=True)
     for field in fields(made):
         kind, value = hints[field.name], getattr(made, field.name)
+        if is_dataclass(value):  # such as a method's warm-up
+            _check_fields(value)
         if get_origin(kind) is Literal and value not in get_args(kind):
             known = ", ".join(str(choice) for choice in get_args(kind))
             raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
         if kind in _SCALARS and (type(value) not in _SCALARS[kind][0]):
             raise UserError(f"{type(made).__name__}: {field.name}={value} is not {_SCALARS[kind][1]}.")
+        if isinstance(value, float) and not isfinite(value):  # no record could hold it
+            raise UserError(f"{type(made).__name__}: {field.name}={value} is not a finite number.")
+        for limit in _limits(ranges[field.name]) if isinstance(value, int | float) else ():
+            _check_range(f"{type(made).__name__}: {field.name}={value}", value, limit)
+
+
+def _limits(kind: Any) -> list[Any]:
+    """The limits of an ``Annotated`` number, which may be optional."""
+    if get_origin(kind) is Annotated:
+        return [limit for given in kind.__metadata__ for limit in (given if isinstance(given, Interval) else [given])]
+    return [limit for inner in get_args(kind) if get_origin(inner) is Annotated for limit in _limits(inner)]
+
+
+def _check_range(what: str, value: float, limit: Any) -> None:
+    """Raises:
+    UserError: the value is beyond the limit."""
+    if isinstance(limit, Ge) and not value >= limit.ge:
+        raise UserError(f"{what} is out of range; set it to {limit.ge:g} or more.")
+    if isinstance(limit, Gt) and not value > limit.gt:
+        raise UserError(f"{what} is out of range; set it above {limit.gt:g}.")
+    if isinstance(limit, Le) and not value <= limit.le:
+        raise UserError(f"{what} is out of range; set it to {limit.le:g} or less.")
+    if isinstance(limit, Lt) and not value < limit.lt:
+        raise UserError(f"{what} is out of range; set it below {limit.lt:g}.")
 
 
 _SCALARS = {

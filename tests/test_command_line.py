@@ -231,11 +231,18 @@ def test_no_folder_of_the_repository_shadows_a_key() -> None:
         ("seed=-1", "seed=-1 is below zero; set it to 0 or more."),
         ("batch_size=0", "batch_size=0: a pass takes at least one row; set it to 1 or more."),
         ("recipe.micro_batch=0", "recipe.micro_batch=0 is out of range; set it to 1 or more."),
+        ("method=coincide method.temperature=0", "Coincide: temperature=0 is out of range; set it above 0."),
+        ("method=presel method.rows_per_cluster=0", "PreSel: rows_per_cluster=0 is out of range; set it to 1 or more."),
+        ("method=scalselect method.energy=5", "ScalSelect: energy=5 is out of range; set it to 1 or less."),
+        ("method=icons method.percentile=101", "Icons: percentile=101 is out of range; set it to 100 or less."),
+        ("method=grand method.warmup.fraction=5", "WarmUp: fraction=5 is out of range; set it to 1 or less."),
+        ("method=adapt_inf method.trim=0.5", "AdaptInf: trim=0.5 is out of range; set it below 0.5."),
+        ("method=magic method.cut=inf", "Magic: cut=inf is not a finite number."),
     ],
 )
 def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:
     with pytest.raises(UserError) as problem:
-        build(composed("suite=prism", override), "prism")
+        build(composed("suite=prism", *override.split()), "prism")
     assert str(problem.value) == said
 
 

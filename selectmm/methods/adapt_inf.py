@@ -19,6 +19,7 @@ from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.quotas import quotas
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.ranges import BelowHalf, Count
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.models.forward import LAST
 from selectmm.pool.pool import Pool
@@ -67,12 +68,12 @@ class AdaptInf:
     """
 
     scores: Sequence[str] = ("perplexity", "el2n", "entropy", "grand", "grounding")
-    clusters: int = 10
-    iterations: int = 100
+    clusters: Count = 10
+    iterations: Count = 100
     cluster_by: Literal["states", "gradients"] = "states"
-    projection_dim: int = 8192
-    bins: int = 50
-    trim: float = 0.05
+    projection_dim: Count = 8192
+    bins: Count = 50
+    trim: BelowHalf = 0.05
     warmup: RandomWarmUp = field(default_factory=RandomWarmUp)
 
     def needs(self) -> Needs:

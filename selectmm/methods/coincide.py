@@ -12,6 +12,7 @@ from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.mmd import gaussian, greedy
 from selectmm.methods.quotas import quotas
+from selectmm.methods.ranges import Count, Positive
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -54,12 +55,12 @@ class Coincide:
 
     layers: Sequence[int] = (4, 8, 12, 16, 20)
     depth: int | None = 24
-    clusters: int = 10_000
-    rows_per_cluster: int = 66
-    iterations: int = 50
-    temperature: float = 0.1
+    clusters: Count = 10_000
+    rows_per_cluster: Count = 66
+    iterations: Count = 50
+    temperature: Positive = 0.1
     mask: float = 0.9
-    sigma: float = 1.0
+    sigma: Positive = 1.0
 
     def needs(self) -> Needs:
         """What attention adds at some layers."""

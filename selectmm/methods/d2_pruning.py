@@ -13,6 +13,7 @@ from selectmm.features.states import JointStates
 from selectmm.methods.clustering import Vectors, nearest
 from selectmm.methods.content import by_content
 from selectmm.methods.method import Needs
+from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.models.forward import LAST
 from selectmm.pool.pool import Pool
@@ -57,9 +58,9 @@ class D2Pruning:
     """
 
     keep: Literal["easy", "hard"] = "easy"
-    neighbours: int = 5
-    gamma: float = 0.4
-    forward_gamma: float = 1.0
+    neighbours: Count = 5
+    gamma: NotNegative = 0.4
+    forward_gamma: NotNegative = 1.0
     normalise: bool = False
 
     def needs(self) -> Needs:

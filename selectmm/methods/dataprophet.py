@@ -8,6 +8,7 @@ import numpy as np
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked, ranked_rows, shares
+from selectmm.methods.ranges import Count
 from selectmm.methods.subset import Subset
 from selectmm.methods.transfer import Embedding, Transfer
 from selectmm.pool.pool import Pool
@@ -35,8 +36,8 @@ class DataProphet:
     """
 
     layer: int = 0
-    clusters: int = 10
-    silhouette_rows: int = 2000
+    clusters: Count = 10
+    silhouette_rows: Count = 2000
     level: Literal["source", "row"] = "source"
 
     def needs(self) -> Needs:

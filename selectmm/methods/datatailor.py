@@ -15,6 +15,7 @@ from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
 from selectmm.methods.quotas import quotas
+from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -54,9 +55,9 @@ class DataTailor:
         iterations: of k-means in tasks above it, at most.
     """
 
-    cut: float = 0.1
-    ward_rows: int = 8000
-    iterations: int = 20
+    cut: NotNegative = 0.1
+    ward_rows: Count = 8000
+    iterations: Count = 20
 
     def needs(self) -> Needs:
         """Spectra and last states of every row; sources are its tasks."""

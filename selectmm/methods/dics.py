@@ -15,6 +15,7 @@ from selectmm.methods.farthest import farthest
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.ranges import NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.models.forward import LAST
 from selectmm.pool.pool import Pool
@@ -53,7 +54,7 @@ class Dics:
     """
 
     warmup: RandomWarmUp = field(default_factory=RandomWarmUp)
-    light: float = 0.1
+    light: NotNegative = 0.1
     mean: Literal["weights", "tokens"] = "weights"
     removal: Removal = "drop"
     from_core: bool = False

@@ -13,6 +13,7 @@ from selectmm.methods.content import by_content
 from selectmm.methods.influence import influences, mean_gradient, parts_of
 from selectmm.methods.method import Needs
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.ranges import Count, Percentile
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -58,9 +59,9 @@ class Icons:
     """
 
     warmup: RandomWarmUp = field(default_factory=RandomWarmUp)
-    projection_dim: int = 5120
+    projection_dim: Count = 5120
     scope: Scope = "all_linear"
-    percentile: float | None = None
+    percentile: Percentile | None = None
     tie: Literal["mean_influence", "key"] = "mean_influence"
     parts: Literal["max", "mean"] = "max"
     part_gradients: Literal["raw", "unit"] = "raw"

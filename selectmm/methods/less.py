@@ -14,6 +14,7 @@ from selectmm.methods.influence import influences, mean_gradient, parts_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.ranges import Count
 from selectmm.methods.rds_plus import round_robin
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
@@ -58,7 +59,7 @@ class Less:
 
     warmup: RandomWarmUp = field(default_factory=lambda: WARMUP)
     checkpoints: int = 4
-    projection_dim: int = 8192
+    projection_dim: Count = 8192
     scope: Scope = "self_attn"
     targets: Literal["max", "mean", "round_robin"] = "max"
     parts: Literal["max", "mean"] = "max"

@@ -16,6 +16,7 @@ from selectmm.features.neurons import Activation, TopNeurons
 from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
+from selectmm.methods.ranges import AtLeastOne, Positive, Share, ShareOrNone
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -59,17 +60,17 @@ class Magic:
         removal: how the image is taken away, see `BlindLoss`.
     """
 
-    gain_share: float = 0.6
-    shortlist: float = 2.0
-    look: float = 0.5
-    temperature: float = 0.2
-    bucket_cap: float = 0.05
+    gain_share: Share = 0.6
+    shortlist: AtLeastOne = 2.0
+    look: ShareOrNone = 0.5
+    temperature: Positive = 0.2
+    bucket_cap: Share = 0.05
     layers: Sequence[int] = (8, 12, 16, 20)
     top: Sequence[int] = (1, 1, 2, 3)
     depth: int | None = 32
     activation: Activation = "gated"
     spread: Spread = "iqr"
-    cut: float | None = 3.0
+    cut: Positive | None = 3.0
     scale_over: Literal["kept", "pool"] = "kept"
     removal: Removal = "drop"
 

@@ -14,6 +14,7 @@ from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.quotas import quotas
+from selectmm.methods.ranges import AtLeastOne, Count, NotNegative, Share, ShareBelowOne, ShareOrNone
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -60,18 +61,18 @@ class OnceSelect:
     """
 
     encoder: str = TARGET
-    clusters: int = 128
-    iterations: int = 100
-    core_share: float = 0.03
-    wide: int = 256
-    gate: int = 128
-    dropout: float = 0.1
-    epochs: int = 100
-    validation: float = 0.2
-    accuracy: float = 0.6
-    candidates: float = 2.0
-    block: int = 128
-    jitter: float = 1e-8
+    clusters: Count = 128
+    iterations: Count = 100
+    core_share: Share = 0.03
+    wide: Count = 256
+    gate: Count = 128
+    dropout: ShareBelowOne = 0.1
+    epochs: Count = 100
+    validation: ShareOrNone = 0.2
+    accuracy: ShareOrNone = 0.6
+    candidates: AtLeastOne = 2.0
+    block: Count = 128
+    jitter: NotNegative = 1e-8
 
     def needs(self) -> Needs:
         """Image and text of every row."""

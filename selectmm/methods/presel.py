@@ -17,6 +17,7 @@ from selectmm.methods.images import Several, of_rows
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.quotas import quotas
+from selectmm.methods.ranges import Count, Positive
 from selectmm.methods.source_warmup import SourceWarmUp
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
@@ -56,11 +57,11 @@ class PreSel:
     """
 
     warmup: SourceWarmUp = field(default_factory=SourceWarmUp)
-    temperature: float | None = None
+    temperature: Positive | None = None
     encoder: str = TARGET
-    rows_per_cluster: int = 100
-    iterations: int = 100
-    neighbours: int = 5
+    rows_per_cluster: Count = 100
+    iterations: Count = 100
+    neighbours: Count = 5
     text_rows: Literal["drop", "proportional"] = "drop"
     several: Several = "mean"
 

@@ -10,6 +10,7 @@ from selectmm.features.feature import Features
 from selectmm.methods.images import TextOnly, highest_images
 from selectmm.methods.leverage import leverage
 from selectmm.methods.method import Needs
+from selectmm.methods.ranges import Share
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -36,8 +37,8 @@ class ScalSelect:
     """
 
     layer: int = 1
-    attention_mass: float = 0.9
-    energy: float = 0.9
+    attention_mass: Share = 0.9
+    energy: Share = 0.9
     conditioning: Literal["attended", "all_image_tokens"] = "attended"
     user_mask: Literal["template", "everything_but_answers"] = "template"
     centering: bool = True

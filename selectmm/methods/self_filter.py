@@ -13,6 +13,7 @@ from selectmm.methods.clustering import Vectors, nearest
 from selectmm.methods.content import by_content
 from selectmm.methods.el2n import El2n
 from selectmm.methods.method import Method, Needs
+from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import source_of
@@ -52,8 +53,8 @@ class SelfFilter:
     keep: Literal["high", "low"] = "high"
     encoder: str = TARGET
     halves: Halves = "unit"
-    neighbours: int = 10
-    gamma: float = 1.0
+    neighbours: Count = 10
+    gamma: NotNegative = 1.0
     shift: bool = True
     kind: str = field(init=False, repr=False)
 

@@ -12,6 +12,7 @@ from selectmm.methods.clustering import Vectors, kmeans
 from selectmm.methods.content import by_content
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
+from selectmm.methods.ranges import Count
 from selectmm.methods.subset import Subset
 from selectmm.models.forward import LAST
 from selectmm.pool.pool import Pool
@@ -42,9 +43,9 @@ class SelfSup:
     keep: Literal["hard", "easy"]
     pool: Pooling = "last_token"
     normalise: bool = True
-    clusters: int = 10_000
-    rows_per_cluster: int = 66
-    iterations: int = 50
+    clusters: Count = 10_000
+    rows_per_cluster: Count = 66
+    iterations: Count = 50
 
     def needs(self) -> Needs:
         """Last states of every row."""

@@ -12,6 +12,7 @@ from selectmm.methods.clustering import Clusters, Vectors, kmeans
 from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
+from selectmm.methods.ranges import Count
 from selectmm.methods.subset import Subset
 from selectmm.models.forward import LAST
 from selectmm.pool.pool import Pool
@@ -47,9 +48,9 @@ class SemDeDup:
         keep: ``hard`` rows, far from the centre, come first, or ``easy`` ones, near it.
     """
 
-    clusters: int = 10_000
-    rows_per_cluster: int = 66
-    iterations: int = 50
+    clusters: Count = 10_000
+    rows_per_cluster: Count = 66
+    iterations: Count = 50
     keep: Literal["hard", "easy"] = "hard"
 
     def needs(self) -> Needs:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from selectmm.methods.order import random_keys, ranked
+from selectmm.methods.ranges import Share
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Recipe
@@ -24,7 +25,7 @@ class SourceWarmUp:
         epochs: passes over those rows.
     """
 
-    fraction: float = 0.05
+    fraction: Share = 0.05
     rows_of: Literal["images", "all"] = "images"
     rank: int = 128
     alpha: int = 256

@@ -11,6 +11,7 @@ from selectmm.features.feature import Features
 from selectmm.features.gradients import ProjectedGradient, Scope
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked, shares, weighted_keys
+from selectmm.methods.ranges import Count, Positive
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
@@ -44,10 +45,10 @@ class Tive:
     """
 
     warmup: WarmUp = field(default_factory=WarmUp)
-    projection_dim: int = 8192
+    projection_dim: Count = 8192
     scope: Scope = "self_attn"
     difficulty: Literal["norm", "squared_norm", "size"] = "norm"
-    sharpness: float = 0.001
+    sharpness: Positive = 0.001
     sharpness_by: Literal["multiply", "divide"] = "multiply"
     exclude: Sequence[str] = ("textcaps",)
 

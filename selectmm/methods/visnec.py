@@ -13,6 +13,7 @@ from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked
 from selectmm.methods.quotas import quotas
+from selectmm.methods.ranges import Count
 from selectmm.methods.subset import Subset, unanswered
 from selectmm.pool.pool import Pool
 
@@ -42,8 +43,8 @@ class VisNec:
         removal: how the image is taken away, see `BlindLoss`: ``mask`` (the authors') or ``drop``.
     """
 
-    clusters: int = 20
-    iterations: int = 100
+    clusters: Count = 20
+    iterations: Count = 100
     encoder: str = EMBEDDED
     removal: Removal = "mask"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selectmm.methods.order import random_keys, ranked
+from selectmm.methods.ranges import Share
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Recipe
 
@@ -23,7 +24,7 @@ class WarmUp:
         epochs: passes over those rows.
     """
 
-    fraction: float = 0.08
+    fraction: Share = 0.08
     rank: int = 128
     alpha: int = 256
     lr: float = 2e-5

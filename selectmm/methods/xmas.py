@@ -12,6 +12,7 @@ from selectmm.methods.content import by_content, groups_of
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.random_warmup import RandomWarmUp
+from selectmm.methods.ranges import Count
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
 
@@ -47,9 +48,9 @@ class Xmas:
 
     warmup: RandomWarmUp = field(default_factory=lambda: RandomWarmUp(fraction=1.0, lr=2e-5))
     checkpoints: int = 5
-    values: int = 5
-    clusters: int = 1000
-    iterations: int = 100
+    values: Count = 5
+    clusters: Count = 1000
+    iterations: Count = 100
 
     def needs(self) -> Needs:
         """The coupling of words and image at every checkpoint."""

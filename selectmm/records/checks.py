@@ -10,7 +10,7 @@ from selectmm.records.record import RunRecord
 
 LARGEST = 1e15  # of a score or a cost; sums and squares of such numbers are still finite
 MOST_FLOPS = 1e30  # of a stage; the largest model so far was trained with 1e27
-SMALLEST = 1e-9  # of a score or a cost that is not zero; so are their ratios
+SMALLEST = 1e-60  # of a score or a cost that is not zero; squares of ratios of such numbers are still above zero
 ANSWERS = re.compile(r"answers/[\w.-]+\.jsonl\.gz")  # where answers lie, seen from the record
 
 
@@ -26,10 +26,11 @@ def check_values(record: RunRecord) -> None:
 
 
 def _statements(record: RunRecord) -> Iterator[tuple[bool, str]]:
-    yield 0 < record.budget <= 1, f"field 'budget' is {record.budget:g}, not a share in (0, 1]"
+    # A list of rows may name some of them several times, so that a subset can be larger than its pool.
+    yield 0 < record.budget <= LARGEST, f"field 'budget' is {record.budget:g}, not a share above 0"
     yield record.seed >= 0, f"field 'seed' is {record.seed}, below zero"
     rows, kept = record.pool.rows, record.subset.rows
-    yield 0 < kept <= rows <= LARGEST, f"field 'subset.rows' is {kept}, of a pool of {rows} rows"
+    yield 0 < kept <= LARGEST and 0 < rows <= LARGEST, f"field 'subset.rows' is {kept}, of a pool of {rows} rows"
     yield from _counts(record)
     steps = record.recipe.steps
     yield 0 < steps <= LARGEST, f"field 'recipe.steps' is {steps}, so nothing was trained"
@@ -70,22 +71,26 @@ def _on_the_way(record: RunRecord) -> Iterator[tuple[bool, str]]:
 def _counts(record: RunRecord) -> Iterator[tuple[bool, str]]:
     coverage = record.subset.coverage
     most = record.pool.rows
-    for name in ("rows", "scored", "without_image", "kept", "kept_distinct"):
+    for name in ("rows", "scored", "without_image", "kept_distinct"):
         value = getattr(coverage, name)
         yield 0 <= value <= most, f"field 'subset.coverage.{name}' is {value}, of a pool of {most} rows"
+    whole = record.subset.rows
+    yield 0 <= coverage.kept <= whole, f"field 'subset.coverage.kept' is {coverage.kept}, of {whole} rows of the subset"
     for source, count in record.pool.per_source.items():
         yield 0 <= count <= most, f"field 'pool.per_source.{source:.40}' is {count}, of a pool of {most} rows"
     for source, counts in coverage.per_source.items():
         for entry in fields(counts):
             value, where = getattr(counts, entry.name), f"subset.coverage.per_source.{source:.40}.{entry.name}"
-            yield 0 <= value <= most, f"field '{where}' is {value}, of a pool of {most} rows"
+            limit = max(most, whole) if entry.name == "kept" else most
+            yield 0 <= value <= limit, f"field '{where}' is {value}, of a pool of {most} rows"
     sources = coverage.per_source.values()
     for name, whole, where in (("pool", most, "pool.rows"), ("kept", record.subset.rows, "subset.rows")):
         found = sum(getattr(counts, name) for counts in sources)
         told = f"field 'subset.coverage.per_source' has {found} rows in '{name}' of all sources"
         yield not sources or found == whole, f"{told}, but '{where}' is {whole}"
     for why, count in coverage.excluded.items():
-        yield 0 <= count <= most, f"field 'subset.coverage.excluded.{why:.40}' is {count}, of a pool of {most} rows"
+        # Also lines of a list that are not in the pool, which may be more than it has.
+        yield 0 <= count <= LARGEST, f"field 'subset.coverage.excluded.{why:.40}' is {count}"
     for benchmark, found in (record.contamination or {}).items():
         items = found.get("items", 0)
         yield 0 <= items <= LARGEST, f"field 'contamination.{benchmark:.40}.items' is {items}"

@@ -74,6 +74,24 @@ def test_what_was_not_kept_before_changes_no_name(tmp_path: Path) -> None:
     assert load(path) == RECORD and load(path).name == path.stem
 
 
+def test_a_list_may_name_rows_several_times_and_rows_that_are_not_there(tmp_path: Path) -> None:
+    """`from_indices` trains on 150 rows of a pool of 100 then, and left 400 lines out."""
+    path = save(RECORD, tmp_path)
+    content = json.loads(path.read_text())
+    content.update(budget=1.5)
+    content["subset"].update(rows=150)
+    content["subset"]["coverage"].update(
+        kept=150, excluded={"in the list, not in the pool": 400}, per_source={"coco": counts(100, 150)}
+    )
+    path.write_text(json.dumps(content))
+    assert load(path).budget == 1.5 and load(path).subset.coverage.kept == 150
+
+
+def test_a_score_next_to_nothing_is_a_score(tmp_path: Path) -> None:
+    tiny = replace(RECORD.scores[0], value=1e-12)
+    assert load(save(replace(RECORD, scores=(tiny,)), tmp_path)).scores[0].value == 1e-12
+
+
 def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
     nan = Score("POPE", float("nan"), None, 10, None, "a")
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -106,8 +124,9 @@ def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
         (lambda r: r["scores"][0].update(items=0), "benchmark 'POPE' has 0 items"),
         (lambda r: r["scores"].append(r["scores"][0]), "benchmark 'POPE' has two scores"),
         (lambda r: r["costs"]["finetune"].update(device_seconds=-3), "field 'costs.finetune' holds -3"),
-        (lambda r: r.update(budget=0), r"field 'budget' is 0, not a share in \(0, 1\]"),
-        (lambda r: r["subset"].update(rows=101), "field 'subset.rows' is 101, of a pool of 100 rows"),
+        (lambda r: r.update(budget=0), "field 'budget' is 0, not a share above 0"),
+        (lambda r: r["subset"].update(rows=0), "field 'subset.rows' is 0, of a pool of 100 rows"),
+        (lambda r: r["subset"]["coverage"].update(kept=31), "field 'subset.coverage.kept' is 31, of 30 rows"),
         (lambda r: r["recipe"].update(steps=0), "field 'recipe.steps' is 0, so nothing was trained"),
         (lambda r: r.update(seed=-1), "field 'seed' is -1, below zero"),
         (lambda r: r["suite"]["evaluator"].pop("POPE"), "benchmark 'POPE' has a score, but suite.evaluator does not"),
