@@ -24,6 +24,7 @@ from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.export.chosen import FORMATS, Chosen, check_target, write_chosen
+from selectmm.export.original import state_of
 from selectmm.instantiate import build
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.check_rows import fitting
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str]) -> None:
     task = _task(asked.choices, asked.all)
     several = asked.all or len(task.experiments) > 1
     experiment = next(iter(task.experiments.values()))
-    check_target(asked.to, asked.format, several, experiment.config["pool"])
+    entry = experiment.config["pool"]
+    check_target(asked.to, asked.format, several, entry)
+    state = state_of(entry)
     gpu = gpu_of(task.hours.gpu) if task.hours else None
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     vlm = experiment.open_model()
@@ -90,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
     with giving_way(lambda: aside(vlm)):
         subsets, left_out = _selected(task, pool, vlm, asked.all)
-    written = write_chosen(Chosen(pool, subsets, experiment.config["pool"]), asked.to, asked.format, several)
+    written = write_chosen(Chosen(pool, subsets, entry, state), asked.to, asked.format, several)
     print("\n".join(written))
     methods = {
         name: {"rows": len(subset.rows), "fingerprint": subset.fingerprint, "coverage": subset.coverage(pool)}

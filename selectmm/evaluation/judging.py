@@ -98,9 +98,10 @@ def _failure(benchmark: str, failed: Mapping[str, str], items: int) -> str:
 
 
 def read_judgements(file: Path) -> dict[str, str]:
-    """Replies by what was asked; a line that a kill cut in half is passed over."""
+    """Replies by what was asked; a line that a kill cut in half, even inside a character, is passed over."""
     found = {}
-    for line in file.read_text(encoding="utf-8").split("\n") if file.exists() else ():  # replies may hold other breaks
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    for line in text.split("\n"):  # replies may hold other breaks
         try:
             entry = json.loads(line)
         except ValueError:

@@ -12,7 +12,7 @@ import numpy as np
 from selectmm.errors import UserError
 from selectmm.export.folder import check_free, new_file, new_folder
 from selectmm.export.formats import ORIGINAL
-from selectmm.export.original import Original, ending_of, original_of
+from selectmm.export.original import Original, check_unchanged, ending_of, original_of
 from selectmm.methods.subset import Subset
 from selectmm.pool.places import places_of
 from selectmm.pool.pool import Pool
@@ -24,11 +24,17 @@ OVERLAP = "overlap.md"
 
 @dataclass(frozen=True)
 class Chosen:
-    """Subsets of one pool by the names of their methods; ``entry`` is the ``pool`` group that the pool was read by."""
+    """Subsets of one pool by the names of their methods.
+
+    Attributes:
+        entry: the ``pool`` group that the pool was read by.
+        state: of its files before they were read, see `selectmm.export.original.state_of`.
+    """
 
     pool: Pool
     subsets: Mapping[str, Subset]
     entry: Mapping[str, Any]
+    state: Mapping[str, tuple[int, int]]
 
 
 def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, Any]) -> None:
@@ -53,8 +59,9 @@ def write_chosen(chosen: Chosen, to: Path, format_name: str, several: bool) -> l
     """Write the rows; returns lines that say where, and how much the subsets have in common.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written, or the pool's changed meanwhile.
     """
+    check_unchanged(chosen.entry, chosen.state)
     original = original_of(chosen.entry, chosen.pool) if format_name == ORIGINAL else None
     ending = original.ending if original else ".json"
     if not several:

@@ -188,6 +188,31 @@ def ending_of(entry: Mapping[str, Any]) -> str:
     )
 
 
+def state_of(entry: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Size and time of last change of the files that a ``pool`` group reads rows from, by path.
+
+    Empty for tars and data sets of the hub, whose readers look themselves, and for files that are not there.
+    """
+    loader = entry.get("_target_")
+    files = [Path(str(entry["file"]))] if loader in _JSON else []
+    if loader == _PARQUET:
+        files = files_of(Path(str(entry["file"])))
+    stats = {str(path): path.stat() for path in files if path.exists()}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
+
+def check_unchanged(entry: Mapping[str, Any], before: Mapping[str, tuple[int, int]]) -> None:
+    """Rows are found by their places, so files that changed since `state_of` looked would give other rows.
+
+    Raises:
+        UserError: naming the file that changed.
+    """
+    now = state_of(entry)
+    for path in sorted({*before, *now}):
+        if before.get(path) != now.get(path):
+            raise UserError(f"{path} changed after the pool was read, so no rows were written; select again.")
+
+
 def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     """What a ``pool`` group of the configuration reads, given the pool that it opened.
 

@@ -47,8 +47,8 @@ class FromIndices:
         object.__setattr__(self, "content", _digest(self.file))
 
     def needs(self) -> Needs:
-        """Nothing but the file."""
-        return Needs()
+        """Nothing but the file; it may name rows by their places in the pool's file."""
+        return Needs(places=True)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows that the file lists."""

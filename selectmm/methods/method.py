@@ -26,6 +26,7 @@ class Needs:
         reference: features that are computed on the warm-up's rows alone, at its end.
         sources: rows of at least two sources.
         images: at least one row with an image.
+        places: reads rows' ids, or their places in the pool's file, which the pool's fingerprint need not cover.
     """
 
     features: tuple[Feature, ...] = ()
@@ -36,6 +37,7 @@ class Needs:
     reference: tuple[Feature, ...] = ()
     sources: bool = False
     images: bool = False
+    places: bool = False
 
     @property
     def of_targets(self) -> tuple[Feature, ...]:

@@ -74,6 +74,7 @@ class SelfFilter:
             inner.reference,
             inner.sources,
             inner.images,
+            inner.places,
         )
 
     def _place(self) -> Feature:

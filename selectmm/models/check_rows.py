@@ -101,13 +101,16 @@ def find_unfit(pool: Pool, vlm: VLM, limit: int, cache: Path) -> tuple[Unfit, Pa
     identity = {"pool": pool.fingerprint, "model": vlm.identity, "limit": limit, "version": 1}
 
     def make(folder: Path) -> None:
-        unfit = look(pool, vlm, limit)
-        named = {reason: [pool.named(row) for row in getattr(unfit, reason)] for reason in REASONS}
-        write_atomically(folder / "rows.json", json.dumps(named, indent=1, ensure_ascii=False))
-        write_atomically(folder / "unfit.json", json.dumps(asdict(unfit)))
+        write_atomically(folder / "unfit.json", json.dumps(asdict(look(pool, vlm, limit))))
 
     folder = run_stage(cache, STAGE, identity, make).folder
-    return Unfit(**json.loads((folder / "unfit.json").read_text())), folder / "rows.json"
+    unfit, list_of = Unfit(**json.loads((folder / "unfit.json").read_text())), folder / "rows.json"
+    named = {reason: [pool.named(row) for row in getattr(unfit, reason)] for reason in REASONS}
+    text = json.dumps(named, indent=1, ensure_ascii=False)
+    if not list_of.exists() or list_of.read_text(encoding="utf-8") != text:
+        # Another file may make the same pool, with its rows at other places.
+        write_atomically(list_of, text)
+    return unfit, list_of
 
 
 def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:

@@ -122,7 +122,10 @@ def _looked(health: Health) -> dict[str, list[int]]:
 
 
 def _with_rows(health: Health, noted: Noted) -> Health:
-    """With what is known since the rows were read; what was looked at may be older."""
+    """With what is known since the rows were read.
+
+    What was looked at may be older, and of another file that makes the same pool.
+    """
     return replace(
         health,
         untrained=noted.untrained,
@@ -130,19 +133,25 @@ def _with_rows(health: Health, noted: Noted) -> Health:
         examples=noted.examples,
         fields=noted.unread,
         blank=noted.blank,
+        unplaced=noted.unplaced,
+        spoken=noted.spoken,
+        system=noted.system,
+        left_out=noted.left_out,
+        trimmed=noted.trimmed,
     )
 
 
 def _listed(pool: Pool, health: Health, folder: Path) -> Path:
     """A file with a line for each bad row that can be read: its place in the pool's file, its id, its image, why."""
     path = folder / "bad_rows.jsonl"
-    if not path.exists():
-        entries = [
-            {**pool.place_of(row), "image": _bad_image(pool, row), "reason": reason}
-            for reason, rows in _looked(health).items()
-            for row in rows
-        ]
-        write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    entries = [
+        {**pool.place_of(row), "image": _bad_image(pool, row), "reason": reason}
+        for reason, rows in _looked(health).items()
+        for row in rows
+    ]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    if not path.exists() or path.read_text() != text:  # another file may make the same pool, at other places
+        write_atomically(path, text)
     return path
 
 

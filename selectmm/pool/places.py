@@ -1,5 +1,7 @@
 """Rows named by their places in the pool's file, as `selectmm export subset --format indices` writes them."""
 
+from hashlib import sha256
+from json import dumps
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,18 @@ def places_of(pool: Pool, rows: np.ndarray) -> list[int]:
     if PLACE not in pool.table.column_names:
         return rows.tolist()
     return pool.table[PLACE].take(pa.array(rows)).to_pylist()
+
+
+def places_digest(pool: Pool) -> str:
+    """A hash of the places and ids of all rows; 16 hex characters.
+
+    The same rows have other places once the file has another row in front of them.
+    """
+    found = sha256(pool.counted_in.encode())
+    for name in (PLACE, "id"):
+        for chunk in pool.table[name].chunks if name in pool.table.column_names else ():
+            found.update(dumps([name, chunk.to_pylist()]).encode())
+    return found.hexdigest()[:16]
 
 
 def positions_in(pool: Pool, content: object, file: str) -> object:

@@ -23,6 +23,7 @@ from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_su
 from selectmm.methods.warmup import WarmUp
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
+from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
 from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of
@@ -279,6 +280,7 @@ def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features]
 
 def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, Any]:
     """Of the subset's stage: what the choice follows from. ``features`` are the fingerprints of their stages."""
+    named = {"places": places_digest(pool)} if experiment.method.needs().places else {}
     return {
         "pool": pool.fingerprint,
         "features": sorted(features),
@@ -287,6 +289,7 @@ def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> 
         "rows": rows_for(experiment.budget, pool),
         "seed": experiment.seed,
         "version": 2,
+        **named,
     }
 
 

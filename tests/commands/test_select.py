@@ -55,6 +55,24 @@ def test_the_longest_rows_are_written_as_they_stand_in_the_pools_file(
     assert not {path.name for path in (place / "cache").iterdir()} & {"adapter", "evaluation"}
 
 
+def test_a_pool_that_changes_meanwhile_gives_no_rows(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are found by their places, where other rows may stand then."""
+    file, whole = place / "pool" / "pool.json", command._selected
+    before = file.read_bytes()
+
+    def changed(*given: object) -> object:
+        file.write_bytes(before + b"\n")
+        return whole(*given)
+
+    monkeypatch.setattr(command, "_selected", changed)
+    with pytest.raises(UserError, match=r"pool\.json changed after the pool was read, so no rows were written; select"):
+        main([*choices(place, "method=length", "budget=6"), "--to", str(tmp_path / "kept.json")])
+    file.write_bytes(before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_methods_share_one_pass_and_their_overlap_is_counted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

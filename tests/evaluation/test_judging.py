@@ -194,6 +194,8 @@ def test_a_server_that_fails_stops_the_run_at_its_item(vlm: VLM, tmp_path: Path)
     assert [json.loads(line)["item"] for line in file.read_text().splitlines()] == ["0", "1", "2"]
     with file.open("a") as lines:
         lines.write('{"item": "3", "as')  # cut by a kill
+    with file.open("ab") as raw:
+        raw.write("ß".encode()[:1])  # inside a character
     with judge_server(by_item({}, "0.5")) as (url, asked):
         evaluate(vlm, suite(server(url), MMVET), tmp_path, 0)
     assert len(asked) == 5

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.methods.from_file import FromIndices
 from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.places import places_digest, places_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.pool.sharegpt import open_sharegpt
@@ -15,6 +18,8 @@ from selectmm.pool.sharegpt import open_sharegpt
 ASKED, SAID = "<image>What is this?", "A dog."
 SWIFT = {"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}]}
 SHAREGPT = {"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": SAID}]}
+
+SHAREGPT_ALONE = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
 
 
 @pytest.fixture
@@ -42,6 +47,27 @@ def test_every_spelling_gives_the_same_rows(place: Path) -> None:
     assert len({pool[row].digest for row in range(4)}) == 1 and pool.counts() == {"a": 4}
     assert pool.open_image(pool[3].image).size == (8, 6)
     assert opened(place, rows, name="rows.jsonl").fingerprint == pool.fingerprint
+
+
+def test_another_file_of_the_same_rows_has_its_own_notes(place: Path) -> None:
+    """Without its system prompts it is the pool of the file that has none, and what is cached for that is found."""
+    plain = {**SWIFT, "images": ["a/1.png"]}
+    assert opened(place, [plain]).health.system == []
+    prompted = opened(place, [{**plain, "system": "Be brief."}], "leave_out", "prompted.json")
+    assert prompted.fingerprint == opened(place, [plain]).fingerprint and prompted.health.system == [0]
+    assert opened(place, [plain]).health.system == []
+
+
+def test_the_same_rows_at_other_places_are_told_apart_for_lists_of_places(place: Path) -> None:
+    """A row that cannot be read moves those behind it."""
+    rows = [{**SWIFT, "images": ["a/1.png"]}, SHAREGPT_ALONE]
+    before = place / "before.json"
+    before.write_text(json.dumps([{"messages": 3}, *rows]))
+    moved = open_sharegpt(str(before), str(place / "images"), "drop", str(place / "cache"), "stop", "source")
+    assert moved.fingerprint == opened(place, rows).fingerprint and places_of(moved, np.arange(2)) == [1, 2]
+    assert places_digest(moved) != places_digest(opened(place, rows))
+    assert places_digest(opened(place, rows, name="again.json")) == places_digest(opened(place, rows))
+    assert FromIndices(str(before)).needs().places
 
 
 def test_a_chat_without_images_is_text_only(place: Path) -> None:
