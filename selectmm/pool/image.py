@@ -137,6 +137,9 @@ def look(
 
     Args:
         alone: held while a `LARGE` image is decoded and seen.
+
+    Raises:
+        UserError: the file could not be read for a reason that need not last, so that nothing is known of it.
     """
     header = None
     with ExitStack() as held:
@@ -146,9 +149,22 @@ def look(
                 if image.width * image.height > LARGE:
                     held.enter_context(alone)
                 decoded = rgb(image)
-        except Exception:  # as in `open_image`
+        except Exception as problem:  # as in `open_image`
+            if _may_pass(problem):
+                reason = (problem.strerror if isinstance(problem, OSError) else None) or type(problem).__name__
+                raise UserError(
+                    f"Image '{excerpt(relative)}' in {root} cannot be read now ({reason}). No row was left out for it; "
+                    f"make it readable, and start the same command again."
+                ) from problem
             return header, None
         return header, see(decoded)
+
+
+def _may_pass(problem: Exception) -> bool:
+    """Whether the system failed, and not a decoder, whose verdict stays: Pillow's own errors have no number."""
+    return isinstance(problem, TimeoutError | ConnectionError | MemoryError) or (
+        isinstance(problem, OSError) and problem.errno is not None
+    )
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.pool import looking
+from selectmm.pool import image, looking
 from selectmm.pool.image import open_image, size_of
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.looking import Looks, keeping_pictures, look_at_all
@@ -62,6 +62,28 @@ def test_a_pool_with_wide_pixels_is_another_one(place: Path) -> None:
     before = {key: read["identity"][key] for key in ("pool", "images", "version")}
     assert read["fingerprint"] == pool.fingerprint != fingerprint(before)
     assert np.asarray(pool.open_image("grey16.png"))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize("problem", [TimeoutError("slow"), OSError(5, "Input/output error"), MemoryError()])
+def test_an_image_that_cannot_be_read_now_is_not_called_broken(
+    problem: Exception, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found of images is cached, so the row would be gone for ever."""
+    whole = image._opened
+
+    def failing(path: object) -> object:
+        if path.name == "b.bmp":
+            raise problem
+        return whole(path)
+
+    monkeypatch.setattr(image, "_opened", failing)
+    reason = "Input/output error" if problem.args[:1] == (5,) else type(problem).__name__
+    with pytest.raises(
+        UserError, match=rf"Image 'b\.bmp' in .*images cannot be read now \({reason}\)\. No row was left"
+    ):
+        opened(place, ["a.bmp", "b.bmp"], "drop")
+    monkeypatch.undo()
+    assert len(opened(place, ["a.bmp", "b.bmp"], "drop")) == 2
 
 
 def test_every_broken_image_is_counted_and_dropped(place: Path) -> None:
