@@ -5,6 +5,7 @@ import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from os.path import isdir
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from selectmm.features.reading import loaders_for
 from selectmm.features.shards import VALUES, join
 from selectmm.features.shares import noted_share_is_whole, share_of
 from selectmm.models.forward import LAST
+from selectmm.models.load import weights_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
@@ -175,7 +177,14 @@ def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[st
         "limit": limit,
         "version": 2,
         **({"images": "alone"} if alone else {}),
+        **_own_encoder(feature),
     }
+
+
+def _own_encoder(feature: Feature) -> dict[str, str]:
+    """The content of a folder that a feature's own encoder lies in: another may lie there later."""
+    folder = getattr(feature, "checkpoint", None) or getattr(feature, "encoder", None)
+    return {"encoder": weights_of(folder)} if folder and isdir(folder) else {}
 
 
 def riders(pool: Pool, features: Sequence[Feature]) -> dict[View, list[Feature]]:

@@ -15,6 +15,9 @@ from selectmm.features.feature import Seen
 from selectmm.features.loaded import counted
 from selectmm.features.pairs import ClipPair
 from selectmm.features.pictures import ImageEmbedding
+from selectmm.features.sentences import QuestionEmbedding
+from selectmm.features.store import identity_of
+from selectmm.methods.check import invented_pool
 from selectmm.models.encode import Conversation
 from selectmm.models.vlm import VLM
 from selectmm.pool.clip import open_clip
@@ -113,3 +116,19 @@ def test_a_checkpoint_of_something_else_is_not_taken_for_a_random_clip(vlm: VLM,
     feature = ClipScore(str(tmp_path))
     with pytest.raises(UserError, match="CLIP"):
         feature.compute(seen(vlm, feature))
+
+
+def test_another_encoder_in_the_same_folder_is_another_feature(tmp_path: Path) -> None:
+    pool, folder = invented_pool(4), tmp_path / "clip"
+    tiny_clip(folder, 20)
+
+    def names() -> list[dict[str, object]]:
+        kinds = (ClipScore(str(folder)), ClipPair(str(folder)), ImageEmbedding(str(folder)))
+        return [identity_of(one, pool, "model", 100) for one in (*kinds, QuestionEmbedding(str(folder)))]
+
+    before = names()
+    assert names() == before
+    weights = CLIPModel.from_pretrained(folder)
+    weights.logit_scale.data += 1
+    weights.save_pretrained(folder)
+    assert all(one != other for one, other in zip(names(), before, strict=True))
