@@ -61,7 +61,7 @@ def _open(checkpoint: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
     try:
         model, found = AutoModel.from_pretrained(name, output_loading_info=True, **options, **OWN_CODE)
         processor = AutoImageProcessor.from_pretrained(name, **options, **OWN_CODE)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, ImportError) as problem:
         raise UserError(
             f"No image encoder at '{checkpoint}': set method.encoder to target, to the folder of a Hugging Face image "
             f"encoder, or to a hub id while online ({str(problem).splitlines()[0]})"

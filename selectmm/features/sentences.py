@@ -56,7 +56,7 @@ def _open(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     name, options = place(_folder(encoder))
     try:
         tokenizer, model = (kind.from_pretrained(name, **options, **OWN_CODE) for kind in (AutoTokenizer, AutoModel))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, ImportError) as problem:
         raise UserError(
             f"No sentence encoder at '{encoder}': set method.encoder to {EMBEDDED}, to the folder of a Hugging Face "
             f"text encoder, or to a hub id while online ({str(problem).splitlines()[0]})"

@@ -69,7 +69,7 @@ def read_checkpoint(
     try:
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
-    except (OSError, ValueError) as problem:  # ValueError: a folder without a configuration
+    except (OSError, ValueError, ImportError) as problem:  # ValueError: a folder without a configuration
         raise UserError(
             f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or, with a network, a hub id "
             f"({str(problem).splitlines()[0]})"

@@ -58,15 +58,29 @@ class LoggerTracker:
         with self.job(job_type, [], config):
             yield _Part(self._jobs[-1], job_type)
 
+    def _unused(self, name: str) -> str:
+        """A name that no earlier run has, which a logger would write over: ``name``, or with ``-2``, ``-3``, … behind.
+
+        So a run that is continued has its later steps in a folder of its own.
+        """
+        version, number = name, 1
+        while True:
+            try:
+                (self.folder / self.group / version).mkdir(parents=True)
+                return version
+            except FileExistsError:
+                number += 1
+                version = f"{name}-{number}"
+
     def _opened(self, name: str, tags: Sequence[str]) -> Logger:
         try:
             if self.kind == "tensorboard":
-                return TensorBoardLogger(self.folder, name=self.group, version=name)
+                return TensorBoardLogger(self.folder, name=self.group, version=self._unused(name))
             if self.kind == "mlflow":
                 told = {f"tag{number}": tag for number, tag in enumerate(tags, 1)}
                 place = f"file:{self.folder.absolute()}"
                 return MLFlowLogger(self.group, run_name=name, tracking_uri=place, tags=told)
-            return CSVLogger(self.folder, name=self.group, version=name)
+            return CSVLogger(self.folder, name=self.group, version=self._unused(name))
         except ModuleNotFoundError as problem:
             raise UserError(
                 f"tracker={self.kind} needs the package {self.kind}, which is not installed; install it, or choose "

@@ -49,3 +49,14 @@ def test_a_logger_whose_package_is_missing_is_one_sentence(tmp_path: Path, monke
         LoggerTracker("mlflow", tmp_path, "toy").job("j", [], {}),
     ):
         pass
+
+
+def test_a_run_of_the_same_name_keeps_the_curve_of_the_earlier_one(tmp_path: Path) -> None:
+    """As in a sweep over the learning rate, or when a killed run is continued."""
+    for value in (1.0, 2.0):
+        tracker = LoggerTracker("csv", tmp_path, "toy")
+        with tracker.job("prism-0.3-s0", [], {}), tracker.stage("finetune", {}) as run:
+            run.log({"step": 1, "loss": value})
+    for name, value in (("prism-0.3-s0", "1.0"), ("prism-0.3-s0-2", "2.0")):
+        with (tmp_path / "toy" / name / "metrics.csv").open() as file:
+            assert [row["finetune/loss"] for row in csv.DictReader(file) if row["finetune/loss"]] == [value]
