@@ -52,11 +52,15 @@ Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by th
 
 @dataclass(frozen=True)
 class Property:
-    """Something that can be counted of a subset: a name, unit and meaning as ``unit: meaning``, and its value."""
+    """Something that can be counted of a subset: a name, unit and meaning as ``unit: meaning``, and its value.
+
+    ``pictures``: of its images, which records do not hold.
+    """
 
     name: str
     meaning: str
     of: Callable[[RunRecord, Kept], float]
+    pictures: bool = False
 
 
 def _share(sources: Sequence[str]) -> Callable[[RunRecord, Kept], float]:
@@ -98,10 +102,10 @@ PROPERTIES = (
     Property("large sources", "% of rows: the four large sources, mostly known to the base model", _share(KNOWN)),
     Property("multiple choice", "% of rows: the six multiple-choice sources", _share(LETTERS)),
     Property("noise", "% of rows: the two sources of noise", _share(NOISE)),
-    Property("no image", "% of rows: those without an image", _without_picture),
+    Property("no image", "% of rows: those without an image", _without_picture, pictures=True),
     Property("effective sources", "number: the exponential of the entropy over the 18 sources", _sources),
-    Property("repeated images", "% of rows with an image: an earlier row has the same one", _repeated),
-    Property("near-duplicates", "% of rows with an image: another row has nearly the same one", _alike),
+    Property("repeated images", "% of rows with an image: an earlier row has the same one", _repeated, pictures=True),
+    Property("near-duplicates", "% of rows with an image: another row has nearly the same one", _alike, pictures=True),
 )
 
 
@@ -113,7 +117,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
 
     Raises:
         UserError: there are no full runs to measure against, fewer than three methods, several budgets, or a score or
-            the count of a subset is missing.
+            the counts of all subsets of a method are missing.
     """
     results = ROOT / "results"
     if records is None:
@@ -127,7 +131,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
     check_rel(comparison)
     rows = sorted((row for row in comparison.rows if not row.full), key=_rel, reverse=True)
     folder.mkdir(parents=True, exist_ok=True)
-    values = {one.name: [fmean(one.of(o.record, kept) for o in row.outcomes) for row in rows] for one in PROPERTIES}
+    values = {one.name: [_mean(one, row, kept) for row in rows] for one in PROPERTIES}
     found = correlations(rows, values)
     keep(partial(draw, rows, values, found), folder, NAME)
     page = folder / f"{NAME}.md"
@@ -138,7 +142,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
         _elsewhere(rows, records),
         _correlations(rows, found),
         _table(rows, values),
-        _how(comparison),
+        _how(comparison, _uncounted(rows, kept)),
     ]
     write_atomically(page, flowed("\n".join(parts)))
     return page
@@ -156,6 +160,23 @@ def _of(experiment: str, records: Sequence[RunRecord]) -> list[RunRecord]:
         told = " and ".join(f"{100 * budget:g} %" for budget in budgets)
         raise UserError(f"The records of {experiment} are of budgets {told}; give each an experiment of its own.")
     return found
+
+
+def _mean(one: Property, row: Row, kept: Kept) -> float:
+    """Over the seeds; of images, over the seeds whose subset was counted, at least one."""
+    records = [o.record for o in row.outcomes]
+    there = [record for record in records if record.subset.fingerprint in kept] if one.pictures else records
+    return fmean(one.of(record, kept) for record in there or records)
+
+
+def _uncounted(rows: Sequence[Row], kept: Kept) -> str:
+    """The subsets whose images were not counted, in words."""
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        for record in (o.record for o in row.outcomes):
+            if record.subset.fingerprint not in kept:
+                found.setdefault(record.seed, []).append(row.label)
+    return "; ".join(f"seed {seed}: {', '.join(sorted(names))}" for seed, names in sorted(found.items()))
 
 
 def _rel(row: Row) -> float:
@@ -258,13 +279,15 @@ def _table(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> str:
     return f"## What each method keeps\n\nMeans over the seeds; what is counted is said above.\n\n{table(head, cells)}"
 
 
-def _how(comparison: Comparison) -> str:
+def _how(comparison: Comparison, uncounted: str) -> str:
     commits = ", ".join(sorted({str(record.provenance.commit)[:10] for record in comparison.records}))
     return (
         f"- Scale: {comparison.records[0].scale}. Scores, costs and what differs significantly: "
         f"[all-methods.md](all-methods.md).\n"
         f"- Copies of pictures are counted by `python experiments/studies/kept_rows.py`: equal pixels, or nearly equal "
-        f"as in the [contamination check](../../selectmm/contamination/README.md).\n- Commit: {commits}\n"
+        f"as in the [contamination check](../../selectmm/contamination/README.md)."
+        f"{f' Not counted, so not in the means of properties of images: {uncounted}.' if uncounted else ''}\n"
+        f"- Commit: {commits}\n"
     )
 
 

@@ -111,9 +111,18 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     without = [replace(one, scores=()) if one.subset.fingerprint == "length1" else one for one in records()]
     with pytest.raises(UserError, match=r"all_methods-length-\S+ has no Rel., because it has no score on A; make"):
         make(tmp_path, without, KEPT)
-    kept = {name: one for name, one in KEPT.items() if name != "prism1"}
+    kept = {name: one for name, one in KEPT.items() if name not in ("prism0", "prism1")}
     with pytest.raises(UserError, match=r"pictures of all_methods-prism-\S+'s subset have not been counted; run"):
         make(tmp_path, records(), kept)
+
+
+def test_images_that_were_not_counted_are_left_out_and_named(tmp_path: Path) -> None:
+    """Counts of seed 1 are the same as those of seed 0 here, so its absence changes the sentence alone."""
+    kept = {name: one for name, one in KEPT.items() if name not in ("prism1", "length1")}
+    whole = make(tmp_path / "whole", records(), KEPT).read_text()
+    lacking = " ".join(make(tmp_path / "lacking", records(), kept).read_text().split())
+    told = " Not counted, so not in the means of properties of images: seed 1: length, prism."
+    assert told in lacking and lacking.replace(told, "") == " ".join(whole.split())
 
 
 def test_too_few_methods_are_refused(tmp_path: Path) -> None:
