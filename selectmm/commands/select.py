@@ -34,6 +34,7 @@ from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.hours import rows_within
 from selectmm.pool.pool import Pool
+from selectmm.printable import printable
 from selectmm.records.stage import giving_way
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
@@ -194,7 +195,7 @@ def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool)
     kept = f"{len(subset.rows):,} of {counted(len(pool), 'row')}"
     print(f"{name:<7} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
     for line in coverage_lines(subset, pool) if lines else ():
-        print(f"        {line}")
+        print(f"        {printable(line)}")  # sources have a stranger's names
     return subset
 
 

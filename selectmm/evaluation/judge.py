@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from selectmm.errors import UserError
 
@@ -64,6 +65,11 @@ class Server:
     def __post_init__(self) -> None:
         if not str(self.url).startswith(("http://", "https://")):
             raise UserError(f"judge.url={self.url} is not an address; give one such as http://localhost:8000/v1.")
+        if "@" in urlsplit(self.url).netloc:  # the record keeps the configuration
+            raise UserError(
+                "judge.url holds a user name or a password, which every record would keep; leave it out, "
+                "and give the key in the environment variable that judge.key names."
+            )
         if self.attempts < 1:
             raise UserError(f"judge.attempts={self.attempts} never asks; give a whole number above 0.")
         if not 0 < self.timeout < float("inf"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin, dynamic_module_utils
 
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
@@ -22,6 +22,9 @@ from selectmm.records.stage import fingerprint, write_atomically
 
 # A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
 OWN_CODE = {"trust_remote_code": False}
+# Parts that a checkpoint names (a vision tower of another type, an audio tokenizer) do not inherit that. With no time
+# to wait for an answer nobody is asked, and their code is refused too.
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 READ = "SELECTMM_READ_WEIGHTS"  # environment variable: what names folders of weights, by what their files looked like
 DTYPES = ("float32", "bfloat16", "float16")
@@ -65,7 +68,9 @@ def read_checkpoint(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model with all its weights, and its processor; see `open_pretrained`. ``others`` go to ``from_pretrained``."""
     name, options = place(path)
-    check_model(name, options)
+    if not isdir(name):
+        check_model(name, options)
+    _check_whole(name)
     try:
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
@@ -91,9 +96,10 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
         UserError: they are not there, or the configuration is of another class.
     """
     name, options = place(path)
+    _check_whole(name)
+    local = {**options, **OWN_CODE, "local_files_only": True}
     try:
-        processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
-        config = AutoConfig.from_pretrained(name, **options, **OWN_CODE, local_files_only=True)
+        processor, config = AutoProcessor.from_pretrained(name, **local), AutoConfig.from_pretrained(name, **local)
     except (OSError, ValueError) as problem:
         raise UserError(
             f"No configuration and processor of '{path}' were found, neither as a folder nor in the hub's cache: set "
@@ -108,6 +114,19 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
         return cls._from_config(config, dtype=dtype), processor
 
 
+def _check_whole(name: str) -> None:
+    """An adapter's folder names the model below it, which transformers would open in its place, from wherever.
+
+    Raises:
+        UserError: it is one.
+    """
+    if isdir(name) and os.path.exists(os.path.join(name, "adapter_config.json")):
+        raise UserError(
+            f"The folder '{name}' holds an adapter (adapter_config.json), not a whole model; give the folder of a "
+            f"merged one, which 'selectmm export model' writes."
+        )
+
+
 def save_processor(processor: ProcessorMixin, folder: Path) -> None:
     """As `AutoProcessor` will open it again, with the tokenizer that it has now.
 
@@ -120,10 +139,10 @@ def save_processor(processor: ProcessorMixin, folder: Path) -> None:
         write_atomically(file, json.dumps(json.loads(file.read_text()) | {"legacy": legacy}, indent=2) + "\n")
 
 
-def place(path: str) -> tuple[str, dict[str, str]]:
-    """``owner/name@revision`` or a folder as what `from_pretrained` takes."""
+def place(path: str) -> tuple[str, dict[str, Any]]:
+    """``owner/name@revision`` or a folder as what `from_pretrained` takes; what a folder names is not fetched."""
     if isdir(path):  # whose name may hold an @
-        return path, {}
+        return path, {"local_files_only": True}
     name, _, revision = path.partition("@")
     return name, {"revision": revision} if revision else {}
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
-from selectmm.pool.image import found, missing
+from selectmm.pool.image import MAX_PIXELS, found, missing
 from selectmm.pool.root import File, Root
 
 KEPT = 256 * 2**20  # bytes of a clip's frames up to which they are kept: 97 frames of 720p
@@ -76,6 +76,7 @@ class Clip:
         with _opened(self.file) as container:
             for place, frame in enumerate(container.decode(video=0)):
                 if place in wanted:
+                    _check_size(self.file, frame.width, frame.height)  # a frame may be larger than the header says
                     found[place] = frame.to_ndarray(format="rgb24")
                 if len(found) == len(wanted):
                     break
@@ -98,11 +99,22 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise UserError(_unread(file, "its codec is not one that this PyAV decodes; encode it as H.264"))
+        _check_size(file, stream.width, stream.height)
         frames = stream.frames or sum(1 for _ in container.decode(video=0))  # some headers do not say
         if not frames:
             raise UserError(_unread(file, "it has no frames"))
         rate = stream.average_rate or stream.guessed_rate
         return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
+
+
+def _check_size(file: File, width: int, height: int) -> None:
+    """A frame has no more pixels than an image may have.
+
+    Raises:
+        UserError: it has.
+    """
+    if width * height > MAX_PIXELS:
+        raise UserError(_unread(file, f"{width:,} × {height:,} pixels are more than {MAX_PIXELS:,}"))
 
 
 def _keep(frames: np.ndarray, to: Path) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from selectmm.counted import counted
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding
+from selectmm.printable import printable
 from selectmm.records.progress import PrintableConsole
 
 STYLES = {"blocks": "bold red", "look": "yellow", "note": "dim"}
@@ -65,12 +66,11 @@ def _sources(counts: dict[str, int], expected: Composition | None) -> Table:
     for name in [*counts, *(name for name in wanted if name not in counts)]:
         rows = counts.get(name, 0)
         if expected is None:
-            table.add_row(Text(name), f"{rows:,}", _share(rows, sum(counts.values())))
+            table.add_row(Text(printable(name)), f"{rows:,}", _share(rows, sum(counts.values())))
             continue
         parts = ", ".join(f"{part} {n:,}" for part, n in expected.sources.get(name, {}).items())
-        table.add_row(
-            Text(name), f"{rows:,}", f"{wanted.get(name, 0):,}", _difference(rows - wanted.get(name, 0)), parts
-        )
+        told, more = Text(printable(name)), wanted.get(name, 0)
+        table.add_row(told, f"{rows:,}", f"{more:,}", _difference(rows - more), parts)
     if expected is not None:
         found = sum(counts.values())
         table.add_section()
@@ -84,8 +84,9 @@ def _findings(findings: Sequence[Finding]) -> Table:
         table.add_column(column, justify="right" if column in ("count", "share") else "left", overflow="fold")
     for f in findings:
         share = _share(f.count, f.of)
-        told = Text("\n".join(f.examples))  # words of strangers: rich would read brackets in them as its marks
-        table.add_row(f.weight, f.name, f"{f.count:,}", share, told, f.advice, style=STYLES[f.weight])
+        # Words of strangers: rich would read brackets in them as its marks, and a terminal obey control characters.
+        told = Text(printable("\n".join(f.examples)))
+        table.add_row(f.weight, Text(printable(f.name)), f"{f.count:,}", share, told, f.advice, style=STYLES[f.weight])
     return table
 
 

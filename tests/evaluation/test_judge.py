@@ -149,6 +149,7 @@ def test_a_key_that_is_not_set() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"url": "http://me:secret@host/v1"}, r"judge\.url holds a user name or a password, which every record would"),
         ({"url": "localhost:8000"}, r"judge\.url=localhost:8000 is not an address; give one such as http://"),
         ({"timeout": 0}, r"judge\.timeout=0 ends every request or none; give seconds, such as 60\."),
         ({"timeout": float("nan")}, r"judge\.timeout=nan ends every request or none"),

@@ -44,6 +44,42 @@ def test_code_of_a_checkpoint_is_never_run_and_nobody_is_asked(tmp_path: Path, m
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("where", ["audio tokenizer", "vision tower"])
+def test_code_of_a_part_of_a_checkpoint_is_never_run_either(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a checkpoint names inside does not inherit that no code of its own is trusted."""
+    folder = tiny_llava(tmp_path / "llava")
+    part = folder / "part"
+    part.mkdir()
+    for home in (folder, part):
+        (home / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    if where == "audio tokenizer":
+        auto = {"AutoConfig": "theirs.Theirs", "AutoModel": "theirs.Theirs"}
+        (part / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
+        named = {"audio_tokenizer_class": "AutoModel", "audio_tokenizer_name_or_path": str(part)}
+        file, more = folder / "processor_config.json", {"audio_tokenizer": named}
+    else:
+        file = folder / "config.json"
+        auto = {"AutoModel": f"{folder}--theirs.Theirs"}
+        more = {"vision_config": {"model_type": "pix2struct_vision_model", "auto_map": auto}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    for opened in (partial(llava.load, device="cpu"), partial(llava.load, device="meta")):
+        with pytest.raises(Exception):  # noqa: B017  # transformers' own words, whichever they are
+            opened(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_adapters_folder_is_no_model(tmp_path: Path) -> None:
+    """transformers would open the model that it names, from any folder or from the hub, with the user's token."""
+    folder = tiny_llava(tmp_path / "llava")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "somebody/else"}))
+    for device in ("cpu", "meta"):
+        with pytest.raises(UserError, match=r"holds an adapter \(adapter_config\.json\), not a whole model; give"):
+            llava.load(str(folder), device=device)
+
+
 def test_shapes_need_the_configuration_and_the_processor_alone(tmp_path: Path) -> None:
     whole = llava.load(str(tiny_llava(tmp_path / "llava")), device="cpu")
     shapes = llava.load(str(tmp_path / "llava"), device="meta", dtype="float32")
