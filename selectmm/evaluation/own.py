@@ -22,7 +22,7 @@ from datasets import Features, Image, Sequence, Value
 from selectmm.errors import UserError
 from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import run_stage, write_atomically
+from selectmm.records.stage import NAMES_CODE, check_code, run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
 
@@ -120,19 +120,25 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
             raise UserError(f"The suite has a task '{task}' already, so heldout= cannot be used with it.")
     _tell_unasked(rows)
 
+    said = {f"{TASK}.yaml": YAML + _SAID * clips, f"{RATED}.yaml": RATED_YAML + _SAID * clips}
+
     def make(folder: Path) -> None:
         for name in there:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(beside / name, folder / name)
-        (folder / f"{TASK}.yaml").write_text(YAML + _SAID * clips, encoding="utf-8")
-        (folder / f"{RATED}.yaml").write_text(RATED_YAML + _SAID * clips, encoding="utf-8")
+        for name, text in said.items():
+            (folder / name).write_text(text, encoding="utf-8")
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
         _write(rows, folder / "own-data" / "test.parquet", _WITH_CLIPS if clips else _FEATURES)
         write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
 
     identity = {"rows": rows.fingerprint, "tasks": there, "version": 2} | ({"clips": "files"} if clips else {})
-    return run_stage(Path(cache), "own-suite", identity, make).folder
+    folder = run_stage(Path(cache), "own-suite", identity, make).folder
+    theirs = {} if beside is None else {name: (beside / name).read_bytes() for name in there}
+    code = {name: content for name, content in theirs.items() if Path(name).suffix in NAMES_CODE}
+    check_code(folder, code | {name: text.encode() for name, text in said.items()})
+    return folder
 
 
 def _tell_unasked(rows: Pool) -> None:

@@ -15,7 +15,7 @@ from selectmm.quickstart.examples import write as write_examples
 from selectmm.quickstart.items import held_out
 from selectmm.quickstart.pool import write as write_pool
 from selectmm.quickstart.schemas import write as write_benchmarks
-from selectmm.records.stage import run_stage
+from selectmm.records.stage import NAMES_CODE, check_code, run_stage
 
 HERE = Path(__file__).parent
 
@@ -86,7 +86,10 @@ def suite_folder(cache: str, times: int = 1) -> Path:
                 shutil.copy(task, folder / task.name)
 
     size = {} if times == 1 else {"times": times}
-    return run_stage(Path(cache), "embedded-suite", {"code": _code(), **size}, make).folder
+    folder = run_stage(Path(cache), "embedded-suite", {"code": _code(), **size}, make).folder
+    tasks = [task for task in (HERE / "tasks").iterdir() if task.suffix in NAMES_CODE]
+    check_code(folder, {task.name: task.read_bytes() for task in tasks})
+    return folder
 
 
 def _code() -> str:

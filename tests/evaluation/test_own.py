@@ -24,6 +24,7 @@ from selectmm.instantiate import build
 from selectmm.pool.clip import Clip
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
+from selectmm.quickstart import embedded
 from tests.clips import write_clip
 
 Rows = Sequence[tuple[str | None, str, str]]
@@ -70,6 +71,33 @@ def test_the_first_question_of_every_row_is_asked_with_its_image_and_scored(tmp_
     anls = [1 - 5 / 12, 1.0, 1 - 5 / 10]  # "the red one." and "red one"; "a blue cat" and "blue dog": 2 + 3 letters
     assert found["own-ANLS"].value == pytest.approx(100 * sum(anls) / 3)
     assert len(task_hash(suite.benchmarks[0], suite.tasks)) == 16
+
+
+def test_tasks_that_somebody_changed_in_the_cache_are_refused(tmp_path: Path) -> None:
+    """A task's file names functions, and others may write to a shared cache."""
+    rows, theirs = pool_of(tmp_path / "held", HELD), tmp_path / "tasks"
+    theirs.mkdir()
+    (theirs / "toy.yaml").write_text("task: toy")
+    made = tasks_with_own(theirs, rows, str(tmp_path / "cache"))
+    for name in ("own.yaml", "toy.yaml", "more.yaml", "own-data/more.py"):
+        before = (made / name).read_bytes() if (made / name).exists() else None
+        (made / name).write_text("doc_to_text: !function /tmp/evil.run")
+        with pytest.raises(UserError, match=rf"{name} in the cache is not what selectmm wrote .* Delete .*own-suite"):
+            tasks_with_own(theirs, rows, str(tmp_path / "cache"))
+        (made / name).unlink() if before is None else (made / name).write_bytes(before)
+    assert tasks_with_own(theirs, rows, str(tmp_path / "cache")) == made
+
+
+def test_the_built_in_benchmarks_tasks_are_those_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "held_out", lambda _times: [])
+    monkeypatch.setattr(embedded, "write_benchmarks", lambda _items, _folder: None)
+    made = embedded.suite_folder(str(tmp_path))
+    assert embedded.suite_folder(str(tmp_path)) == made
+    (made / "mini_pope.yaml").write_text("doc_to_text: !function /tmp/evil.run")
+    with pytest.raises(UserError, match=r"mini_pope\.yaml in the cache is not what selectmm wrote there"):
+        embedded.suite_folder(str(tmp_path))
 
 
 def test_the_loss_of_the_right_answer_is_asked_for_by_the_harnesss_own_form(tmp_path: Path) -> None:
