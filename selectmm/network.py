@@ -2,10 +2,11 @@
 minutes, and with an access token where one is needed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from huggingface_hub import constants, get_token, try_to_load_from_cache
+import yaml
+from huggingface_hub import constants, get_token, metadata_load, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 
 from selectmm.errors import UserError
@@ -28,6 +29,41 @@ def check_model(name: str, options: Mapping[str, str]) -> None:
     if isinstance(try_to_load_from_cache(name, "config.json", **options), str):
         return
     _reach(name, f"hf download {name} --local-dir FOLDER", "model.path=FOLDER")
+
+
+def check_inside(folder: Path) -> None:
+    """Whether the files that a local data set names lie in its folder; `datasets` would open or fetch any others.
+
+    Raises:
+        UserError: its README.md or .huggingface.yaml names an address, or a path that leaves the folder.
+    """
+    readme, own = folder / "README.md", folder / ".huggingface.yaml"
+    try:
+        said = [metadata_load(readme) if readme.exists() else None]
+        said.append(yaml.safe_load(own.read_text(encoding="utf-8")) if own.exists() else None)
+    except (ValueError, yaml.YAMLError) as problem:
+        raise UserError(
+            f"The description of the data set {folder} cannot be read ({problem}); mend its YAML."
+        ) from None
+    for entry in said:
+        for path in _named(entry.get("configs") if isinstance(entry, dict) else None):
+            if "://" in path or "::" in path or path.startswith("/") or ".." in path.split("/"):
+                raise UserError(
+                    f"The data set {folder} names the file '{path:.80}', which is not in its folder; put it there, and "
+                    f"its path below the folder into the description."
+                )
+
+
+def _named(said: object, files: bool = False) -> Iterator[str]:
+    """The files and folders that the configurations of a data set name."""
+    if isinstance(said, dict):
+        for key, value in said.items():
+            yield from _named(value, files or key in ("data_files", "data_dir"))
+    elif isinstance(said, list):
+        for value in said:
+            yield from _named(value, files)
+    elif isinstance(said, str) and files:
+        yield said
 
 
 def check_data_sets(names: Sequence[str], option: str) -> None:

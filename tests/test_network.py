@@ -10,7 +10,7 @@ from selectmm import network
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
-from selectmm.network import check_data_sets, check_model
+from selectmm.network import check_data_sets, check_inside, check_model
 from selectmm.pool.hub import load_split
 from selectmm.stages.suite_data import check_data
 
@@ -104,3 +104,20 @@ def test_a_task_that_wants_a_token_of_the_hub_says_so_before_anything_runs(
         check_data(suite_of(None, "pope"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     check_data(suite_of(None, "pope"))
+
+
+@pytest.mark.parametrize(
+    "path", ["http://host/x.parquet", "/etc/x.parquet", "../x.parquet", "zip://x::http://host/a.zip"]
+)
+@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
+def test_a_data_set_in_a_folder_names_no_file_outside_of_it(file: str, path: str, tmp_path: Path) -> None:
+    said = (
+        f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: ['data/*.parquet', '{path}']\n"
+    )
+    (tmp_path / file).write_text(
+        f"---\nlicense: mit\n{said}---\n# Its page at https://host\n" if file[0] == "R" else said
+    )
+    with pytest.raises(UserError, match=r"names the file '.*', which is not in its folder; put it there"):
+        load_split(str(tmp_path), None, "main", "train")
+    (tmp_path / file).write_text((tmp_path / file).read_text().replace(f", '{path}'", ""))
+    check_inside(tmp_path)

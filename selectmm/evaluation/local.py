@@ -19,6 +19,7 @@ import yaml
 
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.network import check_inside
 
 OURS = Path(__file__).parent / "yaml"  # tasks of ours that every suite may name
 HARNESSES = {"lmms-eval": "lmms_eval", "lm-eval": "lm_eval"}  # their packages
@@ -54,6 +55,7 @@ def check_local(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data:
                     f"Benchmark '{benchmark.name}': there is no data folder {folder} for task '{benchmark.task}'; put "
                     f"the hub's data set {name} there, or set suite.data=null to read it from the hub."
                 )
+            check_inside(folder)
             if not sum(pq.read_metadata(file).num_rows for file in folder.rglob("*.parquet")):
                 raise UserError(
                     f"Benchmark '{benchmark.name}': the data folder {folder} holds no rows in parquet files."

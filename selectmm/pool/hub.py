@@ -9,7 +9,7 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 
 from selectmm.errors import UserError
-from selectmm.network import check_data_sets
+from selectmm.network import check_data_sets, check_inside
 from selectmm.pool.columns import NAMED, ROWS_AT_ONCE, check_columns, table_rows
 from selectmm.pool.examine import healthy
 from selectmm.pool.image_path import roots_of
@@ -75,6 +75,8 @@ def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dat
     """
     local = isdir(dataset)
     check_data_sets([dataset], "pool.dataset")
+    if local:
+        check_inside(Path(dataset))
     try:
         return load_dataset(dataset, name, split=split, revision=None if local else revision)
     except (
