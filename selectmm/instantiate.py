@@ -1,10 +1,11 @@
 """Builds objects from a configuration; nothing else in the library reads one."""
 
 import json
+import operator
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
 from math import isfinite
 from pathlib import Path
@@ -264,17 +265,22 @@ def _limits(kind: Any) -> list[Any]:
     return [limit for inner in get_args(kind) if get_origin(inner) is Annotated for limit in _limits(inner)]
 
 
+_BOUNDS = (
+    (Ge, operator.ge, "to {:g} or more"),
+    (Gt, operator.gt, "above {:g}"),
+    (Le, operator.le, "to {:g} or less"),
+    (Lt, operator.lt, "below {:g}"),
+)
+
+
 def _check_range(what: str, value: float, limit: Any) -> None:
     """Raises:
     UserError: the value is beyond the limit."""
-    if isinstance(limit, Ge) and not value >= limit.ge:
-        raise UserError(f"{what} is out of range; set it to {limit.ge:g} or more.")
-    if isinstance(limit, Gt) and not value > limit.gt:
-        raise UserError(f"{what} is out of range; set it above {limit.gt:g}.")
-    if isinstance(limit, Le) and not value <= limit.le:
-        raise UserError(f"{what} is out of range; set it to {limit.le:g} or less.")
-    if isinstance(limit, Lt) and not value < limit.lt:
-        raise UserError(f"{what} is out of range; set it below {limit.lt:g}.")
+    for kind, holds, told in _BOUNDS:
+        if isinstance(limit, kind):
+            (bound,) = asdict(limit).values()
+            if not holds(value, bound):
+                raise UserError(f"{what} is out of range; set it {told.format(bound)}.")
 
 
 _SCALARS = {

@@ -186,7 +186,7 @@ def _processor(language: str, tower: str, vision: CLIPVisionConfig) -> LlavaProc
         tokenizer.add_special_tokens({"pad_token": AddedToken(PAD, special=True, normalized=False)})
     name, options = place(tower)
     return LlavaProcessor(
-        CLIPImageProcessor.from_pretrained(name, **cast(dict[str, Any], options)),
+        CLIPImageProcessor.from_pretrained(name, **options),
         tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=STRATEGY,
