@@ -216,7 +216,8 @@ def replaced(record: RunRecord, config: dict[str, Any]) -> RunRecord:
 
 
 def test_committed_records_name_nothing_of_their_own() -> None:
-    for file in sorted(Path("results/records").glob("*.json"))[::20]:
+    files = sorted(file for file in Path("results/records").glob("*.json") if not file.name.startswith("video-"))
+    for file in files[::20]:  # those of the study of clips name how many rows they take beside the clips
         for group in ("pool", "model"):
             assert recorded(load(file), group, [], None).named == (), file
 
