@@ -11,7 +11,7 @@ from selectmm.features.feature import Features
 from selectmm.features.gradients import ProjectedGradient, Scope
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked, shares, weighted_keys
-from selectmm.methods.ranges import Count, Positive
+from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
@@ -48,7 +48,7 @@ class Tive:
     projection_dim: Count = 8192
     scope: Scope = "self_attn"
     difficulty: Literal["norm", "squared_norm", "size"] = "norm"
-    sharpness: Positive = 0.001
+    sharpness: NotNegative = 0.001
     sharpness_by: Literal["multiply", "divide"] = "multiply"
     exclude: Sequence[str] = ("textcaps",)
 
