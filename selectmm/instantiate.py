@@ -1,18 +1,15 @@
 """Builds objects from a configuration; nothing else in the library reads one."""
 
 import json
-import operator
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from functools import cache, lru_cache, partial
-from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast
 
 import torch
-from annotated_types import Ge, Gt, Interval, Le, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +19,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation.own import METRICS, RATED, benchmarks
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
+from selectmm.fields import check_fields
 from selectmm.methods.method import Method
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import pick_device, pick_dtype
@@ -222,7 +220,7 @@ def _made(config: object) -> Any:
             raise
         raise cause from None
     if is_dataclass(made):
-        _check_fields(made)
+        check_fields(made)
     return made
 
 
@@ -234,61 +232,6 @@ def _reason(problem: BaseException) -> str:
     while problem.__cause__ is not None:
         problem = problem.__cause__
     return " ".join(str(problem).split())
-
-
-def _check_fields(made: Any) -> None:
-    """A field must be what it is declared to be, one of several words or a number in its range: Python does not look.
-
-    Raises:
-        UserError: naming the value and what it may be.
-    """
-    hints, ranges = get_type_hints(type(made)), get_type_hints(type(made), include_extras=True)
-    for field in fields(made):
-        kind, value = hints[field.name], getattr(made, field.name)
-        if is_dataclass(value):  # such as a method's warm-up
-            _check_fields(value)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            known = ", ".join(str(choice) for choice in get_args(kind))
-            raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
-        if kind in _SCALARS and (type(value) not in _SCALARS[kind][0]):
-            raise UserError(f"{type(made).__name__}: {field.name}={value} is not {_SCALARS[kind][1]}.")
-        if isinstance(value, float) and not isfinite(value):  # no record could hold it
-            raise UserError(f"{type(made).__name__}: {field.name}={value} is not a finite number.")
-        for limit in _limits(ranges[field.name]) if isinstance(value, int | float) else ():
-            _check_range(f"{type(made).__name__}: {field.name}={value}", value, limit)
-
-
-def _limits(kind: Any) -> list[Any]:
-    """The limits of an ``Annotated`` number, which may be optional."""
-    if get_origin(kind) is Annotated:
-        return [limit for given in kind.__metadata__ for limit in (given if isinstance(given, Interval) else [given])]
-    return [limit for inner in get_args(kind) if get_origin(inner) is Annotated for limit in _limits(inner)]
-
-
-_BOUNDS = (
-    (Ge, operator.ge, "to {:g} or more"),
-    (Gt, operator.gt, "above {:g}"),
-    (Le, operator.le, "to {:g} or less"),
-    (Lt, operator.lt, "below {:g}"),
-)
-
-
-def _check_range(what: str, value: float, limit: Any) -> None:
-    """Raises:
-    UserError: the value is beyond the limit."""
-    for kind, holds, told in _BOUNDS:
-        if isinstance(limit, kind):
-            (bound,) = asdict(limit).values()
-            if not holds(value, bound):
-                raise UserError(f"{what} is out of range; set it {told.format(bound)}.")
-
-
-_SCALARS = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    bool: ((bool,), "true or false"),
-    str: ((str,), "a word"),
-}
 
 
 def _budget(config: DictConfig) -> float:

@@ -67,8 +67,8 @@ class Server:
             raise UserError(f"judge.url={self.url} is not an address; give one such as http://localhost:8000/v1.")
         if "@" in urlsplit(self.url).netloc:  # the record keeps the configuration
             raise UserError(
-                "judge.url holds a user name or a password, which every record would keep; leave it out, "
-                "and give the key in the environment variable that judge.key names."
+                "judge.url holds a user name or a password, which every record would keep; leave it out and "
+                "give the key in the environment variable that judge.key names."
             )
         if self.attempts < 1:
             raise UserError(f"judge.attempts={self.attempts} never asks; give a whole number above 0.")

@@ -22,7 +22,7 @@ from datasets import Features, Image, Sequence, Value
 from selectmm.errors import UserError
 from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import NAMES_CODE, check_code, run_stage, write_atomically
+from selectmm.records.stage import CODE_ENDINGS, check_code, run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
 
@@ -136,7 +136,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
     identity = {"rows": rows.fingerprint, "tasks": there, "version": 2} | ({"clips": "files"} if clips else {})
     folder = run_stage(Path(cache), "own-suite", identity, make).folder
     theirs = {} if beside is None else {name: (beside / name).read_bytes() for name in there}
-    code = {name: content for name, content in theirs.items() if Path(name).suffix in NAMES_CODE}
+    code = {name: content for name, content in theirs.items() if Path(name).suffix in CODE_ENDINGS}
     check_code(folder, code | {name: text.encode() for name, text in said.items()})
     return folder
 

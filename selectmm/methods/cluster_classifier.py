@@ -95,7 +95,7 @@ def confidence(vectors: Vectors, core: np.ndarray, labels: np.ndarray, training:
             best, kept = found, {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.load_state_dict(kept)
     with torch.no_grad():
-        blocks = vectors.blocks(beside=clusters + 3 * training.wide)
+        blocks = vectors.blocks(beside=clusters + 6 * training.wide + 2 * vectors.width)
         return np.concatenate([net(block.cpu()).softmax(1).max(1).values.numpy() for _, block in blocks])
 
 

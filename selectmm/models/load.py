@@ -70,7 +70,6 @@ def read_checkpoint(
     name, options = place(path)
     if not isdir(name):
         check_model(name, options)
-    _check_whole(name)
     try:
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
@@ -96,7 +95,6 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
         UserError: they are not there, or the configuration is of another class.
     """
     name, options = place(path)
-    _check_whole(name)
     local = {**options, **OWN_CODE, "local_files_only": True}
     try:
         processor, config = AutoProcessor.from_pretrained(name, **local), AutoConfig.from_pretrained(name, **local)
@@ -110,21 +108,14 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
             f"The configuration at '{path}' is of a {config.model_type}, not of a {cls.__name__}; choose one that is, "
             f"or the model family that it is of."
         )
-    with torch.device("meta"):
-        return cls._from_config(config, dtype=dtype), processor
-
-
-def _check_whole(name: str) -> None:
-    """An adapter's folder names the model below it, which transformers would open in its place, from wherever.
-
-    Raises:
-        UserError: it is one.
-    """
-    if isdir(name) and os.path.exists(os.path.join(name, "adapter_config.json")):
+    try:
+        with torch.device("meta"):
+            return cls._from_config(config, dtype=dtype), processor
+    except ValueError as problem:  # a part of it needs code of its own
         raise UserError(
-            f"The folder '{name}' holds an adapter (adapter_config.json), not a whole model; give the folder of a "
-            f"merged one, which 'selectmm export model' writes."
-        )
+            f"The configuration at '{path}' describes a {cls.__name__} that transformers cannot build "
+            f"({str(problem).splitlines()[0]}); choose another checkpoint."
+        ) from problem
 
 
 def save_processor(processor: ProcessorMixin, folder: Path) -> None:
@@ -140,8 +131,17 @@ def save_processor(processor: ProcessorMixin, folder: Path) -> None:
 
 
 def place(path: str) -> tuple[str, dict[str, Any]]:
-    """``owner/name@revision`` or a folder as what `from_pretrained` takes; what a folder names is not fetched."""
+    """``owner/name@revision`` or a folder as what `from_pretrained` takes; what a folder names is not fetched.
+
+    Raises:
+        UserError: the folder holds an adapter, in whose place transformers would open the model that it names.
+    """
     if isdir(path):  # whose name may hold an @
+        if os.path.exists(os.path.join(path, "adapter_config.json")):
+            raise UserError(
+                f"The folder '{path}' holds an adapter (adapter_config.json), not a whole model; give the folder of a "
+                f"merged one, which 'selectmm export model' writes."
+            )
         return path, {"local_files_only": True}
     name, _, revision = path.partition("@")
     return name, {"revision": revision} if revision else {}

@@ -15,7 +15,7 @@ from selectmm.quickstart.examples import write as write_examples
 from selectmm.quickstart.items import held_out
 from selectmm.quickstart.pool import write as write_pool
 from selectmm.quickstart.schemas import write as write_benchmarks
-from selectmm.records.stage import NAMES_CODE, check_code, run_stage
+from selectmm.records.stage import CODE_ENDINGS, check_code, run_stage
 
 HERE = Path(__file__).parent
 
@@ -87,7 +87,7 @@ def suite_folder(cache: str, times: int = 1) -> Path:
 
     size = {} if times == 1 else {"times": times}
     folder = run_stage(Path(cache), "embedded-suite", {"code": _code(), **size}, make).folder
-    tasks = [task for task in (HERE / "tasks").iterdir() if task.suffix in NAMES_CODE]
+    tasks = [task for task in (HERE / "tasks").iterdir() if task.suffix in CODE_ENDINGS]
     check_code(folder, {task.name: task.read_bytes() for task in tasks})
     return folder
 

@@ -28,7 +28,7 @@ log = logging.getLogger("selectmm")
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 SPENT = "spent.json"  # there too: the cost of the attempts that did not finish
-NAMES_CODE = {".yaml", ".yml", ".py", ".jinja"}  # endings of files that name functions, or are code
+CODE_ENDINGS = {".yaml", ".yml", ".py", ".jinja"}  # of files that are code, or name functions
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 
 _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while waiting for another process
@@ -102,7 +102,7 @@ def check_code(folder: Path, wanted: Mapping[str, bytes]) -> None:
     Raises:
         UserError: one was changed, added or taken away.
     """
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.suffix in NAMES_CODE}
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.suffix in CODE_ENDINGS}
     for name in sorted({*found, *wanted}):
         if name not in wanted or name not in found or found[name].read_bytes() != wanted[name]:
             raise UserError(

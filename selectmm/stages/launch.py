@@ -183,7 +183,7 @@ def rank_environment(device: torch.device, ranks: int) -> dict[str, str]:
     environment = dict(os.environ)
     environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
     if os.getcwd() not in {os.path.abspath(entry) for entry in sys.path}:
-        environment["PYTHONSAFEPATH"] = "1"  # `python -m` would look for modules in the working folder, which we do not
+        environment["PYTHONSAFEPATH"] = "1"  # `python -m` would import from the working folder; this process does not
     if device.type == "cpu":
         environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     else:  # Slurm hands on what `selectmm.models` set on a login node without a GPU

@@ -116,6 +116,21 @@ def test_a_clip_that_is_cut_right_behind_its_header_is_a_bad_row(folder: Path, t
     assert len(pool) == 1 and pool.health.broken_image == [1]
 
 
+def test_a_clip_has_no_more_pixels_than_an_image_may_have(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "clip.mp4", 4)
+    clip = open_clip(tmp_path, "clip.mp4")
+    # Frames are looked at too: they may be larger than the header says.
+    monkeypatch.setattr(module, "MAX_PIXELS", clip.width * clip.height - 1)
+    for opened in (
+        lambda: open_clip(tmp_path, "clip.mp4"),
+        lambda: clip.read([0]),
+    ):
+        with pytest.raises(UserError, match=r"clip\.mp4 cannot be read \(.* pixels are more than "):
+            opened()
+
+
 def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>404")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")

@@ -1,5 +1,6 @@
 """What ranks are started with; who watches a launch over several nodes does not stop because their store does."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,15 @@ def test_ranks_on_gpus_do_not_take_the_cpu_for_deepspeeds_because_a_login_node_h
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     assert "DS_ACCELERATOR" not in launch.rank_environment(torch.device("cuda", 0), 1)
     assert launch.rank_environment(torch.device("cpu"), 1)["DS_ACCELERATOR"] == "cpu"
+
+
+def test_ranks_look_for_modules_where_this_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder may be a stranger's pool, and `python -m` would import what lies there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert launch.rank_environment(torch.device("cpu"), 1)["PYTHONSAFEPATH"] == "1"
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert "PYTHONSAFEPATH" not in launch.rank_environment(torch.device("cpu"), 1)
 
 
 def test_ranks_beside_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
