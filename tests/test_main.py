@@ -128,4 +128,4 @@ def test_a_sweep_that_is_its_own_worker_starts_no_cuda_before_its_first_job(gpus
     command = [sys.executable, "-c", program, *SIDE_BY_SIDE, "hydra.launcher.n_jobs=1", "method=full,random"]
     done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
     assert "This setting needs a GPU" in done.stdout, done.stderr
-    assert list(gpus.glob("selectmm-*-gpu-0.lock")) and "0,1" not in (gpus / "started.txt").read_text()
+    assert list(gpus.glob("selectmm-*-gpus/0.lock")) and "0,1" not in (gpus / "started.txt").read_text()

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
-from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, tasks_of
+from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, hub_names, tasks_of
 from selectmm.evaluation.suite import Benchmark
 
 
@@ -41,6 +41,7 @@ def rendered(
         folder, mirrors = Path(name), Path(beside)
         if data is not None:
             check_local(benchmarks, suite_tasks, data)
+            _check_cells(benchmarks, suite_tasks, data)
             copy_tasks(benchmarks, suite_tasks, plain(data.resolve(), mirrors / "data"), folder)
         for number, source in enumerate([OURS] if suite_tasks is None else [OURS, suite_tasks]):
             files = sorted(source.glob("*.yaml"))
@@ -53,6 +54,13 @@ def rendered(
                 here = plain(source.resolve(), mirrors / str(number))
                 (folder / file.name).write_text(_replace(file.read_text(), here, folder))
         yield folder
+
+
+def _check_cells(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: Path) -> None:
+    from selectmm.evaluation.cells import check_cells  # with `datasets`, a second
+
+    for name in {name for benchmark in benchmarks for name in hub_names(benchmark, suite_tasks)}:
+        check_cells(data / name)
 
 
 def plain(folder: Path, mirror: Path) -> Path:

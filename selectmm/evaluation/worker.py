@@ -1,21 +1,22 @@
 """One rank of an evaluation, started through `selectmm.stages.rank`. See `selectmm.evaluation.workers`."""
 
-import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from selectmm.evaluation.answering import Share
 from selectmm.evaluation.evaluate import answer_share
-from selectmm.evaluation.workers import JOB, Job
+from selectmm.evaluation.workers import Job
 from selectmm.instantiate import open_model, open_suite
 from selectmm.stages.launch import on_this_rank, serve
 from selectmm.stages.place import forget_ranks
 from selectmm.tuning.adapter import load_adapter
 
 
-def answer(place: Path, rank: int, ranks: int) -> None:
-    """Answer this rank's share of the job in ``place``, a folder inside the evaluation's."""
-    job = Job(**json.loads((place / JOB).read_text()))
+def answer(place: Path, content: Mapping[str, Any], rank: int, ranks: int) -> None:
+    """Answer this rank's share of the job ``content``; ``place`` is a folder inside the evaluation's."""
+    job = Job(**content)
     vlm, suite = open_model(on_this_rank(job.model)), open_suite(job.suite)
     forget_ranks()  # or the harnesses would wait for the other ranks
     with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter), keep=False) as adapted:

@@ -1,6 +1,5 @@
 """An evaluation by several ranks: each answers a share of the questions, and the process that started them scores."""
 
-import json
 import shutil
 import subprocess
 from collections import deque
@@ -12,11 +11,10 @@ from selectmm.evaluation.evaluate import unfinished
 from selectmm.evaluation.suite import Images, Suite
 from selectmm.models.vlm import VLM
 from selectmm.records.progress import track
-from selectmm.records.stage import write_atomically
 from selectmm.stages.launch import aside, launched
 from selectmm.stages.nodes import ALONE, Nodes
 
-PLACE, JOB = "ranks", "job.json"
+PLACE = "ranks"
 POLL = 0.5  # seconds between looks at how many benchmarks are done
 
 
@@ -56,9 +54,8 @@ def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path, no
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     content = asdict(job) | {"adapter": None if job.adapter is None else str(Path(job.adapter).resolve())}
-    write_atomically(place / JOB, json.dumps(content, indent=1, default=str))
     module, way_out = "selectmm.evaluation.worker", "fewer devices"
-    with aside(vlm) as device, launched(module, place, devices, device, way_out, nodes) as ranks:
+    with aside(vlm) as device, launched(module, place, content, devices, device, way_out, nodes) as ranks:
         deque(track(_done(ranks, place), f"evaluate: {devices} ranks", devices * len(groups)), maxlen=0)
     shutil.rmtree(place)
 

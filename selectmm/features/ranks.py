@@ -1,6 +1,5 @@
 """Passes over a pool by several processes: each rank takes every n-th shard that is not there yet."""
 
-import json
 import shutil
 import subprocess
 import time
@@ -8,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_class
 
@@ -17,11 +17,10 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.arrow import open_arrow, write_table
 from selectmm.pool.root import root_spelled, spelled
 from selectmm.records.progress import track
-from selectmm.records.stage import write_atomically
 from selectmm.stages.launch import aside, launched
 from selectmm.stages.nodes import ALONE, Nodes
 
-PLACE, JOB, ROWS = "ranks", "job.json", "rows.arrow"
+PLACE, ROWS = "ranks", "rows.arrow"
 POLL = 0.5  # seconds between looks at how many shards are done
 
 
@@ -51,19 +50,19 @@ def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequ
     place = next(iter(passes[0].wanted.values())).resolve() / PLACE
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    _write(place, ranks, passes, todo)
+    write_table(place / ROWS, passes[0].pool.table)
+    module, job = "selectmm.features.worker", _job(ranks, passes, todo)
     with (
         aside(vlm) as device,
-        launched("selectmm.features.worker", place, ranks.count, device, "fewer devices", ranks.nodes) as process,
+        launched(module, place, job, ranks.count, device, "fewer devices", ranks.nodes) as process,
     ):
         names = " and ".join(each.name for each in passes)
         deque(track(_finished(process, place), names, sum(map(len, todo))), maxlen=0)
     shutil.rmtree(place)
 
 
-def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
-    """What `run_over` wrote: the model, and every pass with its open shards, for all ranks."""
-    job = json.loads((place / JOB).read_text())
+def passes_of(job: Mapping[str, Any], place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
+    """What `run_over` asks for: the model, and every pass with its open shards, for all ranks."""
     pool = open_arrow(place / ROWS, root_spelled(job["images"]), "", job["frames"])
     passes = []
     for entry in job["passes"]:
@@ -73,10 +72,9 @@ def read_passes(place: Path) -> tuple[Ranks, list[tuple[Pass, list[range]]]]:
     return Ranks(job["count"], job["build"], adapter), passes
 
 
-def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Sequence[range]]) -> None:
+def _job(ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Sequence[range]]) -> dict[str, Any]:
     pool = passes[0].pool
-    write_table(place / ROWS, pool.table)
-    content = {
+    return {
         "build": ranks.build,
         "adapter": None if ranks.adapter is None else str(ranks.adapter.resolve()),
         "count": ranks.count,
@@ -92,7 +90,6 @@ def _write(place: Path, ranks: Ranks, passes: Sequence[Pass], todo: Sequence[Seq
             for each, shards in zip(passes, todo, strict=True)
         ],
     }
-    write_atomically(place / JOB, json.dumps(content, indent=1))
 
 
 def config_of(feature: Feature) -> dict[str, object]:

@@ -21,8 +21,9 @@ from selectmm.pool.address import Address
 from selectmm.pool.bad import excerpt
 from selectmm.pool.root import File, Root
 
-# Decoded inside Pillow. EPS is not among them, because Pillow starts Ghostscript to read it.
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "ICO", "JPEG2000", "TGA", "TIFF", "WEBP")
+# Decoded inside Pillow, and the header says how large. EPS is not among them, because Pillow starts Ghostscript to read
+# it; nor ICO, whose header may say less than the picture has.
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "JPEG2000", "TGA", "TIFF", "WEBP")
 
 # 512 MiB as RGB, where Pillow refuses a "decompression bomb". From half of it on Pillow warns; such an image is read,
 # and whoever decodes images side by side takes the `LARGE` ones one at a time (`large_alone`).

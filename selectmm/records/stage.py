@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -113,9 +114,10 @@ def check_code(folder: Path, wanted: Mapping[str, bytes]) -> None:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write beside, then rename, so that a reader never sees half a file; lone surrogates as escapes (JSON's, too)."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        with beside.open("xb") as file:  # new, so that it is no link that somebody put there
+            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -226,6 +228,8 @@ def _make(
     share: Callable[[Path], float] | None,
 ) -> None:
     partial = folder.with_suffix(".partial")
+    if partial.is_symlink():  # what is written and deleted there would be somewhere else
+        raise UserError(f"{partial} is a link, where a stage's own folder should be; delete it, and start again.")
     partial.mkdir(exist_ok=True)
     maker = partial / MAKER
     write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))

@@ -7,6 +7,7 @@ UUID, because one job may name a GPU by its number and another by its UUID.
 import fcntl
 import os
 import re
+import stat
 import subprocess
 import tempfile
 import time
@@ -46,7 +47,8 @@ def own_gpus(wanted: int) -> list[str]:
         check_enough(1, wanted, len(there))
         ids = _ids()
         locks = {name: _lock_of(name, ids) for name in there}
-        while not _taken(locks, wanted, Path(tempfile.gettempdir())):
+        folder = _own_folder()
+        while not _taken(locks, wanted, folder):
             time.sleep(POLL)
         os.environ[VISIBLE] = ",".join(_held)
     return list(_held)
@@ -97,13 +99,31 @@ def _lock_of(name: str, ids: Mapping[str, str]) -> str:
     return meant[0] if len(meant) == 1 else name
 
 
+def _own_folder() -> Path:
+    """Where the locks lie: a folder of this user's alone, or another could hold them, or put links in their places.
+
+    Raises:
+        UserError: it is another user's.
+    """
+    folder = Path(tempfile.gettempdir()) / f"selectmm-{os.getuid()}-gpus"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UserError(
+            f"{folder}, where jobs lock the GPUs that they use, is not a folder that only you can write to; set TMPDIR "
+            f"to a folder of your own."
+        )
+    return folder
+
+
 def _taken(locks: Mapping[str, str], wanted: int, folder: Path) -> bool:
     """Lock ``wanted`` free GPUs, or none; ``locks`` are the locks' names by the GPUs'."""
     for name, lock in locks.items():
         if len(_held) == wanted:
             break
         # A part of a GPU may be called MIG-GPU-…/1/0.
-        file = (folder / f"selectmm-{os.getuid()}-gpu-{lock.replace('/', '_')}.lock").open("a")
+        file = (folder / f"{lock.replace('/', '_')}.lock").open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _held[name] = file

@@ -1,9 +1,14 @@
 """Start a stage's processes (ranks) with torchrun, on one node or several, and explain why one failed.
 
-The process that starts them and the ranks share a folder: the stage's instructions, every rank's output, the error of
-the rank that failed first, and the peak memory of each. A rank's side is `serve`, which its module calls.
+The process that starts them and the ranks share a folder: the job, every rank's output, the error of the rank that
+failed first, and the peak memory of each. A rank's side is `serve`, which its module calls.
+
+A job names code (``_target_`` of the model), and others may be able to write to the folder. So the ranks get the job's
+SHA-256 on their command line, and read no other job.
 """
 
+import hashlib
+import json
 import math
 import os
 import subprocess
@@ -22,11 +27,12 @@ import torch
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.records.cost import note_used, used
+from selectmm.records.stage import write_atomically
 from selectmm.stages.follower import Follower
 from selectmm.stages.nodes import ALONE, Joined, Launch, Nodes, free_port, own_address
 from selectmm.stages.place import Place
 
-LOG = "worker.log"
+JOB, LOG = "job.json", "worker.log"
 POLL = 0.2  # seconds between looks at the other nodes
 GRACE = 5.0  # seconds that the others have to say why, once a node has failed
 PATIENCE = 45  # seconds for torchrun to end; it gives its ranks 30
@@ -36,7 +42,13 @@ TAIL = 15  # lines of a failed rank's output or traceback that are shown
 
 @contextmanager
 def launched(
-    module: str, folder: Path, devices: int, device: torch.device, way_out: str, nodes: Nodes = ALONE
+    module: str,
+    folder: Path,
+    job: Mapping[str, Any],
+    devices: int,
+    device: torch.device,
+    way_out: str,
+    nodes: Nodes = ALONE,
 ) -> Iterator[subprocess.Popen]:
     """Run a module's ``main`` as ``devices`` ranks, one per device of ``device``'s type, spread evenly over the nodes.
 
@@ -46,6 +58,7 @@ def launched(
     Args:
         module: its ``main`` calls `serve`. folder: exists, and all nodes see it; what the ranks are told and say lies
             there.
+        job: what the ranks are to do, which their `serve` hands to the module; values of JSON, and paths.
         way_out: what a user can do where the system killed a rank for want of memory, after "use".
 
     Raises:
@@ -55,7 +68,8 @@ def launched(
     place = nodes.place
     meeting = (place.host, free_port()) if nodes.count > 1 else ("", 0)
     per_node = math.ceil(devices / nodes.count)
-    launch = Launch(mark, module, str(folder.resolve()), per_node, device.type, *meeting, place.seconds)
+    digest = write_job(folder, job)
+    launch = Launch(mark, module, str(folder.resolve()), digest, per_node, device.type, *meeting, place.seconds)
     if nodes.count == 1:
         with running(_torchrun(launch, place), rank_environment(device, per_node), folder / LOG) as process:
             yield process
@@ -96,7 +110,30 @@ def _torchrun(launch: Launch, place: Place) -> list[str]:
         settings = f"is_host={int(place.node == 0)},join_timeout={math.ceil(launch.seconds)}"
         command += [f"--nnodes={place.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.host}:{launch.port}"]
         command += [f"--rdzv-id={launch.mark}", f"--rdzv-conf={settings}", f"--local-addr={own_address(place)}"]
-    return [*command, "-m", "selectmm.stages.rank", launch.module, launch.folder, launch.mark, str(os.getpid())]
+    rank = [launch.module, launch.folder, launch.mark, str(os.getpid()), launch.job]
+    return [*command, "-m", "selectmm.stages.rank", *rank]
+
+
+def write_job(folder: Path, job: Mapping[str, Any]) -> str:
+    """Write what ranks are to do; returns its SHA-256, without which they do nothing."""
+    content = json.dumps(job, indent=1, default=os.fspath).encode()
+    write_atomically(folder / JOB, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_job(folder: Path, digest: str) -> dict[str, Any]:
+    """What `write_job` wrote.
+
+    Raises:
+        UserError: something else lies there now.
+    """
+    content = (folder / JOB).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(
+            f"{folder / JOB} is not what this run wrote there; somebody changed it. Set cache= to a folder that only "
+            f"you can write to, and start the same command again."
+        )
+    return json.loads(content)
 
 
 class _Watch:
@@ -149,15 +186,24 @@ def _ending_together(joined: Joined, process: subprocess.Popen) -> Iterator[_Wat
 
 
 def tidy(folder: Path) -> None:
-    """Delete what the ranks of a stage that has ended said."""
-    for file in [*folder.glob(f"*{LOG}"), *folder.glob("error-*.txt"), *folder.glob("trace-*"), *folder.glob("peak-*")]:
+    """Delete what the ranks of a stage that has ended were told and said."""
+    for file in [
+        folder / JOB,
+        *folder.glob(f"*{LOG}"),
+        *folder.glob("error-*.txt"),
+        *folder.glob("trace-*"),
+        *folder.glob("peak-*"),
+    ]:
         file.unlink(missing_ok=True)
 
 
 @contextmanager
 def running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen]:
-    """A process in a session of its own (so a Ctrl-C reaches us alone), which does not outlive the block."""
-    with log.open("wb") as output:
+    """A process in a session of its own (so a Ctrl-C reaches us alone), which does not outlive the block.
+
+    Its output goes to ``log``; a link that somebody put there is not followed.
+    """
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
@@ -221,20 +267,21 @@ def aside(vlm: VLM) -> Iterator[torch.device]:
             vlm.model.to(device)
 
 
-def serve(arguments: list[str], work: Callable[[Path, int, int], None]) -> int:
+def serve(arguments: list[str], work: Callable[[Path, dict[str, Any], int, int], None]) -> int:
     """A rank's whole life: do its share, and leave its peak memory, or the reason why it failed, in the folder.
 
     Args:
-        arguments: of the command line, as `launched` gives them: the folder, the launch, the process that started it.
-        work: takes the folder, this rank, and the number of ranks.
+        arguments: of the command line, as `launched` gives them: the folder, the launch, the process that started it,
+            and the job's SHA-256.
+        work: takes the folder, the job, this rank, and the number of ranks.
 
     Returns:
         The exit code; 1 if a user can fix what went wrong.
     """
-    folder, launch = Path(arguments[0]), arguments[1]
+    folder, launch, _starter, digest = Path(arguments[0]), *arguments[1:]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        work(folder, rank, ranks)
+        work(folder, read_job(folder, digest), rank, ranks)
     except UserError as problem:
         _report(folder / f"error-{launch}.txt", str(problem))
         return 1

@@ -38,13 +38,15 @@ class Launch:
     """What an agent on every node starts.
 
     Attributes:
-        module, folder: see `selectmm.stages.launch.launched`. per_node: ranks on each node. device: its type.
+        module, folder: see `selectmm.stages.launch.launched`. job: the SHA-256 of what the ranks are to do.
+        per_node: ranks on each node. device: its type.
         host, port: where the agents meet.
     """
 
     mark: str
     module: str
     folder: str
+    job: str
     per_node: int
     device: str
     host: str

@@ -1,4 +1,4 @@
-"""Where every rank begins: ``torchrun … -m selectmm.stages.rank MODULE FOLDER LAUNCH STARTER``.
+"""Where every rank begins: ``torchrun … -m selectmm.stages.rank MODULE FOLDER LAUNCH STARTER DIGEST``.
 
 A rank whose torchrun is killed while it starts would wait for the others up to PyTorch's limit, thirty minutes by
 default, and the next run would wait for it. So it watches from its first moment on, before it imports MODULE, which

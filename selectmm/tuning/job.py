@@ -1,8 +1,7 @@
-"""A training job as a file: what a worker process needs to know."""
+"""A training job: what a worker process needs to know, and the rows as a file."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ from selectmm.pool.arrow import open_arrow, write_blocks
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_spelled
 from selectmm.pool.table import blocks_of
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe, Strategy
 
-JOB, ROWS, LOCK = "job.json", "rows.arrow", "worker.lock"
+ROWS, LOCK = "rows.arrow", "worker.lock"
 HANDED_ON = "handed-on"  # folder in that of a part: the checkpoint that the next part begins with
 
 
@@ -85,20 +83,22 @@ class Job:
     frames: str | None = None
 
 
-def write_job(folder: Path, job: Job, pool: Pool, rows: np.ndarray) -> None:
-    """Write the job, and the rows it trains on as a pool of their own (a worker then needs nothing of the big one)."""
+def write_rows(folder: Path, pool: Pool, rows: np.ndarray) -> None:
+    """Write the rows that a job trains on as a pool of their own (a worker then needs nothing of the big one)."""
     write_blocks(folder / ROWS, blocks_of(pool.table, rows))
-    write_atomically(folder / JOB, json.dumps(asdict(job), indent=1))
 
 
-def read_job(folder: Path) -> tuple[Job, Pool]:
-    """The job and its rows."""
-    content = json.loads((folder / JOB).read_text())
-    task = content["task"]
+def read_rows(folder: Path, job: Job) -> Pool:
+    """What `write_rows` wrote."""
+    return open_arrow(folder / ROWS, root_spelled(job.images), "", job.frames)
+
+
+def job_of(content: Mapping[str, Any]) -> Job:
+    """A job from its values, as JSON has them."""
+    task = dict(content["task"])
     task |= {"recipe": Recipe(**task["recipe"]), "strategy": Strategy(**task["strategy"])}
     task |= {"part": _part(task["part"]), "points": tuple(task["points"])}
-    job = Job(**content | {"task": Task(**task)})
-    return job, open_arrow(folder / ROWS, root_spelled(job.images), "", job.frames)
+    return Job(**{**content, "task": Task(**task)})
 
 
 def _part(content: Mapping[str, Any] | None) -> Part | None:

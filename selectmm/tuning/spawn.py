@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from selectmm.stages.launch import launched
 from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import LOSSES, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
-from selectmm.tuning.job import JOB, LOCK, ROWS, Job, write_job
+from selectmm.tuning.job import LOCK, ROWS, Job, write_rows
 
 POLL = 0.2  # seconds between looks at the losses file
 
@@ -37,18 +38,19 @@ def spawn(
         checkpoint = latest(folder)
     done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else job.task.first
     keep_losses(folder, done - job.task.first)
-    write_job(folder, job, pool, rows)
-    way_out = "fewer devices or strategy zero3"
-    with launched("selectmm.tuning.worker", folder, job.task.strategy.devices, device, way_out, nodes) as process:
+    write_rows(folder, pool, rows)
+    module, way_out = "selectmm.tuning.worker", "fewer devices or strategy zero3"
+    devices = job.task.strategy.devices
+    with launched(module, folder, asdict(job), devices, device, way_out, nodes) as process:
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)
     tidy(folder)
 
 
 def tidy(folder: Path) -> None:
-    """Delete the job files and messages of the ranks of a run that has ended."""
+    """Delete the files and messages of the ranks of a run that has ended."""
     launch.tidy(folder)
-    for name in (JOB, ROWS, LOCK):
+    for name in (ROWS, LOCK):
         (folder / name).unlink(missing_ok=True)
 
 

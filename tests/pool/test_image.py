@@ -166,7 +166,7 @@ def encoded(kind: str) -> bytes:
     return content.getvalue()
 
 
-KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "JPEG2000", "PPM", "AVIF")
+KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 WHOLE = {kind: encoded(kind) for kind in KINDS}
 
 
@@ -192,6 +192,13 @@ def test_damaged_files_are_an_image_or_a_sentence(
         assert str(tmp_path / "a.img") in str(problem) and str(problem).isprintable()
     else:
         assert image.mode == "RGB" and image.width * image.height <= MAX_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO"])
+def test_formats_that_are_not_read(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(kind))
+    with pytest.raises(UserError, match=r"a\.png cannot be read \(cannot identify image file"):
+        open_image(tmp_path, "a.png")
 
 
 def test_large_images_wait_for_each_other_and_small_ones_for_nobody() -> None:

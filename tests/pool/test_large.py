@@ -8,7 +8,7 @@ import pyarrow as pa
 from selectmm.pool.arrow import open_arrow
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import SCHEMA, TAKEN_AT_ONCE, taken
-from selectmm.tuning.job import Job, Task, read_job, write_job
+from selectmm.tuning.job import Job, Task, read_rows, write_rows
 from selectmm.tuning.plan import lengths_of
 from tests.tuning.conftest import RECIPE, SINGLE
 
@@ -33,8 +33,8 @@ def test_rows_are_taken_and_written_from_more_than_two_gib_of_text(tmp_path: Pat
     assert len(pool) * len(TEXT) > 2**31
     rows = np.array([len(pool) - 1, 0, ROWS, 0, len(pool) - 2])
     assert taken(pool.table, rows)["place"].to_pylist() == rows.tolist()
-    write_job(tmp_path, Job(Task(RECIPE, SINGLE, 1, 0), {}, ""), pool, rows)
-    _, read = read_job(tmp_path)
+    write_rows(tmp_path, pool, rows)
+    read = read_rows(tmp_path, Job(Task(RECIPE, SINGLE, 1, 0), {}, ""))
     assert [read[row].digest for row in range(5)] == [f"{row % ROWS:032x}" for row in rows]
     assert lengths_of(pool, rows).tolist() == [len(TEXT)] * 5
     assert open_arrow(tmp_path / "rows.arrow", Path(), "").table["place"].to_pylist() == rows.tolist()

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import json
 import os
 import shutil
@@ -66,6 +67,18 @@ def test_a_kill_before_the_last_rename_loses_neither_work_nor_cost(
     again = run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice"))
     assert again.cost.device_seconds == told["device_seconds"] > 0
     assert sorted(file.name for file in again.folder.iterdir()) == ["stage.json", "value.txt"]
+
+
+def test_an_unfinished_stage_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """Others may be able to write to the cache; what a stage writes and deletes would be somewhere else."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "cache" / "work").mkdir(parents=True)
+    partial = tmp_path / "cache" / "work" / f"{fingerprint({'a': 1})}.partial"
+    partial.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=f"^{partial} is a link, where a stage's own folder should be; delete it"):
+        run_stage(tmp_path / "cache", "work", {"a": 1}, lambda folder: None)
+    assert not list(elsewhere.iterdir())
 
 
 def test_another_identity_is_another_stage(tmp_path: Path) -> None:
@@ -316,13 +329,13 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "record.json"
     write_atomically(path, "old")
 
-    def half(self: Path, content: bytes) -> None:
-        with self.open("wb") as stream:
-            stream.write(content[: len(content) // 2])
+    def half(stream: io.FileIO, content: bytes) -> None:
+        io.FileIO.write(stream, content[: len(content) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="No space"):
+    full = type("Full", (io.FileIO,), {"write": half})
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(Path, "open", lambda self, mode: full(self, mode.replace("b", "")))
         write_atomically(path, "something new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -121,7 +121,21 @@ def test_a_part_of_a_gpu_may_have_slashes_in_its_name(monkeypatch: pytest.Monkey
 
 
 def test_a_lock_never_empties_a_file_that_is_there(tmp_path: Path) -> None:
-    """The folder is open to all users, and one may have left a link there."""
     (tmp_path / "mine").write_text("content")
-    (tmp_path / f"selectmm-{os.getuid()}-gpu-4.lock").symlink_to(tmp_path / "mine")
+    locks = tmp_path / f"selectmm-{os.getuid()}-gpus"
+    locks.mkdir(mode=0o700)
+    (locks / "4.lock").symlink_to(tmp_path / "mine")
     assert gpus.own_gpus(1) == ["4"] and (tmp_path / "mine").read_text() == "content"
+
+
+@pytest.mark.parametrize("theirs", ["a link", "open to all"])
+def test_locks_lie_where_no_other_user_can_hold_them(theirs: str, tmp_path: Path) -> None:
+    """$TMPDIR is open to all users, and the folder's name can be guessed."""
+    locks = tmp_path / f"selectmm-{os.getuid()}-gpus"
+    if theirs == "a link":
+        locks.symlink_to(tmp_path)
+    else:
+        locks.mkdir()
+        locks.chmod(0o777)
+    with pytest.raises(UserError, match=rf"^{locks}, where jobs lock .* only you can write to; set TMPDIR to a folder"):
+        gpus.own_gpus(1)

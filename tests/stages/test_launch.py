@@ -55,7 +55,7 @@ def test_a_store_that_breaks_ends_the_launch_with_a_sentence(monkeypatch: pytest
 def test_a_launch_whose_block_fails_raises_that_and_not_the_stores_error() -> None:
     one = nodes.Nodes(2, hosts={1: "second"}, _store=SimpleNamespace(set=lambda *_: None))
     with pytest.raises(ValueError, match="of the block"):
-        with one.joining(nodes.Launch("m", "module", "folder", 1, "cpu", "h", 1, 1.0)) as joined:
+        with one.joining(nodes.Launch("m", "module", "folder", "job", 1, "cpu", "h", 1, 1.0)) as joined:
             joined._store = Broken()
             raise ValueError("of the block")
 
@@ -88,6 +88,32 @@ def test_ranks_beside_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     assert launch.rank_environment(torch.device("cuda"), 8)["OMP_NUM_THREADS"] == "5"
 
 
+def test_ranks_read_no_other_job_than_the_one_that_they_were_started_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job names the model's class, and whoever can write to a shared cache can write over it."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    digest, seen = launch.write_job(tmp_path, {"build": {"_target_": "ours"}, "folder": tmp_path}), []
+    arguments = [str(tmp_path), "mark", "1", digest]
+    assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 0
+    assert seen == [{"build": {"_target_": "ours"}, "folder": str(tmp_path)}]
+    (tmp_path / launch.JOB).write_text('{"build": {"_target_": "os.system"}}')
+    assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 1 and len(seen) == 1
+    assert (tmp_path / "error-mark.txt").read_text() == (
+        f"{tmp_path / 'job.json'} is not what this run wrote there; somebody changed it. Set cache= to a folder that "
+        f"only you can write to, and start the same command again."
+    )
+
+
+def test_output_of_ranks_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("content")
+    (tmp_path / launch.LOG).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic link"), launch.running(["true"], {}, tmp_path / launch.LOG):
+        pass
+    assert (tmp_path / "mine").read_text() == "content"
+
+
 class Started:
     """A process that has done its work."""
 
@@ -108,6 +134,6 @@ def test_a_launch_tells_how_many_ranks_share_this_machine(tmp_path: Path, monkey
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(24)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(launch, "running", running)
-    with launch.launched("module", tmp_path, 4, torch.device("cuda"), ""):
+    with launch.launched("module", tmp_path, {}, 4, torch.device("cuda"), ""):
         pass
     assert given == ["6"]

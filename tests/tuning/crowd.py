@@ -9,22 +9,23 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
 from torch.distributed import TCPStore
 
 from selectmm.errors import UserError
-from selectmm.stages.launch import rank_environment, serve
+from selectmm.stages.launch import rank_environment, serve, write_job
 from selectmm.tuning import worker
 from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta
-from selectmm.tuning.job import Job, Part, Task, write_job
+from selectmm.tuning.job import Job, Part, Task, write_rows
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tuning.conftest import RECIPE, Bench
@@ -51,8 +52,8 @@ class Case:
     after: str = ""
     until: int | None = None
 
-    def write(self, folder: Path) -> None:
-        """What `selectmm.tuning.spawn` writes before it starts the ranks."""
+    def write(self, folder: Path) -> str:
+        """Write what `selectmm.tuning.spawn` does before it starts the ranks; returns the job's SHA-256."""
         pool = self.bench.pool
         part = replace(self.part, before=str(folder.parent / self.after)) if self.after else self.part
         steps = self.steps or self.recipe.steps(len(pool), len(self.rows))
@@ -60,7 +61,8 @@ class Case:
         checkpoint = latest(folder)
         keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
         (folder / UNTIL).write_text(str(self.until or task.steps + 1))
-        write_job(folder, Job(task, self.bench.build, str(pool.image_root)), pool, self.rows)
+        write_rows(folder, pool, self.rows)
+        return write_job(folder, asdict(Job(task, self.bench.build, str(pool.image_root))))
 
 
 def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2) -> None:
@@ -69,21 +71,18 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2
     Args:
         death: rank 0 is killed before it renames this file or folder, and then that is what must happen.
     """
+    jobs = {}
     for name, case in cases.items():
         (root / name).mkdir(exist_ok=True)
-        case.write(root / name)
-    folders, output, store = (
-        [root / name for name in cases],
-        root / "crowd.log",
-        TCPStore("127.0.0.1", 0, is_master=True),
-    )
+        jobs[root / name] = case.write(root / name)
+    output, store = root / "crowd.log", TCPStore("127.0.0.1", 0, is_master=True)
     environment = rank_environment(torch.device("cpu"), ranks) | _torchrun(store.port, ranks)
     os.environ["DS_ACCELERATOR"] = environment["DS_ACCELERATOR"]  # as DeepSpeed is imported for the first time
     import deepspeed.runtime.zero.muon.original_muon  # noqa: F401  (once, here: ranks need both, which takes seconds)
 
     output.touch()
     fork = multiprocessing.get_context("fork")
-    started = [fork.Process(target=_be, args=(rank, environment, death, folders, output)) for rank in range(ranks)]
+    started = [fork.Process(target=_be, args=(rank, environment, death, jobs, output)) for rank in range(ranks)]
     for process in started:
         process.start()
     ends = _ended(started)
@@ -115,7 +114,7 @@ def _ended(started: Sequence[BaseProcess]) -> list[int | str]:
     return [f"none: it hangs after {LIMIT} s" if process in late else process.exitcode for process in started]
 
 
-def _be(rank: int, environment: Mapping[str, str], death: str, folders: Sequence[Path], output: Path) -> None:
+def _be(rank: int, environment: Mapping[str, str], death: str, jobs: Mapping[Path, str], output: Path) -> None:
     """A rank's whole life."""
     with output.open("a") as log:
         for stream in (1, 2):
@@ -124,7 +123,8 @@ def _be(rank: int, environment: Mapping[str, str], death: str, folders: Sequence
     os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
     if death and rank == 0:
         kill_before("os.rename", death)
-    sys.exit(max(serve([str(folder), "crowd", str(os.getppid())], train_until) for folder in folders))
+    parent = str(os.getppid())
+    sys.exit(max(serve([str(folder), "crowd", parent, job], train_until) for folder, job in jobs.items()))
 
 
 def kill_before(event: str, path: str) -> None:
@@ -144,7 +144,7 @@ class Stopped(UserError):
     """A job has come as far as it was to come."""
 
 
-def train_until(folder: Path, rank: int, ranks: int) -> None:
+def train_until(folder: Path, job: Mapping[str, Any], rank: int, ranks: int) -> None:
     """`worker.train`, which is left on every rank after the step that its folder names."""
     until, end = int((folder / UNTIL).read_text()), TrainingCallback._end_step
 
@@ -155,7 +155,7 @@ def train_until(folder: Path, rank: int, ranks: int) -> None:
 
     TrainingCallback._end_step = end_step
     try:
-        worker.train(folder, rank, ranks)
+        worker.train(folder, job, rank, ranks)
     except Stopped:
         pass
     finally:

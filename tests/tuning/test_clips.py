@@ -18,7 +18,7 @@ from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.tuning.data import MicroBatches
-from selectmm.tuning.job import Job, Task, read_job, write_job
+from selectmm.tuning.job import Job, Task, read_rows, write_rows
 from tests.clips import write_clip
 from tests.families import FAMILIES
 from tests.tuning.conftest import RECIPE, SINGLE, Bench
@@ -129,8 +129,8 @@ def test_seconds_between_frames_and_weights_of_rows_are_exact_in_half_precision(
 
 def test_worker_processes_keep_frames_where_the_run_does(pool: Pool, tmp_path: Path) -> None:
     job = Job(Task(RECIPE, SINGLE, 1, 0), {}, str(pool.image_root), pool.frames_spelled)
-    write_job(tmp_path, job, pool, np.array([3, 0]))
-    _, rows = read_job(tmp_path)
+    write_rows(tmp_path, pool, np.array([3, 0]))
+    rows = read_rows(tmp_path, job)
     assert rows.frames == tmp_path.resolve() / "cache" / "clip-frames" and len(rows) == 2
     assert rows.open_clip("v/1.mp4").cache == rows.frames
 
