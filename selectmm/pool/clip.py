@@ -7,7 +7,7 @@ and whatever the decoder raises about its content is a sentence that names the f
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
@@ -119,13 +119,14 @@ def _check_size(file: File, width: int, height: int) -> None:
 
 def _keep(frames: np.ndarray, to: Path) -> None:
     """Write them whole or not at all; a full disk only means that they are decoded again."""
-    to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(f".{to.stem}-{os.getpid()}-{get_ident()}.npy")
     try:
+        to.parent.mkdir(parents=True, exist_ok=True)
         np.save(beside, frames)
         beside.replace(to)
     except OSError:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 @contextmanager

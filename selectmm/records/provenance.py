@@ -17,6 +17,8 @@ PACKAGES = (
     "hydra-core", "wandb", "numpy",
 )  # fmt: skip
 
+COMPUTING = frozenset(PACKAGES) - {"selectmm", "hydra-core", "wandb"}  # on which what a stage leaves may depend
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = ("selectmm", "configs", "experiments")  # folders of a checkout whose files decide what runs
 COMMAND = "SELECTMM_COMMAND"

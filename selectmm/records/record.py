@@ -191,7 +191,7 @@ class RunRecord:
         scores: one per benchmark, in the suite's order; one that was not measured is absent, never zero.
         answers: where the per-item answers lie (`selectmm.records.answers`); None in records of before they were kept.
         contamination: by benchmark what of it occurs in the pool (`selectmm.contamination`); None if not checked.
-        deviations: sentences on what was done otherwise than asked or published.
+        deviations: sentences on what was done otherwise than asked or published, or with other versions of packages.
         schedule: which rows were visited when, if they were chosen during training; ``subset`` are all that were.
         curve: scores on the way, at fewer steps than all.
         targets: fingerprint of the target examples, if rows were chosen for them; None too in records of before.

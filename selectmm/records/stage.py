@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure
 from selectmm.records.in_use import hold
+from selectmm.records.provenance import PACKAGES, version_of
 from selectmm.records.write_errors import explain_failed_writes
 
 log = logging.getLogger("selectmm")
@@ -37,7 +38,10 @@ _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given 
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage: its folder, the fingerprint of its inputs, what it cost when it ran, and whether it ran now."""
+    """A finished stage: its folder, the fingerprint of its inputs, what it cost when it ran, and whether it ran now.
+
+    ``packages`` are the versions that it was made with; none in a cache of before they were kept.
+    """
 
     name: str
     folder: Path
@@ -45,6 +49,7 @@ class Stage:
     cost: Cost
     cached: bool
     identity: Mapping[str, Any] = field(repr=False)
+    packages: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -209,13 +214,14 @@ def find_stage(root: Path, name: str, identity: Mapping[str, Any]) -> Stage | No
 
 def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, Any], cached: bool) -> Stage:
     try:
-        cost = Cost.read(json.loads((folder / ENTRY).read_text())["cost"])
+        entry = json.loads((folder / ENTRY).read_text())
+        cost, packages = Cost.read(entry["cost"]), dict(entry.get("packages", {}))
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UserError(
             f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start "
             f"again."
         ) from problem
-    return Stage(name, folder, mark, cost, cached, identity)
+    return Stage(name, folder, mark, cost, cached, identity, packages)
 
 
 def _make(
@@ -248,6 +254,7 @@ def _make(
         "fingerprint": mark,
         "identity": identity,
         "cost": asdict(cost),
+        "packages": {package: version_of(package) for package in PACKAGES},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))

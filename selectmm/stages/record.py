@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import REASONS
 from selectmm.records.answers import keep_answers
 from selectmm.records.files import save
-from selectmm.records.provenance import provenance
+from selectmm.records.provenance import COMPUTING, provenance, version_of
 from selectmm.records.reading import read
 from selectmm.records.record import (
     Costs,
@@ -97,6 +97,7 @@ def record_of(
             *warnings_of(evaluated.folder, experiment.suite),
             *filter(None, [too_small_for(vlm, experiment.recipe.name, experiment.suite.name)]),
             *unlearned(experiment.recipe, {"finetune": tuned, "warmup": selection.warmup}),
+            *other_versions([*warmup, *selection.features, selection.chosen, tuned, evaluated]),
         ),
         schedule=learned.schedule,
         curve=curve,
@@ -130,6 +131,22 @@ def unlearned(recipe: Recipe, trained: Mapping[str, Stage | None]) -> list[str]:
     """Which trainings, by their jobs, learned nothing, one sentence each."""
     steps = {job: json.loads((one.folder / REPORT).read_text())["steps"] for job, one in trained.items() if one}
     return [said for job, count in steps.items() if (said := too_few_steps(recipe, count, TRAININGS[job]))]
+
+
+def other_versions(stages: Sequence[Stage]) -> list[str]:
+    """Which stages were made with other versions of packages than this run has, one sentence for each difference.
+
+    A version is no part of what a stage is cached by: most updates change nothing, and whoever wants a stage made again
+    sets another cache.
+    """
+    found: dict[str, list[str]] = {}
+    for stage in stages:
+        for package, before in stage.packages.items():
+            if package in COMPUTING and before != (now := version_of(package)):
+                found.setdefault(f"{package} {before} (this run has {now})", []).append(stage.name)
+    return [
+        f"From the cache, made with {what}: {', '.join(dict.fromkeys(names))}." for what, names in sorted(found.items())
+    ]
 
 
 def left_out(pool: Pool, tuned: Stage) -> list[str]:

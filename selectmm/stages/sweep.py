@@ -5,9 +5,11 @@ The process that starts a sweep tells its jobs, wherever they run, in an environ
 
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from zlib import compress, decompress
 
 from omegaconf import DictConfig
 
@@ -30,14 +32,20 @@ def log_jobs(jobs: Sequence[tuple[DictConfig, str]]) -> None:
     for config, method in jobs:
         with suppress(UserError):
             experiments.append(build(config, method))
-    told = {place: [config_of(feature) for feature in features] for place, features in union_of(experiments).items()}
-    os.environ[SWEEP] = json.dumps(told)
+    read = {place: [config_of(feature) for feature in features] for place, features in union_of(experiments).items()}
+    # Packed, because Linux starts no process with a variable of 128 KiB, which several hundred jobs would fill.
+    os.environ[SWEEP] = b64encode(compress(json.dumps(read).encode())).decode()
 
 
 def others_of(experiment: Experiment) -> list[Feature]:
     """What the jobs of this job's sweep read where this one reads, its own included; nothing outside of a sweep."""
-    told = json.loads(os.environ.get(SWEEP, "{}"))
-    return [feature_of(config) for config in told.get(place_of(experiment), [])]
+    return [feature_of(config) for config in told().get(place_of(experiment), [])]
+
+
+def told() -> dict[str, list[dict[str, object]]]:
+    """What `log_jobs` told the jobs: features by what they are read of."""
+    packed = os.environ.get(SWEEP)
+    return json.loads(decompress(b64decode(packed))) if packed else {}
 
 
 def union_of(experiments: Sequence[Experiment]) -> dict[str, list[Feature]]:

@@ -1,8 +1,7 @@
 """Jobs of a sweep that read the same model and pool pass over it once, and each is charged for what it needs."""
 
 import itertools
-import json
-import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from selectmm.features import gradients as gradients_module
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.feature import Seen
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.ranks import feature_of
 from selectmm.features.reading import conversations_of
 from selectmm.features.shares import Shares, share_of
 from selectmm.features.states import ImageStates
@@ -24,7 +24,9 @@ from selectmm.models.encode import encode
 from selectmm.models.forward import Reads, run
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.stages.sweep import SWEEP, log_jobs, others_of, place_of
+from selectmm.records.stage import fingerprint
+from selectmm.stages import sweep
+from selectmm.stages.sweep import SWEEP, log_jobs, others_of, place_of, told
 from selectmm.tuning.adapter import injected, lora_config
 from tests.features.material import store_of
 from tests.features.test_passes import Forwards, forwards  # noqa: F401  (a fixture)
@@ -135,7 +137,7 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
     from selectmm.instantiate import build
 
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-    monkeypatch.setenv(SWEEP, "{}")
+    monkeypatch.setenv(SWEEP, "")
     words = [*overrides(place, "llava15_7b", "told"), "method=random,length,prism,el2n,grand,tive", "seed=0,1"]
     jobs = read_jobs(words, multirun=True)
     built = {(method, config.seed): build(config, method) for config, method in jobs}
@@ -145,4 +147,15 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
     assert others_of(built["random", 0]) == others_of(built["el2n", 1]), "whoever needs nothing starts no pass"
     assert set(others_of(built["grand", 0])) == {GradientNorm(), ProjectedGradient(8192)}
     assert place_of(built["grand", 0]) != place_of(built["tive", 1]), "another seed is another warm-up"
-    assert len(json.loads(os.environ[SWEEP])) == 3
+    assert len(told()) == 3
+
+
+def test_what_thousands_of_jobs_are_told_fits_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux starts no process with a variable of 128 KiB; every seed of a warm-up is read of something else."""
+    monkeypatch.setenv(SWEEP, "")
+    read = [GradientNorm(), ProjectedGradient(8192)]
+    places = {fingerprint({"seed": number}): read for number in range(2000)}
+    monkeypatch.setattr(sweep, "union_of", lambda _experiments: places)
+    log_jobs([])
+    assert {place: [feature_of(one) for one in those] for place, those in told().items()} == places
+    assert subprocess.run(["true"]).returncode == 0

@@ -1,12 +1,17 @@
 """What a record says of how its run was asked for."""
 
+import json
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from selectmm.records import stage
 from selectmm.records.files import load
-from selectmm.stages.record import record_of
+from selectmm.records.provenance import COMPUTING
+from selectmm.records.stage import run_stage
+from selectmm.stages.record import other_versions, record_of
 from tests.export import recorded
 
 
@@ -36,3 +41,20 @@ def test_a_training_whose_only_step_has_no_rate_is_warned_of_and_recorded(
     assert sorted(warned) == sorted(said)
     longer = load(recorded.recorded_run(tmp_path, "method=random"))
     assert longer.recipe.steps == 2 and not any("learns nothing" in text for text in longer.deviations)
+
+
+def test_what_other_versions_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run over a cache that an older environment filled names today's versions in its provenance."""
+    with monkeypatch.context() as before:
+        before.setattr(stage, "version_of", lambda package: {"wandb": "0.1", "peft": "0.17.1"}.get(package, "2.0"))
+        for name in ("features", "finetune"):
+            run_stage(tmp_path, name, {"a": 1}, lambda _folder: None)
+    again = [run_stage(tmp_path, name, {"a": 1}, lambda _folder: None) for name in ("features", "finetune", "evaluate")]
+    assert [one.cached for one in again] == [True, True, False]
+    said = other_versions(again)
+    assert f"From the cache, made with peft 0.17.1 (this run has {version('peft')}): features, finetune." in said
+    assert len(said) == len(COMPUTING), "all but those that compute nothing"
+    assert other_versions(again[2:]) == []
+    entry = again[0].folder / stage.ENTRY
+    entry.write_text(json.dumps({k: v for k, v in json.loads(entry.read_text()).items() if k != "packages"}))
+    assert other_versions([run_stage(tmp_path, "features", {"a": 1}, lambda _folder: None)]) == [], "nothing is known"
