@@ -38,6 +38,8 @@ class Failure:
 @contextmanager
 def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     """What fails inside the block is logged and kept in ``folder``, and the sweep goes on. Ctrl-C still ends it."""
+    for left in (FAILURE, RECORD):  # of an earlier sweep, where hydra.sweep.dir names a folder
+        (folder / left).unlink(missing_ok=True)
     try:
         yield
     except Exception as problem:

@@ -52,6 +52,17 @@ def test_a_job_that_finds_the_disk_full_fails_with_a_sentence(tmp_path: Path) ->
     )
 
 
+def test_a_job_that_succeeds_in_the_folder_of_one_that_failed_leaves_no_failure(tmp_path: Path) -> None:
+    """Whoever sets hydra.sweep.dir starts the same command again in the same folders."""
+    with alone(tmp_path / "0", ["seed=1"]):
+        (tmp_path / "0").mkdir()
+        raise UserError("No.")
+    assert len(failures_in(tmp_path)) == 1
+    with alone(tmp_path / "0", ["seed=1"]):
+        pass
+    assert failures_in(tmp_path) == []
+
+
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
     warn_of_failures(read_jobs(["method=random,full"], multirun=True))
     assert not caplog.records
