@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -118,3 +120,11 @@ def test_a_configuration_is_read_at_the_top_only() -> None:
     users = {file for file in FILES if reads.search((PACKAGE / file).read_text())} - {"features/ranks.py"}
     order = parts()
     assert [file for file in sorted(users) if order.index(part_of(file)) > order.index("instantiate")] == []
+
+
+def test_commands_that_only_read_records_start_without_torch() -> None:
+    """Its import takes several times as long as most of them do."""
+    names = ("cache", "compare", "leaderboard", "power", "report")
+    asked = f"import sys, selectmm.__main__\nfrom selectmm.commands import {', '.join(names)}\n"
+    asked += "print({'torch', 'transformers', 'datasets'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True).stdout == "set()\n"

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.cells import flowed, table
 from experiments.performance.gpu_step import SPECIAL, _tokenizer, random_llava, recipe_of
 from selectmm.evaluation.engine import Engine
-from selectmm.evaluation.evaluate import evaluate, read_answers
-from selectmm.evaluation.results import read_entry
+from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.results import read_answers, read_entry
 from selectmm.evaluation.suite import Suite
 from selectmm.evaluation.vllm_backend import serving
 from selectmm.export.model import merged

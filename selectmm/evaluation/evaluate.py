@@ -228,8 +228,3 @@ def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> s
 
 def _hash(content: object) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
-
-
-def read_answers(path: Path) -> list[Answer]:
-    """The per-item answers that a benchmark wrote."""
-    return [Answer(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]]

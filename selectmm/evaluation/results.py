@@ -1,5 +1,6 @@
 """Read a finished evaluation back from its folder."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
+from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Benchmark, Score, Suite
 
 # Of models/: what makes a model's input out of a question, and a loss out of its answer.
@@ -32,6 +34,11 @@ def read_scores(folder: Path, suite: Suite) -> list[Score]:
         )
         for benchmark, entry in _entries(folder, suite)
     ]
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """The per-item answers that a benchmark wrote."""
+    return [Answer(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]]
 
 
 def read_manifest(folder: Path, suite: Suite) -> dict[str, object]:

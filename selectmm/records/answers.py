@@ -15,8 +15,8 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 from selectmm.errors import UserError
-from selectmm.evaluation.evaluate import read_answers
 from selectmm.evaluation.outcome import Answer
+from selectmm.evaluation.results import read_answers
 from selectmm.evaluation.suite import Score
 from selectmm.records.files import unkept
 from selectmm.records.reading import Mismatch, read

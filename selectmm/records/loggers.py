@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectmm.models import torchvision_ops  # noqa: F401  # isort: skip  (before Lightning imports torchvision)
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from selectmm.errors import UserError

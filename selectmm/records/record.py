@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from selectmm.evaluation.suite import Score
@@ -224,7 +225,7 @@ class RunRecord:
     evaluations: int | None = None
     finished: str = field(default_factory=now)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """File name without ending: readable parts, then a fingerprint of everything that was *asked for*.
 

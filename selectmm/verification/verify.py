@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from selectmm.evaluation.evaluate import evaluate, read_answers
+from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.outcome import Answer
-from selectmm.evaluation.results import identity_of, read_manifest, read_scores
+from selectmm.evaluation.results import identity_of, read_answers, read_manifest, read_scores
 from selectmm.evaluation.suite import Score, Suite
 from selectmm.models.vlm import VLM
 from selectmm.records.provenance import Provenance, provenance

@@ -15,8 +15,9 @@ from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.decode import Reply
-from selectmm.evaluation.evaluate import evaluate, read_answers, warnings_of
+from selectmm.evaluation.evaluate import evaluate, warnings_of
 from selectmm.evaluation.generate import Answerer, Backend, Question
+from selectmm.evaluation.results import read_answers
 from selectmm.evaluation.suite import Suite
 from selectmm.models import llava, qwen2_vl
 from selectmm.models.vlm import VLM

@@ -14,10 +14,10 @@ from selectmm.errors import UserError
 from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import judging, llava_w, mmvet
 from selectmm.evaluation.decode import Reply
-from selectmm.evaluation.evaluate import evaluate, read_answers
+from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
 from selectmm.evaluation.judging import Asked
-from selectmm.evaluation.results import identity_of, read_manifest
+from selectmm.evaluation.results import identity_of, read_answers, read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
 from selectmm.models.vlm import VLM

@@ -13,10 +13,11 @@ import yaml
 from selectmm.errors import UserError
 from selectmm.evaluation import multimodal
 from selectmm.evaluation.decode import Reply
-from selectmm.evaluation.evaluate import evaluate, read_answers
+from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.generate import Question, generate
 from selectmm.evaluation.images import as_shown
 from selectmm.evaluation.items import items_of
+from selectmm.evaluation.results import read_answers
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.tasks import rendered
 from selectmm.evaluation.video import check_clips, shows_clips
