@@ -148,8 +148,7 @@ def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_li
 @pytest.mark.slow
 def test_a_sweep_from_the_command_line_ends_with_its_table(place: Path) -> None:
     words = ["sweep", "--json", "method=full,random", "experiment=toy", "suite.only=[mini-POPE,mini-HellaSwag]"]
-    started = [sys.executable, "-m", "selectmm", *words, *overrides(place, "llava15_7b", "sweep")]
-    done = subprocess.run(started, cwd=place, capture_output=True, text=True, check=False)
+    done = command([*words, *overrides(place, "llava15_7b", "sweep")], place)
     assert done.returncode == 0, done.stderr
     records = sorted((place / "sweep" / "records").glob("toy-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["full", "random"]

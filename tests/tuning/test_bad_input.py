@@ -1,6 +1,5 @@
 """What cannot work is said in one sentence, before the long part where it can be known."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,15 +141,6 @@ def test_memory_that_runs_out_is_explained(llava: Bench, what: str, tmp_path: Pa
     assert "recipe.max_length (now 256)" in said
     assert [file.name for file in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000002"]
     assert len(llava.tune(tmp_path)) == 4, "the same command goes on once there is memory again"
-
-
-@pytest.mark.slow
-def test_a_worker_that_the_system_killed_is_explained(llava: Bench, tmp_path: Path) -> None:
-    build = {"_target_": "signal.raise_signal", "_args_": [signal.SIGKILL.value]}
-    with pytest.raises(
-        UserError, match="killed from outside, as Linux does when main memory runs out; use fewer devices"
-    ):
-        replace(llava, build=build).tune(tmp_path, RECIPE, Strategy("ddp", 1))
 
 
 def test_another_error_stays_what_it_is(llava: Bench, tmp_path: Path) -> None:
