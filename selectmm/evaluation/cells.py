@@ -16,6 +16,7 @@ from datasets.info import DatasetInfosDict
 from selectmm.errors import UserError
 
 BYTES, PLACE = "bytes", "path"  # the parts of a cell that is a file
+ELSEWHERE = r"^[/~]|://|::|(^|/)\.\.(/|$)"  # paths and addresses that lead out of the working folder
 
 
 def check_cells(folder: Path) -> None:
@@ -69,13 +70,36 @@ def _is_text(feature: object, stored: pa.DataType) -> bool:
 
 def _without_bytes(file: pq.ParquetFile) -> Iterator[str]:
     """Columns in which a cell has a path and no bytes."""
-    leaves = {file.schema.column(at).path for at in range(len(file.schema))}
+    leaves = {file.schema.column(at).path: at for at in range(len(file.schema))}
     for leaf in sorted(leaves):
         cell, _, part = leaf.rpartition(".")
-        if part != PLACE or f"{cell}.{BYTES}" not in leaves:
+        held = leaves.get(f"{cell}.{BYTES}")
+        if part != PLACE or held is None:
             continue
-        if any(_lacks(batch.column(0)) for batch in file.iter_batches(64, columns=[f"{cell}.{BYTES}", leaf])):
+        if any(_names_files(file, group, cell, held) for group in range(file.num_row_groups)):
             yield cell
+
+
+def _names_files(file: pq.ParquetFile, group: int, cell: str, held: int) -> bool:
+    """Whether a cell of a row group has a path and no bytes.
+
+    All bytes of a benchmark may be tens of gigabytes. They are read where the file says that some are missing, and
+    where a path leads elsewhere, because what a file says of itself may be wrong.
+    """
+    said = file.metadata.row_group(group).column(held).statistics
+    if said is not None and said.has_null_count and said.null_count == 0:
+        paths = file.read_row_group(group, columns=[f"{cell}.{PLACE}"]).column(0)
+        if not any(pc.any(pc.match_substring_regex(_inner(chunk), ELSEWHERE)).as_py() for chunk in paths.chunks):
+            return False
+    both = [f"{cell}.{BYTES}", f"{cell}.{PLACE}"]
+    return any(_lacks(batch.column(0)) for batch in file.iter_batches(64, row_groups=[group], columns=both))
+
+
+def _inner(cells: pa.Array) -> pa.Array:
+    """What lies in lists and structures of one part each."""
+    while not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+        cells = cells.field(0) if pa.types.is_struct(cells.type) else cells.flatten()
+    return cells
 
 
 def _lacks(cells: pa.Array) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value, load_dataset
 
 from selectmm.errors import UserError
+from selectmm.evaluation import cells
 from selectmm.evaluation.cells import check_cells
 from tests.evaluation import hub
 
@@ -25,8 +26,8 @@ dataset_info:
 SAID = r"t\.parquet: cells of the column '{}' name files .* would open whatever they name; save it with its files"
 
 
-def write(folder: Path, cells: list, kind: pa.DataType, column: str = "picture") -> None:
-    pq.write_table(pa.table({"question": ["?"] * len(cells), column: pa.array(cells, kind)}), folder / "t.parquet")
+def write(folder: Path, found: list, kind: pa.DataType, column: str = "picture") -> None:
+    pq.write_table(pa.table({"question": ["?"] * len(found), column: pa.array(found, kind)}), folder / "t.parquet")
 
 
 def test_the_suites_data_sets_hold_their_images() -> None:
@@ -37,7 +38,7 @@ def test_the_suites_data_sets_hold_their_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "kind", "column"),
+    ("found", "kind", "column"),
     [
         ([HELD, NAMED], CELL, "picture"),
         ([EMPTY, {"bytes": None, "path": "/etc/passwd"}], CELL, "picture"),
@@ -45,12 +46,26 @@ def test_the_suites_data_sets_hold_their_images() -> None:
         ([{"inner": HELD}, {"inner": NAMED}], pa.struct({"inner": CELL}), "picture.inner"),
     ],
 )
-def test_a_cell_that_names_a_file(cells: list, kind: pa.DataType, column: str, tmp_path: Path) -> None:
-    write(tmp_path, cells, kind)
+def test_a_cell_that_names_a_file(found: list, kind: pa.DataType, column: str, tmp_path: Path) -> None:
+    write(tmp_path, found, kind)
     with pytest.raises(UserError, match=SAID.format(column)):
         check_cells(tmp_path)
-    write(tmp_path, cells[:1], kind)
+    write(tmp_path, found[:1], kind)
     check_cells(tmp_path)
+
+
+def test_bytes_are_read_where_the_file_may_lie_about_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark may have tens of gigabytes of them; nobody keeps a stranger from writing a false count of nulls."""
+    read = []
+    monkeypatch.setattr(cells, "_lacks", lambda some: read.append(some) or False)
+    for path, times in (("COCO_val2014_000000000042.jpg", 0), ("../a.png", 1), ("~/a.png", 1), ("zip://a::b", 1)):
+        read.clear()
+        write(tmp_path, [{"bytes": b"png", "path": path}], CELL)
+        check_cells(tmp_path)
+        assert len(read) == times, path
+    write(tmp_path, [HELD, EMPTY], CELL)
+    check_cells(tmp_path)
+    assert len(read) == 2, "the file says that some are missing"
 
 
 def test_a_column_of_paths_that_is_declared_as_images_by_its_readme(tmp_path: Path) -> None:
