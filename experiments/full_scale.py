@@ -11,7 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.cells import UNKNOWN, table
-from selectmm.command_line.reading import CONFIGS, ROOT, read_jobs
+from selectmm.command_line.jobs import read_jobs
+from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
 from selectmm.instantiate import build

@@ -21,16 +21,9 @@ from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
 from selectmm.command_line.help import command_files, help_text
+from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN, make_known, take_own_folder
-from selectmm.command_line.reading import (
-    CONFIGS,
-    ROOT,
-    check_one_job,
-    check_overrides,
-    read_jobs,
-    without_verb,
-    words_of,
-)
+from selectmm.command_line.reading import CONFIGS, ROOT, check_one_job, check_overrides, without_verb, words_of
 from selectmm.errors import UserError
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line

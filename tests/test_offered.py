@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from selectmm.command_line import offered
 from selectmm.command_line.help import help_text
-from selectmm.command_line.reading import check_overrides, read_config, read_jobs
+from selectmm.command_line.jobs import read_jobs
+from selectmm.command_line.reading import check_overrides, read_config
 from selectmm.commands.check import main
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method

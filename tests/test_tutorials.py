@@ -19,8 +19,9 @@ import yaml
 from PIL import Image
 
 from selectmm.command_line.help import command_files
+from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN
-from selectmm.command_line.reading import CONFIGS, ROOT, check_overrides, read_jobs, words_of
+from selectmm.command_line.reading import CONFIGS, ROOT, check_overrides, words_of
 from selectmm.instantiate import build
 from tests.export.recorded import model_choices
 from tests.tiny import tiny_llava, write_pool

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from selectmm.command_line.help import PARTS, VERBS, choices_of, command_files
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
-from selectmm.stages.full_seeds import left_out
 
 CONFIGS = ROOT / "configs"
 HYDRAS_GROUPS = (
@@ -75,8 +73,8 @@ def check_one_job(arguments: Sequence[str]) -> None:
         UserError: naming the value.
     """
     given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
-    if _composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
+    fixed = [typed(override) for override in given if not override.is_sweep_override()]
+    if composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
         for override in given:
             if override.is_sweep_override():
                 raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
@@ -105,10 +103,10 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
             if value is None:
                 raise UserError(_not_null(override))
             _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
-    config = _composed(configs, _first(chosen), whole=True)
-    swept = OverridesParser.create().parse_overrides(_swept(config))
+    config = composed(configs, _first(chosen), whole=True)
+    swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
-        config = _composed(configs, _first([*chosen_too, *chosen]), whole=True)
+        config = composed(configs, _first([*chosen_too, *chosen]), whole=True)
     if own := [_read(word) for word in arguments if "=" in word and word.startswith("hydra")]:
         _check_hydra(configs, _first([*chosen_too, *chosen]), own)
     with open_dict(config):
@@ -128,12 +126,12 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         if override.is_sweep_override():
             raise UserError(f"'{override.input_line}' is a sweep, but this command looks at one job; give one value.")
-    return _composed(CONFIGS, list(arguments))
+    return composed(CONFIGS, list(arguments))
 
 
 def chosen_by(arguments: Sequence[str]) -> dict[str, str | None]:
     """The name that each group has with these choices and values, also where a setting or an experiment chose it."""
-    return dict(_composed(CONFIGS, list(arguments), whole=True).hydra.runtime.choices)
+    return dict(composed(CONFIGS, list(arguments), whole=True).hydra.runtime.choices)
 
 
 def plain_of(config: Any) -> dict[str, Any]:
@@ -158,36 +156,8 @@ def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[Dic
     given = OverridesParser.create().parse_overrides(list(arguments))
     if swept := [word.input_line for word in given if word.is_sweep_override() and word.key_or_group != "method"]:
         raise UserError(f"'{swept[0]}' is a sweep, but only the method can have several values here; give one value.")
-    fixed = [_typed(word) for word in given if word.key_or_group != "method"]
-    return (_composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
-
-
-def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig, str]]:
-    """The configuration of a run, or of every job of a sweep, each with the name of its method.
-
-    Args:
-        arguments: as a run's. multirun: whether ``-m`` was given; an experiment may say so itself.
-
-    Raises:
-        UserError: see `check_overrides`; also for several values of a key without ``-m``, and where no job is left.
-    """
-    check_overrides(CONFIGS, arguments)
-    if not multirun:
-        check_one_job(arguments)
-    given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [_typed(override) for override in given if not override.is_sweep_override()]
-    config = _composed(CONFIGS, fixed, whole=True)
-    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
-        return [_job(fixed)]
-    swept = OverridesParser.create().parse_overrides(_swept(config))
-    everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
-    jobs = [_job(list(words)) for words in product(*(_words(override) for override in everything.values()))]
-    kept = [(config, method) for config, method in jobs if not left_out(config, method)]
-    if not kept:
-        raise UserError(
-            f"full_seeds={jobs[0][0].full_seeds} leaves no job: only full runs of other seeds were asked for."
-        )
-    return kept
+    fixed = [typed(word) for word in given if word.key_or_group != "method"]
+    return (composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
 
 
 def _read(word: str) -> Override:
@@ -207,7 +177,8 @@ def _not_null(override: Override) -> str:
     return f"'{override.input_line}' cannot be read; to leave {group} out type ~{group}, in a command of its own."
 
 
-def _typed(override: Override) -> str:
+def typed(override: Override) -> str:
+    """An override as it stands on the command line."""
     return str(override.input_line)
 
 
@@ -217,26 +188,17 @@ def _first(choices: Sequence[Override]) -> list[str]:
     return [f"{group}={name}" for group, name in first.items() if name is not None]
 
 
-def _swept(config: DictConfig) -> list[str]:
+def swept_in(config: DictConfig) -> list[str]:
     """What a configuration's own sweep varies, as it is typed."""
     return [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
 
 
-def _words(override: Override) -> list[str]:
+def words_for(override: Override) -> list[str]:
     """An override as it is typed for one job, once for each value of a sweep."""
     if not override.is_sweep_override():
-        return [_typed(override)]
+        return [typed(override)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _job(words: list[str]) -> tuple[DictConfig, str]:
-    config = _composed(CONFIGS, words, whole=True)
-    choices = config.hydra.runtime.choices
-    with open_dict(config):
-        config.chosen = {group: name for group, name in choices.items() if not group.startswith("hydra")}
-        del config["hydra"]
-    return config, choices["method"]
 
 
 def _values(override: Override) -> list[object]:
@@ -244,7 +206,7 @@ def _values(override: Override) -> list[object]:
     return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
 
-def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictConfig:
+def composed(configs: Path, choices: list[str], whole: bool = False) -> DictConfig:
     """The configuration; ``whole``: with Hydra's own part."""
     with initialize_config_dir(str(configs), version_base="1.3"):
         return compose("run", choices, return_hydra_config=whole)
@@ -252,22 +214,22 @@ def _composed(configs: Path, choices: list[str], whole: bool = False) -> DictCon
 
 def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) -> None:
     """Answer a mistyped option of Hydra's own, or one of a launcher that was not chosen, beside ``chosen`` of ours."""
-    words = {override.key_or_group: _words(override)[0] for override in given}
+    words = {override.key_or_group: words_for(override)[0] for override in given}
     for key, word in words.items():
         if key in HYDRAS_GROUPS and isinstance(name := _read(word).value(), str):
             raise UserError(f"'{word}' chooses nothing; did you mean '{key.replace('.', '/')}={name}', with a slash?")
     try:
-        _composed(configs, [*chosen, *words.values()])
+        composed(configs, [*chosen, *words.values()])
     except ConfigCompositionException as problem:
         groups = {override.key_or_group: override for override in given if "/" in override.key_or_group}
-        there = [name for name in _composed(configs, chosen, whole=True).hydra.runtime.choices if "/" in name]
+        there = [name for name in composed(configs, chosen, whole=True).hydra.runtime.choices if "/" in name]
         for group, override in groups.items():
             _check("", group, there)
             try:
-                _composed(configs, [words[group]])
+                composed(configs, [words[group]])
             except MissingConfigException as missing:
                 _check(f"{group}=", str(override.value()), missing.options or [])
-        config = _composed(configs, [*chosen, *(words[group] for group in groups)], whole=True)
+        config = composed(configs, [*chosen, *(words[group] for group in groups)], whole=True)
         way_out = (
             ""
             if "hydra/launcher" in groups

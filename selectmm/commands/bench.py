@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 from rich.table import Table
 
-from selectmm.command_line.reading import read_jobs
+from selectmm.command_line.jobs import read_jobs
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line.reading import read_jobs
+from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.planning.gpus import UTILISATION, gpu_of

@@ -133,7 +133,7 @@ def test_a_share_is_of_all_that_was_noted(vlm: VLM, tmp_path: Path) -> None:
 
 
 def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selectmm.command_line.reading import read_jobs
+    from selectmm.command_line.jobs import read_jobs
     from selectmm.instantiate import build
 
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
-from selectmm.command_line.reading import read_jobs
+from selectmm.command_line.jobs import read_jobs
 from selectmm.commands.plan import main
 from selectmm.commands.plan import place as put
 from selectmm.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from selectmm.command_line.reading import read_jobs
+from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
 from selectmm.report.jobs import alone, failures_in, log_failures, warn_of_failures
 

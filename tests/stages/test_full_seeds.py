@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.command_line.reading import read_jobs
+from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 from selectmm.stages.full_seeds import left_out
