@@ -27,8 +27,8 @@ from selectmm.features.feature import Features
 from selectmm.methods.random import Random
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.quickstart.embedded import open_model
+from selectmm.tuning import job
 from selectmm.tuning.finetune import finetune
-from selectmm.tuning.job import Job, Task, write_job
 from selectmm.tuning.recipe import Recipe, Strategy
 
 ROWS, CHARACTERS = 600_000, 4_200
@@ -55,7 +55,7 @@ def trained(file: Path, cache: Path, models: Path) -> Callable[[], np.ndarray]:
         pool = open_llava_json(str(file), str(file.parent), "stop", cache)
         subset = Random().select(pool, Features({}), round(0.3 * len(pool)), np.random.default_rng(0))
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            write_job(Path(folder), Job(Task(recipe, Strategy("ddp", 2), 1, 0), {}, ""), pool, np.arange(len(pool)))
+            job.write_rows(Path(folder), pool, np.arange(len(pool)))
             finetune(vlm, pool, subset.rows, recipe, Strategy("single", 1), 0, Path(folder), lambda entry: None)
         return np.array([len(pool), len(subset.rows)])
 

@@ -87,6 +87,19 @@ FILES = (
         ("tuning/test_trusted.py",),
     ),
     Promise(
+        "**The job of a process** that a run starts, and code in a cached suite, are those that the run wrote, also in a "
+        "cache that others can write to.",
+        (
+            "stages/test_launch.py::test_ranks_read_no_other_job_than_the_one_that_they_were_started_for",
+            "evaluation/test_own.py",
+        ),
+    ),
+    Promise(
+        "**Benchmark data in a folder** name no file outside of it, and of their images only those that they hold are "
+        "opened.",
+        ("evaluation/test_cells.py", "test_network.py"),
+    ),
+    Promise(
         "**The judge's key** goes to the address that you gave and nowhere else; a request ends after `judge.timeout`.",
         (
             "evaluation/test_judge.py::test_a_redirect_is_not_followed_and_the_key_goes_nowhere",

@@ -11,7 +11,7 @@ alone, and show one folder's rows for another's, or yesterday's for today's.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from glob import has_magic
 from pathlib import Path
 from shutil import copytree
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
-from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, hub_names, tasks_of
+from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, tasks_of
 from selectmm.evaluation.suite import Benchmark
 
 
@@ -30,6 +30,8 @@ def rendered(
 ) -> Iterator[Path]:
     """Yield a folder with our task YAMLs and the suite's, placeholders replaced; it is deleted afterwards.
 
+    Until then `datasets` opens no file that local data only name.
+
     Args:
         benchmarks: whose built-in tasks read ``data``, see `selectmm.evaluation.local`.
         data: a folder laid out as the hub, or None to leave built-in tasks to the hub.
@@ -37,11 +39,16 @@ def rendered(
     Raises:
         UserError: the suite's task folder does not exist or holds no YAML, or ``data`` lacks a data set.
     """
-    with TemporaryDirectory(prefix="selectmm-tasks-") as name, TemporaryDirectory(prefix="selectmm-data-") as beside:
+    from selectmm.evaluation.cells import held_alone  # with `datasets`, a second
+
+    with (
+        TemporaryDirectory(prefix="selectmm-tasks-") as name,
+        TemporaryDirectory(prefix="selectmm-data-") as beside,
+        nullcontext() if data is None else held_alone(data),
+    ):
         folder, mirrors = Path(name), Path(beside)
         if data is not None:
             check_local(benchmarks, suite_tasks, data)
-            _check_cells(benchmarks, suite_tasks, data)
             copy_tasks(benchmarks, suite_tasks, plain(data.resolve(), mirrors / "data"), folder)
         for number, source in enumerate([OURS] if suite_tasks is None else [OURS, suite_tasks]):
             files = sorted(source.glob("*.yaml"))
@@ -54,13 +61,6 @@ def rendered(
                 here = plain(source.resolve(), mirrors / str(number))
                 (folder / file.name).write_text(_replace(file.read_text(), here, folder))
         yield folder
-
-
-def _check_cells(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data: Path) -> None:
-    from selectmm.evaluation.cells import check_cells  # with `datasets`, a second
-
-    for name in {name for benchmark in benchmarks for name in hub_names(benchmark, suite_tasks)}:
-        check_cells(data / name)
 
 
 def plain(folder: Path, mirror: Path) -> Path:

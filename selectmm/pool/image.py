@@ -22,7 +22,7 @@ from selectmm.pool.bad import excerpt
 from selectmm.pool.root import File, Root
 
 # Decoded inside Pillow, and the header says how large. EPS is not among them, because Pillow starts Ghostscript to read
-# it; nor ICO, whose header may say less than the picture has.
+# it; nor ICO, whose header may understate the picture's size.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "JPEG2000", "TGA", "TIFF", "WEBP")
 
 # 512 MiB as RGB, where Pillow refuses a "decompression bomb". From half of it on Pillow warns; such an image is read,

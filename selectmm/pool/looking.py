@@ -57,8 +57,8 @@ def sizes_of(pool: Pool, cache: Path) -> np.ndarray:
     The jobs of a sweep ask once on every machine. Anybody else asks each time, to notice what was changed.
     """
     sweep = os.environ.get(SWEEP_NAME)
-    kept_from_us = cache.exists() and not os.access(cache, os.W_OK)  # all else may be in a cache that is read alone
-    if not sweep or kept_from_us:  # the first may be empty, see configs/hydra/launcher/ray.yaml
+    read_only = cache.exists() and not os.access(cache, os.W_OK)  # which may hold all that the job needs
+    if not sweep or read_only:  # the first may be empty, see configs/hydra/launcher/ray.yaml
         return _sizes(pool)
     identity = {"pool": pool.fingerprint, "images": spelled(pool.image_root), "sweep": sweep, "host": gethostname()}
     stage = run_stage(cache, "image-sizes", identity, lambda folder: np.save(folder / "sizes.npy", _sizes(pool)))

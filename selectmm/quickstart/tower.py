@@ -91,7 +91,7 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
     return {name: weight for name, weight in state.items() if not name.startswith("classifier.")}
 
 
-def _network(**options: object) -> nn.Module:
+def _network(**options: Any) -> nn.Module:
     """The network without its weights."""
     import timm  # seconds, most of them for wandb, which it imports
 

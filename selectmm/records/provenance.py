@@ -17,7 +17,7 @@ PACKAGES = (
     "hydra-core", "wandb", "numpy",
 )  # fmt: skip
 
-COMPUTING = frozenset(PACKAGES) - {"selectmm", "hydra-core", "wandb"}  # on which what a stage leaves may depend
+COMPUTING = frozenset(PACKAGES) - {"selectmm", "hydra-core", "wandb"}  # that a stage's result may depend on
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = ("selectmm", "configs", "experiments")  # folders of a checkout whose files decide what runs

@@ -40,7 +40,7 @@ _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given 
 class Stage:
     """A finished stage: its folder, the fingerprint of its inputs, what it cost when it ran, and whether it ran now.
 
-    ``packages`` are the versions that it was made with; none in a cache of before they were kept.
+    ``packages`` are the versions that it was made with; empty for a stage that was cached before they were kept.
     """
 
     name: str
@@ -234,9 +234,9 @@ def _make(
     share: Callable[[Path], float] | None,
 ) -> None:
     partial = folder.with_suffix(".partial")
-    if partial.is_symlink():  # what is written and deleted there would be somewhere else
-        raise UserError(f"{partial} is a link, where a stage's own folder should be; delete it, and start again.")
     partial.mkdir(exist_ok=True)
+    if partial.is_symlink():  # what is written and deleted there would be elsewhere
+        raise UserError(f"{partial} is a link, where a stage's own folder should be; delete it, and start again.")
     maker = partial / MAKER
     write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
     if _complete(partial, mark):  # a process was killed just before it could rename the folder

@@ -38,8 +38,6 @@ class Failure:
 @contextmanager
 def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     """What fails inside the block is logged and kept in ``folder``, and the sweep goes on. Ctrl-C still ends it."""
-    for left in (FAILURE, RECORD):  # of an earlier sweep, where hydra.sweep.dir names a folder
-        (folder / left).unlink(missing_ok=True)
     try:
         yield
     except Exception as problem:
@@ -106,6 +104,12 @@ def _pool_fails(experiment: "Experiment", known: dict[str, str | None]) -> str |
 def keep_record(folder: Path, record: Path) -> None:
     """Note in a job's ``folder`` which record it wrote."""
     write_atomically(folder / RECORD, str(record))
+
+
+def forget(sweep: Path) -> None:
+    """Delete what became of the jobs of an earlier sweep in this folder, where hydra.sweep.dir names one."""
+    for file in [*_of_jobs(sweep, FAILURE), *_of_jobs(sweep, RECORD)]:
+        file.unlink(missing_ok=True)
 
 
 def records_in(sweep: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from selectmm.records.record import Costs, RunRecord
 from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
 from selectmm.records.write_errors import full_disk
-from selectmm.report.jobs import Failure, failures_in, log_failures, records_in
+from selectmm.report.jobs import Failure, failures_in, forget, log_failures, records_in
 from selectmm.report.references import references_for
 from selectmm.screen import answer
 
@@ -47,8 +47,12 @@ class SweepReport(Callback):
         self.began = time.time()
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Remember when the sweep began."""
+        """Remember when the sweep began, and forget an earlier one in the same folder."""
+        from selectmm.stages.place import place_of, started  # seconds
+
         self.began = time.time()
+        if place_of(config, started()).node == 0:
+            forget(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Report on what succeeded, tell what failed, and end with status 1 if anything did.

@@ -100,10 +100,10 @@ def _lock_of(name: str, ids: Mapping[str, str]) -> str:
 
 
 def _own_folder() -> Path:
-    """Where the locks lie: a folder of this user's alone, or another could hold them, or put links in their places.
+    """Where the locks lie: a folder that only this user can write to, or others could hold them or put links there.
 
     Raises:
-        UserError: it is another user's.
+        UserError: others can write to it, or it is a link or another user's.
     """
     folder = Path(tempfile.gettempdir()) / f"selectmm-{os.getuid()}-gpus"
     with suppress(FileExistsError):
@@ -111,8 +111,8 @@ def _own_folder() -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UserError(
-            f"{folder}, where jobs lock the GPUs that they use, is not a folder that only you can write to; set TMPDIR "
-            f"to a folder of your own."
+            f"{folder}, where jobs lock the GPUs that they use, is not a folder that only you can write to; delete "
+            f"it, or set TMPDIR to a folder of your own."
         )
     return folder
 

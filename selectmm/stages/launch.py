@@ -130,8 +130,8 @@ def read_job(folder: Path, digest: str) -> dict[str, Any]:
     content = (folder / JOB).read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         raise UserError(
-            f"{folder / JOB} is not what this run wrote there; somebody changed it. Set cache= to a folder that only "
-            f"you can write to, and start the same command again."
+            f"{folder / JOB} is not what this run wrote there. Another process changed it; set cache= to a folder that "
+            f"nobody else writes to, and start the same command again."
         )
     return json.loads(content)
 

@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from zlib import compress, decompress
+from zlib import compress, decompress, error
 
 from omegaconf import DictConfig
 
@@ -43,9 +43,11 @@ def others_of(experiment: Experiment) -> list[Feature]:
 
 
 def told() -> dict[str, list[dict[str, object]]]:
-    """What `log_jobs` told the jobs: features by what they are read of."""
+    """What `log_jobs` told the jobs: features, by what they are computed from."""
     packed = os.environ.get(SWEEP)
-    return json.loads(decompress(b64decode(packed))) if packed else {}
+    with suppress(ValueError, error):  # of a sweep that another version started; a job can do without
+        return json.loads(decompress(b64decode(packed))) if packed else {}
+    return {}
 
 
 def union_of(experiments: Sequence[Experiment]) -> dict[str, list[Feature]]:

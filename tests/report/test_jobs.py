@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
-from selectmm.report.jobs import alone, failures_in, log_failures, warn_of_failures
+from selectmm.report.jobs import alone, failures_in, keep_record, log_failures, records_in, warn_of_failures
+from selectmm.report.sweep import SweepReport
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,15 +54,17 @@ def test_a_job_that_finds_the_disk_full_fails_with_a_sentence(tmp_path: Path) ->
     )
 
 
-def test_a_job_that_succeeds_in_the_folder_of_one_that_failed_leaves_no_failure(tmp_path: Path) -> None:
-    """Whoever sets hydra.sweep.dir starts the same command again in the same folders."""
-    with alone(tmp_path / "0", ["seed=1"]):
-        (tmp_path / "0").mkdir()
-        raise UserError("No.")
-    assert len(failures_in(tmp_path)) == 1
-    with alone(tmp_path / "0", ["seed=1"]):
-        pass
-    assert failures_in(tmp_path) == []
+def test_an_earlier_sweep_in_the_same_folder_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets hydra.sweep.dir starts a command again in the same folders, and perhaps with fewer jobs."""
+    for number in ("0", "4"):
+        (tmp_path / number).mkdir()
+        with alone(tmp_path / number, [f"seed={number}"]):
+            raise UserError("No.")
+        keep_record(tmp_path / number, tmp_path / "record.json")
+    config = OmegaConf.create({"nodes": 1, "hydra": {"sweep": {"dir": str(tmp_path)}}})
+    assert len(failures_in(tmp_path)) == 2
+    SweepReport().on_multirun_start(config)
+    assert failures_in(tmp_path) == [] and records_in(tmp_path) == []
 
 
 def test_of_jobs_that_can_run_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:

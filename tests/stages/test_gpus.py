@@ -137,5 +137,5 @@ def test_locks_lie_where_no_other_user_can_hold_them(theirs: str, tmp_path: Path
     else:
         locks.mkdir()
         locks.chmod(0o777)
-    with pytest.raises(UserError, match=rf"^{locks}, where jobs lock .* only you can write to; set TMPDIR to a folder"):
+    with pytest.raises(UserError, match=rf"^{locks}, where jobs lock .* only you can write to; delete it, or"):
         gpus.own_gpus(1)

@@ -101,8 +101,8 @@ def test_ranks_read_no_other_job_than_the_one_that_they_were_started_for(
     (tmp_path / launch.JOB).write_text('{"build": {"_target_": "os.system"}}')
     assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 1 and len(seen) == 1
     assert (tmp_path / "error-mark.txt").read_text() == (
-        f"{tmp_path / 'job.json'} is not what this run wrote there; somebody changed it. Set cache= to a folder that "
-        f"only you can write to, and start the same command again."
+        f"{tmp_path / 'job.json'} is not what this run wrote there. Another process changed it; set cache= to a "
+        f"folder that nobody else writes to, and start the same command again."
     )
 
 
@@ -112,6 +112,13 @@ def test_output_of_ranks_is_not_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"), launch.running(["true"], {}, tmp_path / launch.LOG):
         pass
     assert (tmp_path / "mine").read_text() == "content"
+
+
+def test_a_rank_that_the_system_killed_is_explained_with_the_way_out_of_its_stage(tmp_path: Path) -> None:
+    (tmp_path / launch.LOG).write_text("... failed (exitcode: -9) local_rank: 0")
+    told = launch._explain(tmp_path, "mark", 1, "fewer devices or strategy zero3", None)
+    assert told.startswith("A worker process was killed from outside, as Linux does when main memory runs out; use few")
+    assert "use fewer devices or strategy zero3, or free some memory" in told and str(tmp_path / launch.LOG) in told
 
 
 class Started:
