@@ -149,9 +149,9 @@ def _swept(folder: Path, *records: RunRecord) -> None:
 
 def test_a_sweep_reports_on_its_own_records_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save(replace(OTHER, finished=now()), tmp_path / "records")  # of a sweep of the same name at the same time
-    _swept(tmp_path, FULL, PRISM, PRISM)
     callback = SweepReport(str(tmp_path / "tables"))
     callback.on_multirun_start(_config(tmp_path, "none"))
+    _swept(tmp_path, FULL, PRISM, PRISM)
     with caplog.at_level("INFO", "selectmm"):
         callback.on_multirun_end(_config(tmp_path, "none"))
     assert f"Table    {tmp_path}/tables/toy.md" in caplog.text
