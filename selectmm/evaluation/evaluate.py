@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -208,9 +207,7 @@ def _write(
 def _write_answers(path: Path, answers: Sequence[Answer]) -> None:
     """One JSON object per line, gzipped without a time stamp, so that equal answers make equal files."""
     lines = "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(gzip.compress(lines.encode(), mtime=0))
-    beside.replace(path)
+    write_atomically(path, gzip.compress(lines.encode(), mtime=0))
 
 
 def _prompt_hash(vlm: VLM, benchmark: Benchmark, answers: Sequence[Answer]) -> str:

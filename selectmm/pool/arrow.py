@@ -33,7 +33,7 @@ def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row")
         counted_in: how places in the file are counted; the table remembers it.
     """
     schema = WRITTEN.with_metadata({COUNTED_IN: counted_in})
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with _new(path) as sink, pa.ipc.new_file(sink, schema) as writer:
         stream = iter(rows)
         while batch := list(islice(stream, ROWS_PER_BATCH)):
             writer.write_batch(_batch(batch))
@@ -45,9 +45,15 @@ def open_arrow(path: Path, image_root: Root, fingerprint: str, frames: str | Non
     return Pool(table, image_root, fingerprint, frames=None if frames is None else Path(frames))
 
 
+def _new(path: Path) -> pa.OSFile:
+    """A file to write into, in place of what lies there: a link would lead elsewhere."""
+    path.unlink(missing_ok=True)
+    return pa.OSFile(str(path), "wb")
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write rows of a pool as a file that `open_arrow` maps."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with _new(path) as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -55,7 +61,7 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
     """`write_table` of at least one table after another, so that memory does not grow with the rows."""
     stream = iter(blocks)
     first = next(stream)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+    with _new(path) as sink, pa.ipc.new_file(sink, first.schema) as writer:
         for block in chain([first], stream):
             writer.write_table(block)
 

@@ -290,7 +290,8 @@ def serve(arguments: list[str], work: Callable[[Path, dict[str, Any], int, int],
         told = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
         _report(folder / f"trace-{launch}.txt", told)
         raise
-    (folder / f"peak-{launch}-{rank}").write_text(used())
+    with (folder / f"peak-{launch}-{rank}").open("x") as peak:
+        peak.write(used())
     return 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selectmm.pool.arrow import open_arrow
+from selectmm.pool.arrow import open_arrow, write_blocks, write_table
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import SCHEMA, TAKEN_AT_ONCE, taken
 from selectmm.tuning.job import Job, Task, read_rows, write_rows
@@ -38,6 +38,16 @@ def test_rows_are_taken_and_written_from_more_than_two_gib_of_text(tmp_path: Pat
     assert [read[row].digest for row in range(5)] == [f"{row % ROWS:032x}" for row in rows]
     assert lengths_of(pool, rows).tolist() == [len(TEXT)] * 5
     assert open_arrow(tmp_path / "rows.arrow", Path(), "").table["place"].to_pylist() == rows.tolist()
+
+
+def test_rows_are_written_in_place_of_a_link(tmp_path: Path) -> None:
+    """Others may be able to write to the folder of a stage."""
+    (tmp_path / "mine").write_text("content")
+    for write in (write_table, lambda path, table: write_blocks(path, [table])):
+        (tmp_path / "rows.arrow").unlink(missing_ok=True)
+        (tmp_path / "rows.arrow").symlink_to(tmp_path / "mine")
+        write(tmp_path / "rows.arrow", SCHEMA.empty_table())
+        assert not (tmp_path / "rows.arrow").is_symlink() and (tmp_path / "mine").read_text() == "content"
 
 
 def test_rows_are_taken_in_their_order_across_blocks() -> None:
