@@ -87,8 +87,8 @@ FILES = (
         ("tuning/test_trusted.py",),
     ),
     Promise(
-        "**The job of a process** that a run starts, and the code in a cached suite, are those that the run wrote, even "
-        "in a cache that others can write to.",
+        "**The job of a process** that a run starts, and the code in a cached suite, are those that the run wrote, "
+        "even in a cache that others can write to.",
         (
             "stages/test_launch.py::test_ranks_read_no_other_job_than_the_one_that_they_were_started_for",
             "evaluation/test_own.py",
