@@ -11,8 +11,8 @@ from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
 from selectmm.records.stage import giving_way
 from selectmm.stages.curve import evaluate_points
+from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.evaluate import evaluate_tuned
-from selectmm.stages.launch import aside, check_devices
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of
 from selectmm.stages.scale import too_small_for

@@ -39,7 +39,7 @@ from selectmm.records.stage import giving_way
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
 from selectmm.screen import answer, message
-from selectmm.stages.launch import aside, check_devices
+from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
 

@@ -22,7 +22,8 @@ from datasets import Features, Image, Sequence, Value
 from selectmm.errors import UserError
 from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import CODE_ENDINGS, check_code, run_stage, write_atomically
+from selectmm.records.code_files import CODE_ENDINGS, check_code
+from selectmm.records.stage import run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
 

@@ -11,7 +11,8 @@ from selectmm.evaluation.evaluate import unfinished
 from selectmm.evaluation.suite import Images, Suite
 from selectmm.models.vlm import VLM
 from selectmm.records.progress import track
-from selectmm.stages.launch import aside, launched
+from selectmm.stages.devices import aside
+from selectmm.stages.launch import launched
 from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE = "ranks"

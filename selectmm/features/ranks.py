@@ -17,7 +17,8 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.arrow import open_arrow, write_table
 from selectmm.pool.root import root_spelled, spelled
 from selectmm.records.progress import track
-from selectmm.stages.launch import aside, launched
+from selectmm.stages.devices import aside
+from selectmm.stages.launch import launched
 from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE, ROWS = "ranks", "rows.arrow"

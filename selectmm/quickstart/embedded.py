@@ -15,7 +15,8 @@ from selectmm.quickstart.examples import write as write_examples
 from selectmm.quickstart.items import held_out
 from selectmm.quickstart.pool import write as write_pool
 from selectmm.quickstart.schemas import write as write_benchmarks
-from selectmm.records.stage import CODE_ENDINGS, check_code, run_stage
+from selectmm.records.code_files import CODE_ENDINGS, check_code
+from selectmm.records.stage import run_stage
 
 HERE = Path(__file__).parent
 

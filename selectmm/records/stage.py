@@ -30,7 +30,6 @@ log = logging.getLogger("selectmm")
 ENTRY = "stage.json"  # says what a finished stage was made from and what it cost
 MAKER = "maker.json"  # in an unfinished stage: the process that makes it
 SPENT = "spent.json"  # there too: the cost of the attempts that did not finish
-CODE_ENDINGS = {".yaml", ".yml", ".py", ".jinja"}  # of files that are code, or name functions
 HEARTBEAT = 5.0  # seconds between notes of what an unfinished stage has cost so far
 
 _held: list[Callable[[], AbstractContextManager[object]]] = []  # what is given back while waiting for another process
@@ -97,24 +96,6 @@ def _imported(node: ast.AST, package: str) -> list[str]:
         return []
     source = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
     return [source, *(f"{source}.{alias.name}" for alias in node.names)]
-
-
-def check_code(folder: Path, wanted: Mapping[str, bytes]) -> None:
-    """Whether the files of a stage that name code are those that were written: others may write to a shared cache.
-
-    Args:
-        wanted: their content by path below ``folder``.
-
-    Raises:
-        UserError: one was changed, added or taken away.
-    """
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.suffix in CODE_ENDINGS}
-    for name in sorted({*found, *wanted}):
-        if name not in wanted or name not in found or found[name].read_bytes() != wanted[name]:
-            raise UserError(
-                f"{folder / name} in the cache is not what selectmm wrote there; somebody changed it. Delete {folder}, "
-                f"and start the same command again."
-            )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

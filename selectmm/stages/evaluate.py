@@ -15,7 +15,7 @@ from selectmm.experiment import Experiment
 from selectmm.export.model import merged
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import Stage, run_stage
-from selectmm.stages.launch import aside
+from selectmm.stages.devices import aside
 from selectmm.stages.record import not_evaluated
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.tuning.adapter import load_adapter

@@ -12,8 +12,9 @@ from torch.distributed import DistError
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.stages.devices import check_devices
 from selectmm.stages.follower import Follower
-from selectmm.stages.launch import check_devices, join
+from selectmm.stages.launch import join
 from selectmm.stages.nodes import code_digest
 from selectmm.stages.place import Place
 

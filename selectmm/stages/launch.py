@@ -2,13 +2,8 @@
 
 The process that starts them and the ranks share a folder: the job, every rank's output, the error of the rank that
 failed first, and the peak memory of each. A rank's side is `serve`, which its module calls.
-
-A job names code (``_target_`` of the model), and others may be able to write to the folder. So the ranks get the job's
-SHA-256 on their command line, and read no other job.
 """
 
-import hashlib
-import json
 import math
 import os
 import subprocess
@@ -25,14 +20,13 @@ from typing import Any
 import torch
 
 from selectmm.errors import UserError
-from selectmm.models.vlm import VLM
 from selectmm.records.cost import note_used, used
-from selectmm.records.stage import write_atomically
 from selectmm.stages.follower import Follower
+from selectmm.stages.job import JOB, read_job, write_job
 from selectmm.stages.nodes import ALONE, Joined, Launch, Nodes, free_port, own_address
 from selectmm.stages.place import Place
 
-JOB, LOG = "job.json", "worker.log"
+LOG = "worker.log"
 POLL = 0.2  # seconds between looks at the other nodes
 GRACE = 5.0  # seconds that the others have to say why, once a node has failed
 PATIENCE = 45  # seconds for torchrun to end; it gives its ranks 30
@@ -112,28 +106,6 @@ def _torchrun(launch: Launch, place: Place) -> list[str]:
         command += [f"--rdzv-id={launch.mark}", f"--rdzv-conf={settings}", f"--local-addr={own_address(place)}"]
     rank = [launch.module, launch.folder, launch.mark, str(os.getpid()), launch.job]
     return [*command, "-m", "selectmm.stages.rank", *rank]
-
-
-def write_job(folder: Path, job: Mapping[str, Any]) -> str:
-    """Write what ranks are to do; returns its SHA-256, without which they do nothing."""
-    content = json.dumps(job, indent=1, default=os.fspath).encode()
-    write_atomically(folder / JOB, content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def read_job(folder: Path, digest: str) -> dict[str, Any]:
-    """What `write_job` wrote.
-
-    Raises:
-        UserError: something else lies there now.
-    """
-    content = (folder / JOB).read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise UserError(
-            f"{folder / JOB} is not what this run wrote there. Another process changed it; set cache= to a folder that "
-            f"nobody else writes to, and start the same command again."
-        )
-    return json.loads(content)
 
 
 class _Watch:
@@ -237,34 +209,6 @@ def rank_environment(device: torch.device, ranks: int) -> dict[str, str]:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // ranks)))  # torchrun would give several one each
     return environment
-
-
-def check_devices(wanted: int, device: torch.device) -> None:
-    """Whether there are as many GPUs as ``devices`` asks for; a CPU takes any number of processes.
-
-    Raises:
-        UserError: there are fewer.
-    """
-    if device.type == "cuda" and wanted > torch.cuda.device_count():
-        raise UserError(f"devices={wanted} needs as many GPUs, but there are {torch.cuda.device_count()}; set fewer.")
-
-
-@contextmanager
-def aside(vlm: VLM) -> Iterator[torch.device]:
-    """The model waits in main memory while ranks fill the GPUs; yields the device that it comes back to.
-
-    4-bit weights stay: they cannot be moved.
-    """
-    device = vlm.model.device
-    moves = device.type == "cuda" and not getattr(vlm.model, "is_quantized", False)
-    if moves:
-        vlm.model.to("cpu")
-        torch.cuda.empty_cache()
-    try:
-        yield device
-    finally:
-        if moves:
-            vlm.model.to(device)
 
 
 def serve(arguments: list[str], work: Callable[[Path, dict[str, Any], int, int], None]) -> int:

@@ -12,7 +12,8 @@ from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
-from selectmm.stages.launch import aside, rank_environment
+from selectmm.stages.devices import aside
+from selectmm.stages.launch import rank_environment
 from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import REPORT
 from selectmm.tuning.checkpoint import clear

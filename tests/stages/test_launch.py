@@ -12,6 +12,7 @@ import torch
 from torch.distributed import DistNetworkError
 
 from selectmm.stages import launch, nodes
+from selectmm.stages.job import JOB, write_job
 from selectmm.stages.nodes import Joined
 
 
@@ -94,11 +95,11 @@ def test_ranks_read_no_other_job_than_the_one_that_they_were_started_for(
     """A job names the model's class, and whoever can write to a shared cache can write over it."""
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    digest, seen = launch.write_job(tmp_path, {"build": {"_target_": "ours"}, "folder": tmp_path}), []
+    digest, seen = write_job(tmp_path, {"build": {"_target_": "ours"}, "folder": tmp_path}), []
     arguments = [str(tmp_path), "mark", "1", digest]
     assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 0
     assert seen == [{"build": {"_target_": "ours"}, "folder": str(tmp_path)}]
-    (tmp_path / launch.JOB).write_text('{"build": {"_target_": "os.system"}}')
+    (tmp_path / JOB).write_text('{"build": {"_target_": "os.system"}}')
     assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 1 and len(seen) == 1
     assert (tmp_path / "error-mark.txt").read_text() == (
         f"{tmp_path / 'job.json'} is not what this run wrote there. Another process changed it; set cache= to a "

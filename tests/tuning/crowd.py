@@ -21,7 +21,8 @@ import torch
 from torch.distributed import TCPStore
 
 from selectmm.errors import UserError
-from selectmm.stages.launch import rank_environment, serve, write_job
+from selectmm.stages.job import write_job
+from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
 from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import asked_of, latest, read_meta

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from selectmm.errors import UserError, sentences_of_loaders
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
-from selectmm.stages.launch import check_devices
+from selectmm.stages.devices import check_devices
 from selectmm.tuning.finetune import check_tunable
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import check_buildable
