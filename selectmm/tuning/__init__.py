@@ -6,3 +6,5 @@
 while it runs), `checkpoint`, `fit` (one process of a run), `memory` (when it runs out), `strategy`, and for several
 processes `job`, `spawn`, `worker` and `operators`. The README shows recipes and strategies.
 """
+
+from selectmm.models import torchvision_ops  # noqa: F401  (before Lightning imports torchvision)
