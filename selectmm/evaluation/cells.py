@@ -53,7 +53,7 @@ def _checked(decode: Callable, data: Path) -> Callable:
     def decoded(self: object, value: Any, *others: Any, **named: Any) -> Any:
         if value[BYTES] is None and value[PLACE] is not None:
             raise UserError(
-                f"Benchmark data in {data} name the file '{printable(value[PLACE]):.80}' instead of holding it, and "
+                f"Benchmark data in {data} name the file '{printable(value[PLACE]):.200}' instead of holding it, and "
                 f"only what they hold is opened; save them with the files inside (datasets.table.embed_table_storage)."
             )
         return decode(self, value, *others, **named)
