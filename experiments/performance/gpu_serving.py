@@ -23,7 +23,7 @@ from selectmm.planning.gpus import UTILISATION, Gpu
 from selectmm.planning.serving import DEFAULT, STEP
 from selectmm.planning.stages import seconds_of
 from selectmm.planning.work import Work
-from selectmm.stages.launch import aside
+from selectmm.stages.devices import aside
 from selectmm.tuning.adapter import injected, lora_config, save_adapter
 
 PROMPT = 600  # tokens of a prompt, as of an image and a question
