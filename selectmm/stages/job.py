@@ -7,12 +7,16 @@ SHA-256 on their command line, and read no other job.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from selectmm.errors import UserError
 from selectmm.records.stage import write_atomically
+from selectmm.stages.follower import SHARED
+from selectmm.stages.nodes import POLL
 
 JOB = "job.json"
 
@@ -25,15 +29,25 @@ def write_job(folder: Path, job: Mapping[str, Any]) -> str:
 
 
 def read_job(folder: Path, digest: str) -> dict[str, Any]:
-    """What `write_job` wrote.
+    """What `write_job` wrote. For some seconds another node may still see what lay there before, so it looks again.
 
     Raises:
-        UserError: something else lies there now.
+        UserError: something else lies there, or nothing.
     """
-    content = (folder / JOB).read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
+    deadline = time.monotonic() + SHARED
+    while hashlib.sha256(content := _content(folder / JOB)).hexdigest() != digest:
+        if time.monotonic() < deadline:
+            time.sleep(POLL)
+            continue
         raise UserError(
             f"{folder / JOB} is not what this run wrote there. Another process changed it; set cache= to a folder that "
             f"nobody else writes to, and start the same command again."
         )
     return json.loads(content)
+
+
+def _content(file: Path) -> bytes:
+    """Nothing where there is no file; a network file system may also tell of one that is gone (ESTALE)."""
+    with suppress(OSError):
+        return file.read_bytes()
+    return b""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.distributed import DistNetworkError
 
-from selectmm.stages import launch, nodes
+from selectmm.stages import job, launch, nodes
 from selectmm.stages.job import JOB, write_job
 from selectmm.stages.nodes import Joined
 
@@ -97,14 +97,27 @@ def test_ranks_read_no_other_job_than_the_one_that_they_were_started_for(
     monkeypatch.setenv("WORLD_SIZE", "1")
     digest, seen = write_job(tmp_path, {"build": {"_target_": "ours"}, "folder": tmp_path}), []
     arguments = [str(tmp_path), "mark", "1", digest]
-    assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 0
+    assert launch.serve(arguments, lambda _folder, found, _rank, _ranks: seen.append(found)) == 0
     assert seen == [{"build": {"_target_": "ours"}, "folder": str(tmp_path)}]
+    monkeypatch.setattr(job, "SHARED", 0.0)
     (tmp_path / JOB).write_text('{"build": {"_target_": "os.system"}}')
-    assert launch.serve(arguments, lambda _folder, job, _rank, _ranks: seen.append(job)) == 1 and len(seen) == 1
+    assert launch.serve(arguments, lambda _folder, found, _rank, _ranks: seen.append(found)) == 1 and len(seen) == 1
     assert (tmp_path / "error-mark.txt").read_text() == (
         f"{tmp_path / 'job.json'} is not what this run wrote there. Another process changed it; set cache= to a "
         f"folder that nobody else writes to, and start the same command again."
     )
+
+
+@pytest.mark.parametrize("before", ["another job", "nothing"])
+def test_a_rank_waits_until_its_node_sees_the_job(before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system shows for a while what a node had seen of the folder."""
+    digest = write_job(tmp_path, {"pass": 2})
+    right = (tmp_path / JOB).read_bytes()
+    (tmp_path / JOB).unlink()
+    if before == "another job":
+        write_job(tmp_path, {"pass": 1})
+    monkeypatch.setattr(job.time, "sleep", lambda _: (tmp_path / JOB).write_bytes(right))
+    assert job.read_job(tmp_path, digest) == {"pass": 2}
 
 
 def test_output_of_ranks_is_not_written_through_a_link(tmp_path: Path) -> None:
