@@ -21,6 +21,7 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.records.cost import note_used, used
+from selectmm.records.stage import write_atomically
 from selectmm.stages.follower import Follower
 from selectmm.stages.job import JOB, read_job, write_job
 from selectmm.stages.nodes import ALONE, Joined, Launch, Nodes, free_port, own_address
@@ -234,8 +235,7 @@ def serve(arguments: list[str], work: Callable[[Path, dict[str, Any], int, int],
         told = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
         _report(folder / f"trace-{launch}.txt", told)
         raise
-    with (folder / f"peak-{launch}-{rank}").open("x") as peak:
-        peak.write(used())
+    write_atomically(folder / f"peak-{launch}-{rank}", used())
     return 0
 
 
