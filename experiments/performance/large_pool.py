@@ -1,20 +1,24 @@
 """Can a pool of more than 2 GiB of text be opened, chosen from and trained on, and does memory grow with its rows?
 
-python experiments/performance/large_pool.py [--rows 600000] [--characters 4200] [--out FOLDER] [--cache FOLDER]
+python experiments/performance/large_pool.py [--rows 5000000] [--characters 500] [--out FOLDER] [--cache FOLDER]
 
 An Arrow array holds at most 2 GiB of text, so a pool of more comes in several, which Arrow cannot join.
 The file is made up (rows of one question without an image), written beside the result and deleted again. The model is
-the built-in one. Against it stands a pool of an eighth of the rows.
+the built-in one. Against it stands a pool of an eighth of the rows. Compared is the memory that a process has of
+its own: pages of mapped files are the disk cache's, and the system takes them back when it needs them. Linux only.
 """
 
 import json
+import re
 import shutil
 import sys
 import tempfile
+import time
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -31,16 +35,38 @@ from selectmm.tuning import job
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
 
-ROWS, CHARACTERS = 600_000, 4_200
+ROWS, CHARACTERS = 5_000_000, 500
 SHARE = 8  # the smaller pool has this fraction of the rows
 FLAT = 1.1  # most memory of 8 times the rows
+EVERY = 0.005  # seconds between two looks at the memory
+
+
+class OwnMemory(Thread):
+    """The most memory that this process has had of its own since it was started, MiB: looked at again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.before = self.most = _own()
+        self.start()
+
+    def run(self) -> None:
+        """Look."""
+        while True:
+            self.most = max(self.most, _own())
+            time.sleep(EVERY)
+
+
+def _own() -> float:
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M).group(1)) / 1024
 
 
 def opened(file: Path, cache: Path) -> Callable[[], np.ndarray]:
     """The pool read for the first time, or again."""
 
     def run() -> np.ndarray:
-        return np.array([len(open_llava_json(str(file), str(file.parent), "stop", cache))])
+        own = OwnMemory()
+        rows = len(open_llava_json(str(file), str(file.parent), "stop", cache))
+        return np.array([own.before, own.most, rows])
 
     return run
 
@@ -52,12 +78,13 @@ def trained(file: Path, cache: Path, models: Path) -> Callable[[], np.ndarray]:
     recipe = replace(Recipe(**{name: value for name, value in values.items() if name != "_target_"}), epochs=1e-9)
 
     def run() -> np.ndarray:
+        own = OwnMemory()
         pool = open_llava_json(str(file), str(file.parent), "stop", cache)
         subset = Random().select(pool, Features({}), round(0.3 * len(pool)), np.random.default_rng(0))
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             job.write_rows(Path(folder), pool, np.arange(len(pool)))
             finetune(vlm, pool, subset.rows, recipe, Strategy("single", 1), 0, Path(folder), lambda entry: None)
-        return np.array([len(pool), len(subset.rows)])
+        return np.array([own.before, own.most, len(pool), len(subset.rows)])
 
     return run
 
@@ -91,11 +118,12 @@ def main(arguments: list[str]) -> Path:
 
 def _measured(file: Path, models: Path) -> tuple[Side, Side]:
     cache = file.with_suffix("")
-    first, _ = measure(opened, file, cache)
-    after, (rows, kept) = measure(trained, file, cache, models.resolve())
+    first, (before, most, _) = measure(opened, file, cache)
+    first = replace(first, peak=most, grown=most - before)
+    after, (before, most, rows, kept) = measure(trained, file, cache, models.resolve())
     if kept != round(0.3 * rows):
         raise RuntimeError(f"{kept} of {rows} rows were chosen")
-    return first, after
+    return first, replace(after, peak=most, grown=most - before)
 
 
 def write_rows(path: Path, rows: int, characters: int) -> Path:

@@ -1,6 +1,7 @@
 """Rows in an order that follows from what they say, and not from where the pool happens to store them."""
 
 import numpy as np
+import pyarrow as pa
 
 from selectmm.pool.pool import Pool
 
@@ -12,7 +13,13 @@ def by_content(pool: Pool) -> np.ndarray:
     is stored. A digest is a hash, so the order has nothing to do with sources or lengths. Identical rows have the same
     digest: which of them is kept makes no difference.
     """
-    return np.argsort(np.array(pool.table["digest"].to_pylist()), kind="stable")
+    return np.argsort(digests(pool), kind="stable")
+
+
+def digests(pool: Pool) -> np.ndarray:
+    """Digest of every row, [rows] of bytes; chunk by chunk, since a Python string takes three times its memory."""
+    chunks = pool.table["digest"].chunks
+    return np.concatenate([np.empty(0, "S1"), *(np.array(chunk.cast(pa.binary()).to_pylist()) for chunk in chunks)])
 
 
 def in_order_of_content(pool: Pool, rows: np.ndarray) -> np.ndarray:

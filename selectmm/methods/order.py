@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from selectmm.methods.content import by_content
+from selectmm.methods.content import by_content, digests
 from selectmm.pool.pool import Pool
 
 Keep = Literal["low", "medium", "high"]
@@ -16,7 +16,7 @@ def random_keys(pool: Pool, rng: np.random.Generator) -> np.ndarray:
     Choosing the rows with the smallest keys is a uniform draw without replacement that stays the same when the pool
     is stored in another order. (Identical rows have identical keys: they tie, and position decides.)
     """
-    content = np.array([int(digest[:16], 16) for digest in pool.table["digest"].to_pylist()], np.uint64)
+    content = np.fromiter((int(digest[:16], 16) for digest in digests(pool)), np.uint64, len(pool))
     return _mixed(content ^ rng.integers(2**64, dtype=np.uint64)) / 2.0**64
 
 
@@ -46,7 +46,7 @@ def ranked(scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:
     order = np.argsort(-scores if keep == "high" else scores, kind="stable")  # NaN comes last either way
     scored = len(scores) - int(np.isnan(scores).sum())
     start = max(0, scored - count) // 2 if keep == "medium" else 0
-    return order[start : start + count]
+    return order[start : start + count].copy()  # without it, the order of all rows would stay in memory
 
 
 def ranked_rows(pool: Pool, scores: np.ndarray, count: int, keep: Keep) -> np.ndarray:

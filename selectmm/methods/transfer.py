@@ -10,6 +10,7 @@ from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Features
 from selectmm.features.states import ImageStates, TextStates
+from selectmm.methods.content import digests
 from selectmm.methods.images import of_rows
 from selectmm.methods.subset import unanswered
 from selectmm.pool.pool import Pool
@@ -94,7 +95,7 @@ class Transfer:
         target_perplexity = np.exp([target_losses[of].mean() for of in of_target])
         per_row = to_target[0] * to_target[1] * to_target[2] * np.exp(losses)[:, None] / target_perplexity
         mixed = (rows[0] + rows[1] + rows[2][:, :-1]) / 3
-        content = np.array(pool.table["digest"].to_pylist())  # k-means must not depend on how the pool is stored
+        content = digests(pool)  # k-means must not depend on how the pool is stored
         by_content = [of[np.argsort(content[of])] for of in of_source]
         return cls(
             sources,

@@ -165,9 +165,10 @@ def _tell(pool: Pool, sizes: np.ndarray, looks: Looks, noted: Noted, folder: Pat
     def rows_of(images: np.ndarray) -> list[int]:
         return pool.showing(images).tolist()
 
+    ends, _ = pool.shown
     health = Health(
         rows=len(pool),
-        text_only=int((pool.image_of < 0).sum()),
+        text_only=int((ends[1:] == ends[:-1]).sum()),  # `Pool.image_of` would be 8 bytes a row
         unique_images=len(sizes),
         per_source=pool.counts(),
         missing_image=rows_of(sizes == MISSING),

@@ -145,8 +145,9 @@ class Pool:
 
     def counts(self) -> dict[str, int]:
         """Rows per source, largest first."""
-        rows = np.bincount(self._sources.indices.to_numpy()).tolist()
-        return dict(Counter(dict(zip(self._sources.dictionary.to_pylist(), rows, strict=True))).most_common())
+        found = self.table["source"].value_counts()
+        names, rows = (found.field(name).to_pylist() for name in ("values", "counts"))
+        return dict(Counter(dict(zip(names, rows, strict=True))).most_common())
 
     def told(self, position: int) -> str:
         """`named` and the row's images: "row 195 (id '17'), coco/1.jpg and 2 more"."""

@@ -16,6 +16,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
+from selectmm.pool.table import TAKEN_AT_ONCE
 from selectmm.tuning.job import HANDED_ON, Task
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.shards import files_of, take_up
@@ -41,8 +42,10 @@ def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, Any]:
     chosen = pool.table["digest"].take(pa.array(rows))
     recipe = {key: value for name, value in asdict(task.recipe).items() if (key := f"recipe.{name}") not in FREE}
     strategy = {f"strategy.{name}": value for name, value in asdict(task.strategy).items()}
-    content = hashlib.sha256("".join(chosen.to_pylist()).encode()).hexdigest()[:16]
-    asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content}
+    content = hashlib.sha256()
+    for start in range(0, len(rows), TAKEN_AT_ONCE):  # as Python's strings they take three times the memory
+        content.update("".join(chosen.slice(start, TAKEN_AT_ONCE).to_pylist()).encode())
+    asked = {**strategy, **recipe, "seed": task.seed, "steps": task.steps, "rows": content.hexdigest()[:16]}
     asked |= {"snapshots": task.snapshots} if task.snapshots else {}
     if task.part:
         asked |= {f"part.{name}": value for name, value in asdict(task.part).items() if name != "before"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pytorch_lightning as pl
 import torch
 from peft import PeftModel
@@ -66,6 +67,7 @@ def fit(
     blank = recipe.images_teach or strategy.kind == "zero3"
     weighted = None if weights is None else np.array(weights)[places]
     data = MicroBatches(vlm, pool, rows[places], recipe.max_length, blank, recipe.packing, weighted)
+    pa.default_memory_pool().release_unused()  # Arrow would keep what looking through all rows took
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
     with torch.random.fork_rng(), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state

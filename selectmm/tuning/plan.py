@@ -31,7 +31,8 @@ def planned(pool: Pool, rows: np.ndarray, task: Task) -> np.ndarray:
     if task.part and task.part.ordered:
         return np.arange(len(rows)).reshape(-1, size)
     steps = task.last - task.first
-    return plan(pool.image_of[rows] >= 0, lengths_of(pool, rows), size, steps, task.seed, task.first)
+    ends, _ = pool.shown
+    return plan(ends[rows + 1] > ends[rows], lengths_of(pool, rows), size, steps, task.seed, task.first)
 
 
 def plan(images: np.ndarray, lengths: np.ndarray, batch_size: int, steps: int, seed: int, first: int = 0) -> np.ndarray:
