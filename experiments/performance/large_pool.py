@@ -119,11 +119,11 @@ def main(arguments: list[str]) -> Path:
 def _measured(file: Path, models: Path) -> tuple[Side, Side]:
     cache = file.with_suffix("")
     first, (before, most, _) = measure(opened, file, cache)
-    first = replace(first, peak=most, grown=most - before)
+    first = replace(first, peak=float(most), grown=float(most - before))
     after, (before, most, rows, kept) = measure(trained, file, cache, models.resolve())
     if kept != round(0.3 * rows):
         raise RuntimeError(f"{kept} of {rows} rows were chosen")
-    return first, replace(after, peak=most, grown=most - before)
+    return first, replace(after, peak=float(most), grown=float(most - before))
 
 
 def write_rows(path: Path, rows: int, characters: int) -> Path:
