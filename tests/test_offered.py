@@ -99,7 +99,7 @@ def test_an_offered_file_is_read_and_its_options_are_set_as_any(capsys: pytest.C
     method = open_method(OmegaConf.to_container(read_config(words).method))
     assert (type(method).__name__, method.by) == ("Theirs", "digest")
     main(words)
-    assert "keeps the contract" in capsys.readouterr().out
+    assert "satisfies the contract" in capsys.readouterr().out
 
 
 def test_a_name_that_selectmm_has_stays_selectmm_s() -> None:
@@ -134,7 +134,7 @@ def test_a_method_of_the_user_s_own_folder(tmp_path: Path, capsys: pytest.Captur
         "mine",
     ]
     main(["method=mine"])
-    assert "Theirs(by='digest', sizes=(1, 2)) keeps the contract" in capsys.readouterr().out
+    assert "Theirs(by='digest', sizes=(1, 2)) satisfies the contract" in capsys.readouterr().out
     with pytest.raises(
         UserError, match=r"_target_: nowhere_at_all\.Theirs cannot be imported \(.*\); install its package"
     ):

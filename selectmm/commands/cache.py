@@ -1,7 +1,7 @@
 """List the stages in the cache, sum up what they take, or remove some: ls, du, prune.
 
 A cache is the folder that 'cache' of the runs names. What is in use is never removed: every run holds a lock on each
-stage that it reads, until it ends. prune only shows what it would remove until --yes is given; it asks nothing.
+stage that it reads, until it ends. prune only lists what it would remove; with --yes it removes it, without asking.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Check that a method keeps the contract of all methods; needs no model, no pool and no network.
+"""Check that a method satisfies the contract of methods; needs no model, no pool and no network.
 
 selectmm check method=prism [method.layer=2]
 selectmm check --config-dir conf method=mine
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     except Exception as problem:  # the method's own code, which may raise anything
         raise SystemExit(_failed(problem, method)) from problem
     print(
-        f"{method} keeps the contract: as many rows as asked for, none twice, the same for the same seed and in "
+        f"{method} satisfies the contract: as many rows as asked for, none twice, the same for the same seed and in "
         f"whatever order the pool is stored."
     )
     answer({"method": str(method), "keeps_contract": True})

@@ -3,7 +3,7 @@
 selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
 With a model or a recipe given, also by a setting or an experiment, the length of a row is counted in the model's tokens
-and compared with recipe.max_length (text only; image and template come on top); otherwise it is counted in characters.
+and compared with recipe.max_length (tokens of images and of the template are not counted); otherwise in characters.
 Rows that the model cannot take are then listed too: texts with its image placeholders, images of a shape that it
 refuses, images beyond recipe.max_length; and texts with its special tokens. Nothing is changed, and a later run does
 not check the same images again. The exit status is 1 if a run would stop.

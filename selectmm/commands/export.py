@@ -71,7 +71,7 @@ def _subset(arguments: Sequence[str]) -> None:
         required=True,
         help="format to write; original: your own rows, unchanged",
     )
-    parser.add_argument("--absolute", action="store_true", help="absolute image paths, not relative to the pool's")
+    parser.add_argument("--absolute", action="store_true", help="write absolute image paths, not relative ones")
     asked = parser.parse_intermixed_args(arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)

@@ -1,4 +1,4 @@
-"""Plan a comparison: how many seeds and items does a significant difference from random take?"""
+"""Plan a comparison: how many seeds and items are needed to detect a difference from random?"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

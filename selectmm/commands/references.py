@@ -1,4 +1,4 @@
-"""Measure the untuned model on a suite: with its images, without them, and with other images.
+"""Measure the untuned model on a suite: with the right images, without images, and with other items' images.
 
 Writes 'results/references/<suite>.json', which tables print above their rows, and beside it a record of how it was
 made. Options are those of a run: 'selectmm references suite=mini model=embedded'.

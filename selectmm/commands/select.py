@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "selectmm select", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; method may have a list")
-    parser.add_argument("--all", action="store_true", help="all methods that this pool and model allow")
+    parser.add_argument("--all", action="store_true", help="all methods that need no warm-up, file or checkpoint")
     parser.add_argument("--to", type=Path, required=True, help="file to write; a folder for several methods")
     parser.add_argument(
         "--format",
