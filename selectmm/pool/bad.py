@@ -46,11 +46,20 @@ def absent(value: object) -> bool:
     return (isinstance(value, list | dict | bytes) and not value) or value != value
 
 
-def empty(value: object, depth: int = 4) -> bool:
-    """Whether a field is there but says nothing: null, an empty text or list, NaN, or a list or object of such values.
+def unsaid(value: object, depth: int = 4) -> bool:
+    """Whether a field is there but says nothing: it is `absent`, or a list or object of such values.
 
     Tables of Hugging Face and pandas fill in the fields that a row does not have in these ways.
     """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list) and depth:
+        return all(unsaid(one, depth - 1) for one in value)
+    return absent(value)
+
+
+def empty(value: object, depth: int = 4) -> bool:
+    """Whether a field that holds texts, lists or objects says nothing: it is `unsaid`, or 0 or false."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list) and depth:

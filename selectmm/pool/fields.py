@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.bad import BadRow, empty, shown, unsaid
 from selectmm.pool.sample import Turn
 
 # Who writes these fields: ms-swift (docs/source_en/Customization/Custom-dataset.md), LLaMA-Factory (data/README.md),
@@ -13,35 +13,54 @@ _PAIRS = (
     "a preference",
     "prefers one answer to another in '{}', and rows are trained on as they are, not as preferences",
 )
-NOT_YET = {
+_VERDICT = (
+    "a preference",
+    "says in '{}' whether its answer is a good one, and rows are trained on as they are, not as preferences; keep the "
+    "rows with good answers, without the field, or rename it if it means something else",
+)
+Refused = Mapping[str, tuple[str, str]]
+"""Names of fields that change what a row means, the reason in a count, and what follows the row's name."""
+
+NOT_YET: Refused = {
     **dict.fromkeys(["audio", "audios"], _AUDIO),
     **dict.fromkeys(["chosen", "rejected", "rejected_response", "rejected_messages", "rejected_images"], _PAIRS),
-    **dict.fromkeys(["positive_messages", "negative_messages", "kto_tag"], _PAIRS),
+    **dict.fromkeys(["positive_messages", "negative_messages"], _PAIRS),
+    **dict.fromkeys(["kto_tag", "label"], _VERDICT),
 }
-IN_A_TURN = dict.fromkeys(
-    ["image", "images"],
-    ("an image inside a turn", "has its image in '{}' of a turn; write its path into the row's 'image', and <image> "
-     "where it stands"),
-)  # fmt: skip
+IN_A_TURN: Refused = {
+    **{name: told for name, told in NOT_YET.items() if name != "label"},  # which no format has there
+    **dict.fromkeys(
+        ["image", "images"],
+        ("an image inside a turn", "has its image in '{}' of a turn; write its path into the row's 'image', and "
+         "<image> where it stands"),
+    ),
+}  # fmt: skip
 TRAINED = ("loss", "weight", "loss_scale")  # of an answer: ms-swift's true and false, OpenAI's 0 and 1
 BOXES = ("<bbox>", "<ref-object>")
 
 
-def check_fields(row: Mapping[str, Any], known: Container[str]) -> tuple[str, ...]:
+def check_fields(said: Mapping[str, Any], known: Container[str], refused: Refused = NOT_YET) -> tuple[str, ...]:
     """The fields of a row, or of a turn, that say something and are not read; those in ``known`` are.
 
     Raises:
-        BadRow: one of them changes what the row means; of several, the row's first.
+        BadRow: one of them is ``refused``; of several, the first.
     """
     unread = []
-    for name in row:
-        if name in known or empty(row[name]):
+    for name, value in said.items():
+        if name in known or unsaid(value):
             continue
-        if name in NOT_YET:
-            reason, told = NOT_YET[name]
-            raise BadRow(reason, f"{told.format(name)}")
+        if name in refused and _tells(name, value):
+            reason, told = refused[name]
+            raise BadRow(reason, told.format(name))
         unread.append(str(name)[:60])
     return tuple(unread)
+
+
+def _tells(name: str, value: object) -> bool:
+    """Whether a field of `NOT_YET` means what it is refused for: ``audio: false`` is no sound."""
+    if name == "label":  # of ms-swift's rows for KTO; those of its classifiers are numbers
+        return isinstance(value, bool)
+    return name == "kto_tag" or not empty(value)  # false and 0 say that the answer is a bad one
 
 
 def check_boxes(row: Mapping[str, Any], turns: Iterable[Turn]) -> None:

@@ -20,7 +20,7 @@ from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
-VERSION = 6  # of how rows are read; another number reads every pool again
+VERSION = 7  # of how rows are read; another number reads every pool again
 UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each
 EXAMPLES = 3  # of each reason
 FIELDS = 100  # names of unread fields that are counted; a file may have another one in every row

@@ -5,7 +5,7 @@ from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import Named, text_of
-from selectmm.pool.fields import IN_A_TURN, NOT_YET, TRAINED, is_trained
+from selectmm.pool.fields import IN_A_TURN, TRAINED, check_fields, is_trained
 from selectmm.pool.sample import ANSWERS, Role, Turn
 from selectmm.pool.tools import calls_of
 
@@ -94,13 +94,7 @@ def _marked(turn: dict[str, Any], words: object, place: int, spelling: Spelling,
     who = ROLES[turn[role]]
     calls = [turn[name] for name in CALLS if who == "assistant" and not empty(turn.get(name))]
     known = {role, text, *TRAINED, *(CALLS if calls else ()), *(IDS if who == "tool_result" else ())}
-    for name in turn:
-        if name in known or empty(turn[name]):
-            continue
-        if name in NOT_YET or name in IN_A_TURN:
-            reason, told = (NOT_YET | IN_A_TURN)[name]
-            raise BadRow(reason, told.format(name))
-        unread.append(f"{str(name)[:60]} of a turn")
+    unread += [f"{name} of a turn" for name in check_fields(turn, known, IN_A_TURN)]
     trained = who not in ANSWERS or is_trained(turn)
     if who == "tool_call":
         return [Turn(who, call, trained) for call in calls_of(words, place)]

@@ -75,6 +75,28 @@ def test_of_two_faults_the_row_s_first_is_told(llava: Open) -> None:
     assert list(pool.health.fields) == unread
 
 
+@pytest.mark.parametrize(
+    "field", [{"kto_tag": False}, {"kto_tag": True}, {"kto_tag": 0}, {"label": False}, {"label": True}]
+)
+def test_a_row_that_says_whether_its_answer_is_good_is_a_preference(field: dict[str, object], llava: Open) -> None:
+    """LLaMA-Factory's and ms-swift's rows for KTO; of these only the bad answers had been read."""
+    with pytest.raises(
+        UserError, match=rf"1 row with a preference .* says in '{next(iter(field))}' whether its answer"
+    ):
+        llava([talk("What?", "A dog.", **field)])
+
+
+def test_a_label_that_is_no_verdict_and_a_sound_that_is_none_are_fields_that_are_not_read(
+    llava: Open, place: Path
+) -> None:
+    fields = [{"label": 0}, {"label": "dog"}, {"label": [0, 1]}, {"audio": False}, {"kto_tag": None}, {"label": [None]}]
+    rows = [talk("<image>What?", "A dog.", **one) for one in fields]
+    rows[0]["conversations"][1] |= {"train": False, "label": True, "mood": {"is": ""}}
+    pool = llava(rows)
+    assert pool.health.fields == {"label": 3, "train of a turn": 1, "label of a turn": 1, "audio": 1}
+    assert pool.fingerprint == name_by_file(place, 1)
+
+
 @pytest.mark.parametrize("mark", [{"loss": False}, {"weight": 0}, {"loss": False, "weight": 0.0}, {"loss_scale": 0}])
 def test_an_answer_that_is_not_trained_on_is_context(mark: dict[str, object], llava: Open, place: Path) -> None:
     row = talk("<image>What?", "Draft.", "Sure?", "Right.")

@@ -87,7 +87,7 @@ WORDS = (
 )  # fmt: skip
 NAMES = (
     "id", "image", "images", "conversations", "messages", "from", "value", "role", "content", "system", "source",
-    "loss", "weight", "tools", "videos", "objects", "tool_calls", "rejected", "path", "bytes",
+    "loss", "weight", "tools", "videos", "objects", "tool_calls", "rejected", "label", "path", "bytes",
 )  # fmt: skip
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS) | st.text(max_size=4),
@@ -182,6 +182,9 @@ BAD: dict[str, list[object]] = {
     "a preference": [
         {"messages": [ASKED, SAID], "rejected_response": "A cat.", **PICTURE},
         {"messages": [ASKED], "chosen": SAID, "rejected": SAID, **PICTURE},
+        {"messages": [ASKED, SAID], "kto_tag": False, **PICTURE},
+        {"messages": [ASKED, {**SAID, "kto_tag": False}], **PICTURE},
+        {"messages": [ASKED, SAID], "label": False, **PICTURE},
     ],
     "objects": [
         {"messages": [ASKED, {**SAID, "content": "<bbox>"}], "objects": {"bbox": [[8, 8, 50, 40]]}, **PICTURE}
