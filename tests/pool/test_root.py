@@ -30,6 +30,7 @@ from selectmm.pool.root import root_of, root_spelled, spelled
 from selectmm.pool.shards import INDEX, shards_of
 from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.pool.webdataset import open_webdataset
+from tests.clips import write_clip
 
 NAMES = [f"coco/{number:03}.png" for number in range(9)] + ["gqa/long/9.jpg", "gqa/ü.jpg", "loose.jpg"]
 WAYS = ("folder", "tars", "address")
@@ -375,6 +376,34 @@ def test_images_beside_a_row_are_shown_as_they_are_numbered(tmp_path: Path) -> N
     tar_of(tmp_path / "0.tar", [("k.json", json.dumps(row).encode()), *((name, pixels) for name in sorted(names))])
     pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
     assert [image.path for image in pool[0].images] == names
+
+
+def test_whatever_is_read_is_found_beside_a_row_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """Images of every format, clips, and rows whose ending is in capitals."""
+    chat, pixels = {"conversations": said()}, io.BytesIO()
+    film = {"conversations": [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A film."}]}
+    picture(0).save(pixels, "TGA")
+    write_clip(tmp_path / "clip.mp4")
+    tar_of(
+        tmp_path / "0.tar",
+        [
+            ("0.json", json.dumps(chat).encode()),
+            ("0.tga", pixels.getvalue()),
+            ("1.JSON", json.dumps(chat).encode()),
+            ("1.PNG", contents()["coco/000.png"]),
+            ("1.txt", b""),
+            ("1.pfm", b""),
+            ("2.json", json.dumps(film).encode()),
+            ("2", b""),
+            ("2.mp4", (tmp_path / "clip.mp4").read_bytes()),
+            ("2.txt", b""),
+        ],
+    )
+    pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
+    assert [pool[row].image for row in range(3)] == ["0.tga", "1.PNG", "2.mp4"] and pool[2].images[0].video
+    counted = {"pfm file beside it": 1, "txt file beside it": 2, "another file beside it": 1}
+    assert pool.health.fields == counted and pool.health.unplaced == []
+    assert pool.open_image("0.tga").tobytes() == picture(0).tobytes()
 
 
 def test_a_row_whose_files_lie_apart_is_refused(tmp_path: Path) -> None:
