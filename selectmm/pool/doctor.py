@@ -154,6 +154,7 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
     """What the reader had to decide, and the rows without image."""
     shown = "It is shown at the first question; LLaVA's own training would not show it. Add <image> to be sure."
     taken = "<image> is taken out of the text; LLaVA's own training would keep it as plain text."
+    letters = "It stays in the text, as in LLaVA's own training; name the clip in 'video' if one is meant."
     ended = "An answer at the front or a question at the end is left out; LLaVA's own training skips the first too."
     text_only = np.flatnonzero(pool.image_of < 0).tolist()
     later = pc.greater(pool.table["image_turn"], 0) if "image_turn" in pool.table.column_names else pa.array([])
@@ -168,6 +169,7 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
             "note",
         ),
         _rows(pool, "<image> said without an image", health.spoken, taken, "look"),
+        _rows(pool, "<video> said without a clip", health.unfilmed, letters, "look"),
         _rows(
             pool,
             "image in a later question",

@@ -135,6 +135,7 @@ def _with_rows(health: Health, noted: Noted) -> Health:
         blank=noted.blank,
         unplaced=noted.unplaced,
         spoken=noted.spoken,
+        unfilmed=noted.unfilmed,
         system=noted.system,
         left_out=noted.left_out,
         trimmed=noted.trimmed,

@@ -12,6 +12,7 @@ class Health:
         missing_image, broken_image, empty_answer: bad rows. truncated_image: those of ``broken_image`` whose file opens
             but ends too early.
         unplaced, spoken, system, trimmed: good rows of which something has to be said, see `selectmm.pool.row.Row`.
+        unfilmed: good rows that say ``<video>`` without a clip.
         left_out: rows that the pool was asked to leave out.
         untrained: good rows with an answer that is context only.
         unread: bad rows that cannot be read, by reason; they have no position. examples: the first sentences of each.
@@ -32,6 +33,7 @@ class Health:
     system: list[int]
     left_out: int
     trimmed: list[int] = field(default_factory=list)
+    unfilmed: list[int] = field(default_factory=list)
     untrained: list[int] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)

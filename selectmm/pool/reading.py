@@ -15,7 +15,7 @@ from selectmm.pool.arrow import Read, open_arrow, write_arrow
 from selectmm.pool.bad import BadRow, excerpt, shown
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import Root
-from selectmm.pool.row import Row
+from selectmm.pool.row import VIDEO, Row
 from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
@@ -57,6 +57,8 @@ class Noted:
             themselves, and such a pool keeps the fingerprint it had then.
         content: hash over the digests of all rows, in order.
         anew: a row was read, or left out, otherwise than by earlier versions.
+        unfilmed: a turn says ``<video>``, and the row has no clip for it. It stays in the text, as in LLaVA: it is an
+            element of HTML, too.
         untrained: rows with an answer that is context only.
         blank: numbers of the file's lines that hold no row and lie in front of one, ascending.
         bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
@@ -69,6 +71,7 @@ class Noted:
     empty_answer: list[int] = field(default_factory=list)
     unplaced: list[int] = field(default_factory=list)
     spoken: list[int] = field(default_factory=list)
+    unfilmed: list[int] = field(default_factory=list)
     system: list[int] = field(default_factory=list)
     trimmed: list[int] = field(default_factory=list)
     untrained: list[int] = field(default_factory=list)
@@ -194,9 +197,11 @@ def _count(reason: str, told: str, place: int, said: object, file: File, noted: 
 
 def _note(row: Row, position: int, noted: Noted) -> None:
     plain = not row.images or not row.images[0].turn
-    trained = filled = True
+    trained = filled = filmed = True
     for turn in row.turns:
         text = turn.text
+        if VIDEO in text:  # those of clips are taken out
+            filmed = False
         if text != text.strip():
             plain = False
         if turn.role in ANSWERS:
@@ -214,6 +219,8 @@ def _note(row: Row, position: int, noted: Noted) -> None:
         noted.unplaced.append(position)
     if row.spoken:
         noted.spoken.append(position)
+    if not filmed:
+        noted.unfilmed.append(position)
     if row.system:
         noted.system.append(position)
     if row.trimmed:

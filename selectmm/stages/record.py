@@ -161,6 +161,9 @@ def left_out(pool: Pool, tuned: Stage) -> list[str]:
             len(health.unplaced) if health else 0
         ),
         "text-only rows of the pool said <image>, which was taken out": len(health.spoken) if health else 0,
+        "rows of the pool said <video> without a clip, which stayed in the text": (
+            len(health.unfilmed) if health else 0
+        ),
         "rows of the pool began with an answer or ended with a question; that turn was left out": (
             len(health.trimmed) if health else 0
         ),

@@ -11,6 +11,7 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.pool import clip as module
 from selectmm.pool.clip import open_clip
+from selectmm.pool.doctor import Limit, diagnose
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Shown, Turn
@@ -65,6 +66,18 @@ def test_clips_and_images_stand_where_their_marks_do_in_every_format(folder: Pat
     (tmp_path / "llava.json").write_text(json.dumps([{"video": "v/1.mp4", "conversations": said}]))
     other = open_llava_json(str(tmp_path / "llava.json"), str(folder), "stop", tmp_path / "cache")
     assert other[0].digest == pool[2].digest
+
+
+def test_a_clip_that_is_said_and_not_there_is_counted_and_the_text_stays(folder: Path, tmp_path: Path) -> None:
+    """As LLaVA leaves it: in a row of text it may be HTML."""
+    rows = [
+        {"messages": [{"role": "user", "content": "<video>Where?"}, ANSWER], "video": clip} for clip in ("v/1.mp4", "")
+    ]
+    rows.append({"messages": [{"role": "user", "content": "<image>Is it <video>?"}, ANSWER], "images": ["v/1.png"]})
+    pool = opened(rows, folder, tmp_path)
+    assert [pool[row].turns[0].text for row in range(3)] == ["Where?", "<video>Where?", "Is it <video>?"]
+    found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}["<video> said without a clip"]
+    assert (found.count, found.examples, found.weight) == (2, ["row 1", "row 2, v/1.png"], "look")
 
 
 def test_frames_are_those_asked_for_and_are_kept(folder: Path, tmp_path: Path) -> None:
