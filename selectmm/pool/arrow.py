@@ -1,7 +1,7 @@
 """A pool on disk: one Arrow file that is memory-mapped, so that its size does not matter."""
 
-from collections.abc import Iterable
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from selectmm.pool.stream import CountedIn
 from selectmm.pool.table import COUNTED_IN, SCHEMA, SEVERAL, SHOWN
 
 ROWS_PER_BATCH = 8_192
+TEXT_PER_BATCH = 2**26  # characters of texts and paths; an Arrow array holds 2 GiB, and no row is much longer than this
 WRITTEN = (
     SCHEMA.append(pa.field("id", pa.string()))
     .append(pa.field("image_turn", pa.int32()))
@@ -34,9 +35,23 @@ def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row")
     """
     schema = WRITTEN.with_metadata({COUNTED_IN: counted_in})
     with _new(path) as sink, pa.ipc.new_file(sink, schema) as writer:
-        stream = iter(rows)
-        while batch := list(islice(stream, ROWS_PER_BATCH)):
+        for batch in _batches(rows):
             writer.write_batch(_batch(batch))
+
+
+def _batches(rows: Iterable[Read]) -> Iterator[list[Read]]:
+    """Rows in order, `ROWS_PER_BATCH` at a time, or fewer where these have more than `TEXT_PER_BATCH`."""
+    batch: list[Read] = []
+    size = 0
+    for read in rows:
+        batch.append(read)
+        _, _, row = read
+        size += sum([len(turn.text) for turn in row.turns]) + sum([len(image.path) for image in row.images])
+        if len(batch) == ROWS_PER_BATCH or size >= TEXT_PER_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def open_arrow(path: Path, image_root: Root, fingerprint: str, frames: str | None = None) -> Pool:

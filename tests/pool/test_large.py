@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from selectmm.pool import arrow
 from selectmm.pool.arrow import open_arrow, write_blocks, write_table
 from selectmm.pool.pool import Pool
+from selectmm.pool.row import Row
+from selectmm.pool.sample import Shown, Turn
 from selectmm.pool.table import SCHEMA, TAKEN_AT_ONCE, taken
 from selectmm.tuning.job import Job, Task, read_rows, write_rows
 from selectmm.tuning.plan import lengths_of
@@ -38,6 +42,20 @@ def test_rows_are_taken_and_written_from_more_than_two_gib_of_text(tmp_path: Pat
     assert [read[row].digest for row in range(5)] == [f"{row % ROWS:032x}" for row in rows]
     assert lengths_of(pool, rows).tolist() == [len(TEXT)] * 5
     assert open_arrow(tmp_path / "rows.arrow", Path(), "").table["place"].to_pylist() == rows.tolist()
+
+
+def test_a_batch_ends_before_its_texts_are_more_than_an_array_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 GiB; with the limit at 100 characters, which a path counts in, too."""
+    monkeypatch.setattr(arrow, "TEXT_PER_BATCH", 100)
+    texts = ["x" * length for length in (30, 60, 20, 300, 1, 1, 1)]
+    rows = [Row("s", (Turn("user", text), Turn("assistant", "A")), (Shown("a/1.png"),)) for text in texts]
+    arrow.write_arrow(tmp_path / "rows.arrow", [(place, f"{place}", row) for place, row in enumerate(rows)])
+    with pa.ipc.open_file(str(tmp_path / "rows.arrow")) as file:
+        assert [file.get_batch(n).num_rows for n in range(file.num_record_batches)] == [2, 2, 3]
+    pool = open_arrow(tmp_path / "rows.arrow", Path(), "")
+    assert [pool[row].turns[0].text for row in range(7)] == texts
 
 
 def test_rows_are_written_in_place_of_a_link(tmp_path: Path) -> None:
