@@ -73,7 +73,8 @@ def turns_of(said: list[Any], spelling: Spelling, unread: list[str], inside: Nam
     turns: list[Turn] = []
     for turn in said:
         try:
-            who, words = ROLES[turn[role]], turn[text]
+            who = ROLES[turn[role]]
+            words = turn.get(text) if who == "assistant" else turn[text]  # calls may stand alone
         except (KeyError, TypeError):  # TypeError: no object, or a role that cannot be looked up
             raise _odd(turn, len(turns), spelling) from None
         if words.__class__ is list and who != "tool_call":

@@ -80,6 +80,17 @@ def test_every_format_gives_the_same_turns(row: dict[str, object]) -> None:
         assert read_llava(row, system="turn").turns == TURNS
 
 
+def test_calls_may_stand_alone() -> None:
+    """OpenAI's content is optional beside them; an answer with neither is none."""
+    said = [{name: value for name, value in turn.items() if value is not None} for turn in OPENAI["messages"]]
+    assert "content" not in said[2] and READ({**OPENAI, "messages": said}).turns == TURNS
+    del said[2]["tool_calls"]
+    with pytest.raises(UserError, match=r"has in turn 1 a 'content' that is no text: None"):
+        READ({**OPENAI, "messages": said})
+    with pytest.raises(UserError, match=r"has in turn 0 a 'content' that is no text: None"):
+        READ({"messages": [{"role": "user", "tool_calls": [CALL]}, said[-1]]})
+
+
 def test_loss_and_weight_of_a_turn_are_those_of_its_calls_too() -> None:
     said = [dict(turn) for turn in OPENAI["messages"]]
     said[2] |= {"loss": False, "content": "Let me see."}
