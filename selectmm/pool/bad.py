@@ -36,6 +36,15 @@ def excerpt(text: object, longest: int = 300) -> str:
     return short.repr(str(text))[1:-1]
 
 
+def id_of(id: object) -> str | None:
+    """A row's id as text; it may hold half a character."""
+    if id is None or id.__class__ is str:
+        return id
+    if id != id:  # NaN, by which pandas fills in what a row does not have
+        return None
+    return str(id) if isinstance(id, int | float) else shown(id)
+
+
 def absent(value: object) -> bool:
     """Whether a field's value stands for none at all: null, an empty text, list or object, or NaN.
 

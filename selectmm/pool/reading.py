@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
-from selectmm.pool.bad import BadRow, excerpt, shown
+from selectmm.pool.bad import BadRow, excerpt, id_of, shown
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import Root
 from selectmm.pool.row import VIDEO, Row
@@ -61,7 +61,9 @@ class Noted:
             element of HTML, too.
         untrained: rows with an answer that is context only.
         blank: numbers of the file's lines that hold no row and lie in front of one, ascending.
-        bad: rows that cannot be read, by reason. examples: the first sentences of each reason.
+        bad: rows that cannot be read, by reason. first: of each reason the first rows' places, and what follows them in
+            a sentence. examples: these sentences, with the name of the file that was opened; another file of the same
+            content may be known from before.
         unread: rows that have a field which is not read, by its name.
     """
 
@@ -78,6 +80,7 @@ class Noted:
     blank: list[int] = field(default_factory=list)
     left_out: int = 0
     bad: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     unread: dict[str, int] = field(default_factory=dict)
 
@@ -107,7 +110,10 @@ def read_rows(
         write_atomically(folder / "noted.json", json.dumps(asdict(noted)))
 
     stage = run_stage(cache, "pool-rows", {**identity, "version": VERSION}, make)
-    return stage.folder, Noted(**json.loads((stage.folder / "noted.json").read_text()))
+    noted = Noted(**json.loads((stage.folder / "noted.json").read_text()))
+    for reason, rows in noted.first.items():
+        noted.examples[reason] = [f"{file.place(place)}{told}" for place, told in rows]
+    return stage.folder, noted
 
 
 def opened(folder: Path, root: Root, identity: Mapping[str, Any]) -> Pool:
@@ -187,11 +193,11 @@ def _checked(
 def _count(reason: str, told: str, place: int, said: object, file: File, noted: Noted, listing: TextIO) -> None:
     """Count a row that cannot be read, keep its sentence if it is one of the first, and list it."""
     id = said.get("id") if isinstance(said, dict) else None
-    named = file.place(place) + ("" if id is None else f" (id {shown(id)})")
     noted.bad[reason] = noted.bad.get(reason, 0) + 1
     if noted.bad[reason] <= EXAMPLES:
-        noted.examples.setdefault(reason, []).append(f"{named} {told}")
-    entry = {file.counted_in: place, "id": None if id is None else shown(id), "reason": reason, "told": told}
+        named = "" if id is None else f" (id {shown(id)})"
+        noted.first.setdefault(reason, []).append((place, f"{named} {told}"))
+    entry = {file.counted_in: place, "id": id_of(id), "reason": reason, "told": told}
     listing.write(json.dumps(entry) + "\n")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from selectmm.pool.bad import BadRow, absent, shown
+from selectmm.pool.bad import BadRow, absent, id_of, shown
 from selectmm.pool.image_path import source_of
 from selectmm.pool.sample import ANSWERS, Role, Shown, Turn
 
@@ -236,12 +236,8 @@ def _source(source: object, image: str | None) -> str:
 
 
 def _id(id: object) -> str | None:
-    if id is None or (id.__class__ is str and id.isascii()):
-        return id
-    if id != id:  # NaN, by which pandas fills in what a row does not have
-        return None
-    name = id if isinstance(id, str) else str(id) if isinstance(id, int | float) else shown(id)
-    if not name.isascii():
+    name = id_of(id)
+    if name is not None and not name.isascii():
         try:
             name.encode()
         except UnicodeEncodeError as problem:

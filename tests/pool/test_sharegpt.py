@@ -58,6 +58,17 @@ def test_another_file_of_the_same_rows_has_its_own_notes(place: Path) -> None:
     assert opened(place, [plain]).health.system == []
 
 
+def test_a_copy_of_a_file_is_named_in_what_is_told_of_its_rows(place: Path) -> None:
+    """It is known from before by its content; and ids are listed as they are, so that lists can be joined."""
+    rows = [{"id": id, "messages": []} for id in ("2", 2, None, float("nan"), "x" * 70, {"any": 1}, "\ud800")]
+    for name in ("first.json", "second.json"):
+        with pytest.raises(UserError, match=rf"\(first: Row 0 of \S*{name} \(id '2'\) has no turns") as problem:
+            opened(place, rows, name=name)
+    listed = Path(str(problem.value).partition("The full list is in ")[2].partition(". ")[0]).read_text().splitlines()
+    ids = ["2", "2", None, None, "x" * 70, "{'any': 1}", "\ud800"]
+    assert [json.loads(line)["id"] for line in listed] == ids
+
+
 def test_the_same_rows_at_other_places_are_told_apart_for_lists_of_places(place: Path) -> None:
     """A row that cannot be read moves those behind it."""
     rows = [{**SWIFT, "images": ["a/1.png"]}, SHAREGPT_ALONE]
