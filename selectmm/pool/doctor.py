@@ -157,8 +157,6 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
     letters = "It stays in the text, as in LLaVA's own training; name the clip in 'video' if one is meant."
     ended = "An answer at the front or a question at the end is left out; LLaVA's own training skips the first too."
     text_only = np.flatnonzero(pool.image_of < 0).tolist()
-    later = pc.greater(pool.table["image_turn"], 0) if "image_turn" in pool.table.column_names else pa.array([])
-    later = np.flatnonzero(later.to_numpy(zero_copy_only=False)).tolist() if len(later) else []
     return [
         _rows(pool, "image that no turn mentions", health.unplaced, shown, "look"),
         _rows(
@@ -173,7 +171,7 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
         _rows(
             pool,
             "image in a later question",
-            later,
+            _later(pool.table),
             "It is shown there; what methods read of an image alone is as if it came first.",
             "look",
         ),
@@ -188,6 +186,22 @@ def _placed(pool: Pool, health: Health) -> list[Finding]:
         _rows(pool, "turn without its other half", health.trimmed, ended, "look"),
         _rows(pool, "text-only", text_only, "Some methods keep them all; see the method's options.", "note"),
     ]
+
+
+def _later(table: pa.Table) -> list[int]:
+    """Rows whose first image is shown behind their first question, which a system prompt or tools may precede."""
+    if "image_turn" not in table.column_names:
+        return []
+    later, start = [], 0
+    for batch in table.select(["turns", "image_turn"]).to_batches():
+        turns = batch.column(0)
+        asks = np.flatnonzero(pc.equal(pc.struct_field(turns.flatten(), "role"), "user").to_numpy(zero_copy_only=False))
+        lengths = pc.list_value_length(turns).to_numpy()
+        rows, first = np.unique(np.repeat(np.arange(len(turns)), lengths)[asks], return_index=True)
+        asked = asks[first] - (np.cumsum(lengths) - lengths)[rows]
+        later += (start + rows[batch.column(1).fill_null(0).to_numpy()[rows] > asked]).tolist()
+        start += batch.num_rows
+    return later
 
 
 def _passed_over(pool: Pool, health: Health) -> list[Finding]:

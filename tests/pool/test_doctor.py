@@ -8,12 +8,14 @@ from threading import Lock
 import pytest
 from PIL import Image
 
+from selectmm.pool import doctor
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding, Limit, diagnose
 from selectmm.pool.doctor_page import Report, show
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.looking import look_at_image
 from selectmm.pool.pool import Pool
+from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.records.progress import PrintableConsole
 
 
@@ -71,6 +73,29 @@ def test_one_fault_of_every_kind_is_counted(pool: Pool) -> None:
         "same id again": (1, "note"),
         "text-only": (5, "note"),
     }
+
+
+def test_an_image_of_the_first_question_is_in_no_later_one_whatever_stands_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system prompt and tools are turns, too."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    asked, answer = {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "A dog."}
+    tools = {"tools": [{"name": "look"}], "system": "Be brief."}
+    plain, image = {"role": "user", "content": "Hello"}, {"images": ["1.png"]}
+    rows = [
+        {"messages": [asked, answer], **image, **tools},
+        {"messages": [asked, answer], **image},
+        {"messages": [plain, answer], **tools},
+        {"messages": [plain, answer, asked, answer], **image, **tools},
+        {"messages": [plain, answer, asked, answer], **image},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    cache = str(tmp_path / "cache")
+    monkeypatch.setattr("selectmm.pool.arrow.ROWS_PER_BATCH", 2)
+    pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), "stop", cache, "turn", "source")
+    assert found(pool)["image in a later question"].examples == ["row 3, 1.png", "row 4, 1.png"]
+    assert doctor._later(pool.table.slice(3)) == [0, 1]
 
 
 def test_examples_name_the_rows_and_their_images(pool: Pool) -> None:
