@@ -1,7 +1,9 @@
 """A feature's values on disk while they are computed: one file for each run of rows (or images) that is done."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -49,14 +51,12 @@ def join(folder: Path) -> None:
 def _write_joined(shards: Sequence[Path], rows: int, path: Path) -> None:
     """Shard after shard into a file: the pages of a map would count as this process's memory, all of them at last."""
     first = np.load(shards[0], mmap_mode="r")
-    beside = path.with_suffix(".partial")
     shape = (rows, *first.shape[1:])
-    with beside.open("wb") as stream:
+    with _beside(path) as stream:
         header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         for shard in shards:
             np.load(shard).tofile(stream)
-    beside.replace(path)
 
 
 def _range_of(shard: Path) -> tuple[int, int]:
@@ -80,7 +80,15 @@ def _save(folder: Path, units: range, values: np.ndarray, feature: Feature) -> N
             f"model.dtype=float32, or look at that {what}."
         )
     path = folder / f"shard-{units.start:09d}-{units.stop:09d}.npy"
-    beside = path.with_suffix(".partial")
-    with beside.open("wb") as stream:
+    with _beside(path) as stream:
         np.save(stream, values)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes ``path`` when the block ends; new, so that it is no link that somebody put there."""
+    beside = path.with_suffix(".partial")
+    beside.unlink(missing_ok=True)
+    with beside.open("xb") as stream:
+        yield stream
     beside.replace(path)

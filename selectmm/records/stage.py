@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import resolve_name
+from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, cast
@@ -216,8 +217,7 @@ def _make(
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
-    if partial.is_symlink():  # what is written and deleted there would be elsewhere
-        raise UserError(f"{partial} is a link, where a stage's own folder should be; delete it, and start again.")
+    _refuse_links(partial)
     maker = partial / MAKER
     write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
     if _complete(partial, mark):  # a process was killed just before it could rename the folder
@@ -241,6 +241,18 @@ def _make(
     write_atomically(partial / ENTRY, json.dumps(entry, indent=1, ensure_ascii=False))
     _take_out(partial)
     partial.rename(folder)
+
+
+def _refuse_links(partial: Path) -> None:
+    """No stage makes links: where another user put one, what is written and deleted would be elsewhere.
+
+    Raises:
+        UserError: the folder is a link, or holds one at any depth.
+    """
+    inside = (Path(folder, name) for folder, *names in os.walk(partial) for name in chain(*names))
+    for path in chain([partial], inside):
+        if path.is_symlink():
+            raise UserError(f"{path} is a link, where only a stage's own files should be; delete it, and start again.")
 
 
 def _complete(partial: Path, mark: str) -> bool:

@@ -24,7 +24,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
 from selectmm.records.cost import Cost
-from selectmm.records.stage import Stage, fingerprint, run_stage
+from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.schedules.forecast import part_of
 from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train
 from selectmm.stages.select import store_of, warm, warmup_of
@@ -234,7 +234,7 @@ def gather(trained: list[Trained], folder: Path) -> None:
         if (trained[-1].folder / name).exists():
             shutil.copyfile(trained[-1].folder / name, folder / name)
     losses = [(part.folder / LOSSES).read_text() for part in trained]
-    (folder / LOSSES).write_text("".join(losses))
+    write_atomically(folder / LOSSES, "".join(losses))
     np.save(folder / VISITS, np.concatenate([np.load(part.folder / VISITS) for part in trained]))
     for point in [point for part in trained for point in (part.folder / POINTS).glob("*")]:
         shutil.copytree(point, folder / POINTS / point.name, dirs_exist_ok=True)

@@ -6,6 +6,7 @@ and, on a GPU that `selectmm.planning.gpus` knows, share_of_peak.
 
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,12 @@ def keep_row_losses(folder: Path, done: int, rank: int, ranks: int) -> None:
         if int(file.stem.removeprefix("rows-")) % ranks == rank:
             kept = [line for line in file.read_text().splitlines(keepends=True) if _step(line) <= done]
             write_atomically(file, "".join(kept))
+
+
+def _append(file: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line, but not through a link that somebody puts there while a run trains."""
+    with open(file, "a", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666)) as lines:
+        lines.write(json.dumps(entry) + "\n")
 
 
 def _step(line: str) -> float:
@@ -124,9 +131,8 @@ class TrainingCallback(pl.Callback):
         if outputs["row_losses"] is not None:
             step = pl_module.done + batch_idx // trainer.accumulate_grad_batches + 1
             losses = [None if math.isnan(loss) else loss for loss in outputs["row_losses"].tolist()]
-            with (self._folder / f"rows-{trainer.global_rank:05d}.jsonl").open("a") as told:
-                places = self._places[batch_idx].tolist()
-                told.write(json.dumps({"step": step, "places": places, "losses": losses}) + "\n")
+            entry = {"step": step, "places": self._places[batch_idx].tolist(), "losses": losses}
+            _append(self._folder / f"rows-{trainer.global_rank:05d}.jsonl", entry)
         if len(self._losses) == trainer.accumulate_grad_batches:
             step = pl_module.done + (batch_idx + 1) // trainer.accumulate_grad_batches
             self._end_step(trainer, pl_module, step)
@@ -146,8 +152,7 @@ class TrainingCallback(pl.Callback):
         entry = {"step": step, "loss": loss, "lr": lr, "seconds": round(now - self._since, 4)}
         entry |= self._speed(trainer, module, entry["seconds"], tokens, flops)
         if trainer.is_global_zero:
-            with (self._folder / LOSSES).open("a") as losses:
-                losses.write(json.dumps(entry) + "\n")
+            _append(self._folder / LOSSES, entry)
         first_pass = min(module.steps, math.ceil(self._rows / module.recipe.batch_size))
         if step == first_pass and self._task.part is None:
             self._check_answers(trainer, module)

@@ -76,9 +76,25 @@ def test_an_unfinished_stage_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache" / "work").mkdir(parents=True)
     partial = tmp_path / "cache" / "work" / f"{fingerprint({'a': 1})}.partial"
     partial.symlink_to(elsewhere)
-    with pytest.raises(UserError, match=f"^{partial} is a link, where a stage's own folder should be; delete it"):
+    with pytest.raises(UserError, match=f"^{partial} is a link, where only a stage's own files should be; delete it"):
         run_stage(tmp_path / "cache", "work", {"a": 1}, lambda folder: None)
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("name", ["shard-0", "spent.json", "rounds/train/losses.jsonl", "images"])
+@pytest.mark.parametrize("target", ["mine", "nothing", "folder"])
+def test_an_unfinished_stage_that_holds_a_link_is_not_gone_on_with(tmp_path: Path, name: str, target: str) -> None:
+    """Whoever can write to the cache could let it lead to a file of the next user."""
+    (tmp_path / "mine").write_text("content")
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "cache" / "features" / f"{fingerprint(WHAT)}.partial" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(UserError, match=f"^{link} is a link, where only a stage's own files should be; delete it, and"):
+        run_stage(tmp_path / "cache", "features", WHAT, lambda folder: pytest.fail("made"))
+    assert (tmp_path / "mine").read_text() == "content" and not (tmp_path / "nothing").exists()
+    link.unlink()
+    assert not run_stage(tmp_path / "cache", "features", WHAT, _write_value).cached
 
 
 def test_another_identity_is_another_stage(tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ def test_weights_of_one_change_nothing_and_every_row_s_loss_is_noted(llava: Benc
     assert all(loss > 0 for line in lines for loss in line["losses"])
 
 
+@pytest.mark.parametrize("name", ["losses.jsonl", "rows-00000.jsonl"])
+def test_losses_are_not_appended_through_a_link_that_somebody_puts_there(
+    llava: Bench, tmp_path: Path, name: str
+) -> None:
+    """A stage looks for links before it begins."""
+    (tmp_path / "mine").write_text("content")
+
+    def plant(_entry: object) -> None:
+        (tmp_path / "0" / name).unlink()
+        (tmp_path / "0" / name).symlink_to(tmp_path / "mine")
+
+    with pytest.raises(OSError, match=f"Too many levels of symbolic links: '.*{name}'"):
+        part_of(llava, tmp_path, 0, log=plant, part={"weights": (1.0,) * 24})
+    assert (tmp_path / "mine").read_text() == "content"
+
+
 def test_a_row_s_weight_multiplies_its_tokens(llava: Bench) -> None:
     data = MicroBatches(llava.vlm, llava.pool, np.array([[0, 2, 3]]), 256, blank=True, packing=False)
     batch, model = data[0].inputs, llava.vlm.model
