@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selectmm.errors import UserError
-from selectmm.export.folder import check_free, new_file, new_folder
+from selectmm.export.folder import check_free, check_new, new_file, new_folder
 from selectmm.export.formats import ORIGINAL
 from selectmm.export.original import Original, check_unchanged, ending_of, original_of
 from selectmm.methods.subset import Subset
@@ -48,9 +48,9 @@ def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, 
         if to.suffix in (".json", ".jsonl", ".ndjson", ".parquet"):
             raise UserError(f"Several methods are written to a folder, not to a file; give --to {to.with_suffix('')}.")
         check_free(to)
-    elif to.exists():
-        raise UserError(f"{to} is there already; give --to a new file.")
-    elif to.suffix.lower() != ending:
+        return
+    check_new(to)
+    if to.suffix.lower() != ending:
         what = "The rows are written as the pool has them" if format_name == ORIGINAL else "Places are written as JSON"
         raise UserError(f"{what}; give --to {to.with_suffix(ending)}.")
 

@@ -262,10 +262,18 @@ def _full(*_: object) -> str:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("occupy", [lambda to: to.write_text(""), lambda to: (to.mkdir(), (to / "mine").touch())])
-def test_what_is_there_is_not_overwritten(occupy: Callable[[Path], object], bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("occupy", "said"),
+    [
+        (lambda to: to.write_text(""), r"out is there already; give --to a new folder\.$"),
+        (lambda to: (to.mkdir(), (to / "mine").touch()), r"out is not empty; give --to a new folder"),
+    ],
+)
+def test_what_is_there_is_not_overwritten(
+    occupy: Callable[[Path], object], said: str, bench: Bench, tmp_path: Path
+) -> None:
     occupy(tmp_path / "out")
-    with pytest.raises(UserError, match=r"out is not empty; give --to a new folder"):
+    with pytest.raises(UserError, match=said):
         export_subset(bench.pool, TWICE, "llava", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     export_subset(bench.pool, TWICE, "llava", tmp_path / "empty")
