@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -23,6 +23,7 @@ from selectmm.features.shards import covered, save_missing
 from selectmm.features.shares import Shares
 from selectmm.models.encode import ImageCut
 from selectmm.models.forward import Reads
+from selectmm.models.load import reading
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import computing
@@ -176,7 +177,8 @@ class Pass:
         for feature in sorted(self.wanted, key=lambda feature: isinstance(feature, GradientNorm)):
             start = shares.now()
             wider = wider_of(feature, made)  # the norms of projected gradients stand beside them
-            made[feature] = feature.compute(seen).cpu().numpy() if wider is None else made[wider][:, 0]
+            with _encoder_of(feature):
+                made[feature] = feature.compute(seen).cpu().numpy() if wider is None else made[wider][:, 0]
             shares.took(feature, shares.now() - start)
             if wider is not None:
                 shares.would_take(feature, wider)
@@ -235,6 +237,19 @@ def wider_of(feature: Feature, made: Iterable[Feature]) -> ProjectedGradient | N
     if not isinstance(feature, GradientNorm):
         return None
     return next((one for one in made if isinstance(one, ProjectedGradient) and one.scope == feature.scope), None)
+
+
+def _encoder_of(feature: Feature) -> AbstractContextManager[None]:
+    """A damaged encoder of a feature's own in one sentence.
+
+    It is said here because a feature's values are named by its source: if its file said so, all would be computed anew.
+    """
+    own = getattr(feature, "checkpoint", None) or getattr(feature, "encoder", None)
+    if own is None:
+        return nullcontext()
+    return reading(
+        f"The encoder '{own}' of {type(feature).__name__} cannot be read or does not work; download it again"
+    )
 
 
 def _slice(units: range) -> slice:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from transformers.utils import logging
 
 from selectmm.errors import UserError
-from selectmm.models.load import OWN_CODE, place, save_processor, weights_of
+from selectmm.models.load import OWN_CODE, place, reading, save_processor, weights_of
 from selectmm.models.sentencepiece_proto import lend_description
 
 from transformers import (  # isort: skip
@@ -150,19 +150,17 @@ def _longer(rows: torch.Tensor, count: int) -> torch.Tensor:
 def _open(kind: Any, path: str) -> Any:
     """A part with all its weights, in their own dtype."""
     name, options = place(path)
-    try:
-        with _silent():
-            model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options, **OWN_CODE)
-    except (OSError, ValueError) as problem:
-        raise UserError(
-            f"{kind.__name__} cannot open '{path}': give a folder that holds such a model, or, with a network, a "
-            f"hub id ({str(problem).splitlines()[0]})"
-        ) from problem
+    with _silent(), reading(_cannot_open(kind, path, "a model")):
+        model, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options, **OWN_CODE)
     if found["missing_keys"]:
         raise UserError(
             f"'{path}' is not a {type(model).__name__}: it lacks {min(found['missing_keys'])}; give one that is."
         )
     return model
+
+
+def _cannot_open(kind: Any, path: str, what: str) -> str:
+    return f"{kind.__name__} cannot open '{path}': give a folder that holds such {what}, or, with a network, a hub id"
 
 
 @contextmanager
@@ -180,13 +178,16 @@ def _processor(language: str, tower: str, vision: CLIPVisionConfig) -> LlavaProc
     """The language model's tokenizer with the image token and, if it has none to spare, a padding; CLIP's images."""
     lend_description()
     name, options = place(language)
-    tokenizer = AutoTokenizer.from_pretrained(name, **options, **OWN_CODE)
+    with reading(_cannot_open(AutoTokenizer, language, "a tokenizer beside the model")):
+        tokenizer = AutoTokenizer.from_pretrained(name, **options, **OWN_CODE)
     tokenizer.add_tokens(AddedToken(IMAGE, special=True, normalized=False), special_tokens=True)
     if tokenizer.pad_token in {None, tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token}:
         tokenizer.add_special_tokens({"pad_token": AddedToken(PAD, special=True, normalized=False)})
     name, options = place(tower)
+    with reading(_cannot_open(CLIPImageProcessor, tower, "an image processor beside the model")):
+        images = CLIPImageProcessor.from_pretrained(name, **options)
     return LlavaProcessor(
-        CLIPImageProcessor.from_pretrained(name, **options),
+        images,
         tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=STRATEGY,

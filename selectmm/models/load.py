@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from os.path import isdir
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
-from selectmm.models.memory import enough_memory
+from selectmm.models.memory import enough_memory, ran_out
 from selectmm.models.vlm import Family
 from selectmm.network import check_model
 from selectmm.records.stage import fingerprint, write_atomically
@@ -70,14 +71,11 @@ def read_checkpoint(
     name, options = place(path)
     if not isdir(name):
         check_model(name, options)
-    try:
+    with reading(
+        f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or, with a network, a hub id"
+    ):
         processor = AutoProcessor.from_pretrained(name, **options, **OWN_CODE)
         model, found = cls.from_pretrained(name, dtype=dtype, output_loading_info=True, **options, **(others or {}))
-    except (OSError, ValueError, ImportError) as problem:  # ValueError: a folder without a configuration
-        raise UserError(
-            f"No {cls.__name__} checkpoint at '{path}': give a folder that holds one, or, with a network, a hub id "
-            f"({str(problem).splitlines()[0]})"
-        ) from problem
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
             f"The checkpoint at '{path}' is not a {cls.__name__}: it lacks {min(found['missing_keys'])}; choose one "
@@ -96,26 +94,44 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
     """
     name, options = place(path)
     local = {**options, **OWN_CODE, "local_files_only": True}
-    try:
+    with reading(
+        f"No configuration and processor of '{path}' were found, neither as a folder nor in the hub's cache: set "
+        f"model.path to a folder, or fetch them once, online: hf download {name} --exclude '*.safetensors' '*.bin'"
+    ):
         processor, config = AutoProcessor.from_pretrained(name, **local), AutoConfig.from_pretrained(name, **local)
-    except (OSError, ValueError) as problem:
-        raise UserError(
-            f"No configuration and processor of '{path}' were found, neither as a folder nor in the hub's cache: set "
-            f"model.path to a folder, or fetch them once, online (hf download {name} --exclude '*.safetensors' '*.bin')"
-        ) from problem
     if not isinstance(config, cls.config_class):
         raise UserError(
             f"The configuration at '{path}' is of a {config.model_type}, not of a {cls.__name__}; choose one that is, "
             f"or the model family that it is of."
         )
+    cannot = f"The configuration at '{path}' describes a {cls.__name__} that transformers cannot build; choose another"
+    with reading(cannot), torch.device("meta"):  # a part of it may need code of its own
+        return cls._from_config(config, dtype=dtype), processor
+
+
+@contextmanager
+def reading(otherwise: str) -> Iterator[None]:
+    """Say in one sentence that a checkpoint cannot be read; its reason is put behind ``otherwise``, in brackets.
+
+    What is raised of files that are cut, empty or of something else (such as the note that Git LFS leaves in a weight's
+    place) depends on the file and on where it was cut: any error is the checkpoint's, but those of the machine.
+
+    Args:
+        otherwise: what is not there, and the way out.
+
+    Raises:
+        UserError: the block raised something.
+    """
     try:
-        with torch.device("meta"):
-            return cls._from_config(config, dtype=dtype), processor
-    except ValueError as problem:  # a part of it needs code of its own
-        raise UserError(
-            f"The configuration at '{path}' describes a {cls.__name__} that transformers cannot build "
-            f"({str(problem).splitlines()[0]}); choose another checkpoint."
-        ) from problem
+        yield
+    except (UserError, MemoryError, torch.AcceleratorError):
+        raise
+    except Exception as problem:
+        if ran_out(problem):
+            raise
+        said, kind = next(iter(str(problem).splitlines()), ""), type(problem).__name__
+        plain = isinstance(problem, OSError | ValueError | ImportError) and said  # a KeyError only names a key
+        raise UserError(f"{otherwise} ({said if plain else f'{kind}: {said}'})") from problem
 
 
 def save_processor(processor: ProcessorMixin, folder: Path) -> None:

@@ -4,24 +4,18 @@ from collections.abc import Callable, Sequence
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selectmm.errors import UserError
-from selectmm.models.load import OWN_CODE
+from selectmm.models.load import OWN_CODE, place, reading
 
 
 def open_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a local folder, ``owner/name`` or ``owner/name@revision``.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the folder is an adapter's.
     """
-    name, _, revision = path.partition("@")
-    try:
-        return AutoTokenizer.from_pretrained(name, **({"revision": revision} if revision else {}), **OWN_CODE)
-    except (OSError, ValueError) as problem:
-        raise UserError(
-            f"No tokenizer at '{path}': give a folder that holds one, or, with a network, a hub id "
-            f"({str(problem).splitlines()[0]})"
-        ) from problem
+    name, options = place(path)
+    with reading(f"No tokenizer at '{path}': give a folder that holds one, or, with a network, a hub id"):
+        return AutoTokenizer.from_pretrained(name, **options, **OWN_CODE)
 
 
 def token_counts(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], Sequence[int]]:

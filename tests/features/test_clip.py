@@ -132,3 +132,23 @@ def test_another_encoder_in_the_same_folder_is_another_feature(tmp_path: Path) -
     weights.logit_scale.data += 1
     weights.save_pretrained(folder)
     assert all(one != other for one, other in zip(names(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("feature", "file", "content"),
+    [
+        (ImageEmbedding, "model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+        (QuestionEmbedding, "model.safetensors", b""),
+        (QuestionEmbedding, "tokenizer.json", b"{}"),
+    ],
+)
+def test_an_encoder_that_is_half_downloaded_is_one_sentence(
+    feature: type, file: str, content: bytes, vlm: VLM, pool: Pool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    tiny_clip(folder, WINDOW)
+    (folder / file).write_bytes(content)
+    with pytest.raises(
+        UserError, match=f"^The encoder '{folder}' of {feature.__name__} cannot be read or does not work"
+    ):
+        store_of(vlm, tmp_path / "cache").get(pool, [feature(str(folder))])

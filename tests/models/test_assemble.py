@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,36 @@ def test_parts_that_are_something_else_are_refused(parts: Path, tmp_path: Path) 
         UserError, match=r"A PhiForCausalLM cannot be the language model of a LLaVA here: lm_head\.bias"
     ):
         assembled(parts, tmp_path / "to", language=tmp_path / "phi")
+
+
+@pytest.mark.parametrize(
+    ("part", "files", "content", "said"),
+    [
+        (
+            "language",
+            "*.safetensors",
+            b"version https://git-lfs",
+            "AutoModelForCausalLM cannot open .*such a model, or",
+        ),
+        ("language", "tokenizer.json", b"{}", r"AutoTokenizer cannot open .*such a tokenizer beside .*\(KeyError: "),
+        ("language", "tokenizer*", None, "AutoTokenizer cannot open '.*language': give a folder that holds such a tok"),
+        (
+            "tower",
+            "*processor_config.json",
+            None,
+            "CLIPImageProcessor cannot open '.*tower': .* such an image processor",
+        ),
+    ],
+)
+def test_parts_that_are_half_downloaded_are_one_sentence(
+    part: str, files: str, content: bytes | None, said: str, parts: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(parts / part, tmp_path / part)
+    for file in folder.glob(files):
+        file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        assembled(parts, tmp_path / "to", **{part: folder})
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(parts: Path, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Checkpoints that are not there, or are of another family."""
 
 import json
+import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import AutoTokenizer
 
 from selectmm.errors import UserError
 from selectmm.models import llava, load, qwen2_vl
@@ -25,6 +28,78 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone"):
         with pytest.raises(UserError, match=f"No LlavaForConditionalGeneration checkpoint at '{path}'"):
             llava.load(str(path), device="cpu")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 14\n"
+
+
+def _pickled(file: Path) -> None:
+    torch.save({"weight": {*"abc"}, "more": Path()}, file.with_name("pytorch_model.bin"))
+    file.unlink()
+
+
+def _cut_bin(file: Path) -> None:
+    torch.save({"weight": torch.ones(99)}, file.with_name("pytorch_model.bin"))
+    os.truncate(file.with_name("pytorch_model.bin"), 300)
+    file.unlink()
+
+
+def _wider(file: Path) -> None:
+    config = file.with_name("config.json")
+    content = json.loads(config.read_text())
+    content["text_config"]["intermediate_size"] += 16
+    config.write_text(json.dumps(content))
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "empty": lambda file: file.write_bytes(b""),
+    "lfs": lambda file: file.write_bytes(LFS),
+    "pickled": _pickled,
+    "cut-bin": _cut_bin,
+    "wider": _wider,
+    "no-vocabulary": lambda file: file.with_name("tokenizer.json").write_text("{}"),
+    "no-json": lambda file: file.with_name("config.json").write_bytes(LFS),
+    "list": lambda file: file.with_name("config.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_checkpoint_that_is_damaged_or_half_downloaded_is_one_sentence(
+    broken: Callable[[Path], object], tmp_path: Path
+) -> None:
+    folder = tiny_llava(tmp_path / "llava")
+    broken(folder / "model.safetensors")
+    with pytest.raises(
+        UserError, match=f"^No LlavaForConditionalGeneration checkpoint at '{folder}': give .* \\(.+\\)$"
+    ):
+        llava.load(str(folder), device="cpu")
+
+
+def test_a_broken_tokenizer_or_configuration_is_one_sentence_where_it_is_read_alone(tmp_path: Path) -> None:
+    folder = tiny_llava(tmp_path / "llava")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=f"^No tokenizer at '{folder}': give .* \\(KeyError: "):
+        open_tokenizer(str(folder))
+    with pytest.raises(UserError, match=f"^No configuration and processor of '{folder}' were found"):
+        llava.load(str(folder), device="meta")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: 99 bytes"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        MemoryError(),
+        UserError("The hub cannot be reached."),
+    ],
+    ids=lambda problem: type(problem).__name__,
+)
+def test_what_the_machine_lacks_is_not_called_a_broken_checkpoint(problem: Exception) -> None:
+    with pytest.raises(type(problem)) as told, load.reading("No checkpoint"):
+        raise problem
+    assert told.value is problem
 
 
 def test_code_of_a_checkpoint_is_never_run_and_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +153,20 @@ def test_an_adapters_folder_is_no_model(tmp_path: Path) -> None:
     for device in ("cpu", "meta"):
         with pytest.raises(UserError, match=r"holds an adapter \(adapter_config\.json\), not a whole model; give"):
             llava.load(str(folder), device=device)
+    with pytest.raises(UserError, match=r"holds an adapter \(adapter_config\.json\)"):
+        open_tokenizer(str(folder))
+
+
+def test_a_tokenizer_is_opened_from_wherever_the_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder's name may hold an @, and nobody outside is asked what a folder lacks."""
+    folder = tiny_llava(tmp_path / "x@y")
+    opened = []
+    real = AutoTokenizer.from_pretrained
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained", lambda *given, **how: opened.append(how) or real(*given, **how)
+    )
+    assert len(open_tokenizer(str(folder))) == len(llava.load(str(folder), device="meta").processor.tokenizer)
+    assert opened[0]["local_files_only"]
 
 
 def test_shapes_need_the_configuration_and_the_processor_alone(tmp_path: Path) -> None:
