@@ -6,6 +6,7 @@ literally: ``${…}`` in a record means nothing. Whatever a record says differen
 ids and all other values) is shown, and has to be confirmed before anything is opened.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,13 +61,11 @@ def recorded(record: RunRecord, group: str, choices: Sequence[str], cache: Path 
     if other := [key for key in keys if key.split(".")[0] not in ("pool", "model")]:
         raise UserError(f"With --record, only options of its pool and its model can be changed, not {other[0]}.")
     typed = [word for word, key in zip(choices, keys, strict=True) if key.split(".")[0] == group]
-    if cache is not None:
-        typed.append(f"cache={cache}")
     if group in keys:
-        return Recorded(_composed(group, tuple(typed)), ())
+        return Recorded(_composed(group, tuple(typed), cache), ())
     said: Any = record.config.get(group)
     file = _file_of(group, said, record.config.get("chosen"))
-    ours = _composed(group, (f"{group}={file}", *typed))
+    ours = _composed(group, (f"{group}={file}", *typed), cache)
     given = {*keys, f"{group}.cache"} if cache is not None else set(keys)
     entry = _merged(ours, said, given, group)
     _check(entry, group, group)
@@ -137,10 +136,16 @@ def _file_of(group: str, said: object, chosen: object) -> str:
     return name if name in files else files[0]
 
 
+_DOLLAR = re.compile(r"(\\*)\$\{")  # and backslashes before it, which have to be doubled for it to mean nothing
+
+
 @cache
-def _composed(group: str, choices: tuple[str, ...]) -> Entry:
-    """What ``configs/`` and the command line say of a group."""
-    return plain_of(read_config(choices)[group])
+def _composed(group: str, choices: tuple[str, ...], cache: Path | None) -> Entry:
+    """What ``configs/`` and the command line say of a group, where the cache is ``cache`` if that is given."""
+    config = read_config(choices)
+    if cache is not None:  # not as a word: a path may have signs that are a word's own
+        config.cache = _DOLLAR.sub(r"\1\1\\${", str(cache))
+    return plain_of(config[group])
 
 
 def _merged(ours: Entry, said: Entry, typed: set[str], at: str) -> dict[str, Any]:

@@ -210,6 +210,13 @@ def test_what_configs_say_is_read_from_a_record_without_a_question(group: str, r
         assert found.named == tuple((f"{group}.{key}", "mine") for key in lacking)
 
 
+@pytest.mark.parametrize("named", ["ä", "a(1)", "a=b", "it's", "a,b", "a b", "${x}", r"\${x}", "null", "1"])
+@pytest.mark.parametrize("typed", [[], ["pool=llava_json", "pool.file=mine", "pool.images=mine"]])
+def test_a_cache_may_have_any_name(named: str, typed: list[str], run: tuple[Path, Path]) -> None:
+    found = recorded(load(run[1]), "pool", typed, Path(named))
+    assert found.entry["cache"] == named and "pool.cache" not in dict(found.named)
+
+
 def replaced(record: RunRecord, config: dict[str, Any]) -> RunRecord:
     """The record with another configuration."""
     return RunRecord(**{**vars(record), "config": config})
