@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from itertools import pairwise
 from operator import or_
 from pathlib import Path
@@ -99,7 +99,7 @@ class Pass:
                 target, made = self._target(feature, shard), values[feature]
                 if target != shard:  # of an image's rows the first one speaks for it
                     made = made[self._first[target.start : target.stop] - shard.start]
-                save_missing(folder, target, made, feature, there[feature])
+                save_missing(folder, target, made, feature, there[feature], partial(name_of, self.pool, feature.view))
                 shares.save(folder, feature, shard)
             yield shard
 

@@ -1,6 +1,6 @@
 """A feature's values on disk while they are computed: one file for each run of rows (or images) that is done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -28,14 +28,19 @@ def shards_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.npy"))
 
 
-def save_missing(folder: Path, units: range, values: np.ndarray, feature: Feature, there: np.ndarray) -> None:
+def save_missing(
+    folder: Path, units: range, values: np.ndarray, feature: Feature, there: np.ndarray, named: Callable[[int], str]
+) -> None:
     """Write the values of ``units`` that ``there`` (see `covered`) lacks.
+
+    Args:
+        named: a unit in words that its owner can look up.
 
     Raises:
         UserError: a value is NaN or infinite.
     """
     for run in _runs(np.flatnonzero(~there[units.start : units.stop]) + units.start):
-        _save(folder, run, values[run.start - units.start : run.stop - units.start], feature)
+        _save(folder, run, values[run.start - units.start : run.stop - units.start], feature, named)
 
 
 def join(folder: Path) -> None:
@@ -71,12 +76,12 @@ def _runs(units: np.ndarray) -> Iterator[range]:
             yield range(int(run[0]), int(run[-1]) + 1)
 
 
-def _save(folder: Path, units: range, values: np.ndarray, feature: Feature) -> None:
+def _save(folder: Path, units: range, values: np.ndarray, feature: Feature, named: Callable[[int], str]) -> None:
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         bad = units.start + int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
         what = "image" if feature.view == "image" else "row"
         raise UserError(
-            f"{feature} came out as NaN or infinite for {what} {bad}; the model overflows on it: set "
+            f"{feature} came out as NaN or infinite for {named(bad)}; the model overflows on it: set "
             f"model.dtype=float32, or look at that {what}."
         )
     path = folder / f"shard-{units.start:09d}-{units.stop:09d}.npy"

@@ -1,5 +1,6 @@
 """The feature store on a tiny model of every family: right values, one pass, once, continued after a kill."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,5 +154,10 @@ def test_values_that_are_not_numbers_are_refused(
         return Passed({layer: states * float("nan") for layer, states in real(vlm, batch, reads).hidden.items()})
 
     monkeypatch.setattr(feature_module, "run", spoiled)
-    with pytest.raises(UserError, match=r"JointStates.* came out as NaN or infinite .*model\.dtype=float32"):
-        store_of(vlm, tmp_path).get(pool, [JointStates(1)])
+    dropped = pool.without([0, 1], "dropped")
+    for feature, unit in ((JointStates(1), dropped.named(0)), (ImageStates(1), f"image {dropped.images[0]}")):
+        with pytest.raises(
+            UserError, match=rf" came out as NaN or infinite for {re.escape(unit)}; .*model\.dtype=float"
+        ):
+            store_of(vlm, tmp_path).get(dropped, [feature])
+    assert dropped.named(0).startswith("row 2 "), "as the file counts them"
