@@ -79,16 +79,21 @@ def near_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dic
         if length >= SHORTEST:
             for value in _hashes(np.array(own), length)[1].tolist():
                 runs.setdefault(length, {}).setdefault(value, set()).add(index)
+    sought = {length: {v for v, of in known.items() if len(of) <= COMMON} for length, known in runs.items()}
     occurs: dict[tuple[int, int], set[int]] = {}
     for numbers, positions in _chunks(rows, vocabulary):
-        for length, known in runs.items():
+        for length, known in sought.items():
             places, values = _hashes(numbers, length)
             hits = np.isin(values, np.fromiter(known, np.uint64, len(known)))
             for place, value in zip(places[hits].tolist(), values[hits].tolist(), strict=True):
-                occurs.setdefault((length, value), set()).add(int(positions[place]))
+                where = occurs.setdefault((length, value), set())
+                if len(where) <= COMMON:
+                    where.add(int(positions[place]))
+                else:  # a phrase, which is looked for no longer
+                    known.discard(value)
     found: dict[int, set[int]] = {}
     for (length, value), where in occurs.items():
-        if max(len(where), len(runs[length][value])) <= COMMON:
+        if len(where) <= COMMON:
             for index in runs[length][value]:
                 found.setdefault(index, set()).update(where)
     return {index: sorted(where) for index, where in found.items()}

@@ -1,11 +1,13 @@
 """The same question in another wording of the instructions, runs of words, and phrases that do not count."""
 
 import re
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selectmm.contamination.texts import (
+    CHUNK,
     COMMON,
     LONGEST,
     SHORTEST,
@@ -70,6 +72,48 @@ def test_a_run_in_more_than_ten_rows_is_a_phrase() -> None:
     text = " ".join(f"w{n}" for n in range(LONGEST))
     assert near_questions([(text,)], [row(text)] * COMMON) == {0: list(range(COMMON))}
     assert near_questions([(text,)], [row(text)] * (COMMON + 1)) == {}
+
+
+def test_memory_does_not_grow_with_the_rows_that_share_a_phrase() -> None:
+    """Forty words that everybody says have 28 runs, and rows in which each occurs."""
+    text = " ".join(f"w{n}" for n in range(40))
+
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        assert near_questions([(text,)], (row(text) for _ in range(rows))) == {}
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    chunk = CHUNK // 40
+    assert peak(4 * chunk) < 1.1 * peak(2 * chunk)
+
+
+@given(st.data())
+def test_what_is_found_is_what_was_found_when_every_row_of_a_run_was_kept(data: st.DataObject) -> None:
+    """Few words, so that many rows and texts share their runs."""
+    words = st.lists(st.sampled_from("ab"), min_size=6, max_size=11).map(" ".join)
+    texts = [(text,) for text in data.draw(st.lists(words, min_size=1, max_size=30))]
+    rows = [Row("", said) for said in data.draw(st.lists(words, min_size=1, max_size=30))]
+    assert near_questions(texts, rows) == _all_kept([text for (text,) in texts], [row.said for row in rows])
+
+
+def _all_kept(texts: list[str], rows: list[str]) -> dict[int, list[int]]:
+    """As the module says it, with a set of all rows and one of all texts for every run."""
+
+    def runs(text: str, length: int) -> set[tuple[str, ...]]:
+        words = text.split()
+        return {tuple(words[n : n + length]) for n in range(len(words) - length + 1)}
+
+    found: dict[int, set[int]] = {}
+    lengths = [min(LONGEST, len(text.split())) for text in texts]
+    for index, (text, length) in enumerate(zip(texts, lengths, strict=True)):
+        for run in runs(text, length) if length >= SHORTEST else ():
+            where = {n for n, said in enumerate(rows) if run in runs(said, length)}
+            of = [n for n, other in enumerate(texts) if lengths[n] == length and run in runs(other, length)]
+            if where and max(len(where), len(of)) <= COMMON:
+                found.setdefault(index, set()).update(where)
+    return {index: sorted(where) for index, where in found.items()}
 
 
 def test_a_run_in_more_than_ten_texts_is_a_template() -> None:
