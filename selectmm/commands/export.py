@@ -73,6 +73,11 @@ def _subset(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--absolute", action="store_true", help="write absolute image paths, not relative ones")
     asked = parser.parse_intermixed_args(arguments)
+    if asked.absolute and (asked.format == ORIGINAL or FORMATS[asked.format].row is None):
+        raise UserError(
+            f"--absolute is for formats that write paths of images anew, and --format {asked.format} writes none; "
+            f"leave it out, or give another --format."
+        )
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)
     folder, pool, entry = subset_and_pool(record, asked)

@@ -23,7 +23,7 @@ from selectmm.command_line.reading import CONFIGS, read_methods
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
-from selectmm.export.chosen import FORMATS, Chosen, check_target, write_chosen
+from selectmm.export.chosen import FORMATS, Chosen, check_rows, check_target, write_chosen
 from selectmm.export.original import state_of
 from selectmm.instantiate import build
 from selectmm.methods.subset import Subset, coverage_lines
@@ -82,6 +82,7 @@ def main(arguments: Sequence[str]) -> None:
     with aside(vlm):  # looking at images needs no device
         pool = experiment.open_pool()
         pool = fitting(pool, vlm, experiment.recipe.max_length, experiment.bad_rows, experiment.cache)
+    check_rows(pool, asked.format, entry)
     counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
     message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:

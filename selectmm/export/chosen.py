@@ -55,6 +55,16 @@ def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, 
         raise UserError(f"{what}; give --to {to.with_suffix(ending)}.")
 
 
+def check_rows(pool: Pool, format_name: str, entry: Mapping[str, Any]) -> None:
+    """Whether rows of the pool can be written so, said before any are chosen.
+
+    Raises:
+        UserError: see `original_of`.
+    """
+    if format_name == ORIGINAL:
+        original_of(entry, pool)
+
+
 def write_chosen(chosen: Chosen, to: Path, format_name: str, several: bool) -> list[str]:
     """Write the rows; returns lines that say where, and how much the subsets have in common.
 

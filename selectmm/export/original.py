@@ -143,7 +143,7 @@ class TarFiles:
         wanted = Counter(places)
         if len(wanted) < len(places):
             place = wanted.most_common(1)[0][0]
-            raise UserError(f"Row {place} was chosen twice, and a tar holds each file once; use --format llava.")
+            raise UserError(f"Row {place} was chosen twice, and a tar holds each file once; use --format indices.")
         kept = self._names(wanted) | self._images(places)
         with tarfile.open(to, "w") as out:
             for member in shards.members():
@@ -217,7 +217,7 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     """What a ``pool`` group of the configuration reads, given the pool that it opened.
 
     Raises:
-        UserError: see `ending_of`.
+        UserError: see `ending_of`; or parquet files have other columns than the first, and do not fit into one.
     """
     ending = ending_of(entry)
     if ending == ".tar":
@@ -226,6 +226,7 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
         embedded = entry["_target_"] == _EMBEDDED
         return JsonFile(cast(Path, pool.image_root).with_name("pool.json") if embedded else Path(str(entry["file"])))
     if entry["_target_"] == _PARQUET:
+        _layout(files_of(Path(str(entry["file"]))))
         return ParquetFiles(Path(str(entry["file"])))
     return HubRows(*(entry[key] for key in ("dataset", "name", "revision", "split")))
 
@@ -250,7 +251,7 @@ def _layout(files: Sequence[Path]) -> tuple[pa.Schema, str]:
         if not pq.read_schema(path).equals(schema):
             raise UserError(
                 f"{path} has other columns than {files[0]}, so their rows cannot be written as they are to one file; "
-                f"use --format llava or --format indices."
+                f"use --format indices."
             )
     return schema, "NONE" if compression == "UNCOMPRESSED" else compression
 

@@ -143,6 +143,13 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
             ["subset", "--record", "RECORD", "--to", "x", "--cache", "none", "--format", "llava"],
             "The subset of run-",
         ),
+        *(
+            (
+                ["subset", "--to", "x", "--absolute", "--format", name],
+                f"--absolute is for .* --format {name} writes none",
+            )
+            for name in ("original", "indices")
+        ),
         (["model", "--adapter", "PLACE", "--to", "x", "MODEL"], "There is no adapter in"),
         (["subset", "--subset", "PLACE", "--to", "x", "--format", "llava", "POOL"], "no subset.json in"),
     ],

@@ -17,6 +17,7 @@ from PIL import Image
 from selectmm.command_line.reading import ROOT
 from selectmm.commands.export import main
 from selectmm.errors import UserError
+from selectmm.export.chosen import check_rows
 from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_of
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.llava_json import open_llava_json
@@ -109,8 +110,15 @@ def test_rows_of_parquet_keep_every_column(counts: list[int], group: int, data: 
 def test_files_of_other_columns_are_not_made_one(tmp_path: Path) -> None:
     pq.write_table(table_of(2), tmp_path / "a.parquet")
     pq.write_table(table_of(2).drop_columns("score"), tmp_path / "b.parquet")
-    with pytest.raises(UserError, match=r"b\.parquet has other columns than .*a\.parquet, so their rows cannot be"):
+    with pytest.raises(
+        UserError,
+        match=r"b\.parquet has other columns than .*a\.parquet, so their rows cannot be .*use --format indices\.$",
+    ):
         ParquetFiles(tmp_path).write([0, 3], tmp_path / "out.parquet")
+    entry = {"_target_": "selectmm.pool.parquet.open_parquet", "file": str(tmp_path)}
+    with pytest.raises(UserError, match=r"b\.parquet has other columns than"):  # `select` asks before it chooses
+        check_rows(None, "original", entry)
+    check_rows(None, "indices", entry)
 
 
 def test_rows_of_a_hub_data_set_keep_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +156,9 @@ def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
     assert original.ending == ".tar" and found == {name: files[name] for name in files if name != "a.json"}
     again = open_webdataset(f"{tmp_path}/out.tar", "stop", str(tmp_path / "cache"), "turn", "source")
     assert again.table["digest"].to_pylist() == pool.table["digest"].to_pylist()[1:]
-    with pytest.raises(UserError, match=r"Row 1 was chosen twice, and a tar holds each file once"):
+    with pytest.raises(
+        UserError, match=r"Row 1 was chosen twice, and a tar holds each file once; use --format indices"
+    ):
         original.write([1, 1], tmp_path / "out.tar")
     with pytest.raises(UserError, match=r"0\.tar has no row at place 3 any more"):
         original.write([3], tmp_path / "out.tar")
