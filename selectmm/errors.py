@@ -23,7 +23,8 @@ def sentences_of_loaders() -> Iterator[None]:
     try:
         yield
     except UserError as problem:
-        _, found, sentence = str(problem).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")
+        kind = type(problem)
+        _, found, sentence = str(problem).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
         if not found:
             raise
         raise UserError(sentence.strip()) from problem

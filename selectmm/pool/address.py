@@ -1,20 +1,24 @@
 """Images at an address that fsspec opens, such as ``s3://bucket/images``: read where they are, one request an image."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EINVAL
 from functools import cached_property
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import fsspec
 
 from selectmm.errors import UserError
-from selectmm.pool.bad import shown
+from selectmm.pool.bad import excerpt, shown
+from selectmm.pool.passing import not_now
 
 # Of all that fsspec opens: what lists files with their sizes, and names no code and no file of this machine; and the
 # package that each needs, which is the user's to install.
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
 PACKAGES |= {"memory": "fsspec"}
+Answer = TypeVar("Answer")
 CACHE = "simplecache::"  # in front of an address: what was read is kept on this machine
 
 
@@ -29,23 +33,48 @@ class Remote:
         return f"{self.address}/{self.relative}"
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        """The file's bytes, fetched whole."""
-        system, path = self._place()
-        return io.BytesIO(system.cat_file(path, start=0))  # without a start, s3fs asks for the size first
+        """The file's bytes, fetched whole.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            NotNow: it cannot be fetched. Why, each file system says in its own way; none of it is about the content.
+        """
+        return io.BytesIO(self._asked(_content))
 
     def stat(self) -> SimpleNamespace:
-        """Its size; addresses have no time of change that all of them know."""
-        system, path = self._place()
-        return SimpleNamespace(st_size=system.info(path)["size"], st_mtime_ns=0)
+        """Its size; addresses have no time of change that all of them know.
 
-    def _place(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        """The file system, which fsspec keeps, for each process anew; and the file's path there.
+        Raises:
+            FileNotFoundError, NotNow: as `open`.
+        """
+        return SimpleNamespace(st_size=self._asked(_size), st_mtime_ns=0)
+
+    def _asked(self, ask: Callable[[fsspec.AbstractFileSystem, str], Answer]) -> Answer:
+        """What the file system, which fsspec keeps, for each process anew, answers about the file's path there.
 
         The file's name is added last: fsspec would take a name with ``::`` for a chain of addresses, and read another
         file, of this machine even.
         """
-        system, path = fsspec.url_to_fs(self.address)
-        return system, f"{path.rstrip('/')}/{self.relative}"
+        try:
+            system, path = fsspec.url_to_fs(self.address)
+            return ask(system, f"{path.rstrip('/')}/{self.relative}")
+        except FileNotFoundError:
+            raise
+        except Exception as problem:  # no network, an expired token, a server that is busy
+            raise not_now(excerpt(self), _said(problem), "check the credentials and the network") from problem
+
+
+def _content(system: fsspec.AbstractFileSystem, path: str) -> bytes:
+    try:
+        return system.cat_file(path, start=0)  # without a start, s3fs asks for the size first
+    except OSError as problem:
+        if problem.errno != EINVAL or _size(system, path):
+            raise
+        return b""  # an empty file has no first byte, and S3 refuses to begin there
+
+
+def _size(system: fsspec.AbstractFileSystem, path: str) -> int:
+    return int(system.info(path)["size"])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.pool.address import Address
 from selectmm.pool.bad import excerpt
+from selectmm.pool.passing import NotNow, may_pass, not_now, why
 from selectmm.pool.root import File, Root
 
 # Decoded inside Pillow, and the header says how large. EPS is not among them, because Pillow starts Ghostscript to read
@@ -106,11 +107,14 @@ def open_image(root: Root, relative: str) -> Image.Image:
 
     Raises:
         UserError: it is missing, broken, too large, of a format that is not read, or its path leaves the image root.
+        NotNow: it is at an address that cannot be read now.
     """
     path = found(root, relative)
     try:
         with _opened(path) as image:
             return rgb(image)
+    except NotNow:
+        raise
     except Exception as problem:  # decoders raise nearly everything: ValueError, struct.error, IndexError, …
         raise UserError(_unread(path, problem)) from problem
 
@@ -125,6 +129,8 @@ def header_of(root: Root, relative: str) -> Header:
     try:
         with _opened(path) as image:
             return Header(image.width, image.height, image.mode)
+    except NotNow:
+        raise
     except Exception as problem:
         raise UserError(_unread(path, problem)) from problem
 
@@ -140,32 +146,24 @@ def look(
         alone: held while a `LARGE` image is decoded and seen.
 
     Raises:
-        UserError: the file could not be read for a reason that need not last, so that nothing is known of it.
+        NotNow: the file could not be read for a reason that need not last, so that nothing is known of it.
+        UserError: it is no longer there.
     """
-    header = None
+    header, path = None, found(root, relative)
     with ExitStack() as held:
         try:
-            with _opened(found(root, relative)) as image:
+            with _opened(path) as image:
                 header = Header(image.width, image.height, image.mode)
                 if image.width * image.height > LARGE:
                     held.enter_context(alone)
                 decoded = rgb(image)
+        except NotNow:
+            raise
         except Exception as problem:  # as in `open_image`
-            if _may_pass(problem):
-                reason = (problem.strerror if isinstance(problem, OSError) else None) or type(problem).__name__
-                raise UserError(
-                    f"Image '{excerpt(relative)}' in {root} cannot be read now ({reason}). No row was left out for it; "
-                    f"make it readable, and start the same command again."
-                ) from problem
+            if may_pass(problem):
+                raise not_now(f"Image '{excerpt(relative)}' in {root}", why(problem)) from problem
             return header, None
         return header, see(decoded)
-
-
-def _may_pass(problem: Exception) -> bool:
-    """Whether the system failed, and not a decoder, whose verdict stays: Pillow's own errors have no number."""
-    return isinstance(problem, TimeoutError | ConnectionError | MemoryError) or (
-        isinstance(problem, OSError) and problem.errno is not None
-    )
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -125,9 +125,9 @@ def test_tokens_are_counted_where_a_row_may_be_too_long(pool: Pool) -> None:
 
 
 def test_states_of_images(pool: Pool) -> None:
-    looks = {path: look_at_image(pool, place, Lock(), pictures=False) for place, path in enumerate(pool.images)}
-    by_name = {path: look.state for path, look in looks.items() if path != "coco/none.png"}
-    assert by_name == {
+    there = [place for place, path in enumerate(pool.images) if path != "coco/none.png"]
+    looks = {pool.images[place]: look_at_image(pool, place, Lock(), pictures=False) for place in there}
+    assert {path: look.state for path, look in looks.items()} == {
         "coco/good.png": "good",
         "coco/cut.png": "truncated",
         "coco/page.png": "unreadable",

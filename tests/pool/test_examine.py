@@ -86,6 +86,19 @@ def test_an_image_that_cannot_be_read_now_is_not_called_broken(
     assert len(opened(place, ["a.bmp", "b.bmp"], "drop")) == 2
 
 
+def test_an_image_that_is_gone_when_it_is_looked_at_is_not_called_broken(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when sizes were asked for, and may be there again, of the same size."""
+    whole = (place / "images" / "b.bmp").read_bytes()
+    monkeypatch.setattr(looking, "size_of", lambda root, path: (size_of(root, path), (root / path).unlink())[0])
+    with pytest.raises(UserError, match=r"b\.bmp is missing; put it there"):
+        opened(place, ["b.bmp"], "drop")
+    monkeypatch.undo()
+    (place / "images" / "b.bmp").write_bytes(whole)
+    assert len(opened(place, ["b.bmp"], "drop")) == 1
+
+
 def test_every_broken_image_is_counted_and_dropped(place: Path) -> None:
     names = ["a.bmp", "cut.bmp", "page.bmp", "text.png", "loop.png", "none.bmp", None, "b.bmp", "a.bmp"]
     with pytest.raises(UserError) as told:

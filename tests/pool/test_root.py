@@ -283,23 +283,36 @@ def test_a_bucket_that_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         size_of(Address("memory://b"), "one.png")
 
 
-def test_images_that_a_bucket_refuses_are_counted(
-    kept: dict[str, str], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Unconnected(Exception):
+    """As botocore's EndpointConnectionError: no `OSError`."""
+
+
+@pytest.mark.parametrize("problem", [PermissionError("Expired token"), Unconnected("no route"), OSError(16, "busy")])
+def test_images_that_cannot_be_fetched_now_are_not_called_broken(
+    problem: Exception, kept: dict[str, str], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is found of images is cached, so their rows would be gone for ever."""
     system = fsspec.get_filesystem_class("memory")
     fetch = system.cat_file
 
     def some(self: object, path: str, *more: object, **named: object) -> bytes:
         if "/gqa/" in path:
-            raise PermissionError("Access Denied")
+            raise problem
         return fetch(self, path, *more, **named)
 
-    monkeypatch.setattr(system, "cat_file", some)
-    pool = open_llava_json(str(file), kept["address"], "keep", tmp_path)
-    counts = {one.name: one.count for one in diagnose(pool, None, Limit(), "stop")}
-    assert counts["unreadable image"] == 3 and counts["missing image"] == 1  # one that is no image, and two of gqa
-    with pytest.raises(UserError, match=r"cannot be read \(Access Denied\)"):
-        pool.open_image("gqa/long/9.jpg")
+    told = rf"^memory://bucket/images/gqa/.*\.jpg cannot be read now \(.*{problem.args[-1]}.*\)\. No row was left out"
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "cat_file", some)
+        with pytest.raises(UserError, match=told):
+            opened(file, kept["address"], tmp_path / "cache")
+        for read in (open_image, header_of):
+            with pytest.raises(UserError, match=told):
+                read(root_of(kept["address"], tmp_path), "gqa/long/9.jpg")
+        patch.setattr(system, "info", some)
+        with pytest.raises(UserError, match=told):
+            Address(kept["address"]).file("gqa/long/9.jpg").stat()
+    pool = opened(file, kept["address"], tmp_path / "cache")
+    assert pool.health.broken_image == [3] and len(pool) == len(NAMES) - 1
 
 
 @pytest.mark.parametrize("address", ["memory://bucket/images", "simplecache::memory://bucket/images"])

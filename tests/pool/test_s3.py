@@ -10,7 +10,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.pool.image import size_of
+from selectmm.pool.image import open_image, size_of
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.root import root_of
 
@@ -58,6 +58,15 @@ def test_a_pool_of_a_bucket_is_that_of_a_folder(folder: Path, tmp_path: Path) ->
     assert ours.fingerprint == theirs.fingerprint and ours.table.equals(theirs.table)
     for name in NAMES:
         assert ours.open_image(name).tobytes() == theirs.open_image(name).tobytes()
+
+
+def test_an_empty_file_in_a_bucket_is_a_broken_image(folder: Path, tmp_path: Path) -> None:
+    """S3 refuses to send it from its first byte on, as it refuses what it cannot send now."""
+    bucket = fsspec.filesystem("s3")
+    bucket.mkdir("other-bucket")
+    bucket.pipe_file("other-bucket/0.png", b"")
+    with pytest.raises(UserError, match=r"0\.png cannot be read \(cannot identify image file"):
+        open_image(root_of("s3://other-bucket", tmp_path), "0.png")
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(service: None, tmp_path: Path) -> None:

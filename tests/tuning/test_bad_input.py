@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from selectmm.errors import UserError, sentences_of_loaders
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
+from selectmm.pool.passing import NotNow
 from selectmm.stages.devices import check_devices
 from selectmm.tuning.finetune import check_tunable
 from selectmm.tuning.recipe import Recipe, Strategy
@@ -60,17 +61,21 @@ def test_more_devices_than_there_are_gpus_are_refused() -> None:
 class Odd(Dataset[int]):
     """Its only row cannot be read."""
 
+    def __init__(self, kind: type[UserError]) -> None:
+        self.kind = kind
+
     def __len__(self) -> int:
         return 1
 
     def __getitem__(self, index: int) -> int:
-        raise UserError("Row 3 is odd; mend it.") from ValueError("cut")
+        raise self.kind("Row 3 is odd; mend it.") from ValueError("cut")
 
 
-def test_a_loader_process_says_its_sentence_alone() -> None:
+@pytest.mark.parametrize("kind", [UserError, NotNow])
+def test_a_loader_process_says_its_sentence_alone(kind: type[UserError]) -> None:
     """PyTorch hands on the traceback as the message; on a GPU rows are read by such processes."""
     with pytest.raises(UserError) as told, sentences_of_loaders():
-        next(iter(DataLoader(Odd(), batch_size=None, num_workers=1)))
+        next(iter(DataLoader(Odd(kind), batch_size=None, num_workers=1)))
     assert str(told.value) == "Row 3 is odd; mend it."
     with pytest.raises(UserError, match=r"^Another\.$"), sentences_of_loaders():
         raise UserError("Another.")
