@@ -20,6 +20,7 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
 from selectmm.pool.image import MAX_PIXELS, found, missing
+from selectmm.pool.passing import may_pass, not_now, why
 from selectmm.pool.root import File, Root
 
 KEPT = 256 * 2**20  # bytes of a clip's frames up to which they are kept: 97 frames of 720p
@@ -48,6 +49,7 @@ class Clip:
 
         Raises:
             UserError: the file ends before, or cannot be decoded.
+            NotNow: it cannot be read for a reason that need not last.
         """
         kept = None if self.cache is None else self.cache / f"{self._name(indices)}.npy"
         if kept is not None and kept.exists():
@@ -91,6 +93,7 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
     Raises:
         UserError: it is missing, of another format, without frames or of a codec that is not decoded here, or its path
             leaves the root.
+        NotNow: it cannot be read for a reason that need not last.
     """
     file = found(root, relative, "Clip")
     with _opened(file) as container:
@@ -139,6 +142,9 @@ def _opened(file: File) -> Iterator[av.container.InputContainer]:
     except FileNotFoundError as problem:
         raise UserError(missing(file, "Clip")) from problem
     except Exception as problem:  # FFmpeg's errors, and what bindings raise about odd headers
+        content = isinstance(problem, av.FFmpegError) and not isinstance(problem, MemoryError)  # whatever its number
+        if may_pass(problem) and not content:
+            raise not_now(f"Clip {excerpt(file)}", why(problem)) from problem
         raise UserError(_unread(file, str(problem) or type(problem).__name__)) from problem
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.image import EIGHT_BIT, Header, Seen, look, size_of
+from selectmm.pool.passing import NotNow
 from selectmm.pool.pictures import Kept, Pictures, look_at, room_for
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
@@ -153,6 +154,8 @@ def _look_at_clip(pool: Pool, path: str, see: Callable[[Image.Image], Seen]) -> 
         clip = pool.open_clip(path)
         header = Header(clip.width, clip.height, "RGB")
         picture = clip.picture()
+    except NotNow:
+        raise
     except UserError:
         return header, None
     return header, see(picture)

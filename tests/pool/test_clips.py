@@ -1,5 +1,6 @@
 """Rows with clips: read from every format, decoded once, and what cannot be read is one sentence."""
 
+import io
 import json
 from pathlib import Path
 
@@ -127,6 +128,59 @@ def test_a_clip_that_is_cut_right_behind_its_header_is_a_bad_row(folder: Path, t
     rows = [{"messages": asked, "video": name} for name in ("whole.mp4", "cut.mp4")]
     pool = opened(rows, tmp_path, tmp_path, "drop")
     assert len(pool) == 1 and pool.health.broken_image == [1]
+
+
+class Failing(io.BytesIO):
+    """Hands out what it holds until the system fails."""
+
+    left = 1
+    problem: Exception
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.left == 0:
+            raise self.problem
+        self.left -= 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize("problem", [OSError(5, "Input/output error"), ConnectionResetError(), MemoryError()])
+@pytest.mark.parametrize("reads", [None, 0, 1])
+def test_a_clip_that_cannot_be_read_now_is_not_called_broken(
+    problem: Exception, reads: int | None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it cannot be opened, its header cannot be read, or what follows; as images."""
+    own = Path.open
+
+    def failing(path: Path, *more: object, **named: object) -> object:
+        if path.name != "2.mp4":
+            return own(path, *more, **named)
+        if reads is None:
+            raise problem
+        stream = Failing(own(path, "rb").read())
+        stream.left, stream.problem = reads, problem
+        return stream
+
+    row = {"messages": [{"role": "user", "content": "<video>?"}, ANSWER]}
+    rows = [{**row, "video": f"v/{number}.mp4"} for number in (1, 2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        with pytest.raises(UserError, match=r"^Clip .*2\.mp4 cannot be read now \(.*\)\. No row was left out for it"):
+            opened(rows, folder, tmp_path, "drop")
+    assert len(opened(rows, folder, tmp_path, "drop")) == 2
+
+
+def test_numbers_of_ffmpegs_own_errors_are_verdicts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a damaged file its decoders say 'Operation not permitted', and not the system."""
+    clip = open_clip(folder, "v/1.mp4")
+
+    def refused(*_: object) -> None:
+        raise av.error.PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(module, "_check_size", refused)
+    with pytest.raises(UserError, match=r"1\.mp4 cannot be read \(.*Operation not permitted"):
+        clip.read([0])
 
 
 def test_a_clip_has_no_more_pixels_than_an_image_may_have(
