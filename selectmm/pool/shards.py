@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from selectmm.errors import UserError
-from selectmm.pool.bad import shown
+from selectmm.pool.bad import excerpt, shown
 from selectmm.records.progress import track
 from selectmm.records.stage import run_stage
 
@@ -198,8 +198,12 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
     """Name, start and size of every file."""
     try:
         with tarfile.open(path, "r:") as tar:
+            before = -1
             for member in tar:
                 cast(Any, tar).members = []  # or it remembers all of them
+                if member.size < 0 or member.offset_data <= before:  # which would lead back, and round and round
+                    raise tarfile.ReadError("a header in it leads back")
+                before = member.offset_data
                 _check_member(member, path)
                 if not member.isdir():
                     yield normpath(member.name), member.offset_data, member.size
@@ -209,8 +213,10 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
             while rest := tar.fileobj.read(PIECE):
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("more follows behind its end, as in tars that were joined by cat")
-    except (tarfile.TarError, OSError, EOFError) as problem:
-        raise UserError(f"{path} is not a whole tar file ({problem}); fetch it again.") from problem
+    except UserError:
+        raise
+    except Exception as problem:  # odd headers: TarError, ValueError, OverflowError, IndexError, RecursionError, …
+        raise UserError(f"{path} is not a whole tar file ({excerpt(problem)}); fetch it again.") from problem
 
 
 def _check_member(member: tarfile.TarInfo, path: str) -> None:

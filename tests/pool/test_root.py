@@ -241,6 +241,39 @@ def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
             root_of(str(tmp_path / "a.tar"), tmp_path)
 
 
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.type = size, kind
+    return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(**told: str) -> bytes:
+    return tarfile.TarInfo.create_pax_global_header({}) + tarfile.TarInfo._create_pax_generic_header(
+        {name.replace("_", "."): value for name, value in told.items()}, tarfile.XHDTYPE, "utf-8"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("a", 0) + header("b", -512),
+        header("a", -1),
+        header("a", -512, tarfile.DIRTYPE),
+        header("a", 2**80),
+        header("a", 2**80, tarfile.GNUTYPE_LONGNAME),
+        pax(size="-512") + header("a", 0),
+        pax(GNU_sparse_map="a,b") + header("a", 0),
+        pax(GNU_sparse_size="x") + header("a", 0),
+        pax(GNU_sparse_major="1", GNU_sparse_minor="0") + header("a", 512) + bytes(512),
+        pax() * 2000 + header("a", 0),
+    ],
+)
+def test_odd_headers_are_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(content + bytes(1024))
+    with pytest.raises(UserError, match=r"^.*a\.tar is not a whole tar file \(.*\); fetch it again\.$"):
+        shards_of(str(tmp_path / "a.tar"), tmp_path / "cache")
+
+
 def test_tars_that_were_joined_by_cat_are_refused(tmp_path: Path) -> None:
     """All behind the first one's end would be passed over. Zeros alone may follow there, however many."""
     parts = [tar_of(tmp_path / f"{name}.tar", [(name, b"1")]).read_bytes() for name in "ab"]
