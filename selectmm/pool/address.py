@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EINVAL
 from functools import cached_property
+from posixpath import normpath
 from types import SimpleNamespace
 from typing import BinaryIO, TypeVar
 
@@ -55,13 +56,28 @@ class Remote:
         The file's name is added last: fsspec would take a name with ``::`` for a chain of addresses, and read another
         file, of this machine even.
         """
+        tidy, *others = _spellings(self.relative)
         try:
             system, path = fsspec.url_to_fs(self.address)
-            return ask(system, f"{path.rstrip('/')}/{self.relative}")
+            start = path.rstrip("/")
+            try:
+                return ask(system, f"{start}/{tidy}")
+            except FileNotFoundError:
+                if not others:
+                    raise
+                return ask(system, f"{start}/{others[0]}")
         except FileNotFoundError:
             raise
         except Exception as problem:  # no network, an expired token, a server that is busy
             raise not_now(excerpt(self), _said(problem), "check the credentials and the network") from problem
+
+
+def _spellings(relative: str) -> list[str]:
+    """Names that a path may have at an address: without ``./`` and ``//``, as it has in a folder, and as it is written.
+
+    In a bucket ``a//1.png`` is a name of its own.
+    """
+    return list(dict.fromkeys([normpath(relative), relative]))
 
 
 def _content(system: fsspec.AbstractFileSystem, path: str) -> bytes:
@@ -89,6 +105,14 @@ class Address:
     def __reduce__(self) -> tuple[object, ...]:
         """For another process: without the listing."""
         return Address, (self.address,)
+
+    def size(self, relative: str) -> int | None:
+        """Bytes of the file of that name; None if there is none.
+
+        Raises:
+            UserError: see `sizes`.
+        """
+        return next((self.sizes[name] for name in _spellings(relative) if name in self.sizes), None)
 
     def file(self, relative: str) -> Remote:
         """The file of that name, whether it is there or not: to ask would take a request."""

@@ -94,7 +94,7 @@ def size_of(root: Root, relative: str) -> int | None:
     """
     path = inside(root, relative)
     if path is None or isinstance(root, Address):
-        return root.sizes.get(relative) if isinstance(root, Address) else None
+        return root.size(relative) if isinstance(root, Address) else None
     try:
         seen = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL, or half a character

@@ -108,6 +108,32 @@ def test_wherever_images_are_kept_it_is_the_same_pool(kept: dict[str, str], file
             assert pool.open_image(pool[position].image).tobytes() == first.open_image(first[position].image).tobytes()
 
 
+def test_a_path_is_that_of_a_folder_however_it_is_written(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
+    rows = json.loads(file.read_text())
+    written = {"coco/000.png": "./coco/000.png", "coco/001.png": "coco//001.png", "gqa/ü.jpg": "gqa/./ü.jpg"}
+    written |= {"loose.jpg": "loose.jpg/"}
+    for row in rows:
+        row["image"] = written.get(row["image"], row["image"])
+    file.write_text(json.dumps(rows))
+    pools = [opened(file, images, tmp_path / way) for way, images in kept.items()]
+    for pool in pools:
+        assert pool.fingerprint == pools[0].fingerprint and pool.health == pools[0].health
+        assert len(pool) == len(NAMES) - 1 and chosen_from(pool) == chosen_from(pools[0])
+        assert pool.open_image("coco//001.png").tobytes() == picture(1).tobytes()
+        assert pool.image_size("./coco/000.png") == picture(0).size
+    for way in WAYS:
+        with pytest.raises(UserError, match="leaves the image folder"):
+            size_of(root_of(kept[way], tmp_path / "cache"), "coco/../../up.png")
+
+
+def test_a_name_with_two_slashes_in_a_bucket_is_found_as_it_is_written(kept: dict[str, str], tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/bucket/images/own//9.png", contents()["coco/001.png"])
+    root = address_of(kept["address"])
+    assert open_image(root, "own//9.png").tobytes() == picture(1).tobytes()
+    assert root.file("own//9.png").stat().st_size == size_of(root, "own//9.png") == len(contents()["coco/001.png"])
+    assert size_of(root, "own/9.png") is None and header_of(root, "own//9.png").width == 24
+
+
 def test_the_doctor_finds_the_same(kept: dict[str, str], file: Path, tmp_path: Path) -> None:
     pools = [open_llava_json(str(file), kept[way], "keep", tmp_path / way) for way in WAYS]
     found = [[(one.name, one.count, one.of) for one in diagnose(pool, None, Limit(), "stop")] for pool in pools]
