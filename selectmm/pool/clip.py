@@ -51,7 +51,7 @@ class Clip:
             UserError: the file ends before, or cannot be decoded.
             NotNow: it cannot be read for a reason that need not last.
         """
-        kept = None if self.cache is None else self.cache / f"{self._name(indices)}.npy"
+        kept = None if self.cache is None else self.cache / f"{_name(self.file, indices)}.npy"
         if kept is not None and kept.exists():
             return np.load(kept)
         found = self._decoded(indices)
@@ -67,11 +67,13 @@ class Clip:
         """
         return Image.fromarray(self.read([self.frames // 2])[0])
 
-    def _name(self, indices: Sequence[int]) -> str:
-        state = self.file.stat()
-        named = self.file.resolve() if isinstance(self.file, Path) else self.file
-        asked = [str(named), state.st_size, state.st_mtime_ns, list(map(int, indices))]
-        return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+    def whole(self) -> Image.Image:
+        """`picture`, of a clip that has all its frames: one that is cut off may have the middle and not the end.
+
+        Raises:
+            UserError: as `read`.
+        """
+        return Image.fromarray(self.read([self.frames // 2, self.frames - 1])[0])
 
     def _decoded(self, indices: Sequence[int]) -> np.ndarray:
         wanted, found, place = set(map(int, indices)), {}, -1
@@ -83,7 +85,10 @@ class Clip:
                 if len(found) == len(wanted):
                     break
         if len(found) < len(wanted):
-            raise UserError(f"Clip {excerpt(self.file)} ends after {place + 1:,} frames; fetch it again.")
+            raise UserError(
+                f"Clip {excerpt(self.file)} ends after {place + 1:,} of the {self.frames:,} frames that its header "
+                f"names; fetch it again or encode it anew, or set pool.bad_rows=drop."
+            )
         return np.stack([found[int(index)] for index in indices])
 
 
@@ -103,11 +108,50 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
         if stream.codec_context is None:
             raise UserError(_unread(file, "its codec is not one that this PyAV decodes; encode it as H.264"))
         _check_size(file, stream.width, stream.height)
-        frames = stream.frames or sum(1 for _ in container.decode(video=0))  # some headers do not say
+        rate = stream.average_rate or stream.guessed_rate
+        frames = stream.frames
+        if not frames or _trimmed(container):  # some headers do not say
+            frames = _counted(container, file, cache)
         if not frames:
             raise UserError(_unread(file, "it has no frames"))
-        rate = stream.average_rate or stream.guessed_rate
         return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
+
+
+def _trimmed(container: av.container.InputContainer) -> bool:
+    """Whether an MP4 plays less than it holds.
+
+    Programs that trim without decoding write an edit list: the clip's duration follows it, its number of frames not.
+    """
+    stream = container.streams.video[0]
+    if "mp4" not in container.format.name or not (stream.duration and stream.time_base and stream.average_rate):
+        return False
+    return abs(stream.duration * stream.time_base * stream.average_rate - stream.frames) >= 1
+
+
+def _counted(container: av.container.InputContainer, file: File, cache: Path | None) -> int:
+    """Frames that are decoded, counted once for each state of the file if there is a folder to keep the number in.
+
+    Raises:
+        UserError: the file is cut off.
+    """
+    kept = None if cache is None else cache / f"{_name(file, [])}.npy"
+    if kept is not None and kept.exists():
+        return int(np.load(kept))
+    frames = 0
+    for packet in container.demux(video=0):
+        if packet.is_corrupt:
+            raise UserError(_unread(file, f"it is cut off after {frames:,} frames"))
+        frames += len(packet.decode())
+    if kept is not None:
+        _keep(np.array(frames), kept)
+    return frames
+
+
+def _name(file: File, indices: Sequence[int]) -> str:
+    state = file.stat()
+    named = file.resolve() if isinstance(file, Path) else file
+    asked = [str(named), state.st_size, state.st_mtime_ns, list(map(int, indices))]
+    return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
 
 def _check_size(file: File, width: int, height: int) -> None:

@@ -128,7 +128,7 @@ class Look(NamedTuple):
 
 
 def look_at_image(pool: Pool, image: int, alone: Lock, pictures: bool) -> Look:
-    """Look at one of `Pool.images` that is there; of a clip at its middle frame.
+    """Look at one of `Pool.images` that is there; of a clip at its middle frame, and whether the others are there.
 
     An image whose pixels have no known range (`selectmm.pool.image.rgb`) is ``unreadable``.
 
@@ -153,7 +153,7 @@ def _look_at_clip(pool: Pool, path: str, see: Callable[[Image.Image], Seen]) -> 
     try:
         clip = pool.open_clip(path)
         header = Header(clip.width, clip.height, "RGB")
-        picture = clip.picture()
+        picture = clip.whole()
     except NotNow:
         raise
     except UserError:

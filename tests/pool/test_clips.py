@@ -122,12 +122,64 @@ def test_a_clip_that_is_cut_right_behind_its_header_is_a_bad_row(folder: Path, t
             container.mux(packet)
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: whole.index(b"mdat") + 4])
-    with pytest.raises(UserError, match=r"^Clip .*cut\.mp4 ends after 0 frames; fetch it again\.$"):
+    with pytest.raises(UserError, match=r"^Clip .*cut\.mp4 ends after 0 of the 1 frames that its header"):
         open_clip(tmp_path, "cut.mp4").picture()
     asked = [{"role": "user", "content": "<video>?"}, ANSWER]
     rows = [{"messages": asked, "video": name} for name in ("whole.mp4", "cut.mp4")]
     pool = opened(rows, tmp_path, tmp_path, "drop")
     assert len(pool) == 1 and pool.health.broken_image == [1]
+
+
+def cut(whole: Path, share: float) -> Path:
+    """A file beside it that holds only its beginning."""
+    content, to = whole.read_bytes(), whole.with_stem(f"{whole.stem}-cut")
+    to.write_bytes(content[: int(len(content) * share)])
+    return to
+
+
+def trimmed(whole: Path, frames: int) -> Path:
+    """A file beside it with the same packets, of which the first frames are not played, as ``ffmpeg -c copy`` trims."""
+    to = whole.with_stem(f"{whole.stem}-trimmed")
+    with av.open(str(whole)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                before = int(frames / source.streams.video[0].average_rate / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - before, packet.dts - before, stream
+                container.mux(packet)
+    return to
+
+
+@pytest.mark.parametrize("share", [0.75, 0.85])
+@pytest.mark.parametrize("name", ["1.mp4", "1.avi"])
+def test_a_clip_that_is_cut_behind_its_middle_is_a_bad_row(name: str, share: float, tmp_path: Path) -> None:
+    """Its header comes first and is whole."""
+    clip = write_clip(tmp_path / name, frames=60, fps=30)
+    if name == "1.mp4":
+        clip = trimmed(clip, 0)  # which moves the header to the front
+    assert open_clip(tmp_path, clip.name).frames == 60
+    asked = [{"role": "user", "content": "<video>?"}, ANSWER]
+    rows = [{"messages": asked, "video": path.name} for path in (clip, cut(clip, share))]
+    with pytest.raises(UserError, match=r"1 row with a broken image \(first: row 1, 1.*cut\."):
+        opened(rows, tmp_path, tmp_path)
+    assert len(opened(rows, tmp_path, tmp_path, "drop")) == 1
+
+
+def test_a_trimmed_clip_has_the_frames_that_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", frames=60, fps=30)
+    name = trimmed(whole, 15).name
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].frames == 60, "or the header would be right"
+    row = {"messages": [{"role": "user", "content": "<video>?"}, ANSWER], "video": name}
+    clip = opened([row], tmp_path, tmp_path).open_clip(name)
+    assert (clip.frames, clip.fps) == (45, 30.0)
+    expected = open_clip(tmp_path, whole.name).read([15, 37, 59])
+    assert np.array_equal(clip.read([0, 22, 44]), expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_keep", lambda *_: pytest.fail("it was counted before"))
+        assert open_clip(tmp_path, name, clip.cache).frames == 45
+    with pytest.raises(UserError, match=r"cut off after \d+ frames"):
+        open_clip(tmp_path, cut(tmp_path / name, 0.8).name)
 
 
 class Failing(io.BytesIO):
