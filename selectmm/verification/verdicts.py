@@ -83,19 +83,22 @@ def _verdict(
     if strange:
         why = band.why if not band.tasks else f"task {strange[0]} is not the released one: {band.why}"
         return Verdict(name, ours, target, None, "unknown", why)
-    margin = _recorded(scores, manifest, answers) if band.split == "recorded" else _margin(band, scores, limit)
+    margin = band.drift
+    if band.split == "recorded":
+        margin += _recorded(scores, manifest, answers)
+    if band.split == "other" or limit is not None:
+        margin += _sampling(scores)
     answer: Told = "inside" if abs(ours - target) <= margin else "outside"
     return Verdict(name, ours, target, margin, answer, band.why)
 
 
-def _margin(band: Band, scores: Sequence[Score], limit: int | None) -> float:
-    """Half-width of a released score's band; the mean of several has the error of a mean."""
-    error = sqrt(sum((score.stderr or 0.0) ** 2 for score in scores)) / len(scores)
-    return band.drift + (TWO_SIDED_95 * error if band.split == "other" or limit is not None else 0.0)
+def _sampling(scores: Sequence[Score]) -> float:
+    """What other items add to a band; the mean of several has the error of a mean."""
+    return TWO_SIDED_95 * sqrt(sum((score.stderr or 0.0) ** 2 for score in scores)) / len(scores)
 
 
 def _recorded(scores: Sequence[Score], manifest: Mapping[str, Mapping[str, Any]], answers: Answers) -> float:
-    """Half-width of a recorded score's band, which is of one benchmark."""
+    """What other answers to a few items add to a recorded score's band, which is of one benchmark."""
     (score,) = scores
     metric = str(manifest[score.benchmark]["metric"])
     return max((score.stderr or 0.0) / 2, largest_change(answers(score), metric, score.items, FLIPS))

@@ -79,6 +79,14 @@ def test_recorded_scores_may_differ_by_two_items() -> None:
     assert cells(found) == ("GQA", "40.5", "40.0", "+0.5", "± 0.5", "inside")
 
 
+def test_a_limit_adds_the_items_error_to_a_recorded_scores_band_too() -> None:
+    """60 of 1,000 items of the very same model: what was recorded is of all of them."""
+    band = Band("GQA", ("GQA",), ("gqa",), "recorded", 0.0, "the same")
+    recorded = replace(SEVEN, scores={"GQA": 40.0}, bands=(band,))
+    found = judged({"GQA": 42.4}, limit=60, released=recorded)["GQA"]
+    assert (found.answer, found.margin) == ("inside", pytest.approx(0.5 + 1.96))
+
+
 def test_two_items_of_mme_are_more_than_two_shares_of_a_mean() -> None:
     """Two categories of two and four pairs, all right: an item takes half a pair's accuracy and the pair away."""
     pairs = [("small", n) for n in range(2)] + [("large", n) for n in range(4)]
