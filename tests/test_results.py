@@ -22,7 +22,7 @@ from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
 from selectmm.statistics.compare import AGREES
-from selectmm.statistics.tally import tally
+from selectmm.statistics.tally import tally_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -63,7 +63,7 @@ def complaints(record: RunRecord, path: Path) -> list[str]:
 def _unlike(score: Score, record: RunRecord, answers: Sequence[Answer]) -> str:
     if len(answers) != score.items:
         return f"{score.benchmark}: {len(answers)} answers are kept"
-    found = tally(answers, record.suite.evaluator[score.benchmark].metric)
+    found = tally_of(record, score.benchmark, answers)
     if found is None or abs(found.total - score.value) <= AGREES:
         return ""  # None: its metric is no property of single items
     return f"{score.benchmark}: its answers give {found.total:.2f}, the record says {score.value:.2f}"

@@ -8,7 +8,7 @@ from typing import Any
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
 from selectmm.report.pace import uneven
-from selectmm.report.pairing import paired
+from selectmm.report.pairing import unkept, unpaired
 from selectmm.report.power import POWER, smallest_here
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95
 from selectmm.report.rows import Comparison, Row
@@ -140,13 +140,22 @@ def _repeated(comparison: Comparison) -> list[str]:
 def _unpaired(comparison: Comparison) -> list[str]:
     """Rows that are compared with random as if they had answered different items."""
     pairs = [(v.row, v.random) for v in verdicts(comparison) if v.told != NO_ERROR]
-    lacking = _distinct([row.label for row, random in pairs if not paired(row, random, comparison)])
-    if not lacking:
-        return []
-    return [
-        f"Compared with random as if the items were different ones, so with too wide an interval: "
-        f"{', '.join(lacking)}. The answers of some of the runs (of the method, of random or of full) are not kept."
+    lacking = _distinct([row.label for row, random in pairs if unkept(row, random, comparison)])
+    apart: dict[tuple[str, ...], list[str]] = {}
+    for row, random in pairs:
+        if not unkept(row, random, comparison) and (names := unpaired(row, random, comparison)):
+            apart.setdefault(names, []).append(row.label)
+    told = [
+        f"Compared with random as if the items of {', '.join(names)} were different ones, so with too wide an "
+        f"interval: {', '.join(_distinct(labels))}. These scores do not follow from single items that all runs answered."
+        for names, labels in apart.items()
     ]
+    if lacking:
+        told.append(
+            f"Compared with random as if the items were different ones, so with too wide an interval: "
+            f"{', '.join(lacking)}. The answers of some of the runs (of the method, of random or of full) are not kept."
+        )
+    return told
 
 
 def _judges(comparison: Comparison) -> list[str]:

@@ -1,6 +1,6 @@
 """Two rows on the same items: the variance that the items leave in the difference of their ``Rel.``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from selectmm.report.relative import full_of, mean_scores
 from selectmm.report.rows import Comparison, Row, Tallies
 from selectmm.statistics.compare import AGREES
 from selectmm.statistics.paired import jackknife
-from selectmm.statistics.tally import Tally, tally
+from selectmm.statistics.tally import Tally, tally_of
 
 
 def tallies_of(records: Iterable[tuple[Path, RunRecord]]) -> Tallies:
@@ -31,15 +31,19 @@ def _kept(record: RunRecord, path: Path) -> bool:
 
 
 def _tallies(record: RunRecord, path: Path) -> dict[str, Tally]:
-    answers, known = load_answers(record, path), record.suite.evaluator
-    found = {name: tally(many, known[name].metric) for name, many in answers.items()}
+    found = {name: tally_of(record, name, many) for name, many in load_answers(record, path).items()}
     values = {score.benchmark: score.value for score in record.scores}
     return {name: one for name, one in found.items() if one is not None and abs(one.total - values[name]) <= AGREES}
 
 
-def paired(row: Row, other: Row | None, comparison: Comparison) -> bool:
-    """Whether every run behind the rows, and their full runs, keep answers that can be laid beside each other."""
-    return all(_aligned(_sides(row, other, comparison, name)) for name in comparison.counted)
+def unpaired(row: Row, other: Row, comparison: Comparison) -> tuple[str, ...]:
+    """The benchmarks on which the answers of the runs behind the rows, and of their full runs, cannot be compared."""
+    return tuple(name for name in comparison.counted if not _aligned(_sides(row, other, comparison, name)))
+
+
+def unkept(row: Row, other: Row, comparison: Comparison) -> bool:
+    """Whether the answers of one of those runs are not known at all."""
+    return any(record.name not in comparison.tallies for side in _runs(row, other, comparison) for record in side)
 
 
 def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float | None:
@@ -80,9 +84,13 @@ def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: st
 
 def _sides(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> list[list[Tally | None]]:
     """The tallies of row's runs, of other's (if there is one) and of their full runs; None for a run without."""
-    fulls = full_of(row.outcomes[0].record, comparison.fulls)
+    sides = _runs(row, other, comparison)
+    return [[comparison.tallies.get(r.name, {}).get(benchmark) for r in side] for side in sides]
+
+
+def _runs(row: Row, other: Row | None, comparison: Comparison) -> list[Sequence[RunRecord]]:
     sides = [[outcome.record for outcome in one.outcomes] for one in (row, other) if one is not None]
-    return [[comparison.tallies.get(r.name, {}).get(benchmark) for r in side] for side in (*sides, fulls)]
+    return [*sides, full_of(row.outcomes[0].record, comparison.fulls)]
 
 
 def _aligned(sides: list[list[Tally | None]]) -> bool:

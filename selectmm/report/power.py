@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import nct, t
 
 from selectmm.errors import UserError
-from selectmm.report.pairing import item_variance, paired
+from selectmm.report.pairing import item_variance, unkept, unpaired
 from selectmm.report.relative import full_of, longest, mean_scores, scores_of
 from selectmm.report.rows import Comparison, Row
 from selectmm.report.verdict import SHARED, against_random, freedom
@@ -64,10 +64,17 @@ def spread_of(comparison: Comparison) -> Spread:
             "To estimate the spread, the records must hold a full run, a random one, and another method at the same "
             "budget and recipe, at least one of them with two seeds or more."
         )
-    if not all(paired(*pair, comparison) for pair in pairs):
+    if any(unkept(*pair, comparison) for pair in pairs):
         raise UserError(
-            "To estimate the spread, the answers of every run must lie beside its record, and all runs must have "
-            "answered the same items. Copy the folder `answers` too, or run the jobs again."
+            "To estimate the spread, the answers of every run must lie beside its record. Copy the folder `answers` "
+            "too, or run the jobs again."
+        )
+    apart = list(dict.fromkeys(name for pair in pairs for name in unpaired(*pair, comparison)))
+    if apart:
+        raise UserError(
+            f"To estimate the spread, scores must follow from single items, and all runs must have answered the same "
+            f"ones, which is not so of {', '.join(apart)}; run the jobs with the other benchmarks alone "
+            f"(suite.only)."
         )
     answers = fmean(item_variance(*two, comparison) / 2 for row in several for two in combinations(_single(row), 2))
     items = fmean(item_variance(*pair, comparison) - answers * sum(1 / row.rel.n for row in pair) for pair in pairs)

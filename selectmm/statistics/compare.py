@@ -13,7 +13,7 @@ from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import conditions
 from selectmm.statistics.paired import ALPHA, Difference, holm, mcnemar, paired_bootstrap
-from selectmm.statistics.tally import Tally, tally
+from selectmm.statistics.tally import Tally, tally_of
 
 SEED = 0  # of the bootstrap: the same two records give the same page
 AGREES = 0.01  # a recorded value and the one that follows from its answers; MMMU's code rounds to three digits
@@ -120,8 +120,8 @@ def _line(
     line = Line(name, values[0], values[1], len(sides[0]))
     if [_item(answer) for answer in sides[0]] != [_item(answer) for answer in sides[1]]:
         raise UserError(f"The two runs did not answer the same items of {name}; run both with the same suite and data.")
-    metric = first.suite.evaluator[name].metric
-    tallies = [found for side in sides if (found := tally(side, metric)) is not None]
+    made = zip((first, second), sides, strict=True)
+    tallies = [found for record, side in made if (found := tally_of(record, name, side)) is not None]
     if len(tallies) < len(sides):
         return replace(line, why="its metric cannot be computed from single items")
     for told, found in zip(values, tallies, strict=True):

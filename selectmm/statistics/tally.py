@@ -4,16 +4,17 @@ Items that show one picture are one cluster: a model that misreads the picture f
 independent. Items without a picture are clusters by themselves, together with those that count as one with them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from selectmm.evaluation.outcome import Answer
+from selectmm.records.record import RunRecord
 
 OF_SETS = ("hallusion_overall", "fAcc")  # count figures and questions of a set, which an answer's fields do not name
-POINTS = 100.0  # an item's own score is 0..1, a table's unit is per cent (or MME's points, 100 for each of two parts)
+POINTS = 100.0  # an item's own score is 0..1, a table's unit is per cent (MME's points are 100 for each of two parts)
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,30 @@ class Tally:
         return self.value(self.sums.sum(axis=0) - self.sums)
 
 
-def tally(answers: Sequence[Answer], metric: str) -> Tally | None:
+def tally_of(record: RunRecord, benchmark: str, answers: Sequence[Answer]) -> Tally | None:
+    """The tally of a record's answers to a benchmark, in the unit that the recorded run was configured with."""
+    suite = record.config.get("suite")
+    entries = suite.get("benchmarks") if isinstance(suite, Mapping) else None
+    entries = list(entries.values()) if isinstance(entries, Mapping) else entries if isinstance(entries, list) else []
+    scales = [one.get("scale") for one in entries if isinstance(one, Mapping) and one.get("name") == benchmark]
+    scale = next((float(scale) for scale in scales if isinstance(scale, int | float)), 1.0)
+    return tally(answers, record.suite.evaluator[benchmark].metric, scale)
+
+
+def tally(answers: Sequence[Answer], metric: str, scale: float = 1.0) -> Tally | None:
     """The tally of a benchmark's answers; None where the metric is not a property of single items.
 
     Args:
         metric: the harness's key. F1 and MME's points are computed as lmms-eval does; all else is a mean over units.
+        scale: the benchmark's. It turns points into the table's unit; of all else it makes per cent, which a tally is
+            in, whether the harness gives a share (scale 100) or per cent (scale 1).
     """
     if not answers or any(answer.score is None for answer in answers) or metric in OF_SETS:
         return None
     if metric == "pope_f1_score":
         return _f1(answers)
     if metric.startswith("mme_"):
-        return _points(answers)
+        return _points(answers, scale)
     return _mean(answers)
 
 
@@ -82,7 +95,7 @@ def _f1(answers: Sequence[Answer]) -> Tally:
     return _tally(answers, parts, value, None)
 
 
-def _points(answers: Sequence[Answer]) -> Tally:
+def _points(answers: Sequence[Answer], scale: float) -> Tally:
     """Per category the share of right answers and of pairs that are right as a whole, added (arXiv 2306.13394)."""
     units = _units(answers)
     names = sorted({unit[0].stratum for unit in units})
@@ -91,9 +104,9 @@ def _points(answers: Sequence[Answer]) -> Tally:
     parts = np.concatenate([member * earned[:, None], member], axis=1)
 
     def value(sums: np.ndarray) -> np.ndarray:
-        """Points [...] of sums [..., 2 × categories]: what was earned in each, then the units of each."""
+        """Scaled points [...] of sums [..., 2 × categories]: what was earned in each, then the units of each."""
         won, of = sums[..., : len(names)], sums[..., len(names) :]
-        return POINTS * (won / np.maximum(of, 1)).sum(axis=-1)
+        return scale * POINTS * (won / np.maximum(of, 1)).sum(axis=-1)
 
     return _tally([unit[0] for unit in units], parts, value, None)
 

@@ -7,16 +7,16 @@ from selectmm.evaluation.outcome import Answer
 from selectmm.statistics.tally import POINTS, tally
 
 
-def largest_change(answers: Sequence[Answer], metric: str, items: int, flips: int) -> float:
+def largest_change(answers: Sequence[Answer], metric: str, scale: float, items: int, flips: int) -> float:
     """The largest change that other answers to ``flips`` items can make, in the table's unit.
 
     An item's share of a mean is that of any other item. In MME's points an item counts for its category and for its
     pair, and in F1 a right yes counts twice, so there the flips are tried.
     """
-    found = tally(answers, metric) if metric == "pope_f1_score" or metric.startswith("mme_") else None
+    found = tally(answers, metric, scale) if metric == "pope_f1_score" or metric.startswith("mme_") else None
     if found is None:
         return POINTS * flips / items
-    return max(abs(tally(other, metric).total - found.total) for other in _flipped(answers, metric, flips))
+    return max(abs(tally(other, metric, scale).total - found.total) for other in _flipped(answers, metric, flips))
 
 
 def _flipped(answers: Sequence[Answer], metric: str, flips: int) -> Iterator[Sequence[Answer]]:

@@ -40,7 +40,7 @@ def verdicts(
     """A verdict on each measured benchmark, in the suite's order; one on the mean where the mean was released.
 
     Args:
-        manifest: the evaluator's, by benchmark (`read_manifest`).
+        manifest: the evaluator's, by benchmark (`read_manifest`), with each one's scale.
         limit: items per task that were asked, None for all: then the items' error joins every band.
         answers: called for the scores alone that are compared with recorded ones.
     """
@@ -100,5 +100,5 @@ def _sampling(scores: Sequence[Score]) -> float:
 def _recorded(scores: Sequence[Score], manifest: Mapping[str, Mapping[str, Any]], answers: Answers) -> float:
     """What other answers to a few items add to a recorded score's band, which is of one benchmark."""
     (score,) = scores
-    metric = str(manifest[score.benchmark]["metric"])
-    return max((score.stderr or 0.0) / 2, largest_change(answers(score), metric, score.items, FLIPS))
+    metric, scale = str(manifest[score.benchmark]["metric"]), float(manifest[score.benchmark]["scale"])
+    return max((score.stderr or 0.0) / 2, largest_change(answers(score), metric, scale, score.items, FLIPS))

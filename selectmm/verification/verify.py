@@ -22,7 +22,7 @@ class Verification:
     """What was found, and all that the scores depend on.
 
     Attributes:
-        evaluator: by benchmark task, its files' hash, metric, judge, harness, settings (batch, dtype, padding,
+        evaluator: by benchmark task, its files' hash, metric, scale, judge, harness, settings (batch, dtype, padding,
             tokens), the prompts' hash and items.
         suite: hashes of the suite's data and of our own evaluation code, and the harnesses' versions.
         template: the conversation format that the prompts were put into.
@@ -57,7 +57,8 @@ def verify(vlm: VLM, suite: Suite, released: Released, cache: Path, seed: int) -
 
 def judged(vlm: VLM, suite: Suite, released: Released, folder: Path) -> Verification:
     """Judge a finished evaluation that lies in ``folder``."""
-    manifest = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
+    told = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
+    manifest = {one.name: {**told[one.name], "scale": one.scale} for one in suite.benchmarks}
 
     def answers(score: Score) -> list[Answer]:
         return read_answers(folder / score.answers)

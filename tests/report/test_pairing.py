@@ -113,6 +113,20 @@ def test_without_answers_the_items_count_as_drawn_apart_and_the_page_says_so() -
     assert any(note.startswith(UNPAIRED) for note in notes(lacking))
 
 
+def test_a_metric_that_is_of_no_single_items_is_not_called_answers_that_are_not_kept() -> None:
+    """HallusionBench counts figures and questions, LLaVA-W a ratio: copying answers or running again changes nothing."""
+    points = np.arange(ITEMS) % 2
+    seen = compared({"full": [np.ones(ITEMS)], "random": [points] * 2, "prism": [points] * 2})
+    lacking = replace(seen, tallies={name: {} for name in seen.tallies})
+    told = [note for note in notes(lacking) if note.startswith("Compared with random")]
+    assert told == [
+        "Compared with random as if the items of a were different ones, so with too wide an interval: prism. These "
+        "scores do not follow from single items that all runs answered."
+    ]
+    with pytest.raises(UserError, match="which is not so of a; run the jobs with the other benchmarks alone"):
+        spread_of(lacking)
+
+
 def test_items_that_are_not_the_same_are_not_paired() -> None:
     points = np.arange(ITEMS) % 2
     seen = compared({"full": [np.ones(ITEMS)], "random": [points], "prism": [points[:-2]]})
@@ -175,3 +189,14 @@ def test_answers_that_give_another_value_than_the_records_are_not_paired(tmp_pat
     assert tallies_of([(path, record)])[record.name]
     other = replace(record, scores=(replace(record.scores[0], value=60.0),))
     assert tallies_of([(path, other)]) == {other.name: {}}
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_points_that_a_table_shows_in_per_cent_are_paired(tmp_path: Path, kind: type) -> None:
+    """MME's points of one category, of which a scale of 100/200 makes per cent."""
+    path = written(tmp_path, "prism", {"a": answers([1, 0, 1, 1])}, {"a": 75.0}, {"metric": "mme_total_score"})
+    benchmark = {"name": "a", "scale": 0.5}
+    made = [benchmark] if kind is list else {"mme": benchmark}
+    record = replace(load(path), config={"suite": {"benchmarks": made}})
+    assert tallies_of([(path, record)])[record.name]["a"].total == 75.0
+    assert tallies_of([(path, replace(record, config={}))]) == {record.name: {}}, "points, of which it has 150"

@@ -2,12 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from selectmm.commands.compare import main
 from selectmm.errors import UserError
+from selectmm.records.files import load, save
 from selectmm.records.progress import PrintableConsole
 from selectmm.screen import output
 from selectmm.statistics.compare import compare_files
@@ -50,6 +52,16 @@ def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
     told = "\n".join(notes(pair))
     assert "corrected for 6 benchmarks" in told
     assert "g is unknown: its metric cannot be computed from single items." in told
+
+
+def test_points_that_a_table_shows_in_per_cent_are_compared(tmp_path: Path) -> None:
+    config = {"suite": {"benchmarks": [{"name": "a", "scale": 0.5}]}}
+    paths = []
+    for method, right in (("prism", GOOD), ("random", BAD)):
+        path = written(tmp_path, method, {"a": answers(right)}, evaluator={"metric": "mme_total_score"})
+        paths.append(save(replace(load(path), config=config), path.parent))
+    (line,) = compare_files(*paths).lines
+    assert line.why == "" and line.difference.value == 100.0
 
 
 def test_a_record_that_its_answers_do_not_bear_out_is_unknown(tmp_path: Path) -> None:

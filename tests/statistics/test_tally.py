@@ -28,7 +28,7 @@ def outcome(key: str) -> Outcome:
 @pytest.mark.parametrize("key", list(benchmarks()))
 def test_the_value_follows_from_the_answers(key: str) -> None:
     found = outcome(key)
-    told = tally(found.answers, benchmarks()[key].metric)
+    told = tally(found.answers, benchmarks()[key].metric, benchmarks()[key].scale)
     assert told.total == pytest.approx(found.value, abs=1e-3)
     assert 0 < found.value
 

@@ -26,7 +26,7 @@ TASKS = {
 
 def judged(values: dict[str, float], limit: int | None = None, released: Released = SEVEN) -> dict[str, Verdict]:
     scores = [Score(name, value, 1.0, 1000, None, "") for name, value in values.items()]
-    manifest = {name: {"task": TASKS[name], "metric": "exact_match"} for name in values}
+    manifest = {name: {"task": TASKS[name], "metric": "exact_match", "scale": 100} for name in values}
     found = verdicts(scores, manifest, released, limit, lambda _: ())
     return {verdict.benchmark: verdict for verdict in found}
 
@@ -91,12 +91,13 @@ def test_two_items_of_mme_are_more_than_two_shares_of_a_mean() -> None:
     """Two categories of two and four pairs, all right: an item takes half a pair's accuracy and the pair away."""
     pairs = [("small", n) for n in range(2)] + [("large", n) for n in range(4)]
     right = [Answer(f"{n}{side}", "", "Yes", "yes", 1.0, "", str(n), name) for name, n in pairs for side in "ab"]
-    assert largest_change(right, "mme_total_score", 12, 1) == pytest.approx(100 * 1.5 / 2)
-    assert largest_change(right, "mme_total_score", 12, 2) == pytest.approx(100 * 3 / 2), "one of either small pair"
+    assert largest_change(right, "mme_total_score", 1, 12, 1) == pytest.approx(100 * 1.5 / 2)
+    assert largest_change(right, "mme_total_score", 1, 12, 2) == pytest.approx(100 * 3 / 2), "one of either small pair"
     wrong = [replace(answer, score=0.0) for answer in right]
-    assert largest_change(wrong, "mme_total_score", 12, 2) == pytest.approx(100 * 2 / 2), "both of a small pair"
+    assert largest_change(wrong, "mme_total_score", 1, 12, 2) == pytest.approx(100 * 2 / 2), "both of a small pair"
+    assert largest_change(wrong, "mme_total_score", 0.5, 12, 2) == pytest.approx(50.0), "in the table's unit"
     band = Band("GQA", ("GQA",), ("gqa",), "recorded", 0.0, "the same")
-    manifest = {"GQA": {"task": "gqa", "metric": "mme_total_score"}}
+    manifest = {"GQA": {"task": "gqa", "metric": "mme_total_score", "scale": 1}}
     (found,) = verdicts(
         [Score("GQA", 400.0, 1.0, 12, None, "")],
         manifest,
@@ -111,6 +112,6 @@ def test_the_change_of_f1_and_of_a_mean() -> None:
     said = [("yes", "yes"), ("yes", "yes"), ("no", "yes"), ("yes", "no"), ("no", "no")]
     answers = [Answer(str(n), "", true, it, float(it == true)) for n, (it, true) in enumerate(said)]
     worst = 2 / 3  # 2 · 2 / (2 · 2 + 1 + 1), which becomes 0 without both right yes
-    assert largest_change(answers, "pope_f1_score", 5, 2) == pytest.approx(100 * worst)
-    assert largest_change(answers, "exact_match", 5, 2) == pytest.approx(40.0)
-    assert largest_change((), "mme_total_score", 5, 2) == pytest.approx(40.0), "no answers are kept"
+    assert largest_change(answers, "pope_f1_score", 100, 5, 2) == pytest.approx(100 * worst)
+    assert largest_change(answers, "exact_match", 100, 5, 2) == pytest.approx(40.0)
+    assert largest_change((), "mme_total_score", 1, 5, 2) == pytest.approx(40.0), "no answers are kept"
