@@ -66,7 +66,7 @@ def conditions(record: RunRecord) -> dict[str, Any]:
         "benchmarks": ", ".join(sorted(record.suite.evaluator)),
         **_flat("evaluator", record.suite.asked()),
         **_flat("recipe", {k: v for k, v in record.recipe.options.items() if k not in LENGTH_ONLY}),
-        **_flat("strategy", record.recipe.strategy),
+        **_flat("strategy", {**record.recipe.strategy, "devices": 1}),  # as in `RunRecord.name`; `report.pace` says it
         **({} if record.targets is None else {TARGETS: record.targets}),
     }
 

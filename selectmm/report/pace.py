@@ -9,19 +9,33 @@ UNEVEN = 1.5  # times; in 14 of the 16 experiments in results/records, seeds of 
 
 
 def uneven(comparison: Comparison) -> list[str]:
-    """Warnings that costs were measured beside other work, so that they compare less than they seem to."""
-    return [*_seeds(comparison), *_rows(comparison)]
+    """Warnings that costs were measured beside other work or on more devices, so that they compare less than they seem
+    to."""
+    return [*_devices(comparison), *_seeds(comparison), *_rows(comparison)]
+
+
+def _devices(comparison: Comparison) -> list[str]:
+    """Of runs that one table holds although some had more devices, which changes their results by rounding alone."""
+    numbers = devices_of(comparison.records)
+    if len(numbers) < 2:
+        return []
+    return [
+        f"Trained on {' or '.join(numbers)} devices, which changes results by rounding alone; seconds × devices grow "
+        f"with the devices that wait for one another, so read costs with care."
+    ]
 
 
 def _seeds(comparison: Comparison) -> list[str]:
     """Of rows whose seeds took more than `UNEVEN` times as long a step as one another.
 
-    Seeds of a row have one method, budget, recipe and model, so their micro-batches are alike.
+    Seeds of a row have one method, budget, recipe and model, so their micro-batches are alike; but of those that had
+    other numbers of devices nothing is said.
     """
     told = []
     for row in comparison.rows:
-        paces = paces_of([outcome.record for outcome in row.outcomes])
-        if max(paces) > UNEVEN * min(paces) > 0:
+        records = [outcome.record for outcome in row.outcomes]
+        paces = paces_of(records)
+        if len(devices_of(records)) == 1 and max(paces) > UNEVEN * min(paces) > 0:
             told.append(f"{row.label} at {100 * row.budget:.4g} % ({min(paces):.2f} to {max(paces):.2f} s)")
     if not told:
         return []
@@ -50,6 +64,11 @@ def _speed(row: Row) -> float | None:
     costs = [outcome.record.costs.finetune for outcome in row.outcomes]
     counted = [(cost.flops, cost.device_seconds) for cost in costs if cost.flops and cost.device_seconds]
     return sum(flops for flops, _ in counted) / sum(seconds for _, seconds in counted) if counted else None
+
+
+def devices_of(records: Sequence[RunRecord]) -> list[str]:
+    """The numbers of devices that runs were trained on, each once."""
+    return list(dict.fromkeys(str(record.recipe.strategy.get("devices", 1)) for record in records))
 
 
 def paces_of(records: Sequence[RunRecord]) -> list[float]:

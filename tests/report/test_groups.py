@@ -31,6 +31,13 @@ def test_other_target_examples_stand_apart_and_what_has_none_beside_each() -> No
     assert "target examples (here examples0)" in one.apart and "target examples (here examples1)" in other.apart
 
 
+def test_runs_on_other_numbers_of_devices_share_a_table() -> None:
+    """They differ by rounding alone, and have one name (`RunRecord.name`)."""
+    more = replace(PRISM, recipe=replace(PRISM.recipe, strategy={**PRISM.recipe.strategy, "devices": 8}))
+    (group,) = comparable([RANDOM, more])
+    assert group.records == (RANDOM, more) and group.apart == "" and more.name == PRISM.name
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [

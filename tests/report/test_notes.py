@@ -53,6 +53,19 @@ def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -
     assert not any("Seconds per training step" in note for note in notes(compare([FULL, at(0, 1.0), at(1, 1.4)], {})))
 
 
+def test_other_numbers_of_devices_are_told_and_their_seconds_are_no_sign_of_a_busy_machine() -> None:
+    def on(devices: int, seed: int, seconds: float) -> RunRecord:
+        run = run_of("random", {"a": 40.0}, seed=seed, seconds=(0.0, 0.0, seconds))
+        return replace(run, recipe=replace(run.recipe, strategy={"kind": "ddp", "devices": devices}))
+
+    full = replace(FULL, recipe=replace(FULL.recipe, strategy={"kind": "ddp", "devices": 8}))
+    told = notes(compare([full, on(8, 0, 30.0), on(4, 1, 60.0)], {}))
+    assert sum(note.startswith("Trained on 8 or 4 devices, which changes") for note in told) == 1
+    assert not any("Seconds per training step" in note for note in told)
+    told = notes(compare([full, on(8, 0, 30.0), on(8, 1, 60.0)], {}))
+    assert not any("Trained on" in note for note in told) and any("Seconds per training step" in note for note in told)
+
+
 def test_rows_that_trained_at_different_speeds_are_told() -> None:
     """6e10 operations in 3 s and in 4.4 s are 20 and 13.6 billion a second; in 6 s they are 10 billion."""
 
