@@ -16,7 +16,8 @@ T = TypeVar("T")
 def adapter_of(record: RunRecord, cache: Path) -> Path:
     """The folder of the adapter that the recorded run trained.
 
-    The record does not hold the stage's fingerprint; pool, subset, base, recipe, steps, strategy and seed name it.
+    The record does not hold the stage's fingerprint; pool, subset, base, recipe, steps, strategy, seed and the steps
+    after which the model was evaluated on the way name it.
 
     Raises:
         UserError: it is not in the cache (any more), or several fit, made on different kinds of device.
@@ -33,6 +34,8 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
             "seed": record.seed,
         }
         if not (isinstance(learned, dict) and isinstance(strategy, dict) and _within(wanted, identity)):
+            return False
+        if identity.get("points", []) != [point.step for point in record.curve]:
             return False
         spread = {**record.recipe.strategy, "devices": None}  # how many there were changes a result by rounding alone
         # How often checkpoints were written decides nothing; stages of earlier versions say it (`Recipe.learned`).

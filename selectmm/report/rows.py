@@ -161,9 +161,9 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
         tallies: as `selectmm.report.pairing.tallies_of` reads them; None if no answers are known.
 
     Raises:
-        UserError: two records are of the same run.
+        UserError: two records are of the same run, evaluated equally often.
     """
-    records = _without_full_twice(records)
+    records = _once(records)
     benchmarks = tuple(dict.fromkeys(score.benchmark for record in records for score in record.scores))
     fulls = [record for record in records if is_full(record)]
     above = {name: _above(name, fulls, references) for name in benchmarks} if fulls else {}
@@ -183,17 +183,22 @@ def _above(name: str, fulls: Sequence[RunRecord], references: References) -> flo
     return above_chance(scores, references.get(name, Reference())) if scores else inf
 
 
-def _without_full_twice(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """A sweep over budgets meets the same full run at each of them; any other repetition is an error."""
+def _once(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """A sweep over budgets meets the same full run at each of them, one over ``curve`` every run: the record with the
+    most points is kept, the first of several. Any other repetition is an error.
+    """
+    met: dict[tuple[object, ...], RunRecord] = {}
     kept: dict[tuple[object, ...], RunRecord] = {}
     for record in records:
         key = (*_key(record), record.seed)
-        if key in kept and not is_full(record):
+        again = met.setdefault((*key, record.evaluations or 1), record)
+        if again is not record and not is_full(record):
             raise UserError(
-                f"Records {kept[key].name} and {record.name} are of the same run (same method, budget, recipe and "
+                f"Records {again.name} and {record.name} are of the same run (same method, budget, recipe and "
                 f"seed); keep one of them."
             )
-        kept.setdefault(key, record)
+        if len(record.curve) > len(kept.setdefault(key, record).curve):
+            kept[key] = record
     return list(kept.values())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from selectmm.commands.export import main
 from selectmm.errors import UserError
 from selectmm.records.cached import adapter_of, subset_of
 from selectmm.records.files import load
+from selectmm.records.schedule import PointEntry
 from selectmm.tuning.adapter import load_adapter
 from tests.export.recorded import model_choices, pool_choices, recorded_run
 
@@ -184,6 +186,18 @@ def test_two_adapters_that_fit_are_not_guessed_between(run: tuple[Path, Path], t
     shutil.copytree(folder, folder.with_name("another"))
     with pytest.raises(UserError, match=r" and .* could be the adapter of run-length-.*; name one with --adapter"):
         adapter_of(load(run[1]), cache)
+
+
+def test_an_adapter_with_points_on_the_way_is_that_of_the_run_that_was_evaluated_there(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cache, record = shutil.copytree(run[0] / "cache", tmp_path / "cache"), load(run[1])
+    folder = adapter_of(record, cache)
+    other = shutil.copytree(folder, folder.with_name("another"))
+    stage = json.loads((other / "stage.json").read_text())
+    (other / "stage.json").write_text(json.dumps({**stage, "identity": {**stage["identity"], "points": [1]}}))
+    assert adapter_of(record, cache) == folder
+    assert adapter_of(replace(record, evaluations=2, curve=(PointEntry(1, 0.0, 1.0, {}),)), cache) == other
 
 
 def test_subsets_of_equal_rows_and_other_scores_are_not_guessed_between(run: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from selectmm.errors import UserError
 from selectmm.records.record import MethodEntry, RunRecord
-from selectmm.records.schedule import ScheduleEntry
+from selectmm.records.schedule import PointEntry, ScheduleEntry
 from selectmm.report.notes import notes
 from selectmm.report.points import points
 from selectmm.report.references import Reference
@@ -73,6 +73,19 @@ def test_full_met_at_several_budgets_counts_once() -> None:
 def test_the_same_run_twice_is_an_error() -> None:
     with pytest.raises(UserError, match=r"Records toy-prism.* and toy-prism.* are of the same run"):
         compare([run_of("prism", {"a": 1.0}), run_of("prism", {"a": 2.0})], {})
+
+
+def test_of_runs_that_were_evaluated_on_the_way_otherwise_the_one_with_the_most_points_counts() -> None:
+    """As a sweep over `curve` makes them; two of one number of points are the same run."""
+    once = replace(run_of("prism", {"a": 1.0, "b": 1.0}), evaluations=1)
+    points = tuple(PointEntry(step, 0.0, 1.0, {"a": 1.0}) for step in (1, 2))
+    thrice = replace(once, evaluations=3, curve=points)
+    for records in ([FULL, once, thrice], [FULL, thrice, once]):
+        assert compare(records, {}).records == (FULL, thrice)
+    full = replace(FULL, evaluations=3, curve=points)
+    assert compare([FULL, full], {}).records == (full,)
+    with pytest.raises(UserError, match="are of the same run"):
+        compare([once, thrice, replace(once, evaluations=None)], {})
 
 
 def test_a_benchmark_at_chance_is_not_counted() -> None:
