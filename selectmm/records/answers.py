@@ -11,7 +11,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
 from selectmm.errors import UserError
@@ -43,13 +43,25 @@ def keep_answers(evaluated: Path, scores: Sequence[Score], records: Path, name: 
     Raises:
         UserError: the folder cannot be written.
     """
-    lines = [_line(score.benchmark, answer) for score in scores for answer in read_answers(evaluated / score.answers)]
+    lines = [
+        _line(score.benchmark, answer)
+        for score in scores
+        for answer in _as_shares(read_answers(evaluated / score.answers))
+    ]
     content = gzip.compress("".join(lines).encode(), mtime=0)
     path = records / FOLDER / f"{name}.jsonl.gz"
     with unkept(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     return AnswersEntry(f"{FOLDER}/{path.name}", hashlib.sha256(content).hexdigest())
+
+
+def _as_shares(answers: list[Answer]) -> list[Answer]:
+    """Without scores if one of them is not from 0 to 1: a judge's points or per cent, of which no reader knows what a
+    right answer has."""
+    if all(answer.score is None or 0 <= answer.score <= 1 for answer in answers):
+        return answers
+    return [replace(answer, score=None) for answer in answers]
 
 
 def load_answers(record: RunRecord, path: Path) -> dict[str, list[Answer]]:

@@ -13,6 +13,7 @@ from selectmm.errors import UserError
 from selectmm.records.answers import load_answers
 from selectmm.records.files import load, save
 from selectmm.records.record import SCHEMA, AnswersEntry, RunRecord
+from selectmm.report.pairing import tallies_of
 from tests.statistics.runs import answers, written
 
 MADE = {"a": answers([1.0, 0.0, 0.5], ["x", "x", ""]), "b": answers([None])}
@@ -22,6 +23,16 @@ def test_answers_come_back_without_their_prompts(tmp_path: Path) -> None:
     path = written(tmp_path, "prism", MADE)
     found = load_answers(load(path), path)
     assert found == {name: [replace(answer, prompt="") for answer in given] for name, given in MADE.items()}
+
+
+@pytest.mark.parametrize("odd", [3.5, -0.1, float("nan")])
+def test_scores_of_another_scale_are_not_kept_so_that_the_record_can_be_read(tmp_path: Path, odd: float) -> None:
+    """A judge's points, say: one beyond 1 tells that the others are no shares either."""
+    path = written(tmp_path, "prism", {**MADE, "c": answers([1.0, odd])}, {"c": 40.0})
+    found = load_answers(load(path), path)
+    assert [answer.score for answer in found["c"]] == [None, None]
+    assert [answer.score for answer in found["a"]] == [1.0, 0.0, 0.5]
+    assert tallies_of([(path, load(path))])[load(path).name].keys() == {"a"}
 
 
 def test_equal_answers_make_equal_files(tmp_path: Path) -> None:
