@@ -133,7 +133,7 @@ class PreSel:
         vectors = Vectors(images, own, unit=True)
         k = max(1, len(own) // self.rows_per_cluster)
         labels = kmeans(vectors, k, rng, spherical=False, iterations=self.iterations).labels
-        clusters = groups_of(labels[: len(task)])
+        clusters = [places for places in groups_of(labels[: len(task)]) if len(places)]  # or of reference rows alone
         typical, chosen = np.empty(len(task)), []
         for places in clusters:
             _, away = nearest(Vectors(vectors.values, vectors.rows[places], unit=True), self.neighbours)

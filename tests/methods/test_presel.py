@@ -29,10 +29,11 @@ def kept(
     asked: np.ndarray,
     unasked: np.ndarray,
     budget: int,
+    seed: int = 0,
 ) -> Subset:
     reference = Reference(rows, {AnswerLoss(): asked, UnaskedLoss(): unasked})
     (feature,) = method.needs().features
-    return method.select(pool, Features({feature: images}, reference=reference), budget, np.random.default_rng(0))
+    return method.select(pool, Features({feature: images}, reference=reference), budget, np.random.default_rng(seed))
 
 
 def test_budgets_by_hand() -> None:
@@ -87,6 +88,17 @@ def test_reference_rows_count_for_the_clusters_and_are_left_out_of_them() -> Non
     assert (subset.rows < 10).sum() == 4 and np.isnan(subset.scores[10:]).all()
     near = [sorted(np.cos(angles[row] - np.delete(angles[:10], row)), reverse=True)[:5] for row in range(10)]
     assert subset.scores[:10] == pytest.approx(np.mean(near, axis=1), abs=1e-9)
+
+
+def test_a_cluster_of_reference_rows_alone_gives_nothing() -> None:
+    """Two reference rows look like no other row, so clusters of theirs stand between those of the rows to be kept."""
+    images = np.eye(5)[[0] * 10 + [1] * 10 + [2] * 10 + [3, 4] * 5]
+    images += np.random.default_rng(5).normal(0, 0.01, images.shape)
+    method, pool, rows = PreSel(rows_per_cluster=8), picture_pool(40), np.arange(30, 40)
+    for seed in range(4):
+        subset = kept(method, pool, images, rows, np.ones(10), np.ones(10), 22, seed)
+        assert set(rows.tolist()) < set(subset.rows.tolist()) and len(set(subset.rows.tolist())) == 22
+        assert np.isfinite(subset.scores[:30]).all() and np.isnan(subset.scores[30:]).all()
 
 
 def test_images_are_clustered_by_their_direction() -> None:
