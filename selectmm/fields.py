@@ -1,19 +1,22 @@
 """Whether the fields of a dataclass hold what they are declared to be: Python itself does not look."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from math import isfinite
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from selectmm.errors import UserError
 
 SCALARS = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    bool: ((bool,), "true or false"),
-    str: ((str,), "a word"),
+    int: ((int,), "a whole number", "whole numbers"),
+    float: ((int, float), "a number", "numbers"),
+    bool: ((bool,), "true or false", "true or false"),
+    str: ((str,), "a word", "words"),
+    NoneType: ((NoneType,), "null", "null"),
 }
 BOUNDS = (
     (Ge, operator.ge, "to {:g} or more"),
@@ -24,7 +27,8 @@ BOUNDS = (
 
 
 def check_fields(made: Any) -> None:
-    """Check words against their `Literal`, scalars against their type, and numbers against the range in `Annotated`.
+    """Check words against their `Literal`, scalars and lists of them against their type, and numbers against the range
+    in `Annotated`.
 
     Fields that are dataclasses, such as a method's warm-up, are checked too.
 
@@ -40,12 +44,42 @@ def check_fields(made: Any) -> None:
         if get_origin(kind) is Literal and value not in get_args(kind):
             known = ", ".join(str(choice) for choice in get_args(kind))
             raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
-        if kind in SCALARS and type(value) not in SCALARS[kind][0]:
-            raise UserError(f"{what} is not {SCALARS[kind][1]}.")
+        if not _fits(kind, value):
+            raise UserError(f"{what} is not {_told(kind)}.")
         if isinstance(value, float) and not isfinite(value):  # no record could hold it
             raise UserError(f"{what} is not a finite number.")
         for limit in _limits(ranges[field.name]) if isinstance(value, int | float) else ():
             _check_range(what, value, limit)
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether the value is what is declared, as far as scalars, words and lists go; anything else fits."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if get_origin(kind) is Literal:
+        return value in inner
+    if _is_list(kind):  # a word is a sequence too, of its letters
+        alike = inner[0] if inner and (len(inner) == 1 or inner[1] is ...) else Any
+        return isinstance(value, list | tuple) and all(_fits(alike, one) for one in value)
+    return kind not in SCALARS or type(value) in SCALARS[kind][0]
+
+
+def _is_list(kind: Any) -> bool:
+    return (get_origin(kind) or kind) in (Sequence, list, tuple)
+
+
+def _told(kind: Any) -> str:
+    """What a value that does not fit may be, in words."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_told(one) for one in inner)
+    if get_origin(kind) is Literal:
+        return " or ".join(str(choice) for choice in inner)
+    if _is_list(kind):
+        alike = f" of {SCALARS[inner[0]][2]}" if inner and inner[0] in SCALARS else ""
+        return f"a list{alike} in brackets"
+    return SCALARS[kind][1]
 
 
 def _limits(kind: Any) -> list[Any]:

@@ -275,6 +275,13 @@ def test_no_folder_of_the_repository_shadows_a_key() -> None:
         ("method=grand method.warmup.fraction=5", "WarmUp: fraction=5 is out of range; set it to 1 or less."),
         ("method=adapt_inf method.trim=0.5", "AdaptInf: trim=0.5 is out of range; set it below 0.5."),
         ("method=magic method.cut=inf", "Magic: cut=inf is not a finite number."),
+        ("method=magic method.cut=none", "Magic: cut=none is not a number or null."),
+        ("method=icons method.percentile=90%", "Icons: percentile=90% is not a number or null."),
+        ("method=coincide method.depth=24x", "Coincide: depth=24x is not a whole number or null."),
+        ("method=coincide method.layers=4", "Coincide: layers=4 is not a list of whole numbers in brackets."),
+        ("method=magic method.top=[1,2.5]", "Magic: top=[1, 2.5] is not a list of whole numbers in brackets."),
+        ("method=tive method.exclude=gqa", "Tive: exclude=gqa is not a list of words in brackets."),
+        ("method=by_source method.first=gqa", "BySource: first=gqa is not a list of words in brackets."),
     ],
 )
 def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:

@@ -10,6 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
+from selectmm.fields import check_fields
 from selectmm.methods.check import check_method
 from selectmm.methods.method import Method
 
@@ -37,7 +38,9 @@ def composed(name: str, *overrides: str) -> DictConfig:
 
 
 def made(name: str, *overrides: str) -> Method:
-    return instantiate(options(name, *overrides), _convert_="all")
+    method = instantiate(options(name, *overrides), _convert_="all")
+    check_fields(method)
+    return method
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"from_indices", "from_scores", "one_source", "self_sup"}))
