@@ -1,7 +1,7 @@
 """Follow a schedule: every request is a finished folder before the next one begins, so a killed run goes on from there.
 
 All of it lies inside the folder of one stage. What a later request does not need (the optimiser's state, the adapter of
-all parts but the last) is deleted as soon as the next part is trained.
+all parts but the last, the losses of rows) is deleted as soon as the next part is trained.
 """
 
 import json
@@ -140,8 +140,6 @@ class Rounds:
             train_task(self.vlm, chosen, every, task, folder, self.log, build, nodes)
             np.save(folder / VISITS, rows[planned(chosen, every, task)])
             np.save(folder / ANSWER, _last_losses(folder, len(rows)))
-            for told in folder.glob("rows-*.jsonl"):
-                told.unlink()
 
         stage = run_stage(self.folder / ROUNDS, "train", identity, make, devices=self.experiment.strategy.devices)
         if self._last is not None:
@@ -219,10 +217,11 @@ def _last_losses(folder: Path, count: int) -> np.ndarray:
 
 
 def lighten(folder: Path) -> None:
-    """Delete of a part what only the next part needs."""
+    """Delete of a part what only the next part needs, and its rows' losses, which `ANSWER` was made of: until the part
+    has its name, a kill may let it be made again."""
     shutil.rmtree(folder / HANDED_ON, ignore_errors=True)
-    for name in LEARNED:
-        (folder / name).unlink(missing_ok=True)
+    for file in [*(folder / name for name in LEARNED), *folder.glob("rows-*.jsonl")]:
+        file.unlink(missing_ok=True)
 
 
 def gather(trained: list[Trained], folder: Path) -> None:

@@ -158,6 +158,19 @@ def test_infobatch_prunes_by_the_losses_of_training(place: Path) -> None:
     assert made.selection.features[0].cost.device_seconds == 0, "losses are by-products of training"
 
 
+def test_infobatch_killed_behind_a_part_still_has_the_losses_of_training(place: Path) -> None:
+    arguments = ("method=random", "schedule=infobatch", "recipe.epochs=4", "schedule.until=1")
+    whole, there = learned(place, *arguments)
+    experiment = experiment_of(place, *arguments, cache="cut")
+    pool, vlm = experiment.open_pool(), experiment.open_model()
+    killed(lambda: (kill_before("open", ".partial/.stage.json"), learn(experiment, pool, vlm)))
+    assert list(experiment.cache.rglob("rounds/train/*.partial/answer.npy")), "all of the first part is there but this"
+    again = learn(experiment, pool, vlm)
+    assert again.schedule.fingerprint == whole.schedule.fingerprint
+    assert (again.tuned.folder / WEIGHTS).read_bytes() == (there / WEIGHTS).read_bytes()
+    assert not list(again.tuned.folder.glob("rows-*.jsonl"))
+
+
 def test_the_plan_knows_the_stage_and_counts_what_is_scored(place: Path) -> None:
     learned(place, *RESELECT)
     (made,) = plan([experiment_of(place, *RESELECT)], GPUS["h100"], 8)
