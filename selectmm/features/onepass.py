@@ -93,7 +93,7 @@ class Pass:
         planned = (batch for shard in shards for batch in batches_of(self.pool, self.view, shard, size))
         stream = read(reader, planned, loaders)
         for shard in shards:
-            shares = Shares(vlm, list(self.wanted))
+            shares = Shares(vlm, list(self.wanted), self.view)
             values = self._values(vlm, stream, len(shard), reader, shares)
             for feature, folder in self.wanted.items():
                 target, made = self._target(feature, shard), values[feature]

@@ -16,7 +16,7 @@ from selectmm.features.onepass import Pass, Sizes, takes_a_pass
 from selectmm.features.ranks import Ranks, run_over
 from selectmm.features.reading import loaders_for
 from selectmm.features.shards import VALUES, join
-from selectmm.features.shares import noted_share_is_whole, share_of
+from selectmm.features.shares import noted_share_is_whole, share_of, sum_up, times_alone
 from selectmm.models.forward import LAST
 from selectmm.models.load import weights_of
 from selectmm.models.vlm import VLM
@@ -54,9 +54,9 @@ class FeatureStore:
     def stages(self, pool: Pool, features: Sequence[Feature], others: Sequence[Feature] = ()) -> dict[Feature, Stage]:
         """The finished stage of each feature, computed now if need be: all that is missing rides on one pass.
 
-        A feature's cost is that of the pass it rode on, all of it (what it would cost alone is at most that); what
-        several features cost together is in `passes`. If ``others`` ride too, it is the measured share of the pass
-        that it would have taken alone.
+        A feature's cost is that of the passes that were made with it, all of it (what it would cost alone is at most
+        that). If ``others`` ride too, it is the measured share of it that the feature would have taken alone. What
+        several features cost together is in `passes`.
 
         Args:
             others: what other jobs of a sweep will ask for. They ride along if a pass has to be made; if that fails, it
@@ -119,6 +119,7 @@ class FeatureStore:
         """
         if not waiting:
             self._pass(pool, partials)
+            sum_up(partials.values())
             return
         feature, rest = waiting[0], waiting[1:]
         entered = False
@@ -211,10 +212,17 @@ def images_come_first(pool: Pool) -> bool:
 
 
 def passes(stages: Sequence[Stage]) -> list[Stage]:
-    """One stage per pass, the dearest of those that rode on it: together they cost what was spent."""
-    dearest: dict[str, Stage] = {}
+    """One stage for all that were made together, the dearest of them: these stages cost what was spent.
+
+    If other jobs' features rode along, what it costs is the measured share that all of ``stages`` would have taken.
+    """
+    rode: dict[str, list[Stage]] = {}
     for stage in stages:
-        mark = (stage.folder / PASS).read_text()
-        if mark not in dearest or dearest[mark].cost.seconds < stage.cost.seconds:
-            dearest[mark] = stage
-    return list(dearest.values())
+        rode.setdefault((stage.folder / PASS).read_text(), []).append(stage)
+    return [_charged(together) for together in rode.values()]
+
+
+def _charged(together: Sequence[Stage]) -> Stage:
+    dearest = max(together, key=lambda stage: stage.cost.seconds)
+    times = times_alone(dearest.folder, [stage.folder for stage in together])
+    return replace(dearest, cost=dearest.cost.part(times))

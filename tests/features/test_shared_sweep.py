@@ -1,10 +1,11 @@
 """Jobs of a sweep that read the same model and pool pass over it once, and each is charged for what it needs."""
 
 import itertools
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -13,17 +14,19 @@ import torch
 from selectmm.errors import UserError
 from selectmm.features import gradients as gradients_module
 from selectmm.features.answers import AnswerError, AnswerLoss
-from selectmm.features.feature import Seen
+from selectmm.features.feature import Seen, View
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.ranks import feature_of
 from selectmm.features.reading import conversations_of
-from selectmm.features.shares import Shares, share_of
+from selectmm.features.shares import SECONDS, Shares, noted_share_is_whole, share_of, sum_up, times_alone
 from selectmm.features.states import ImageStates
+from selectmm.features.store import passes
 from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import encode
 from selectmm.models.forward import Reads, run
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
+from selectmm.records.cost import Clock, Cost
 from selectmm.records.stage import fingerprint
 from selectmm.stages import sweep
 from selectmm.stages.sweep import SWEEP, log_jobs, others_of, place_of, told
@@ -50,6 +53,26 @@ class Broken:
         raise UserError("It is broken.")
 
 
+CLOCK = [0.0]
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Puts `CLOCK` on by so many seconds for a batch."""
+
+    seconds: float
+    name: str
+    view: View = "conversation"
+    vector: ClassVar[bool] = False
+
+    def reads(self) -> Reads:
+        return Reads(answers=True)
+
+    def compute(self, seen: Seen) -> torch.Tensor:
+        CLOCK[0] += self.seconds
+        return torch.zeros(len(seen))
+
+
 def test_what_other_jobs_will_ask_for_rides_on_the_first_pass(
     vlm: VLM,
     pool: Pool,
@@ -67,7 +90,7 @@ def test_what_other_jobs_will_ask_for_rides_on_the_first_pass(
     assert all(stage.cached for stage in rest.values()) and len(forwards) == once, "nothing passes again"
     for feature, values in store.get(pool, [IMAGE, loss, error]).items():
         np.testing.assert_array_equal(values, alone[feature])
-    assert not list(tmp_path.rglob("took-*"))
+    assert not list(tmp_path.rglob("seconds-*"))
 
 
 def test_lengths_take_no_pass_and_what_is_there_starts_none(
@@ -114,22 +137,69 @@ def test_a_feature_is_charged_for_the_layers_that_it_reads(
 ) -> None:
     loss, ticks = AnswerLoss("conversation"), itertools.count()
     monkeypatch.setattr(Shares, "now", lambda _self: next(ticks))
-    shares = Shares(vlm, [IMAGE, loss, TokenCount()])
+    shares = Shares(vlm, [IMAGE, loss, TokenCount()], "conversation")
     batch = encode(vlm, list(conversations_of(pool, "conversation", [0])), side="right", limit=None)
     with shares.passing():
         run(vlm, batch, IMAGE.reads() | loss.reads())
-    assert shares.alone == {IMAGE: 1, loss: 2} and shares.everything == 2, "a tick at the start, at layer 1, at the end"
+    passing = "passing conversation"
+    assert shares.alone == {IMAGE: {passing: 1}, loss: {passing: 2}}, "a tick at the start, at layer 1, at the end"
 
 
 def test_a_share_is_of_all_that_was_noted(vlm: VLM, tmp_path: Path) -> None:
-    shares = Shares(vlm, [IMAGE, TokenCount()])
+    shares = Shares(vlm, [IMAGE, TokenCount()], "conversation")
     shares.waited(1.0)
     shares.took(IMAGE, 2.0)
     shares.took(TokenCount(), 5.0)
-    for start in (0, 8):
-        shares.save(tmp_path, IMAGE, range(start, start + 8))
-    assert share_of(tmp_path) == pytest.approx((1 + 2) / 8)
-    assert share_of(tmp_path) == 1.0, "nothing is left to read"
+    folders = {feature: tmp_path / type(feature).__name__ for feature in shares.features}
+    for feature, folder in folders.items():
+        folder.mkdir()
+        for start in (0, 8):
+            shares.save(folder, feature, range(start, start + 8))
+    for _ in range(2):  # again after a kill before the stages were finished
+        sum_up(folders.values())
+        assert share_of(folders[IMAGE]) == pytest.approx((1 + 2) / 8)
+        assert times_alone(folders[IMAGE], folders.values()) == pytest.approx(8 / 3)
+        assert [path.name for path in folders[IMAGE].iterdir()] == [SECONDS]
+    assert noted_share_is_whole(folders[IMAGE]) == share_of(folders[IMAGE]) == 1.0, "nothing is left to read"
+    assert times_alone(folders[IMAGE], folders.values()) == 1.0
+
+
+def test_a_method_is_charged_for_all_features_that_it_needs(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sweep that took 100 s, whatever view they have: 1/5 for each of three features, 2/5 for the last one."""
+    monkeypatch.setattr(Shares, "now", lambda _self: CLOCK[0])
+    monkeypatch.setattr(Shares, "waited", lambda _self, _seconds: None)
+    monkeypatch.setattr(Clock, "cost", lambda _self: Cost(100.0, 100.0))
+    one, two, answers, last = Takes(8.0, "1"), Takes(8.0, "2"), Takes(8.0, "3", "answer"), Takes(16.0, "4")
+    store = store_of(vlm, tmp_path)
+    store.stages(pool, [one], [one, two, answers, last])
+
+    def charged(*needed: Takes) -> float:
+        [stage] = passes(list(store.stages(pool, needed).values()))
+        return stage.cost.device_seconds
+
+    assert [charged(feature) for feature in (one, two, answers, last)] == pytest.approx([20, 20, 20, 40])
+    assert [charged(one, two), charged(one, answers), charged(two, last)] == pytest.approx([40, 40, 60])
+    assert charged(one, two, answers, last) == pytest.approx(100)
+
+
+def test_what_methods_have_in_common_is_charged_once(tmp_path: Path) -> None:
+    """Reading and the forward pass per view, as far as the deepest of them."""
+    notes = [
+        {"reading conversation": 1.0, "passing conversation": 2.0, "shallow": 4.0},
+        {"reading conversation": 1.0, "passing conversation": 8.0, "deep": 16.0},
+        {"reading answer": 32.0, "passing answer": 64.0},
+    ]
+    folders = [tmp_path / str(number) for number in range(len(notes))]
+    for folder, note in zip(folders, notes, strict=True):
+        folder.mkdir()
+        (folder / "seconds-000000000-000000008.json").write_text(json.dumps(note))
+    sum_up(folders)
+    everything = 1 + 8 + 4 + 16 + 32 + 64
+    assert [share_of(folder) * everything for folder in folders] == pytest.approx([7, 25, 96])
+    assert times_alone(folders[1], folders[:2]) * 25 == pytest.approx(1 + 8 + 4 + 16)
+    assert times_alone(folders[0], folders) * share_of(folders[0]) == pytest.approx(1)
 
 
 def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
