@@ -16,10 +16,12 @@ from selectmm.evaluation import multimodal
 from selectmm.evaluation.generate import Question, Reply
 from selectmm.evaluation.own import benchmarks, check_apart, tasks_with_own
 from selectmm.evaluation.own_scores import process_results, token_f1
+from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import rendered
 from selectmm.evaluation.video import shows_clips
+from selectmm.heldout import heldout_tasks
 from selectmm.instantiate import build
 from selectmm.pool.clip import Clip
 from selectmm.pool.llava_json import open_llava_json
@@ -154,6 +156,32 @@ def test_a_held_out_clip_is_asked_as_a_clip_and_the_suite_says_so(tmp_path: Path
     assert all(shows_clips(one, suite) for one in suite.benchmarks)
     without = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
     assert not any(shows_clips(one, without) for one in without.benchmarks)
+
+
+def test_another_clip_at_the_same_path_is_evaluated_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    said = [{"from": "human", "value": "<video>\nWhich colour?"}, {"from": "gpt", "value": "red"}]
+    (tmp_path / "held.json").write_text(json.dumps([{"conversations": said, "video": "1.mp4"}]))
+    pool_of(tmp_path, [("red", "Else?", "x")])
+    options = ["pool=llava_json", f"pool.file={tmp_path}/rows.json", f"pool.images={tmp_path}", "suite=prism"]
+    options += [f"heldout={tmp_path}/held.json", f"cache={tmp_path}/cache", "judge=none", "model.device=cpu"]
+    (tmp_path / "theirs" / "data").mkdir(parents=True)
+    (tmp_path / "theirs" / "toy.yaml").write_text("task: toy\n")
+    (tmp_path / "theirs" / "data" / "x.parquet").write_bytes(b"1")
+    named = []
+    for frames in (3, 6, 3):
+        write_clip(tmp_path / "1.mp4", frames=frames)
+        named.append(identity_of(build(read_config(options), "prism").suite)["tasks"])
+    assert named[0] == named[2] != named[1]
+    rows = open_llava_json(str(tmp_path / "held.json"), str(tmp_path), "stop", tmp_path / "cache")
+    made = heldout_tasks(str(tmp_path / "theirs"), rows, str(tmp_path / "cache"))
+    assert (made / "data" / "x.parquet").read_bytes() == b"1" and not any(path.is_symlink() for path in made.rglob("*"))
+    assert heldout_tasks(str(tmp_path / "theirs"), rows, str(tmp_path / "cache")) == made
+
+
+def test_rows_without_clips_keep_the_tasks_they_had(tmp_path: Path) -> None:
+    rows = pool_of(tmp_path / "held", HELD)
+    assert heldout_tasks(None, rows, str(tmp_path / "cache")) == tasks_with_own(None, rows, str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(
