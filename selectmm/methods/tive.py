@@ -53,7 +53,15 @@ class Tive:
     exclude: Sequence[str] = ("textcaps",)
 
     def needs(self) -> Needs:
-        """A warm-up, then every row's projected gradient; sources are its tasks."""
+        """A warm-up, then every row's projected gradient; sources are its tasks.
+
+        Raises:
+            UserError: influence would be divided by 0.
+        """
+        if self.sharpness_by == "divide" and self.sharpness == 0:
+            raise UserError(
+                "method.sharpness=0 divides no influence; give a number above 0, or set method.sharpness_by=multiply."
+            )
         return Needs((self._feature(),), warmup=self.warmup, sources=True)
 
     def _feature(self) -> ProjectedGradient:

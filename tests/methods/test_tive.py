@@ -194,3 +194,8 @@ def test_budgets_by_size_are_shares_of_the_pool() -> None:
     values = gradients(np.concatenate([np.full(30, 1.0), np.full(10, 9.0)]))
     subset = select(Tive(difficulty="size"), pool, values, 20)
     assert np.bincount(subset.rows >= 30).tolist() == [15, 5]
+
+
+def test_influence_is_not_divided_by_zero() -> None:
+    with pytest.raises(UserError, match=r"method.sharpness=0 divides no influence; give a number above 0, or set"):
+        Tive(sharpness=0, sharpness_by="divide").needs()
