@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os.path import isdir
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,12 @@ STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on
 
 Partials = dict[Feature, Path]
+
+_WAYS = {
+    "pool": "choose a method that works on text, such as method=length or method=random",
+    "targets": "set targets=… to examples with images, or choose a method that compares whole rows, "
+    "such as method=rds_plus",
+}
 
 
 @dataclass(frozen=True)
@@ -94,14 +101,15 @@ class FeatureStore:
             return False
         return True
 
-    def check(self, pool: Pool, features: Sequence[Feature]) -> None:
-        """Whether pool and model have what the features read, before anything is computed; errors as `stages`."""
+    def check(self, pool: Pool, features: Sequence[Feature], of: Literal["pool", "targets"] = "pool") -> None:
+        """Whether pool and model have what the features read, before anything is computed; errors as `stages`.
+
+        Args:
+            of: what the rows are, the pool's or the target examples.
+        """
         for feature in features:
             if units_of(pool, feature) == 0:
-                raise UserError(
-                    f"{type(feature).__name__} needs images, but no row of the pool has one; choose a method that "
-                    f"works on text, such as method=length or method=random."
-                )
+                raise UserError(f"{type(feature).__name__} needs images, but no row of the {of} has one; {_WAYS[of]}.")
             for layer in feature.reads().named - {0, LAST}:
                 self.vlm.layer(layer)
 

@@ -202,8 +202,8 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs 
     store = store_of(experiment, vlm, None)
     store.check(pool, [*needs.features, *needs.reference])
     if targets is not None:
-        store.check(targets, needs.of_targets)
-    if targets is not None:  # few and chosen by hand: none of them is dropped
+        store.check(targets, needs.of_targets, "targets")
+        # Few and chosen by hand: none of them is dropped.
         fitting(targets, vlm, experiment.recipe.max_length, "stop", experiment.cache, "targets")
     return targets
 

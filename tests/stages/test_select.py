@@ -110,6 +110,15 @@ def test_a_pool_without_images_is_refused_before_anything_is_computed(place: Pat
             selected(place, "llava15_7b", *chosen, f"pool.file={file}", f"pool.images={images}")
 
 
+def test_targets_without_images_are_named_as_what_they_are(place: Path) -> None:
+    file, images = write_pool(place / "words", rows=8)
+    rows = [row | {"source": "mini-SQA"} for row in json.loads(file.read_text()) if "image" not in row]
+    file.write_text(json.dumps(rows))
+    chosen = ("method=dataprophet", "targets=llava_json", f"targets.file={file}", f"targets.images={images}")
+    with pytest.raises(UserError, match=r"needs images, but no row of the targets has one; set targets=… "):
+        selected(place, "llava15_7b", *chosen)
+
+
 def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
     experiment = experiment_of(place, "llava15_7b", "method=scalselect", "method.text_only=exclude", "budget=0.5")
     pool = experiment.open_pool()
