@@ -146,16 +146,18 @@ class FeatureStore:
 
     def _pass(self, pool: Pool, partials: Partials) -> None:
         """The passes of `riders`, one after the other."""
-        mark = uuid.uuid4().hex
-        for folder in partials.values():
-            write_atomically(folder / PASS, mark)
         sizes = Sizes(self.batch_size, self.shard, self.limit)
         made = [
             Pass(pool, view, {feature: partials[feature] for feature in riding}, sizes)
             for view, riding in riders(pool, list(partials)).items()
         ]
         todo = [each.open_shards() for each in made]
-        most = max(map(len, todo), default=0)
+        if not any(todo):  # a kill came after the last shard: the features that are finished bear the mark of that pass
+            return
+        mark = uuid.uuid4().hex
+        for folder in partials.values():
+            write_atomically(folder / PASS, mark)
+        most = max(map(len, todo))
         if self.ranks is not None and min(self.ranks.count, most) > 1:
             run_over(replace(self.ranks, count=min(self.ranks.count, most)), self.vlm, made, todo)
             return

@@ -10,6 +10,7 @@ import torch
 
 from selectmm.features import feature as feature_module
 from selectmm.features import onepass as onepass_module
+from selectmm.features import store as store_module
 from selectmm.features.answers import AnswerError, AnswerLoss
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Feature
@@ -200,6 +201,25 @@ def test_a_shared_pass_is_counted_once_and_at_its_dearest(vlm: VLM, pool: Pool, 
     assert [stage.cost.seconds for stage in passes(dear)] == [3.0, 4.0]
     assert passes([]) == []
     assert sum(stage.cost.seconds for stage in passes(stages)) < sum(stage.cost.seconds for stage in stages)
+
+
+def test_a_kill_between_two_finished_features_leaves_one_pass(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
+    """Marked anew, those that were finished later would be paid for a second time."""
+    store, real, joined = store_of(vlm, tmp_path), store_module.join, []
+
+    def join(folder: Path) -> None:
+        joined.append(folder)
+        if len(joined) == 2:
+            raise KeyboardInterrupt
+        real(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "join", join)
+        with pytest.raises(KeyboardInterrupt):
+            store.get(pool, [IMAGE, JointStates(1)])
+    stages = store.stages(pool, [IMAGE, JointStates(1)])
+    assert sorted(stage.cached for stage in stages.values()) == [False, True]
+    assert len(passes(list(stages.values()))) == 1
 
 
 def test_passes_are_made_without_gradients(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
