@@ -1,6 +1,5 @@
 """The plan of a run whose rows are chosen while it trains: one stage, shown as warm-up, scoring, steps."""
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from selectmm.methods.method import Needs
 from selectmm.planning.stages import Planned
 from selectmm.planning.work import Work
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import Cost
 from selectmm.schedules.schedule import Score, Train
 from selectmm.stages import schedule, select
 
@@ -64,8 +62,8 @@ def in_turns(job: "Job") -> list[Planned]:
     passes = replace(tuned, name="scoring", what=told, rows=visited, work=scoring)
     passes = replace(passes, devices=experiment.devices, folder=None)
     if tuned.folder is not None:
-        costs = json.loads((tuned.folder / "schedule.json").read_text())["costs"]
-        tuned, passes = (replace(one, cost=Cost(**costs[k])) for one, k in ((tuned, "tuning"), (passes, "scoring")))
+        _, costs = schedule.read_summary(tuned.folder)
+        tuned, passes = replace(tuned, cost=costs["tuning"]), replace(passes, cost=costs["scoring"])
     return [*(one for one in warmups if one), *([passes] if scored else []), tuned]
 
 

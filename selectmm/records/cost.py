@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -33,6 +34,14 @@ class Cost:
     def read(cls, content: Mapping[str, Any]) -> "Cost":
         """From a stage's file; those of before did not count everything."""
         return cls(**{"busy_seconds": None, "flops": None, **content})
+
+    @classmethod
+    def noted(cls, file: Path) -> "Cost":
+        """What unfinished attempts noted in ``file``; nothing if there is none, or a crash left it cut."""
+        try:
+            return cls() + cls.read(json.loads(file.read_text()))  # the sum fails if something in it is no number
+        except (OSError, ValueError, TypeError):
+            return cls()
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(

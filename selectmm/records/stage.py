@@ -199,11 +199,15 @@ def _finished(folder: Path, name: str, mark: str, identity: Mapping[str, Any], c
         entry = json.loads((folder / ENTRY).read_text())
         cost, packages = Cost.read(entry["cost"]), dict(entry.get("packages", {}))
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UserError(
-            f"The stage {folder} is damaged: its {ENTRY} cannot be read ({problem}); delete the folder, and start "
-            f"again."
-        ) from problem
+        raise damaged(folder, ENTRY, problem) from problem
     return Stage(name, folder, mark, cost, cached, identity, packages)
+
+
+def damaged(folder: Path, file: str, problem: Exception) -> UserError:
+    """What to say of a finished stage one of whose files cannot be read."""
+    return UserError(
+        f"The stage {folder} is damaged: its {file} cannot be read ({problem}); delete the folder, and start again."
+    )
 
 
 def _make(
@@ -225,7 +229,7 @@ def _make(
         partial.rename(folder)
         return
     spent = partial / SPENT
-    before = Cost.read(json.loads(spent.read_text())) if spent.exists() else Cost()
+    before = Cost.noted(spent)
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
     whole = before + clock.cost()

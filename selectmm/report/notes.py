@@ -147,7 +147,7 @@ def _unpaired(comparison: Comparison) -> list[str]:
             apart.setdefault(names, []).append(row.label)
     told = [
         f"Compared with random as if the items of {', '.join(names)} were different ones, so with too wide an "
-        f"interval: {', '.join(_distinct(labels))}. These scores do not follow from single items that all runs answered."
+        f"interval: {', '.join(_distinct(labels))}. These scores do not follow from items that all runs answered."
         for names, labels in apart.items()
     ]
     if lacking:

@@ -20,9 +20,9 @@ from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
-from selectmm.records.reading import read
+from selectmm.records.reading import Mismatch, read
 from selectmm.records.schedule import RoundEntry, ScheduleEntry
-from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of, write_atomically
+from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, source_of, write_atomically
 from selectmm.schedules.forecast import forecast
 from selectmm.schedules.schedule import Course, Score, Train, name_of
 from selectmm.schedules.static import Static
@@ -35,6 +35,8 @@ from selectmm.tuning.callback import REPORT
 log = logging.getLogger("selectmm")
 
 STAGE = "schedule"
+SUMMARY = "schedule.json"  # in its folder: the entry for the record, and costs
+PARTS = ("warmup", "scoring", "tuning", "choosing")  # that costs are told of
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                write_atomically(folder / "schedule.json", json.dumps(_summary(experiment, pool, rounds), indent=1))
+                write_atomically(folder / SUMMARY, json.dumps(_summary(experiment, pool, rounds), indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
                     raise UserError(
@@ -199,13 +201,25 @@ def _rounds(pool: Pool, trained: list[Trained], visits: list[np.ndarray]) -> Ite
         seen[rows], previous = True, rows
 
 
+def read_summary(folder: Path) -> tuple[ScheduleEntry, dict[str, Cost]]:
+    """What a finished stage says of itself: the entry for the record, and the costs of its `PARTS`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        told = json.loads((folder / SUMMARY).read_text())
+        return read(ScheduleEntry, told["entry"]), {name: Cost(**told["costs"][name]) for name in PARTS}
+    except (OSError, ValueError, LookupError, TypeError, Mismatch) as problem:
+        raise damaged(folder, SUMMARY, problem) from problem
+
+
 def _learned(made: Stage, pool: Pool) -> Learned:
-    told = json.loads((made.folder / "schedule.json").read_text())
-    costs = {name: replace(made, cost=Cost(**cost)) for name, cost in told["costs"].items()}
+    entry, costs = read_summary(made.folder)
+    warmup, scoring, tuning, choosing = (replace(made, cost=costs[name]) for name in PARTS)
     subset = Subset(np.unique(np.load(made.folder / VISITS)))
-    warmup = costs["warmup"] if costs["warmup"].cost.seconds else None
-    selection = Selection(subset, warmup, [costs["scoring"]], costs["choosing"])
-    return Learned(selection, costs["tuning"], read(ScheduleEntry, told["entry"]))
+    selection = Selection(subset, warmup if warmup.cost.seconds else None, [scoring], choosing)
+    return Learned(selection, tuning, entry)
 
 
 def _log_summary(learned: Learned, course: Course, made: Stage) -> None:

@@ -176,6 +176,14 @@ def test_a_process_that_is_killed_outright_leaves_its_cost_behind(tmp_path: Path
     assert {file.name for file in done.folder.iterdir()} == {"stage.json", "value.txt"}
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"seconds": "1"}', '{"more": 2}'])
+def test_a_cost_of_before_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    partial = tmp_path / "finetune" / f"{fingerprint({'x': 1})}.partial"
+    partial.mkdir(parents=True)
+    (partial / "spent.json").write_text(text)
+    assert 0 <= run_stage(tmp_path, "finetune", {"x": 1}, _write_value).cost.seconds < 60
+
+
 TWICE = """
 import sys
 from pathlib import Path

@@ -114,14 +114,14 @@ def test_without_answers_the_items_count_as_drawn_apart_and_the_page_says_so() -
 
 
 def test_a_metric_that_is_of_no_single_items_is_not_called_answers_that_are_not_kept() -> None:
-    """HallusionBench counts figures and questions, LLaVA-W a ratio: copying answers or running again changes nothing."""
+    """HallusionBench counts figures and questions, LLaVA-W is a ratio: copying or running again does not help."""
     points = np.arange(ITEMS) % 2
     seen = compared({"full": [np.ones(ITEMS)], "random": [points] * 2, "prism": [points] * 2})
     lacking = replace(seen, tallies={name: {} for name in seen.tallies})
     told = [note for note in notes(lacking) if note.startswith("Compared with random")]
     assert told == [
         "Compared with random as if the items of a were different ones, so with too wide an interval: prism. These "
-        "scores do not follow from single items that all runs answered."
+        "scores do not follow from items that all runs answered."
     ]
     with pytest.raises(UserError, match="which is not so of a; run the jobs with the other benchmarks alone"):
         spread_of(lacking)

@@ -94,6 +94,19 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(place: Path) -> None:
     assert names == {file.name for file in there.iterdir()} and "rounds" not in names, "nothing else stays"
 
 
+def test_a_stage_whose_summary_is_damaged_is_named(place: Path) -> None:
+    _, folder = learned(place, *RESELECT)
+    summary = folder / "schedule.json"
+    whole = summary.read_text()
+    try:
+        for text in ("", "[]", "{}", whole.replace('"visits"', '"seen"'), whole.replace('"seconds"', '"minutes"')):
+            summary.write_text(text)
+            with pytest.raises(UserError, match=rf"The stage {folder} is damaged: its schedule.json cannot be read"):
+                learned(place, *RESELECT)
+    finally:
+        summary.write_text(whole)
+
+
 def test_reselect_trains_the_recipe_s_curve_and_says_what_it_visited_when(place: Path) -> None:
     made, folder = learned(place, *RESELECT)
     entry = made.schedule
