@@ -10,4 +10,4 @@ TIMES = int(os.environ.get("SELECTMM_EXAMPLES", "1"))
 def examples(count: int) -> settings:
     """``count`` examples, or as many times more as the environment variable ``SELECTMM_EXAMPLES`` says."""
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=count * TIMES, deadline=None, suppress_health_check=checks)
+    return settings(max_examples=count * TIMES, suppress_health_check=checks)

@@ -45,7 +45,7 @@ def chosen(draw: st.DrawFn, count: int) -> list[int]:
     return sorted(draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=6)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_entries_of_a_list_keep_their_bytes(data: st.DataObject) -> None:
     rows = data.draw(st.lists(entries(indent=True), min_size=1, max_size=6))
@@ -60,7 +60,7 @@ def test_entries_of_a_list_keep_their_bytes(data: st.DataObject) -> None:
         assert out.read_bytes() == b"[\n" + b",\n".join(wanted) + b"\n]\n"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_lines_keep_their_bytes_and_their_ends(data: st.DataObject) -> None:
     rows = data.draw(st.lists(entries(indent=False) | st.just(""), min_size=1, max_size=6).filter(any))
@@ -91,7 +91,7 @@ def table_of(count: int, start: int = 0) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({"huggingface": '{"info": {}}', "mine": "kept"})
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 4), st.data())
 def test_rows_of_parquet_keep_every_column(counts: list[int], group: int, data: st.DataObject) -> None:
     places = chosen(data.draw, sum(counts))

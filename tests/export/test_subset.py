@@ -173,7 +173,7 @@ Entry = tuple[str, str, str, int | None]
 ENTRIES = st.tuples(TEXTS, ANSWERS, st.sampled_from(["a", "ü|\n", '"q"', "\u2028"]), st.sampled_from([None, 0, 1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(ENTRIES, min_size=1))
 def test_whatever_the_texts_are_every_format_gives_them_back(entries: list[Entry]) -> None:
     """Blanks included, wherever the image stands, and also where the pool's file had one that no turn mentions."""

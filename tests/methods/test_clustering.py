@@ -107,7 +107,7 @@ def test_centres_are_means_although_vectors_moved_into_empty_clusters(
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 999), st.sampled_from([8, 64, 4096]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neighbours_are_scikit_learns(rows: int, k: int, seed: int, block: int) -> None:
     values = np.random.default_rng(seed).normal(size=(rows, 3))
     before, clustering.BLOCK = clustering.BLOCK, block * 4096 // 16
@@ -132,7 +132,7 @@ def test_of_neighbours_as_near_the_earlier_ones_are_taken() -> None:
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 999), st.sampled_from([1, 3, 1024]), st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_of_neighbours_as_near_the_earlier_ones_are_taken_in_tiles_and_blocks_of_any_size(
     rows: int, k: int, seed: int, tile: int, block: int
 ) -> None:
@@ -158,7 +158,7 @@ def test_rows_in_order_of_content_are_the_same_however_the_pool_is_stored() -> N
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 5)), min_size=1, max_size=6), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_quotas_sum_up_and_never_exceed_a_group(groups: list[tuple[int, float]], data: st.DataObject) -> None:
     sizes, weights = np.array([size for size, _ in groups]), np.array([weight for _, weight in groups])
     total = data.draw(st.integers(0, int(sizes.sum())))

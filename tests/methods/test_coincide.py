@@ -27,7 +27,7 @@ def discrepancy(kernel: np.ndarray, some: list[int]) -> float:
 
 
 @given(st.integers(1, 12), st.integers(0, 999), st.floats(0.3, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_each_row_taken_makes_the_discrepancy_smallest(rows: int, seed: int, sigma: float) -> None:
     values = units(rows, 3, seed)
     kernel = kernel_of(values, sigma)

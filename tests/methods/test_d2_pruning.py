@@ -51,7 +51,7 @@ def directly(margins: np.ndarray, states: np.ndarray, k: int, gamma: float, forw
 
 
 @given(st.integers(2, 20), st.integers(1, 6), st.integers(0, 999), st.booleans(), st.floats(0, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_whole_is_the_published_rule(rows: int, k: int, seed: int, normalise: bool, gamma: float) -> None:
     rng = np.random.default_rng(seed)
     pool = talking_pool(rows)

@@ -149,7 +149,7 @@ def silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
 
 
 @given(seed=st.integers(0, 1000), rows=st.integers(8, 40), clusters=st.integers(2, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_diversity_is_silhouette_plus_entropy_over_log_k(seed: int, rows: int, clusters: int) -> None:
     """Only the clustering itself is scikit-learn's."""
     rng = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def test_blocks_choose_what_the_plain_form_chooses(rows: int, first: int, monkey
         assert farthest(Vectors(values, np.arange(120)), 60, first).tolist() == plainly(values, 60, first)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 25), st.integers(1, 3), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_ties_go_to_the_earlier_vector(rows: int, width: int, block: int, random: object) -> None:
     values = np.array([[random.randint(0, 2) for _ in range(width)] for _ in range(rows)], float)

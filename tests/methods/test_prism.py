@@ -48,7 +48,7 @@ def by_the_matrix(features: np.ndarray, centering: str) -> np.ndarray:
         unique=True,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_linear_score_is_the_matrix_score(centering: str, features: np.ndarray) -> None:
     centred = features - features.mean(0) if centering == "corpus_mean" else features
     if centering == "per_vector":

@@ -44,7 +44,7 @@ def matrix(seed: int, rows: int, width: int, rank: int, decay: float) -> np.ndar
     energy=st.sampled_from([0.3, 0.5, 0.9, 0.99, 1.0]),
     centering=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_leverage_is_that_of_the_decomposition(
     seed: int, rows: int, width: int, rank: int, decay: float, energy: float, centering: bool
 ) -> None:

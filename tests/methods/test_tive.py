@@ -43,7 +43,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @given(seed=st.integers(0, 10_000), rows=st.integers(1, 30), block=st.integers(1, 8), dead=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_influence_is_the_mean_cosine_with_the_task_itself_included(
     seed: int, rows: int, block: int, dead: bool
 ) -> None:
@@ -65,7 +65,7 @@ def test_influence_is_the_mean_cosine_with_the_task_itself_included(
     st.sampled_from(["norm", "squared_norm"]),
     st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_budgets_follow_mean_norms_and_not_sizes(
     tasks: list[tuple[int, float]], share: float, difficulty: str, seed: int
 ) -> None:

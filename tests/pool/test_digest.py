@@ -25,7 +25,7 @@ def written(source: str, turns: list[Turn], images: list[Shown]) -> list[object]
     return [source, said, [[*one[:4], *([True] if one.video else [])] for one in images]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=8), TURNS, st.lists(SHOWN, max_size=3))
 def test_it_is_the_hash_of_the_rows_json(source: str, turns: list[Turn], images: list[Shown]) -> None:
     text = json.dumps(written(source, turns, images), ensure_ascii=False)

@@ -18,7 +18,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 ROWS = st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=3) | VALUES, min_size=1, max_size=6)
-EASY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+EASY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(folder: Path, text: str, name: str = "rows.json") -> list[object]:

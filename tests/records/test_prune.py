@@ -222,7 +222,7 @@ NOTE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(note=NOTE | JSON)
 @example(note={"stage": "features", "fingerprint": f"{1:016x}", "identity": {"\x1b[2J": 0}, "cost": {}})
 def test_whatever_a_note_says_nothing_breaks(note: object, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -213,7 +213,7 @@ def test_selection_is_features_and_select() -> None:
 TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp"))) | st.just("\n\t")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     TEXT,
     st.floats(1e-9, 1e15) | st.floats(-1e15, -1e-9) | st.just(0.0),

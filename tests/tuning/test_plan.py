@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selectmm.pool.pool import Pool
@@ -26,7 +26,6 @@ def multisets(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, int, int]:
 
 
 @given(multisets())
-@settings(deadline=None)
 def test_every_row_appears_equally_often(case: tuple[np.ndarray, np.ndarray, int, int, int]) -> None:
     images, lengths, batch_size, steps, seed = case
     planned = plan(images, lengths, batch_size, steps, seed)
@@ -37,7 +36,6 @@ def test_every_row_appears_equally_often(case: tuple[np.ndarray, np.ndarray, int
 
 
 @given(multisets())
-@settings(deadline=None)
 def test_at_most_the_last_batch_mixes_rows_with_and_without_image(
     case: tuple[np.ndarray, np.ndarray, int, int, int],
 ) -> None:
@@ -47,7 +45,6 @@ def test_at_most_the_last_batch_mixes_rows_with_and_without_image(
 
 
 @given(multisets(), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_the_seed_alone_decides_and_global_random_states_are_neither_read_nor_moved(
     case: tuple[np.ndarray, np.ndarray, int, int, int], anything: int
 ) -> None:

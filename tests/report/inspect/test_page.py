@@ -77,7 +77,7 @@ def test_whatever_a_pool_says_is_text(evil: str, tmp_path: Path) -> None:
     assert "Content-Security-Policy" in page(choice)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=30))
 def test_any_text_of_a_row_is_read_back_as_it_is(text: str) -> None:
     shown = Read(_talk([Turn("user", text)])).words
