@@ -75,8 +75,8 @@ def _subset(arguments: Sequence[str]) -> None:
     asked = parser.parse_intermixed_args(arguments)
     if asked.absolute and (asked.format == ORIGINAL or FORMATS[asked.format].row is None):
         raise UserError(
-            f"--absolute is for formats that write paths of images anew, and --format {asked.format} writes none; "
-            f"leave it out, or give another --format."
+            f"--absolute is for formats that rewrite image paths, and --format {asked.format} does not; leave it out, "
+            f"or give another --format."
         )
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     check_free(asked.to)

@@ -24,8 +24,8 @@ def check_free(to: Path) -> None:
             raise UserError(f"{to} is not empty; give --to a new folder, or empty this one.")
         mounted = os.path.ismount(real)
         if mounted or os.path.samefile(real, os.curdir):
-            held = "a mounted volume" if mounted else "the folder that you are in"
-            raise UserError(f"{to} is {held}, whose place no other can take; give --to a new folder inside it.")
+            held = "a mounted volume" if mounted else "the current folder"
+            raise UserError(f"{to} is {held}, which cannot be replaced; give --to a new folder inside it.")
     _check_place(to, real, "folder")
 
 

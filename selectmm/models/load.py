@@ -111,10 +111,10 @@ def read_shapes(cls: Any, path: str, dtype: torch.dtype) -> tuple[PreTrainedMode
 
 @contextmanager
 def reading(otherwise: str) -> Iterator[None]:
-    """Say in one sentence that a checkpoint cannot be read; its reason is put behind ``otherwise``, in brackets.
+    """Say in one sentence that a checkpoint cannot be read; its reason follows ``otherwise``, in brackets.
 
-    What is raised of files that are cut, empty or of something else (such as the note that Git LFS leaves in a weight's
-    place) depends on the file and on where it was cut: any error is the checkpoint's, but those of the machine.
+    Which error a truncated or empty file raises, or one of something else (such as a Git LFS pointer), depends on the
+    file. So every error counts as the checkpoint's, except those of the machine: memory, and a GPU that failed.
 
     Args:
         otherwise: what is not there, and the way out.

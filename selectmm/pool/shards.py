@@ -202,7 +202,7 @@ def _members(path: str) -> Iterator[tuple[str, int, int]]:
             for member in tar:
                 cast(Any, tar).members = []  # or it remembers all of them
                 if member.size < 0 or member.offset_data <= before:  # which would lead back, and round and round
-                    raise tarfile.ReadError("a header in it leads back")
+                    raise tarfile.ReadError("a header is corrupt")
                 before = member.offset_data
                 _check_member(member, path)
                 if not member.isdir():

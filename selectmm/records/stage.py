@@ -256,7 +256,7 @@ def _refuse_links(partial: Path) -> None:
     inside = (Path(folder, name) for folder, *names in os.walk(partial) for name in chain(*names))
     for path in chain([partial], inside):
         if path.is_symlink():
-            raise UserError(f"{path} is a link, where only a stage's own files should be; delete it, and start again.")
+            raise UserError(f"{path} is a link, but no stage makes links; delete it, and start again.")
 
 
 def _complete(partial: Path, mark: str) -> bool:

@@ -11,7 +11,6 @@ from selectmm.methods.el2n import El2n
 from selectmm.methods.method import Method
 from selectmm.pool.pool import Pool
 from selectmm.schedules.forecast import part_of
-from selectmm.schedules.options import check_options
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
 from selectmm.tuning.module import rate
 from selectmm.tuning.plan import plan, share_of
@@ -34,9 +33,8 @@ def check_schedule(schedule: Schedule, method: Method | None = None) -> None:
 
     Raises:
         AssertionError: a promise is broken; the sentence says which.
-        UserError: an option is out of its range, or the schedule refuses 60 rows and 30 steps or more.
+        UserError: the schedule refuses 60 rows and 30 steps or more.
     """
-    check_options(schedule)
     method, mixed = method or El2n(), invented_pool(60)
     for rows, steps in ((20, 30), (20, 31), (60, 120)):
         course = Course(mixed, method, rows, steps, BATCH)

@@ -10,6 +10,7 @@ from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.methods.method import Needs
 from selectmm.methods.order import random_keys
+from selectmm.methods.ranges import NotNegative, Share
 from selectmm.methods.subset import unanswered
 from selectmm.schedules.loss import drawn
 from selectmm.schedules.reselect import PeriodicUpdates
@@ -36,8 +37,8 @@ class DeltaLoss:
     updates: int = 2
     subsample: float = 1.0
     first: Literal["start", "warmup"] = "start"
-    window: float = 0.2
-    outside: float = 0.025
+    window: Share = 0.2
+    outside: NotNegative = 0.025
     wraps: Literal[False] = False
 
     @property

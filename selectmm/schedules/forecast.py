@@ -16,7 +16,6 @@ from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
 from selectmm.records.stage import fingerprint
-from selectmm.schedules.options import check_options
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
 
 
@@ -42,9 +41,8 @@ def forecast(
         warmed_on: says of a warm-up which positions it would train on.
 
     Raises:
-        UserError: see `check_options` and `Schedule.check`; also if the requests do not train all steps.
+        UserError: see `Schedule.check`; also if the requests do not train all steps.
     """
-    check_options(schedule)
     schedule.check(course)
     course, rng = replace(course, method=_StandIn(course.method)), np.random.default_rng(seed)
     asking, answer, requests = schedule.rounds(course, np.random.default_rng(seed)), None, []

@@ -8,6 +8,7 @@ import numpy as np
 from selectmm.features.answers import AnswerLoss
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked, weighted_keys
+from selectmm.methods.ranges import NotNegative
 from selectmm.methods.subset import unanswered
 from selectmm.schedules.reselect import PeriodicUpdates
 from selectmm.schedules.schedule import Course, Requests, Scored
@@ -30,7 +31,7 @@ class Loss:
     updates: int = 2
     subsample: float = 1.0
     focus: Literal["low", "medium", "high"] = "high"
-    weight: float = 5.0
+    weight: NotNegative = 5.0
     wraps: Literal[False] = False
 
     @property

@@ -76,7 +76,7 @@ def test_an_unfinished_stage_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache" / "work").mkdir(parents=True)
     partial = tmp_path / "cache" / "work" / f"{fingerprint({'a': 1})}.partial"
     partial.symlink_to(elsewhere)
-    with pytest.raises(UserError, match=f"^{partial} is a link, where only a stage's own files should be; delete it"):
+    with pytest.raises(UserError, match=f"^{partial} is a link, but no stage makes links; delete it"):
         run_stage(tmp_path / "cache", "work", {"a": 1}, lambda folder: None)
     assert not list(elsewhere.iterdir())
 
@@ -90,7 +90,7 @@ def test_an_unfinished_stage_that_holds_a_link_is_not_gone_on_with(tmp_path: Pat
     link = tmp_path / "cache" / "features" / f"{fingerprint(WHAT)}.partial" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / target)
-    with pytest.raises(UserError, match=f"^{link} is a link, where only a stage's own files should be; delete it, and"):
+    with pytest.raises(UserError, match=f"^{link} is a link, but no stage makes links; delete it, and"):
         run_stage(tmp_path / "cache", "features", WHAT, lambda folder: pytest.fail("made"))
     assert (tmp_path / "mine").read_text() == "content" and not (tmp_path / "nothing").exists()
     link.unlink()

@@ -140,27 +140,6 @@ def test_what_cannot_be_shared_out_is_one_sentence_before_anything_runs(
         forecast(schedule, asked, lambda warmup: warmup.rows(asked.pool, np.random.default_rng(0)), seed=0)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "told"),
-    [
-        (Loss(weight=-5.0), "schedule.weight=-5 is no weight of a row; give a number of 0 or more"),
-        (Loss(weight=np.nan), "schedule.weight=nan is no weight"),
-        (Loss(weight=np.inf), "schedule.weight=inf is no weight"),
-        (DeltaLoss(window=20.0), "schedule.window=20 is not a share; give a number from 0 to 1"),
-        (DeltaLoss(window=-0.5), "schedule.window=-0.5 is not a share"),
-        (DeltaLoss(outside=-1.0), "schedule.outside=-1 is no weight"),
-    ],
-    ids=repr,
-)
-def test_an_option_that_is_out_of_its_range_is_named(schedule: Schedule, told: str) -> None:
-    with pytest.raises(UserError, match=f"^{told}"):
-        forecast(schedule, course(), lambda warmup: np.empty(0, np.int64), seed=0)
-    with pytest.raises(UserError, match=f"^{told}"):
-        check_schedule(schedule)
-    check_schedule(Loss(weight=0.0))
-    check_schedule(DeltaLoss(window=1.0, outside=0.0))
-
-
 def test_a_forecast_says_how_much_will_be_scored_and_refuses_other_steps() -> None:
     def warmed(warmup: RandomWarmUp) -> np.ndarray:
         return warmup.rows(course().pool, np.random.default_rng(0))
