@@ -148,7 +148,7 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
         *(
             (
                 ["subset", "--to", "x", "--absolute", "--format", name],
-                f"--absolute is for .* --format {name} writes none",
+                f"--absolute is for .* --format {name} does not",
             )
             for name in ("original", "indices")
         ),
