@@ -105,7 +105,7 @@ def _with_own(
         absent = {**absent, **{name: _UNRATED for name, (task, _) in METRICS.items() if task == RATED}}
     listed = list(own.values() if isinstance(own, Mapping) else own)
     tasks = {
-        "_target_": "selectmm.heldout.heldout_tasks",
+        "_target_": "selectmm.evaluation.own.tasks_with_own",
         "tasks": suite["tasks"],
         "rows": rows,
         "cache": cache,

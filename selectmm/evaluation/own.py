@@ -36,6 +36,9 @@ METRICS = {
     "own-likelihood": (RATED, "likelihood"),
 }
 DIGESTS = "own.json"  # in the task folder: the rows' digests
+# In the task folder, where rows show clips: the rows' fingerprint, which covers the sizes of clips. An evaluation is
+# named by what is in this folder, and the table of rows has only paths of clips.
+CLIPS = "own-clips.json"
 AT_ONCE = 64  # rows written at a time
 YAML = """\
 # A benchmark made of held-out rows: the first question of each and its answer (selectmm/evaluation/own_scores.py).
@@ -108,8 +111,8 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
 
     Raises:
-        UserError: the suite has a task of that name already, rows show clips that lie in no folder, or a first
-            question has no answer.
+        UserError: the suite has a task of that name already, one of its files changed meanwhile, rows show clips that
+            lie in no folder, or a first question has no answer.
     """
     clips = bool(rows.clips.any())
     if clips and not isinstance(rows.image_root, Path):
@@ -122,22 +125,25 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
     _tell_unasked(rows)
 
     said = {f"{TASK}.yaml": YAML + _SAID * clips, f"{RATED}.yaml": RATED_YAML + _SAID * clips}
+    code = {name: (beside / name).read_bytes() for name in there if Path(name).suffix in CODE_ENDINGS}
 
     def make(folder: Path) -> None:
         for name in there:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(beside / name, folder / name)
+            if _sha(folder / name) != there[name]:
+                raise UserError(f"{beside / name} changed while it was read; start the same command again.")
         for name, text in said.items():
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
         _write(rows, folder / "own-data" / "test.parquet", _WITH_CLIPS if clips else _FEATURES)
         write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
+        if clips:
+            write_atomically(folder / CLIPS, json.dumps({"rows": rows.fingerprint}))
 
-    identity = {"rows": rows.fingerprint, "tasks": there, "version": 2} | ({"clips": "files"} if clips else {})
+    identity = {"rows": rows.fingerprint, "tasks": there, "version": 3 if clips else 2}
     folder = run_stage(Path(cache), "own-suite", identity, make).folder
-    theirs = {} if beside is None else {name: (beside / name).read_bytes() for name in there}
-    code = {name: content for name, content in theirs.items() if Path(name).suffix in CODE_ENDINGS}
     check_code(folder, code | {name: text.encode() for name, text in said.items()})
     return folder
 

@@ -12,7 +12,7 @@ from PIL import Image
 from selectmm.command_line.reading import ROOT, read_config
 from selectmm.contamination.check import check
 from selectmm.errors import UserError
-from selectmm.evaluation import multimodal
+from selectmm.evaluation import multimodal, own
 from selectmm.evaluation.generate import Question, Reply
 from selectmm.evaluation.own import benchmarks, check_apart, tasks_with_own
 from selectmm.evaluation.own_scores import process_results, token_f1
@@ -21,7 +21,6 @@ from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import rendered
 from selectmm.evaluation.video import shows_clips
-from selectmm.heldout import heldout_tasks
 from selectmm.instantiate import build
 from selectmm.pool.clip import Clip
 from selectmm.pool.llava_json import open_llava_json
@@ -174,14 +173,26 @@ def test_another_clip_at_the_same_path_is_evaluated_anew(tmp_path: Path, monkeyp
         named.append(identity_of(build(read_config(options), "prism").suite)["tasks"])
     assert named[0] == named[2] != named[1]
     rows = open_llava_json(str(tmp_path / "held.json"), str(tmp_path), "stop", tmp_path / "cache")
-    made = heldout_tasks(str(tmp_path / "theirs"), rows, str(tmp_path / "cache"))
+    made = tasks_with_own(str(tmp_path / "theirs"), rows, str(tmp_path / "cache"))
     assert (made / "data" / "x.parquet").read_bytes() == b"1" and not any(path.is_symlink() for path in made.rglob("*"))
-    assert heldout_tasks(str(tmp_path / "theirs"), rows, str(tmp_path / "cache")) == made
+    assert tasks_with_own(str(tmp_path / "theirs"), rows, str(tmp_path / "cache")) == made
 
 
-def test_rows_without_clips_keep_the_tasks_they_had(tmp_path: Path) -> None:
-    rows = pool_of(tmp_path / "held", HELD)
-    assert heldout_tasks(None, rows, str(tmp_path / "cache")) == tasks_with_own(None, rows, str(tmp_path / "cache"))
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied would stand under the name of what was there before."""
+    rows, theirs = pool_of(tmp_path / "held", HELD), tmp_path / "tasks"
+    theirs.mkdir()
+    (theirs / "toy.csv").write_text("1")
+
+    def changed(source: Path, to: Path) -> None:
+        source.write_text("2")
+        to.write_text("2")
+
+    monkeypatch.setattr(own.shutil, "copyfile", changed)
+    with pytest.raises(UserError, match=r"toy\.csv changed while it was read; start the same command again\.$"):
+        tasks_with_own(theirs, rows, str(tmp_path / "cache"))
+    monkeypatch.undo()
+    assert (tasks_with_own(theirs, rows, str(tmp_path / "cache")) / "toy.csv").read_text() == "2"
 
 
 @pytest.mark.parametrize(
