@@ -125,7 +125,7 @@ RUNS = (
     Promise(
         "**A full disk, a folder that cannot be written, a cache that is deleted** under a run is one sentence; what "
         "was finished is kept. A warm cache may be read-only.",
-        ("records/test_stage.py", "test_main.py"),
+        ("records/test_stage_errors.py", "test_main.py"),
     ),
     Promise(
         "**`cache prune`** never removes what a running process uses, and never what is not a stage.",

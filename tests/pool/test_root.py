@@ -1,11 +1,8 @@
 """One pool whose images lie in a folder, in tars and at an address: the same rows, findings, pictures and subset."""
 
-import io
 import json
 import pickle
-import re
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -13,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.features.tokens import TokenCount
 from selectmm.methods.length import Length
 from selectmm.methods.random import Random
-from selectmm.pool import shards
 from selectmm.pool.address import Address, address_of
 from selectmm.pool.doctor import Limit, diagnose
 from selectmm.pool.image import header_of, open_image, size_of
@@ -27,37 +22,11 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import root_of, root_spelled, spelled
-from selectmm.pool.shards import INDEX, shards_of
 from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.pool.webdataset import open_webdataset
-from tests.clips import write_clip
+from tests.pool.kept_images import NAMES, contents, picture, tar_of
 
-NAMES = [f"coco/{number:03}.png" for number in range(9)] + ["gqa/long/9.jpg", "gqa/ü.jpg", "loose.jpg"]
 WAYS = ("folder", "tars", "address")
-
-
-def picture(number: int) -> Image.Image:
-    pixels = np.random.default_rng(number).integers(0, 256, (8 + number, 24, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def contents() -> dict[str, bytes]:
-    found = {}
-    for number, name in enumerate(NAMES):
-        with io.BytesIO() as stream:
-            picture(number).save(stream, "PNG" if name.endswith("png") else "JPEG")
-            found[name] = stream.getvalue()
-    return found | {"coco/003.png": b"no image"}
-
-
-def tar_of(path: Path, files: Sequence[tuple[str, bytes]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, content in files:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return path
 
 
 @pytest.fixture
@@ -199,131 +168,6 @@ def test_what_is_not_there_is_said_in_one_sentence(way: str, kept: dict[str, str
             open_image(root, path)
 
 
-def test_the_index_follows_the_tars(tmp_path: Path) -> None:
-    tar = tar_of(tmp_path / "a.tar", [("old.png", b"1")])
-    with tarfile.open(tar, "a") as made:
-        folder = tarfile.TarInfo("folder")
-        folder.type = tarfile.DIRTYPE
-        made.addfile(folder)
-    before = shards_of(str(tar), tmp_path / "cache")
-    assert before.file("folder") is None and before.file("old.png").stat().st_size == 1
-    tar_of(tar, [("new.png", b"12345")])
-    after = shards_of(str(tar), tmp_path / "cache")
-    assert before.index != after.index and after.file("new.png").stat().st_size == 5
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "told"),
-    [
-        ("link.png", tarfile.SYMTYPE, "a link, which is not read; .* with the files themselves"),
-        ("hard.png", tarfile.LNKTYPE, "a link, which is not read; .* with the files themselves"),
-        ("pipe.png", tarfile.FIFOTYPE, "neither a plain file nor a folder, which is not read"),
-        ("/etc/one.png", tarfile.REGTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
-        ("../up.png", tarfile.REGTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
-        ("a/../../up", tarfile.DIRTYPE, "leaves the tar's own folder, which is not read; .* relative names"),
-        ("line\nbreak.png", tarfile.REGTYPE, "cannot be printed, which is not read; .* another name"),
-    ],
-    ids=["link", "hard-link", "pipe", "absolute", "climbs", "folder-climbs", "unprintable"],
-)
-def test_a_member_that_is_no_plain_file_is_refused_by_name(name: str, kind: bytes, told: str, tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as made:
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.linkname = kind, "/etc/passwd" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
-        made.addfile(entry)
-    with pytest.raises(UserError, match=rf"^{re.escape(repr(name))} in .*a\.tar is .*{told}"):
-        shards_of(str(tmp_path / "a.tar"), tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob(INDEX))
-
-
-def test_a_tar_that_changes_while_it_is_used_is_not_read(tmp_path: Path) -> None:
-    tar = tar_of(tmp_path / "a.tar", [("one.png", b"1"), ("two.png", b"2")])
-    index = shards_of(str(tar), tmp_path / "cache").index
-    tar_of(tar, [("two.png", b"22"), ("one.png", b"1")])
-    with pytest.raises(UserError, match=r"a\.tar was changed after its images were indexed; start the command again"):
-        shards.Shards("a.tar", index).file("one.png")
-    tar.unlink()
-    with pytest.raises(UserError, match="was changed after"):
-        shards.Shards("a.tar", index).file("one.png")
-
-
-def test_one_name_in_two_tars_is_refused(tmp_path: Path) -> None:
-    for number in (0, 1):
-        tar_of(tmp_path / f"{number}.tar", [("same.png", b"1"), (f"{number}.png", b"1")])
-    with pytest.raises(UserError, match=r"'same\.png' is in .*0\.tar and in .*1\.tar; which of the two"):
-        shards_of(f"{tmp_path}/*.tar", tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob(INDEX))
-
-
-def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"There is no tar file '.*\*\.tar'; set pool\.images"):
-        shards_of(f"{tmp_path}/*.tar", tmp_path)
-    (tmp_path / "a.tar.gz").write_bytes(b"")
-    with pytest.raises(UserError, match=r"a\.tar\.gz is compressed, .* decompress it to a \.tar"):
-        root_of(str(tmp_path / "a.tar.gz"), tmp_path)
-    whole = tar_of(tmp_path / "a.tar", [("one.png", bytes(5000)), ("two.png", bytes(5000))]).read_bytes()
-    for cut in (whole[:4000], whole[:6000], whole[:9000], b"no tar at all" * 100):
-        (tmp_path / "a.tar").write_bytes(cut)
-        with pytest.raises(UserError, match=r"a\.tar is not a whole tar file \(.*\); fetch it again"):
-            root_of(str(tmp_path / "a.tar"), tmp_path)
-
-
-def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.type = size, kind
-    return entry.tobuf(tarfile.GNU_FORMAT)
-
-
-def pax(**told: str) -> bytes:
-    return tarfile.TarInfo.create_pax_global_header({}) + tarfile.TarInfo._create_pax_generic_header(
-        {name.replace("_", "."): value for name, value in told.items()}, tarfile.XHDTYPE, "utf-8"
-    )
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        header("a", 0) + header("b", -512),
-        header("a", -1),
-        header("a", -512, tarfile.DIRTYPE),
-        header("a", 2**80),
-        header("a", 2**80, tarfile.GNUTYPE_LONGNAME),
-        pax(size="-512") + header("a", 0),
-        pax(GNU_sparse_map="a,b") + header("a", 0),
-        pax(GNU_sparse_size="x") + header("a", 0),
-        pax(GNU_sparse_major="1", GNU_sparse_minor="0") + header("a", 512) + bytes(512),
-        pax() * 2000 + header("a", 0),
-    ],
-)
-def test_odd_headers_are_one_sentence(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(content + bytes(1024))
-    with pytest.raises(UserError, match=r"^.*a\.tar is not a whole tar file \(.*\); fetch it again\.$"):
-        shards_of(str(tmp_path / "a.tar"), tmp_path / "cache")
-
-
-def test_tars_that_were_joined_by_cat_are_refused(tmp_path: Path) -> None:
-    """All behind the first one's end would be passed over. Zeros alone may follow there, however many."""
-    parts = [tar_of(tmp_path / f"{name}.tar", [(name, b"1")]).read_bytes() for name in "ab"]
-    joined = tmp_path / "joined.tar"
-    for between in (b"", bytes(3 * 2**20)):
-        joined.write_bytes(parts[0] + between + parts[1])
-        with pytest.raises(
-            UserError, match=r"joined\.tar is not a whole tar file \(more follows behind its end, .*cat\)"
-        ):
-            shards_of(str(joined), tmp_path / "cache")
-    joined.write_bytes(parts[0] + bytes(3 * 2**20))
-    assert shards_of(str(joined), tmp_path / "cache").file("a").stat().st_size == 1
-
-
-def test_a_part_of_a_file_is_a_file(tmp_path: Path) -> None:
-    content = bytes(range(200))
-    tar = tar_of(tmp_path / "a.tar", [("one", content), ("two", b"x" * 2000)])
-    with shards_of(str(tar), tmp_path).file("one").open() as stream:
-        assert stream.read() == content and stream.read() == b""
-        assert stream.seek(-20, io.SEEK_END) == 180 and stream.read(5) == content[180:185]
-        assert stream.seek(10) == 10 and stream.seek(5, io.SEEK_CUR) == 15 and stream.read(1000) == content[15:]
-        assert stream.seek(500) == 500 and stream.read(1) == b""
-
-
 def test_addresses_are_of_known_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("file:///etc", "reference://x", "ssh://host/x", "simplecache::file://x", "https://x/y", "github://a"):
         with pytest.raises(UserError, match=r"Images cannot be read from .*: addresses begin with one of s3://"):
@@ -395,101 +239,3 @@ def test_a_cached_address_keeps_what_it_read(kept: dict[str, str], tmp_path: Pat
         assert len(list((tmp_path / "local").iterdir())) == 1
     finally:
         del fsspec.config.conf["simplecache"]
-
-
-def said(image: bool = True) -> list[dict[str, str]]:
-    question = "<image>\nWhat is this?" if image else "Two?"
-    return [{"from": "human", "value": question}, {"from": "gpt", "value": "A picture."}]
-
-
-def test_rows_and_images_of_webdataset_shards_are_a_pool(tmp_path: Path) -> None:
-    """Of every key the JSON is a row: with the image beside it, with two, with one that it names, and with none."""
-    files, two = contents(), [{"from": "human", "value": "<image><image>\nWhat?"}, {"from": "gpt", "value": "Two."}]
-    tar_of(
-        tmp_path / "0.tar",
-        [
-            ("a/1.png", files["coco/000.png"]),
-            ("a/1.json", json.dumps({"conversations": said(), "source": "mine"}).encode()),
-            ("a/2.json", json.dumps({"id": 0, "conversations": two}).encode()),
-            ("a/2.1.png", files["coco/002.png"]),
-            ("a/2.jpg", files["loose.jpg"]),
-        ],
-    )
-    chat = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]
-    tar_of(
-        tmp_path / "1.tar",
-        [
-            ("b.json", json.dumps({"messages": chat, "images": ["a/1.png"]}).encode()),
-            ("c.json", json.dumps({"conversations": said(image=False)}).encode()),
-            ("d.json", b"{no JSON"),
-            ("e.txt", b"passed over"),
-        ],
-    )
-    options = {"cache": str(tmp_path / "cache"), "system": "turn", "source": "source"}
-    pool = open_webdataset(f"{tmp_path}/*.tar", "drop", **options)
-    assert [[image.path for image in pool[row].images] for row in range(len(pool))] == [
-        ["a/1.png"],
-        ["a/2.jpg", "a/2.1.png"],
-        ["a/1.png"],
-        [],
-    ]
-    assert [pool.place_of(row)["id"] for row in range(4)] == ["a/1", "0", "b", "c"]
-    assert pool.sources.tolist() == ["mine", "a", "a", "text"]
-    assert pool.open_image("a/1.png").tobytes() == picture(0).tobytes()
-    with pytest.raises(UserError, match=r"1 rows? with JSON that cannot be read \(first: .*'d\.json in .*1\.tar'"):
-        open_webdataset(f"{tmp_path}/*.tar", "stop", **options)
-
-
-def test_images_beside_a_row_are_shown_as_they_are_numbered(tmp_path: Path) -> None:
-    """The one without a number first, 2 before 10, and equal numbers by name."""
-    names = ["k.png", "k.0.png", "k.1.png", "k.2.jpg", "k.2.png", "k.10.png", "k.view2.png", "k.view10.png"]
-    row = {"conversations": [{"from": "human", "value": "<image>" * 8 + "What?"}, {"from": "gpt", "value": "Eight."}]}
-    pixels = contents()["coco/000.png"]
-    tar_of(tmp_path / "0.tar", [("k.json", json.dumps(row).encode()), *((name, pixels) for name in sorted(names))])
-    pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
-    assert [image.path for image in pool[0].images] == names
-
-
-def test_whatever_is_read_is_found_beside_a_row_and_the_rest_is_counted(tmp_path: Path) -> None:
-    """Images of every format, clips, and rows whose ending is in capitals."""
-    chat, pixels = {"conversations": said()}, io.BytesIO()
-    film = {"conversations": [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A film."}]}
-    picture(0).save(pixels, "TGA")
-    write_clip(tmp_path / "clip.mp4")
-    tar_of(
-        tmp_path / "0.tar",
-        [
-            ("0.json", json.dumps(chat).encode()),
-            ("0.tga", pixels.getvalue()),
-            ("1.JSON", json.dumps(chat).encode()),
-            ("1.PNG", contents()["coco/000.png"]),
-            ("1.txt", b""),
-            ("1.pfm", b""),
-            ("2.json", json.dumps(film).encode()),
-            ("2", b""),
-            ("2.mp4", (tmp_path / "clip.mp4").read_bytes()),
-            ("2.txt", b""),
-        ],
-    )
-    pool = open_webdataset(str(tmp_path / "0.tar"), "stop", str(tmp_path / "cache"), "stop", "source")
-    assert [pool[row].image for row in range(3)] == ["0.tga", "1.PNG", "2.mp4"] and pool[2].images[0].video
-    counted = {"pfm file beside it": 1, "txt file beside it": 2, "another file beside it": 1}
-    assert pool.health.fields == counted and pool.health.unplaced == []
-    assert pool.open_image("0.tga").tobytes() == picture(0).tobytes()
-
-
-def test_a_row_whose_files_lie_apart_is_refused(tmp_path: Path) -> None:
-    """As plain tar leaves them, in the own order; files without a row, and other tars, may have a key again."""
-    row, pixels = json.dumps({"conversations": said()}).encode(), contents()["coco/000.png"]
-    options = {"bad_rows": "stop", "cache": str(tmp_path / "cache"), "system": "stop", "source": "source"}
-    for files in (["a.json", "b.json", "a.png", "b.png"], ["a.png", "b.png", "b.json", "a.json"]):
-        tar_of(tmp_path / "0.tar", [(name, row if name.endswith("json") else pixels) for name in files])
-        with pytest.raises(
-            UserError, match=r"^The files of 'a' do not lie together in .*0\.tar, .* tar --sort=name\.$"
-        ):
-            open_webdataset(f"{tmp_path}/0.tar", **options)
-    good = [("x.1.png", pixels), ("a.json", row), ("a.png", pixels), ("x.2.png", pixels), ("b.json", row)]
-    tar_of(tmp_path / "0.tar", good)
-    tar_of(tmp_path / "1.tar", [("b.png", pixels), ("c.txt", b""), ("a.txt", b"")])
-    pool = open_webdataset(f"{tmp_path}/*.tar", **options)
-    assert [pool[position].image for position in range(len(pool))] == ["a.png", "b.png"]
