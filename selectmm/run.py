@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from selectmm.budget import in_words
-from selectmm.evaluation.own import check_apart
+from selectmm.evaluation.apart import check_apart
 from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment

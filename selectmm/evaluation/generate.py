@@ -14,15 +14,25 @@ from selectmm.evaluation.video import not_taken
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.vlm import VLM
 from selectmm.pool.clip import Clip
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, and a way to open its images and clips (opened only when its batch is due)."""
+    """A prompt, and a way to open its images and clips (opened only when its batch is due).
+
+    Attributes:
+        places: where these stand in the prompt, in its order; () where all stand in front of it.
+    """
 
     prompt: str
     images: Callable[[], tuple[Image.Image | Clip, ...]]
+    places: tuple[Shown, ...] = ()
+
+    def placed(self, images: Sequence[Image.Image | Clip]) -> tuple[Shown, ...]:
+        """`places`, unless as many other images or clips are shown instead: these stand in front of the prompt."""
+        fits = [isinstance(one, Clip) for one in images] == [one.video for one in self.places]
+        return self.places if fits else tuple(Shown("", video=isinstance(one, Clip)) for one in images)
 
 
 # Answers questions in order: (questions, tokens allowed, strings that end an answer) → replies.
@@ -61,7 +71,10 @@ def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops
         UserError: a question shows a clip, and the model takes none.
     """
     shown = opened(vlm, questions)
-    conversations = [Conversation((Turn("user", q.prompt),), i) for q, i in zip(questions, shown, strict=True)]
+    conversations = [
+        Conversation((Turn("user", question.prompt),), images, shown=question.placed(images))
+        for question, images in zip(questions, shown, strict=True)
+    ]
 
     def encoded(rows: Sequence[int]) -> Batch:
         # A prompt is never cut: half a question would be scored as if it had been asked.

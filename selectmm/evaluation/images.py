@@ -1,6 +1,7 @@
 """Which image a question is shown with: its own, none, or another item's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -52,11 +53,11 @@ def as_shown(questions: Sequence[Question], images: Images, rng: np.random.Gener
     if images == "shown":
         return list(questions)
     if images == "blind":
-        return [Question(question.prompt, tuple) for question in questions]
+        return [replace(question, images=tuple) for question in questions]
     contents = [content(question.images()) for question in questions]
     holders = [index for index, pixels in enumerate(contents) if pixels]
     given = derangement([contents[index] for index in holders], rng)
     shown = list(questions)
     for index, other in zip(holders, given, strict=True):
-        shown[index] = Question(questions[index].prompt, questions[holders[other]].images)
+        shown[index] = replace(questions[index], images=questions[holders[other]].images)
     return shown

@@ -25,7 +25,7 @@ def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str
         UserError: a question shows a clip, and the model takes none.
     """
     talks = [
-        Conversation((Turn("user", question.prompt), Turn("assistant", answer)), images)
+        Conversation((Turn("user", question.prompt), Turn("assistant", answer)), images, shown=question.placed(images))
         for question, answer, images in zip(questions, answers, opened(vlm, questions), strict=True)
     ]
     batch = to_device(encode(vlm, talks, side="right", limit=None), vlm.model)

@@ -31,6 +31,7 @@ from selectmm.evaluation.judging import Judging
 from selectmm.evaluation.likelihood import Rater
 from selectmm.evaluation.multimodal_scores import judged, outcome
 from selectmm.evaluation.outcome import Outcome
+from selectmm.evaluation.own_scores import places
 from selectmm.evaluation.suite import Benchmark, Images
 from selectmm.pool.clip import Clip, open_clip
 
@@ -120,7 +121,8 @@ class _Asker:
             return self._rate(questions, answers)
 
     def _questions(self, requests: list[Instance]) -> list[Question]:
-        questions = [Question(r.args[0], lambda r=r: self._open(r)) for r in requests]
+        docs = self._task.eval_docs_no_media
+        questions = [Question(r.args[0], lambda r=r: self._open(r), places(docs[r.args[3]])) for r in requests]
         return as_shown(questions, self._images, np.random.default_rng(self._seed))
 
     def _open(self, request: Instance) -> tuple[Image.Image | Clip, ...]:

@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from posixpath import normpath
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from datasets import Features, Image, Sequence, Value
 from selectmm.errors import UserError
 from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
+from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.records.code_files import CODE_ENDINGS, check_code
 from selectmm.records.stage import run_stage, write_atomically
 
@@ -35,7 +37,8 @@ METRICS = {
     "own-ANLS": (TASK, "anls"),
     "own-likelihood": (RATED, "likelihood"),
 }
-DIGESTS = "own.json"  # in the task folder: the rows' digests
+# In the task folder: what is asked, and for each item its question, its images' paths and its answer.
+DATA, ITEMS = "own-data/test.parquet", "own.json"
 # In the task folder, where rows show clips: the rows' fingerprint, which covers the sizes of clips. An evaluation is
 # named by what is in this folder, and the table of rows has only paths of clips.
 CLIPS = "own-clips.json"
@@ -91,7 +94,15 @@ configs:
     path: test.parquet
 ---
 """
-_FEATURES = Features({"question": Value("string"), "answer": Value("string"), "images": Sequence(Image())})
+_FEATURES = Features(
+    {
+        "question": Value("string"),
+        "answer": Value("string"),
+        "images": Sequence(Image()),
+        "image_at": Sequence(Value("int32")),  # where each stands in the question, see `selectmm.pool.sample.Shown`
+        "image_inline": Sequence(Value("bool")),
+    }
+)
 # Where rows show clips: for each thing that the question shows the clip's file, or nothing for an image.
 _WITH_CLIPS = Features({**_FEATURES, "clips": Sequence(Value("string"))})
 _SAID = "  - video: True\n"  # as lmms-eval says it of a data set, see `selectmm.evaluation.video`
@@ -137,12 +148,15 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
-        _write(rows, folder / "own-data" / "test.parquet", _WITH_CLIPS if clips else _FEATURES)
-        write_atomically(folder / DIGESTS, json.dumps(rows.table["digest"].to_pylist()))
+        _write(rows, folder / DATA, _WITH_CLIPS if clips else _FEATURES)
+        items = [said_of(rows[position]) for position in range(len(rows))]
+        write_atomically(folder / ITEMS, json.dumps(items))
         if clips:
             write_atomically(folder / CLIPS, json.dumps({"rows": rows.fingerprint}))
 
-    identity = {"rows": rows.fingerprint, "tasks": there, "version": 3 if clips else 2}
+    identity = {"rows": rows.fingerprint, "tasks": there, "version": 3}
+    if clips:  # their paths stand in the data
+        identity["folder"] = str(rows.image_root.resolve())
     folder = run_stage(Path(cache), "own-suite", identity, make).folder
     check_code(folder, code | {name: text.encode() for name, text in said.items()})
     return folder
@@ -160,27 +174,6 @@ def _tell_unasked(rows: Pool) -> None:
         log.info("  heldout   of %s rows with several turns only the first question is asked", f"{several:,}")
     if prompted:
         log.info("  heldout   %s rows are asked without their system prompts or tools", f"{prompted:,}")
-
-
-def check_apart(pool: Pool, tasks: Path | None) -> None:
-    """Whether no held-out row is one of the pool's, by content; what is only nearly the same is told by the check of
-    `selectmm.contamination`.
-
-    Args:
-        tasks: the suite's task folder.
-
-    Raises:
-        UserError: some are.
-    """
-    if tasks is None or not (tasks / DIGESTS).exists():
-        return
-    held = json.loads((tasks / DIGESTS).read_text())
-    shared = pc.indices_nonzero(pc.is_in(pool.table["digest"], value_set=pa.array(held, pa.string()))).to_pylist()
-    if shared:
-        raise UserError(
-            f"{len(shared):,} rows of the pool are held out too (first: {pool.told(shared[0])}), so their scores would "
-            f"be learned by heart; take them out of one of the two files."
-        )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -201,23 +194,40 @@ def _write(rows: Pool, file: Path, features: Features) -> None:
 
 def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
     for position in positions:
-        sample = rows[position]
-        # No turn in front of the first question shows anything: only questions and results of tools may.
-        ask = next(number for number, turn in enumerate(sample.turns) if turn.role == "user")
-        answer = sample.turns[ask + 1]
+        question, shown, answer = asked(rows[position])
         if answer.role != "assistant" or not answer.trained:
             why = "by a call of a tool" if answer.role != "assistant" else "as context (loss or weight)"
             raise UserError(
                 f"heldout=: the first question of {rows.told(position)} is answered {why}, which is no answer that a "
                 f"benchmark could score; leave such rows out of the held-out ones."
             )
-        shown = [image for image in sample.images if image.turn == ask]
-        images = [{"bytes": _png(rows, one.path), "path": None} for one in shown if not one.video]
-        clips = [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown]
-        yield {"question": sample.turns[ask].text, "answer": answer.text, "images": images, "clips": clips}
+        yield {
+            "question": question,
+            "answer": answer.text,
+            "images": [{"bytes": png_of(rows, one.path), "path": None} for one in shown if not one.video],
+            "image_at": [one.at for one in shown],
+            "image_inline": [one.inline for one in shown],
+            "clips": [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown],
+        }
 
 
-def _png(rows: Pool, path: str) -> bytes:
+def asked(sample: Sample) -> tuple[str, list[Shown], Turn]:
+    """What a held-out row is asked: its first question, the images that this question shows, and what answers it.
+
+    No turn in front of the first question shows anything: only questions and results of tools may.
+    """
+    ask = next(number for number, turn in enumerate(sample.turns) if turn.role == "user")
+    return sample.turns[ask].text, [image for image in sample.images if image.turn == ask], sample.turns[ask + 1]
+
+
+def said_of(sample: Sample) -> list[object]:
+    """The same as JSON, with paths of images in one form: ``./a//1.png`` is ``a/1.png``."""
+    question, shown, answer = asked(sample)
+    return [question, [normpath(one.path) for one in shown], answer.text]
+
+
+def png_of(rows: Pool, path: str) -> bytes:
+    """An image's pixels as a PNG file."""
     stream = io.BytesIO()
     rows.open_image(path).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

@@ -91,7 +91,7 @@ def _asked(vlm: VLM, question: Question, until: Until) -> Request:
     if any(isinstance(one, Clip) for one in shown):
         raise UserError("This benchmark shows clips, and vLLM is given images alone; evaluate it with engine=null.")
     images = [prepare(vlm, image) for image in shown]
-    text, _, _ = render(vlm.family.template, (Turn("user", question.prompt),), len(images))
+    text, _, _ = render(vlm.family.template, (Turn("user", question.prompt),), question.placed(shown))
     tokens = vlm.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return Request(tokens, _rest(until), images)
 

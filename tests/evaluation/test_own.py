@@ -12,9 +12,10 @@ from PIL import Image
 from selectmm.command_line.reading import ROOT, read_config
 from selectmm.contamination.check import check
 from selectmm.errors import UserError
-from selectmm.evaluation import multimodal, own
+from selectmm.evaluation import apart, multimodal, own
+from selectmm.evaluation.apart import check_apart
 from selectmm.evaluation.generate import Question, Reply
-from selectmm.evaluation.own import benchmarks, check_apart, tasks_with_own
+from selectmm.evaluation.own import benchmarks, tasks_with_own
 from selectmm.evaluation.own_scores import process_results, token_f1
 from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Benchmark, Suite
@@ -201,11 +202,19 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
         ("the red cat", "a cat, red!", 1.0),
         ("red cat", "cat", 2 / 3),
         ("", "x", 0.0),
-        ("the", "a", 1.0),
+        ("the", "a", 0.0),
         ("x", "y", 0.0),
+        ("A", "", 0.0),
+        ("A.", "...", 0.0),
+        ("A.", "a", 1.0),
+        ("A", "The", 0.0),
+        ("?!", "", 0.0),
+        ("?!", " ?!", 1.0),
     ],
 )
-def test_token_f1_as_squads_script_has_it(target: str, said: str, expected: float) -> None:
+def test_token_f1_as_squads_script_has_it_where_it_leaves_something_of_the_answer(
+    target: str, said: str, expected: float
+) -> None:
     assert token_f1(target, said) == pytest.approx(expected)
     scores = process_results({"answer": target}, [said])
     assert 0 <= scores["exact_match"] <= scores["f1"] or not target
@@ -217,12 +226,69 @@ def test_a_row_that_is_also_in_the_pool_is_refused_and_one_that_is_nearly_is_tol
     tasks = tasks_with_own(None, held, str(tmp_path / "cache"))
     check_apart(pool_of(tmp_path / "other", [("green", "Else?", "x")]), tasks)
     check_apart(held, None)
-    with pytest.raises(UserError, match=r"^1 rows of the pool are held out too \(first: row 1\), so their scores"):
+    with pytest.raises(UserError, match=r"^1 rows of the pool have the first question, images and answer of a"):
         check_apart(pool_of(tmp_path / "same", [("green", "Else?", "x"), HELD[1]]), tasks)
     near = pool_of(tmp_path / "near", [("red", long.replace("again", "twice"), "another answer")])
     check_apart(near, tasks)
     total = check(near, suite_of(tasks), tmp_path / "cache")[0].total
     assert (total.items, total.same, total.near) == (4, 0, 1)
+
+
+QUESTION = [{"from": "human", "value": "<image>\nWhich?"}, {"from": "gpt", "value": "red"}]
+MORE = [{"from": "human", "value": "And?"}, {"from": "gpt", "value": "x"}]
+SYSTEM = {"from": "system", "value": "Be short."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"image": "red.png", "conversations": QUESTION, "source": "other"},
+        {"image": "./red.png", "conversations": QUESTION},
+        {"image": "red.png", "conversations": [SYSTEM, *QUESTION]},
+        {"image": "red.png", "conversations": [*QUESTION, *MORE]},
+    ],
+)
+def test_a_held_out_question_is_found_under_another_source_path_or_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, object]
+) -> None:
+    """Whatever stands around it, the model would learn its answer; the image is compared, not its path alone."""
+    held = pool_of(tmp_path / "held", [("red", "Which?", "red")])
+    tasks = tasks_with_own(None, held, str(tmp_path / "cache"))
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    Image.new("RGB", (12, 9), "red").save(folder / "red.png")
+    other = [{"conversations": MORE}, {"image": "red.png", "conversations": [QUESTION[0], MORE[1]]}]
+    (folder / "rows.json").write_text(json.dumps([*other, row]))
+    monkeypatch.setattr(apart, "ROWS", 2)
+    pool = open_llava_json(str(folder / "rows.json"), str(folder), "stop", tmp_path / "cache", system="turn")
+    with pytest.raises(UserError, match=r"^1 rows .* \(first: row 2, (\./)?red\.png\), so training would teach"):
+        check_apart(pool, tasks)
+    Image.new("RGB", (12, 9), "blue").save(folder / "red.png")
+    same = open_llava_json(str(folder / "rows.json"), str(folder), "stop", tmp_path / "new", system="turn")
+    check_apart(same, tasks)
+
+
+def test_images_are_asked_about_where_the_row_has_them(tmp_path: Path) -> None:
+    Image.new("RGB", (12, 9), "red").save(tmp_path / "red.png")
+    said = "Is <image> larger than <image>?"
+    row = {"image": ["red.png"] * 2, "conversations": [{"from": "human", "value": said}, QUESTION[1]]}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    rows = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "stop", tmp_path / "cache")
+    asked: list[Question] = []
+
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        asked.extend(questions)
+        return [Reply("red", False)]
+
+    suite = suite_of(tasks_with_own(None, rows, str(tmp_path / "cache")))
+    with rendered(suite.tasks, suite.benchmarks) as tasks:
+        options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
+        multimodal.run(suite.benchmarks[:1], tasks, answer, **options)
+    (question,) = asked
+    trained = [(one.at, one.inline) for one in rows[0].images]
+    assert question.prompt == rows[0].turns[0].text
+    assert [(one.at, one.inline) for one in question.placed(question.images())] == trained
+    assert [one.at for one in question.placed(question.images()[:1])] == [0]  # another item's images
 
 
 def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
