@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
 from selectmm.pool.columns import ROWS_AT_ONCE
-from selectmm.pool.hub import load_split
+from selectmm.pool.hub import load_split, state_of_data
 from selectmm.pool.parquet import files_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.shards import Shards
@@ -106,18 +106,28 @@ class ParquetFiles:
 
 @dataclass(frozen=True)
 class HubRows:
-    """A data set of the hub, or a local folder laid out like one."""
+    """A data set of the hub, or a local folder laid out like one.
+
+    Attributes:
+        state: in which the pool was read, see `selectmm.pool.hub.state_of_data`.
+    """
 
     dataset: str
     name: str | None
     revision: str
     split: str
+    state: str
     ending: str = ".parquet"
 
     def write(self, places: Sequence[int], to: Path) -> None:
-        """A parquet file with the data set's columns and features; images inside stay the bytes that they are."""
+        """A parquet file with the data set's columns and features; images inside stay the bytes that they are.
+
+        Raises:
+            UserError: it has another state now than ``state``, the one that the pool was read in.
+        """
         data = load_split(self.dataset, self.name, self.revision, self.split)
-        _check_found(Counter(place for place in places if place >= len(data)), f"data set {self.dataset}")
+        if state_of_data(data) != self.state:
+            raise UserError(_CHANGED.format(f"Data set {self.dataset}"))
         rows, described = data.with_format("arrow"), data.features.arrow_schema.metadata
         with pq.ParquetWriter(to, rows[:0].schema.with_metadata(described)) as out:
             for table in rows.select(places).iter(ROWS_AT_ONCE):
@@ -191,7 +201,7 @@ def ending_of(entry: Mapping[str, Any]) -> str:
 def state_of(entry: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Size and time of last change of the files that a ``pool`` group reads rows from, by path.
 
-    Empty for tars and data sets of the hub, whose readers look themselves, and for files that are not there.
+    Empty for tars and data sets of the hub, whose states the pool knows, and for files that are not there.
     """
     loader = entry.get("_target_")
     files = [Path(str(entry["file"]))] if loader in _JSON else []
@@ -210,7 +220,7 @@ def check_unchanged(entry: Mapping[str, Any], before: Mapping[str, tuple[int, in
     now = state_of(entry)
     for path in sorted({*before, *now}):
         if before.get(path) != now.get(path):
-            raise UserError(f"{path} changed after the pool was read, so no rows were written; select again.")
+            raise UserError(_CHANGED.format(path))
 
 
 def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
@@ -228,9 +238,11 @@ def original_of(entry: Mapping[str, Any], pool: Pool) -> Original:
     if entry["_target_"] == _PARQUET:
         _layout(files_of(Path(str(entry["file"]))))
         return ParquetFiles(Path(str(entry["file"])))
-    return HubRows(*(entry[key] for key in ("dataset", "name", "revision", "split")))
+    dataset, name, revision, split = (entry[key] for key in ("dataset", "name", "revision", "split"))
+    return HubRows(dataset, name, revision, split, pool.data_state)
 
 
+_CHANGED = "{} changed after the pool was read, so no rows were written; select again."
 _JSON = {f"selectmm.pool.{name}.open_{name}" for name in ("llava_json", "sharegpt", "lrv")}
 _PARQUET, _HUB = "selectmm.pool.parquet.open_parquet", "selectmm.pool.hub.open_hub"
 _WEBDATASET = "selectmm.pool.webdataset.open_webdataset"

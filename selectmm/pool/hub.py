@@ -48,10 +48,9 @@ def open_hub(
     data = load_split(dataset, name, revision, split)
     check_columns(data.column_names, f"Data set {dataset}")
     reader = ChatReader(system, source, () if root is None else roots_of(root))
-    # datasets' own fingerprint follows from the files it was made from.
     identity = {
         "reader": "hub",
-        "data": data._fingerprint,
+        "data": state_of_data(data),
         "system": system,
         "source": source,
         "inside": images is None and NAMED,
@@ -63,8 +62,13 @@ def open_hub(
         return table_rows(batches, folder / "images" if root is None else None)
 
     folder, noted = read_rows(Path(cache), identity, File(dataset), raw, reader)
-    pool = opened(folder, root or folder / "images", {"rows": noted.content})
+    pool = opened(folder, root or folder / "images", {"rows": noted.content}).read_from(state_of_data(data))
     return healthy(pool, noted, bad_rows, Path(cache), folder)
+
+
+def state_of_data(data: Dataset) -> str:
+    """A name of the files that a data set was made from: their commit, or their sizes and times of last change."""
+    return data._fingerprint
 
 
 def load_split(dataset: str, name: str | None, revision: str, split: str) -> Dataset:

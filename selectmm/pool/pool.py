@@ -18,7 +18,7 @@ from selectmm.pool.image import header_of, open_image
 from selectmm.pool.pictures import Kept
 from selectmm.pool.root import Root
 from selectmm.pool.sample import Sample, Shown, Turn
-from selectmm.pool.table import COUNTED_IN, PLACE, SEVERAL, encoded, taken, unique_images
+from selectmm.pool.table import COUNTED_IN, DATA_STATE, PLACE, SEVERAL, encoded, taken, unique_images
 from selectmm.pool.unfit import Unfit
 
 
@@ -73,6 +73,16 @@ class Pool:
     def counted_in(self) -> str:
         """How places in the file are counted, see `selectmm.pool.stream.CountedIn`."""
         return (self.table.schema.metadata or {}).get(COUNTED_IN.encode(), b"row").decode()
+
+    @property
+    def data_state(self) -> str:
+        """Of the hub's data set that it was read from, see `selectmm.pool.hub.state_of_data`; empty if from none."""
+        return (self.table.schema.metadata or {}).get(DATA_STATE.encode(), b"").decode()
+
+    def read_from(self, data_state: str) -> "Pool":
+        """The same pool, which knows the state of the data set that its rows were read from."""
+        metadata = self.table.schema.metadata or {}
+        return replace(self, table=self.table.replace_schema_metadata({**metadata, DATA_STATE: data_state}))
 
     def named(self, position: int) -> str:
         """`place_of` in words: "row 195 (id '17')"."""

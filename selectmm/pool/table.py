@@ -21,6 +21,7 @@ SHOWN = pa.list_(
     )
 )
 COUNTED_IN = "counted_in"  # in the metadata of a table's schema
+DATA_STATE = "data_state"  # beside it: of the data set that the rows were read from, see `Pool.data_state`
 TAKEN_AT_ONCE = 8_192  # rows
 PLACE = "place"  # column: a row's place in the pool's file
 

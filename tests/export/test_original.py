@@ -20,6 +20,7 @@ from selectmm.errors import UserError
 from selectmm.export.chosen import check_rows
 from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_of
 from selectmm.methods.subset import Subset, save_subset
+from selectmm.pool.hub import load_split, open_hub, state_of_data
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.places import places_of
 from selectmm.pool.webdataset import open_webdataset
@@ -126,8 +127,25 @@ def test_rows_of_a_hub_data_set_keep_every_column(tmp_path: Path, monkeypatch: p
     (tmp_path / "set").mkdir()
     whole = table_of(5).replace_schema_metadata(None)
     pq.write_table(whole, tmp_path / "set" / "train.parquet")
-    HubRows(str(tmp_path / "set"), None, "main", "train").write([0, 3, 3], tmp_path / "out.parquet")
+    state = state_of_data(load_split(str(tmp_path / "set"), None, "main", "train"))
+    HubRows(str(tmp_path / "set"), None, "main", "train", state).write([0, 3, 3], tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == whole.take([0, 3, 3]).to_pylist()
+
+
+def test_rows_of_a_hub_data_set_that_changed_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it has as many rows as before, and if rows were left out after the pool was read."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub")
+    (tmp_path / "set").mkdir()
+    pq.write_table(table_of(5).drop_columns("images"), tmp_path / "set" / "train.parquet")
+    cache = str(tmp_path / "cache")
+    pool = open_hub(str(tmp_path / "set"), None, "main", "train", str(tmp_path), "stop", cache, "turn", "source")
+    entry = {"_target_": "selectmm.pool.hub.open_hub", "dataset": str(tmp_path / "set")}
+    original = original_of({**entry, "name": None, "revision": "main", "split": "train"}, pool.without([0], "left"))
+    original.write([1, 2], tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == ["r1", "r2"]
+    pq.write_table(table_of(5, 10).drop_columns("images"), tmp_path / "set" / "train.parquet")
+    with pytest.raises(UserError, match=r"^Data set .*set changed after the pool was read, so no rows were written; s"):
+        original.write([1, 2], tmp_path / "out.parquet")
 
 
 def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
