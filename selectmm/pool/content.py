@@ -5,10 +5,11 @@ A part that shows an image names its path in ``image``, ``image_url``, ``path`` 
 row's own ``images`` are meant, in their order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.fields import IN_A_PART, check_fields
 
 MARK, VIDEO_MARK = (
     "<image>\n",
@@ -19,6 +20,11 @@ TEXT, IMAGE = frozenset({"text", "input_text", "output_text"}), frozenset({"imag
 PATHS = ("image", "image_url", "path", "url")  # of a part that shows an image
 VIDEO_PATHS = ("video", "video_url", "path", "url")
 _SOUND = frozenset({"audio", "audio_url", "input_audio"})
+_READ = {
+    **dict.fromkeys(TEXT, frozenset({"type", "text"})),
+    **dict.fromkeys(IMAGE, frozenset({"type", *PATHS})),
+    **dict.fromkeys(VIDEO, frozenset({"type", *VIDEO_PATHS})),
+}
 
 
 class Named(NamedTuple):
@@ -28,14 +34,15 @@ class Named(NamedTuple):
     videos: list[str | None]
 
 
-def text_of(parts: list[object], place: int, inside: Named) -> str:
+def text_of(parts: list[object], place: int, inside: Named, unread: list[str]) -> str:
     """The text of the parts with ``<image>`` or ``<video>`` for what is shown; the paths are added to ``inside``.
 
     Args:
         place: of the turn, for sentences.
+        unread: names of fields in parts that say something and are not read are added to it.
 
     Raises:
-        BadRow: a part is of another kind, or shows an image that is no path.
+        BadRow: a part is of another kind, shows an image that is no path, or has a field that changes what it shows.
     """
     said = ""
     for part in parts:
@@ -45,6 +52,8 @@ def text_of(parts: list[object], place: int, inside: Named) -> str:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind.__class__ is not str or not isinstance(part, Mapping):
             raise BadRow("a part of another shape", f"has in turn {place} a part without a 'type': {shown(part)}")
+        if kind in _READ:
+            unread += _unread(part, _READ[kind])
         if kind in TEXT:
             said += _text(part, place)
         elif kind in IMAGE:
@@ -61,6 +70,15 @@ def text_of(parts: list[object], place: int, inside: Named) -> str:
                 f"has in turn {place} a part of the type {shown(kind)}; known are text, image and video",
             )
     return said
+
+
+def _unread(part: Mapping[str, Any], read: Collection[str]) -> list[str]:
+    """Fields of a part that are not read, those beside an address (``image_url: {url, detail}``) among them."""
+    found = [*check_fields(part, read, IN_A_PART)]
+    for name in read:
+        if isinstance(value := part.get(name), Mapping):
+            found += check_fields(value, ("url",), IN_A_PART)
+    return [f"{name} of a part" for name in found]
 
 
 def _text(part: Mapping[str, Any], place: int) -> str:

@@ -35,6 +35,13 @@ IN_A_TURN: Refused = {
          "<image> where it stands"),
     ),
 }  # fmt: skip
+IN_A_PART: Refused = dict.fromkeys(
+    ["video_start", "video_end"],
+    (
+        "a part of a clip",
+        "shows a part of a clip ('{}'), and clips are shown whole; cut the clip and name the new file",
+    ),
+)
 TRAINED = ("loss", "weight", "loss_scale")  # of an answer: ms-swift's true and false, OpenAI's 0 and 1
 BOXES = ("<bbox>", "<ref-object>")
 

@@ -55,10 +55,17 @@ def images_of(
                 return tuple([below(path, roots) for path in alone])
     named: dict[str, Any] = {kind: one, f"{kind}s": other, "messages": [path for path in inside if path is not None]}
     found = {name: _paths(value, name) for name, value in named.items() if not empty(value)}
-    if (len(named["messages"]) not in (0, len(inside))) or (inside and not found):
+    what = "an image" if kind == "image" else "a video"
+    if inside and not found:
         raise BadRow(
             "an image part without a path",
-            f"has an {kind} part that names no path, and no '{kind}s' that would; name the path of each {kind}",
+            f"has {what} part that names no path, and no '{kind}s' that would; name the path of each {kind}",
+        )
+    if len(named["messages"]) not in (0, len(inside)):
+        raise BadRow(
+            "an image part without a path",
+            f"has {what} part that names no path beside others that do; name a path in each of them, or in none and "
+            f"all in '{kind}s'",
         )
     if not found:
         return ()

@@ -112,7 +112,7 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
     if said.__class__ is not list or not said or "messages" in content:
         said = _said(content)
     if "system" in content or (said[0].__class__ is dict and said[0].get("from") == "system"):
-        prompt, said = system_of(content, said, LLAVA)
+        prompt, said = system_of(content, said, LLAVA, unread)
     turns = turns_of(said, LLAVA, unread, inside)
     if "objects" in content:
         check_boxes(content, turns)

@@ -20,7 +20,7 @@ from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
-VERSION = 7  # of how rows are read; another number reads every pool again
+VERSION = 8  # of how rows are read; another number reads every pool again
 UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each
 EXAMPLES = 3  # of each reason
 FIELDS = 100  # names of unread fields that are counted; a file may have another one in every row
@@ -233,6 +233,6 @@ def _note(row: Row, position: int, noted: Noted) -> None:
         noted.trimmed.append(position)
     if row.anew:
         noted.anew = True
-    for name in row.unread:
+    for name in dict.fromkeys(row.unread):  # several turns may have it
         known = name if name in noted.unread or len(noted.unread) < FIELDS else "further fields"
         noted.unread[known] = noted.unread.get(known, 0) + 1

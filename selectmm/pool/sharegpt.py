@@ -83,7 +83,7 @@ class ChatReader:
         unread = [] if _READ.issuperset(content) else list(check_fields(content, {*_READ, self.source}))
         said = list_of_turns(content, "messages", "conversations")
         spelling = spelling_of(said)
-        system, said = system_of(content, said, spelling)
+        system, said = system_of(content, said, spelling, unread)
         inside = Named([], [])
         turns = turns_of(said, spelling, unread, inside)
         check_boxes(content, turns)

@@ -26,8 +26,13 @@ def check_system(option: str) -> None:
         raise UserError(f"pool.system={option} is not valid; choose turn, stop, join or leave_out.")
 
 
-def system_of(row: Mapping[str, Any], said: list[object], spelling: Spelling) -> tuple[str, list[object]]:
+def system_of(
+    row: Mapping[str, Any], said: list[object], spelling: Spelling, unread: list[str]
+) -> tuple[str, list[object]]:
     """The system prompt, from a field ``system`` or a first turn of that role (empty without one), and the other turns.
+
+    Args:
+        unread: names of fields in its parts that say something and are not read are added to it.
 
     Raises:
         BadRow: it is no text, or both are there and differ.
@@ -40,7 +45,7 @@ def system_of(row: Mapping[str, Any], said: list[object], spelling: Spelling) ->
             return turn, said
     found: list[Any] = [value for value in (field, turn) if not empty(value)]
     images = Named([], [])
-    found = [text_of(value, 0, images) if isinstance(value, list) else value for value in found]
+    found = [text_of(value, 0, images, unread) if isinstance(value, list) else value for value in found]
     for value in found:
         if not isinstance(value, str) or any(images):
             raise BadRow("a system prompt that is no text", f"has a system prompt that is no text: {shown(value)}")

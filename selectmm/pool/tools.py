@@ -12,10 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 from selectmm.pool.bad import BadRow, empty, shown
+from selectmm.pool.fields import check_fields
 from selectmm.pool.sample import Turn
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every call
 _DECODER = json.JSONDecoder()
+_READ = frozenset({"function", "type", "name", "arguments", "parameters"})  # of a call; its type is always "function"
 
 
 def tools_of(row: Mapping[str, Any]) -> list[Turn]:
@@ -49,16 +51,21 @@ def with_tools(turns: list[Turn], row: Mapping[str, Any]) -> list[Turn]:
     return [*turns[:head], *offered, *turns[head:]] if offered else turns
 
 
-def calls_of(said: object, place: int) -> list[str]:
+def calls_of(said: object, place: int, unread: list[str]) -> list[str]:
     """The text of each call in ``tool_calls``, ``function_call`` or a call's turn.
 
     Args:
         place: of the turn, for sentences.
+        unread: names of fields in calls that say something and are not read are added to it, such as ``id``: which
+            result is a call's is known by its place.
 
     Raises:
         BadRow: one is no object with a name and arguments.
     """
-    return [_call(call, place) for call in _listed(said, f"turn {place}")]
+    calls = _listed(said, f"turn {place}")
+    for call in calls:
+        unread += [f"{name} of a call" for name in check_fields(call, _READ, {})]
+    return [_call(call, place) for call in calls]
 
 
 def _listed(said: object, name: str) -> list[Mapping[str, Any]]:

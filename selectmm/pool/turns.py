@@ -14,7 +14,6 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(["tool_call", "function_call"], "tool_call"),
     **dict.fromkeys(["tool", "tool_response", "function", "observation"], "tool_result"),
 }
-IDS = ("tool_call_id", "name")  # of a tool's result: which call it answers, as its place says
 CALLS = ("tool_calls", "function_call")  # fields of an answer: OpenAI's, and its older one
 SYSTEM = ("system", "developer")
 LLAVA, OPENAI = ("from", "value"), ("role", "content")  # how turns are spelled
@@ -63,7 +62,7 @@ def turns_of(said: list[Any], spelling: Spelling, unread: list[str], inside: Nam
     """The turns, their texts as they are, with ``<image>`` where a content list has an image.
 
     Args:
-        unread: names of fields in turns that say something and are not read are added to it.
+        unread: names of fields in turns, parts and calls that say something and are not read are added to it.
         inside: what content lists show is added to it.
 
     Raises:
@@ -78,12 +77,12 @@ def turns_of(said: list[Any], spelling: Spelling, unread: list[str], inside: Nam
         except (KeyError, TypeError):  # TypeError: no object, or a role that cannot be looked up
             raise _odd(turn, len(turns), spelling) from None
         if words.__class__ is list and who != "tool_call":
-            words = text_of(words, len(turns), inside)
+            words = text_of(words, len(turns), inside, unread)
         if words.__class__ is str and len(turn) == 2:
             if who != "tool_call":
                 turns.append(Turn(who, words))
             else:
-                turns += [Turn(who, call) for call in calls_of(words, len(turns))]
+                turns += [Turn(who, call) for call in calls_of(words, len(turns), unread)]
         else:
             turns += _marked(turn, words, len(turns), spelling, unread)
     return turns
@@ -94,16 +93,16 @@ def _marked(turn: dict[str, Any], words: object, place: int, spelling: Spelling,
     role, text = spelling
     who = ROLES[turn[role]]
     calls = [turn[name] for name in CALLS if who == "assistant" and not empty(turn.get(name))]
-    known = {role, text, *TRAINED, *(CALLS if calls else ()), *(IDS if who == "tool_result" else ())}
+    known = {role, text, *TRAINED, *(CALLS if calls else ())}
     unread += [f"{name} of a turn" for name in check_fields(turn, known, IN_A_TURN)]
     trained = who not in ANSWERS or is_trained(turn)
     if who == "tool_call":
-        return [Turn(who, call, trained) for call in calls_of(words, place)]
+        return [Turn(who, call, trained) for call in calls_of(words, place, unread)]
     if calls and words is None:
         words = ""
     if words.__class__ is not str:
         raise _odd(turn, place, spelling)
-    called = [Turn("tool_call", call, trained) for said in calls for call in calls_of(said, place)]
+    called = [Turn("tool_call", call, trained) for said in calls for call in calls_of(said, place, unread)]
     return [*([Turn(who, words, trained)] if words or not called else []), *called]
 
 

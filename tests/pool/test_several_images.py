@@ -149,6 +149,19 @@ def test_content_lists_name_their_images_or_leave_that_to_the_row(images: Path, 
     assert one[0].images == (Shown("a/0.png"),) and one[0].turns[0].text == "What?"
 
 
+def test_paths_in_some_of_the_parts_are_not_completed_from_the_row(images: Path, tmp_path: Path) -> None:
+    said = [{"type": "image", "image": PATHS[0]}, {"type": "image"}, {"type": "text", "text": "?"}]
+    row = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": "No."}]}
+    for shown in ({}, {"images": PATHS[:2]}):
+        with pytest.raises(
+            UserError, match=r"has an image part that names no path beside others that do; name a path "
+        ):
+            chat([{**row, **shown}], images, tmp_path)
+    none = {"messages": [{"role": "user", "content": said[1:]}, row["messages"][1]]}
+    with pytest.raises(UserError, match=r"has an image part that names no path, and no 'images' that would; name the "):
+        chat([none], images, tmp_path)
+
+
 def test_bytes_in_a_table_become_files_wherever_they_stand(tmp_path: Path) -> None:
     contents = []
     for colour in COLOURS[:2]:

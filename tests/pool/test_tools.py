@@ -80,6 +80,12 @@ def test_every_format_gives_the_same_turns(row: dict[str, object]) -> None:
         assert read_llava(row, system="turn").turns == TURNS
 
 
+def test_ids_of_calls_and_names_of_results_are_fields_that_are_not_read() -> None:
+    """Their places say which belong together; who exports the rows is told that the ids are lost."""
+    assert list(dict.fromkeys(READ(OPENAI).unread)) == ["id of a call", "tool_call_id of a turn", "name of a turn"]
+    assert not READ(SWIFT).unread and not READ(LLAMA_FACTORY).unread
+
+
 def test_calls_may_stand_alone() -> None:
     """OpenAI's content is optional beside them; an answer with neither is none."""
     said = [{name: value for name, value in turn.items() if value is not None} for turn in OPENAI["messages"]]
