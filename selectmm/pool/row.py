@@ -74,10 +74,14 @@ def row_of(
         source: the row's own word for its source; without one it is the first folder of the first image's path, or
             ``text``.
 
+    In a row of clips alone, ``<image>`` may mark the clips.
+
     Raises:
         BadRow: the turns do not alternate, none is trained on, an image is mentioned in an answer, there are not as
             many ``<image>`` as images, or source or id are no words.
     """
+    if videos and not images:
+        turns = _clips_as_images(turns, len(videos))
     said = turns
     head, first, last, asked = _order(tuple([turn.role for turn in said]))
     trimmed = last - first + head < len(said)
@@ -106,6 +110,18 @@ def row_of(
     else:
         placed, shown = _several(turns, images, mentions)
     return Row(named, tuple(placed), shown, name, not mentions, False, system, trimmed, unread, anew)
+
+
+def _clips_as_images(turns: Sequence[Turn], clips: int) -> Sequence[Turn]:
+    """With ``<video>`` for ``<image>`` if these are the clips' marks, as LLaVA-Video-178K writes them.
+
+    Args:
+        clips: how many the row shows, beside no image.
+    """
+    text = "".join([turn.text for turn in turns])
+    if VIDEO in text or text.count(PLACEHOLDER) != clips:
+        return turns
+    return [turn._replace(text=turn.text.replace(PLACEHOLDER, VIDEO)) for turn in turns]
 
 
 def _still_shown(images: Sequence[str], said: Sequence[Turn], turns: Sequence[Turn], mark: str) -> Sequence[str]:
@@ -182,11 +198,12 @@ def _with_clips(
     """
     left = {PLACEHOLDER: list(images), VIDEO: list(videos)}
     marks = [mark for turn in turns for mark in _MARK.findall(turn.text)]
-    for mark, kind in ((PLACEHOLDER, "image"), (VIDEO, "video")):
-        if marks.count(mark) not in (0, len(left[mark])):
+    for mark, kind in ((PLACEHOLDER, "image"), (VIDEO, "clip")):
+        count = len(left[mark])
+        if marks.count(mark) not in (0, count):
             raise BadRow(
-                "more or fewer <image> than images",
-                f"has {marks.count(mark)} {mark} for {len(left[mark])} {kind}s; give as many of both",
+                f"more or fewer {mark} than {kind}s",
+                f"has {marks.count(mark)} {mark} for {count} {kind}{'s' * (count != 1)}; give as many of both",
             )
     opening = [(path, mark == VIDEO) for mark in (VIDEO, PLACEHOLDER) if mark not in marks for path in left.pop(mark)]
     placed, found = [], []

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.export.subset import export_subset
+from selectmm.methods.subset import Subset
 from selectmm.pool import clip as module
 from selectmm.pool.clip import open_clip
 from selectmm.pool.doctor import Limit, diagnose
@@ -79,6 +81,66 @@ def test_a_clip_that_is_said_and_not_there_is_counted_and_the_text_stays(folder:
     assert [pool[row].turns[0].text for row in range(3)] == ["Where?", "<video>Where?", "Is it <video>?"]
     found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}["<video> said without a clip"]
     assert (found.count, found.examples, found.weight) == (2, ["row 1", "row 2, v/1.png"], "look")
+
+
+def test_clips_may_be_marked_as_images_are_in_a_row_of_clips_alone(folder: Path, tmp_path: Path) -> None:
+    """So LLaVA-Video-178K has its rows."""
+    said = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": "To the right."}]
+    video178k = {"id": "x", "data_source": "0_30_s", "video": "v/1.mp4", "conversations": said}
+    (tmp_path / "llava.json").write_text(json.dumps([video178k]))
+    pool = open_llava_json(str(tmp_path / "llava.json"), str(folder), "stop", tmp_path / "cache")
+    assert pool[0].images == (Shown("v/1.mp4", video=True),) and pool[0].turns[0] == Turn("user", "Where?")
+    two = "First <image> then <image>?"
+    rows = [
+        {"messages": [{"role": "user", "content": text}, ANSWER], "videos": ["v/1.mp4", "v/2.mp4"]}
+        for text in (two, two.replace("image", "video"))
+    ]
+    both = opened(rows, folder, tmp_path)
+    assert both[0].digest == both[1].digest and not both.health.unplaced
+    ended = [*rows[0]["messages"], {"role": "user", "content": "<image>And here?"}]
+    left = opened([{"messages": ended, "videos": ["v/1.mp4", "v/2.mp4", "v/1.mp4"]}], folder, tmp_path)
+    assert [shown.path for shown in left[0].images] == ["v/1.mp4", "v/2.mp4"], "the last question is left out"
+    (tmp_path / "out").mkdir()
+    for name in ("llama_factory", "ms_swift"):
+        export_subset(both, Subset(np.array([0])), name, tmp_path / "out" / name)
+        again = opened(read_back(tmp_path / "out" / name), folder, tmp_path)
+        assert again[0].digest == both[1].digest
+    for row, told in (
+        ({**rows[0], "videos": ["v/1.mp4"]}, "has 2 <image> for 0 images; give as many of both"),
+        ({**rows[1], "videos": ["v/1.mp4"]}, "has 2 <video> for 1 clip; give as many of both"),
+        ({**rows[0], "images": ["v/1.png"]}, "has 2 <image> for 1 image; give as many of both"),
+    ):
+        with pytest.raises(UserError, match=told):
+            opened([row], folder, tmp_path)
+
+
+def read_back(folder: Path) -> list[object]:
+    """The rows of an exported file, a list or a row on each line."""
+    text = next(folder.glob("subset.json*")).read_text()
+    return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_part_of_a_clip_is_refused_and_other_fields_of_parts_are_counted(folder: Path, tmp_path: Path) -> None:
+    """Qwen's parts may say which seconds of a clip are shown, and how many frames and pixels of them."""
+
+    def row(**more: object) -> dict[str, object]:
+        parts = [{"type": "video", "video": "v/1.mp4", **more}, {"type": "text", "text": "Where?"}]
+        return {"messages": [{"role": "user", "content": parts}, ANSWER]}
+
+    for name in ("video_start", "video_end"):
+        with pytest.raises(
+            UserError, match=rf"1 row with a part of a clip .* shows a part of a clip \('{name}'\), and"
+        ):
+            opened([row(), row(**{name: 1.5})], folder, tmp_path)
+    rows = [row(fps=2.0, min_pixels=784, video_start=None), row(fps=1.0)]
+    address = {"type": "image_url", "image_url": {"url": "v/1.png", "detail": "low"}}
+    ends = [{"type": "text", "text": "A", "cache_control": {"type": "ephemeral"}}, {**address, "loss": False}]
+    system = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    rows.append({"messages": [{"role": "user", "content": [*ends, address]}, ANSWER], "system": system})
+    pool = opened(rows, folder, tmp_path)
+    counted = {"fps": 2, "min_pixels": 1, "cache_control": 1, "detail": 1, "loss": 1}
+    assert pool.health.fields == {f"{name} of a part": rows for name, rows in counted.items()}
+    assert pool[0].digest == pool[1].digest
 
 
 def test_frames_are_those_asked_for_and_are_kept(folder: Path, tmp_path: Path) -> None:
@@ -278,7 +340,9 @@ def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
         open_clip(tmp_path, "../1.mp4")
     row = {"messages": [{"role": "user", "content": "<video>?"}, ANSWER]}
     rows = [{**row, "video": "v/1.mp4"}, {**row, "videos": ["v/1.mp4", "v/2.mp4"]}, {**row, "video": "v/none.mp4"}]
-    with pytest.raises(UserError, match=r"has 1 <video> for 2 videos; give as many of both"):
+    with pytest.raises(
+        UserError, match=r"1 row with more or fewer <video> than clips .* has 1 <video> for 2 clips; give as many of"
+    ):
         opened(rows, folder, tmp_path)
     with pytest.raises(UserError, match=r"1 row with a missing image \(first: row 1, v/none\.mp4"):
         opened([rows[0], rows[2]], folder, tmp_path)

@@ -192,7 +192,8 @@ BAD: dict[str, list[object]] = {
     "more or fewer <image> than images": [
         {"messages": [ASKED, SAID], "images": ["a/1.png", "a/2.png"]},
         {"messages": [{**ASKED, "content": "<image><image><image>"}, SAID], "images": ["a/1.png", "a/2.png"]},
-        {"messages": [ASKED, SAID], "videos": ["v/1.mp4"]}, {"messages": [ASKED, SAID], "video": "v/1.mp4"},
+        {"messages": [{**ASKED, "content": "<image><image>"}, SAID], "videos": ["v/1.mp4"]},
+        {"messages": [{**ASKED, "content": "<image><video>"}, SAID], "video": "v/1.mp4"},
     ],
     "too many images": [{"messages": [ASKED, SAID], "images": ["a/1.png"] * 1000}],
     "an image inside a turn": [{"messages": [{**ASKED, "images": ["a/1.png"]}, SAID]}],
