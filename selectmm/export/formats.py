@@ -33,7 +33,7 @@ class Format:
     Attributes:
         file: name of the file of rows.
         lines: one JSON value per line instead of one list.
-        row: what stands in the file for a row, given the paths of its images and its id; None: its place in the
+        row: what stands in the file for a row beside its id, given the paths of its images; None: its place in the
             pool's file and its id alone, or, where `selectmm.export.original` writes it, the row itself.
         clips: whether a row may show some; their column is ``videos``.
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
@@ -47,7 +47,7 @@ class Format:
 
     file: str
     lines: bool
-    row: Callable[[Sample, Sequence[str], str], dict[str, Any]] | None
+    row: Callable[[Sample, Sequence[str]], dict[str, Any]] | None
     usage: str
     clips: bool = True
     masks: bool = True
@@ -66,8 +66,8 @@ class Format:
         return {**self.beside, "dataset_info.json": {"subset": entry}}
 
 
-def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
-    """LLaVA's own fields, and ``source``; a row that was chosen twice stands there twice, with one id.
+def llava(sample: Sample, images: Sequence[str]) -> dict[str, Any]:
+    """LLaVA's own fields, and ``source``.
 
     A reader strips the blanks around a text that holds the mark. A question that has some got its image without a mark
     in the pool's file (the reader shows it all the same), and gets it so again: its text stays what it was. Of several
@@ -78,16 +78,14 @@ def llava(sample: Sample, images: Sequence[str], id: str) -> dict[str, Any]:
     mark = f"{IMAGE}\n" if opening == opening.strip() or len(images) > 1 else ""
     said = [{"from": names[role], "value": text, **loss} for role, text, loss in _turns(sample, mark)]
     shown = {"image": images[0] if len(images) == 1 else list(images)} if images else {}
-    return {"id": id, **shown, "conversations": said, **_tools(sample), "source": sample.source}
+    return {**shown, "conversations": said, **_tools(sample), "source": sample.source}
 
 
-def messages(
-    sample: Sample, images: Sequence[str], id: str, names: Mapping[str, str], joins: bool = False
-) -> dict[str, Any]:
+def messages(sample: Sample, images: Sequence[str], names: Mapping[str, str], joins: bool = False) -> dict[str, Any]:
     """OpenAI's roles; ``images`` is always there, empty for a text-only row, so that every row has the same columns.
 
-    Both trainers pass over ``id`` and ``source``, which are there for whoever looks at the rows. ``joins``: calls one
-    behind the other become one turn, and so do results.
+    Both trainers pass over ``source`` and the row's id, which are there for whoever looks at the rows. ``joins``: calls
+    one behind the other become one turn, and so do results.
     """
     turns = _turns(sample, IMAGE)
     turns = _joined(turns) if joins else turns
@@ -96,7 +94,7 @@ def messages(
     for one, path in zip(sample.images, images, strict=True):
         shown[one.video].append(path)
     videos = {"videos": shown[True]} if shown[True] else {}
-    row = {"id": id, "messages": said, **_tools(sample), "images": shown[False], **videos}
+    row = {"messages": said, **_tools(sample), "images": shown[False], **videos}
     return {**row, "source": sample.source}
 
 

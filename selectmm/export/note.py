@@ -31,13 +31,14 @@ def note(pool: Pool, subset: Subset, kind: Format, record: RunRecord | None, pat
         "",
         *_origin(pool, subset, record),
         f"- images: paths are {paths}; the image folder is `{_where(pool)}`",
+        *(["- ids: those of the pool's file, as texts; a row without one has none"] if kind.row else []),
         "",
         kind.usage.format(images=_where(pool)),
         "",
         *_warning(pool, kind, marked),
         *_context(pool, subset, kind),
         *_unfit(pool, subset, kind),
-        *_without_place(pool, kind),
+        *_left_out(pool, kind),
         "| source | in the pool | kept |",
         "|---|---:|---:|",
         *(f"| {in_markdown(name)} | {n['pool']:,} | {n['kept']:,} |" for name, n in _counts(subset, pool).items()),
@@ -121,14 +122,23 @@ def _roles(turns: pa.StructArray) -> np.ndarray:
     return pc.struct_field(turns, "role").to_numpy(zero_copy_only=False)
 
 
-def _without_place(pool: Pool, kind: Format) -> list[str]:
-    """Fields of the pool's own file that this format has no place for."""
-    if kind.row is None or pool.health is None or not pool.health.fields:
+def _left_out(pool: Pool, kind: Format) -> list[str]:
+    """What rows of the pool's own file have and selectmm does not read, or took out as it read them."""
+    health = pool.health
+    if kind.row is None or health is None:
         return []
     fields = ", ".join(
-        f"`{in_markdown(name)}` ({counted(rows, 'row')})" for name, rows in sorted(pool.health.fields.items())
+        f"`{in_markdown(name)}` ({counted(rows, 'row')})" for name, rows in sorted(health.fields.items())
     )
-    return [f"Left out, because this format has no place for them: {fields}. `--format original` keeps them.", ""]
+    told = [f"- fields that selectmm does not read: {fields}"] if fields else []
+    if health.trimmed:
+        which = "an answer before the first question, or a last question without an answer, with the images it shows"
+        told.append(f"- {which} ({counted(len(health.trimmed), 'row')})")
+    if health.spoken:
+        told.append(f"- `<image>` in the texts of rows without an image ({counted(len(health.spoken), 'row')})")
+    if not told:
+        return []
+    return ["Left out (rows are counted over the whole pool); `--format original` keeps it:", "", *told, ""]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:

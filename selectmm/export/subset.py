@@ -108,6 +108,7 @@ def _pieces(
 ) -> Iterator[tuple[str, list[int]]]:
     """The file's text, one row after the other (memory does not grow with their number), and marked positions."""
     between = "\n" if kind.lines else ",\n"
+    with_ids = kind.row is not None and _have_ids(pool, rows)
     for number, row in enumerate(track(rows.tolist(), "writing rows", len(rows))):
         sample = pool[row]
         for mark in (IMAGE, *[VIDEO] * ("videos" in columns)) if kind.row else ():
@@ -116,7 +117,10 @@ def _pieces(
                     f"The pool's {pool.named(row)} says {mark} in its text, which every trainer takes for a picture; "
                     f"take the row out of the pool."
                 )
-        content = kind.row(sample, _images(pool, sample, absolute), _id(pool, row)) if kind.row else pool.place_of(row)
+        place = pool.place_of(row)
+        content = kind.row(sample, _images(pool, sample, absolute)) if kind.row else place
+        if with_ids:
+            content = {"id": place["id"], **content}
         for name in columns:
             content.setdefault(name, EMPTY[name])
         entry = json.dumps(content, ensure_ascii=False)
@@ -136,7 +140,11 @@ def _images(pool: Pool, sample: Sample, absolute: bool) -> list[str]:
     return [str(inside(root, path)) for path in paths]  # as named there: links stay links
 
 
-def _id(pool: Pool, row: int) -> str:
-    """As the pool's file has it, where it has one; else the position."""
-    given = pool.table["id"][row].as_py() if "id" in pool.table.column_names else None
-    return str(row) if given is None else given
+def _have_ids(pool: Pool, rows: np.ndarray) -> bool:
+    """Whether one of the rows has an id in the pool's file. The others then have null: every row has the same columns.
+
+    A place would be no id for them: another row may have it as its own.
+    """
+    if "id" not in pool.table.column_names:
+        return False
+    return bool(pc.is_valid(pool.table["id"]).to_numpy()[rows].any())

@@ -129,12 +129,59 @@ def test_a_row_with_every_field_comes_back_and_what_has_no_place_is_named(name: 
     pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), cache=str(tmp_path / "cache"), **options)
     export_subset(pool, Subset(np.array([0])), name, tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "no place for them: `licence` (1 row), `width` (1 row). `--format original` keeps them." in page
+    assert "- fields that selectmm does not read: `licence` (1 row), `width` (1 row)\n" in page
     file = tmp_path / "out" / FORMATS[name].file
     reader = open_llava_json if name == "llava" else open_sharegpt
     again = reader(str(file), str(tmp_path), cache=str(tmp_path / "again"), **options)
     assert again[0] == pool[0] and again.place_of(0)["id"] == "a-1" and again[0].source == "mine"
     assert not again.health.fields
+
+
+def test_what_is_lost_is_told_of_with_counts_of_the_whole_pool(tmp_path: Path) -> None:
+    """Of the first row: of its call and of its result. Only the second row is exported."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    asked, answer = {"role": "user", "content": "What?"}, {"role": "assistant", "content": "Red."}
+    said = [asked, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "1", "content": "red"}]
+    rows = [
+        {"messages": [*said, answer], "objects": {"bbox": [[1, 2, 3, 4]]}},
+        {"messages": [asked, answer]},
+        {"messages": [asked, answer, {"role": "user", "content": "<image>And this?"}], "images": ["a.png"]},
+        {"messages": [{"role": "user", "content": "In HTML, <image> is?"}, answer]},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    options = {"bad_rows": "stop", "system": "turn", "source": "source", "cache": str(tmp_path / "cache")}
+    pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), **options)
+    export_subset(pool, Subset(np.array([1])), "ms_swift", tmp_path / "out")
+    page = (tmp_path / "out" / "README.md").read_text()
+    _, _, told = page.partition("Left out (rows are counted over the whole pool); `--format original` keeps it:\n\n")
+    fields = ("id of a call", "objects", "tool_call_id of a turn")
+    assert told.splitlines()[:4] == [
+        "- fields that selectmm does not read: " + ", ".join(f"`{name}` (1 row)" for name in fields),
+        "- an answer before the first question, or a last question without an answer, with the images it shows (1 row)",
+        "- `<image>` in the texts of rows without an image (1 row)",
+        "",
+    ]
+    export_subset(pool, Subset(np.array([1])), "indices", tmp_path / "places")
+    assert "Left out" not in (tmp_path / "places" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["llava", "llama_factory", "ms_swift"])
+def test_a_row_without_an_id_gets_none_that_another_row_may_have(name: str, tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]
+    rows = [{"id": id, "conversations": said} if id else {"conversations": said} for id in (1, None, None)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    pool = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "stop", tmp_path / "cache")
+
+    def ids(positions: list[int]) -> list[object]:
+        to = tmp_path / f"out{len(positions)}"
+        export_subset(pool, Subset(np.array(positions)), name, to)
+        text = (to / FORMATS[name].file).read_text()
+        found = [json.loads(line) for line in text.splitlines()] if FORMATS[name].lines else json.loads(text)
+        assert "- ids: those of the pool's file, as texts; a row without one has none" in (to / "README.md").read_text()
+        return [row.get("id", "no such field") for row in found]
+
+    assert ids([0, 1, 2]) == ["1", None, None] and ids([1, 2]) == ["no such field"] * 2
 
 
 def test_indices_are_what_from_indices_reads(bench: Bench, tmp_path: Path) -> None:
