@@ -19,7 +19,7 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
-from selectmm.pool.image import MAX_PIXELS, found, missing
+from selectmm.pool.image import MAX_PIXELS, broken, found, missing
 from selectmm.pool.passing import may_pass, not_now, why
 from selectmm.pool.root import File, Root
 
@@ -85,10 +85,8 @@ class Clip:
                 if len(found) == len(wanted):
                     break
         if len(found) < len(wanted):
-            raise UserError(
-                f"Clip {excerpt(self.file)} ends after {place + 1:,} of the {self.frames:,} frames that its header "
-                f"names; fetch it again or encode it anew, or set pool.bad_rows=drop."
-            )
+            told = f"it ends after {place + 1:,} of the {self.frames:,} frames that its header names; fetch it again"
+            raise broken("Clip", self.file, told)
         return np.stack([found[int(index)] for index in indices])
 
 
@@ -103,17 +101,17 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
     file = found(root, relative, "Clip")
     with _opened(file) as container:
         if not container.streams.video:
-            raise UserError(_unread(file, "it has no pictures"))
+            raise broken("Clip", file, "it has no pictures")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise UserError(_unread(file, "its codec is not one that this PyAV decodes; encode it as H.264"))
+            raise broken("Clip", file, "its codec is not one that this PyAV decodes; encode it as H.264")
         _check_size(file, stream.width, stream.height)
         rate = stream.average_rate or stream.guessed_rate
         frames = stream.frames
         if not frames or _trimmed(container):  # some headers do not say
             frames = _counted(container, file, cache)
         if not frames:
-            raise UserError(_unread(file, "it has no frames"))
+            raise broken("Clip", file, "it has no frames")
         return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
 
 
@@ -140,7 +138,7 @@ def _counted(container: av.container.InputContainer, file: File, cache: Path | N
     frames = 0
     for packet in container.demux(video=0):
         if packet.is_corrupt:
-            raise UserError(_unread(file, f"it is cut off after {frames:,} frames"))
+            raise broken("Clip", file, f"it is cut off after {frames:,} frames")
         frames += len(packet.decode())
     if kept is not None:
         _keep(np.array(frames), kept)
@@ -161,7 +159,7 @@ def _check_size(file: File, width: int, height: int) -> None:
         UserError: it has.
     """
     if width * height > MAX_PIXELS:
-        raise UserError(_unread(file, f"{width:,} × {height:,} pixels are more than {MAX_PIXELS:,}"))
+        raise broken("Clip", file, f"{width:,} × {height:,} pixels are more than {MAX_PIXELS:,}")
 
 
 def _keep(frames: np.ndarray, to: Path) -> None:
@@ -189,8 +187,4 @@ def _opened(file: File) -> Iterator[av.container.InputContainer]:
         content = isinstance(problem, av.FFmpegError) and not isinstance(problem, MemoryError)  # whatever its number
         if may_pass(problem) and not content:
             raise not_now(f"Clip {excerpt(file)}", why(problem)) from problem
-        raise UserError(_unread(file, str(problem) or type(problem).__name__)) from problem
-
-
-def _unread(file: File, why: str) -> str:
-    return f"Clip {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."
+        raise broken("Clip", file, str(problem) or type(problem).__name__) from problem

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selectmm.pool.bad import excerpt
+from selectmm.pool.bad_image import bad_image, named_with_image
 from selectmm.pool.composition import Composition
 from selectmm.pool.health import Health
 from selectmm.pool.pool import Pool
@@ -100,10 +102,13 @@ def _bad(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
     weight, way = _dealt_with(pool, health, bad_rows)
     truncated = set(health.truncated_image)
     unreadable = [row for row in health.broken_image if row not in truncated]
+    what = "image or clip" if pool.clips.any() else "image"
     return [
-        _rows(pool, "missing image", health.missing_image, f"Put the files under {pool.image_root}, {way}", weight),
+        _bad_images(
+            pool, f"missing {what}", health.missing_image, f"Put the files under {pool.image_root}, {way}", weight
+        ),
         _rows(pool, "truncated image", health.truncated_image, f"Fetch these files again, {way}", weight),
-        _rows(pool, "unreadable image", unreadable, f"They are no images; replace them, {way}", weight),
+        _bad_images(pool, f"unreadable {what}", unreadable, f"Replace these files, {way}", weight, why=True),
         _rows(pool, "empty answer", health.empty_answer, f"Write the answers, {way}", weight),
     ]
 
@@ -211,6 +216,17 @@ def _passed_over(pool: Pool, health: Health) -> list[Finding]:
     told += [f"and {len(most) - len(told)} more"] if len(most) > len(told) else []
     advice = "Nothing, if they only describe rows; what they say plays no part in training or selection."
     return [Finding("field that is not read", most[0][1] if most else 0, len(pool), told, advice, "note")]
+
+
+def _bad_images(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight, why: bool = False) -> Finding:
+    """A finding about ``rows`` whose examples name the image or clip that cannot be opened, and ``why``."""
+    shown = [_with_reason(pool, row) if why else named_with_image(pool, row) for row in rows[:EXAMPLES]]
+    return Finding(name, len(rows), len(pool), shown, advice, weight)
+
+
+def _with_reason(pool: Pool, row: int) -> str:
+    found = bad_image(pool, row)
+    return pool.told(row) if found is None else f"{pool.named(row)}, {excerpt(found.path)}: {found.why}"
 
 
 def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:

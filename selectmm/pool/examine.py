@@ -9,7 +9,7 @@ import numpy as np
 
 from selectmm.counted import counted
 from selectmm.errors import UserError
-from selectmm.pool.bad import excerpt
+from selectmm.pool.bad_image import bad_image, named_with_image
 from selectmm.pool.health import Health
 from selectmm.pool.image import EIGHT_BIT
 from selectmm.pool.looking import MISSING, NO_HEADER, Looks, look_at_all, pictures_wanted, sizes_of
@@ -80,37 +80,16 @@ def _told_unread(noted: Noted) -> str:
 def _told(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
     return ", ".join(
-        f"{counted(len(rows), 'row')} with {reason} (first: {_first(pool, rows[0])})"
+        f"{counted(len(rows), 'row')} with {reason} (first: {named_with_image(pool, rows[0])})"
         for reason, rows in _looked(health).items()
         if rows
     )
 
 
-def _first(pool: Pool, row: int) -> str:
-    """A bad row in words, with the image that is missing or broken, if it is one of several."""
-    return f"{pool.named(row)}, {excerpt(_bad_image(pool, row))}" if len(pool[row].images) > 1 else pool.told(row)
-
-
-def _bad_image(pool: Pool, row: int) -> str | None:
-    """The first image of a bad row that cannot be opened, or its first one; None for a text-only row."""
-    images = [one.path for one in pool[row].images]
-    for image in images if len(images) > 1 else ():
-        try:
-            pool.open_image(image).close()
-        except UserError:
-            return image
-    return images[0] if images else None
-
-
 def _why(pool: Pool, broken: list[int]) -> str:
     """What is wrong with the first broken image, as a sentence to follow the others."""
-    try:
-        for row in broken[:1]:
-            for image in pool[row].images:
-                pool.open_image(image.path)
-    except UserError as problem:
-        return f" The first broken image: {excerpt(problem.__cause__ or problem)}."
-    return ""
+    found = bad_image(pool, broken[0]) if broken else None
+    return f" The first broken image: {found.why}." if found else ""
 
 
 def _looked(health: Health) -> dict[str, list[int]]:
@@ -146,7 +125,7 @@ def _listed(pool: Pool, health: Health, folder: Path) -> Path:
     """A file with a line for each bad row that can be read: its place in the pool's file, its id, its image, why."""
     path = folder / "bad_rows.jsonl"
     entries = [
-        {**pool.place_of(row), "image": _bad_image(pool, row), "reason": reason}
+        {**pool.place_of(row), "image": _image(pool, row), "reason": reason}
         for reason, rows in _looked(health).items()
         for row in rows
     ]
@@ -154,6 +133,12 @@ def _listed(pool: Pool, health: Health, folder: Path) -> Path:
     if not path.exists() or path.read_text() != text:  # another file may make the same pool, at other places
         write_atomically(path, text)
     return path
+
+
+def _image(pool: Pool, row: int) -> str | None:
+    """The image of a bad row that cannot be opened, if it is one of several, or its first one; None without any."""
+    found = bad_image(pool, row) if len(pool[row].images) > 1 else None
+    return found.path if found else pool[row].image
 
 
 def _tell(pool: Pool, sizes: np.ndarray, looks: Looks, noted: Noted, folder: Path) -> None:

@@ -57,6 +57,25 @@ def large_alone(sides: np.ndarray | None) -> Callable[[int], AbstractContextMana
     return lambda image: lock if large is not None and large[image] else nullcontext()
 
 
+class Broken(UserError):
+    """An image or a clip is there and cannot be read.
+
+    Attributes:
+        why: the reason alone.
+    """
+
+    def __init__(self, told: str, why: str = "") -> None:
+        """``told`` is the whole sentence; it is enough, because workers hand over nothing else of an exception."""
+        super().__init__(told)
+        self.why = why or told
+
+
+def broken(what: str, file: object, why: str) -> Broken:
+    """The sentence for an image or a clip, as ``what`` says."""
+    told = f"{what} {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."
+    return Broken(told, why)
+
+
 def inside(root: Root, relative: str) -> File | None:
     """The file ``relative`` of the image folder; refused if the path leads out of it.
 
@@ -116,7 +135,7 @@ def open_image(root: Root, relative: str) -> Image.Image:
     except NotNow:
         raise
     except Exception as problem:  # decoders raise nearly everything: ValueError, struct.error, IndexError, …
-        raise UserError(_unread(path, problem)) from problem
+        raise _unread(path, problem) from problem
 
 
 def header_of(root: Root, relative: str) -> Header:
@@ -132,7 +151,7 @@ def header_of(root: Root, relative: str) -> Header:
     except NotNow:
         raise
     except Exception as problem:
-        raise UserError(_unread(path, problem)) from problem
+        raise _unread(path, problem) from problem
 
 
 def look(
@@ -220,8 +239,7 @@ def _opened(path: File) -> Iterator[Image.Image]:
         yield image
 
 
-def _unread(path: File, problem: Exception) -> str:
+def _unread(path: File, problem: Exception) -> UserError:
     if isinstance(problem, FileNotFoundError):
-        return missing(path)
-    what = str(problem) or type(problem).__name__
-    return f"Image {excerpt(path)} cannot be read ({excerpt(what)}); replace it, or set pool.bad_rows=drop."
+        return UserError(missing(path))
+    return broken("Image", path, str(problem) or type(problem).__name__)

@@ -184,7 +184,9 @@ def test_a_clip_that_is_cut_right_behind_its_header_is_a_bad_row(folder: Path, t
             container.mux(packet)
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: whole.index(b"mdat") + 4])
-    with pytest.raises(UserError, match=r"^Clip .*cut\.mp4 ends after 0 of the 1 frames that its header"):
+    with pytest.raises(
+        UserError, match=r"^Clip .*cut\.mp4 cannot be read \(it ends after 0 of the 1 frames that its h"
+    ):
         open_clip(tmp_path, "cut.mp4").picture()
     asked = [{"role": "user", "content": "<video>?"}, ANSWER]
     rows = [{"messages": asked, "video": name} for name in ("whole.mp4", "cut.mp4")]
@@ -312,23 +314,42 @@ def test_a_clip_has_no_more_pixels_than_an_image_may_have(
             opened()
 
 
-def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "page.mp4").write_text("<html>404")
-    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
-    (tmp_path / "cut.mp4").write_bytes((folder / "v" / "1.mp4").read_bytes()[:400])
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+def write_no_clips(folder: Path, to: Path) -> None:
+    """A page, a playlist, a clip that is cut off, a sound, a clip without frames and one of a codec that nobody has."""
+    (to / "page.mp4").write_text("<html>404")
+    (to / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
+    (to / "cut.mp4").write_bytes((folder / "v" / "1.mp4").read_bytes()[:400])
+    with av.open(str(to / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         stream.layout = "mono"
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
-    with av.open(str(tmp_path / "empty.mp4"), "w") as container:
+    with av.open(str(to / "empty.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=4)
         stream.width = stream.height = 32
         container.start_encoding()
-    known = write_clip(tmp_path / "known.mkv").read_bytes()
-    (tmp_path / "codec.mkv").write_bytes(known.replace(b"V_MPEG4/ISO/ASP", b"V_OTHER/ISO/ASP"))
+    known = write_clip(to / "known.mkv").read_bytes()
+    (to / "codec.mkv").write_bytes(known.replace(b"V_MPEG4/ISO/ASP", b"V_OTHER/ISO/ASP"))
+
+
+def test_the_doctor_says_why_clips_cannot_be_read_and_which_are_not_there(folder: Path, tmp_path: Path) -> None:
+    write_no_clips(folder, tmp_path)
+    asked = [{"role": "user", "content": "<video>?"}, ANSWER]
+    names = ["codec.mkv", "sound.mp4", "none.mp4"]
+    pool = opened([{"messages": asked, "video": name} for name in names], tmp_path, tmp_path, "keep")
+    found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}
+    assert found["unreadable image or clip"].examples == [
+        "row 0, codec.mkv: its codec is not one that this PyAV decodes; encode it as H.264",
+        "row 1, sound.mp4: it has no pictures",
+    ]
+    assert found["unreadable image or clip"].advice.startswith("Replace these files, or set pool.bad_rows=drop")
+    assert found["missing image or clip"].examples == ["row 2, none.mp4"]
+
+
+def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    write_no_clips(folder, tmp_path)
     whys = {"page.mp4": "Invalid data", "list.mp4": "Invalid data", "cut.mp4": "", "sound.mp4": "it has no pictures"}
     whys |= {"empty.mp4": "it has no", "codec.mkv": "its codec is not one that this PyAV decodes; encode it as H.264"}
     for name, why in whys.items():
