@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
-from selectmm.pool.content import IMAGE, PATHS
+from selectmm.pool.content import IMAGE, PATHS, VIDEO, VIDEO_PATHS
 from selectmm.pool.image_path import below
 from selectmm.pool.stream import Raw
 
@@ -59,7 +59,10 @@ def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any] | BadRow]
 
 
 def _with_paths(row: dict[str, Any], images: Path | None) -> dict[str, Any] | BadRow:
-    """The row with a path for each image in ``image``, ``images`` and content lists, as far as these say something."""
+    """The row with a path for each image in ``image``, ``images`` and content lists, as far as these say something.
+
+    So of clips in ``video``, ``videos`` and content lists, which are files of their own.
+    """
     try:
         for name in ("image", "images"):
             cell = row.get(name)
@@ -69,23 +72,28 @@ def _with_paths(row: dict[str, Any], images: Path | None) -> dict[str, Any] | Ba
                 row[name] = [_path(one, images) for one in cell]
             else:
                 row[name] = _path(cell, images)
-        for part in _image_parts(row):
-            for name in PATHS:
+        for name in ("video", "videos"):
+            cell = row.get(name)
+            if not empty(cell):
+                row[name] = [_clip(one, images) for one in cell] if isinstance(cell, list) else _clip(cell, images)
+        for part in _showing_parts(row):
+            clip = part["type"] in VIDEO
+            for name in VIDEO_PATHS if clip else PATHS:
                 cell = part.get(name)
                 if not (empty(cell) or (isinstance(cell, Mapping) and "url" in cell)):
-                    part[name] = _path(cell, images)
+                    part[name] = _clip(cell, images) if clip else _path(cell, images)
     except BadRow as problem:
         return problem
     return row
 
 
-def _image_parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parts of content lists that show images."""
+def _showing_parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts of content lists that show images or clips."""
     for turns in map(row.get, TURNS):
         for turn in turns if isinstance(turns, list) else ():
             for parts in turn.values() if isinstance(turn, dict) else ():
                 for part in parts if isinstance(parts, list) else ():
-                    if isinstance(part, dict) and part.get("type") in IMAGE:
+                    if isinstance(part, dict) and part.get("type") in IMAGE | VIDEO:
                         yield part
 
 
@@ -106,6 +114,24 @@ def _path(cell: object, images: Path | None) -> str:
             f"has an image that is only a path ({shown(named)}); set pool.images to the folder that it is relative to",
         )
     return _written(content, named if isinstance(named, str) else "", images)
+
+
+def _clip(cell: object, images: Path | None) -> object:
+    """Path of a clip that is a path, or ``{bytes, path}`` without bytes; of another kind, what it is."""
+    inside = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if isinstance(inside, bytes) and inside:
+        raise BadRow(
+            "a clip inside the table",
+            "has a clip inside the table, and clips are read from files alone; write them to files, name their paths, "
+            "and set pool.images to the folder that these are relative to",
+        )
+    if images is not None:
+        raise BadRow(
+            "a clip in a table that holds its images",
+            "has a clip, and pool.images=null is for images inside the table; write the images to files beside the "
+            "clips, and set pool.images to their folder",
+        )
+    return cell.get("path") if isinstance(cell, Mapping) else cell
 
 
 def _written(content: bytes, named: str, images: Path) -> str:

@@ -15,7 +15,8 @@ from selectmm.errors import UserError
 from selectmm.pool.hub import open_hub
 from selectmm.pool.parquet import open_parquet
 from selectmm.pool.pool import Pool
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
+from tests.clips import write_clip
 
 TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A dog."}]
 PLAIN = [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]
@@ -40,6 +41,32 @@ def opened(path: Path, images: Path | None = None, bad_rows: str = "stop") -> Po
 
 def inside(colour: str, path: str = "coco/1.png") -> dict[str, object]:
     return {"conversations": TALK, "image": {"bytes": png(colour), "path": path}}
+
+
+def test_clips_of_a_table_are_files_and_may_be_named_as_images_are(tmp_path: Path) -> None:
+    """As ``datasets`` writes them, whose feature of a video is the struct that an image's is."""
+    write_clip(tmp_path / "clips" / "v" / "1.mp4", frames=2)
+    answer, asked = {"role": "assistant", "content": "It."}, {"role": "user", "content": "<video>What?"}
+    cell = {"bytes": None, "path": "v/1.mp4"}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+    def table(clip: object, images: Path | None) -> Pool:
+        columns = {"messages": pa.array([[asked, answer]]), "videos": pa.array([[clip]], pa.list_(kind))}
+        pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+        return opened(tmp_path / "rows.parquet", images)
+
+    whole = table(cell, tmp_path / "clips")
+    assert whole[0].images == (Shown("v/1.mp4", video=True),)
+    parts = [{"type": "video", "text": None, "video": cell}, {"type": "text", "text": "What?", "video": None}]
+    said = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": "It."}]}]
+    listed = opened(parquet(tmp_path / "parts.parquet", [{"messages": said}]), tmp_path / "clips")
+    assert listed[0].digest == whole[0].digest
+    with pytest.raises(
+        UserError, match=r"has a clip inside the table, and clips are read from files alone; write them"
+    ):
+        table({**cell, "bytes": b"mp4"}, tmp_path / "clips")
+    with pytest.raises(UserError, match=r"has a clip, and pool\.images=null is for images inside the table; write the"):
+        table(cell, None)
 
 
 def test_images_inside_become_files_once(tmp_path: Path) -> None:
