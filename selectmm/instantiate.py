@@ -90,11 +90,11 @@ def _with_own(
     Raises:
         UserError: the pool is read from no file that another could stand for.
     """
-    key = next((key for key in ("file", "split") if key in pool), None)
+    key = next((key for key in ("file", "split", "tars") if key in pool), None)
     if key is None:
         raise UserError(
             f"heldout={heldout} names a file of rows in the pool's format, but this pool has none; use heldout= with "
-            f"pool=llava_json, sharegpt, parquet or hub."
+            f"pool=llava_json, sharegpt, parquet, hub or webdataset."
         )
     rows = {**pool, key: heldout}
     if rows[key] == pool[key]:
@@ -240,6 +240,11 @@ def _budget(config: DictConfig) -> float:
         raise UserError(
             f"budget={config.budget} is in hours, which 'selectmm select' turns into rows; a run takes a share (0.3) "
             f"or a number of rows (5000)."
+        )
+    if isinstance(config.budget, str):
+        raise UserError(
+            f"budget={config.budget} is not a number; give a share, such as 0.2 for 20 %, a number of rows, such as "
+            f"5000, or, with 'selectmm select', hours of a GPU, such as 8h@h100."
         )
     return _number(config, "budget", float)
 

@@ -263,7 +263,11 @@ def test_no_folder_of_the_repository_shadows_a_key() -> None:
         ("method.keep=hihg", "Prism has no keep=hihg; there are: low, medium, high."),
         ("recipe.length=epoch", "Recipe has no length=epoch; there are: epochs, steps."),
         ("strategy.kind=zero4", "Strategy has no kind=zero4; there are: single, ddp, zero2, zero3."),
-        ("budget=lots", "budget=lots is not a number."),
+        (
+            "budget=lots",
+            "budget=lots is not a number; give a share, such as 0.2 for 20 %, a number of rows, such as 5000, or, "
+            "with 'selectmm select', hours of a GPU, such as 8h@h100.",
+        ),
         ("seed=1.5", "seed=1.5 is not a whole number."),
         ("seed=-1", "seed=-1 is below zero; set it to 0 or more."),
         ("batch_size=0", "batch_size=0: a pass takes at least one row; set it to 1 or more."),

@@ -1,10 +1,12 @@
 """Held-out rows become a task of lmms-eval, beside a suite's own; its scores are worked out by hand."""
 
+import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -28,6 +30,7 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.quickstart import embedded
 from tests.clips import write_clip
+from tests.pool.kept_images import contents, picture, tar_of
 
 Rows = Sequence[tuple[str | None, str, str]]
 HELD = [("red", "What colour {{is}} it?", "The red one."), (None, "Two?", "2"), ("blue", "Which?", "a blue cat")]
@@ -311,6 +314,22 @@ def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: p
     ):
         with pytest.raises(UserError, match=said):
             build(read_config([*words, "suite=prism"]), "prism")
+
+
+def test_held_out_rows_may_lie_in_tars_with_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    said = [{"from": "human", "value": "<image>What?"}, {"from": "gpt", "value": "It."}]
+    row, files = json.dumps({"conversations": said}).encode(), contents()
+    for name, image in (("train", "coco/000.png"), ("held", "coco/001.png")):
+        tar_of(tmp_path / f"{name}.tar", [("a.json", row), ("a.png", files[image])])
+    options = ["pool=webdataset", f"pool.tars={tmp_path}/train.tar", f"cache={tmp_path}/cache", "model.device=cpu"]
+    config = read_config([*options, "suite=prism", "judge=none", f"heldout={tmp_path}/held.tar"])
+    suite = build(config, "random").suite
+    assert [benchmark.name for benchmark in suite.benchmarks][-1] == "own-likelihood"
+    held = pq.read_table(suite.tasks / "own-data" / "test.parquet").to_pylist()
+    assert [(entry["question"], entry["answer"]) for entry in held] == [("What?", "It.")]
+    shown = Image.open(io.BytesIO(held[0]["images"][0]["bytes"]))
+    assert shown.tobytes() == picture(1).tobytes(), "the held-out tar's, though the pool's has one of the same name"
 
 
 @pytest.mark.parametrize(
