@@ -8,6 +8,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from os.path import normpath
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,7 +22,7 @@ from selectmm.pool.columns import ROWS_AT_ONCE
 from selectmm.pool.hub import load_split, state_of_data
 from selectmm.pool.parquet import files_of
 from selectmm.pool.pool import Pool
-from selectmm.pool.shards import Shards
+from selectmm.pool.shards import Member, Shards
 from selectmm.pool.stream import LINES, json_texts
 from selectmm.pool.table import PLACE
 from selectmm.pool.webdataset import rows_of
@@ -144,7 +145,7 @@ class TarFiles:
     def write(self, places: Sequence[int], to: Path) -> None:
         """One tar with the rows' JSON, what lies beside each (all files of its key), and the images that it shows.
 
-        Names and bytes are those of the shards, and their order.
+        Names, times, modes, owners and bytes are those of the shards, and so is their order.
 
         Raises:
             UserError: also if a row stands twice, which a tar has no place for.
@@ -156,12 +157,8 @@ class TarFiles:
             raise UserError(f"Row {place} was chosen twice, and a tar holds each file once; use --format indices.")
         kept = self._names(wanted) | self._images(places)
         with tarfile.open(to, "w") as out:
-            for member in shards.members():
-                if member.name in kept:
-                    header = tarfile.TarInfo(member.name)
-                    header.size = member.size
-                    with member.open() as stream:
-                        out.addfile(header, stream)
+            for tar, members in groupby(shards.members(), lambda member: member.tar):
+                _copy(tar, {member.start: member for member in members if member.name in kept}, out)
 
     def _images(self, places: Sequence[int]) -> set[str]:
         """The images that they show, which may lie beside another row."""
@@ -247,6 +244,24 @@ _JSON = {f"selectmm.pool.{name}.open_{name}" for name in ("llava_json", "sharegp
 _PARQUET, _HUB = "selectmm.pool.parquet.open_parquet", "selectmm.pool.hub.open_hub"
 _WEBDATASET = "selectmm.pool.webdataset.open_webdataset"
 _EMBEDDED = "selectmm.quickstart.embedded.open_pool"
+
+
+def _copy(tar: Path, members: dict[int, Member], out: tarfile.TarFile) -> None:
+    """Write some files of a tar, given by where their bytes start there, with the headers that they have.
+
+    Raises:
+        UserError: the tar has no such headers any more.
+    """
+    with tarfile.open(tar, "r:") as source:
+        for header in source if members else ():
+            cast(Any, source).members = []  # or it remembers all of them
+            member = members.get(header.offset_data) if header.isfile() else None
+            if member is not None and (normpath(header.name), header.size) == (member.name, member.size):
+                with member.open() as stream:
+                    out.addfile(header, stream)
+                del members[header.offset_data]
+    if members:
+        raise UserError(_CHANGED.format(tar))
 
 
 def _layout(files: Sequence[Path]) -> tuple[pa.Schema, str]:
