@@ -6,8 +6,9 @@ from selectmm.tuning.module import rate
 from selectmm.tuning.recipe import Recipe
 
 LARGE = 500_000_000  # parameters; the built-in model has a third of that
+# The suites and recipes made for the built-in model are named mini, mini_large, … and embedded, embedded_long, ….
 TOY_SUITE = "mini"
-TOY_RECIPE = "embedded"  # the recipes made for the built-in model are named embedded, embedded_long, …
+TOY_RECIPE = "embedded"
 
 # The setting of each family: configs/setting/<name>.yaml.
 SETTINGS = {
@@ -27,7 +28,7 @@ def too_small_for(vlm: VLM, recipe: str, suite: str | None) -> str:
     """
     size = sum(weight.numel() for weight in vlm.model.parameters())
     toys = [f"recipe {recipe}"] if recipe.partition("_")[0] == TOY_RECIPE else []
-    toys += [f"suite {suite}"] if suite == TOY_SUITE else []
+    toys += [f"suite {suite}"] if suite and suite.partition("_")[0] == TOY_SUITE else []
     if size < LARGE or not toys:
         return ""
     way = "recipe=… and suite=… of its size"

@@ -22,6 +22,9 @@ def test_what_was_made_for_the_built_in_model_is_named_with_the_setting_to_use()
     )
     assert said(2_000_000_000, "embedded_short", "prism").startswith("Recipe embedded_short was made for the built-in")
     assert said(2_000_000_000, "qwen_vl_lora", "mini").startswith("Suite mini was made for the built-in model; this")
+    for suite in ("mini_large", "mini_quickstart", "mini_study", "mini_video"):
+        assert said(2_000_000_000, "qwen_vl_lora", suite).startswith(f"Suite {suite} was made for the built-in model")
+        assert (CONFIGS / "suite" / f"{suite}.yaml").exists()
     assert "Use recipe=… and suite=… of its size." in said(2_000_000_000, "embedded", "mini", family="new")
 
 
