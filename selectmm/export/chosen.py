@@ -45,7 +45,7 @@ def check_target(to: Path, format_name: str, several: bool, entry: Mapping[str, 
     """
     ending = ending_of(entry) if format_name == ORIGINAL else ".json"
     if several:
-        if to.suffix in (".json", ".jsonl", ".ndjson", ".parquet"):
+        if to.suffix in (".json", ".jsonl", ".ndjson", ".parquet", ".tar"):
             raise UserError(f"Several methods are written to a folder, not to a file; give --to {to.with_suffix('')}.")
         check_free(to)
         return

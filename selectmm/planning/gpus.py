@@ -75,7 +75,7 @@ def gpu_of(name: str) -> Gpu:
     if name == "cpu":
         return _cpu()
     if name not in GPUS:
-        raise UserError(f"There is no --gpu {name} in the table; there are: {', '.join([*GPUS, 'cpu', 'here'])}.")
+        raise UserError(f"There is no GPU {name} in the table; there are: {', '.join([*GPUS, 'cpu', 'here'])}.")
     return GPUS[name]
 
 
@@ -94,9 +94,7 @@ def _this_gpu() -> Gpu:
     shown = torch.cuda.get_device_name()
     gpu = recognised(shown)
     if gpu is None:
-        raise UserError(
-            f"This machine's {shown} is not in the table; give --gpu with the nearest of: {', '.join(GPUS)}."
-        )
+        raise UserError(f"This machine's {shown} is not in the table; name the nearest of: {', '.join(GPUS)}.")
     return replace(gpu, memory=torch.cuda.get_device_properties().total_memory)
 
 

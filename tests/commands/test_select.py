@@ -175,7 +175,11 @@ def test_the_subset_is_that_of_a_run_whose_budget_is_a_share(place: Path, tmp_pa
         (["budget=1.5"], "budget=1.5 is not a share of the pool; .* or a whole number of rows, such as 5000"),
         (["budget=25", "method=random"], "budget=25 asks for more rows than the pool has, 24"),
         (["budget=0h@h100"], "budget=0h@h100 allows no row"),
-        (["budget=8h@h900"], "There is no --gpu h900 in the table"),
+        (
+            ["budget=8h"],
+            r"budget=8h is not a number; give a share, such as 0.2 for 20 %, .* hours of a GPU, such as 8h@h100",
+        ),
+        (["budget=8h@h900"], "There is no GPU h900 in the table"),
         (["budget=0.1,0.2"], "'budget=0.1,0.2' is a sweep, but only the method can have several values here"),
         (["method=prsm"], "There is no 'method=prsm': did you mean 'method=prism'"),
         (["method=length,prsm"], "There is no 'method=prsm': did you mean 'method=prism'"),

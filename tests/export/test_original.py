@@ -1,6 +1,7 @@
 """Rows come back as the user's own file has them: bytes of JSON and of lines, values of every column of a table."""
 
 import json
+import shutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from selectmm.command_line.reading import ROOT
 from selectmm.commands.export import main
 from selectmm.errors import UserError
-from selectmm.export.chosen import check_rows
+from selectmm.export.chosen import check_rows, check_target
 from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_of
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.hub import load_split, open_hub, state_of_data
@@ -163,7 +164,8 @@ def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as made:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
+            entry.size, entry.mtime, entry.mode = len(content), 1_700_000_000.5, 0o600
+            entry.name, entry.uname = (f"./{name}" if name[0] == "b" else name), "me"
             made.addfile(entry, BytesIO(content))
     entry = {"_target_": "selectmm.pool.webdataset.open_webdataset", "tars": f"{tmp_path}/0.tar"}
     pool = open_webdataset(entry["tars"], "stop", str(tmp_path / "cache"), "turn", "source")
@@ -171,7 +173,10 @@ def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
     original.write([1, 2], tmp_path / "out.tar")
     with tarfile.open(tmp_path / "out.tar") as out:
         found = {member.name: out.extractfile(member).read() for member in out}
-    assert original.ending == ".tar" and found == {name: files[name] for name in files if name != "a.json"}
+        headers = {(member.mtime, member.mode, member.uname) for member in out}
+    kept = {f"./{name}" if name[0] == "b" else name: files[name] for name in files if name != "a.json"}
+    assert original.ending == ".tar" and list(found.items()) == list(kept.items())
+    assert headers == {(1_700_000_000.5, 0o600, "me")}
     again = open_webdataset(f"{tmp_path}/out.tar", "stop", str(tmp_path / "cache"), "turn", "source")
     assert again.table["digest"].to_pylist() == pool.table["digest"].to_pylist()[1:]
     with pytest.raises(
@@ -180,6 +185,21 @@ def test_rows_of_tars_keep_their_files(tmp_path: Path) -> None:
         original.write([1, 1], tmp_path / "out.tar")
     with pytest.raises(UserError, match=r"0\.tar has no row at place 3 any more"):
         original.write([3], tmp_path / "out.tar")
+    shutil.copy(tmp_path / "out.tar", tmp_path / "0.tar")
+    with pytest.raises(
+        UserError, match=r"0\.tar changed after the pool was read, so no rows were written; select agai"
+    ):
+        original.write([1, 2], tmp_path / "out.tar")
+
+
+def test_a_folder_for_several_methods_is_not_named_as_a_file_of_rows_is(tmp_path: Path) -> None:
+    entry = {"_target_": "selectmm.pool.webdataset.open_webdataset"}
+    for ending in ("json", "jsonl", "parquet", "tar"):
+        with pytest.raises(
+            UserError, match=r"Several methods are written to a folder, not to a file; give --to .*kept\.$"
+        ):
+            check_target(tmp_path / f"kept.{ending}", "original", True, entry)
+    check_target(tmp_path / "kept", "original", True, entry)
 
 
 def test_a_file_that_shrank_is_noticed(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_vllm_is_planned_on_a_gpu_and_offered_where_our_own_decoding_answers(pla
     [
         (
             ["--gpu", "h1000"],
-            "There is no --gpu h1000 in the table; there are: a100-40, a100-80, h100, h200, l40s,",
+            "There is no GPU h1000 in the table; there are: a100-40, a100-80, h100, h200, l40s,",
         ),
         (["--utilisation", "40"], "--utilisation 40 is not a share; give a number above 0 and at most 1."),
         (["--sample", "0"], "--sample 0 is not a number of rows; give 1 or more."),
