@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import get_ident
 from typing import cast
@@ -33,7 +34,8 @@ class Clip:
     """A clip that is there.
 
     Attributes:
-        frames: how many it has. fps: how many of them a second, on average. width, height: pixels.
+        frames: how many it has. fps: how many of them a second, on average. width, height: pixels, before frames are
+            turned as the file says.
         cache: a folder that frames are kept in once they are decoded, see `KEPT`; None to decode them each time.
     """
 
@@ -47,11 +49,14 @@ class Clip:
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames at these places, ascending from 0 (one may repeat); [frames, height, width, 3] of uint8.
 
+        They are upright: a phone stores what it films as its sensor sees it, and says how a player turns it.
+
         Raises:
             UserError: the file ends before, or cannot be decoded.
             NotNow: it cannot be read for a reason that need not last.
         """
-        kept = None if self.cache is None else self.cache / f"{_name(self.file, indices)}.npy"
+        # Under their first names, frames were once kept as they are stored.
+        kept = None if self.cache is None else self.cache / f"{_name(self.file, indices)}-upright.npy"
         if kept is not None and kept.exists():
             return np.load(kept)
         found = self._decoded(indices)
@@ -75,13 +80,22 @@ class Clip:
         """
         return Image.fromarray(self.read([self.frames // 2, self.frames - 1])[0])
 
+    def is_turned(self) -> bool:
+        """Whether its frames are stored otherwise than they are shown; the first one is decoded.
+
+        Raises:
+            UserError: as `read`.
+        """
+        with _opened(self.file) as container:
+            return any(_quarters(frame) for frame in islice(container.decode(video=0), 1))
+
     def _decoded(self, indices: Sequence[int]) -> np.ndarray:
         wanted, found, place = set(map(int, indices)), {}, -1
         with _opened(self.file) as container:
             for place, frame in enumerate(container.decode(video=0)):
                 if place in wanted:
                     _check_size(self.file, frame.width, frame.height)  # a frame may be larger than the header says
-                    found[place] = frame.to_ndarray(format="rgb24")
+                    found[place] = np.rot90(frame.to_ndarray(format="rgb24"), _quarters(frame))
                 if len(found) == len(wanted):
                     break
         if len(found) < len(wanted):
@@ -113,6 +127,11 @@ def open_clip(root: Root, relative: str, cache: Path | None = None) -> Clip:
         if not frames:
             raise broken("Clip", file, "it has no frames")
         return Clip(file, frames, float(rate) if rate else 24.0, stream.width, stream.height, cache)
+
+
+def _quarters(frame: av.VideoFrame) -> int:
+    """Quarter turns by which a player turns the frame, counterclockwise."""
+    return round(frame.rotation / 90) % 4
 
 
 def _trimmed(container: av.container.InputContainer) -> bool:

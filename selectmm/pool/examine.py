@@ -12,7 +12,7 @@ from selectmm.errors import UserError
 from selectmm.pool.bad_image import bad_image, named_with_image
 from selectmm.pool.health import Health
 from selectmm.pool.image import EIGHT_BIT
-from selectmm.pool.looking import MISSING, NO_HEADER, Looks, look_at_all, pictures_wanted, sizes_of
+from selectmm.pool.looking import MISSING, NO_HEADER, TURNED, Looks, look_at_all, pictures_wanted, sizes_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
@@ -43,10 +43,14 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     sizes = sizes_of(pool, cache)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
     wanted = pictures_wanted()
-    seen = run_stage(cache, "pool-headers", state, lambda folder: look_at_all(pool, sizes, folder, wanted)).folder
+    asked = state | ({"turned": "noted"} if pool.clips.any() else {})  # it once was not
+    seen = run_stage(cache, "pool-headers", asked, lambda folder: look_at_all(pool, sizes, folder, wanted)).folder
     looks = Looks.read(seen)
-    if set(looks.modes.tolist()) - EIGHT_BIT - {NO_HEADER.mode}:  # such images once were cut off at 255
+    modes = set(looks.modes.tolist())
+    if modes - EIGHT_BIT - {NO_HEADER.mode, TURNED}:  # such images once were cut off at 255
         state |= {"wide": "scaled"}
+    if TURNED in modes:  # such clips once were shown as they are stored
+        state |= {"turned": "upright"}
     stage = run_stage(cache, "pool-look", state, lambda folder: _tell(pool, sizes, looks, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
     pictures = None if bad_rows == "keep" else looks.pictures  # there are none of bad images

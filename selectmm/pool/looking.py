@@ -30,6 +30,7 @@ AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, an
 BLOCK = 64  # of images whose size is asked for at a time, which takes less than to hand over one
 FILE = "headers.npz"
 NO_HEADER = Header(0, 0, "")
+TURNED = "RGB, turned"  # the mode of a clip whose frames are stored otherwise than they are shown
 State = Literal["good", "truncated", "unreadable"]
 _pictures_wanted: ContextVar[bool] = ContextVar("pictures_wanted", default=False)
 
@@ -81,7 +82,7 @@ class Looks:
 
     Attributes:
         sides: width and height, 0 where a header cannot be read, [images, 2] of int32.
-        modes: Pillow's name of the channels, empty where a header cannot be read, [images] of str.
+        modes: Pillow's name of the channels, or `TURNED`; empty where a header cannot be read, [images] of str.
         states: `State` of each, ``unreadable`` where there is no file, [images] of str; None if only headers were read.
         pictures: what was kept of them, if that was wanted; nothing of those that are not good.
     """
@@ -154,6 +155,8 @@ def _look_at_clip(pool: Pool, path: str, see: Callable[[Image.Image], Seen]) -> 
         clip = pool.open_clip(path)
         header = Header(clip.width, clip.height, "RGB")
         picture = clip.whole()
+        if clip.is_turned():
+            header = header._replace(mode=TURNED)
     except NotNow:
         raise
     except UserError:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from pathlib import Path
 
 import av
@@ -244,6 +245,35 @@ def test_a_trimmed_clip_has_the_frames_that_it_plays(tmp_path: Path, monkeypatch
         assert open_clip(tmp_path, name, clip.cache).frames == 45
     with pytest.raises(UserError, match=r"cut off after \d+ frames"):
         open_clip(tmp_path, cut(tmp_path / name, 0.8).name)
+
+
+def turned(whole: Path) -> Path:
+    """A file beside it that players turn by a quarter clockwise: ISO 14496-12's matrix in its track header says so."""
+    content, to = whole.read_bytes(), whole.with_stem(f"{whole.stem}-turned")
+    plain, quarter = ((65536, 0, 0, 0, 65536, 0), (0, 65536, 0, -65536, 0, 0))
+    place = content.index(struct.pack(">6i", *plain), content.index(b"tkhd"))
+    to.write_bytes(content[:place] + struct.pack(">6i", *quarter) + content[place + 24 :])
+    return to
+
+
+def test_a_clip_is_shown_as_a_player_turns_it(tmp_path: Path) -> None:
+    """The square, which goes from left to right in the file, goes downwards; and the pool is another one."""
+    whole = write_clip(tmp_path / "1.mp4", size=(96, 64))
+    name = turned(whole).name
+    stored, shown = (open_clip(tmp_path, one).read([0, 11]) for one in (whole.name, name))
+    assert shown.shape == (2, 96, 64, 3)
+    assert np.array_equal(shown, stored.transpose(0, 2, 1, 3)[:, :, ::-1])
+    red = (shown[..., 0].astype(int) - shown[..., 2]) > 80
+    np.testing.assert_allclose([np.nonzero(one)[0].mean() for one in red], [5.5, 89.5], atol=1.5)
+    row = {"messages": [{"role": "user", "content": "<video>?"}, ANSWER], "video": name}
+    pool = opened([row], tmp_path, tmp_path)
+    looked = json.loads(next((tmp_path / "cache" / "pool-look").glob("*/stage.json")).read_text())
+    assert looked["fingerprint"] == pool.fingerprint and looked["identity"]["turned"] == "upright"
+    (tmp_path / "plain").mkdir()
+    opened([{**row, "video": whole.name}], tmp_path, tmp_path / "plain")
+    looked = json.loads(next((tmp_path / "plain" / "cache" / "pool-look").glob("*/stage.json")).read_text())
+    assert "turned" not in looked["identity"]
+    assert np.asarray(pool.open_image(name)).shape == (96, 64, 3)
 
 
 class Failing(io.BytesIO):
