@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from socket import gethostname
@@ -17,17 +18,18 @@ from PIL import Image
 from selectmm.errors import UserError
 from selectmm.pool.image import EIGHT_BIT, Header, Seen, look, size_of
 from selectmm.pool.passing import NotNow
-from selectmm.pool.pictures import Kept, Pictures, look_at, room_for
+from selectmm.pool.pictures import Kept, Pictures, join, look_at, room_for
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
 from selectmm.records.progress import track
 from selectmm.records.provenance import SWEEP_NAME
 from selectmm.records.side_by_side import side_by_side
-from selectmm.records.stage import run_stage
+from selectmm.records.stage import run_stage, write_atomically
 
 MISSING = -1  # the size of an image that is not there
 AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
 BLOCK = 64  # of images whose size is asked for at a time, which takes less than to hand over one
+NOTED = 256  # images after which what was seen is written, so that a killed process has not looked in vain
 FILE = "headers.npz"
 NO_HEADER = Header(0, 0, "")
 TURNED = "RGB, turned"  # the mode of a clip whose frames are stored otherwise than they are shown
@@ -103,21 +105,77 @@ class Looks:
 def look_at_all(pool: Pool, sizes: np.ndarray, folder: Path, pictures: bool) -> None:
     """Open and decode every image that is there, once, and write what was seen into ``folder``.
 
+    What a killed process has seen lies there in blocks, and is not looked at again.
+
     Args:
         sizes: see `sizes_of`. pictures: whether what `selectmm.pool.pictures` keeps is written as well.
     """
-    present = np.flatnonzero(sizes != MISSING)
-    sides = np.zeros((len(sizes), 2), np.int32)
-    modes, states = np.full(len(sizes), NO_HEADER.mode, object), np.full(len(sizes), "unreadable", object)
-    kept = room_for(len(sizes), folder) if pictures and len(sizes) else None
+    seen = _seen_before(folder, pictures)
+    left = np.setdiff1d(np.flatnonzero(sizes != MISSING), seen).tolist()
     alone = Lock()
-    looks = side_by_side(lambda image: look_at_image(pool, image, alone, pictures), present.tolist(), AT_ONCE)
-    for image, seen in zip(present.tolist(), track(looks, "looking at the images", len(present)), strict=True):
-        sides[image], modes[image], states[image] = seen.header[:2], seen.header.mode, seen.state
-        if kept is not None and seen.picture is not None:
-            kept.put(image, seen.picture)
+    looks = side_by_side(lambda image: look_at_image(pool, image, alone, pictures), left, AT_ONCE)
+    block: dict[int, Look] = {}
+    for image, one in zip(left, track(looks, "looking at the images", len(left)), strict=True):
+        block[image] = one
+        if len(block) == NOTED or image == left[-1]:
+            _write_block(folder, block, pictures)
+            block = {}
+    _join(folder, len(sizes), pictures)
+
+
+def _blocks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("looks-*.npz"))
+
+
+def _seen_before(folder: Path, pictures: bool) -> np.ndarray:
+    """Images whose looks lie in the folder, [n] of int64; blocks that lack wanted pictures are deleted."""
+    seen = [np.zeros(0, np.int64)]
+    for path in _blocks(folder):
+        with np.load(path, allow_pickle=False) as block:
+            usable = bool(block["pictures"]) or not pictures
+            if usable:
+                seen.append(block["images"])
+        if not usable:
+            path.unlink()
+    return np.concatenate(seen)
+
+
+def _write_block(folder: Path, looks: dict[int, "Look"], pictures: bool) -> None:
+    """Write what was seen of some images, one after the other, as a file that is there whole or not at all."""
+    good = [image for image, one in looks.items() if one.picture is not None]
+    kept = join([picture for one in looks.values() if (picture := one.picture) is not None])
+    content = BytesIO()
+    np.savez(
+        content,
+        images=np.fromiter(looks, np.int64),
+        sides=np.array([one.header[:2] for one in looks.values()], np.int32),
+        modes=np.array([one.header.mode for one in looks.values()], str),
+        states=np.array([one.state for one in looks.values()], str),
+        pictures=np.array(pictures),
+        good=np.array(good, np.int64),
+        digests=kept.digests,
+        hashes=kept.hashes,
+        thumbnails=kept.thumbnails,
+    )
+    write_atomically(folder / f"looks-{next(iter(looks)):09d}.npz", content.getvalue())
+
+
+def _join(folder: Path, images: int, pictures: bool) -> None:
+    """All blocks into one file (and those of `room_for`); none is deleted before these are written."""
+    sides = np.zeros((images, 2), np.int32)
+    modes, states = np.full(images, NO_HEADER.mode, object), np.full(images, "unreadable", object)
+    kept = room_for(images, folder) if pictures and images else None
+    for path in _blocks(folder):
+        with np.load(path, allow_pickle=False) as block:
+            seen, good = block["images"], block["good"]
+            sides[seen], modes[seen], states[seen] = block["sides"], block["modes"], block["states"]
+            if kept is not None:
+                kept.digests[good], kept.hashes[good] = block["digests"], block["hashes"]
+                kept.thumbnails[good] = block["thumbnails"]
     file, keeps = folder / FILE, np.array(kept is not None)
     np.savez(file, sides=sides, modes=modes.astype(str), states=states.astype(str), kept=keeps)
+    for path in _blocks(folder):
+        path.unlink()
 
 
 class Look(NamedTuple):

@@ -36,14 +36,6 @@ class Pictures:
         """Write as one ``.npz``."""
         np.savez(file, digests=self.digests, hashes=self.hashes, thumbnails=self.thumbnails)
 
-    def put(self, place: int, one: "Pictures") -> None:
-        """Replace the picture at ``place`` by the only one of ``one``."""
-        self.digests[place], self.hashes[place], self.thumbnails[place] = (
-            one.digests[0],
-            one.hashes[0],
-            one.thumbnails[0],
-        )
-
 
 def load_pictures(file: Path) -> Pictures:
     """Read what `Pictures.save` wrote."""

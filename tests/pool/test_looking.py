@@ -1,0 +1,96 @@
+"""A look at a pool's images goes on where a killed one stopped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selectmm.pool import looking
+from selectmm.pool.llava_json import open_llava_json
+from selectmm.pool.looking import NOTED, Look, keeping_pictures, look_at_image
+from selectmm.pool.pool import Pool
+
+IMAGES = 3 * NOTED + 10
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A pool of small images, each of another width or height; one is missing, one is cut off."""
+    (tmp_path / "images").mkdir()
+    rows = []
+    for number in range(IMAGES):
+        image = tmp_path / "images" / f"{number:04d}.bmp"
+        Image.new("RGB", (1 + number % 32, 1 + number // 32), (number % 256, 0, 9)).save(image)
+        said = [{"from": "human", "value": "<image>\nWhat is this?"}, {"from": "gpt", "value": "Red."}]
+        rows.append({"id": str(number), "image": image.name, "conversations": said})
+    (tmp_path / "images" / "0001.bmp").unlink()
+    (tmp_path / "images" / "0300.bmp").write_bytes((tmp_path / "images" / "0700.bmp").read_bytes()[:58])
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def opened(place: Path, cache: str) -> Pool:
+    return open_llava_json(str(place / "rows.json"), str(place / "images"), "drop", place / cache)
+
+
+def stopped(monkeypatch: pytest.MonkeyPatch, at: int | None) -> list[int]:
+    """The images that are looked at from now on; image ``at`` stops the look as an interrupt does."""
+    seen: list[int] = []
+
+    def look(pool: Pool, image: int, *others: object) -> Look:
+        if image == at:
+            raise KeyboardInterrupt
+        seen.append(image)
+        return look_at_image(pool, image, *others)
+
+    monkeypatch.setattr(looking, "look_at_image", look)
+    return seen
+
+
+def interrupted(place: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool) -> None:
+    stopped(monkeypatch, at=2 * NOTED + 5)
+    with pytest.raises(KeyboardInterrupt):
+        if pictures:
+            with keeping_pictures():
+                opened(place, "cache")
+        else:
+            opened(place, "cache")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_stopped_look_goes_on_after_the_images_that_were_noted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    interrupted(place, monkeypatch, before)
+    seen = stopped(monkeypatch, at=None)
+    pool = opened(place, "cache")
+    assert sorted(seen) == list(range(2 * NOTED + 1, IMAGES))  # image 1 is missing, so blocks end one later
+    whole = opened(place, "other")
+    assert (pool.fingerprint, pool.health) == (whole.fingerprint, whole.health)
+    assert pool.health.missing_image == [1] and pool.health.broken_image == [300]
+    assert np.array_equal(pool.sizes, whole.sizes)
+    (folder,) = (place / "cache" / "pool-headers").glob("*/")
+    assert {file.name for file in folder.iterdir()} == {"headers.npz", "stage.json"}
+
+
+def test_pictures_are_kept_over_a_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(place, monkeypatch, pictures=True)
+    seen = stopped(monkeypatch, at=None)
+    with keeping_pictures():
+        pool = opened(place, "cache")
+        assert min(seen) == 2 * NOTED + 1
+        whole = opened(place, "other")
+    for column in ("digests", "hashes", "thumbnails"):
+        assert np.array_equal(getattr(pool.pictures.read(), column), getattr(whole.pictures.read(), column))
+
+
+def test_images_of_which_no_pictures_were_noted_are_looked_at_again_where_these_are_wanted(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(place, monkeypatch, pictures=False)
+    seen = stopped(monkeypatch, at=None)
+    with keeping_pictures():
+        pool = opened(place, "cache")
+    assert len(seen) == IMAGES - 1 and len(pool.pictures.read()) == IMAGES - 2
