@@ -2,7 +2,8 @@
 
 Options are those of a run: 'selectmm bench setting=llava15_7b_665k model=llava15_7b'. Neither pool nor weights are
 read. Tuning, a pass for features, a pass for gradients and decoding run one after the other on one device, each with
-the most rows that fit; the result is kept in the run's cache folder, by device and setting.
+the most rows that fit; the result is kept in the run's cache folder. It corrects plans for this kind of device, on any
+number of them, of all models of the same shapes (wherever they lie) with the same recipe, dtype and kernels.
 """
 
 import argparse
@@ -51,16 +52,20 @@ def main(arguments: Sequence[str]) -> None:
     device = pick_device(str(options.get("device", "auto")))
     gpu = gpu_of("here" if device.type == "cuda" else "cpu")
     dtype, compute = pick_dtype(str(options.get("dtype", "auto")), device), open_compute(experiment.config["compute"])
-    vlm = with_random_weights(_shapes(experiment), device, dtype, compute)
+    shapes = _shapes(experiment)
+    vlm = with_random_weights(shapes, device, dtype, compute)
     rows, together = experiment.batch_size, experiment.suite.batch_size
     found = bench(vlm, experiment.recipe, gpu, asked.steps, rows=rows, asked=together)
     _show(found, gpu)
-    file = file_of(experiment, gpu.name)
+    file = file_of(experiment, shapes, gpu.name)
     name = torch.cuda.get_device_name() if device.type == "cuda" else gpu.source
     factors = {kind: timed.factor for kind, timed in found.items()}
     measured = {kind: asdict(timed) for kind, timed in found.items()}
     keep(file, {"date": time.strftime("%Y-%m-%d"), "device": name, "factors": factors, "measured": measured})
-    print(f"Kept in {file}; plans of this setting for --gpu {gpu.name} on this cache folder are corrected by it.")
+    plans = (
+        f"plans for --gpu {gpu.name} on this cache folder whose model has these shapes and whose recipe learns the same"
+    )
+    print(f"Kept in {file}; it corrects {plans}.")
     answer({"file": file, "device": name, "gpu": gpu.name, "factors": factors, "measured": measured})
 
 

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
     message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:
-        corrections = Corrections.of(experiment, gpu)
+        corrections = Corrections.of(experiment, vlm, gpu)
         rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE, corrections)
         measured = "tuning" in corrections.factors
         speed = "corrected by `selectmm bench`" if measured else f"at {100 * asked.utilisation:g} % of its peak"

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selectmm.experiment import Experiment
+from selectmm.models.load import pick_dtype
+from selectmm.models.vlm import VLM
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Planned
 from selectmm.planning.work import GRADIENTS
@@ -35,9 +39,9 @@ class Corrections:
     source: str = ""
 
     @classmethod
-    def of(cls, experiment: Experiment, gpu: Gpu) -> "Corrections":
-        """Of this setting on that device, from the cache folder."""
-        file = file_of(experiment, gpu.name)
+    def of(cls, experiment: Experiment, vlm: VLM, gpu: Gpu) -> "Corrections":
+        """Of this model and recipe on that device, from the cache folder; of the model, shapes are enough."""
+        file = file_of(experiment, vlm, gpu.name)
         if not file.exists():
             return cls()
         kept = json.loads(file.read_text())
@@ -56,11 +60,29 @@ class Corrections:
         return self.factors.get(kind) if kind else None
 
 
-def file_of(experiment: Experiment, device: str) -> Path:
-    """Where what is measured of an experiment's model and recipe on a kind of device is kept."""
-    setting = {name: experiment.config[name] for name in ("model", "recipe", "compute")}
-    plain = {"setting": setting | {"model": {k: v for k, v in setting["model"].items() if k != "cache"}}}
-    return experiment.cache / FOLDER / f"{device}-{fingerprint(plain)}.json"
+def file_of(experiment: Experiment, vlm: VLM, device: str) -> Path:
+    """Where what is measured of a model's shapes and an experiment's recipe on a kind of device is kept.
+
+    The model's path counts for nothing, nor does what of the recipe changes no step; so a model with published weights
+    corrects the plans of one that has yet to be made, or lies elsewhere.
+
+    Args:
+        vlm: the experiment's model, or its shapes. device: the name of a `Gpu`.
+    """
+    asked = str(experiment.config["model"].get("dtype", "auto"))
+    measured = {
+        "model": type(vlm.model).__name__,
+        "shapes": {name: list(value.shape) for name, value in vlm.model.named_parameters() if not _of_words(name)},
+        "dtype": str(pick_dtype(asked, torch.device("cpu" if device == "cpu" else "cuda"))),
+        "compute": experiment.config["compute"],
+        "recipe": experiment.recipe.learned(),
+    }
+    return experiment.cache / FOLDER / f"{device}-{fingerprint(measured)}.json"
+
+
+def _of_words(parameter: str) -> bool:
+    """Whether a parameter has a row for each word: checkpoints of one model are padded to different vocabularies."""
+    return not {"embed_tokens", "lm_head"}.isdisjoint(parameter.split("."))
 
 
 def keep(file: Path, content: Mapping[str, Any]) -> None:
