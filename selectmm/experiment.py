@@ -36,8 +36,8 @@ class Experiment:
         batch_size: rows per forward pass when features are computed.
         engine: what answers the suite's questions in place of our own decoding.
         contamination: whether the suite's items are looked for in the pool before anything is trained.
-        devices: processes that a stage may take, one device each, on all nodes together. Features and answers do not
-            depend on their number, trained weights by rounding alone.
+        devices: processes that a stage may take, one device each, on all nodes together. Trained weights depend on
+            their number by rounding alone; features and answers, given the same weights, do not.
         cache: root of all stage folders. records: folder of the record files.
         config: the whole resolved configuration, for the record and for worker processes.
         nodes: the machines that the devices are on, as many on each.
