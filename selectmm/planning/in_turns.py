@@ -79,4 +79,4 @@ def _pass(job: "Job", rows: Pool, needs: Needs, count: int, rank: int) -> Work:
 
 def _sum(one: Work, other: Work) -> Work:
     tokens, flops = one.tokens + (other.tokens or 0), one.flops + (other.flops or 0)
-    return replace(other, tokens=tokens, flops=flops, disk=None)
+    return replace(other, tokens=tokens, flops=flops, disk=None, joining=0.0)

@@ -125,6 +125,7 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
     return [
         f"To do: {counted(total.stages, 'stage')}{least}: {_amount(total.flops, 'FLOP')}, "
         f"{_amount(total.tokens, '')} tokens, {_amount(total.disk, 'B')} of disk, {hours(total.seconds)} device-hours.",
+        *_joining(total),
         f"Hours until all of it is done, one stage after the other: {hours(total.features)} for passes over the pool, "
         f"{hours(total.tuning)} for training (warm-ups included), {hours(total.evaluation)} for evaluation.",
         *_slow_evaluation(total),
@@ -132,6 +133,16 @@ def _ending(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int) ->
         f"Estimates, not measurements: {gpu.name} at {utilisation:.0%} of {gpu.bf16 / 1e12:,.3g} (bfloat16) or "
         f"{gpu.fp32 / 1e12:,.3g} (float32) TFLOP/s, {gpu.memory / 2**30:.0f} GiB ({gpu.source}); {_generation(gpu)}"
         f"padding not counted. selectmm/planning/README.md has the formulas.",
+    ]
+
+
+def _joining(total: Total) -> list[str]:
+    """Where features are written: what the disk needs for a while besides what stays there."""
+    if not total.joining:
+        return []
+    return [
+        f"While the shards of a feature are joined, up to {_amount(total.joining, 'B')} of disk more are in use, "
+        f"{_amount(total.disk + total.joining, 'B')} at the most."
     ]
 
 

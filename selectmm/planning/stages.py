@@ -89,6 +89,7 @@ class Total:
 
     Attributes:
         stages, reused: how many are left, and how many are not because they are cached or shared.
+        disk: bytes that stay. joining: bytes that are there besides for a while, see `Work`.
         saved: device-seconds that the cached ones took when they ran, each once however many jobs find it.
         features, tuning, evaluation: wall seconds of these stages that are left, one after the other; a schedule's
             scorings are features.
@@ -107,6 +108,7 @@ class Total:
     tuning: float
     evaluation: float
     by_engine: float | None = None
+    joining: float = 0.0
 
 
 def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
@@ -133,6 +135,7 @@ def total_of(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> Total:
         tuning=walls("finetune") + walls("warm-up"),
         evaluation=walls("evaluate"),
         by_engine=None if None in engine or not engine else sum(engine),
+        joining=max((stage.work.joining for stage in left), default=0.0),
     )
 
 

@@ -50,13 +50,15 @@ class Work:
         tokens: through the language model. flops: of the model; what a method computes with features is not counted.
         streamed: bytes that generation reads of the device's memory, weights and cache, token after token.
         steps: layers that it starts for that. overhead: device-seconds that an engine takes beside all this.
-        disk: bytes that stay. memory: of one device.
+        disk: bytes that stay. joining: bytes that are there besides at its end, because a feature's shards are deleted
+            once they are joined, one feature after the other. memory: of one device.
         precision: of the arithmetic, in the recipe's words.
     """
 
     tokens: float | None = None
     flops: float | None = None
     disk: float | None = None
+    joining: float = 0.0
     memory: Memory | None = None
     precision: str = "32-true"
     streamed: float = 0.0
@@ -114,8 +116,8 @@ class Device:
                 flops += forward(self.body, load, rank=rank)
             elif isinstance(feature, Consistency):
                 flops += forward(self.body, _blind(load), rank=rank) + 2 * forward(self.body, load, rank=rank)
-        disk = load.rows * sum(self._bytes(feature) for feature in features)
-        return Work(load.tokens if flops else 0, flops, disk, memory, self.precision)
+        sizes = [load.rows * self._bytes(feature) for feature in features]
+        return Work(load.tokens if flops else 0, flops, sum(sizes), max(sizes, default=0.0), memory, self.precision)
 
     @property
     def _recomputes(self) -> bool:

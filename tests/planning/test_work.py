@@ -1,5 +1,6 @@
 """What stages write and evaluations ask, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import lm_eval
@@ -30,6 +31,7 @@ from selectmm.planning.flops import Load
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.page import _ending
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.planning.work import Device
 from selectmm.records.cost import Cost
@@ -68,6 +70,18 @@ def test_an_item_is_read_and_answered() -> None:
     said = 4 * 7 * (2 * 2 * 160 + 2 * 4 * 4 * 10 + 2 * 20)  # seven tokens each, which attend to ten
     assert work.flops == read + said and work.tokens == 40 + 28
     assert work.precision == "bf16-true" and work.disk is None
+
+
+def test_a_plan_says_what_the_disk_needs_while_shards_are_joined() -> None:
+    """Both the shards and the file that they are joined to are there, of one feature after the other."""
+    work = Device(None, BODY, size=2).features(ROWS, [ProjectedGradient(16), TokenCount()], 4, 8)
+    assert (work.disk, work.joining) == (2 * (17 + 1) * 4, 2 * 17 * 4)
+    stages = [Planned("features", "", (), state, 2, replace(work, flops=0)) for state in ("to do", "cached")]
+    told = " ".join(_ending([Plan("", stages, [])], GPUS["h100"], 0.4, 256))
+    assert "144 B of disk" in told
+    assert "While the shards of a feature are joined, up to 136 B of disk more are in use, 280 B at the most." in told
+    cached = " ".join(_ending([Plan("", stages[1:], [])], GPUS["h100"], 0.4, 256))
+    assert "joined" not in cached
 
 
 def test_features_on_disk_are_as_wide_as_their_values() -> None:
