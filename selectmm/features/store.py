@@ -79,13 +79,14 @@ class FeatureStore:
             [] if self._all_there(pool, own) else [one for one in others if one not in own and self._fits(pool, one)]
         )
         finished: dict[Feature, Stage] = {}
+        together = sorted({*own, *riding}, key=repr)
         try:
-            self._run(pool, sorted({*own, *riding}, key=repr), {}, finished, shared=bool(riding))
+            self._run(pool, together, {}, finished, self._devices(pool, together), shared=bool(riding))
         except UserError:
             if not riding:
                 raise
             finished = {}
-            self._run(pool, own, {}, finished)
+            self._run(pool, own, {}, finished, self._devices(pool, own))
         return {feature: finished[feature] for feature in own}
 
     def _all_there(self, pool: Pool, features: Sequence[Feature]) -> bool:
@@ -119,11 +120,12 @@ class FeatureStore:
         waiting: list[Feature],
         partials: Partials,
         finished: dict[Feature, Stage],
+        devices: int,
         shared: bool = False,
     ) -> None:
         """Enter the stage of each waiting feature, one inside the other; the innermost makes the pass for all.
 
-        ``shared``: among several jobs, so that each feature costs its share alone.
+        ``devices``: that the pass takes. ``shared``: among several jobs, so that each feature costs its share alone.
         """
         if not waiting:
             self._pass(pool, partials)
@@ -135,14 +137,14 @@ class FeatureStore:
         def make(folder: Path) -> None:
             nonlocal entered
             entered = True
-            self._run(pool, rest, {**partials, feature: folder}, finished, shared)
+            self._run(pool, rest, {**partials, feature: folder}, finished, devices, shared)
             join(folder)
 
         identity = identity_of(feature, pool, self.vlm.identity, self.limit)
         share = share_of if shared else noted_share_is_whole
-        finished[feature] = run_stage(self.cache, STAGE, identity, make, self._devices(pool), share)
+        finished[feature] = run_stage(self.cache, STAGE, identity, make, devices, share)
         if not entered:  # it was there already: the others still have to be looked at
-            self._run(pool, rest, partials, finished, shared)
+            self._run(pool, rest, partials, finished, devices, shared)
 
     def _pass(self, pool: Pool, partials: Partials) -> None:
         """The passes of `riders`, one after the other."""
@@ -165,9 +167,14 @@ class FeatureStore:
             loaders = loaders_for(self.vlm.model.device, ranks=1)
             deque(track(each.compute(self.vlm, shards, loaders), each.name, len(shards)), maxlen=0)
 
-    def _devices(self, pool: Pool) -> int:
-        """How many devices a pass over a pool takes: a shard is computed by one."""
-        return 1 if self.ranks is None else min(self.ranks.count, math.ceil(len(pool) / self.shard))
+    def _devices(self, pool: Pool, features: Sequence[Feature]) -> int:
+        """How many devices a pass for those of the features takes that are missing: a shard is computed by one."""
+        if self.ranks is None:
+            return 1
+        identities = {one: identity_of(one, pool, self.vlm.identity, self.limit) for one in features}
+        missing = [one for one, identity in identities.items() if find_stage(self.cache, STAGE, identity) is None]
+        most = max((units_of(pool, one) for one in missing), default=1)
+        return min(self.ranks.count, math.ceil(most / self.shard))
 
 
 def values_of(stages: Mapping[Feature, Stage]) -> dict[Feature, np.ndarray]:

@@ -1,5 +1,6 @@
 """A pass by several processes: the same bits on any number, and what a dead rank had finished is not lost."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -21,6 +22,7 @@ from selectmm.features.ranks import Ranks
 from selectmm.features.shards import covered, join, shards_in
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.store import identity_of
+from selectmm.features.tokens import TokenCount
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
@@ -104,6 +106,22 @@ def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
         assert np.array_equal(np.load(stage.folder / "values.npy"), expected[feature]), feature
         assert stage.cost.device_seconds == pytest.approx(2 * stage.cost.seconds)
         assert not (stage.folder / "ranks").exists()
+
+
+def test_a_pass_is_charged_the_devices_that_have_a_shard_of_it(folder: Path, tmp_path: Path) -> None:
+    """Twelve rows are three shards of four; the one image that all of them show is one."""
+    file, images = write_pool(tmp_path, rows=12)
+    rows = json.loads(file.read_text())
+    text = rows[0]["conversations"]
+    file.write_text(json.dumps([{"id": row["id"], "image": rows[0]["image"], "conversations": text} for row in rows]))
+    one = open_llava_json(str(file), str(images), "stop", tmp_path / "cache")
+    vlm = llava.load(str(folder), device="cpu")
+    alone, store = store_of(vlm, tmp_path), store_of(vlm, tmp_path, ranks=Ranks(3, {}))
+    assert len(one) == 12 and len(one.images) == 1
+    assert store._devices(one, [ImageStates(1)]) == 1
+    assert store._devices(one, [ImageStates(1), TokenCount()]) == 3
+    alone.stages(one, [TokenCount()])
+    assert store._devices(one, [ImageStates(1), TokenCount()]) == 1, "what is there takes no pass"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
