@@ -54,7 +54,12 @@ def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str)
             evaluate(adapted, suite, folder, experiment.seed)
 
     identity = evaluation_identity(suite, name, experiment.engine)
-    return run_stage(experiment.cache, EVALUATION, identity, make, devices=experiment.devices)
+    return run_stage(experiment.cache, EVALUATION, identity, make, devices=_answering(experiment))
+
+
+def _answering(experiment: Experiment) -> int:
+    """Devices that answer: of an engine, those of the first node alone."""
+    return experiment.devices if experiment.engine is None else experiment.devices // experiment.nodes.count
 
 
 def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapter: Path, folder: Path) -> None:
@@ -65,7 +70,7 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
         leftover.mkdir()
     with merged(vlm, adapter, checkpoint):
         pass
-    with aside(vlm), serving(engine, vlm, checkpoint, experiment.devices // experiment.nodes.count, place) as backend:
+    with aside(vlm), serving(engine, vlm, checkpoint, _answering(experiment), place) as backend:
         evaluate(vlm, experiment.suite, folder, experiment.seed, backend=backend)
     for done in (checkpoint, place):
         shutil.rmtree(done)
