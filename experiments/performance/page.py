@@ -126,7 +126,7 @@ def _floors(record: dict) -> list[str]:
     if record["name"] in WITHOUT:
         return [WITHOUT[record["name"]], ""]
     if not record.get("floors"):
-        return []
+        return ["No floor: this was measured before its script stated one; the next measurement has it.", ""]
     rows = [_floor(floor) for floor in record["floors"]]
     head = [f"| {' | '.join(FLOOR)} |", "| --- | --- |" + " ---: |" * 5]
     return [*head, *rows, "", *[f"{told}\n" for told in _verdicts(record)]]

@@ -119,6 +119,13 @@ def test_the_page_shows_figures_that_are_held_against_nothing(tmp_path: Path) ->
     assert "**Not measured yet**: prism" in page and "Provisional" not in page
 
 
+def test_the_page_says_that_an_older_record_states_no_floor(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    keep("training", {}, [], tmp_path / "records")
+    page = make(tmp_path, tmp_path / "records").read_text()
+    assert "No floor: this was measured before its script stated one; the next measurement has it." in page
+
+
 def test_opening_a_pool_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = open_pool.main(["--rows", "1600", "--out", str(tmp_path)])
     assert_told(record, 7, capsys)
