@@ -1,7 +1,7 @@
 """What a training run writes while it runs: losses, checkpoints and, at its end, the adapter.
 
-A line of ``losses.jsonl`` is a step: step, loss, lr, seconds, tokens_per_second, gradient_norm (not under DeepSpeed)
-and, on a GPU that `selectmm.planning.gpus` knows, share_of_peak.
+A line of ``losses.jsonl`` is a step: step, loss, lr, seconds, tokens_per_second, gradient_norm and, on a GPU
+that `selectmm.planning.gpus` knows, share_of_peak.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from selectmm.errors import UserError
 from selectmm.records.cost import note_busy
@@ -67,6 +68,14 @@ def keep_losses(folder: Path, done: int) -> None:
     lines = losses.read_text().splitlines(keepends=True) if losses.exists() else None
     if lines is None or len(lines) > done:
         write_atomically(losses, "".join((lines or [])[:done]))
+
+
+def _gradient_norm(trainer: pl.Trainer, module: Tuning) -> float | None:
+    """Of the last step, before clipping; under DeepSpeed, which shares the gradients out, what its engine computed."""
+    if not isinstance(trainer.strategy, DeepSpeedStrategy):
+        return module.gradient_norm
+    norm = trainer.strategy.deepspeed_engine.get_global_grad_norm()
+    return None if norm is None else float(norm)
 
 
 class TrainingCallback(pl.Callback):
@@ -173,8 +182,9 @@ class TrainingCallback(pl.Callback):
         be as many as this one's."""
         seconds = max(seconds, 1e-4)  # as it is rounded
         told = {"tokens_per_second": tokens / seconds}
-        if module.gradient_norm is not None:
-            told["gradient_norm"] = module.gradient_norm
+        norm = _gradient_norm(trainer, module)
+        if norm is not None:
+            told["gradient_norm"] = norm
         peak = peak_of(trainer.strategy.root_device, module.recipe.precision)
         if peak is not None:
             told["share_of_peak"] = flops / seconds / (peak * trainer.world_size)

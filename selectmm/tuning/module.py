@@ -44,7 +44,7 @@ class Tuning(pl.LightningModule):
 
     Attributes:
         at: the step that is taken (from 1) and the shape of its micro-batch, (rows, tokens).
-        gradient_norm: of the last step, before it was clipped; None where DeepSpeed keeps the gradients.
+        gradient_norm: of the last step, before it was clipped; None under DeepSpeed, whose engine has it.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Tuning(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls it once a step, before it clips."""
         gradients = [weight.grad for weight in self.trained().values() if weight.grad is not None]
-        whole = gradients and not self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed shares them out
+        whole = gradients and not self.trainer.strategy.handles_gradient_accumulation  # else DeepSpeed shared them out
         self.gradient_norm = float(torch.nn.utils.get_total_norm(gradients)) if whole else None
 
     def _peak_of(self, name: str) -> float:

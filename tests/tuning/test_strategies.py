@@ -42,7 +42,7 @@ CASES = [
     "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
     *(f"{family}-zero3-mixed" for family in UNLIKE[1:]),  # as LLaVA's pass over all rows is too
 ]
-RESIZED = "llava_chatml-zero2-resized"  # stopped after its first checkpoint, to go on with other ranks
+RESIZED = ("llava_chatml-ddp-resized", "llava_chatml-zero2-resized")  # stopped after the first checkpoint, to go on
 IN_PARTS = ("ddp", "zero2")
 LASTING = "llava_chatml-zero2-long"  # long enough to be killed on the way by a process that looks five times a second
 
@@ -56,7 +56,7 @@ def benches(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> dict[str, B
 @pytest.fixture(scope="module")
 def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     made = {}
-    for name in [*CASES, LASTING, RESIZED]:
+    for name in [*CASES, LASTING, *RESIZED]:
         family, kind, rows = name.split("-")
         how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
         if rows == "shared":  # dropout is drawn for each pass, and there are more of them
@@ -94,6 +94,7 @@ def test_two_processes_learn_what_one_device_learns(
     case, folder = cases[name], spread / name
     alone = case.bench.tune(tmp_path, case.recipe, rows=case.rows)
     assert losses(folder) == pytest.approx(alone, abs=1e-5)
+    assert norms(folder) == pytest.approx(norms(tmp_path), rel=1e-3)
     weights = load_file(folder / "adapter_model.safetensors")
     for key, weight in load_file(tmp_path / "adapter_model.safetensors").items():
         np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
@@ -142,19 +143,20 @@ def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_n
 
 
 @pytest.mark.slow
-def test_a_zero2_run_goes_on_with_twice_and_with_half_the_ranks(
-    cases: dict[str, Case], spread: Path, tmp_path: Path
+@pytest.mark.parametrize("name", RESIZED)
+def test_a_run_goes_on_with_twice_and_with_half_the_ranks(
+    name: str, cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
-    """What differs from a run on one device is the order of summing floats."""
-    case, every = cases[RESIZED], RECIPE.checkpoint_every
-    shutil.copytree(spread / RESIZED, tmp_path / RESIZED)
+    """What differs from a run on two ranks throughout is the order of summing floats."""
+    case, every = cases[name], RECIPE.checkpoint_every
+    shutil.copytree(spread / name, tmp_path / name)
     for ranks, until in ((4, 2 * every), (2, None)):
-        assert latest(tmp_path / RESIZED).name == f"checkpoint-{(until or 3 * every) - every:08d}"
-        went_on = replace(case, strategy=Strategy("zero2", ranks), until=until)
-        train({RESIZED: went_on}, tmp_path, ranks=ranks)
-    whole = spread / "llava_chatml-zero2-all"
-    assert losses(tmp_path / RESIZED) == pytest.approx(losses(whole), abs=1e-5)
-    weights = load_file(tmp_path / RESIZED / "adapter_model.safetensors")
+        assert latest(tmp_path / name).name == f"checkpoint-{(until or 3 * every) - every:08d}"
+        went_on = replace(case, strategy=Strategy(case.strategy.kind, ranks), until=until)
+        train({name: went_on}, tmp_path, ranks=ranks)
+    whole = spread / name.replace("resized", "all")
+    assert losses(tmp_path / name) == pytest.approx(losses(whole), abs=1e-5)
+    weights = load_file(tmp_path / name / "adapter_model.safetensors")
     for key, weight in load_file(whole / "adapter_model.safetensors").items():
         np.testing.assert_allclose(weights[key].numpy(), weight.numpy(), atol=1e-4)
 
@@ -169,6 +171,11 @@ def test_a_zero3_run_whose_rank_is_killed_while_it_saves_goes_on_to_the_same_bit
     assert_only_what_is_trained(latest(tmp_path / name), spread / name)
     train({name: cases[name]}, tmp_path)
     assert_same_bits(tmp_path / name, spread / name)
+
+
+def norms(folder: Path) -> list[float]:
+    """Of the gradients of every step."""
+    return [json.loads(line)["gradient_norm"] for line in (folder / "losses.jsonl").open()]
 
 
 def assert_only_what_is_trained(checkpoint: Path, ended: Path) -> None:
