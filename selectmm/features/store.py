@@ -195,11 +195,11 @@ def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[st
         "limit": limit,
         "version": 2,
         **({"images": "alone"} if alone else {}),
-        **_own_encoder(feature),
+        **own_encoder(feature),
     }
 
 
-def _own_encoder(feature: Feature) -> dict[str, str]:
+def own_encoder(feature: Feature) -> dict[str, str]:
     """The content of a folder that a feature's own encoder lies in: another may lie there later."""
     folder = getattr(feature, "checkpoint", None) or getattr(feature, "encoder", None)
     return {"encoder": weights_of(folder)} if folder and isdir(folder) else {}

@@ -15,9 +15,11 @@ from selectmm.budget import rows_for
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.features.store import own_encoder
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
+from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
 from selectmm.records.reading import Mismatch, read
@@ -109,11 +111,11 @@ def identity_of(
     """Of a schedule's stage: what visits and weights follow from. ``targets``: fingerprint of the examples."""
     schedule, recipe = experiment.schedule, experiment.recipe
     features = {feature for one in requests if isinstance(one, Score) for feature in one.needs.features}
-    method = {"method": source_of(experiment.method), "method_options": options_of(experiment.method)}
+    encoders = sorted(f"{feature} {own['encoder']}" for feature in features if (own := own_encoder(feature)))
     return {
         "schedule": source_of(schedule),
         "options": options_of(schedule),
-        **(method if schedule.wraps else {}),
+        **(_of_method(experiment, pool) if schedule.wraps else {}),
         "features": sorted(f"{source_of(feature)} {feature}" for feature in features),
         "targets": targets,
         "pool": pool.fingerprint,
@@ -126,7 +128,15 @@ def identity_of(
         "seed": experiment.seed,
         "points": list(points_of(experiment.curve, course_of(experiment, pool).steps)),
         "version": 1,
+        **({"encoders": encoders} if encoders else {}),
     }
+
+
+def _of_method(experiment: Experiment, pool: Pool) -> dict[str, Any]:
+    """What a choice of the run's method follows from, besides features; as in `selectmm.stages.select.identity_of`."""
+    method = experiment.method
+    named = {"places": places_digest(pool)} if method.needs().places else {}
+    return {"method": source_of(method), "method_options": options_of(method), **named}
 
 
 def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
