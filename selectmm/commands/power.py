@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _design(seeds: int, items: float, asked: argparse.Namespace) -> Design:
     references = seeds * asked.references_per_seed
-    return Design(seeds, references, references, items, asked.methods)
+    return Design(seeds, references, references, items, asked.methods, asked.methods)
 
 
 def _show(

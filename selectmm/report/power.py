@@ -41,13 +41,19 @@ class Spread:
 
 @dataclass(frozen=True)
 class Design:
-    """A planned comparison: seeds of each method, of random and of full, items as a multiple, methods beside random."""
+    """A planned comparison: seeds of each method, of random and of full, items as a multiple, methods beside random.
+
+    Attributes:
+        comparisons: of all budgets and recipes; Holm's correction is over them.
+        together: methods beside random at one budget and recipe, the fewest; their spread may be estimated together.
+    """
 
     seeds: int
     randoms: int
     fulls: int
     items: float
     comparisons: int
+    together: int
 
 
 def spread_of(comparison: Comparison) -> Spread:
@@ -112,7 +118,8 @@ def smallest_here(comparison: Comparison) -> Smallest | None:
     beside = against_random(comparison)
     seeds = [row.rel.n for _, rows in beside for row in rows]
     randoms, fulls = min(random.rel.n for random, _ in beside), len(longest(comparison.fulls))
-    design = Design(min((n for n in seeds if n > 1), default=1), randoms, fulls, 1.0, len(seeds))
+    together = min(sum(row.rel.n > 1 for row in rows) for _, rows in beside if rows)
+    design = Design(min((n for n in seeds if n > 1), default=1), randoms, fulls, 1.0, len(seeds), together)
     points = smallest_difference(spread, design)
     return None if points is None else Smallest(points, design)
 
@@ -121,9 +128,9 @@ def smallest_difference(spread: Spread, design: Design, power: float = POWER) ->
     """The true difference in ``Rel.`` that is called significant with probability ``power``, in percentage points.
 
     The test is that of `selectmm.report.verdict`: Student's t, with Welch and Satterthwaite's degrees of freedom where
-    few methods are planned and with those of all methods together otherwise (as if all had the same spread), and the
-    first step of Holm's correction, which is all that a single method that differs can count on. None with one
-    seed, where the spread is unknown, and where no difference below `LARGEST` is enough.
+    few methods are planned at one budget and recipe, and with those of all methods there together otherwise (as if all
+    had the same spread), and the first step of Holm's correction, which is all that a single method that differs can
+    count on. None with one seed, where the spread is unknown, and where no difference below `LARGEST` is enough.
     """
     if min(design.seeds, design.randoms) < 2:
         return None
@@ -149,8 +156,8 @@ def power_of(difference: float, spread: Spread, design: Design) -> float:
     true = spread.items / design.items + one_run * runs + full
     tested = true + answers * runs
     parts = [(one_run / design.seeds, design.seeds - 1), (one_run / design.randoms, design.randoms - 1)]
-    if design.comparisons + 1 >= SHARED:
-        parts = [(one_run * runs, design.comparisons * (design.seeds - 1) + design.randoms - 1)]
+    if design.together + 1 >= SHARED:
+        parts = [(one_run * runs, design.together * (design.seeds - 1) + design.randoms - 1)]
     free = min(freedom(tested, [*parts, (full, max(design.fulls - 1, 1))]), 1e6)
     critical = t.isf(ALPHA / 2 / design.comparisons, free) * sqrt(tested / true) if true > 0 else 0.0
     return float(nct.sf(critical, free, difference / sqrt(true))) if true > 0 else float(difference > 0)

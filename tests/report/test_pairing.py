@@ -149,7 +149,8 @@ def test_the_page_says_how_large_a_difference_it_could_have_found() -> None:
     rng = np.random.default_rng(4)
     items = {name: rng.integers(0, 2, (3, ITEMS)) for name in ("full", "random", "prism", "length")}
     seen = compared(items)
-    expected = smallest_difference(spread_of(seen), Design(seeds=3, randoms=3, fulls=3, items=1.0, comparisons=2))
+    planned = Design(seeds=3, randoms=3, fulls=3, items=1.0, comparisons=2, together=2)
+    expected = smallest_difference(spread_of(seen), planned)
     told = f"A true difference of {expected:.1f} points of Rel. is found significant with 80 % probability "
     design = "(2 comparisons, 3 seeds of a method, 3 of random, 3 of full)"
     assert [note for note in notes(seen) if note.startswith(told + design)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from selectmm.commands.power import main
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.report.pairing import tallies_of
-from selectmm.report.power import Design, Spread, power_of, smallest_difference, spread_of
+from selectmm.report.power import Design, Spread, power_of, smallest_difference, smallest_here, spread_of
 from selectmm.report.rows import compare
 from selectmm.report.verdict import SHARED
 from selectmm.screen import output
 from tests.statistics.runs import answers, written
 
 DESIGNS = [
-    Design(seeds=3, randoms=3, fulls=3, items=1, comparisons=1),
-    Design(seeds=5, randoms=10, fulls=10, items=4, comparisons=20),
+    Design(seeds=3, randoms=3, fulls=3, items=1, comparisons=1, together=1),
+    Design(seeds=5, randoms=10, fulls=10, items=4, comparisons=20, together=20),
+    Design(seeds=5, randoms=5, fulls=5, items=1, comparisons=12, together=3),
 ]
 
 
@@ -41,8 +43,8 @@ def simulated(difference: float, spread: Spread, design: Design, times: int = 20
     parts = [side.var(axis=1, ddof=1) / side.shape[1] for side in (method, random)]
     over_items = spread.items / design.items + answers_ * (1 / design.seeds + 1 / design.randoms)
     frees = [design.seeds - 1, design.randoms - 1]
-    if design.comparisons + 1 >= SHARED:
-        frees = [design.comparisons * (design.seeds - 1) + design.randoms - 1]
+    if design.together + 1 >= SHARED:
+        frees = [design.together * (design.seeds - 1) + design.randoms - 1]
         pooled = (answers_ + seeds_) * rng.chisquare(frees[0], times) / frees[0]
         parts = [pooled * (1 / design.seeds + 1 / design.randoms)]
     whole = over_items + sum(parts)
@@ -51,7 +53,7 @@ def simulated(difference: float, spread: Spread, design: Design, times: int = 20
     return float((p <= 0.05 / design.comparisons).mean())
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=["three seeds", "twenty methods"])
+@pytest.mark.parametrize("design", DESIGNS, ids=["three seeds", "twenty methods", "four budgets"])
 def test_a_difference_of_the_printed_size_is_found_four_times_in_five(design: Design) -> None:
     spread = Spread(items=9.0, answers=6.0, seeds=4.0, fulls=0.0, freedom=20)
     difference = smallest_difference(spread, design)
@@ -63,22 +65,22 @@ def test_a_difference_of_the_printed_size_is_found_four_times_in_five(design: De
 
 
 def test_where_only_items_vary_it_is_the_formula_of_the_normal_distribution() -> None:
-    design = Design(seeds=4, randoms=4, fulls=4, items=4, comparisons=1)
+    design = Design(seeds=4, randoms=4, fulls=4, items=4, comparisons=1, together=1)
     found = smallest_difference(Spread(items=16.0, answers=0.0, seeds=0.0, fulls=0.0, freedom=6), design)
     assert found == pytest.approx((1.959964 + 0.841621) * 2.0, rel=1e-4)
 
 
 def test_one_seed_and_no_chance_of_success_are_unknown() -> None:
     spread = Spread(items=1.0, answers=1.0, seeds=1.0, fulls=1.0, freedom=2)
-    assert smallest_difference(spread, Design(1, 3, 3, 1, 1)) is None
+    assert smallest_difference(spread, Design(1, 3, 3, 1, 1, 1)) is None
     far = Spread(items=1e9, answers=0.0, seeds=0.0, fulls=0.0, freedom=2)
-    assert smallest_difference(far, Design(3, 3, 3, 1, 1)) is None
+    assert smallest_difference(far, Design(3, 3, 3, 1, 1, 1)) is None
 
 
 def test_where_the_power_falls_again_the_smallest_difference_is_still_found() -> None:
     """Two full runs: their part of the variance grows with the difference, so that 1,000 points are significant less
     often than 50."""
-    spread, design = Spread(items=20.0, answers=10.0, seeds=10.0, fulls=30.0, freedom=20), Design(2, 2, 2, 1, 6)
+    spread, design = Spread(items=20.0, answers=10.0, seeds=10.0, fulls=30.0, freedom=20), Design(2, 2, 2, 1, 6, 6)
     assert power_of(60.0, spread, design) > 0.8 > power_of(1000.0, spread, design)
     found = smallest_difference(spread, design)
     assert found is not None and power_of(found, spread, design) == pytest.approx(0.8)
@@ -144,3 +146,18 @@ def test_without_answers_the_spread_is_unknown(tmp_path: Path) -> None:
     records = [load(path) for path in paths]
     with pytest.raises(UserError, match="Copy the folder `answers` too"):
         spread_of(compare(records, {}))
+
+
+def test_methods_at_several_budgets_are_not_estimated_together(tmp_path: Path) -> None:
+    """Twelve comparisons, but three at each budget: the test pools none of them, so the page must not either."""
+    seeds = {"random": 2, "prism": 2, "length": 2, "el2n": 2}
+    paths = runs(tmp_path, {"full": 2, **seeds}, items=60)
+    records = [load(path) for path in paths]
+    tallies = dict(tallies_of(zip(paths, records, strict=True)))
+    for budget in (0.4, 0.5, 0.6):
+        for record in [record for record in records if record.budget == 0.3 and record.method.name != "full"]:
+            again = replace(record, budget=budget)
+            tallies[again.name] = tallies[record.name]
+            records.append(again)
+    found = smallest_here(compare(records, {}, tallies))
+    assert found is not None and (found.design.comparisons, found.design.together) == (12, 3)
