@@ -10,6 +10,7 @@ from selectmm.records.record import RunRecord
 from selectmm.report.references import References
 from selectmm.report.relative import ONE_SIDED_95, in_errors, longest, mean_scores, scores_of
 from selectmm.report.rows import Comparison
+from selectmm.report.shared_items import variance_of_errors
 from selectmm.report.verdict import quantile
 
 
@@ -46,7 +47,8 @@ def gain_of(comparison: Comparison, references: References) -> Gain | None:
         return None
     scale = {name: 100 / top if (top := max(means[name], value)) > 0 else 0.0 for name, value in base.items()}
     gains = [fmean(scale[name] * (scores_of(full)[name] - base[name]) for name in base) for full in fulls]
-    items = sum(2 * (scale[name] * _error(fulls, name)) ** 2 for name in base) / len(base) ** 2
+    errors = {name: scale[name] * _error(fulls, name) for name in base}
+    items = 2 * variance_of_errors(errors, fulls, comparison.tallies) / len(base) ** 2
     seeds = variance(gains) / len(gains) if len(gains) > 1 else 0.0
     margin = quantile(items + seeds, [(seeds, len(gains) - 1)]) * sqrt(items + seeds)
     return Gain(fmean(gains), margin, len(base))

@@ -1,6 +1,7 @@
 """Two rows on the same items: the variance that the items leave in the difference of their ``Rel.``."""
 
 from collections.abc import Iterable, Sequence
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from selectmm.records.answers import load_answers
 from selectmm.records.record import RunRecord
 from selectmm.report.relative import full_of, mean_scores
 from selectmm.report.rows import Comparison, Row, Tallies
+from selectmm.report.shared_items import Deviations, deviations, material_of, of_all_items, variance_of_sum
 from selectmm.statistics.compare import AGREES
 from selectmm.statistics.paired import jackknife
 from selectmm.statistics.tally import Tally, tally_of
@@ -50,13 +52,14 @@ def item_variance(row: Row, other: Row | None, comparison: Comparison) -> float 
     """Variance over items of ``row``'s Rel. minus ``other``'s (of its own if that is None), in per cent squared.
 
     Per benchmark it is the jackknife's, of 100 · (mean of row's seeds − mean of other's) / mean of full's: an item that
-    is hard for all of them says nothing about their difference. Where answers are missing, or the metric is no property
-    of single items, it is the sum of both rows' own variances instead, which is larger for runs that err alike; None if
-    one of these is not known either.
+    is hard for all of them says nothing about their difference. Items that several benchmarks share are left out of all
+    of them at once (`selectmm.report.shared_items`). Where answers are missing, or the metric is no property of single
+    items, it is the sum of both rows' own variances instead, which is larger for runs that err alike; None if one of
+    these is not known either.
     """
-    parts = [_variance(row, other, comparison, name) for name in comparison.counted]
+    parts = [_moved(row, other, comparison, name) for name in comparison.counted]
     known = [part for part in parts if part is not None]
-    return sum(known) / len(parts) ** 2 if len(known) == len(parts) else None
+    return variance_of_sum(known) / len(parts) ** 2 if len(known) == len(parts) else None
 
 
 def score_variance(row: Row, other: Row, comparison: Comparison, benchmark: str) -> float | None:
@@ -72,14 +75,16 @@ def score_variance(row: Row, other: Row, comparison: Comparison, benchmark: str)
     return sum(float(np.mean(np.square(some))) for some in errors if some) if all(errors) else None
 
 
-def _variance(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> float | None:
+def _moved(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> Deviations | None:
+    """What each cluster moves a benchmark's part of the difference by; None if that, and an error, are unknown."""
     sides = _sides(row, other, comparison, benchmark)
+    material = material_of(row.outcomes[0].record, benchmark)
     if not _aligned(sides):
         own = [_own(one, comparison, benchmark) for one in (row, other) if one is not None]
-        return None if None in own else sum(part for part in own if part is not None)
+        return None if None in own else of_all_items(sqrt(sum(part for part in own if part is not None)), material)
     means = [np.mean([run.without_each for run in side], axis=0) for side in sides]
     apart = means[0] - means[1] if other is not None else means[0]
-    return jackknife(100 * apart / means[-1], sides[0][0].strata)
+    return deviations(100 * apart / means[-1], sides[0][0], material)
 
 
 def _sides(row: Row, other: Row | None, comparison: Comparison, benchmark: str) -> list[list[Tally | None]]:

@@ -17,6 +17,7 @@ from selectmm.report.names import name_of
 from selectmm.report.notes import origin
 from selectmm.report.relative import full_of, is_full, mean_scores, relative, scores_of
 from selectmm.report.rows import Comparison, Row, format_estimate
+from selectmm.report.shared_items import variance_of_errors
 from selectmm.report.table import NOTHING, Table, format_time
 
 CELLS = ROOT / "results" / "published" / "scores.csv"
@@ -238,8 +239,9 @@ def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured |
             return None
         values.append(found)
         stderr = {score.benchmark: score.stderr for score in run.scores}
-        known = all(stderr[name] is not None for name in over)
-        errors.append(sqrt(sum((100 * stderr[n] / against[n]) ** 2 for n in over)) / len(over) if known else None)
+        shares = {name: 100 * error / against[name] for name in over if (error := stderr[name]) is not None}
+        whole = variance_of_errors(shares, [run], comparison.tallies)
+        errors.append(sqrt(whole) / len(over) if len(shares) == len(over) else None)
     return joined(values, errors)
 
 

@@ -59,9 +59,20 @@ def jackknife(without_each: np.ndarray, strata: Sequence[str]) -> float:
     Clusters are drawn within strata; a stratum of one cluster says nothing and counts as nothing.
     Source: B. Efron and C. Stein, "The jackknife estimate of variance", 1981; for strata C. F. J. Wu, 1986, § 9.
     """
+    return float(np.square(jackknife_deviations(without_each, strata)).sum())
+
+
+def jackknife_deviations(without_each: np.ndarray, strata: Sequence[str]) -> np.ndarray:
+    """What each cluster adds to `jackknife`, before it is squared, [clusters].
+
+    Those of two statistics of the same clusters, multiplied and added up, are the jackknife's covariance.
+    """
     names = np.asarray(strata)
-    parts = [without_each[names == name] for name in dict.fromkeys(strata)]
-    return float(sum((len(part) - 1) * part.var() for part in parts))
+    moved = np.zeros(len(without_each))
+    for name in dict.fromkeys(strata):
+        part = without_each[names == name]
+        moved[names == name] = np.sqrt((len(part) - 1) / len(part)) * (part - part.mean())
+    return moved
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

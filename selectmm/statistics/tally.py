@@ -14,6 +14,7 @@ from selectmm.evaluation.outcome import Answer
 from selectmm.records.record import RunRecord
 
 OF_SETS = ("hallusion_overall", "fAcc")  # count figures and questions of a set, which an answer's fields do not name
+ITEM = "item "  # what the names of clusters without a picture begin with
 POINTS = 100.0  # an item's own score is 0..1, a table's unit is per cent (MME's points are 100 for each of two parts)
 
 
@@ -132,4 +133,4 @@ def _units(answers: Sequence[Answer]) -> list[list[Answer]]:
 
 
 def _cluster(answer: Answer) -> tuple[str, str]:
-    return (answer.stratum, answer.image) if answer.image else (answer.stratum, f"item {answer.unit or answer.item}")
+    return (answer.stratum, answer.image) if answer.image else (answer.stratum, f"{ITEM}{answer.unit or answer.item}")

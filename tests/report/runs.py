@@ -53,7 +53,8 @@ def run_of(
     steps = steps or (10 if method == "full" or length == "steps" else 3)
     features, select, finetune = (StageCost(s, s, 1.0, cached) for s in seconds)
     rows = 100 if method == "full" else round(100 * budget)
-    described = {name: {} for name in scores} | dict(evaluator or {})
+    given = evaluator or {}
+    described = {name: {"material": f"items of {name}", **given.get(name, {})} for name in {**scores, **given}}
     counts = items or {}
     return RunRecord(
         experiment="toy",
