@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -18,9 +19,10 @@ from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
-from selectmm.report.margin import joined
+from selectmm.report.pairing import tallies_of
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.references import load_references
+from selectmm.report.rows import Tallies
 from selectmm.report.transfer import TransferPicture, save_transfer
 from selectmm.statistics.paired import ALPHA
 
@@ -36,17 +38,22 @@ class Measured:
     """What training on each source alone did.
 
     Attributes:
-        sources, targets: names. base: scores of the untuned model, [targets]. after, stderr: scores after training and
-            their standard errors over items and seeds, [sources, targets], each in its benchmark's own unit.
-        records: the runs, one per source and seed.
+        sources, targets: names. base: scores of the untuned model, [targets]. after: mean scores of a source's runs
+            (seeds), [sources, targets], each in its benchmark's own unit.
+        runs: of each source, one a seed. tallies: of their answers.
     """
 
     sources: list[str]
     targets: list[str]
     base: np.ndarray
     after: np.ndarray
-    stderr: np.ndarray
-    records: list[RunRecord]
+    runs: list[list[RunRecord]]
+    tallies: Tallies
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """All runs, source by source."""
+        return [record for runs in self.runs for record in runs]
 
     @property
     def gains(self) -> np.ndarray:
@@ -82,27 +89,25 @@ def make(folder: Path) -> Path:
 
 def read_measured(targets: list[str]) -> Measured:
     """The committed single-source runs and the base's scores."""
+    paths = sorted((ROOT / "results" / "records").glob("dataprophet_embedded-*.json"))
+    records = [load(path) for path in paths]
     runs: dict[str, list[RunRecord]] = {}
-    for path in sorted((ROOT / "results" / "records").glob("dataprophet_embedded-*.json")):
-        record = load(path)
+    for record in records:
         runs.setdefault(str(record.method.options["source"]), []).append(record)
     references = load_references(ROOT / "results" / "references" / "mini.json")
-    cells = [[measured_at(runs[source], name) for name in targets] for source in sorted(runs)]
     return Measured(
         sorted(runs),
         targets,
         np.array([references[name].base for name in targets]),
-        np.array([[mean for mean, _ in row] for row in cells]),
-        np.array([[error for _, error in row] for row in cells]),
-        [record for source in sorted(runs) for record in runs[source]],
+        np.array([[measured_at(runs[source], name) for name in targets] for source in sorted(runs)]),
+        [runs[source] for source in sorted(runs)],
+        tallies_of(zip(paths, records, strict=True)),
     )
 
 
-def measured_at(records: list[RunRecord], target: str) -> tuple[float, float]:
-    """A benchmark's mean score over the runs (seeds) of one source, and its standard error over items and seeds."""
-    scores = [score for record in records for score in record.scores if score.benchmark == target]
-    found = joined([score.value for score in scores], [score.stderr or 0.0 for score in scores])
-    return found.mean, found.stderr
+def measured_at(records: list[RunRecord], target: str) -> float:
+    """A benchmark's mean score over the runs (seeds) of one source."""
+    return fmean(score.value for record in records for score in record.scores if score.benchmark == target)
 
 
 def product(terms: dict, names: tuple[str, ...]) -> np.ndarray:
@@ -118,10 +123,43 @@ def product(terms: dict, names: tuple[str, ...]) -> np.ndarray:
 
 
 def ceiling(measured: Measured) -> np.ndarray:
-    """τ_target between the measured scores and the same with noise of their standard errors added, [draws]."""
-    rng = np.random.default_rng(SEED)
-    noisy = (measured.after + measured.stderr * rng.standard_normal(measured.after.shape) for _ in range(DRAWS // 10))
-    return np.array([np.nanmean(tau_target(measured.after, one)) for one in noisy])
+    """τ_target between the measured scores and those of items and seeds that are drawn again, [draws]."""
+    again = drawn_again(measured.runs, measured.tallies, measured.targets, DRAWS // 10, np.random.default_rng(SEED))
+    return np.array([np.nanmean(tau_target(measured.after, one)) for one in again])
+
+
+def drawn_again(
+    runs: list[list[RunRecord]], tallies: Tallies, targets: list[str], draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Bootstrap of mean scores, [draws, sources, targets]: clusters of items within strata, and each source's seeds.
+
+    All sources answered the same items, so that each draw has the same clusters for all of them: an item that is hard
+    for all does not change their ranking.
+
+    Raises:
+        UserError: answers are missing, or are not of the same items.
+    """
+    found = np.empty((draws, len(runs), len(targets)))
+    for column, target in enumerate(targets):
+        answered = [[tallies.get(record.name, {}).get(target) for record in of_source] for of_source in runs]
+        first = answered[0][0]
+        if first is None or any(one is None or one.clusters != first.clusters for row in answered for one in row):
+            raise UserError(f"The runs did not all answer the same items of {target}; make them again.")
+        times = _times(first.strata, draws, rng)
+        for row, of_source in enumerate(answered):
+            scores = np.stack([one.value(times @ one.sums) for one in of_source if one is not None], axis=1)
+            seeds = rng.integers(scores.shape[1], size=scores.shape)
+            found[:, row, column] = np.take_along_axis(scores, seeds, axis=1).mean(axis=1)
+    return found
+
+
+def _times(strata: tuple[str, ...], draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each cluster is drawn, as many within each stratum as it has, [draws, clusters]."""
+    names, times = np.asarray(strata), np.zeros((draws, len(strata)))
+    for name in dict.fromkeys(strata):
+        inside = names == name
+        times[:, inside] = rng.multinomial(inside.sum(), np.full(inside.sum(), 1 / inside.sum()), size=draws)
+    return times
 
 
 def by_chance(metric: np.ndarray, gains: np.ndarray) -> float:
@@ -146,8 +184,8 @@ def _opening(metric: np.ndarray, measured: Measured) -> str:
 **Does DataProphet's metric rank the embedded pool's {len(measured.sources)} sources as training on each of them alone
 does?** Over {found.count} mini-benchmarks it is {says}: τ_target {found.mean:.3f}, p {p:.3f} if the sources are
 permuted; 95 % bootstrap over benchmarks {found.low:.3f} to {found.high:.3f}, for these sources. Chance is 0, and the
-measured scores agree with themselves, the items' noise added once more, at {best.mean():.3f} {ranged(best)}. Scale:
-embedded; {_seeds(measured)}.
+measured scores agree with themselves, items (the same for all sources) and seeds drawn again, at
+{best.mean():.3f} {ranged(best)}. Scale: embedded; {_seeds(measured)}.
 
 ![M and the measured gains, with τ of every benchmark and source]({NAME}.svg)
 """
