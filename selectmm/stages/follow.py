@@ -7,7 +7,6 @@ from json import dumps
 from pathlib import Path
 
 import torch
-from torch.distributed import DistError
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
@@ -49,11 +48,6 @@ def follow(place: Place, experiment: Experiment) -> None:
             log.info("  node %d    %s", place.node, Path(launch.module.replace(".", "/")).parent.name)
             follower.report(join(launch, follower))
         problem = ""
-    except (DistError, ConnectionError, TimeoutError) as lost:
-        raise UserError(
-            f"Node 0 ({follower.leader['host']}) is gone; what was finished is kept. Start the same command again on "
-            f"all nodes to continue."
-        ) from lost
     except Exception as mine:
         problem = str(mine) or type(mine).__name__
         raise
@@ -67,4 +61,5 @@ def _prepare(follower: Follower, told: Mapping[str, str], experiment: Experiment
     follower.check(told)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     check_devices(experiment.devices // follower.place.nodes, torch.device(experiment.device))
-    follower.tell("pool", experiment.open_pool().fingerprint)
+    if (pool := follower.unless_ended(experiment.open_pool)) is not None:
+        follower.tell("pool", pool.fingerprint)

@@ -253,11 +253,21 @@ def code_digest() -> str:
 
 
 def own_address(place: Place) -> str:
-    """This machine's address as node 0 and the others reach it."""
+    """This machine's address as node 0 and the others reach it.
+
+    Raises:
+        UserError: node 0 cannot be reached.
+    """
     if place.node == 0:
         return place.host
-    with socket.create_connection((place.host, place.port), timeout=place.seconds) as line:
-        return line.getsockname()[0]
+    try:
+        with socket.create_connection((place.host, place.port), timeout=LOST) as line:
+            return line.getsockname()[0]
+    except OSError as problem:
+        raise UserError(
+            f"Node {place.node} cannot reach node 0 at {place.host}:{place.port} ({problem}); start the same command "
+            f"again on all nodes: it continues from what is finished."
+        ) from problem
 
 
 def free_port() -> int:

@@ -1,10 +1,14 @@
 """Nodes that do not fit together, or that are lost: one sentence on each of them."""
 
 import json
+import multiprocessing
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks in shorter intervals than between machines."""
     for name, seconds in {"POLL": 0.01, "LOST": 1.0, "PARTING": 0.5}.items():
         monkeypatch.setattr(module, name, seconds)
-    for name, seconds in {"POLL": 0.01, "BEAT": 0.1, "SHARED": 0.2}.items():
+    for name, seconds in {"POLL": 0.01, "LOST": 1.0, "BEAT": 0.1, "SHARED": 0.2}.items():
         monkeypatch.setattr(follower, name, seconds)
 
 
@@ -114,11 +118,55 @@ def test_a_node_that_falls_silent(tmp_path: Path) -> None:
             nodes.agree("pool", "pool")
 
 
+def test_node_0_fails_while_another_node_opens_the_pool(tmp_path: Path) -> None:
+    """Which may take an hour; its reason is known at once."""
+    slow, opened = experiment(), Event()
+    slow.open_pool = opened.wait
+    try:
+        with pytest.raises(UserError, match="No checkpoint"), two_nodes(tmp_path, None, slow) as (_, following):
+            raise UserError("No checkpoint at 'llava'; give a path.")
+        with pytest.raises(UserError, match=r"^Node 0 \(.*\) stopped: No checkpoint at 'llava'; give a path\.$"):
+            following.result(20)
+    finally:
+        opened.set()
+
+
+def opened_store(port: int, cache: Path) -> TCPStore:
+    """Node 0's, as the others find it."""
+    store, probe = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False), module._probe(cache)
+    store.set("leader", json.dumps({"told": same_on_all(experiment(), PLACE), "probe": str(probe), "host": "first"}))
+    return store
+
+
+def lead_until_stopped(port: int, cache: Path) -> None:
+    """A process of node 0's, which stops as if its machine hung."""
+    store = opened_store(port, cache)
+    while not store.check(["pool-1"]):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_node_0_no_longer_answers(tmp_path: Path) -> None:
+    """Nothing closes the connection where a machine hangs, or where the network drops what is sent."""
+    port = free_port()
+    leader = multiprocessing.get_context("fork").Process(target=lead_until_stopped, args=(port, tmp_path))
+    leader.start()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, replace(PLACE, port=port), experiment())
+        try:
+            with pytest.raises(
+                UserError, match=r"^Node 0 \(first\) has not been heard of for 1 s; what was finished is"
+            ):
+                following.result(20)
+        finally:
+            leader.kill()
+            leader.join()
+
+
 def test_node_0_is_gone(tmp_path: Path) -> None:
     """Killed, that is: its store is closed without a word."""
     port = free_port()
-    lost = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-    lost.set("leader", json.dumps({"told": same_on_all(experiment(), PLACE), "probe": str(__file__), "host": "first"}))
+    lost = opened_store(port, tmp_path)
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(follow, replace(PLACE, port=port), experiment())
         while not lost.check(["host-1"]):
