@@ -1,8 +1,10 @@
 """A node other than 0, at the store through which the nodes of a run talk (see `selectmm.stages.nodes`)."""
 
 import json
+import logging
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -18,10 +20,10 @@ from selectmm.stages.place import Place
 
 Result = TypeVar("Result")
 
+log = logging.getLogger("selectmm")
+
 BEAT = 2.0  # seconds between a node's signs of life
 SHARED = 20.0  # seconds until another node's new file must be seen: network file systems remember what was not there
-
-_left: set[str] = set()  # runs that this process has left, by the file that told that folders are shared
 
 
 class NodeGone(UserError):
@@ -48,7 +50,7 @@ class Follower:
     Every method that asks the store raises a `NodeGone` if node 0 has closed it, or does not answer for `LOST` seconds.
 
     Raises:
-        UserError: nobody leads there.
+        UserError: nobody leads there, or another process has this node's number.
     """
 
     def __init__(self, place: Place) -> None:
@@ -61,28 +63,39 @@ class Follower:
         self._heart.start()
 
     def _connected(self) -> TCPStore:
-        place, deadline = self.place, time.monotonic() + self.place.seconds
+        """The store. Asks again where nobody leads yet, or another run does, such as a sweep's last one, which ends."""
+        place = self.place
+        deadline = time.monotonic() + place.seconds
+        log.info("  waiting   for node 0 at %s:%d, at most %g s", place.host, place.port, place.seconds)
         while True:
             try:
-                if (store := apart(self._connect).result(place.seconds + LOST)) is not None:
-                    return store
+                return apart(self._connect).result(place.seconds + LOST)
+            except UserError as taken:
+                why = taken
             except (RuntimeError, ValueError, TimeoutError) as problem:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"Node {place.node} found no node 0 at {place.host}:{place.port} within {place.seconds:g} s "
-                        f"({first_line(problem) or 'no answer'}); start the same command on node 0, look whether this "
-                        f"machine can reach that port, or raise join_seconds."
-                    ) from problem
+                why = UserError(
+                    f"Node {place.node} found no node 0 at {place.host}:{place.port} within {place.seconds:g} s "
+                    f"({first_line(problem) or 'no answer'}); start the same command on node 0, look whether this "
+                    f"machine can reach that port, or raise join_seconds."
+                )
+            if time.monotonic() > deadline:
+                raise why
             time.sleep(POLL)
 
-    def _connect(self) -> TCPStore | None:
-        """The store, with this node in it; None if it is that of the sweep's last job, which is about to end."""
-        place = self.place
+    def _connect(self) -> TCPStore:
+        """The store, in which this process has taken its node's number.
+
+        The first process that comes keeps it: what a second one said would be taken for the first one's.
+        """
+        place, name = self.place, f"host-{self.place.node}"
         store = TCPStore(place.host, place.port, is_master=False, wait_for_workers=False, timeout=wait_of(place))
-        self.leader = json.loads(store.get("leader"))
-        if self.leader["probe"] in _left:
-            return None
-        store.set(f"host-{place.node}", socket.gethostname())
+        leader, mine = json.loads(store.get("leader")), f"{socket.gethostname()} {uuid.uuid4().hex}"
+        if (holder := store.compare_set(name, "", mine).decode()) != mine:
+            raise UserError(
+                f"The run at {place.host}:{place.port} has a node {place.node} already, on {holder.partition(' ')[0]}; "
+                f"wait until it has ended, or set rendezvous=HOST:PORT on all nodes to a port that is free."
+            )
+        self.leader = leader
         return store
 
     def _beat(self) -> None:
@@ -175,7 +188,6 @@ class Follower:
                 why = self._get("end")
             self._set(f"left-{node}", "")
         self._over.set()
-        _left.add(self.leader["probe"])
         return why
 
     def _there(self, name: str) -> bool:

@@ -221,7 +221,7 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
                 f"s; start the same command there, look whether it can reach this port, or raise join_seconds."
             )
         time.sleep(POLL)
-    hosts = {node: store.get(f"host-{node}").decode() for node in sorted(others)}
+    hosts = {node: store.get(f"host-{node}").decode().partition(" ")[0] for node in sorted(others)}
     signs = _Signs(store, hosts)
     while not all(store.check([f"ready-{node}"]) for node in hosts):
         if trouble := signs.trouble():

@@ -27,9 +27,10 @@ def two_nodes(
     second: SimpleNamespace | None = None,
     seconds: float = 60.0,
     other: Callable[[Place, SimpleNamespace], None] = follow,
+    port: int | None = None,
 ) -> Iterator[tuple[Nodes, Future]]:
     """Lead for the length of the block; yields the nodes and what becomes of node 1."""
-    first, port = first or experiment(), free_port()
+    first, port = first or experiment(), port or free_port()
     places = [Place(2, node, host="127.0.0.1", port=port, seconds=seconds) for node in range(2)]
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(other, places[1], second or first)

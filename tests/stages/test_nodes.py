@@ -45,11 +45,26 @@ def refused(cache: Path, *given: SimpleNamespace) -> tuple[str, ...]:
 
 
 def test_nodes_that_have_the_same_agree_and_part(tmp_path: Path) -> None:
+    port = free_port()
     for _ in range(2):  # the jobs of a sweep meet one after the other
-        with two_nodes(tmp_path) as (nodes, following):
+        with two_nodes(tmp_path, port=port) as (nodes, following):
             nodes.agree("pool", "pool")
         assert following.result() is None
     assert not list(tmp_path.iterdir()), "the file that the others had to see is gone"
+
+
+def test_another_runs_node_1_is_refused_and_ends_nothing(tmp_path: Path) -> None:
+    """Nor does a second one of the same command, started by hand."""
+    with two_nodes(tmp_path) as (nodes, following):
+        for command in (experiment(budget=0.5), experiment()):
+            other = replace(nodes.place, node=1, seconds=0.2)
+            with pytest.raises(
+                UserError, match=r"^The run at 127\.0\.0\.1:\d+ has a node 1 already, on .+; wait until"
+            ):
+                follow(other, command)
+        assert module._Signs(nodes._store, nodes.hosts).trouble() is None
+        nodes.agree("pool", "pool")
+    assert following.result() is None
 
 
 def test_another_pool(tmp_path: Path) -> None:
