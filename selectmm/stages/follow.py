@@ -11,6 +11,7 @@ import torch
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.records.stage import source_of
 from selectmm.stages.devices import check_devices
 from selectmm.stages.follower import Follower
 from selectmm.stages.launch import join
@@ -23,14 +24,24 @@ OWN = {"node", "rendezvous", "join_seconds"}  # options that nodes may differ in
 
 
 def same_on_all(experiment: Experiment, place: Place) -> dict[str, str]:
-    """What has to be the same on all nodes, by the names that a user reads."""
+    """What has to be the same on all nodes, by the names that a user reads.
+
+    Code of one's own is no part of selectmm's: that of the method, its features and the schedule is named by class.
+    """
     options = {key: value for key, value in experiment.config.items() if key not in OWN}
+    made = experiment.method, experiment.schedule, *experiment.method.needs().features
     digest = sha256(dumps(options, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return {
         "selectmm's code and packages": code_digest(),
         "command": digest,
         "number of devices": str(experiment.devices // place.nodes),
+        **{f"code of {name}": code for name, code in map(_name_and_code, made)},
     }
+
+
+def _name_and_code(made: object) -> tuple[str, str]:
+    name, _, code = source_of(made).partition("@")
+    return name, code
 
 
 def follow(place: Place, experiment: Experiment) -> None:

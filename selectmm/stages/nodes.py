@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import platform
+import signal
 import socket
 import time
 import uuid
@@ -181,13 +182,24 @@ def leading(place: Place, told: Mapping[str, str], cache: Path) -> Iterator[Node
         log.info("  nodes     %d: %s", place.nodes, ", ".join([socket.gethostname(), *nodes.hosts.values()]))
         yield nodes
     except BaseException as problem:
-        _part(store, place, str(problem) or type(problem).__name__)
+        _part(store, place, _reason(problem))
         raise
     else:
         _part(store, place, "")
     finally:
         probe.unlink(missing_ok=True)
         nodes._store = store = None  # closes it, so that the next job of a sweep can open one
+
+
+def _reason(problem: BaseException) -> str:
+    """Why node 0 stops, in words; a signal ends it with 128 and its number as the exit code, or as Ctrl-C does."""
+    if isinstance(problem, KeyboardInterrupt):
+        number = int(signal.SIGINT)
+    elif isinstance(problem, SystemExit) and isinstance(problem.code, int):
+        number = problem.code - 128
+    else:
+        return str(problem) or type(problem).__name__
+    return f"it received signal {number}; start the same command again on all nodes to continue."
 
 
 def _opened(place: Place) -> TCPStore:
@@ -213,7 +225,12 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
     """Wait for the other nodes; their hosts by number."""
     deadline = time.monotonic() + place.seconds
     others = set(range(1, place.nodes))
+    told = False
     while missing := {node for node in others if not store.check([f"host-{node}"])}:
+        if not told:
+            where = f"{place.host}:{place.port}, at most {place.seconds:g} s"
+            log.info("  waiting   for node %s to connect to %s", ", ".join(map(str, sorted(missing))), where)
+            told = True
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(missing)))
             raise UserError(

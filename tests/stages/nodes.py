@@ -6,17 +6,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+from selectmm.methods.method import Method
+from selectmm.methods.random import Random
+from selectmm.schedules.static import Static
 from selectmm.stages.follow import follow, same_on_all
 from selectmm.stages.nodes import Nodes, free_port, leading
 from selectmm.stages.place import Place
 
 
-def experiment(pool: str = "pool", device: str = "cpu", devices: int = 2, **config: object) -> SimpleNamespace:
+def experiment(
+    pool: str = "pool", device: str = "cpu", devices: int = 2, method: Method | None = None, **config: object
+) -> SimpleNamespace:
     """What a node reads of an experiment."""
     opened = SimpleNamespace(fingerprint=pool)
     config = {"model": {"device": "cpu"}, **config}
     return SimpleNamespace(
-        config=config, scale="embedded", device=device, devices=devices, open_pool=lambda: opened
+        config=config, scale="embedded", device=device, devices=devices, open_pool=lambda: opened,
+        method=method or Random(), schedule=Static(),
     )  # fmt: skip
 
 

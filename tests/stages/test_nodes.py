@@ -1,6 +1,8 @@
 """Nodes that do not fit together, or that are lost: one sentence on each of them."""
 
+import importlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -91,6 +93,37 @@ def test_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "): its selectmm's code and packages (" in first and "is not that of node 0 (older)" in first
 
 
+OWN = """
+from dataclasses import dataclass
+from selectmm.features.tokens import TokenCount
+from selectmm.methods.method import Needs
+
+class Mine(TokenCount):
+    scale = 1
+
+@dataclass(frozen=True)
+class Own:
+    def needs(self):
+        return Needs((Mine(),))
+"""
+
+
+def test_code_of_ones_own_counts_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no part of this package: one node may have another state of it."""
+    file = tmp_path / "own_method_of_nodes.py"
+    file.write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = experiment(method=importlib.import_module(file.stem).Own())
+    before = same_on_all(own, PLACE)
+    file.write_text(OWN.replace("scale = 1", "scale = 2"))
+    after = same_on_all(own, PLACE)
+    assert {name for name in before if before[name] != after[name]} == {
+        "code of own_method_of_nodes.Own",
+        "code of own_method_of_nodes.Mine",
+    }
+    assert "code of selectmm.schedules.static.Static" in before
+
+
 def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = tmp_path / "not-there"
     monkeypatch.setattr(module, "_probe", lambda _: probe)
@@ -104,7 +137,8 @@ def test_fewer_devices_than_asked_for(tmp_path: Path) -> None:
     assert "): devices=99 needs as many GPUs, but there are" in first
 
 
-def test_a_rendezvous_that_nobody_joins(tmp_path: Path) -> None:
+def test_a_rendezvous_that_nobody_joins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "selectmm")
     place = Place(3, host="127.0.0.1", port=free_port(), seconds=0.2)
     with pytest.raises(
         UserError, match=r"^Node 1, 2 of 3 did not connect to 127\.0\.0\.1:\d+ within 0\.2 s; start the"
@@ -113,6 +147,11 @@ def test_a_rendezvous_that_nobody_joins(tmp_path: Path) -> None:
             pass
     with pytest.raises(UserError, match=r"^Node 1 found no node 0 at 127\.0\.0\.1:\d+ within 0\.2 s \("):
         Follower(Place(3, 1, host="127.0.0.1", port=place.port, seconds=0.2))
+    where = f"127.0.0.1:{place.port}, at most 0.2 s"
+    assert caplog.messages == [
+        f"  waiting   for node 1, 2 to connect to {where}",
+        f"  waiting   for node 0 at {where}",
+    ]
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -131,6 +170,18 @@ def test_a_node_that_falls_silent(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^Node 1 \(.*\) has not been heard of for 1 s; if it is gone, start the same"):
         with two_nodes(tmp_path, other=silent) as (nodes, _):
             nodes.agree("pool", "pool")
+
+
+@pytest.mark.parametrize(
+    ("stop", "number"), [(SystemExit(128 + signal.SIGTERM), 15), (KeyboardInterrupt(), 2)], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_node_0_is_stopped(stop: BaseException, number: int, tmp_path: Path) -> None:
+    """As by a batch system, see `selectmm.__main__.end_in_order`."""
+    with pytest.raises(type(stop)), two_nodes(tmp_path) as (_, following):
+        raise stop
+    assert str(following.exception()).endswith(
+        f") stopped: it received signal {number}; start the same command again on all nodes to continue."
+    )
 
 
 def test_node_0_fails_while_another_node_opens_the_pool(tmp_path: Path) -> None:
