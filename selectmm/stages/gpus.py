@@ -5,13 +5,15 @@ UUID, because one job may name a GPU by its number and another by its UUID.
 """
 
 import fcntl
+import logging
 import os
 import re
+import socket
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -19,8 +21,11 @@ from typing import IO
 
 from selectmm.errors import UserError
 
+log = logging.getLogger("selectmm")
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between looks at whether a GPU is free
+HOLDER = ".holder"  # a file beside a lock
 LISTED = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", re.M)  # a line of nvidia-smi -L
 
 _held: dict[str, IO[str]] = {}  # by GPU, until this process ends
@@ -30,7 +35,7 @@ def own_gpus(wanted: int) -> list[str]:
     """Take ``wanted`` GPUs, and let this process see no others; as many as it took before stay its own.
 
     Called before CUDA starts, because it reads once in a process which GPUs it may see. Waits as long as other jobs
-    have them.
+    have them, and logs which processes those are.
 
     Raises:
         UserError: there are fewer at all, or this process took another number for an earlier job.
@@ -46,10 +51,17 @@ def own_gpus(wanted: int) -> list[str]:
             return []
         check_enough(1, wanted, len(there))
         ids = _ids()
-        locks = {name: _lock_of(name, ids) for name in there}
         folder = _own_folder()
-        while not _taken(locks, wanted, folder):
+        # A part of a GPU may be called MIG-GPU-…/1/0.
+        locks = {name: folder / f"{_lock_of(name, ids).replace('/', '_')}.lock" for name in there}
+        told = False
+        while busy := _take(locks, wanted):
+            if not told:
+                log.info("  waiting   for GPUs of %s", _holders(busy))
+                told = True
             time.sleep(POLL)
+        for name in _held:
+            _sign(locks[name])
         os.environ[VISIBLE] = ",".join(_held)
     return list(_held)
 
@@ -117,22 +129,45 @@ def _own_folder() -> Path:
     return folder
 
 
-def _taken(locks: Mapping[str, str], wanted: int, folder: Path) -> bool:
-    """Lock ``wanted`` free GPUs, or none; ``locks`` are the locks' names by the GPUs'."""
+def _take(locks: Mapping[str, Path], wanted: int) -> list[Path]:
+    """Lock ``wanted`` free GPUs, or none; returns the locks that other jobs have if too few are free.
+
+    Args:
+        locks: their files by the GPUs' names.
+    """
+    busy = []
     for name, lock in locks.items():
         if len(_held) == wanted:
             break
-        # A part of a GPU may be called MIG-GPU-…/1/0.
-        file = (folder / f"{lock.replace('/', '_')}.lock").open("a")
+        file = lock.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _held[name] = file
         except BlockingIOError:
             file.close()
+            busy.append(lock)
+            continue
+        _held[name] = file
     if len(_held) == wanted:
-        return True
+        return []
     _give_back()  # or two jobs that want two GPUs each might wait for one another
-    return False
+    return busy
+
+
+def _sign(lock: Path) -> None:
+    """Write beside a lock which process has it; for a moment the last one's name is still there."""
+    with suppress(OSError):  # a full disk, or a link that somebody put there
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(lock.with_suffix(HOLDER), flags, 0o600), "w") as file:
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+
+
+def _holders(locks: Sequence[Path]) -> str:
+    """The processes that have these locks, in words."""
+    names = []
+    for lock in locks:
+        with suppress(OSError):
+            names.append(lock.with_suffix(HOLDER).read_text())
+    return " and ".join(dict.fromkeys(names)) or "another process"
 
 
 def _give_back() -> None:

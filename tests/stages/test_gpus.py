@@ -1,6 +1,8 @@
 """Two jobs of one machine never have the same GPU."""
 
+import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,15 +31,17 @@ def another_job(monkeypatch: pytest.MonkeyPatch) -> dict:
     return first
 
 
-def test_each_job_takes_its_own_and_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_job_takes_its_own_and_keeps_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     assert gpus.own_gpus(1) == ["4"] and os.environ[gpus.VISIBLE] == "4"
     assert gpus.own_gpus(1) == ["4"], "the process's next job"
     first = another_job(monkeypatch)
     assert gpus.own_gpus(2) == ["GPU-5f", "6"] and os.environ[gpus.VISIBLE] == "GPU-5f,6"
     second = another_job(monkeypatch)
+    caplog.set_level(logging.INFO, "selectmm")
     waited = []
     monkeypatch.setattr(gpus.time, "sleep", lambda _: waited.append(1) or [file.close() for file in first.values()])
     assert gpus.own_gpus(1) == ["4"] and len(waited) == 1, "free once the first job's process has ended"
+    assert caplog.messages == [f"  waiting   for GPUs of process {os.getpid()} on {socket.gethostname()}"]
     for file in second.values():
         file.close()
 
@@ -124,7 +128,8 @@ def test_a_lock_never_empties_a_file_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("content")
     locks = tmp_path / f"selectmm-{os.getuid()}-gpus"
     locks.mkdir(mode=0o700)
-    (locks / "4.lock").symlink_to(tmp_path / "mine")
+    for name in ("4.lock", "4.holder"):
+        (locks / name).symlink_to(tmp_path / "mine")
     assert gpus.own_gpus(1) == ["4"] and (tmp_path / "mine").read_text() == "content"
 
 
