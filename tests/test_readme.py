@@ -133,11 +133,11 @@ def test_what_the_readme_says_of_the_study_is_what_its_pages_say() -> None:
     )
     assert f"a difference of {re.search(r'A true difference of ([0-9.]+) points', report)[1]} points" in said
     everywhere = re.search(r"Significant in every analysis: (.*?)\. - ", robust)[1]
-    assert re.findall(r"([\w/+]+) \(", everywhere) == ["rds_plus", "length"]
-    assert "RDS+ and length are better" in said
+    assert re.findall(r"([\w/+]+) \(", everywhere) == ["rds_plus", "length", "semdedup"]
+    assert "RDS+, length and SemDeDup are better" in said
     number, found = re.search(r"Significant after Holm correction over all (\d+): (.*?)\. - ", verdicts).groups()
-    assert f"Over [all {number} comparisons]" in said and "eight differences from random remain" in said
-    assert len(re.findall(r"\([+-]", found)) == 8
+    assert f"Over [all {number} comparisons]" in said and "nine differences from random remain" in said
+    assert len(re.findall(r"\([+-]", found)) == 9
 
 
 def test_what_the_readme_says_of_the_quickstart_is_what_its_page_says() -> None:
