@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 
@@ -68,14 +68,20 @@ class Clock:
     def __init__(self, devices: int) -> None:
         self._devices = devices
         self._start = time.perf_counter()
+        self._thread = get_ident()
         self.noted = 0.0  # peak GiB of other processes
         self.charged = 0.0  # device-seconds that were spent elsewhere
+        self.waited = 0.0  # seconds in which another process made what this one needs
         self.busy: float | None = None  # seconds and FLOPs that were counted, here and in other processes
         self.flops: float | None = None
 
+    def wait(self, seconds: float) -> None:
+        """Leave so many seconds out, if it is this thread that the clock is of."""
+        self.waited += seconds if self._thread == get_ident() else 0.0
+
     def cost(self) -> Cost:
-        """What it took since the clock was started, and what was charged besides."""
-        seconds = time.perf_counter() - self._start
+        """What it took since the clock was started, without waiting, and what was charged besides."""
+        seconds = time.perf_counter() - self._start - self.waited
         device_seconds = seconds * self._devices + self.charged
         return Cost(seconds, device_seconds, max(peak_gib(), self.noted), self.busy, self.flops)
 
@@ -110,6 +116,17 @@ def charge(device_seconds: float) -> None:
     """Add what was spent elsewhere, such as by another program, to the clocks that run in this process."""
     for clock in _running:
         clock.charged += device_seconds
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """The block waits for another process (or thread), which counts that time itself: no clock of this thread does."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        for clock in _running:
+            clock.wait(time.perf_counter() - start)
 
 
 @contextmanager

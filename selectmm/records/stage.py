@@ -21,7 +21,7 @@ from typing import Any, cast
 from filelock import FileLock, Timeout
 
 from selectmm.errors import UserError
-from selectmm.records.cost import Clock, Cost, measure
+from selectmm.records.cost import Clock, Cost, measure, waiting
 from selectmm.records.in_use import hold
 from selectmm.records.provenance import PACKAGES, version_of
 from selectmm.records.write_errors import explain_failed_writes
@@ -123,7 +123,8 @@ def run_stage(
 
     ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
-    cost of every attempt is added up, each second counting ``devices`` times; ``share`` says of the finished folder
+    cost of every attempt is added up, each second counting ``devices`` times, without those in which another process
+    made a stage inside of this one; ``share`` says of the finished folder
     which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
     once: the second logs which process it waits for, and meanwhile gives back what `giving_way` names.
 
@@ -171,7 +172,8 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
         with ExitStack() as stack:
             for aside in _held:
                 stack.enter_context(aside())
-            lock.acquire()
+            with waiting():
+                lock.acquire()
     try:
         yield
     finally:

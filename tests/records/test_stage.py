@@ -14,6 +14,7 @@ from threading import Event
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from selectmm.errors import UserError
 from selectmm.records.cost import Cost, computing, measure, note_used, used
@@ -218,6 +219,36 @@ def test_who_waits_says_for_which_process_and_gives_its_device_back(
         f"  waiting   for process {os.getpid()} on {socket.gethostname()} to finish stage 'features', {second.folder}"
     )
     assert {file.name for file in second.folder.iterdir()} == {"stage.json", "value.txt"}
+
+
+def test_waiting_for_a_stage_inside_of_another_is_not_charged_to_the_outer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As features are: the stages of a pass lie inside each other, and another process may be making one of them."""
+    begun, waits, now = Event(), Event(), [0.0]
+
+    class Lock(FileLock):
+        def acquire(self, *arguments: object, **named: object) -> object:
+            if "timeout" not in named:  # it is taken, and is waited for
+                waits.set()
+            return super().acquire(*arguments, **named)
+
+    def inner(folder: Path) -> None:
+        begun.set()
+        assert waits.wait(20)
+        now[0] += 100.0
+
+    def outer(folder: Path) -> None:
+        assert run_stage(tmp_path, "features", WHAT, inner).cached
+        now[0] += 1.0
+
+    monkeypatch.setattr("selectmm.records.stage.FileLock", Lock)
+    monkeypatch.setattr("selectmm.records.cost.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(run_stage, tmp_path, "features", WHAT, inner)
+        assert begun.wait(20)
+        made = run_stage(tmp_path, "features", {**WHAT, "of": "another"}, outer, devices=2)
+    assert (made.cost.seconds, made.cost.device_seconds, other.result().cost.device_seconds) == (1.0, 2.0, 100.0)
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
