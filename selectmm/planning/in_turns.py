@@ -28,7 +28,8 @@ def in_turns(job: "Job") -> list[Planned]:
     """
     experiment, pool = job.experiment, job.pool
     requests = schedule.requests_of(experiment, pool)
-    scored = [request for request in requests if isinstance(request, Score) and request.needs.features]
+    scorings = _scorings(requests)
+    scored = [request for request, _ in scorings]
     wanted = next((request.needs for request in scored if request.needs.targets), Needs())
     targets = select.targets_of(experiment, wanted)
     warmups = [job._warmup(needs) for needs in {request.needs for request in scored if request.needs.warmup}]
@@ -39,11 +40,7 @@ def in_turns(job: "Job") -> list[Planned]:
         scoring = Work(flops=0.0, tokens=0.0)
         every = job._load(pool, "conversation", np.arange(len(pool)))
         training = job.model.device.train(every.as_many_as(visits), experiment.recipe, experiment.strategy)
-        trained = False
-        for request in requests:
-            if isinstance(request, Train) or not request.needs.features:
-                trained = trained or isinstance(request, Train)
-                continue
+        for request, trained in scorings:
             rank = request.needs.warmup.rank if request.needs.warmup else experiment.recipe.rank * trained
             for rows in (pool, targets if request.needs.targets else None):
                 if rows is not None:
@@ -65,6 +62,23 @@ def in_turns(job: "Job") -> list[Planned]:
         _, costs = schedule.read_summary(tuned.folder)
         tuned, passes = replace(tuned, cost=costs["tuning"]), replace(passes, cost=costs["scoring"])
     return [*(one for one in warmups if one), *([passes] if scored else []), tuned]
+
+
+def _scorings(requests: list[Score | Train]) -> list[tuple[Score, bool]]:
+    """What is scored, and whether after a step; what the model before the first step has scored is not scored again."""
+    found: list[tuple[Score, bool]] = []
+    met: set[tuple[Needs, bytes]] = set()
+    trained = False
+    for request in requests:
+        if isinstance(request, Train):
+            trained = True
+        elif request.needs.features:
+            key = request.needs, np.asarray(request.rows).tobytes()
+            fixed = not trained or request.needs.warmup is not None
+            if not fixed or key not in met:
+                found.append((request, trained))
+            met |= {key} if fixed else set()
+    return found
 
 
 def _pass(job: "Job", rows: Pool, needs: Needs, count: int, rank: int) -> Work:

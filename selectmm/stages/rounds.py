@@ -80,6 +80,7 @@ class Rounds:
     log: Callable[[dict[str, float]], None]
     trained: list[Trained] = field(default_factory=list)
     choosing: float = 0.0
+    _charged: set[str] = field(default_factory=set)  # fingerprints of stages outside of this one: each is paid once
     _scored: int = 0
     _warmup: Cost = field(default_factory=Cost)
     _scoring: Cost = field(default_factory=Cost)
@@ -156,7 +157,6 @@ class Rounds:
         warmed_on = np.empty(0, np.int64)
         if not features:
             return Scored(part, Features({}, None if targets is None else Targets(targets, {})), warmed_on)
-        self._scored += len(rows)
         if needs.warmup is not None:
             warmed_on, _ = warmup_of(needs.warmup, self.pool, self.experiment.recipe, self.experiment.seed)
         if needs.warmup is not None or self._last is None:
@@ -173,12 +173,19 @@ class Rounds:
         with ExitStack() as stack:
             vlm = self.vlm if warmup is None else stack.enter_context(carry_adapter(self.vlm, warmup.folder))
             store = store_of(self.experiment, vlm, None if warmup is None else warmup.folder)
-            made = [store.stages(pool, features) for pool in (part, targets) if pool is not None]
+            made = [list(store.stages(pool, features).values()) for pool in (part, targets) if pool is not None]
             values = store.get(part, features)
             other = {} if targets is None else store.get(targets, features)
-        self._warmup += warmup.cost if warmup else Cost()
-        self._scoring += sum((one.cost for one in passes([s for stages in made for s in stages.values()])), Cost())
+        self._scored += len(part) if self._unpaid(made[0]) else 0
+        self._warmup += sum((one.cost for one in self._unpaid([warmup] if warmup else [])), Cost())
+        unpaid = self._unpaid([stage for stages in made for stage in stages])
+        self._scoring += sum((one.cost for one in passes(unpaid)), Cost())
+        self._charged |= {stage.fingerprint for stage in [*unpaid, *([warmup] if warmup else [])]}
         return values, other
+
+    def _unpaid(self, stages: list[Stage]) -> list[Stage]:
+        """Those that this run was not charged for: two requests may read the same stage, which was made once."""
+        return [stage for stage in stages if stage.fingerprint not in self._charged]
 
     def _score_now(
         self, number: int, part: Pool, targets: Pool | None, features: list[Feature]
@@ -197,6 +204,7 @@ class Rounds:
                         np.save(folder / f"{name}-{place}.npy", values[feature])
             shutil.rmtree(folder / PASS)
 
+        self._scored += len(part)
         store = store_of(self.experiment, self.vlm, last)
         devices = min(self.experiment.devices, math.ceil(len(part) / store.shard))
         stage = run_stage(self.folder / ROUNDS, "score", identity, make, devices=devices)

@@ -149,6 +149,18 @@ def test_random_is_never_scored(place: Path) -> None:
     assert made.selection.warmup is None and made.selection.features[0].cost.device_seconds == 0
 
 
+def test_a_scoring_that_is_read_twice_is_charged_once(place: Path) -> None:
+    """Without a warm-up the first losses are also those of the first update, of the same untrained model."""
+    arguments = ("schedule=delta_loss", "schedule.warmup=0", "schedule.updates=2", "batch_size=2")
+    made, _ = learned(place, *arguments, cache="once")
+    [features] = (place / "once/cache/features").glob("*/stage.json")
+    first, second = made.schedule.rounds
+    assert first.selection == json.loads(features.read_text())["cost"]["device_seconds"]
+    assert (first.scored, second.scored) == (24, 24)
+    (planned,) = plan([experiment_of(place, *arguments, "seed=7")], GPUS["h100"], 8)
+    assert next(stage.rows for stage in planned.stages if stage.name == "scoring") == 48
+
+
 def test_rho_never_trains_on_held_out_rows_and_is_charged_for_the_reference(place: Path) -> None:
     arguments = ("schedule=rho_loss", "schedule.reference.fraction=0.25", "schedule.every=3")
     made, folder = learned(place, *arguments)
