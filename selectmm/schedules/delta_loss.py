@@ -30,7 +30,8 @@ class DeltaLoss:
         first: where the first loss is taken, which the source leaves open: of the model before any step (``start``), or
             after the steps on random rows (``warmup``; then all differences at the first update are 0, and its window
             is random).
-        window: share of the scored rows in the window. outside: weight of the others.
+        window: share of the scored rows in the window. outside: weight of the others; with 0 they fill up what the
+            window has too few rows for, each as likely.
     """
 
     warmup: float = 1 / 3

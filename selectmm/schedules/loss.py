@@ -7,7 +7,7 @@ import numpy as np
 
 from selectmm.features.answers import AnswerLoss
 from selectmm.methods.method import Needs
-from selectmm.methods.order import ranked, weighted_keys
+from selectmm.methods.order import weighted_keys
 from selectmm.methods.ranges import NotNegative
 from selectmm.methods.subset import unanswered
 from selectmm.schedules.reselect import PeriodicUpdates
@@ -24,7 +24,7 @@ class Loss:
     Attributes:
         warmup, updates, subsample: see `selectmm.schedules.reselect.PeriodicUpdates`.
         focus: the favoured third.
-        weight: of a row in it.
+        weight: of a row in it; with 0 it is drawn after all others.
     """
 
     warmup: float = 1 / 3
@@ -60,7 +60,10 @@ class Loss:
 
 
 def drawn(found: Scored, weights: np.ndarray, losses: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Places of ``count`` rows drawn one after the other by weight, without replacement; NaN losses come last."""
-    with np.errstate(divide="ignore"):
-        keys = weighted_keys(found.pool, np.log(np.where(np.isnan(losses), 0.0, weights)), rng)
-    return ranked(keys, count, "low")
+    """Places of ``count`` rows drawn one after the other by weight, without replacement.
+
+    Rows of weight 0 are drawn after all others, each as likely, and those with a NaN loss after these.
+    """
+    last = np.where(np.isnan(losses), 2, weights == 0)
+    keys = weighted_keys(found.pool, np.log(np.where(last > 0, 1.0, weights)), rng)
+    return np.lexsort((keys, last))[:count].copy()  # without it, the order of all rows would stay in memory

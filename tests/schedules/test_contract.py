@@ -41,6 +41,8 @@ KEPT: list[tuple[Schedule, Method | None]] = [
     *((Loss(focus=focus, weight=50.0), None) for focus in ("low", "medium", "high")),
     (DeltaLoss(), None),
     (DeltaLoss(updates=3, first="warmup", window=0.5, outside=0.5), None),
+    (DeltaLoss(outside=0.0, window=0.1), None),
+    (Loss(weight=0.0), None),
     (RhoLoss(), None),
     (RhoLoss(RandomWarmUp(fraction=0.3), keep=0.1, every=4), None),
     (InfoBatch(), None),

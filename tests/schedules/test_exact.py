@@ -14,7 +14,7 @@ from selectmm.methods.full import Full
 from selectmm.methods.random import Random
 from selectmm.schedules.delta_loss import DeltaLoss
 from selectmm.schedules.infobatch import InfoBatch, pruned
-from selectmm.schedules.loss import Loss
+from selectmm.schedules.loss import Loss, drawn
 from selectmm.schedules.reselect import Reselect
 from selectmm.schedules.rho_loss import RhoLoss
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
@@ -44,6 +44,17 @@ def played(schedule: Schedule, course: Course, losses: dict[int, np.ndarray], se
 
 def trained(requests: list[Score | Train]) -> list[Train]:
     return [request for request in requests if isinstance(request, Train)]
+
+
+def test_rows_of_weight_zero_are_drawn_after_all_others_and_each_as_likely() -> None:
+    """Of 60 rows 10 have weight 1 and 10 no loss: of 30 drawn, 20 are of the other 40, each in half of the draws."""
+    weights, losses = np.zeros(60), np.ones(60)
+    weights[40:50], losses[50:] = 1.0, np.nan
+    found, times = Scored(POOL, Features({}), np.empty(0, np.int64)), np.zeros(60)
+    for seed in range(400):
+        times[drawn(found, weights, losses, 30, np.random.default_rng(seed))] += 1
+    assert (times[40:50] == 400).all() and (times[50:] == 0).all()
+    assert abs(times[:40] - 200).max() < 5 * 10, "five standard deviations"
 
 
 def test_infobatch_expects_the_gradient_of_all_rows() -> None:
