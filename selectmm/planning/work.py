@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 
+from selectmm.evaluation.own import RATED
 from selectmm.evaluation.suite import Suite
 from selectmm.features.adam import AdamGradient
 from selectmm.features.blind import BlindLoss
@@ -148,18 +149,22 @@ class Device:
     def evaluate(self, load: Load, items: Mapping[str, int | None], suite: Suite) -> Work:
         """Read and answer the items of every task (`selectmm.planning.items`) by our own decoding.
 
-        A task that is not known (`ASKED`) has items like the rows of ``load``, and says as much as the suite allows.
+        A task that is not known (`ASKED`) has items like the rows of ``load``, and says as much as the suite allows. Of
+        held-out rows' likelihood (`RATED`) nothing is said: it is one pass over questions and answers.
         """
         length = load.longest + suite.max_new_tokens
         memory = generating_memory(self.body, self.size, suite.batch_size * length)
         if None in items.values():
             return Work(memory=memory, precision=self.precision)
-        each = [self._task(load, ASKED.get(task), count, suite) for task, count in items.items()]
+        each = [self._task(load, task, count, suite) for task, count in items.items()]
         sums = {name: sum(getattr(one, name) for one in each) for name in ("tokens", "flops", "streamed", "steps")}
         return Work(memory=memory, precision=self.precision, **sums)
 
-    def _task(self, load: Load, asked: Asked | None, items: int, suite: Suite) -> Work:
+    def _task(self, load: Load, task: str, items: int, suite: Suite) -> Work:
+        asked = ASKED.get(task)
         read, said = self.asked(load, asked, items), asked.said if asked else suite.max_new_tokens
+        if task == RATED:
+            read, said = load.as_many_as(items), 0
         mean = read.tokens / max(read.rows, 1)
         spoken = Load(rows=items, tokens=items * said, squares=items * said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * spoken.tokens

@@ -27,7 +27,7 @@ from selectmm.features.tokens import TokenCount
 from selectmm.features.unasked import UnaskedLoss
 from selectmm.planning.anatomy import Anatomy, Layer
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.flops import Load
+from selectmm.planning.flops import Load, forward
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import ASKED
@@ -82,6 +82,13 @@ def test_a_plan_says_what_the_disk_needs_while_shards_are_joined() -> None:
     assert "While the shards of a feature are joined, up to 136 B of disk more are in use, 280 B at the most." in told
     cached = " ".join(_ending([Plan("", stages[1:], [])], GPUS["h100"], 0.4, 256))
     assert "joined" not in cached
+
+
+def test_the_likelihood_of_held_out_answers_is_read_and_not_generated() -> None:
+    """Questions and answers of rows like the pool's, once: the same as a pass over so many rows."""
+    work = Device(None, BODY, size=2).evaluate(ROWS, {"own_likelihood": 4}, suite_of(None, None, "own_likelihood"))
+    assert (work.tokens, work.steps, work.streamed) == (40, 0, 0)
+    assert work.flops == forward(BODY, ROWS.as_many_as(4))
 
 
 def test_features_on_disk_are_as_wide_as_their_values() -> None:
