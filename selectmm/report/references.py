@@ -94,10 +94,10 @@ def check_there(paths: Sequence[Path]) -> None:
 
 
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
-    """Of the references in ``path``, those measured on the records' base model and prompts; none if there is no file.
+    """Of the references in ``path``, those of the records' base model, prompts and scoring; none if there is no file.
 
     ``<path>.record.json``, which the command ``references`` writes beside it, says what they were measured on. Others
-    are left out, and the log says so: a base score of another model would decide which benchmarks count.
+    are left out, and the log says so: a base score of another model or judge would decide which benchmarks count.
 
     Raises:
         UserError: see `load_references`.
@@ -105,14 +105,14 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     found, left_out = _divided(path, records)
     if left_out:
         log.warning(
-            "References in %s were measured on another model or other prompts and are left out: %s. Measure them again "
-            "with selectmm references.", path, ", ".join(sorted(left_out)),
+            "References in %s were measured on another model, other items or prompts, or scored otherwise, and are "
+            "left out: %s. Measure them again with selectmm references.", path, ", ".join(sorted(left_out)),
         )  # fmt: skip
     return found
 
 
 def references_among(paths: Sequence[Path], records: Sequence[RunRecord]) -> References:
-    """What the files in ``paths`` have of the records' base model and prompts; of two that fit, the later file's.
+    """What the files in ``paths`` have of the records' base model and evaluator; of two that fit, the later file's.
 
     Raises:
         UserError: see `load_references`.
@@ -124,7 +124,7 @@ def references_among(paths: Sequence[Path], records: Sequence[RunRecord]) -> Ref
 
 
 def _divided(path: Path, records: Sequence[RunRecord]) -> tuple[dict[str, Reference], set[str]]:
-    """References that were measured on the records' base model and prompts, and the names of the others."""
+    """References that were measured on the records' base model and evaluator, and the names of the others."""
     beside = path.with_suffix(".record.json")
     if not path.exists() or not beside.exists():
         return {}, set()
@@ -134,18 +134,31 @@ def _divided(path: Path, records: Sequence[RunRecord]) -> tuple[dict[str, Refere
 
 
 @dataclass(frozen=True)
+class _Way:
+    """How a benchmark was evaluated, as `selectmm.records.record.Evaluated` has it; empty where it was not kept."""
+
+    prompts: str
+    task: str
+    metric: str
+    judge: str
+    harness: str
+    material: str
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class _Measured:
-    """The base model that reference scores are of, and the hash of every benchmark's prompts."""
+    """The base model that reference scores are of, and how every benchmark was evaluated."""
 
     model: str
-    prompts: Mapping[str, str]
+    suite: Mapping[str, _Way]
 
 
 def _measured(path: Path) -> _Measured:
     content = _read(path)
     try:
-        model, suite = content["model"], content["suite"]
-        return read(_Measured, {"model": model, "prompts": {name: entry["prompts"] for name, entry in suite.items()}})
+        suite = {name: _way({"prompts": entry["prompts"], **entry}) for name, entry in content["suite"].items()}
+        return read(_Measured, {"model": content["model"], "suite": suite})
     except (KeyError, TypeError, AttributeError, Mismatch) as problem:
         raise UserError(
             f"{path} does not say which model and prompts its reference scores are of ({problem!r:.80}); measure them "
@@ -153,7 +166,22 @@ def _measured(path: Path) -> _Measured:
         ) from problem
 
 
+def _way(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: entry.get(one.name, None if one.name == "limit" else "") for one in fields(_Way)}
+
+
 def _fits(measured: _Measured, record: RunRecord, name: str) -> bool:
-    """Whether a benchmark's references are of the record's base model and prompts, if it has the benchmark at all."""
-    entry = record.suite.evaluator.get(name)
-    return record.model == measured.model and (entry is None or entry.prompts == measured.prompts.get(name))
+    """Whether a benchmark's references are of the record's base model and evaluator, if it has the benchmark at all.
+
+    Prompts have to agree; the rest, of which earlier versions kept less, where both sides say it. How many items were
+    asked for is known where their hash is.
+    """
+    entry, of = record.suite.evaluator.get(name), measured.suite.get(name)
+    if record.model != measured.model or entry is None:
+        return record.model == measured.model
+    if of is None or entry.prompts != of.prompts:
+        return False
+    told = [(entry.task, of.task), (entry.metric, of.metric), (entry.judge, of.judge), (entry.harness, of.harness)]
+    told += [(entry.material, of.material)]
+    alike = all(mine == theirs for mine, theirs in told if mine and theirs)
+    return alike and (entry.limit == of.limit or not (entry.material and of.material))

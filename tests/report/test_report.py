@@ -4,7 +4,7 @@ import errno
 import io
 import json
 import runpy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -93,9 +93,31 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
     assert references_for(references, [FULL]) == {}, "nothing says what they were measured on"
     references.with_suffix(".record.json").write_text('{"model": "model1", "suite": {}}')
     assert references_for(references, [FULL]) == {}
-    assert "measured on another model or other prompts and are left out: POPE" in caplog.text
+    told = (
+        "measured on another model, other items or prompts, or scored otherwise, and are left out: POPE. Measure them"
+    )
+    assert told in caplog.text
     references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     assert references_for(references, [FULL])["POPE"].base == 50
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [("judge", "url"), ("task", "pope_asked"), ("metric", "accuracy"), ("harness", "lmms-eval 0.8"),
+     ("material", "other pictures"), ("limit", 50), ("prompts", "p1")],
+)  # fmt: skip
+def test_references_that_were_scored_otherwise_are_left_out(tmp_path: Path, kind: str, other: object) -> None:
+    references = tmp_path / "references.json"
+    references.write_text('{"POPE": {"base": 50}}')
+    entry = asdict(FULL.suite.evaluator["POPE"])
+
+    def found(**changes: object) -> bool:
+        measured = {"model": "model0", "suite": {"POPE": {**entry, **changes}}}
+        references.with_suffix(".record.json").write_text(json.dumps(measured))
+        return "POPE" in references_for(references, [FULL])
+
+    assert found() and not found(**{kind: other})
+    assert found(material="") and found(material="", limit=50), "of before items were hashed"
 
 
 def test_the_commands_errors_are_one_sentence(tmp_path: Path) -> None:
