@@ -250,14 +250,20 @@ def _over(reproduces: Reproduces, comparison: Comparison) -> Sequence[str]:
 
 
 def _base(run: RunRecord, reproduces: Reproduces, comparison: Comparison) -> list[RunRecord]:
-    """What a run's ``Rel.`` is a share of; another method than full is taken at the run's own budget and recipe."""
+    """What a run's ``Rel.`` is a share of; another method than full is taken at the run's own budget and recipe.
+
+    The full run has no such budget. It is measured against the method's only one; with several there is no base.
+    """
     if reproduces.relative_to == "full":
         return full_of(run, comparison.fulls)
-    return [one for one in comparison.records if one.method.name == reproduces.relative_to and _alike(one, run)]
+    named = [one for one in comparison.records if one.method.name == reproduces.relative_to]
+    if is_full(run):
+        return named if len({_length(one) for one in named}) == 1 else []
+    return [one for one in named if _length(one) == _length(run)]
 
 
-def _alike(one: RunRecord, run: RunRecord) -> bool:
-    return is_full(run) or (one.budget, *recipe_of(one)) == (run.budget, *recipe_of(run))
+def _length(run: RunRecord) -> tuple[object, ...]:
+    return run.budget, *recipe_of(run)
 
 
 def _cell(printed: float | None, row: Row | None, ours: Measured | None) -> str:

@@ -117,6 +117,19 @@ def test_rel_is_to_the_method_that_the_paper_takes_over_its_benchmarks_alone_at_
     assert rel[("random", "unknown / 30")].startswith("unknown / 61.5"), "40 / 65"
 
 
+def test_full_is_measured_against_a_method_at_its_only_budget_and_against_none_of_several(cells: Path) -> None:
+    asked = Reproduces("X", "main", relative_to="prism", rel_over=("POPE",))
+    runs = [_at(run_of("full", {"POPE": 90.0}), "full"), _at(run_of("prism", {"POPE": 60.0}), "full")]
+    small = _at(run_of("prism", {"POPE": 30.0}, budget=0.1), "full")
+
+    def rel(*records: RunRecord) -> str:
+        table = beside_published(asked, compare(records, {}), read_printed("X", "main", cells))
+        return next(row[5] for row in table.rows if row[:2] == ("full", "unknown / 100"))
+
+    assert rel(*runs).startswith("100 / 150.0")
+    assert rel(*runs, small) == "100 / missing / unknown"
+
+
 def test_runs_on_two_models_are_two_tables_and_each_meets_its_own_printed_row(tmp_path: Path) -> None:
     table = {
         "paper": "ScalSelect",
