@@ -51,6 +51,16 @@ class Look:
     overall: float = 1.0
 
     @property
+    def known(self) -> bool:
+        """Whether its page says anything of it: with one seed the spread over seeds is unknown."""
+        return self.verdict.told not in (ONE_SEED, NO_ERROR)
+
+    @property
+    def p(self) -> float:
+        """Of no difference; 1 where nothing is known, as on its page."""
+        return self.found.p if self.known else 1.0
+
+    @property
     def label(self) -> str:
         """Method and budget; and the recipe, where it is not the usual one."""
         row = self.verdict.row
@@ -87,8 +97,8 @@ def gathered() -> list[Look]:
             for key, look in looks_of(name, [record for _, record in mine], tallies_of(mine)).items():
                 known = found.get(key, replace(look, pages=()))
                 found[key] = replace(known, pages=tuple(sorted((*known.pages, name))))
-    looks = sorted(found.values(), key=lambda look: look.found.p)
-    overall = holm([look.found.p for look in looks])
+    looks = sorted(found.values(), key=lambda look: look.p)
+    overall = holm([look.p for look in looks])
     return [replace(look, overall=float(p)) for look, p in zip(looks, overall, strict=True)]
 
 
@@ -107,7 +117,7 @@ def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mappi
 
 
 def _needs(verdict: Verdict, seen: Comparison, references: References) -> tuple[str, ...]:
-    if verdict.found.within_noise:
+    if verdict.found.within_noise or verdict.told in (ONE_SEED, NO_ERROR):
         return ()
     if len(seen.counted) == 1:
         return seen.counted
@@ -123,7 +133,7 @@ def without(name: str, verdict: Verdict, seen: Comparison, references: Reference
 
 
 def _opening(looks: Sequence[Look]) -> str:
-    judged = [look for look in looks if look.verdict.told not in (ONE_SEED, NO_ERROR)]
+    judged = [look for look in looks if look.known]
     stay = [look for look in judged if look.overall <= ALPHA]
     firm = [look for look in stay if not look.needs]
     alone = [look for look in judged if look.overall > ALPHA and not look.found.within_noise]
@@ -147,7 +157,7 @@ def _table(looks: Sequence[Look]) -> str:
     head = ["method, budget", "difference", "p", "p, Holm over all", "on its page", "needs", "pages"]
     return table(head, [
         [
-            look.label, look.found.told, _p(look.found.p), _p(look.overall),
+            look.label, look.verdict.shown, _p(look.p), _p(look.overall),
             _told(look), _needed(look), ", ".join(f"[{page}]({page}.md)" for page in look.pages),
         ]
         for look in looks
@@ -160,7 +170,7 @@ def _told(look: Look) -> str:
 
 
 def _needed(look: Look) -> str:
-    return "–" if look.found.within_noise else ", ".join(look.needs) or "none"
+    return "–" if look.found.within_noise or not look.known else ", ".join(look.needs) or "none"
 
 
 def _p(p: float) -> str:
@@ -173,8 +183,15 @@ def draw(looks: Sequence[Look]) -> Figure:
     axes = figure.add_subplot()
     ordered = sorted(looks, key=lambda look: look.found.value)
     for place, look in enumerate(ordered):
-        colour = WITHIN if look.found.within_noise else STAYS if look.overall <= ALPHA else ALONE
-        bar = {"xerr": look.found.margin, "fmt": "o", "color": colour, "markersize": 5, "elinewidth": 1.4}
+        within = look.found.within_noise or not look.known
+        colour = WITHIN if within else STAYS if look.overall <= ALPHA else ALONE
+        bar = {
+            "xerr": look.found.margin if look.known else None,
+            "fmt": "o",
+            "color": colour,
+            "markersize": 5,
+            "elinewidth": 1.4,
+        }
         axes.errorbar(look.found.value, place, **bar)
     axes.axvline(0, color="#555555", linewidth=1, zorder=0)
     axes.set_yticks(range(len(ordered)), [look.label for look in ordered], fontsize=9)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies.verdicts import NAME, ROOT, looks_of, make, without
+from experiments.studies.verdicts import NAME, ROOT, WITHIN, _table, draw, looks_of, make, without
 from selectmm.report.rows import compare
 from selectmm.report.verdict import difference, verdicts
 from tests.report.runs import run_of
@@ -35,3 +35,17 @@ def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
     alone = compare([run_of(r.method.name, {"b": scores[r.method.name][1]}, seed=r.seed) for r in records], {})
     row, random = (next(o for o in alone.rows if o.method == name) for name in ("prism", "random"))
     assert without("a", verdict, seen, {}) == difference(row, random, alone)
+
+
+def test_a_row_of_one_seed_counts_as_nothing_known() -> None:
+    """As on its page: its p is 1, it has no interval, and the picture does not colour it."""
+    scores = {"full": 50.0, "random": 30.0, "prism": 45.0}
+    records = [
+        run_of(method, {"a": value}, seed=seed, stderr=0.1) for method, value in scores.items() for seed in (0, 1)
+    ]
+    (look,) = looks_of("toy", records[:-1], {}).values()
+    assert look.found.p < 0.001 and (look.known, look.p, look.needs) == (False, 1.0, ())
+    (points, _, _), *_ = draw([look]).axes[0].containers
+    assert points.get_color() == WITHIN and "| +30.0 | 1.000 | 1.000 | unknown with one seed | – |" in _table([look])
+    (known,) = looks_of("toy", records, {}).values()
+    assert known.known and known.p == known.found.p
