@@ -13,11 +13,13 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, View, units_of
+from selectmm.features.gradients import GradientNorm, ProjectedGradient
+from selectmm.features.norms import copy_norms, projected
 from selectmm.features.onepass import Pass, Sizes, takes_a_pass
 from selectmm.features.ranks import Ranks, run_over
 from selectmm.features.reading import loaders_for
 from selectmm.features.shards import VALUES, join
-from selectmm.features.shares import noted_share_is_whole, share_of, sum_up, times_alone
+from selectmm.features.shares import SECONDS, noted_share_is_whole, share_of, sum_up, times_alone
 from selectmm.models.forward import LAST
 from selectmm.models.load import weights_of
 from selectmm.models.vlm import VLM
@@ -74,6 +76,8 @@ class FeatureStore:
                 NaN.
         """
         self.check(pool, features)
+        for feature in {*features, *others}:
+            self._take_norms(pool, feature)
         own = sorted(set(features), key=repr)
         riding = (
             [] if self._all_there(pool, own) else [one for one in others if one not in own and self._fits(pool, one)]
@@ -88,6 +92,13 @@ class FeatureStore:
             finished = {}
             self._run(pool, own, {}, finished, self._devices(pool, own))
         return {feature: finished[feature] for feature in own}
+
+    def _take_norms(self, pool: Pool, feature: Feature) -> None:
+        """Norms that are missing are copied where projected gradients are there: the same pass made both."""
+        gradients = projected_for(self.cache, feature, pool, self.vlm.identity, self.limit)
+        identity = identity_of(feature, pool, self.vlm.identity, self.limit) if gradients else {}
+        if gradients is not None and find_stage(self.cache, STAGE, identity) is None:
+            copy_norms(self.cache, STAGE, identity, gradients, (PASS, SECONDS))
 
     def _all_there(self, pool: Pool, features: Sequence[Feature]) -> bool:
         """Whether no pass has to be made that others could ride on."""
@@ -180,6 +191,13 @@ class FeatureStore:
 def values_of(stages: Mapping[Feature, Stage]) -> dict[Feature, np.ndarray]:
     """Values of finished features, memory-mapped."""
     return {feature: np.load(stage.folder / VALUES, mmap_mode="r") for feature, stage in stages.items()}
+
+
+def projected_for(cache: Path, feature: Feature, pool: Pool, model: str, limit: int) -> Stage | None:
+    """For gradient norms the finished projected gradients that have them as a column; see `identity_of`."""
+    if not isinstance(feature, GradientNorm):
+        return None
+    return projected(cache, STAGE, identity_of(ProjectedGradient(scope=feature.scope), pool, model, limit))
 
 
 def identity_of(feature: Feature, pool: Pool, model: str, limit: int) -> dict[str, object]:

@@ -195,7 +195,7 @@ class Job:
             identity = store.identity_of(feature, pool, model, self.experiment.recipe.max_length)
             units = units_of(pool, feature)
             made = Planned("features", type(feature).__name__ + of, (), "to do", units, devices=self._ranks(units))
-            return self._stage(store.STAGE, identity, made, waits)
+            return self._with_norms(self._stage(store.STAGE, identity, made, waits), feature, pool, model)
 
         alone = {feature: planned(feature) for feature in sorted(set(features), key=repr)}
         marks = [mark for stage in alone.values() for mark in stage.marks]
@@ -209,6 +209,12 @@ class Job:
             for view, together in store.riders(pool, list(same)).items():
                 passes.append(self._pass(pool, view, {feature: same[feature] for feature in together}, rank, of))
         return passes, marks
+
+    def _with_norms(self, stage: Planned, feature: Feature, pool: Pool, model: str) -> Planned:
+        """Gradient norms count as cached where projected gradients are, of which a run copies them."""
+        limit = self.experiment.recipe.max_length
+        found = store.projected_for(self.experiment.cache, feature, pool, model, limit) if not stage.reused else None
+        return stage if found is None else replace(stage, state="cached", cost=found.cost, folder=found.folder)
 
     def _ranks(self, units: int) -> int:
         """Devices that a pass takes: a shard is computed by one."""

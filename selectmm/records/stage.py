@@ -118,15 +118,17 @@ def run_stage(
     make: Callable[[Path], None],
     devices: int = 1,
     share: Callable[[Path], float] | None = None,
+    known: Cost | None = None,
 ) -> Stage:
     """Return the stage's folder ``root/name/<fingerprint>``, making it first if it is not there.
 
     ``make`` fills a folder that ends in ``.partial`` and is renamed when ``make`` returns, so a folder without that
     ending is complete. A killed ``make`` finds its partial folder again and may continue from what lies there; the
     cost of every attempt is added up, each second counting ``devices`` times, without those in which another process
-    made a stage inside of this one; ``share`` says of the finished folder
-    which part of that is this stage's own, where several are made at once. Two processes that want the same stage do it
-    once: the second logs which process it waits for, and meanwhile gives back what `giving_way` names.
+    made a stage inside of this one; ``share`` says of the finished folder which part of that is this stage's own, where
+    several are made at once. ``known`` is the cost of a result that is copied from another stage, in place of what
+    copying takes. Two processes that want the same stage do it once: the second logs which process it waits for, and
+    meanwhile gives back what `giving_way` names.
 
     A finished stage is read without a lock, so that a cache that cannot be written can be used once it is warm.
 
@@ -142,7 +144,7 @@ def run_stage(
             with _alone(folder, name):
                 cached = hold(folder / ENTRY) or folder.exists()  # now, if another process has made it
                 if not cached:
-                    _make(folder, name, mark, identity, make, devices, share)
+                    _make(folder, name, mark, identity, make, devices, share, known)
                     hold(folder / ENTRY)
     return _finished(folder, name, mark, identity, cached)
 
@@ -220,6 +222,7 @@ def _make(
     make: Callable[[Path], None],
     devices: int,
     share: Callable[[Path], float] | None,
+    known: Cost | None,
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
@@ -234,7 +237,7 @@ def _make(
     before = Cost.noted(spent)
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
-    whole = before + clock.cost()
+    whole = before + (clock.cost() if known is None else known)
     cost = whole if share is None else whole.part(share(partial))
     entry = {
         "stage": name,

@@ -20,7 +20,7 @@ from selectmm.features.ranks import feature_of
 from selectmm.features.reading import conversations_of
 from selectmm.features.shares import SECONDS, Shares, noted_share_is_whole, share_of, sum_up, times_alone
 from selectmm.features.states import ImageStates
-from selectmm.features.store import passes
+from selectmm.features.store import passes, values_of
 from selectmm.features.tokens import TokenCount
 from selectmm.models.encode import encode
 from selectmm.models.forward import Reads, run
@@ -130,6 +130,29 @@ def test_norms_are_read_beside_projected_gradients(
         assert len(passed) == 2 * once, "as many passes for both as for one"
         np.testing.assert_array_equal(shared.get(pool, [norm])[norm], alone)
         np.testing.assert_array_equal(shared.get(pool, [projected])[projected][:, 0], alone)
+
+
+def test_norms_are_copied_of_projected_gradients_that_are_in_the_cache(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost what the gradients cost, of which they are the first column, and both together no more."""
+    norm, projected, passed = GradientNorm(), ProjectedGradient(16), []
+    real = gradients_module.row_gradients
+    monkeypatch.setattr(gradients_module, "row_gradients", lambda *given: (passed.append(1), real(*given)))
+    with injected(vlm, lora_config(vlm, RECIPE)) as wrapped:
+        wrapped.eval().requires_grad_(False)
+        store = store_of(vlm, tmp_path)
+        gradients = store.stages(pool, [projected])[projected]
+        once = len(passed)
+        norms = store.stages(pool, [norm])[norm]
+        assert len(passed) == once, "no further pass"
+        assert (norms.fingerprint != gradients.fingerprint, norms.cost) == (True, gradients.cost)
+        np.testing.assert_array_equal(
+            values_of({norm: norms})[norm], values_of({projected: gradients})[projected][:, 0]
+        )
+        assert [stage.cost for stage in passes([norms, gradients])] == [gradients.cost]
+        store.stages(pool, [GradientNorm("all_linear")])
+        assert len(passed) > once, "those of other weights are no column of them"
 
 
 def test_a_feature_is_charged_for_the_layers_that_it_reads(

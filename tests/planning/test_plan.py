@@ -91,6 +91,8 @@ def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
     assert set(states(after).values()) == {"cached"}
     assert stage(after, "finetune").cost == tuned.cost
     assert total_of([after], H100, 0.5).stages == 0
+    norms = planned(experiment_of(place, "named", "method=grand", "budget=0.5"))[0]
+    assert states(norms)["features"] == "cached" and states(norms)["subset"] == "to do", "norms are copied of TIVE's"
 
 
 @pytest.mark.parametrize(

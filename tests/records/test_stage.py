@@ -38,6 +38,11 @@ def test_a_stage_is_made_once_and_keeps_its_cost(tmp_path: Path) -> None:
     assert json.loads((again.folder / "stage.json").read_text())["identity"] == WHAT
 
 
+def test_a_copy_of_another_stage_keeps_the_cost_that_is_known(tmp_path: Path) -> None:
+    known = Cost(3.0, 6.0, 1.5, 2.0, 4.0)
+    assert run_stage(tmp_path, "select", WHAT, _write_value, known=known).cost == known
+
+
 def test_a_kill_before_the_last_rename_loses_neither_work_nor_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
