@@ -1,6 +1,7 @@
 """Train over several ranks, and follow their losses."""
 
 import json
+import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from selectmm.pool.pool import Pool
 from selectmm.stages import launch
@@ -34,8 +35,8 @@ def spawn(
 
     The ranks say everything through files in ``folder``: losses line by line, the adapter, an error.
     """
-    with FileLock(folder / LOCK):  # held by ranks that have not yet noticed that their parent process was killed
-        checkpoint = latest(folder)
+    _wait_for_earlier(folder)
+    checkpoint = latest(folder)
     done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else job.task.first
     keep_losses(folder, done - job.task.first)
     write_rows(folder, pool, rows)
@@ -45,6 +46,18 @@ def spawn(
         for entry in _follow(process, folder / LOSSES, done):
             log(entry)
     tidy(folder)
+
+
+def _wait_for_earlier(folder: Path) -> None:
+    """Wait for ranks that have not yet noticed that their parent process was killed."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        told = "  waiting   for the ranks of an earlier start of this training to end, %s"
+        logging.getLogger("selectmm").info(told, folder)
+        lock.acquire()
+    lock.release()
 
 
 def tidy(folder: Path) -> None:
