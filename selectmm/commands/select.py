@@ -143,6 +143,8 @@ def _names(choices: Sequence[str], every: bool) -> list[str]:
 
 def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experiment:
     """As a run would build it, without a tracker and without the data of benchmarks, which nothing here reads."""
+    if config.nodes not in ("auto", 1):
+        raise UserError(f"nodes={config.nodes}, but select runs on one machine; leave nodes out.")
     with open_dict(config):
         if hours is not None:
             config.budget = 1.0  # until the pool is there to estimate with
