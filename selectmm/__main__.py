@@ -30,10 +30,12 @@ from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, keep_record, warn_of_failures
 from selectmm.screen import answer, output, quiet, take_output_options
+from selectmm.stages.place import TORCH_LEVEL
 
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
+SHARING = {"JoblibLauncher", "LocalLauncher"}  # classes of launchers whose jobs share this machine's GPUs
 ONE_PROCESS = {"basic", "joblib", "ray"}  # launchers that may run several jobs in one process, one after the other
 
 
@@ -63,6 +65,7 @@ def _run(config: DictConfig) -> str:
     if "joblib" in hydra.launcher._target_:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(NumberedFormatter(hydra.job.num))
+    if hydra.launcher._target_.rpartition(".")[2] in SHARING:
         if not str(config.model.get("device", "auto")).startswith("cpu"):
             # CUDA reads which GPUs it may see once, and the imports below may start it.
             own_gpus(config.devices if isinstance(config.devices, int) else 1)
@@ -128,6 +131,8 @@ def main() -> None:
     # Whether there are GPUs is asked without starting CUDA, so that a job can still choose its own (`own_gpus`).
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")  # no bars of libraries beside ours; read when tqdm is imported
+    # PyTorch's store would print C++ frames above the sentence on a lost node; read when torch is imported.
+    os.environ.setdefault(TORCH_LEVEL, "ERROR")
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra hides where a bug of ours is
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:

@@ -1,15 +1,20 @@
 """A job that is told to end."""
 
+import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from selectmm import __main__
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 from selectmm.records.provenance import SWEEP_NAME
+from tests.forked import command
 from tests.tiny import write_pool
 
 TOLD = """
@@ -38,6 +43,40 @@ def test_a_terminated_job_unwinds_unless_its_launcher_has_another_way(number: st
     told = TOLD.format(number=number, before=before)
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (status, "unwound\n"), done.stderr
+
+
+def test_pytorch_prints_no_frames_of_cpp_above_the_sentence_on_a_lost_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main() -> None:
+        __main__._answer = lambda _: print(os.environ["TORCH_CPP_LOG_LEVEL"])
+        __main__.main()
+
+    for before, level in (("", "ERROR"), ("INFO", "INFO")):
+        monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+        if before:
+            monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", before)
+        assert command([], tmp_path, main).stdout == f"{level}\n"
+
+
+@pytest.mark.parametrize("launcher", ["submitit_launcher.LocalLauncher", "joblib_launcher.JoblibLauncher"])
+def test_jobs_that_share_this_machines_gpus_each_take_their_own(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hydra.launcher.gpus_per_node=1 shows every job of submitit_local the first GPU."""
+    taken = []
+
+    def take(wanted: int) -> None:
+        taken.append(wanted)
+        raise UserError("There is none.")
+
+    hydra = SimpleNamespace(launcher=SimpleNamespace(_target_=launcher), job=SimpleNamespace(num=0))
+    monkeypatch.setattr(__main__.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(__main__, "end_in_order", lambda: None)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr("selectmm.stages.gpus.own_gpus", take)
+    monkeypatch.setattr("selectmm.stages.place.started", lambda: None)
+    with pytest.raises(UserError, match="There is none"):
+        __main__._run(OmegaConf.create({"model": {}, "devices": 2}))
+    assert taken == [2]
 
 
 def test_a_sweep_with_ligers_kernels_and_without_is_refused_where_jobs_share_a_process(

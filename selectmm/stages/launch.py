@@ -25,7 +25,7 @@ from selectmm.records.stage import write_atomically
 from selectmm.stages.follower import Follower
 from selectmm.stages.job import JOB, read_job, write_job
 from selectmm.stages.nodes import ALONE, Joined, Launch, Nodes, free_port, own_address
-from selectmm.stages.place import Place
+from selectmm.stages.place import TORCH_LEVEL, Place
 
 LOG = "worker.log"
 POLL = 0.2  # seconds between looks at the other nodes
@@ -200,6 +200,8 @@ def rank_environment(device: torch.device, ranks: int) -> dict[str, str]:
         ranks: on this machine.
     """
     environment = dict(os.environ)
+    if environment.get(TORCH_LEVEL) == "ERROR":  # the ranks' output may say more
+        del environment[TORCH_LEVEL]
     environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", "")])
     if os.getcwd() not in {os.path.abspath(entry) for entry in sys.path}:
         environment["PYTHONSAFEPATH"] = "1"  # `python -m` would import from the working folder; this process does not

@@ -18,6 +18,11 @@ FIRST_PORT, PORTS = 20_000, 10_000  # where a Slurm job's rendezvous is, by the 
 HOW = "on all of them rendezvous=HOST:PORT, a free port of the first one"
 
 
+TORCH_LEVEL = "TORCH_CPP_LOG_LEVEL"  # what PyTorch's C++ code prints; the command line sets it to ERROR for itself
+SRUN = "srun"
+SHELL = ", or unset SLURM_STEP_NUM_NODES if you typed it in a shell that srun opened"
+
+
 @dataclass(frozen=True)
 class Started:
     """What a scheduler says of a process that it started.
@@ -72,7 +77,7 @@ def place_of(options: Mapping[str, Any], started: Started | None) -> Place:
     elif started is not None and nodes != started.nodes:
         raise UserError(
             f"nodes={nodes}, but {started.by} started this command on {started.nodes}; leave nodes out, or start it on "
-            f"as many."
+            f"as many{SHELL if started.by == SRUN else ''}."
         )
     if node is None and started is None:
         raise UserError(
@@ -122,7 +127,7 @@ def read_started(environment: Mapping[str, str]) -> Started | None:
     if there("SLURM_STEP_NUM_NODES", "SLURM_STEP_NODELIST", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_JOB_ID"):
         places = number("SLURM_NODEID"), number("SLURM_STEP_NUM_NODES"), number("SLURM_LOCALID")
         first = NUMBERS.sub(r"\1", FIRST_HOSTS.match(environment["SLURM_STEP_NODELIST"])[0])
-        return Started("srun", *places, first, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
+        return Started(SRUN, *places, first, FIRST_PORT + number("SLURM_JOB_ID") % PORTS)
     if there("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") and environment.get("LOCAL_WORLD_SIZE", "1") == "1":
         address = environment["MASTER_ADDR"], number("MASTER_PORT")
         return Started("the scheduler", number("RANK"), number("WORLD_SIZE"), 0, *address)

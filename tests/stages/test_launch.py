@@ -69,6 +69,12 @@ def test_ranks_on_gpus_do_not_take_the_cpu_for_deepspeeds_because_a_login_node_h
     assert launch.rank_environment(torch.device("cpu"), 1)["DS_ACCELERATOR"] == "cpu"
 
 
+def test_ranks_print_pytorchs_warnings_which_the_command_line_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, kept in (("ERROR", None), ("INFO", "INFO")):
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", given)
+        assert launch.rank_environment(torch.device("cpu"), 1).get("TORCH_CPP_LOG_LEVEL") == kept
+
+
 def test_ranks_look_for_modules_where_this_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working folder may be a stranger's pool, and `python -m` would import what lies there."""
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """Where a process stands, by the variables that schedulers set, and by options alone."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,7 @@ def test_libraries_do_not_see_what_a_scheduler_said(monkeypatch: pytest.MonkeyPa
 
 
 S = Started("srun", 1, 2, 0, "gpu7", 20_012)
+T = replace(S, by="torchrun")
 
 
 def test_places_from_options_and_schedulers() -> None:
@@ -77,8 +79,17 @@ def test_places_from_options_and_schedulers() -> None:
             None,
             r"^nodes=2: which of them is this one\? Start the command with srun or torchrun on all of",
         ),
-        ({"nodes": 3}, S, r"^nodes=3, but srun started this command on 2; leave nodes out, or start it on as many\.$"),
-        ({"nodes": 1}, S, r"^nodes=1, but srun started this command on 2; leave nodes out, or start it on as many\.$"),
+        (
+            {"nodes": 3},
+            T,
+            r"^nodes=3, but torchrun started this command on 2; leave nodes out, or start it on as many\.$",
+        ),
+        (
+            {"nodes": 1},
+            S,
+            r"^nodes=1, but srun started this command on 2; leave nodes out, or start it on as many, or unset "
+            r"SLURM_STEP_NUM_NODES if you typed it in a shell that srun opened\.$",
+        ),
         ({"node": 1}, None, r"^node=1, but nodes=auto; set nodes to the number of nodes\.$"),
         ({"nodes": 1, "node": 1}, None, r"^node=1, but nodes=1; set nodes to the number of nodes\.$"),
         ({"nodes": 2, "node": 2}, None, r"^node=2, but nodes=2: nodes are numbered from 0 to 1\.$"),
