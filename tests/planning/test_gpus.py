@@ -44,7 +44,7 @@ def test_another_device_or_a_part_of_one_is_not_taken_for_the_table_s(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: shown)
-    with pytest.raises(UserError, match=f"This machine's {shown} is not in the table; give --gpu with the nearest of"):
+    with pytest.raises(UserError, match=f"This machine's {shown} is not in the table; name the nearest of"):
         gpu_of("here")
     assert peak_of(torch.device("cuda"), "bf16-mixed") is None
 
