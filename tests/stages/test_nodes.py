@@ -187,7 +187,7 @@ def test_node_0_is_stopped(stop: BaseException, number: int, tmp_path: Path) -> 
 def test_node_0_fails_while_another_node_opens_the_pool(tmp_path: Path) -> None:
     """Which may take an hour; its reason is known at once."""
     slow, opened = experiment(), Event()
-    slow.open_pool = opened.wait
+    slow.open_pool = lambda: opened.wait(30)
     try:
         with pytest.raises(UserError, match="No checkpoint"), two_nodes(tmp_path, None, slow) as (_, following):
             raise UserError("No checkpoint at 'llava'; give a path.")
