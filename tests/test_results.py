@@ -161,9 +161,7 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 
 
-@pytest.mark.parametrize(
-    "paths", [RECORDS, OF_COSTS, OF_A_TRIAL, ANEW], ids=["records", "costs", "trial", "anew"]
-)
+@pytest.mark.parametrize("paths", [RECORDS, OF_COSTS, OF_A_TRIAL, ANEW], ids=["records", "costs", "trial", "anew"])
 def test_no_answers_lie_there_without_their_record(paths: list[Path]) -> None:
     named = {loaded(path).answers.file for path in paths if loaded(path).answers is not None}
     found = {f"answers/{path.name}" for path in (paths[0].parent / "answers").iterdir()}

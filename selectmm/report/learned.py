@@ -13,6 +13,11 @@ from selectmm.report.rows import Comparison
 from selectmm.report.shared_items import variance_of_errors
 from selectmm.report.verdict import quantile
 
+UNMEASURED = (
+    "Whether training taught anything is unknown: the untuned model was not measured on these benchmarks. `selectmm "
+    "references`, with the runs' options, measures it."
+)
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -68,7 +73,9 @@ def headline(comparison: Comparison, references: References) -> str:
 
 
 def kept_or_taught(comparison: Comparison, references: References) -> list[str]:
-    """A sentence on which of the benchmarks in Rel. the full run beats the untuned model; empty if not known."""
+    """A sentence on which of the benchmarks in Rel. the full run beats the untuned model, or that this is unknown."""
+    if _fulls(comparison) and gain_of(comparison, references) is None:
+        return [UNMEASURED]
     better = taught(comparison, references)
     if better is None or len(better) == len(comparison.counted):
         return []

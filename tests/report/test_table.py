@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from selectmm.errors import UserError
+from selectmm.report.learned import UNMEASURED
 from selectmm.report.notes import caption, notes
 from selectmm.report.references import Reference, load_references
 from selectmm.report.rows import Estimate, compare
@@ -40,7 +41,7 @@ def test_what_keeps_less_than_the_most_frequent_answer_is_told() -> None:
     worse = run_of("random", {"POPE": 70.0, "MMMU": 20.0})
     every = told.replace("prism 30 %", "every row here")
     assert every in _table(FULL, *PRISM, worse, references=references).answers
-    assert not _table(FULL, better, references=references).answers[1:]
+    assert _table(FULL, better, references=references).answers[1:] == (UNMEASURED,)
 
 
 def test_the_whole_table_by_hand() -> None:
