@@ -135,10 +135,14 @@ def test_a_model_that_is_trained_in_full_is_evaluated_and_recorded(place: Path) 
     assert not (adapter.parent / "adapter_model.safetensors").exists()
 
 
-def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_lie(place: Path) -> None:
+def test_a_record_says_what_of_the_suite_the_pool_holds_and_where_the_answers_lie(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "selectmm")
     arguments = overrides(place, "llava15_7b", "steps")
     assert one_run(*arguments, "method=full").contamination is None, "not looked for"
     record = one_run(*arguments, "method=full", "contamination=true")
+    assert re.search(r"pool      24 rows of \d sources, \d+ images, [1-9] rows without an image$", caplog.text, re.M)
     assert len(record.contamination) == 11
     assert all(found["items"] in (2, 4) and found["same"] == 0 for found in record.contamination.values())
     kept = load_answers(record, place / "steps" / "records" / f"{record.name}.json")

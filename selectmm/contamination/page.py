@@ -4,6 +4,7 @@ from rich.table import Table as Grid
 
 from selectmm.contamination.check import Contamination
 from selectmm.contamination.search import Found
+from selectmm.counted import counted
 from selectmm.records.progress import PrintableConsole
 
 COLUMNS = ("benchmark", "items", "occur", "nearly", "picture", "nearly", "question", "nearly")
@@ -13,9 +14,9 @@ def sentence(checked: Contamination) -> str:
     """One line for a run's log."""
     total = checked.total
     return (
-        f"{total.items:,} items looked for: {total.same:,} occur and {total.near:,} nearly; pictures alone "
-        f"{total.same_pictures:,} + {total.near_pictures:,} nearly, questions alone {total.same_questions:,} + "
-        f"{total.near_questions:,}"
+        f"of {counted(total.items, 'benchmark item')} {total.same:,} are in the pool and {total.near:,} nearly; by image "
+        f"alone {total.same_pictures:,} and {total.near_pictures:,} nearly, by question alone {total.same_questions:,} "
+        f"and {total.near_questions:,} nearly"
     )
 
 

@@ -50,8 +50,9 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[beside]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("elapsed,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns) as bar:
         task = bar.add_task(what, total=total, beside="")

@@ -24,7 +24,8 @@ def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
         tracked.summary({"rows": len(pool), "text_only": without, "unique_images": len(pool.images)})
         tracked.artifact(None, f"pool-{pool.fingerprint}", "pool")
     rows, sources, images = counted(len(pool), "row"), counted(len(pool.counts()), "source"), len(pool.images)
-    log.info("  pool      %s of %s, %s, %s rows without", rows, sources, counted(images, "image"), f"{without:,}")
+    texts = counted(without, "row")
+    log.info("  pool      %s of %s, %s, %s without an image", rows, sources, counted(images, "image"), texts)
     if pool.health and pool.health.bad_rows:
         told = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
         dropped = counted(pool.health.bad_rows, "bad row was", "bad rows were")

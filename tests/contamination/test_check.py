@@ -79,7 +79,9 @@ def test_every_kind_of_match_is_counted_once(tasks: Path, tmp_path: Path) -> Non
         **{f"mini_mmlu/{n}": [n - 1] for n in (5, 6)},
     }
     assert [listed[f"mini_sqa_img/{n}"]["whole"] for n in range(4)] == ["same", "near", "", ""]
-    assert sentence(checked).startswith("24 items looked for: 2 occur and 2 nearly; pictures alone 2 + 1 nearly")
+    assert sentence(checked).startswith(
+        "of 24 benchmark items 2 are in the pool and 2 nearly; by image alone 2 and 1 nearly, by question alone "
+    )
     assert [stage.name for stage in stages] == ["pool-pictures", "suite-items", "contamination"]
 
 
