@@ -106,6 +106,13 @@ def test_what_the_papers_table_claims_stands_on_the_page_that_it_links_to() -> N
     assert told > 10
 
 
+def test_the_readme_counts_the_scores_and_benchmarks_that_can_be_chosen() -> None:
+    files = {path.stem for path in (ROOT / "configs" / "benchmark").glob("*.yaml")}
+    several = r"(mmbench|mme|pope|sqa)_\w+$"  # benchmarks with a file for each language, part or split
+    benchmarks = {re.sub(several, r"\1", name) for name in files}
+    assert f"{len(files)} scores of {len(benchmarks)} published" in README
+
+
 def test_the_table_of_results_is_what_the_study_s_page_says() -> None:
     """Of its rows: full, random, whatever differs significantly, and the papers that the project started from."""
     page = (ROOT / "results" / "tables" / "all-methods.md").read_text().split("## ")[0]
