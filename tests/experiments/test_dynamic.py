@@ -39,7 +39,7 @@ def records() -> list[RunRecord]:
         made += [
             run("full", 100.0, 200.0, seed, "embedded_steps"),
             run("random", 50.0 + off, 30.0, seed),
-            run("random", 60.0 + off, 60.0, seed, "embedded_medium"),
+            run("random", 60.0 + off, 60.0, seed, "embedded_steps_60"),
             run("random", 80.0 + off, 90.0, seed, "embedded_steps"),
             run("rds_plus", 55.0 + off, 45.0, seed, selection=15.0),
         ]
