@@ -1,7 +1,9 @@
 """Every experiment of a paper runs shrunken: each of its jobs on a tiny model and a small pool of one's own."""
 
+import copy
 import csv
 import os
+import re
 from dataclasses import fields
 from functools import cache
 from itertools import product
@@ -10,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.instantiate import build
 from selectmm.records.files import load
@@ -74,6 +77,36 @@ def test_an_experiment_stands_at_full_scale_and_one_override_brings_it_to_the_la
         "# The paper does not say: ",
     ):
         assert line in path.read_text()
+
+
+CHOOSE_FOR_TARGETS = {"dataprophet", "icons", "less", "rds_plus"}
+COMMANDS = {
+    path: re.findall(r"^# Command: +(?:python -m )?selectmm (.*?)(?:  .*)?$", path.read_text(), re.MULTILINE)
+    for path in sorted((ROOT / "experiments").rglob("*.yaml"))
+}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in COMMANDS if COMMANDS[path]], ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_the_command_that_an_experiment_shows_sets_what_has_no_default(path: Path) -> None:
+    for command in COMMANDS[path]:
+        words = [word.replace("…", "given") for word in command.split() if word != "-m"]
+        name = path.relative_to(ROOT / "experiments").with_suffix("")
+        assert words.pop(0) == f"experiments={name}"
+        config = composed(path, *words)
+        unset = OmegaConf.missing_keys(_without_hydra(config))
+        assert not unset, f"{command} does not set {', '.join(sorted(unset))}"
+        methods = set(str(config.hydra.sweeper.params.get("method", "")).split(","))
+        assert config.get("targets") or not methods & CHOOSE_FOR_TARGETS, f"{command} gives no targets"
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    """A copy without Hydra's own part, of which Hydra itself sets what is missing."""
+    own = copy.deepcopy(config)
+    with open_dict(own):
+        del own["hydra"]
+    return own
 
 
 def pools_of(path: Path) -> float:
