@@ -1,8 +1,11 @@
 """What the documentation tells a newcomer to type works, and what it claims is what the records say."""
 
+import importlib
 import re
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +15,7 @@ from hydra.utils import instantiate
 
 from selectmm.command_line.help import command_files
 from selectmm.command_line.reading import check_overrides, without_verb, words_of
+from selectmm.errors import UserError
 from selectmm.methods.check import check_method
 from selectmm.screen import take_output_options
 
@@ -31,14 +35,20 @@ def test_the_method_that_a_newcomer_writes_keeps_the_contract(monkeypatch: pytes
     check_method(instantiate(config))
 
 
-COMMANDS = ("README.md", "selectmm/methods/README.md", "selectmm/commands/README.md", "selectmm/models/README.md")
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def commands_in(pages: Sequence[str]) -> list[str]:
-    """The commands in the pages' code blocks, each on one line and once."""
-    text = "".join((ROOT / page).read_text().replace("\\\n", " ") for page in pages)
-    blocks = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    return sorted(set(re.findall(r"^(?:python -m )?selectmm (.*)$", blocks, re.MULTILINE)))
+def commands_in(pages: Sequence[Path]) -> list[str]:
+    """The commands in the pages' code blocks and sentences, each on one line and once, without what follows them.
+
+    Tables that were generated show the commands of their day.
+    """
+    found: set[str] = set()
+    for page in pages:
+        text = page.read_text().replace("\\\n", " ")
+        found.update(re.findall(r"^(?:python -m )?selectmm (.*)$", "".join(BLOCK.findall(text)), re.MULTILINE))
+        found.update(re.findall(r"`(?:python -m )?selectmm\s([^`]+)`", BLOCK.sub("", text)))
+    return sorted({" ".join(re.split("[#|]", command)[0].split()) for command in found})
 
 
 def test_the_method_in_the_readme_keeps_the_contract() -> None:
@@ -49,15 +59,77 @@ def test_the_method_in_the_readme_keeps_the_contract() -> None:
     check_method(module.Shortest())
 
 
-@pytest.mark.parametrize("command", commands_in(COMMANDS))
+MADE_BY_THE_READER = "shortest|floor|schedule=again"  # the pages' examples of a method and a schedule of one's own
+
+
+class ParsedError(Exception):
+    """Ends a command as soon as its own parser has read its words, with their choices and values."""
+
+
+class RefusedError(Exception):
+    """What a command's own parser says of words that it cannot take."""
+
+
+def choices_of_command(name: str, words: Sequence[str]) -> Sequence[str]:
+    """What a command with options of its own would take for choices and values of a run."""
+
+    def refuse(parser: ArgumentParser, message: str) -> None:
+        raise RefusedError(message)
+
+    def stopping(parse: Callable[..., Namespace]) -> Callable[..., None]:
+        def parsed(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+            raise ParsedError(*getattr(parse(parser, arguments), "choices", []))
+
+        return parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ArgumentParser, "error", refuse)
+        for parse in (ArgumentParser.parse_args, ArgumentParser.parse_intermixed_args):
+            patch.setattr(ArgumentParser, parse.__name__, stopping(parse))
+        with pytest.raises(ParsedError) as ended:
+            importlib.import_module(f"selectmm.commands.{command_files()[name].stem}").main(words)
+    return ended.value.args
+
+
+@cache
+def check_choices(words: tuple[str, ...]) -> None:
+    """Once for several commands with the same choices, because it takes most of a second."""
+    if words:
+        check_overrides(ROOT / "configs", words)
+
+
+@pytest.mark.parametrize("command", commands_in([page for page in DOCUMENTS if "tables" not in page.parts]))
 def test_a_command_in_the_documentation_names_what_exists(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-    typed = re.split("[#|]", command)[0].split()
-    words = without_verb(take_output_options([word for word in typed if not re.search("shortest|floor", word)])[0])
-    if words[0] in command_files():  # which have options of their own
-        check_overrides(ROOT / "configs", [word for word in words if "=" in word])
-    elif not {"--help", "--version", "--dry-run"} & set(words):
-        check_overrides(ROOT / "configs", words_of(words))
+    typed = re.sub(r"--config-dir \S+ ", "", command).split()  # the reader's folder
+    whole = "…" not in command and any(re.search("[=-]", word) for word in typed[1:])  # not only the command's name
+    known = [word for word in typed if not re.search(f"…|^\\[|^<|{MADE_BY_THE_READER}", word)]
+    words = without_verb(take_output_options(known)[0])
+    if "--dry-run" in words:
+        words = ["plan", *(word for word in words if word != "--dry-run")]
+    if words and words[0] in command_files():
+        try:
+            check_choices(tuple(choices_of_command(words[0], words[1:])))
+        except RefusedError as refused:
+            assert not whole and "arguments are required" in str(refused), refused
+        except UserError as problem:
+            assert not whole and len(typed) == 1, problem  # export and inspect, which want to know what
+    elif not {"--help", "--version"} & set(words):
+        check_choices(tuple(words_of(words)))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "--gpus"], "unrecognized arguments: --gpus"),
+        (["report"], "the following arguments are required: RECORD"),
+        (["export", "subset", "--format", "csv", "--to", "x"], "argument --format: invalid choice: 'csv'"),
+        (["cache", "prune", "--days", "3"], "unrecognized arguments: --days 3"),
+    ],
+)
+def test_an_option_that_a_command_lacks_would_be_found(words: list[str], said: str) -> None:
+    with pytest.raises(RefusedError, match=said):
+        choices_of_command(words[0], words[1:])
 
 
 def test_every_path_in_the_tree_exists() -> None:
