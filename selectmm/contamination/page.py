@@ -14,9 +14,9 @@ def sentence(checked: Contamination) -> str:
     """One line for a run's log."""
     total = checked.total
     return (
-        f"of {counted(total.items, 'benchmark item')} {total.same:,} are in the pool and {total.near:,} nearly; by image "
-        f"alone {total.same_pictures:,} and {total.near_pictures:,} nearly, by question alone {total.same_questions:,} "
-        f"and {total.near_questions:,} nearly"
+        f"of {counted(total.items, 'benchmark item')} {total.same:,} are in the pool and {total.near:,} nearly; "
+        f"by image alone {total.same_pictures:,} and {total.near_pictures:,} nearly, "
+        f"by question alone {total.same_questions:,} and {total.near_questions:,} nearly"
     )
 
 
