@@ -58,7 +58,7 @@ def check(pool: Pool, suite: Suite, cache: Path) -> tuple[Contamination, list[St
 
 
 def identities_of(pool: Pool, suite: Suite) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Of the stages of the pool's pictures, of the suite's items, and of what was found."""
+    """The identities of three stages: the pool's pictures, the suite's items, and what was found."""
     of_pool = {"pool": pool.fingerprint, "version": VERSION}
     of_suite = {"suite": identity_of(suite), "version": VERSION}
     both = {"pool": fingerprint(of_pool), "suite": fingerprint(of_suite), "version": SEARCH}

@@ -15,7 +15,7 @@ BLOCK = 2_000_000  # pairs of hashes compared at a time
 
 
 def same(some: Pictures, others: Pictures) -> list[list[int]]:
-    """For each of ``some`` the indices of ``others`` with equal pixels."""
+    """The indices of ``others`` with equal pixels, for each of ``some``."""
     places: dict[bytes, list[int]] = {}
     for index, digest in enumerate(others.digests):
         places.setdefault(digest.tobytes(), []).append(index)
@@ -23,7 +23,7 @@ def same(some: Pictures, others: Pictures) -> list[list[int]]:
 
 
 def nearly(some: Pictures, others: Pictures) -> list[list[int]]:
-    """For each of ``some`` the indices of ``others`` that look nearly the same, those that are the same among them."""
+    """The indices of ``others`` that look nearly the same (or are the same), for each of ``some``."""
     found: list[list[int]] = []
     step = max(1, BLOCK // max(1, len(others)))
     for start in range(0, len(some), step):

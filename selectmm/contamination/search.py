@@ -26,7 +26,7 @@ Entry = Mapping[str, Any]  # an item as it is kept: task, name, prompt, and the 
 
 @dataclass(frozen=True)
 class Found:
-    """Of one task's items, how many occur in the pool.
+    """How many of one task's items occur in the pool.
 
     Attributes:
         items: looked for; ``shown`` of them have a picture.

@@ -36,7 +36,7 @@ class Original(Protocol):
 
     @property
     def ending(self) -> str:
-        """Of a file that `write` writes, such as ``.json``."""
+        """The ending of a file that `write` writes, such as ``.json``."""
         ...
 
     def write(self, places: Sequence[int], to: Path) -> None:

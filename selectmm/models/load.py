@@ -135,7 +135,7 @@ def reading(otherwise: str) -> Iterator[None]:
 
 
 def save_processor(processor: ProcessorMixin, folder: Path) -> None:
-    """As `AutoProcessor` will open it again, with the tokenizer that it has now.
+    """Save the processor as `AutoProcessor` will open it again, with the tokenizer that it has now.
 
     transformers 5 forgets to write a Llama tokenizer's ``legacy``; without it, text after a special token would lose
     the "▁" at its front.
@@ -191,7 +191,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
-    """Of what a model computes with: weights (as `open_pretrained` names them), dtype, and how it is asked."""
+    """What identifies a model's results: weights (as `open_pretrained` names them), dtype, and how it is asked."""
     asked = asdict(family)
     for name in ("tools", "video"):  # see `Template`
         del asked["template"][name]

@@ -40,7 +40,7 @@ class Corrections:
 
     @classmethod
     def of(cls, experiment: Experiment, vlm: VLM, gpu: Gpu) -> "Corrections":
-        """Of this model and recipe on that device, from the cache folder; of the model, shapes are enough."""
+        """The cache folder's corrections for this model and recipe on that device; of the model, shapes are enough."""
         file = file_of(experiment, vlm, gpu.name)
         if not file.exists():
             return cls()
@@ -51,7 +51,7 @@ class Corrections:
         )
 
     def factor(self, stage: Planned) -> float | None:
-        """For a stage of a plan; what was measured of our own decoding says nothing of vLLM."""
+        """The factor for a stage of a plan; what was measured of our own decoding says nothing of vLLM."""
         if stage.work.overhead:
             return None
         kind = KINDS.get(stage.name)

@@ -69,7 +69,7 @@ class Job:
     others: Sequence[Feature] = ()
 
     def stages(self) -> list[Planned]:
-        """In the order of the run.
+        """The stages, in the order of the run.
 
         Raises:
             UserError: the targets cannot be opened, or the pool does not fit the method.

@@ -16,7 +16,7 @@ from selectmm.pool.pool import Pool
 
 
 def load_of(vlm: VLM, batch: Batch, limit: int) -> Load:
-    """Of one encoded row, cut to ``limit`` tokens."""
+    """The load of one encoded row, cut to ``limit`` tokens."""
     tokens = min(batch["input_ids"].shape[1], limit)
     return Load(
         rows=1,
@@ -43,7 +43,7 @@ class Loads:
     _seen: dict[tuple[str, str, str, int, bytes], Load] = field(default_factory=dict)
 
     def of(self, vlm: VLM, pool: Pool, view: View, rows: np.ndarray, limit: int) -> Load:
-        """Of ``rows``, [n] positions in the pool, or in its images where ``view`` is ``image``."""
+        """The load of ``rows``, [n] positions in the pool, or in its images where ``view`` is ``image``."""
         if pool.fingerprint in self.known:
             return load_of_known(vlm, self.known[pool.fingerprint], view, rows, limit)
         drawn = rows

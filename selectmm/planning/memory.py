@@ -27,7 +27,7 @@ class Memory:
 def training_memory(
     body: Anatomy, recipe: Recipe, strategy: Strategy, size: int, longest: int, answered: float = 0.5
 ) -> Memory:
-    """Of LoRA training.
+    """The memory that LoRA training takes.
 
     Args:
         size: bytes of a number of the model as it is loaded. longest: tokens of a row, padding included.
@@ -102,14 +102,14 @@ def _opened(layer: Layer, kept: Kept) -> float:
 
 
 def forward_memory(body: Anatomy, size: int, tokens: float) -> Memory:
-    """Of a pass without gradients over ``tokens`` tokens: the weights, and one layer's states."""
+    """The memory of a pass without gradients over ``tokens`` tokens: the weights, and one layer's states."""
     layer = max(body.layers, key=lambda layer: layer.inner)
     states = size * (4 * body.width + 3 * layer.queries + 3 * layer.inner) + 8 * body.width
     return Memory(weights=size * body.parameters, activations=tokens * states)
 
 
 def generating_memory(body: Anatomy, size: int, tokens: float) -> Memory:
-    """Of generation with ``tokens`` tokens in the cache: a pass over them, and their keys and values."""
+    """The memory of generation with ``tokens`` cached tokens: a pass over them, and their keys and values."""
     cache = 2 * size * sum(layer.keys for layer in body.layers) * tokens
     passing = forward_memory(body, size, tokens)
     return Memory(weights=passing.weights, activations=passing.activations + cache)

@@ -16,7 +16,7 @@ _TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and sh
 
 
 def tower_flops(vlm: VLM, batch: Batch) -> int:
-    """Of all images and clips of a batch; 0 without any.
+    """The vision tower's FLOPs for all images and clips of a batch; 0 without any.
 
     A family that resizes images to one size (LLaVA, InternVL's tiles) is passed through once as shapes; one that takes
     patches of any number (Qwen) has its formula.

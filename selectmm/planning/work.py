@@ -45,7 +45,7 @@ ITEM = (640, 480)  # pixels of a benchmark's image; an assumption
 
 @dataclass(frozen=True)
 class Work:
-    """Of one stage; None where nobody knows.
+    """The work of one stage; None where nobody knows.
 
     Attributes:
         tokens: through the language model. flops: of the model; what a method computes with features is not counted.
@@ -82,7 +82,7 @@ class Device:
 
     @property
     def precision(self) -> str:
-        """Of passes without training."""
+        """The precision of passes without training."""
         return "32-true" if self.size == 4 else "bf16-true"
 
     def train(self, load: Load, recipe: Recipe, strategy: Strategy) -> Work:

@@ -186,7 +186,7 @@ def look(
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """As 8-bit RGB.
+    """The image as 8-bit RGB.
 
     Eight bits a channel are Pillow's own ``convert("RGB")``, as LLaVA does it: a palette's and an image's transparency
     is left out. 16-bit grey keeps its upper 8 bits, as Pillow does with 16-bit colour. 32-bit whole numbers are taken

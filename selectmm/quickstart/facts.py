@@ -105,7 +105,7 @@ def side(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
 
 
 def side_colour(part: Part, rng: np.random.Generator) -> Iterator[Fact]:
-    """As `side`, asking for a colour."""
+    """A question as in `side`, asking for a colour."""
     yield from _pairs(part, rng, "colour")
 
 

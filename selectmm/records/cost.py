@@ -32,7 +32,7 @@ class Cost:
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "Cost":
-        """From a stage's file; those of before did not count everything."""
+        """Read the cost from a stage's file; files of before did not count everything."""
         return cls(**{"busy_seconds": None, "flops": None, **content})
 
     @classmethod

@@ -67,7 +67,7 @@ class Provenance:
 
 
 def provenance() -> Provenance:
-    """Of the running process."""
+    """The provenance of what the running process computes."""
     commit, dirty = git_state(Path(__file__).parent)
     packages = {name: version_of(name) for name in PACKAGES}
     command = os.environ.get(COMMAND) or command_line(sys.argv)
@@ -106,7 +106,7 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 
 def hardware() -> Hardware:
-    """Of this machine; cores and memory are what this process may use."""
+    """The hardware of this machine; cores and memory are what this process may use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Hardware(_cpu(), cores, round(memory / 2**30, 1), _gpus(), _threads())

@@ -165,7 +165,7 @@ class _WandbRun:
     own: set[str] = field(default_factory=set)
 
     def part(self, stage: str) -> "_WandbRun":
-        """For a stage, whose steps count from their own beginning."""
+        """The tracker of a stage, whose steps count from their own beginning."""
         self.run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
         return _WandbRun(self.run, f"{stage}/", self.own)
 

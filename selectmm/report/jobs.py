@@ -118,7 +118,7 @@ def records_in(sweep: Path) -> list[Path]:
 
 
 def failures_in(sweep: Path) -> list[Failure]:
-    """Of all jobs of a sweep, in the jobs' order."""
+    """The failures of a sweep's jobs, in the jobs' order."""
     return [Failure(**json.loads(path.read_text())) for path in _of_jobs(sweep, FAILURE)]
 
 

@@ -94,7 +94,7 @@ def check_there(paths: Sequence[Path]) -> None:
 
 
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
-    """Of the references in ``path``, those of the records' base model, prompts and scoring; none if there is no file.
+    """The references in ``path`` of the records' base model, prompts and scoring; none if there is no file.
 
     ``<path>.record.json``, which the command ``references`` writes beside it, says what they were measured on. Others
     are left out, and the log says so: a base score of another model or judge would decide which benchmarks count.

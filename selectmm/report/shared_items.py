@@ -41,7 +41,7 @@ def of_all_items(error: float, material: str) -> Deviations:
 
 
 def variance_of_sum(parts: Iterable[Deviations]) -> float:
-    """Of the sum of several statistics: a cluster that is in several of them moves them together."""
+    """The variance of a sum of statistics: a cluster that is in several of them moves them together."""
     whole: dict[tuple[str, ...], float] = defaultdict(float)
     for part in parts:
         for cluster, by in part.items():

@@ -77,6 +77,6 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
 
 
 def evaluation_identity(suite: Suite, adapter: str, engine: Engine | None = None) -> dict[str, Any]:
-    """Of the evaluation's stage: what the scores follow from. ``adapter`` is the fingerprint of the tuned stage."""
+    """The identity of the evaluation's stage. ``adapter`` is the fingerprint of the tuned stage."""
     answered = {} if engine is None else {"engine": engine.learned()}
     return {"adapter": adapter, "suite": identity_of(suite), **answered}

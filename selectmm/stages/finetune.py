@@ -94,7 +94,7 @@ def identity_of(
     steps: int,
     snapshots: int = 0,
 ) -> dict[str, Any]:
-    """Of an adapter's stage: what the trained weights follow from.
+    """The identity of an adapter's stage: what the trained weights follow from.
 
     Args:
         subset: the fingerprint of the rows. model: a `VLM`'s identity. device: the type of its device.

@@ -153,7 +153,7 @@ class Follower:
         return working.result()
 
     def tell(self, what: str, value: str) -> None:
-        """For `Nodes.agree`."""
+        """Leave a value of this node in the store, for `Nodes.agree`."""
         self._set(f"{what}-{self.place.node}", value)
 
     def launches(self) -> Iterator[Launch]:

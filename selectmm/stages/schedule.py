@@ -108,7 +108,7 @@ def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:
 def identity_of(
     experiment: Experiment, pool: Pool, model: str, device: str, requests: list[Score | Train], targets: str | None
 ) -> dict[str, Any]:
-    """Of a schedule's stage: what visits and weights follow from. ``targets``: fingerprint of the examples."""
+    """The identity of a schedule's stage. ``targets``: fingerprint of the examples."""
     schedule, recipe = experiment.schedule, experiment.recipe
     features = {feature for one in requests if isinstance(one, Score) for feature in one.needs.features}
     encoders = sorted(f"{feature} {own['encoder']}" for feature in features if (own := own_encoder(feature)))

@@ -108,7 +108,7 @@ class Computed:
 
     @property
     def stages(self) -> list[Stage]:
-        """Of the pool's features and of the targets'."""
+        """The stages of the pool's features and of the targets'."""
         return [*self.pool.values(), *self.targets.values()]
 
     def features(self, targets: Pool | None) -> Features:
@@ -279,7 +279,7 @@ def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features]
 
 
 def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, Any]:
-    """Of the subset's stage: what the choice follows from. ``features`` are the fingerprints of their stages."""
+    """The identity of the subset's stage. ``features`` are the fingerprints of their stages."""
     named = {"places": places_digest(pool)} if experiment.method.needs().places else {}
     return {
         "pool": pool.fingerprint,

@@ -68,7 +68,7 @@ def injected(vlm: VLM, config: LoraConfig) -> Iterator[PeftModel]:
 
 @contextmanager
 def load_adapter(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
-    """As `carry_adapter`, with LoRA merged into the weights, which is faster and how LLaVA evaluates too.
+    """Do as `carry_adapter`, with LoRA merged into the weights, which is faster and how LLaVA evaluates too.
 
     4-bit weights stay as they are: what is merged into them would be rounded to four bits again.
 

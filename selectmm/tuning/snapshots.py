@@ -71,7 +71,7 @@ def write_moments(folder: Path, module: Tuning, moments: Moments, step: int, sna
 
 
 def whole_moments(module: Tuning) -> Moments:
-    """Of the LoRA matrices, in float32 on the CPU, not sharded; every rank calls it, and rank 0 alone gets them."""
+    """The LoRA matrices' moments, whole, in float32 on the CPU; every rank calls it, and rank 0 alone gets them."""
     found = {}
     for name, weight in module.trained().items():
         if ".lora_" in name:

@@ -65,7 +65,7 @@ class CPUDeepSpeedStrategy(DeepSpeedStrategy):
     """
 
     def setup_environment(self) -> None:
-        """As without DeepSpeed: no check for a GPU."""
+        """Set up the environment as without DeepSpeed: no check for a GPU."""
         DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:

@@ -18,7 +18,7 @@ TEMPLATE = 45  # tokens of a conversation without words, Vicuna's
 
 
 def load_of_known(vlm: VLM, rows: Rows, view: View, units: np.ndarray, limit: int) -> Load:
-    """Of ``units``, [n] positions in `stand_in`'s pool, or in its images where ``view`` is ``image``.
+    """The load of ``units``, [n] positions in `stand_in`'s pool, or in its images where ``view`` is ``image``.
 
     Rows of a part are taken as equally long, and the longest row as long as the limit.
     """

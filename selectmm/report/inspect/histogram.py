@@ -33,7 +33,7 @@ class Bins:
 
 
 def bins_of(choice: Choice) -> Bins:
-    """Of a choice with scores; every cut lies inside."""
+    """The bins of a choice with scores; every cut lies inside."""
     scores = choice.subset.scores[choice.scored]
     log = bool(scores.min() > 0 and np.percentile(scores, 100 - TAILS) > LONG * np.median(scores))
     cuts = tuple(float(np.log10(cut)) if log else cut for cut in choice.cuts)
