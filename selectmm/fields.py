@@ -1,8 +1,11 @@
-"""Whether the fields of a dataclass hold what they are declared to be: Python itself does not look."""
+"""Whether the values of a configuration are what the dataclass or function that takes them declares: Python itself does
+not look.
+"""
 
 import operator
-from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from inspect import Parameter, signature
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -26,30 +29,49 @@ BOUNDS = (
 )
 
 
-def check_fields(made: Any) -> None:
-    """Check words against their `Literal`, scalars and lists of them against their type, and numbers against the range
-    in `Annotated`.
+def check_values(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> None:
+    """Check names against those that the target has, words against their `Literal`, scalars and lists of them against
+    their type, and numbers against the range in `Annotated`.
 
-    Fields that are dataclasses, such as a method's warm-up, are checked too.
+    Args:
+        target: a dataclass, or a function. values: what it is called with, by name; mappings are not looked into.
+        key: what stands before the names on the command line, such as ``method``.
 
     Raises:
         UserError: naming the first value that does not fit, and what it may be.
     """
-    hints, ranges = get_type_hints(type(made)), get_type_hints(type(made), include_extras=True)
-    for field in fields(made):
-        kind, value = hints[field.name], getattr(made, field.name)
-        what = f"{type(made).__name__}: {field.name}={value}"
-        if is_dataclass(value):
-            check_fields(value)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            known = ", ".join(str(choice) for choice in get_args(kind))
-            raise UserError(f"{type(made).__name__} has no {field.name}={value}; there are: {known}.")
-        if not _fits(kind, value):
-            raise UserError(f"{what} is not {_told(kind)}.")
-        if isinstance(value, float) and not isfinite(value):  # no record could hold it
-            raise UserError(f"{what} is not a finite number.")
-        for limit in _limits(ranges[field.name]) if isinstance(value, int | float) else ():
-            _check_range(what, value, limit)
+    try:
+        hints, ranges = get_type_hints(target), get_type_hints(target, include_extras=True)
+    except NameError:  # a stranger's module imports some types for its type checker alone
+        return
+    known = signature(target).parameters
+    if not any(each.kind is Parameter.VAR_KEYWORD for each in known.values()):
+        for name in [name for name in values if name not in known and not name.startswith("_")]:  # Hydra's own have a _
+            raise UserError(f"There is no '{key}.{name}'; there are: {', '.join(sorted(known))}.")
+    for name in [name for name in values if name in hints and not isinstance(values[name], Mapping)]:
+        _check_value(f"{key}.{name}", hints[name], values[name])
+        for limit in _limits(ranges[name]) if isinstance(values[name], int | float) else ():
+            _check_range(f"{key}.{name}={values[name]}", values[name], limit)
+
+
+def _check_value(key: str, kind: Any, value: Any) -> None:
+    what = f"{key}={as_typed(value)}"
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        known = ", ".join(str(choice) for choice in get_args(kind))
+        raise UserError(f"There is no {what}; there are: {known}.")
+    if not _fits(kind, value):
+        if not isinstance(value, list | tuple) and _fits(kind, [value]):
+            raise UserError(f"{what} is not a list; write {key}=[{as_typed(value)}].")
+        raise UserError(f"{what} is not {_told(kind)}.")
+    if isinstance(value, float) and not isfinite(value):  # no record could hold it
+        raise UserError(f"{what} is not a finite number.")
+
+
+def as_typed(value: Any) -> str:
+    """A value as the command line has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
 
 
 def _fits(kind: Any, value: Any) -> bool:

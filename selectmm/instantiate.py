@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from functools import cache, lru_cache, partial
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from hydra._internal.utils import _locate
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from selectmm.budget import hours_in
+from selectmm.budget import check_budget, hours_in
 from selectmm.errors import UserError
 from selectmm.evaluation.own import METRICS, RATED, benchmarks
 from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
-from selectmm.fields import check_fields
+from selectmm.fields import as_typed, check_values
 from selectmm.methods.method import Method
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import pick_device, pick_dtype
@@ -49,6 +51,9 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
     _check_compute(plain)
+    caches, records = _folder(config, "cache"), _folder(config, "records")
+    for group in ("suite", "pool", "targets", "model", "compute"):  # which are opened later; targets repeat the suite's
+        _check_values(plain.get(group) or {}, group)
     device = pick_device(plain["model"].get("device", "auto")).type
     devices = _devices(config, device)
     return Experiment(
@@ -60,22 +65,22 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         open_shapes=partial(open_shapes, plain["model"]),
         device=device,
         method_name=method_name,
-        method=_made(plain["method"]),
+        method=_made(plain["method"], "method"),
         budget=_budget(config),
-        recipe=_made(plain["recipe"]),
-        strategy=_spread(_made(plain["strategy"]), devices),
-        suite=open_suite(plain["suite"]),
-        engine=_made(plain["engine"]) if plain.get("engine") else None,
-        tracker=_made(plain["tracker"]),
+        recipe=_made(plain["recipe"], "recipe"),
+        strategy=_spread(_made(plain["strategy"], "strategy"), devices),
+        engine=_made(plain["engine"], "engine") if plain.get("engine") else None,
+        tracker=_made(plain["tracker"], "tracker"),
         seed=_number(config, "seed", int),
         batch_size=_number(config, "batch_size", int),
         contamination=_switch(config, "contamination"),
         devices=devices,
-        cache=Path(config.cache),
-        records=Path(config.records),
+        cache=caches,
+        records=records,
         config=plain,
-        schedule=_made(plain["schedule"]),
+        schedule=_made(plain["schedule"], "schedule"),
         curve=_number(config, "curve", int),
+        suite=open_suite(plain["suite"]),  # last: it may make its data, which takes a minute
     )
 
 
@@ -156,22 +161,22 @@ def open_pool(config: Mapping[str, Any], pictures: bool = False) -> Pool:
         pictures: whether what is seen of its images is kept, for those who look for equal ones.
     """
     with keeping_pictures() if pictures else nullcontext():
-        return _made(config)
+        return _made(config, "pool")
 
 
 def open_method(config: Mapping[str, Any]) -> Method:
     """The method that a ``method`` group describes."""
-    return _made(config)
+    return _made(config, "method")
 
 
 def open_suite(config: Mapping[str, Any]) -> Suite:
     """The suite that a ``suite`` group describes."""
-    return _made(config)
+    return _made(config, "suite")
 
 
 def open_compute(config: Mapping[str, Any]) -> Compute:
     """What a ``compute`` group describes."""
-    return _made(config)
+    return _made(config, "compute")
 
 
 def open_model(config: Mapping[str, Any]) -> VLM:
@@ -195,18 +200,23 @@ def open_shapes(config: Mapping[str, Any], device: str) -> VLM:
 
 @lru_cache(maxsize=1)
 def _model(config: str) -> VLM:
-    return _made(json.loads(config))
+    return _made(json.loads(config), "model")
 
 
 @cache  # they take no memory to speak of
 def _shapes(config: str) -> VLM:
-    return _made(json.loads(config))
+    return _made(json.loads(config), "model")
 
 
-def _made(config: object) -> Any:
-    """Instantiate, with a `UserError` from inside coming out as itself instead of wrapped in Hydra's."""
+def _made(config: Mapping[str, Any], key: str) -> Any:
+    """Instantiate, with a `UserError` from inside coming out as itself instead of wrapped in Hydra's.
+
+    Args:
+        key: the group, as values of it are typed.
+    """
     try:
-        made = instantiate(config, _convert_="all")
+        _check_values(config, key)  # first: what a wrong type does inside is anybody's guess
+        return instantiate(config, _convert_="all")
     except Exception as problem:
         cause: BaseException | None = problem
         while cause is not None and not isinstance(cause, UserError):
@@ -219,9 +229,20 @@ def _made(config: object) -> Any:
                 ) from problem
             raise
         raise cause from None
-    if is_dataclass(made):
-        check_fields(made)
-    return made
+
+
+def _check_values(config: Mapping[str, Any], key: str) -> None:
+    """`check_values` for a configuration's target, and for those inside it."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_values(value, f"{key}.{name}")
+    if "_target_" in config:
+        try:
+            target = _locate(config["_target_"])  # Hydra's own without its log, which has no public name
+        except ImportError:  # `instantiate` will say so
+            return
+        if isfunction(target) or (isinstance(target, type) and is_dataclass(target)):
+            check_values(target, config, key)
 
 
 _UNFOUND = re.compile(r"Error locating target '([^']*)'")
@@ -241,12 +262,14 @@ def _budget(config: DictConfig) -> float:
             f"budget={config.budget} is in hours, which 'selectmm select' turns into rows; a run takes a share (0.3) "
             f"or a number of rows (5000)."
         )
-    if isinstance(config.budget, str):
+    if isinstance(config.budget, str) or config.budget is None:
         raise UserError(
-            f"budget={config.budget} is not a number; give a share, such as 0.2 for 20 %, a number of rows, such as "
-            f"5000, or, with 'selectmm select', hours of a GPU, such as 8h@h100."
+            f"budget={as_typed(config.budget)} is not a number; give a share, such as 0.2 for 20 %, a number of "
+            f"rows, such as 5000, or, with 'selectmm select', hours of a GPU, such as 8h@h100."
         )
-    return _number(config, "budget", float)
+    budget = _number(config, "budget", float)
+    check_budget(budget)
+    return budget
 
 
 def _switch(config: DictConfig, key: str) -> bool:
@@ -256,11 +279,19 @@ def _switch(config: DictConfig, key: str) -> bool:
     return config[key]
 
 
+def _folder(config: DictConfig, key: str) -> Path:
+    """A value that has to name a folder."""
+    if not (isinstance(config[key], str) and config[key]):
+        raise UserError(f"{key}={as_typed(config[key])} is not a folder; set {key}=outputs/{key} or another folder.")
+    return Path(config[key])
+
+
 def _number(config: DictConfig, key: str, kind: type[Number]) -> Number:
     """A value that has to be a number, not below zero if it is a whole one."""
     value = config[key]
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        raise UserError(f"{key}={value} is not a{' whole' if kind is int else ''} number.")
+        told = "a whole number, such as 0 or 1" if kind is int else "a number"
+        raise UserError(f"{key}={as_typed(value)} is not {told}.")
     if kind is int and value < 0:
         raise UserError(f"{key}={value} is below zero; set it to 0 or more.")
     return kind(value)

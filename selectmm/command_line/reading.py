@@ -1,7 +1,7 @@
 """Reads a command: its configuration, job by job, or what is wrong with it."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from selectmm.command_line.help import PARTS, VERBS, choices_of, command_files
+from selectmm.command_line.help import PARTS, choices_of
+from selectmm.command_line.stray import check_bare, own_pool
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 
@@ -63,6 +64,13 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     return words
 
 
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether the choices say themselves that they are a sweep, as some experiments do."""
+    given = OverridesParser.create().parse_overrides(list(arguments))
+    fixed = [typed(override) for override in given if not override.is_sweep_override()]
+    return bool(composed(CONFIGS, fixed, whole=True).hydra.mode == RunMode.MULTIRUN)
+
+
 def check_one_job(arguments: Sequence[str]) -> None:
     """Several values of a key are a sweep, which has to be asked for.
 
@@ -72,10 +80,8 @@ def check_one_job(arguments: Sequence[str]) -> None:
     Raises:
         UserError: naming the value.
     """
-    given = OverridesParser.create().parse_overrides(list(arguments))
-    fixed = [typed(override) for override in given if not override.is_sweep_override()]
-    if composed(CONFIGS, fixed, whole=True).hydra.mode != RunMode.MULTIRUN:
-        for override in given:
+    if not is_sweep(arguments):
+        for override in OverridesParser.create().parse_overrides(list(arguments)):
             if override.is_sweep_override():
                 raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
 
@@ -86,17 +92,13 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     Raises:
         UserError: naming the word, the closest one that exists, and all that exist beside it.
     """
-    for word in arguments:
-        if "=" not in word and not word.startswith(("-", "~")):
-            close = difflib.get_close_matches(word, [*VERBS, *command_files()], n=1)
-            hint = f"did you mean the command '{close[0]}'? " if close else ""
-            raise UserError(f"'{word}' is neither a command nor an option: {hint}Options are given as key=value.")
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
-    overrides = [_read(word) for word in words]
     groups = {
         folder.name: folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}
     }
     groups["experiments"] = configs.parent / "experiments"
+    check_bare(arguments, lambda: {*groups, *map(str, composed(configs, []))})
+    overrides = [_read(word) for word in words]
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:
         for value in _values(override):
@@ -113,7 +115,9 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         del config["hydra"]  # whose keys nobody mistypes ours for
     for override in overrides:
         if override not in chosen and not override.is_add():
-            _check_key(config, override.key_or_group)
+            _check_pool(config, override)
+            _check_name(override, groups["experiments"])
+            _check_key(config, override.key_or_group, groups=groups)
 
 
 def read_config(arguments: Sequence[str]) -> DictConfig:
@@ -173,7 +177,10 @@ def _read(word: str) -> Override:
 def _not_null(override: Override) -> str:
     group = override.key_or_group
     if group not in LEFT_OUT:
-        return f"'{override.input_line}' leaves out what every run needs; give one of the names that 'selectmm' lists."
+        return (
+            f"'{override.input_line}' leaves out what every run needs; give one of the names that 'selectmm --help' "
+            f"lists."
+        )
     return f"'{override.input_line}' cannot be read; to leave {group} out type ~{group}, in a command of its own."
 
 
@@ -241,20 +248,38 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
         raise UserError(f"Hydra cannot take {' '.join(words.values())} ({told}); correct the option.") from problem
 
 
-def _check_key(config: DictConfig, key: str, way_out: str = "") -> None:
+def _check_name(override: Override, experiments: Path) -> None:
+    """The name of the records is easily taken for the choice of an experiment."""
+    if override.key_or_group == "experiment":
+        for value in _values(override):
+            if str(value) in choices_of(experiments):
+                raise UserError(f"experiment= only names the records; did you mean experiments={value}?")
+
+
+def _check_pool(config: DictConfig, override: Override) -> None:
+    """Rows of one's own need a pool that reads files."""
+    group, _, name = override.key_or_group.partition(".")
+    if group == "pool" and name in ("file", "images") and name not in list(config.pool):
+        file = str(next(iter(_values(override)))) if name == "file" else "FILE"
+        raise UserError(f"This pool has no '{name}'; choose the pool that reads your file: {own_pool(file)}.")
+
+
+def _check_key(config: DictConfig, key: str, way_out: str = "", groups: Iterable[str] = ()) -> None:
+    """Whether there is such a key; at the top, ``groups`` are named too."""
     node: Any = config
     seen = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
-        _check(seen, part, [str(name) for name in node], way_out)
+        _check(seen, part, [*map(str, node), *(() if seen else groups)], way_out)
         node, seen = node._get_node(part), f"{seen}{part}."
 
 
-def _check(before: str, word: str, there: Iterable[str], way_out: str = "") -> None:
-    names = sorted(there)
-    if word in names:
+def _check(before: str, word: str, there: Collection[str], way_out: str = "") -> None:
+    if word in there:
         return
+    names = sorted({name for name in there if not name.startswith("_")})  # _target_ is no option
     close = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean '{before}{close[0]}'? " if close else ""
-    raise UserError(f"There is no '{before}{word}': {hint}There are: {', '.join(names)}{way_out}.")
+    listed = f": {hint}There are: {', '.join(names)}" if names else ""
+    raise UserError(f"There is no '{before}{word}'{listed}{way_out}.")

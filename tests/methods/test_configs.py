@@ -10,7 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.errors import UserError
-from selectmm.fields import check_fields
+from selectmm.fields import check_values
 from selectmm.methods.check import check_method
 from selectmm.methods.method import Method
 
@@ -39,7 +39,7 @@ def composed(name: str, *overrides: str) -> DictConfig:
 
 def made(name: str, *overrides: str) -> Method:
     method = instantiate(options(name, *overrides), _convert_="all")
-    check_fields(method)
+    check_values(type(method), options(name, *overrides), "method")
     return method
 
 

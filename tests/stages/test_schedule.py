@@ -239,7 +239,7 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
         assert several.startswith(f"method={method} needs several checkpoints of its warm-up, or features")
     packed = refused("method=random", "schedule=infobatch", "recipe.packing=true")
     assert packed.startswith("schedule=infobatch+random gives each row a weight, but recipe.packing joins several rows")
-    with pytest.raises(UserError, match="Loss has no focus=highest; there are: low, medium, high"):
+    with pytest.raises(UserError, match=r"There is no schedule\.focus=highest; there are: low, medium, high"):
         experiment_of(place, "schedule=loss", "schedule.focus=highest")
     with pytest.raises(UserError, match="curve=0: a model is evaluated at least once"):
         experiment_of(place, "curve=0")

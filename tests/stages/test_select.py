@@ -86,7 +86,7 @@ def test_what_is_missing_is_said_before_anything_is_computed(place: Path) -> Non
     assert "which suite=prism does not measure; it has: SQA" in refused("method=rds_plus", "suite=prism")
     assert "Layer 9 was asked for" in refused("method=prism", "method.layer=9")
     assert "Layer 9 was asked for" in refused("method=scalselect", "method.layer=9")
-    assert "Prism: layer=two is not a whole number." in refused("method=prism", "method.layer=two")
+    assert "method.layer=two is not a whole number." in refused("method=prism", "method.layer=two")
     assert "set method.checkpoint to a folder that holds one" in refused("method=clip_score")
     assert "budget=1.5 is not a share of the pool" in refused("method=random", "budget=1.5")
 
