@@ -45,6 +45,14 @@ class PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
+class NoErrors(logging.Filter):
+    """Leaves out warnings and errors, which have a stream of their own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the message is shown."""
+        return record.levelno < logging.WARNING
+
+
 class NumberedFormatter(PrintableFormatter):
     """As `PrintableFormatter`, and every line begins with the number of its job, because jobs write side by side."""
 

@@ -173,8 +173,9 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
     arguments = [*sweep, *overrides(place, "llava15_7b", "sweep")]
     done = command(arguments, place)
     assert done.returncode == 1
-    assert "method=clip_score" in done.stdout and "method=clip_score needs a CLIP: set method.checkpoint" in done.stdout
-    assert "1 of the sweep's jobs failed; start the same command again to run only those." in done.stdout
+    assert "method=clip_score needs a CLIP: set method.checkpoint" in done.stderr
+    assert "1 of the sweep's jobs failed; start the same command again to run only those." in done.stderr
+    assert "failed" not in done.stdout
     records = sorted((place / "sweep" / "records").glob("broken-*.json"))
     assert [json.loads(path.read_text())["method"]["name"] for path in records] == ["random"]
     assert "Table    outputs/tables/broken.md" in done.stdout
@@ -226,7 +227,7 @@ def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> No
         (["method=full,prism"], "'method=full,prism' is a sweep; give -m as well, or one value."),
         (["reprot", "a.json"], "'reprot' is neither a command nor an option: did you mean the command 'report'?"),
         (["--seed=1"], "There is no option '--seed'"),
-        (["-m", "seed=0,1", "--cfg", "job"], "--cfg shows one run, not a sweep; leave -m out"),
+        (["-m", "seed=0,1", "--cfg", "job"], "--cfg shows one run, not a sweep; use 'selectmm run' with one value"),
     ],
 )
 def test_what_hydra_would_answer_with_a_traceback_is_one_sentence(words: list[str], said: str) -> None:

@@ -75,15 +75,20 @@ def test_messages_go_where_the_options_say(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("SELECTMM_ROOT", str(Path(__file__).parents[1]))
     kept = logging.root.handlers[:], logging.root.level
     try:
-        for quiet, wanted in ((False, "on the way\nodd\n"), (True, "odd\n")):
+        for quiet, json, wanted in (
+            (False, False, ("on the way\n", "odd\n")),
+            (True, False, ("", "odd\n")),
+            (False, True, ("", "on the way\nodd\n")),
+            (True, True, ("", "odd\n")),
+        ):
             with (
-                output(quiet=quiet, json=True),
+                output(quiet=quiet, json=json),
                 initialize_config_dir(str(Path(__file__).parents[1] / "configs"), version_base="1.3"),
             ):
                 configure_log(compose("run", [], return_hydra_config=True).hydra.job_logging)
                 logging.getLogger("selectmm").info("on the way")
                 logging.getLogger("selectmm").warning("odd")
-            assert capsys.readouterr() == ("", wanted)
+            assert capsys.readouterr() == wanted
     finally:
         logging.root.handlers[:], level = kept
         logging.root.setLevel(level)
