@@ -20,10 +20,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
+from selectmm.command_line.completion import commands_for, line_of_options
 from selectmm.command_line.help import command_files, help_text
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN, make_known, take_own_folder
-from selectmm.command_line.reading import CONFIGS, ROOT, check_one_job, check_overrides, without_verb, words_of
+from selectmm.command_line.reading import (
+    CONFIGS,
+    ROOT,
+    check_one_job,
+    check_overrides,
+    is_sweep,
+    without_verb,
+    words_of,
+)
 from selectmm.errors import UserError
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
@@ -34,6 +43,7 @@ from selectmm.stages.place import TORCH_LEVEL
 
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
+ASKED = {"help", "version"}  # typed without dashes too
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
 SHARING = {"JoblibLauncher", "LocalLauncher"}  # classes of launchers whose jobs share this machine's GPUs
 ONE_PROCESS = {"basic", "joblib", "ray"}  # launchers that may run several jobs in one process, one after the other
@@ -164,16 +174,23 @@ def _end(problem: UserError) -> NoReturn:
 
 def _answer(arguments: Sequence[str]) -> None:
     first = arguments[0] if arguments else ""
-    if first in command_files():
+    if first in ASKED and len(arguments) == 1:
+        _answer([f"--{first}"])
+    elif first in command_files():
         importlib.import_module(f"selectmm.commands.{first.replace('-', '_')}").main(arguments[1:])
     elif "--dry-run" in arguments:
         planned = [word for word in arguments if word != "--dry-run"]
         importlib.import_module("selectmm.commands.plan").main(planned)
     elif {"--help", "-h"} & set(arguments):
+        if first and "=" not in first:
+            check_overrides(CONFIGS, [first])
         print(help_text(ROOT))
     elif "--version" in arguments:
         print(f"selectmm {__version__}")
     elif COMPLETION & set(arguments):
+        line = os.environ.get("COMP_LINE", "")
+        print(" ".join(commands_for(line)))
+        os.environ["COMP_LINE"] = line_of_options(line)
         job()  # Hydra answers the shell
     else:
         _check(arguments)
@@ -185,22 +202,38 @@ def _check(arguments: Sequence[str]) -> None:
     words = words_of(arguments)
     swept = bool({"-m", "--multirun"} & set(arguments))
     if swept and (shown := LOOKS & set(arguments)):
-        raise UserError(f"{min(shown)} shows one run, not a sweep; leave -m out, and give one value of each key.")
+        raise UserError(
+            f"{min(shown)} shows one run, not a sweep; use 'selectmm run' with one value of each key, without -m."
+        )
     if set(arguments) - {*words, "-m", "--multirun"}:  # to be looked at, not run
         check_overrides(CONFIGS, words)
         if not swept:
             check_one_job(words)
-    elif len(jobs := read_jobs(words, swept)) > 1:
+    else:
+        jobs = read_jobs(words, swept)
         launchers = {word.removeprefix("hydra/launcher=") for word in words if word.startswith("hydra/launcher=")}
-        _check_launcher(launchers, words, {str(config.devices) for config, _ in jobs})
-        if launchers <= ONE_PROCESS and len({bool(config.compute.get("liger")) for config, _ in jobs}) > 1:
+        if swept or is_sweep(words):
+            _check_sweep(jobs, launchers, words)
+        elif launchers - {"basic"}:
             raise UserError(
-                "Jobs with compute=liger and without it cannot share a process, in which Liger's kernels stay; start a "
-                "sweep for each."
+                f"hydra/launcher={min(launchers)} starts the jobs of a sweep; use 'selectmm sweep' (or -m), or leave "
+                f"it out."
             )
-        os.environ[SWEEP_NAME] = uuid4().hex
-        warn_of_failures(jobs, here=launchers <= HERE)
-        importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
+
+
+def _check_sweep(jobs: Sequence[tuple[DictConfig, str]], launchers: Set[str], words: Sequence[str]) -> None:
+    if "joblib" in launchers and "hydra.launcher.n_jobs=0" in words:
+        raise UserError("hydra.launcher.n_jobs=0 starts no job; give 1 or more, or -1 for all cores.")
+    if len(jobs) > 1:
+        _check_launcher(launchers, words, {str(config.devices) for config, _ in jobs})
+    if launchers <= ONE_PROCESS and len({bool(config.compute.get("liger")) for config, _ in jobs}) > 1:
+        raise UserError(
+            "Jobs with compute=liger and without it cannot share a process, in which Liger's kernels stay; start a "
+            "sweep for each."
+        )
+    os.environ[SWEEP_NAME] = uuid4().hex
+    warn_of_failures(jobs, here=launchers <= HERE)
+    importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str], devices: Set[str]) -> None:

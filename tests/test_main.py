@@ -158,7 +158,7 @@ def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
     (gpus / "sitecustomize.py").write_text(worker + f"exec({ASKING.format(starts=True)!r})")
     command = [sys.executable, "-m", "selectmm", *SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"]
     done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
-    assert "This setting needs a GPU" in done.stdout, done.stderr
+    assert "This setting needs a GPU" in done.stderr
     assert set((gpus / "started.txt").read_text().split()) in ({"0"}, {"1"})
 
 
@@ -169,5 +169,72 @@ def test_a_sweep_that_is_its_own_worker_starts_no_cuda_before_its_first_job(gpus
     program = f"{asking}from selectmm.__main__ import main\nmain()"
     command = [sys.executable, "-c", program, *SIDE_BY_SIDE, "hydra.launcher.n_jobs=1", "method=full,random"]
     done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
-    assert "This setting needs a GPU" in done.stdout, done.stderr
+    assert "This setting needs a GPU" in done.stderr
     assert list(gpus.glob("selectmm-*-gpus/0.lock")) and "0,1" not in (gpus / "started.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["hydra/launcher=joblib"],
+            "hydra/launcher=joblib starts the jobs of a sweep; use 'selectmm sweep' (or -m), or",
+        ),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm starts the jobs of a sweep; use 'selectmm sweep' (or -m), or"),
+        (
+            ["-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+            "hydra.launcher.n_jobs=0 starts no job; give 1 or more, or -1 for all cores.",
+        ),
+        (["-m", "seed=x"], "seed=x is not a whole number, such as 0 or 1."),
+    ],
+)
+def test_what_a_launcher_cannot_do_and_what_no_job_can_is_told_first(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.delenv(SWEEP_NAME, raising=False)
+    with pytest.raises(UserError) as problem:
+        __main__._check(words)
+    monkeypatch.delenv(SWEEP_NAME, raising=False)
+    assert str(problem.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "out", "err"),
+    [
+        (["help"], 0, "selectmm compares data-selection methods", ""),
+        (["version"], 0, "selectmm ", ""),
+        (
+            ["reprot", "--help"],
+            1,
+            "",
+            "\n'reprot' is neither a command nor an option: did you mean the command 'report'?",
+        ),
+    ],
+)
+def test_help_and_version_are_answered_and_a_command_that_is_none_is_refused(
+    words: list[str], status: int, out: str, err: str, tmp_path: Path
+) -> None:
+    done = command(words, tmp_path)
+    assert done.returncode == status
+    assert done.stdout.startswith(out) and done.stderr.startswith(err)
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("selectmm sweep method=pri", "method=prism"),
+        ("selectmm plan --gpu=h100 -m method=pri", "method=prism"),
+        ("selectmm method=pri", "method=prism"),
+        ("selectmm run ", "budget="),
+        ("selectmm rep", "report"),
+        ("selectmm ", "sweep"),
+    ],
+)
+def test_the_shell_completes_commands_and_the_options_behind_them(
+    line: str, completed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    done = command(["-sc", "query=bash"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert completed in done.stdout.split()
