@@ -126,11 +126,18 @@ def _of_jobs(sweep: Path, name: str) -> list[Path]:
     return sorted(sweep.glob(f"*/{name}"), key=lambda path: (len(path.parent.name), path.parent.name))
 
 
-def log_failures(failures: Sequence[Failure]) -> None:
-    """Each reason once with its jobs, the last line of a traceback, and the way on."""
+def log_failures(failures: Sequence[Failure], records: int) -> None:
+    """Each reason once with its jobs, the last line of a traceback, and the way on.
+
+    Args:
+        records: how many jobs wrote one.
+    """
     jobs: dict[str, list[str]] = {}
     for failure in failures:
         jobs.setdefault(failure.reason.strip().splitlines()[-1], []).append(failure.job)
     for reason, failed in jobs.items():
         log.error("Failed   %s: %s", "; ".join(failed), reason)
-    log.error("\n%d of the sweep's jobs failed; start the same command again to run only those.", len(failures))
+    if records:
+        log.error("\n%d of the sweep's jobs failed; start the same command again to run only those.", len(failures))
+    else:
+        log.error("\nNone of the sweep's jobs wrote a record, so there is no report.")

@@ -67,13 +67,15 @@ class SweepReport(Callback):
         failures = failures_in(Path(config.hydra.sweep.dir))
         reported = place.node > 0 or self._reported(config, failures)  # node 0 reports
         if failures:
-            log_failures(failures)
+            log_failures(failures, len(records_in(Path(config.hydra.sweep.dir))))
         if failures or not reported:
             sys.exit(1)
 
     def _reported(self, config: DictConfig, failures: Sequence[Failure]) -> bool:
         try:
             paths = records_in(Path(config.hydra.sweep.dir))
+            if failures and not paths:
+                return False  # there is nothing to report on
             report = self.report(paths, config.experiment, instantiate(config.tracker))
             runs = [{"record": path, **summary(load(path))} for path in paths]
             answer({"runs": runs, "failed": [asdict(failure) for failure in failures], **report.as_json()})

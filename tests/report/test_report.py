@@ -197,6 +197,22 @@ def test_a_sweep_without_records_says_so(tmp_path: Path, caplog: pytest.LogCaptu
     assert "The report is incomplete: There are no records to report on" in caplog.text
 
 
+def test_a_sweep_of_which_every_job_failed_speaks_of_no_report_and_of_no_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    with alone(tmp_path / "sweep" / "0", ["method=x"]):
+        raise UserError("it cannot work.")
+    caplog.clear()
+    with pytest.raises(SystemExit) as ended:
+        SweepReport(str(tmp_path / "tables")).on_multirun_end(_config(tmp_path, "none"))
+    assert ended.value.code == 1
+    assert caplog.messages == [
+        "Failed   method=x: it cannot work.",
+        "\nNone of the sweep's jobs wrote a record, so there is no report.",
+    ]
+
+
 def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
