@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
     asked = _parser().parse_intermixed_args(arguments)
     if asked.steps < 1:
         raise UserError(f"--steps {asked.steps} is not a number of steps; give 1 or more.")
-    (config, method), *others = read_jobs(asked.choices, multirun=False)
+    (config, method), *others = read_jobs(asked.choices, multirun=True)
     if others:
-        raise UserError(f"These choices are a sweep of {1 + len(others)} jobs, but bench times one; choose a setting.")
+        raise UserError(f"These choices are {1 + len(others)} jobs, but bench times one; give one value of each key.")
     place(config, None, 1)
     experiment = build(config, method)
     options = experiment.config["model"]

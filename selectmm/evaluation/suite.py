@@ -126,7 +126,7 @@ def _check_only(suite: str, names: Sequence[str], only: Sequence[str] | None) ->
     if isinstance(only, str) or not only:
         raise UserError(f"suite.only={only}: give a list of benchmarks, such as [{names[0]}], or null for all.")
     if strange := [name for name in only if name not in names]:
-        raise UserError(f"suite.only names '{strange[0]}', which suite={suite} does not have: {', '.join(names)}.")
+        raise UserError(f"suite.only: suite={suite} has no '{strange[0]}'; it has: {', '.join(names)}.")
 
 
 def _check_number(name: str, value: object) -> None:

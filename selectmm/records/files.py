@@ -62,7 +62,9 @@ def load(path: Path) -> RunRecord:
     content = _read(path)
     try:
         check_content(content)
-        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        if not isinstance(content, dict) or "schema" not in content:
+            raise UserError(f"{path} is not a run record; runs write theirs to outputs/records/.")
+        schema = content["schema"]
         if type(schema) is not int or schema not in (SCHEMA, *READ_TOO):
             raise UserError(
                 f"Record {path} has schema {schema!r:.40}, this version reads {SCHEMA}; make the run again."

@@ -97,3 +97,9 @@ def test_what_checkpointing_computes_again_is_estimated_but_no_work_done(
 def test_a_number_of_steps_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"--steps 0 is not a number of steps; give 1 or more\."):
         main(["--steps", "0"])
+
+
+def test_several_values_are_not_answered_with_an_option_that_bench_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    with pytest.raises(UserError, match=r"^These choices are 2 jobs, but bench times one; give one value"):
+        main(["method=full,random"])

@@ -160,7 +160,7 @@ def test_a_number_that_is_none_is_not_recorded(tmp_path: Path) -> None:
         (lambda r: r["config"].update(x=nested(40)), r"field 'config.x\[0\].* is nested more than 32 levels deep"),
         (lambda r: r.update(schema=True), "has schema True"),
         (lambda r: r.update(schema=99), f"has schema 99, this version reads {SCHEMA}"),
-        (lambda r: r.pop("schema"), "has schema None"),
+        (lambda r: r.pop("schema"), "is not a run record; runs write theirs to outputs/records/."),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, change: object, sentence: str) -> None:
@@ -177,7 +177,7 @@ def test_a_record_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, c
     ("text", "sentence"),
     [
         ("{", "is not JSON"),
-        ("[]", "has schema 'list'"),
+        ("[]", "is not a run record; runs write theirs to outputs/records/."),
         ("", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
     ],
