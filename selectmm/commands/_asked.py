@@ -33,7 +33,7 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--yes", action="store_true", help="open the files, folders and hub ids that the record names without asking"
     )
-    parser.add_argument("--to", type=Path, required=True, help="file or folder to write")
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to write")
     return parser
 
 

@@ -29,13 +29,14 @@ def main(arguments: Sequence[str]) -> None:
         UserError: what is asked for is not there, does not fit together, or cannot be written.
     """
     commands = {"model": _model, "subset": _subset}
-    what = arguments[0] if arguments else "nothing"
+    what = arguments[0] if arguments else ""
     if what in commands:
         commands[what](arguments[1:])
     elif what in {"-h", "--help"}:
         print(f"{__doc__}\n\n  selectmm export model --help\n  selectmm export subset --help")
     else:
-        raise UserError(f"'{what}' cannot be exported; give model or subset.")
+        refused = f"'{what}' cannot be exported; say" if what else "Say"
+        raise UserError(f"{refused} what to export: model or subset.")
 
 
 def _model(arguments: Sequence[str]) -> None:

@@ -25,13 +25,14 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: what is asked for is not there, does not fit together, or cannot be written.
     """
-    what = arguments[0] if arguments else "nothing"
+    what = arguments[0] if arguments else ""
     if what in {"-h", "--help"}:
         print(f"{__doc__}\n\n  selectmm inspect subset --help")
     elif what == "subset":
         _subset(arguments[1:])
     else:
-        raise UserError(f"'{what}' cannot be inspected; give subset.")
+        refused = f"'{what}' cannot be inspected; use" if what else "Use"
+        raise UserError(f"{refused}: selectmm inspect subset --record FILE --to PAGE.html")
 
 
 def _subset(arguments: Sequence[str]) -> None:

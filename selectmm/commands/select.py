@@ -208,7 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("choices", nargs="*", help="group=name and key=value, as for a run; method may have a list")
     parser.add_argument("--all", action="store_true", help="all methods that need no warm-up, file or checkpoint")
-    parser.add_argument("--to", type=Path, required=True, help="file to write; a folder for several methods")
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="FILE_OR_FOLDER", help="file to write; a folder for several methods"
+    )
     parser.add_argument(
         "--format",
         choices=FORMATS,

@@ -11,6 +11,7 @@ from selectmm.pool.bad import BadRow, shown
 
 WINDOW = 2**20  # characters read at a time
 LONGEST = 2**26  # characters; nothing that long is a row
+TABLES = {".csv", ".tsv", ".parquet", ".arrow"}  # endings of tables
 LINES = {".jsonl", ".ndjson"}  # endings of files with a row on each line
 
 LONGEST_NUMBER = 4_000  # digits; Python makes no number of more than 4,300, and takes long for one of many
@@ -99,6 +100,10 @@ def _values(window: "_Window") -> Iterator[Raw]:
     """The list's values one after the other, as the window comes to them."""
     path = window.path
     if not window.take("["):
+        if path.suffix.lower() in TABLES:
+            raise UserError(
+                f"{path} is neither JSON nor JSONL, which this pool reads; save a table as parquet, for pool=parquet."
+            )
         raise UserError(
             f"{path} holds no list of rows: a JSON file is one list [{{…}}, …]; name a file with a row on each line "
             f"{path.stem}.jsonl."

@@ -112,8 +112,8 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "'nothing' cannot be exported; give model or subset"),
-        (["modle"], "'modle' cannot be exported; give model or subset"),
+        ([], "Say what to export: model or subset."),
+        (["modle"], "'modle' cannot be exported; say what to export: model or subset."),
         (["model", "--to", "x"], "Nothing was named: give --record FILE, or --adapter FOLDER and model=…"),
         (
             ["subset", "--to", "x", "--format", "llava"],

@@ -103,3 +103,10 @@ def test_text_of_another_encoding_and_rows_without_end_are_named(
     monkeypatch.setattr(stream, "LONGEST", 64)
     with pytest.raises(UserError, match=r"Row 0 of .* \(it has no end within 64 characters\)"):
         read(tmp_path, '[{"a": "' + "x" * 500)
+
+
+def test_a_table_is_not_told_to_take_another_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rows\.csv is neither JSON nor JSONL, which this pool reads; save a table as"):
+        read(tmp_path, "image,question\n1.png,What?\n", "rows.csv")
+    with pytest.raises(UserError, match=r"rows\.tsv is neither"):
+        read(tmp_path, "", "rows.tsv")

@@ -55,8 +55,8 @@ def test_a_folder_and_a_pool_are_enough(runs: tuple[Path, Path, Path], tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "'nothing' cannot be inspected; give subset"),
-        (["pool"], "'pool' cannot be inspected; give subset"),
+        ([], "^Use: selectmm inspect subset --record FILE --to PAGE.html"),
+        (["pool"], "'pool' cannot be inspected; use: selectmm inspect subset --record FILE --to PAGE.html"),
         (["subset", "--to", "x"], "Nothing was named: give --record FILE, or --subset FOLDER and pool="),
         (
             ["subset", "--record", "RECORD", "--to", "x", "--others", "none.json"],
