@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.chaos.watching import finished
 
+OF_A_SWEEP = "image-sizes"  # a stage that every sweep makes for itself, under its own name
 PASS = "pass.txt"  # names the pass that a feature rode on by a random word
 TIMES = {
     "stage.json": {"cost", "finished"},
@@ -38,7 +39,10 @@ class Comparison:
 def compare(alone: Path, disturbed: Path) -> Comparison:
     """Hold the folder of a sweep that was killed (``cache``, ``records``) against that of one that was not."""
     found = Comparison()
-    ours, theirs = finished(alone / "cache"), finished(disturbed / "cache")
+    ours, theirs = (
+        {name: path for name, path in finished(folder / "cache").items() if not name.startswith(f"{OF_A_SWEEP}/")}
+        for folder in (alone, disturbed)
+    )
     found.differ += [f"{name} is only in one cache" for name in sorted(ours.keys() ^ theirs.keys())]
     for name in sorted(ours.keys() & theirs.keys()):
         _compare_stage(name, ours[name], theirs[name], found)
