@@ -29,6 +29,7 @@ RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 OF_A_TRIAL = sorted((RESULTS / "records" / "quickstart-trial").glob("*.json"))  # on no page: see experiments/quickstart
+BEGUN = sorted((RESULTS / "records" / "all-methods-30-begun").glob("*.json"))  # on no page until their seed is finished
 ANEW = sorted((RESULTS / "records" / "all-methods-processor").glob("*.json"))  # made again on another processor
 REFERENCES = [
     RESULTS / "references" / name
@@ -119,7 +120,7 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS, *OF_A_TRIAL, *ANEW], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RECORDS, *OF_COSTS, *OF_A_TRIAL, *BEGUN, *ANEW], ids=lambda path: path.stem)
 def test_a_record_is_whole_and_was_made_from_a_commit(path: Path) -> None:
     record = loaded(path)
     assert record.name == path.stem, f"a record's file has the name of what was asked for: {record.name}.json"
@@ -161,7 +162,9 @@ def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
 
 
-@pytest.mark.parametrize("paths", [RECORDS, OF_COSTS, OF_A_TRIAL, ANEW], ids=["records", "costs", "trial", "anew"])
+@pytest.mark.parametrize(
+    "paths", [RECORDS, OF_COSTS, OF_A_TRIAL, BEGUN, ANEW], ids=["records", "costs", "trial", "begun", "anew"]
+)
 def test_no_answers_lie_there_without_their_record(paths: list[Path]) -> None:
     named = {loaded(path).answers.file for path in paths if loaded(path).answers is not None}
     found = {f"answers/{path.name}" for path in (paths[0].parent / "answers").iterdir()}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [
-        (bench.main, ["experiments=quickstart/ten_minutes"], "but bench times one; choose a setting."),
+        (bench.main, ["experiments=quickstart/ten_minutes"], "but bench times one; give one value of each key."),
         (verify_eval.main, ["engine=vllm"], "verify-eval answers with our own decoding on one device and takes no"),
         (references.main, ["engine=vllm"], "references answers with our own decoding on one device and takes no"),
     ],
