@@ -59,7 +59,7 @@ def test_another_runs_node_1_is_refused_and_ends_nothing(tmp_path: Path) -> None
     """Nor does a second one of the same command, started by hand."""
     with two_nodes(tmp_path) as (nodes, following):
         for command in (experiment(budget=0.5), experiment()):
-            other = replace(nodes.place, node=1, seconds=0.2)
+            other = replace(nodes.place, node=1, seconds=4)
             with pytest.raises(
                 UserError, match=r"^The run at 127\.0\.0\.1:\d+ has a node 1 already, on .+; wait until"
             ):
