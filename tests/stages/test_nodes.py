@@ -55,11 +55,14 @@ def test_nodes_that_have_the_same_agree_and_part(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "the file that the others had to see is gone"
 
 
-def test_another_runs_node_1_is_refused_and_ends_nothing(tmp_path: Path) -> None:
+def test_another_runs_node_1_is_refused_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a second one of the same command, started by hand."""
+    monkeypatch.setattr(follower, "POLL", 0.2)
+    for part in (module, follower):
+        monkeypatch.setattr(part, "LOST", 30.0)  # a busy machine takes more than a second to connect
     with two_nodes(tmp_path) as (nodes, following):
         for command in (experiment(budget=0.5), experiment()):
-            other = replace(nodes.place, node=1, seconds=4)
+            other = replace(nodes.place, node=1, seconds=1)
             with pytest.raises(
                 UserError, match=r"^The run at 127\.0\.0\.1:\d+ has a node 1 already, on .+; wait until"
             ):
