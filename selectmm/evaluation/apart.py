@@ -50,9 +50,9 @@ def _asking(pool: Pool, questions: pa.Array) -> Iterator[int]:
     start = 0
     for batch in pool.table.select(["turns"]).to_batches(max_chunksize=ROWS):
         turns = pc.list_flatten(batch["turns"])
-        asked = np.flatnonzero(pc.equal(pc.struct_field(turns, "role"), "user").to_numpy(zero_copy_only=False))
-        rows, first = np.unique(pc.list_parent_indices(batch["turns"]).to_numpy()[asked], return_index=True)
-        texts = pc.struct_field(turns, "text").take(pa.array(asked[first]))
+        users = np.flatnonzero(pc.equal(pc.struct_field(turns, "role"), "user").to_numpy(zero_copy_only=False))
+        rows, first = np.unique(pc.list_parent_indices(batch["turns"]).to_numpy()[users], return_index=True)
+        texts = pc.struct_field(turns, "text").take(pa.array(users[first]))
         found = pc.is_in(texts, value_set=questions).to_numpy(zero_copy_only=False)
         yield from (start + rows[found]).tolist()
         start += len(batch)

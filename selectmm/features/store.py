@@ -25,7 +25,8 @@ from selectmm.models.load import weights_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
-from selectmm.records.stage import Stage, find_stage, run_stage, source_of, write_atomically
+from selectmm.records.source_code import source_of
+from selectmm.records.stage import Stage, find_stage, run_stage, write_atomically
 
 STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on

@@ -16,7 +16,7 @@ from selectmm.methods.method import Method, Needs
 from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import source_of
+from selectmm.records.source_code import source_of
 
 LISTED = 8  # times as many neighbours are listed as are lowered: those that are taken leave the list
 DIGITS = 12  # difficulties that agree in so many are the same

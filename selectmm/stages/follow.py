@@ -1,6 +1,7 @@
 """What a node other than node 0 does in a run: check that it has the same, and run its ranks of every stage."""
 
 import logging
+import platform
 from collections.abc import Mapping
 from hashlib import sha256
 from json import dumps
@@ -11,11 +12,11 @@ import torch
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
-from selectmm.records.stage import source_of
+from selectmm.records.provenance import PACKAGES, version_of
+from selectmm.records.source_code import source_of
 from selectmm.stages.devices import check_devices
 from selectmm.stages.follower import Follower
 from selectmm.stages.launch import join
-from selectmm.stages.nodes import code_digest
 from selectmm.stages.place import Place
 
 log = logging.getLogger("selectmm")
@@ -37,6 +38,16 @@ def same_on_all(experiment: Experiment, place: Place) -> dict[str, str]:
         "number of devices": str(experiment.devices // place.nodes),
         **{f"code of {name}": code for name, code in map(_name_and_code, made)},
     }
+
+
+def code_digest() -> str:
+    """16 hex characters over this package's code and the versions of the packages that results depend on."""
+    package = Path(__file__).parents[1]
+    digest = sha256(platform.python_version().encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    digest.update("".join(f"{name}={version_of(name)}" for name in PACKAGES).encode())
+    return digest.hexdigest()[:16]
 
 
 def _name_and_code(made: object) -> tuple[str, str]:

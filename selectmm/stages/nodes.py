@@ -6,10 +6,8 @@ is a torchrun agent on every node (`selectmm.stages.launch`). What they tell one
 (PyTorch's ``TCPStore``), which lives in node 0's process at the rendezvous.
 """
 
-import hashlib
 import json
 import logging
-import platform
 import signal
 import socket
 import time
@@ -23,7 +21,6 @@ from pathlib import Path
 from torch.distributed import DistError, TCPStore
 
 from selectmm.errors import UserError
-from selectmm.records.provenance import PACKAGES, version_of
 from selectmm.stages.place import Place
 
 log = logging.getLogger("selectmm")
@@ -165,7 +162,7 @@ def leading(place: Place, told: Mapping[str, str], cache: Path) -> Iterator[Node
     """Be node 0 for the length of the block: meet the others, lead them, and tell them at the end how it went.
 
     Args:
-        told: what has to be the same on all nodes, by name; see `code_digest`.
+        told: what has to be the same on all nodes, by name; see `selectmm.stages.follow.same_on_all`.
         cache: the folder that the nodes have to share.
 
     Raises:
@@ -257,16 +254,6 @@ def _part(store: TCPStore, place: Place, problem: str) -> None:
             for node in range(1, place.nodes)
         ):
             time.sleep(POLL)
-
-
-def code_digest() -> str:
-    """16 hex characters over this package's code and the versions of the packages that results depend on."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256(platform.python_version().encode())
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    digest.update("".join(f"{name}={version_of(name)}" for name in PACKAGES).encode())
-    return digest.hexdigest()[:16]
 
 
 def own_address(place: Place) -> str:

@@ -24,7 +24,8 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cost import Cost
 from selectmm.records.reading import Mismatch, read
 from selectmm.records.schedule import RoundEntry, ScheduleEntry
-from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, source_of, write_atomically
+from selectmm.records.source_code import source_of
+from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.schedules.forecast import forecast
 from selectmm.schedules.schedule import Course, Score, Train, name_of
 from selectmm.schedules.static import Static

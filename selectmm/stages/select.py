@@ -26,7 +26,8 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
-from selectmm.records.stage import Stage, fingerprint, options_of, run_stage, source_of
+from selectmm.records.source_code import source_of
+from selectmm.records.stage import Stage, fingerprint, options_of, run_stage
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.stages.sweep import others_of

@@ -7,7 +7,7 @@ import pytest
 
 from selectmm.methods.full import Full
 from selectmm.methods.prism import Prism
-from selectmm.records.stage import source_of
+from selectmm.records.source_code import source_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The code that a stage's result follows from."""
+
+import ast
+import hashlib
+import inspect
+from importlib.util import resolve_name
+from pathlib import Path
+
+
+def source_of(made: object) -> str:
+    """Name of an object's class and a hash of its source, so that a changed method does not get the old result.
+
+    The source is that of its module and of the modules beside it, in the same folder, that this one imports, and so on:
+    code that methods share counts as well.
+    """
+    kind = type(made)
+    sources: dict[str, str] = {}
+    _read_sources(Path(inspect.getfile(kind)), kind.__module__.rpartition(".")[0], sources)
+    content = hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:16]
+    return f"{kind.__module__}.{kind.__qualname__}@{content}"
+
+
+def _read_sources(file: Path, package: str, found: dict[str, str]) -> None:
+    """Add the source of a module of ``package``, and of what it imports from there, to ``found``, by file name."""
+    found[file.name] = file.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(found[file.name])):
+        for name in _imported(node, package):
+            beside = file.with_name(f"{name.removeprefix(f'{package}.')}.py")
+            if name.rpartition(".")[0] == package and beside.name not in found and beside.exists():
+                _read_sources(beside, package, found)
+
+
+def _imported(node: ast.AST, package: str) -> list[str]:
+    """What an import statement names: modules, or what is in them."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    source = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+    return [source, *(f"{source}.{alias.name}" for alias in node.names)]
