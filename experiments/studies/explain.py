@@ -45,7 +45,16 @@ NOISE = ("noise_injected", "weather_noise")
 
 STUDY = "all-methods"  # the experiment
 # The same question under another setting: an experiment's name, and what is different there.
-ELSEWHERE = {"all-methods-half": "half of the pool, and 15 % of that"}
+ELSEWHERE = {
+    "all-methods-30": "30 % of the pool: the eight methods that differ most at 15 %, and random",
+    "all-methods-half": "half of the pool, and 15 % of that",
+    "all-methods-layers": "a model of eight decoder layers in place of four",
+}
+# What a reader of its ρ has to know.
+REMARKS = {
+    "all-methods-30": "Of 30 %: methods that were chosen because they differ at 15 % keep their order more easily than "
+    "all methods would.",
+}
 
 Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
 
@@ -220,7 +229,7 @@ def _places(rows: Sequence[Row]) -> str:
 def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
     """How alike the order of the methods is under another setting, which may lack full runs of its own."""
     rel = {row.label: _rel(row) for row in rows}
-    cells = []
+    cells, remarks = [], []
     for name, what in ELSEWHERE.items():
         theirs = _of(name, records)
         if theirs and not any(is_full(record) for record in theirs):
@@ -233,12 +242,13 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
             rho = float(spearmanr([rel[one] for one in both], [_rel(there[one]) for one in both]).statistic)
             seeds = max(len(there[one].outcomes) for one in both)
             cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}"))
+            remarks += [REMARKS[name]] if name in REMARKS else []
     if not cells:
-        return "Whether the order is the same at another budget or of another pool has not been measured.\n"
+        return "Whether the order is the same under another setting has not been measured.\n"
     head = ("setting", "methods in both", "seeds there", "ρ")
     return (
         f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items (between "
-        f"two seeds of one setting: above).\n\n{table(head, cells)}"
+        f"two seeds of one setting: above).{''.join(f' {one}' for one in remarks)}\n\n{table(head, cells)}"
     )
 
 
