@@ -72,11 +72,17 @@ def read_alignment(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """
     weights, note = folder / "alignment.safetensors", folder / "alignment.json"
     if not (weights.is_file() and note.is_file()):
-        raise UserError(f"{weights} or its record is missing; restore it from git, or make it with `make base`.")
+        raise UserError(f"{weights} or its record is missing; {_way_out(folder)}.")
     record, content = json.loads(note.read_text()), weights.read_bytes()
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise UserError(f"{weights} is not the file its record names; restore it from git, or run `make base`.")
+        raise UserError(f"{weights} is not the file its record names; {_way_out(folder)}.")
     return parse_safetensors(content), record
+
+
+def _way_out(folder: Path) -> str:
+    if folder == ALIGNMENT:
+        return "restore it from git, or make it with `make base`"
+    return f"make it with `python -m selectmm.quickstart.align --layers … --to {folder}`, with the layers that you want"
 
 
 def save(alignment: Mapping[str, torch.Tensor], record: Mapping, folder: Path) -> None:

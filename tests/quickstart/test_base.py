@@ -108,14 +108,18 @@ def test_it_writes_the_shape_it_sees(vlm: VLM) -> None:
     assert np.mean([text == item.answer for text, item in zip(said, items, strict=True)]) > 0.8
 
 
-def test_a_damaged_alignment_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_alignment_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(base.ALIGNMENT, tmp_path / "alignment")
     weights = tmp_path / "alignment" / "alignment.safetensors"
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "ALIGNMENT", tmp_path / "none")
+        with pytest.raises(UserError, match=r"none/alignment\.safetensors or its record is missing; restore it"):
+            base.read_alignment(tmp_path / "none")
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match=r"alignment\.safetensors.*make base"):
+    with pytest.raises(UserError, match=r"alignment\.safetensors is not the file its record names; make it"):
         base.read_alignment(tmp_path / "alignment")
     weights.unlink()
-    with pytest.raises(UserError, match="make base"):
+    with pytest.raises(UserError, match=r"is missing; make it with .*align --layers … --to .*/alignment`"):
         base.read_alignment(tmp_path / "alignment")
 
 
