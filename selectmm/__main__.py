@@ -154,9 +154,9 @@ def main() -> None:
     except UserError as problem:
         _end(problem)
     except OSError as problem:  # of Hydra's own files, say, or of a table
-        if (told := full_disk(problem)) is None:
+        if (reason := full_disk(problem)) is None:
             raise
-        sys.exit(f"\n{told}")
+        sys.exit(f"\n{reason}")
     except KeyboardInterrupt:
         print(
             "\nStopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same "

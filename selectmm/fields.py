@@ -62,7 +62,7 @@ def _check_value(key: str, kind: Any, value: Any) -> None:
     if not _fits(kind, value):
         if not isinstance(value, list | tuple) and _fits(kind, [value]):
             raise UserError(f"{what} is not a list; write {key}=[{as_typed(value)}].")
-        raise UserError(f"{what} is not {_told(kind)}.")
+        raise UserError(f"{what} is not {_kind(kind)}.")
     if isinstance(value, float) and not isfinite(value):  # no record could hold it
         raise UserError(f"{what} is not a finite number.")
 
@@ -91,11 +91,11 @@ def _is_list(kind: Any) -> bool:
     return (get_origin(kind) or kind) in (Sequence, list, tuple)
 
 
-def _told(kind: Any) -> str:
+def _kind(kind: Any) -> str:
     """What a value that does not fit may be, in words."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_told(one) for one in inner)
+        return " or ".join(_kind(one) for one in inner)
     if get_origin(kind) is Literal:
         return " or ".join(str(choice) for choice in inner)
     if _is_list(kind):
@@ -114,8 +114,8 @@ def _limits(kind: Any) -> list[Any]:
 def _check_range(what: str, value: float, limit: Any) -> None:
     """Raises:
     UserError: the value is beyond the limit."""
-    for kind, holds, told in BOUNDS:
+    for kind, holds, wanted in BOUNDS:
         if isinstance(limit, kind):
             (bound,) = asdict(limit).values()
             if not holds(value, bound):
-                raise UserError(f"{what} is out of range; set it {told.format(bound)}.")
+                raise UserError(f"{what} is out of range; set it {wanted.format(bound)}.")

@@ -290,8 +290,8 @@ def _number(config: DictConfig, key: str, kind: type[Number]) -> Number:
     """A value that has to be a number, not below zero if it is a whole one."""
     value = config[key]
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        told = "a whole number, such as 0 or 1" if kind is int else "a number"
-        raise UserError(f"{key}={as_typed(value)} is not {told}.")
+        kind_of = "a whole number, such as 0 or 1" if kind is int else "a number"
+        raise UserError(f"{key}={as_typed(value)} is not {kind_of}.")
     if kind is int and value < 0:
         raise UserError(f"{key}={value} is below zero; set it to 0 or more.")
     return kind(value)

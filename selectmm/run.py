@@ -31,8 +31,8 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    told = experiment.name, experiment.chooser, in_words(experiment.budget), experiment.recipe.name, experiment.seed
-    log.info("\n%s: %s, budget %s, recipe %s, seed %d", *told)
+    values = experiment.name, experiment.chooser, in_words(experiment.budget), experiment.recipe.name, experiment.seed
+    log.info("\n%s: %s, budget %s, recipe %s, seed %d", *values)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     check_numbers(experiment.recipe, experiment.strategy)
     suite = experiment.suite

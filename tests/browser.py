@@ -32,15 +32,15 @@ const type = (query, words) => {
   find(query).dispatchEvent(new Event("input", { bubbles: true }));
 };
 (async () => {
-  const told = [];
+  const answers = [];
   for (const [act, ask] of [STEPS]) {
     act();
     await new Promise((done) => setTimeout(done, 120));
-    told.push(ask());
+    answers.push(ask());
   }
   const found = document.createElement("pre");
-  found.id = "told";
-  found.textContent = JSON.stringify(told);
+  found.id = "answers";
+  found.textContent = JSON.stringify(answers);
   document.body.append(found);
 })();
 </script>"""
@@ -60,9 +60,9 @@ def drawn(page: Path, state: str = "", *flags: str) -> str:
 def acted(page: Path, steps: Sequence[tuple[str, str]], state: str = "", *flags: str) -> list[object]:
     """What the page answers after each step, as a pair of JavaScript: an action and the expression asked after it."""
     code = ", ".join(f"[() => {{ {act}; }}, () => {ask}]" for act, ask in steps)
-    whole = POLICY.sub("", page.read_text())
+    html = POLICY.sub("", page.read_text())
     beside = page.with_name(f"acted-{page.name}")
-    beside.write_text(whole.replace("</body>", ACT.replace("STEPS", code) + "</body>"))
-    found = re.search(r'<pre id="told">(.*?)</pre>', drawn(beside, state, *flags), re.DOTALL)
+    beside.write_text(html.replace("</body>", ACT.replace("STEPS", code) + "</body>"))
+    found = re.search(r'<pre id="answers">(.*?)</pre>', drawn(beside, state, *flags), re.DOTALL)
     assert found, "the page's script did not come to its end"
     return json.loads(unescape(found[1]))

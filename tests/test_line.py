@@ -99,7 +99,7 @@ def test_a_paper_s_suite_on_local_data_says_in_record_and_table_what_it_left_out
     assert [score.benchmark for score in record.scores] == columns
     said = "Left out of suite icons, so not in Rel.: LLaVA-W (it needs a judge, and judge is none)."
     assert record.deviations[0] == said
-    assert all(re.fullmatch(r"Some answers of \S+ were cut at the token cap\.", told) for told in record.deviations[1:])
+    assert all(re.fullmatch(r"Some answers of \S+ were cut at the token cap\.", one) for one in record.deviations[1:])
     page = write_report([record], place / "icons", "icons", {}, Console(file=io.StringIO())).markdown.read_text()
     assert said in page and "| LLaVA-W |" not in page
 
@@ -192,13 +192,13 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
         assert started.process.exitcode is None, f"ended before it could be stopped: {started.err.read_text()}"
     os.kill(started.process.pid, signal.SIGINT)
     stopped = started.ended()
-    told = stopped.stderr
-    assert stopped.returncode == 130, told
+    text = stopped.stderr
+    assert stopped.returncode == 130, text
     assert (
         "Stopped. Finished stages are kept, and an unfinished training up to its last checkpoint. Start the same"
-        in told
+        in text
     )
-    assert "Traceback" not in told
+    assert "Traceback" not in text
     begun = checkpoints[0].parent
     steps_before = len((begun / "losses.jsonl").read_text().splitlines())
     again = command(["run", *words, "--quiet", "--json"], place)

@@ -40,8 +40,8 @@ finally:
     ids=["nobody's", "a launcher's", "a terminal that closes", "nohup"],
 )
 def test_a_terminated_job_unwinds_unless_its_launcher_has_another_way(number: str, before: str, status: int) -> None:
-    told = TOLD.format(number=number, before=before)
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    code = TOLD.format(number=number, before=before)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (status, "unwound\n"), done.stderr
 
 
@@ -112,8 +112,8 @@ __main__.main()
 
 def test_a_full_disk_wherever_it_shows_is_one_sentence_and_other_errors_are_ours() -> None:
     """As where Hydra writes its own files, before any code of ours runs."""
-    told = FULL_DISK.format(errno=28, said="No space left on device")
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    code = FULL_DISK.format(errno=28, said="No space left on device")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         1,
         "\n/data/outputs/2026/.hydra/config.yaml could not be written: No space left on device. What was finished is "

@@ -169,13 +169,13 @@ def test_the_table_of_methods_has_every_method_and_its_measured_cost() -> None:
 def test_what_the_papers_table_claims_stands_on_the_page_that_it_links_to() -> None:
     shown = (ROOT / "experiments" / "README.md").read_text()
     rows = [line for line in shown.splitlines() if line.startswith("|") and "results/tables/" in line]
-    told = 0
+    found = 0
     for row in rows:
         pages = "".join((ROOT / page).read_text() for page in re.findall(r"\(\.\./(results/tables/[\w-]+\.md)\)", row))
         for claim in re.findall(r"[\w/]+ \([+-]\d+\.\d ± \d+\.\d\)|\d+\.\d ± \d+\.\d", row):
             assert claim in pages, (claim, row)
-            told += 1
-    assert told > 10
+            found += 1
+    assert found > 10
 
 
 def test_the_readme_counts_the_scores_and_benchmarks_that_can_be_chosen() -> None:

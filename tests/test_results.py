@@ -50,15 +50,15 @@ def committed() -> list[tuple[Path, RunRecord]]:
 def complaints(record: RunRecord, path: Path) -> list[str]:
     """What in a record does not follow from the rest of it and from the answers beside it."""
     per_source = record.subset.coverage.per_source.values()
-    told = []
+    found = []
     if sum(entry.kept for entry in per_source) != record.subset.rows:
-        told.append("what it kept by source does not add up")
+        found.append("what it kept by source does not add up")
     if not sum(entry.pool for entry in per_source) == sum(record.pool.per_source.values()) == record.pool.rows:
-        told.append("its pool does not add up")
+        found.append("its pool does not add up")
     if record.answers is None:
-        return [*told, "no answers are kept"]
+        return [*found, "no answers are kept"]
     kept = load_answers(record, path)
-    return told + [words for score in record.scores if (words := _unlike(score, record, kept.get(score.benchmark, [])))]
+    return found + [odd for score in record.scores if (odd := _unlike(score, record, kept.get(score.benchmark, [])))]
 
 
 def _unlike(score: Score, record: RunRecord, answers: Sequence[Answer]) -> str:
@@ -154,12 +154,12 @@ def test_a_record_that_was_edited_is_noticed(path: Path) -> None:
 
 def test_records_of_the_same_items_agree_on_what_chance_gives() -> None:
     """What is at chance is left out of Rel.: an edited floor would change every method's."""
-    told: dict[str, set[tuple[float | None, ...]]] = {}
+    seen: dict[str, set[tuple[float | None, ...]]] = {}
     for _, record in committed():
         for score in record.scores:
             asked = json.dumps([score.benchmark, asdict(record.suite.evaluator[score.benchmark])], sort_keys=True)
-            told.setdefault(asked, set()).add((score.chance, score.majority, score.items))
-    assert {asked: found for asked, found in told.items() if len(found) > 1} == {}
+            seen.setdefault(asked, set()).add((score.chance, score.majority, score.items))
+    assert {asked: found for asked, found in seen.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,9 @@ def test_a_log_file_gets_a_line_now_and_then_and_nothing_of_what_is_short(
 
 
 def test_no_bar_of_a_library_is_drawn() -> None:
-    told = "import sys; from selectmm import __main__; sys.argv = ['selectmm', '--version']; __main__.main()\n"
-    told += "from tqdm import tqdm; from tqdm.auto import tqdm as other; list(tqdm(range(3))); list(other(range(3)))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    code = "import sys; from selectmm import __main__; sys.argv = ['selectmm', '--version']; __main__.main()\n"
+    code += "from tqdm import tqdm; from tqdm.auto import tqdm as other; list(tqdm(range(3))); list(other(range(3)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("selectmm ") and done.stderr == ""
 
 

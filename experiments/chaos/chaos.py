@@ -204,7 +204,7 @@ def _record(asked: argparse.Namespace, words: list[str], chaos: Chaos, compared:
         },
         "left behind": [command.replace(place, "PLACE") for command in chaos.stayed],
         "longest wait for orphans": round(chaos.waited, 1),
-        "failed": [told.replace(place, "PLACE") for told in chaos.failed],
+        "failed": [line.replace(place, "PLACE") for line in chaos.failed],
         "load": os.getloadavg()[1],
         "provenance": asdict(provenance()),
     }
@@ -212,10 +212,10 @@ def _record(asked: argparse.Namespace, words: list[str], chaos: Chaos, compared:
 
 def troubles(record: dict) -> list[str]:
     """What was not as it should be, one line each."""
-    told = [f"not the same: {what}" for one in record["rounds"] for what in one["differ"]]
-    told += [f"half-written: {what}" for one in record["rounds"] for what in one["half_written"]]
-    told += [f"computed twice: {what}" for what in record["shards"]["computed twice"]]
-    return told + [f"left behind: {what}" for what in record["left behind"]] + record["failed"]
+    lines = [f"not the same: {what}" for one in record["rounds"] for what in one["differ"]]
+    lines += [f"half-written: {what}" for one in record["rounds"] for what in one["half_written"]]
+    lines += [f"computed twice: {what}" for what in record["shards"]["computed twice"]]
+    return lines + [f"left behind: {what}" for what in record["left behind"]] + record["failed"]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,16 +58,16 @@ def _compared(record: dict) -> str:
     rows.append(["not the same", *(str(len(record[part]["differ"])) for part in parts)])
     head = ["compared with two ranks on one node", *(named[part] for part in parts)]
     two = record["two nodes"]
-    told = (
+    lines = (
         f"## One run over two nodes\n\n{table(head, rows)}\n"
         f"- Two nodes: `{two['command']}` took {two['seconds']} s; two ranks on one node took "
         f"{record['alone']['seconds']} s on the same two cores.\n"
     )
     if "preempted" not in record:
-        return f"{told}- The run that is preempted and requeued was left out.\n"
+        return f"{lines}- The run that is preempted and requeued was left out.\n"
     preempted = record["preempted"]
     return (
-        f"{told}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a "
+        f"{lines}- Preempted: `{preempted['command']}`. When {preempted['checkpoint']} had been written, a job in a "
         f"partition of higher priority took both nodes. Slurm requeued the run {_times(preempted['restarts'])}, and it "
         f"went on from its checkpoint.\n"
     )

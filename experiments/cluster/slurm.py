@@ -169,12 +169,12 @@ def _once(done: Path, part: Callable[[], dict[str, object]]) -> None:
 
 def troubles(record: dict) -> list[str]:
     """What was not as it should be, one line each."""
-    told = [f"{part}: {what}" for part in PARTS[1:3] if part in record for what in record[part]["differ"]]
+    lines = [f"{part}: {what}" for part in PARTS[1:3] if part in record for what in record[part]["differ"]]
     if "preempted" in record and record["preempted"]["restarts"] < 1:
-        told.append("preempted: the job was not started again")
+        lines.append("preempted: the job was not started again")
     if "sweep" in record and record["sweep"]["records"] != record["sweep"]["jobs"]:
-        told.append(f"sweep: {record['sweep']['records']} records of {record['sweep']['jobs']} jobs")
-    return told
+        lines.append(f"sweep: {record['sweep']['records']} records of {record['sweep']['jobs']} jobs")
+    return lines
 
 
 def _alone(folder: Path, words: Sequence[str], environment: dict[str, str]) -> dict[str, object]:

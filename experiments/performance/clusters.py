@@ -171,9 +171,9 @@ def floors(path: Path, what: str, count: int, iterations: int, ours: Side) -> Fl
     """Of k-means of n rows of width d: every row is multiplied with every of the k centres in each iteration, 2·n·k·d
     FLOP in double precision, and the file is read once."""
     rows, width = np.load(path, mmap_mode="r").shape
-    told = "all rows with all centres, 2 × rows × centres × width × iterations"
+    work = "all rows with all centres, 2 × rows × centres × width × iterations"
     rate = products(4096, width, min(count, 4096), torch.float64)
-    return Floor(what, ours.seconds, (_file(path), Part(told, 2 * rows * count * width * iterations, "FLOP", rate)))
+    return Floor(what, ours.seconds, (_file(path), Part(work, 2 * rows * count * width * iterations, "FLOP", rate)))
 
 
 def floors_of_neighbours(path: Path, what: str, ours: Side) -> Floor:
@@ -256,9 +256,9 @@ def _against_definitions(rows: int, width: int, count: int) -> list[Comparison]:
         ("DICS' farthest points", apart, apart_by_definition),
     ):
         (fast, found), (slow, expected) = measure(ours, rows, width, count), measure(theirs, rows, width, count)
-        told = f"{what}, {count:,} of {rows:,} × {width:,}"
+        title = f"{what}, {count:,} of {rows:,} × {width:,}"
         wanted = None if ours is apart else aim
-        made.append(Comparison(told, "its definition", fast, slow, wanted, differs=differs(found, expected)))
+        made.append(Comparison(title, "its definition", fast, slow, wanted, differs=differs(found, expected)))
     return made
 
 

@@ -138,8 +138,8 @@ def serving(given: Setup) -> Iterator[Row]:
 
 def timed_row(what: str, timed: Timed, note: str = "") -> Row:
     """One of bench's measurements: seconds of all its steps."""
-    told = f"{timed.rows} rows at a time; {timed.tokens / timed.seconds:,.0f} tokens/s" + (f"; {note}" if note else "")
-    return Row(what, timed.seconds, timed.estimated, timed.share, timed.peak_gib, timed.planned_gib, told)
+    pace = f"{timed.rows} rows at a time; {timed.tokens / timed.seconds:,.0f} tokens/s" + (f"; {note}" if note else "")
+    return Row(what, timed.seconds, timed.estimated, timed.share, timed.peak_gib, timed.planned_gib, pace)
 
 
 # Minutes that a part may need on an H100: it is not begun with less left.

@@ -116,7 +116,7 @@ def measure(vlm: VLM, recipe: Recipe, steps: int, gpu: Gpu | None = None) -> dic
     """Train ``steps`` steps and describe all but the first: of its time a good part is waking up.
 
     Args:
-        gpu: what a plan says of the device; it is then told what a plan says of the step.
+        gpu: what a plan says of the device; if it is given, the result also holds what a plan says of the step.
     """
     device = vlm.model.device
     with tempfile.TemporaryDirectory() as name:

@@ -66,7 +66,7 @@ def one_by_one(rows: Rows, loss: Loss) -> Callable[[], np.ndarray]:
         with _with_lora(vlm) as weights:
             for weight in weights.values():
                 weight.requires_grad_(True)
-            batches = (encode(vlm, [told], side="right", limit=LIMIT) for told in conversations(pool))
+            batches = (encode(vlm, [one], side="right", limit=LIMIT) for one in conversations(pool))
             return np.stack([_gradient(loss(vlm, batch), weights) for batch in batches])
 
     return run
@@ -145,8 +145,8 @@ def most_tokens(vlm: VLM, rows: Rows) -> int:
     for start in range(0, len(pool), 16 * rows.batch_size):
         shard = range(start, min(start + 16 * rows.batch_size, len(pool)))
         for batch in batches_of(pool, "conversation", shard, rows.batch_size):
-            told = [next(conversations_of(pool, "conversation", [row])) for row in batch]
-            lengths = [min(encode(vlm, [one], side="right", limit=None)["input_ids"].shape[1], LIMIT) for one in told]
+            talks = [next(conversations_of(pool, "conversation", [row])) for row in batch]
+            lengths = [min(encode(vlm, [one], side="right", limit=None)["input_ids"].shape[1], LIMIT) for one in talks]
             most = max(most, len(batch) * max(lengths))
     return most
 

@@ -62,8 +62,8 @@ def bare_images(rows: Rows) -> Callable[[], None]:
 def bare_rows(rows: Rows) -> Callable[[], None]:
     """The whole model with logits of the answers alone, on rows that are tensors already and sorted by their tokens."""
     vlm, pool = rows.open_model(), rows.open_pool()
-    told = sorted(conversations(pool), key=lambda c: encode(vlm, [c], side="right", limit=None)["input_ids"].shape[1])
-    ready = _encoded(vlm, told, rows.batch_size)
+    talks = sorted(conversations(pool), key=lambda c: encode(vlm, [c], side="right", limit=None)["input_ids"].shape[1])
+    ready = _encoded(vlm, talks, rows.batch_size)
 
     @torch.no_grad()
     def run() -> None:
@@ -86,8 +86,8 @@ def _eager(rows: Rows) -> tuple[VLM, Pool]:
     return vlm, rows.open_pool()
 
 
-def _encoded(vlm: VLM, told: list[Conversation], size: int) -> list[Batch]:
-    parts = [told[start : start + size] for start in range(0, len(told), size)]
+def _encoded(vlm: VLM, talks: list[Conversation], size: int) -> list[Batch]:
+    parts = [talks[start : start + size] for start in range(0, len(talks), size)]
     return [encode(vlm, part, side="right", limit=LIMIT) for part in parts]
 
 

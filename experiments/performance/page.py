@@ -70,23 +70,23 @@ def make(folder: Path, records: Path = ROOT / "results" / "performance") -> Path
 def _opening(records: list[dict]) -> str:
     aimed = [c for record in records if not _busy(record) for c in record["comparisons"] if c["aim"] is not None]
     missed = [f"{c['what']} against {c['baseline']} ({_ratio(c)}, aim {_aim(c)})" for c in aimed if not c["met"]]
-    told = f"{len(aimed) - len(missed)} of the {len(aimed)} aims that could be judged are met."
+    answer = f"{len(aimed) - len(missed)} of the {len(aimed)} aims that could be judged are met."
     rest = "" if not missed else " Not met: " + "; ".join(missed) + "."
     question = "**What do the fast forms save, against a stated baseline in the same run?**"
-    return f"{question} {told if aimed else 'No aim could be judged yet.'}{rest}\n{_warning(records)}"
+    return f"{question} {answer if aimed else 'No aim could be judged yet.'}{rest}\n{_warning(records)}"
 
 
 def _warning(records: list[dict]) -> str:
     busy = [record["name"] for record in records if _busy(record)]
     absent = [name for name in ORDER if name not in {record["name"] for record in records}]
-    told = ""
+    text = ""
     if busy:
-        told += f"""
+        text += f"""
 **Provisional.** While {", ".join(busy)} ran, the machine was busy with other work (the load is given below), so the two
 sides were not timed under the same conditions: no aim is judged. Read the ratio on a core, and measure again on an idle
 machine. Sizes are those in the tables, some of them smaller than the sizes that the aims are for.
 """
-    return told + (f"\n**Not measured yet**: {', '.join(absent)}.\n" if absent else "")
+    return text + (f"\n**Not measured yet**: {', '.join(absent)}.\n" if absent else "")
 
 
 def _busy(record: dict) -> bool:
@@ -129,14 +129,14 @@ def _floors(record: dict) -> list[str]:
         return ["No floor: this was measured before its script stated one; the next measurement has it.", ""]
     rows = [_floor(floor) for floor in record["floors"]]
     head = [f"| {' | '.join(FLOOR)} |", "| --- | --- |" + " ---: |" * 5]
-    return [*head, *rows, "", *[f"{told}\n" for told in _verdicts(record)]]
+    return [*head, *rows, "", *[f"{line}\n" for line in _verdicts(record)]]
 
 
 def _floor(floor: dict) -> str:
-    told = [("", part) for part in floor["parts"]] + [("beside it: ", part) for part in floor["beside"]]
-    what = "; ".join(beside + part["what"] for beside, part in told)
-    amounts = "; ".join(f"{_large(part['amount'])} {part['unit']}" for _, part in told)
-    rates = "; ".join("" if floor["unit"] == "MiB" else f"{_large(part['rate'])}/s" for _, part in told).strip("; ")
+    parts = [("", part) for part in floor["parts"]] + [("beside it: ", part) for part in floor["beside"]]
+    what = "; ".join(beside + part["what"] for beside, part in parts)
+    amounts = "; ".join(f"{_large(part['amount'])} {part['unit']}" for _, part in parts)
+    rates = "; ".join("" if floor["unit"] == "MiB" else f"{_large(part['rate'])}/s" for _, part in parts).strip("; ")
     least, measured = (_in_unit(floor[value], floor["unit"]) for value in ("least", "measured"))
     cells = (floor["of"], what, amounts, rates or "–", least, measured, f"{floor['times']:.2g}")
     return f"| {' | '.join(cells)} |"
@@ -144,7 +144,7 @@ def _floor(floor: dict) -> str:
 
 def _verdicts(record: dict) -> list[str]:
     """A sentence about each aim that is missed and has a floor, and the floors' own remarks."""
-    told = [floor["remark"] for floor in record["floors"] if floor["remark"]]
+    lines = [floor["remark"] for floor in record["floors"] if floor["remark"]]
     for c in [] if _busy(record) else record["comparisons"]:
         unit = "s" if c["of"] == "seconds" else "MiB"
         stated = [floor for floor in record["floors"] if (floor["of"], floor["unit"]) == (c["what"], unit)]
@@ -153,12 +153,12 @@ def _verdicts(record: dict) -> list[str]:
             needed = theirs / c["aim"] if c["at_least"] else theirs * c["aim"]
             least, ours = stated[0]["least"], c["ours"][c["of"]]
             why = "less than the floor: no code meets it here" if needed < least else "more than the floor"
-            told.append(
+            lines.append(
                 f"Not met: {c['what']} against {c['baseline']}. The aim of {_aim(c)} would need "
                 f"{_in_unit(needed, unit)}, which is {why} ({_in_unit(least, unit)}); measured were "
                 f"{_in_unit(ours, unit)}."
             )
-    return told
+    return lines
 
 
 def _in_unit(value: float, unit: str) -> str:

@@ -89,10 +89,10 @@ def floors(rows: Rows, five: Side, images: Mapping[str, Side]) -> list[Floor]:
 
 def _against_one(rows: Rows, five: Side) -> Comparison:
     alone = {name: measure(ours, rows, name)[0] for name in FIVE}
-    told = ", ".join(f"{name} {side.seconds:.2f} s" for name, side in alone.items())
+    each = ", ".join(f"{name} {side.seconds:.2f} s" for name, side in alone.items())
     dearest = max(alone, key=lambda name: alone[name].seconds)
     return Comparison(
-        "five methods' pass", f"the dearest alone, {dearest} (alone: {told})", five, alone[dearest], 1.2, at_least=False
+        "five methods' pass", f"the dearest alone, {dearest} (alone: {each})", five, alone[dearest], 1.2, at_least=False
     )
 
 

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> Path:
     rows = Rows(given.rows, given.cache, given.batch_size, given.model, given.pool)
     recipe = recipe_of(given.batch_size)
     rounds = [{name: measure(*side) for name, side in sides(rows, recipe).items()} for _ in range(given.rounds)]
-    settings = {"rows": given.rows, "batch_size": given.batch_size, "recipe": recipe.name, "rounds": _told(rounds)}
+    settings = {"rows": given.rows, "batch_size": given.batch_size, "recipe": recipe.name, "rounds": _as_json(rounds)}
     comparisons = compare(rounds, given.rows)
     stated = [one.record() for one in floors(rows, recipe, {c.what: c.ours for c in comparisons})]
     return keep("training", settings, comparisons, given.out, floors=stated)
@@ -131,7 +131,7 @@ def _median(sides: list[Side]) -> Side:
     return sorted(sides, key=lambda side: side.seconds)[len(sides) // 2]
 
 
-def _told(rounds: list[Round]) -> list[dict[str, float]]:
+def _as_json(rounds: list[Round]) -> list[dict[str, float]]:
     """Seconds of every side in every round, for who wants to see how stable the ratios are."""
     return [{name: round(side.seconds, 3) for name, (side, _) in one.items()} for one in rounds]
 

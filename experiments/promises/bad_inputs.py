@@ -85,8 +85,8 @@ def counts_in(output: str) -> dict[str, tuple[int, int]]:
     """Examples that passed and failed, by test, from pytest's output with hypothesis' statistics."""
     parts = _TEST.split(output)
     found: dict[str, tuple[int, int]] = {}
-    for name, told in zip(parts[1::2], parts[2::2], strict=True):
-        counts = [(int(passed), int(failed)) for passed, failed, _ in _COUNTS.findall(told)]
+    for name, part in zip(parts[1::2], parts[2::2], strict=True):
+        counts = [(int(passed), int(failed)) for passed, failed, _ in _COUNTS.findall(part)]
         found[name] = sum(passed for passed, _ in counts), sum(failed for _, failed in counts)
     return found
 

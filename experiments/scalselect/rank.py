@@ -67,10 +67,10 @@ def _ranks(measured: dict) -> str:
     rows = []
     for layer in measured["layers"]:
         published = printed.get(f"scalselect layer={layer['name']}")
-        told = UNKNOWN if published is None else f"{published:g}"
+        theirs = UNKNOWN if published is None else f"{published:g}"
         rows.append([
             f"{layer['name']} ({layer['layer']})", *(str(rank(layer["centred"], share)) for share in SHARES),
-            str(rank(layer["uncentred"])), told,
+            str(rank(layer["uncentred"])), theirs,
         ])  # fmt: skip
     head = ["layer", *(f"k for {100 * share:.0f} %" for share in SHARES), "uncentred, 90 %", "published, 90 %, 7B"]
     return table(head, rows)
@@ -96,8 +96,8 @@ def draw(measured: dict) -> Figure:
     axes.axhline(100 * ENERGY, color="#BDBDBD", linewidth=0.8, zorder=0)
     for layer, colour in zip(measured["layers"], PALETTE, strict=False):
         held, k = 100 * np.cumsum(layer["centred"]), rank(layer["centred"])
-        told = f"{layer['name']} layer: {k} directions"
-        axes.plot(np.arange(1, len(held) + 1), held, color=colour, linewidth=1.8, label=told)
+        label = f"{layer['name']} layer: {k} directions"
+        axes.plot(np.arange(1, len(held) + 1), held, color=colour, linewidth=1.8, label=label)
         axes.plot(k, held[k - 1], "o", color=colour, markersize=8)
     axes.legend(loc="lower right", frameon=False)
     axes.set_xscale("log")

@@ -169,8 +169,8 @@ def _clear(differences: dict[str, Difference]) -> str:
     better = [f"{name} ({one})" for name, one in differences.items() if one.clear and one.mean > 0]
     worse = [f"{name} ({one})" for name, one in differences.items() if one.clear and one.mean < 0]
     unclear = [f"{name} ({one})" for name, one in differences.items() if not one.clear]
-    told = [("better than random", better), ("worse", worse), ("no clear difference", unclear)]
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names) or "nothing to compare"
+    groups = [("better than random", better), ("worse", worse), ("no clear difference", unclear)]
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in groups if names) or "nothing to compare"
 
 
 def _steps(comparison: Comparison, arms: Sequence[Row]) -> str:

@@ -166,8 +166,8 @@ def _of(experiment: str, records: Sequence[RunRecord]) -> list[RunRecord]:
     found = [record for record in records if record.experiment == experiment]
     budgets = sorted({record.budget for record in found if not is_full(record)})
     if len(budgets) > 1:
-        told = " and ".join(f"{100 * budget:g} %" for budget in budgets)
-        raise UserError(f"The records of {experiment} are of budgets {told}; give each an experiment of its own.")
+        listed = " and ".join(f"{100 * budget:g} %" for budget in budgets)
+        raise UserError(f"The records of {experiment} are of budgets {listed}; give each an experiment of its own.")
     return found
 
 
@@ -262,7 +262,7 @@ def correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> 
 
 def _correlations(rows: Sequence[Row], found: Mapping[str, tuple[float, float]]) -> str:
     cells = [
-        (one.name, f"{found[one.name][0]:+.2f}", _told(found[one.name][1]), one.meaning)
+        (one.name, f"{found[one.name][0]:+.2f}", _p_value(found[one.name][1]), one.meaning)
         for one in PROPERTIES
         if one.name in found
     ]
@@ -276,7 +276,7 @@ def _correlations(rows: Sequence[Row], found: Mapping[str, tuple[float, float]])
     )
 
 
-def _told(p: float) -> str:
+def _p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
@@ -311,8 +311,10 @@ def draw(
         for i, row in enumerate(rows):
             style = style_of(row.method)
             axes.scatter(values[one.name][i], _rel(row), color=style.colour, marker=style.marker, s=30, label=row.label)
-        told = f"ρ = {found[one.name][0]:+.2f}, p {_equal(found[one.name][1])}" if one.name in found else "all the same"
-        axes.set_title(f"{one.name}\n{told}", loc="left", fontsize=10)
+        below = (
+            f"ρ = {found[one.name][0]:+.2f}, p {_equal(found[one.name][1])}" if one.name in found else "all the same"
+        )
+        axes.set_title(f"{one.name}\n{below}", loc="left", fontsize=10)
         axes.set_xlabel(one.meaning.partition(":")[0], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -326,7 +328,7 @@ def draw(
 
 
 def _equal(p: float) -> str:
-    return f"= {_told(p)}" if p >= 0.001 else _told(p)
+    return f"= {_p_value(p)}" if p >= 0.001 else _p_value(p)
 
 
 if __name__ == "__main__":

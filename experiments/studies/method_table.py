@@ -106,8 +106,8 @@ def bytes_of(needs: Needs) -> str:
     """On disk for each row, and for each image where a feature looks at that alone."""
     rows = sum(_bytes(feature) for feature in needs.features if feature.view != "image")
     images = sum(_bytes(feature) for feature in needs.features if feature.view == "image")
-    told = [f"{rows:,}"] if rows or not images else []
-    return " + ".join([*told, *([f"{images:,} per image"] if images else [])])
+    parts = [f"{rows:,}"] if rows or not images else []
+    return " + ".join([*parts, *([f"{images:,} per image"] if images else [])])
 
 
 def _bytes(feature: Feature) -> int:

@@ -93,11 +93,11 @@ RULES: dict[str, Rule] = {
 def lines(check: Check, printed: Sequence[Printed]) -> list[list[str]]:
     """A line per printed number: as printed, recomputed, difference, verdict."""
     full = next((_cells(check, row.values) for row in printed if row.method == check.base), {})
-    told = []
+    found = []
     for row in printed:
         if check.number in row.values and not (row.method == check.base and check.number == REL):
-            told.append(_line(check, row, full))
-    return told
+            found.append(_line(check, row, full))
+    return found
 
 
 def _line(check: Check, row: Printed, full: Mapping[str, float]) -> list[str]:
@@ -147,10 +147,10 @@ CLIP-Score above PRISM and above full training; as printed, CLIP-Score is below 
 
 
 def _count(check: Check, verdicts: Iterable[str]) -> list[str]:
-    told = list(verdicts)
-    follow, not_follow = told.count("follows"), told.count("**does not follow**")
+    found = list(verdicts)
+    follow, not_follow = found.count("follows"), found.count("**does not follow**")
     name = f"{check.paper}, {check.table}"
-    return [name, f"`{check.number}`", check.rule, str(follow), str(not_follow), str(len(told) - follow - not_follow)]
+    return [name, f"`{check.number}`", check.rule, str(follow), str(not_follow), str(len(found) - follow - not_follow)]
 
 
 def make(folder: Path) -> Path:

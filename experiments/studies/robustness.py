@@ -85,7 +85,7 @@ def analysed(seen: Comparison, references: References) -> tuple[list[Analysis], 
 def judged(name: str, seen: Comparison) -> Analysis:
     """As the report does."""
     found = verdicts(seen)
-    signs = {verdict.row.label: {ORDER[0]: 1, ORDER[1]: -1}.get(verdict.told, 0) for verdict in found}
+    signs = {verdict.row.label: {ORDER[0]: 1, ORDER[1]: -1}.get(verdict.conclusion, 0) for verdict in found}
     return Analysis(name, {verdict.row.label: verdict.found for verdict in found}, signs)
 
 
@@ -126,7 +126,7 @@ def _opening(analyses: Sequence[Analysis], without: Sequence[Analysis]) -> str:
     cells = [
         (
             name,
-            *(f"{one.found[name].told} {WORDS[one.signs[name]]}" for one in analyses),
+            *(f"{one.found[name].conclusion} {WORDS[one.signs[name]]}" for one in analyses),
             _otherwise(name, first, without),
         )
         for name in order
@@ -148,7 +148,7 @@ def _agree(name: str, analyses: Sequence[Analysis]) -> bool:
 
 
 def _named(names: Sequence[str], first: Analysis) -> str:
-    return ", ".join(f"{name} ({first.found[name].told})" for name in names) or "none"
+    return ", ".join(f"{name} ({first.found[name].conclusion})" for name in names) or "none"
 
 
 def _otherwise(name: str, first: Analysis, without: Sequence[Analysis]) -> str:

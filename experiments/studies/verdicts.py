@@ -31,7 +31,7 @@ from selectmm.statistics.paired import ALPHA, holm
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "verdicts"
 HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by hand. -->"
-YARDSTICKS = ("oracle", "by_source", "one_source")  # are told what matters: no methods
+YARDSTICKS = ("oracle", "by_source", "one_source")  # know what matters beforehand: no methods
 USUAL = "embedded_two_epochs"  # the recipe of most comparisons
 STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
 
@@ -53,7 +53,7 @@ class Look:
     @property
     def known(self) -> bool:
         """Whether its page says anything of it: with one seed the spread over seeds is unknown."""
-        return self.verdict.told not in (ONE_SEED, NO_ERROR)
+        return self.verdict.conclusion not in (ONE_SEED, NO_ERROR)
 
     @property
     def p(self) -> float:
@@ -117,7 +117,7 @@ def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mappi
 
 
 def _needs(verdict: Verdict, seen: Comparison, references: References) -> tuple[str, ...]:
-    if verdict.found.within_noise or verdict.told in (ONE_SEED, NO_ERROR):
+    if verdict.found.within_noise or verdict.conclusion in (ONE_SEED, NO_ERROR):
         return ()
     if len(seen.counted) == 1:
         return seen.counted
@@ -158,15 +158,15 @@ def _table(looks: Sequence[Look]) -> str:
     return table(head, [
         [
             look.label, look.verdict.shown, _p(look.p), _p(look.overall),
-            _told(look), _needed(look), ", ".join(f"[{page}]({page}.md)" for page in look.pages),
+            _conclusion(look), _needed(look), ", ".join(f"[{page}]({page}.md)" for page in look.pages),
         ]
         for look in looks
     ])  # fmt: skip
 
 
-def _told(look: Look) -> str:
+def _conclusion(look: Look) -> str:
     """What its own page says; the number of comparisons is that page's."""
-    return look.verdict.told.removesuffix(" for {} comparisons").lower()
+    return look.verdict.conclusion.removesuffix(" for {} comparisons").lower()
 
 
 def _needed(look: Look) -> str:
@@ -202,12 +202,12 @@ def draw(looks: Sequence[Look]) -> Figure:
     axes.set_xlabel("difference in Rel. (points), 95 % over seeds and items")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    told = (
+    entries = (
         (STAYS, f"significant after correction for {len(looks)}"),
         (ALONE, "significant only before correction"),
         (WITHIN, "not significant"),
     )
-    for colour, words in told:
+    for colour, words in entries:
         axes.plot([], [], "o", color=colour, label=words, markersize=5)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return figure

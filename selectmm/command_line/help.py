@@ -49,7 +49,7 @@ def help_text(root: Path) -> str:
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]
     lines = [_wrapped(folder.name, ", ".join(choices_of(folder))) for folder in [*groups, root / "experiments"]]
     named = VERBS | {name: _first_line(path) for name, path in command_files().items()}
-    commands = [_wrapped(name, told) for name, told in named.items()]
+    commands = [_wrapped(name, summary) for name, summary in named.items()]
     return HELP.format(groups="\n".join(lines), commands="\n".join(commands), root=root)
 
 

@@ -28,7 +28,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
         check_one_job(arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
-    config = composed(CONFIGS, fixed, whole=True)
+    config = composed(CONFIGS, fixed, hydra=True)
     if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         return [_job(fixed)]
     swept = OverridesParser.create().parse_overrides(swept_in(config))
@@ -43,7 +43,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
 
 
 def _job(words: list[str]) -> tuple[DictConfig, str]:
-    config = composed(CONFIGS, words, whole=True)
+    config = composed(CONFIGS, words, hydra=True)
     choices = config.hydra.runtime.choices
     with open_dict(config):
         config.chosen = {group: name for group, name in choices.items() if not group.startswith("hydra")}

@@ -68,7 +68,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     """Whether the choices say themselves that they are a sweep, as some experiments do."""
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
-    return bool(composed(CONFIGS, fixed, whole=True).hydra.mode == RunMode.MULTIRUN)
+    return bool(composed(CONFIGS, fixed, hydra=True).hydra.mode == RunMode.MULTIRUN)
 
 
 def check_one_job(arguments: Sequence[str]) -> None:
@@ -105,10 +105,10 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
             if value is None:
                 raise UserError(_not_null(override))
             _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
-    config = composed(configs, _first(chosen), whole=True)
+    config = composed(configs, _first(chosen), hydra=True)
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
-        config = composed(configs, _first([*chosen_too, *chosen]), whole=True)
+        config = composed(configs, _first([*chosen_too, *chosen]), hydra=True)
     if own := [_read(word) for word in arguments if "=" in word and word.startswith("hydra")]:
         _check_hydra(configs, _first([*chosen_too, *chosen]), own)
     with open_dict(config):
@@ -135,7 +135,7 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
 
 def chosen_by(arguments: Sequence[str]) -> dict[str, str | None]:
     """The name that each group has with these choices and values, also where a setting or an experiment chose it."""
-    return dict(composed(CONFIGS, list(arguments), whole=True).hydra.runtime.choices)
+    return dict(composed(CONFIGS, list(arguments), hydra=True).hydra.runtime.choices)
 
 
 def plain_of(config: Any) -> dict[str, Any]:
@@ -213,10 +213,10 @@ def _values(override: Override) -> list[object]:
     return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
 
-def composed(configs: Path, choices: list[str], whole: bool = False) -> DictConfig:
-    """The configuration; ``whole``: with Hydra's own part."""
+def composed(configs: Path, choices: list[str], hydra: bool = False) -> DictConfig:
+    """The configuration; ``hydra``: with Hydra's own part."""
     with initialize_config_dir(str(configs), version_base="1.3"):
-        return compose("run", choices, return_hydra_config=whole)
+        return compose("run", choices, return_hydra_config=hydra)
 
 
 def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) -> None:
@@ -229,14 +229,14 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
         composed(configs, [*chosen, *words.values()])
     except ConfigCompositionException as problem:
         groups = {override.key_or_group: override for override in given if "/" in override.key_or_group}
-        there = [name for name in composed(configs, chosen, whole=True).hydra.runtime.choices if "/" in name]
+        there = [name for name in composed(configs, chosen, hydra=True).hydra.runtime.choices if "/" in name]
         for group, override in groups.items():
             _check("", group, there)
             try:
                 composed(configs, [words[group]])
             except MissingConfigException as missing:
                 _check(f"{group}=", str(override.value()), missing.options or [])
-        config = composed(configs, [*chosen, *(words[group] for group in groups)], whole=True)
+        config = composed(configs, [*chosen, *(words[group] for group in groups)], hydra=True)
         way_out = (
             ""
             if "hydra/launcher" in groups
@@ -244,8 +244,8 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
         )
         for key in [key for key in words if key not in groups]:
             _check_key(config, key, way_out if key.startswith("hydra.launcher.") else "")
-        told = " ".join(str(problem.__cause__ or problem).splitlines()[0].split())
-        raise UserError(f"Hydra cannot take {' '.join(words.values())} ({told}); correct the option.") from problem
+        reason = " ".join(str(problem.__cause__ or problem).splitlines()[0].split())
+        raise UserError(f"Hydra cannot take {' '.join(words.values())} ({reason}); correct the option.") from problem
 
 
 def _check_name(override: Override, experiments: Path) -> None:

@@ -20,10 +20,10 @@ def check_bare(words: Sequence[str], known: Callable[[], Collection[str]]) -> No
     """
     for number, word in enumerate(words):
         if "=" not in word and not word.startswith(("-", "~")):
-            raise UserError(_told(word, words[number - 1] if number else "", known()))
+            raise UserError(_message(word, words[number - 1] if number else "", known()))
 
 
-def _told(word: str, before: str, known: Collection[str]) -> str:
+def _message(word: str, before: str, known: Collection[str]) -> str:
     if word in known:
         return f"'{word}' has no value; write {word}=VALUE, without spaces around '=' and ','."
     if before.endswith((",", "=")):

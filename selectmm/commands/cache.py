@@ -72,10 +72,10 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
     begin = "Removed" if asked.yes else "Would remove"
     also = f"; and {counted(len(leftovers), 'leftover')}" if leftovers else ""
     end = "" if asked.yes else " Nothing is removed yet: add --yes."
-    told = (
+    sentence = (
         f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
-    console.print(told, markup=False, highlight=False)
+    console.print(sentence, markup=False, highlight=False)
     _print_kept(inventory, asked.max_gib, console)
     removed = {"cache": inventory.root, "removed": asked.yes, "stages": [_plain(entry) for entry in chosen]}
     answer({**removed, "leftovers": leftovers})
@@ -159,8 +159,8 @@ def _parser() -> argparse.ArgumentParser:
             "remove stages that match the options; without options, only leftovers of interrupted commands",
         ),
     }
-    for name, (run, told) in runs.items():
-        command = commands.add_parser(name, help=told, description=told)
+    for name, (run, summary) in runs.items():
+        command = commands.add_parser(name, help=summary, description=summary)
         command.add_argument(
             "--cache", type=Path, default=Path("outputs/cache"), metavar="FOLDER", help="default: outputs/cache"
         )

@@ -68,10 +68,10 @@ def _choice(record: RunRecord | None, folder: Path, pool: Pool) -> Choice:
     if record is None:
         return Choice(folder.name, pool, subset, tuple(facts))
     options = ", ".join(f"{name}={value}" for name, value in record.method.options.items())
-    told = [("options", options)] if options else []
-    told += [("recipe", record.recipe.name), ("scale", record.scale), ("record", record.name)]
-    told += [("command", record.provenance.command)]
-    return Choice(_name(record), pool, subset, (*told, *facts), record.method.name)
+    details = [("options", options)] if options else []
+    details += [("recipe", record.recipe.name), ("scale", record.scale), ("record", record.name)]
+    details += [("command", record.provenance.command)]
+    return Choice(_name(record), pool, subset, (*details, *facts), record.method.name)
 
 
 def _recorded_subset(where: Path, asked: argparse.Namespace) -> tuple[RunRecord | None, Path]:

@@ -90,8 +90,8 @@ def main(arguments: Sequence[str]) -> None:
         rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE, corrections)
         measured = "tuning" in corrections.factors
         speed = "corrected by `selectmm bench`" if measured else f"at {100 * asked.utilisation:g} % of its peak"
-        told = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} {speed}"
-        message(f"Budget  {counted(rows, 'row')}: {told}")
+        estimate = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} {speed}"
+        message(f"Budget  {counted(rows, 'row')}: {estimate}")
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
     with giving_way(lambda: aside(vlm)):
         subsets, left_out = _selected(task, pool, vlm, asked.all)

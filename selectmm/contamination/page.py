@@ -34,7 +34,7 @@ def show(checked: Contamination, console: PrintableConsole) -> None:
 
 def notes(checked: Contamination) -> list[str]:
     """Sentences under the table."""
-    told = [
+    lines = [
         "occur: a row of the pool shows the item's picture and asks its question; of an item without a picture, asks "
         "its question. Nearly: at least one of the two is only nearly the same.",
         "picture, question: the one or the other alone. A templated question repeats by design and gives nothing away "
@@ -42,8 +42,8 @@ def notes(checked: Contamination) -> list[str]:
         f"The items and their rows: {checked.listing}",
     ]
     if not checked.pool_images:
-        told.append("The pool has no images, so only questions were looked for.")
-    return told
+        lines.append("The pool has no images, so only questions were looked for.")
+    return lines
 
 
 def _cells(name: str, found: Found) -> tuple[str, ...]:

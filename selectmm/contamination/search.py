@@ -17,7 +17,7 @@ from selectmm.pool.pictures import Pictures
 from selectmm.pool.pool import Pool
 
 ROWS = 4096  # read at a time
-LISTED = 20  # rows named for an item; their number is always told
+LISTED = 20  # rows named for an item; all of them are counted
 
 SAME, NEAR = "same", "near"
 
@@ -103,10 +103,10 @@ def _match(benchmarks: str, item: Entry, same: tuple[set[int], set[int]], near: 
     kinds = [SAME if some else NEAR if others else "" for some, others in zip(same, near, strict=True)]
     wholes = [rows[0] & rows[1] if shown else rows[1] for rows in (same, near)]
     whole = SAME if wholes[0] else NEAR if wholes[1] else ""
-    told = sorted(wholes[0] or wholes[1] or same[0] or near[0] or same[1] or near[1])
+    found_in = sorted(wholes[0] or wholes[1] or same[0] or near[0] or same[1] or near[1])
     name, prompt = str(item["name"]), str(item["prompt"])
     picture, question = kinds
-    return Match(benchmarks, name, prompt, shown, whole, picture, question, tuple(told[:LISTED]), len(told))
+    return Match(benchmarks, name, prompt, shown, whole, picture, question, tuple(found_in[:LISTED]), len(found_in))
 
 
 def _rows(pool: Pool) -> Iterator[texts.Row]:

@@ -82,7 +82,7 @@ class Responses:
         if not any(due):
             return
         stream = iter(track((i for batch in due for i in batch), self.what, sum(map(len, due))))
-        with self._keeper() as keep:
+        with self._appending() as keep:
             for batch in filter(None, due):
                 taken = list(islice(stream, len(batch)))
                 keep([keys[i] for i in taken], ask(taken))
@@ -105,7 +105,7 @@ class Responses:
         return sorted(self.folder.glob(f"{self.task}.*{ENDING}"))
 
     @contextmanager
-    def _keeper(self) -> Iterator[Callable[[Sequence[str], Sequence[Any]], None]]:
+    def _appending(self) -> Iterator[Callable[[Sequence[str], Sequence[Any]], None]]:
         """Append batches of answers to a new file, each at once."""
         path = self.folder / f"{self.task}.{os.getpid()}-{time.time_ns()}{ENDING}"
         with path.open("xb") as file:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
-from selectmm.evaluation.own import AT_ONCE, DATA, ITEMS, asked, png_of, said_of
+from selectmm.evaluation.own import AT_ONCE, DATA, ITEMS, asked, content_of, png_of
 from selectmm.pool.pool import Pool
 
 ROWS = 65_536  # rows of the pool looked at together
@@ -36,12 +36,13 @@ def check_apart(pool: Pool, tasks: Path | None) -> None:
     shared = [
         position
         for position in _asking(pool, questions)
-        if any(_shows(pool, position, file, number) for number in held.get(json.dumps(said_of(pool[position])), ()))
+        if any(_shows(pool, position, file, number) for number in held.get(json.dumps(content_of(pool[position])), ()))
     ]
     if shared:
         raise UserError(
             f"{len(shared):,} rows of the pool have the first question, images and answer of a held-out row (first: "
-            f"{pool.told(shared[0])}), so training would teach the answers; take them out of one of the two files."
+            f"{pool.named_with_images(shared[0])}), so training would teach the answers; take them out of one of the "
+            f"two files."
         )
 
 

@@ -145,7 +145,7 @@ class Processes:
             for file, image in zip(files, request.images, strict=True):
                 image.convert("RGB").save(file)  # exact, and quickly written
             lines.append({"tokens": list(request.tokens), "images": [str(file) for file in files], **request.rest})
-        with suppress(BrokenPipeError):  # that it has ended is told where its answer is read
+        with suppress(BrokenPipeError):  # that it has ended is reported where its answer is read
             stream = self.running[rank].stdin
             stream.write(json.dumps({"requests": lines}) + "\n")
             stream.flush()

@@ -108,7 +108,7 @@ def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching
     are answered one after the other.
 
     Args:
-        batching: is told how many of a sample change when they are asked alone, unless none can.
+        batching: is called with how many of a sample change when they are asked alone, unless none can.
     """
 
     def answer_all(questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:

@@ -33,11 +33,11 @@ class Item:
     images: Callable[[], tuple[Image.Image, ...]]
 
 
-class _Asked(Exception):
+class _Collected(Exception):
     """Carries the items out of a harness."""
 
     def __init__(self, items: list[Item]) -> None:
-        super().__init__("asked")
+        super().__init__("collected")
         self.items = items
 
 
@@ -64,7 +64,7 @@ def items_of(suite: Suite) -> Iterator[tuple[str, list[Item]]]:
 def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:
     def keep(questions: Sequence[Question], *_: object) -> NoReturn:
         task = group[0].task
-        raise _Asked(
+        raise _Collected(
             [
                 Item(task, f"{task}/{n}", question.prompt, partial(_pictures, question))
                 for n, question in enumerate(questions)
@@ -74,8 +74,8 @@ def _multimodal(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[I
     try:
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": "shown", "seed": 0}
         multimodal.run(group, tasks, keep, rate=keep, **settings)
-    except _Asked as asked:
-        return asked.items
+    except _Collected as collected:
+        return collected.items
     return []
 
 
@@ -86,19 +86,19 @@ def _pictures(question: Question) -> tuple[Image.Image, ...]:
 
 def _text(group: Sequence[Benchmark], tasks: Path, suite: Suite) -> list[Item]:
     try:
-        text.run(group, tasks, _Keeper(), limit=suite.limit, seed=0)
-    except _Asked as asked:
-        return asked.items
+        text.run(group, tasks, _Requests(), limit=suite.limit, seed=0)
+    except _Collected as collected:
+        return collected.items
     return []
 
 
-class _Keeper(LM):
+class _Requests(LM):
     """Keeps the first request of each document (the base class is demanded by lm-eval)."""
 
     def _keep(self, requests: list[Instance]) -> list[object]:
         firsts: dict[tuple[str, int], Instance] = {}
         for request in requests:
             firsts.setdefault((request.task_name, request.doc_id), request)
-        raise _Asked([Item(task, f"{task}/{doc}", str(r.args[0]), tuple) for (task, doc), r in firsts.items()])
+        raise _Collected([Item(task, f"{task}/{doc}", str(r.args[0]), tuple) for (task, doc), r in firsts.items()])
 
     loglikelihood = loglikelihood_rolling = generate_until = _keep

@@ -1,7 +1,7 @@
 """The step between answering and scoring where a judge model decides: every reply is kept, a failure is never a zero.
 
-A benchmark's ``process_results`` puts an `Asked` under the key ``asked`` of each item's payload. `judge_all` has them
-judged and puts what the replies say in its place, so that the benchmark's aggregation finds its scores.
+A benchmark's ``process_results`` puts a `JudgeRequest` under the key ``asked`` of each item's payload. `judge_all` has
+them judged and puts what the replies say in its place, so that the benchmark's aggregation finds its scores.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ NAMED = 3  # failed items whose reason the error gives
 
 
 @dataclass(frozen=True)
-class Asked:
+class JudgeRequest:
     """What a judge is asked about one item.
 
     Attributes:
@@ -61,30 +61,32 @@ def judge_all(
     with file.open("a", encoding="utf-8") as lines:
         lines.write("\n" if file.stat().st_size else "")  # a kill may have cut the last line in half
         for item, payload in track(pairs, f"{benchmark} judge", len(pairs)):
-            asked: Asked = payload["asked"]
+            asked: JudgeRequest = payload["asked"]
             try:
-                told = _told(server, asked, item, known, lines)
+                verdict = _verdict(server, asked, item, known, lines)
             except NotJudged as problem:
                 failed[item] = str(problem)
             except UserError as problem:
                 raise UserError(f"Benchmark '{benchmark}', item {item}: {problem}. {_AGAIN}") from problem
             else:
-                judged.append({**{key: value for key, value in payload.items() if key != "asked"}, **told})
+                judged.append({**{key: value for key, value in payload.items() if key != "asked"}, **verdict})
     if failed:
         raise UserError(_failure(benchmark, failed, len(items)))
     return judged, _identity(server, payloads)
 
 
-def _told(server: Server, asked: Asked, item: str, known: dict[str, str], lines: TextIO) -> Mapping[str, object]:
+def _verdict(
+    server: Server, asked: JudgeRequest, item: str, known: dict[str, str], lines: TextIO
+) -> Mapping[str, object]:
     """What the judge says of one item: said before, or asked now and then kept."""
     mark = fingerprint({"model": server.model, "messages": list(asked.messages)})
     reply = known[mark] if mark in known else server.ask(asked.messages, asked.max_tokens)
-    told = asked.read(reply)
+    verdict = asked.read(reply)
     if mark not in known:
         lines.write(json.dumps({"item": item, "asked": mark, "reply": reply}, ensure_ascii=False) + "\n")
         lines.flush()
         known[mark] = reply
-    return told
+    return verdict
 
 
 _AGAIN = "What was judged is kept; start the same command again, and only the rest is asked."

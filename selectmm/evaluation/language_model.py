@@ -37,7 +37,7 @@ def language_model(
     """The VLM without images as a model of lm-eval's; what it answers is kept at ``responses``.
 
     Args:
-        batching: is told how many of a sample change when they are asked alone, unless none can.
+        batching: is called with how many of a sample change when they are asked alone, unless none can.
         backend: answers in the VLM's place, which then only makes the tokens.
     """
     with quiet():
@@ -170,16 +170,16 @@ class LanguageModel(LM):
 
     def _as_memory_allows(self, ask: Callable[[], list[Found]]) -> list[Found]:
         """What lm-eval's model answers, in smaller batches where memory does not suffice for the usual ones."""
-        whole = self._theirs.batch_size_per_gpu
+        batch_size = self._theirs.batch_size_per_gpu
 
         def asked(size: int) -> list[Found]:
             self._theirs.batch_size_per_gpu = size
             return ask()
 
         try:
-            return in_smaller_batches(asked, whole)
+            return in_smaller_batches(asked, batch_size)
         finally:
-            self._theirs.batch_size_per_gpu = whole
+            self._theirs.batch_size_per_gpu = batch_size
 
     def _note(self, request: Instance, text: str, room: int) -> None:
         """Remember the item if its text has more tokens than ``room``; lm-eval drops the first and only logs it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from selectmm.evaluation.judge import NotJudged
-from selectmm.evaluation.judging import Asked
+from selectmm.evaluation.judging import JudgeRequest
 
 SYSTEM = "You are a helpful and precise assistant for checking the quality of the answer."
 MOST = 10  # points
@@ -44,7 +44,7 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
             "ans2": results[0],
             "context": context,
             "category": category,
-            "asked": Asked(messages, 1024, read, f"{SYSTEM}\n{rule['prompt']}"),
+            "asked": JudgeRequest(messages, 1024, read, f"{SYSTEM}\n{rule['prompt']}"),
         }
     }
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from unittest.mock import patch
 
 from selectmm.evaluation.judge import NotJudged
-from selectmm.evaluation.judging import Asked
+from selectmm.evaluation.judging import JudgeRequest
 
 
 @cache
@@ -29,7 +29,7 @@ def process_results(doc: Mapping[str, str], results: Sequence[str]) -> dict[str,
             "gt_answer": doc["answer"],
             "capabilities": doc["capability"],
             "pred_answer": results[0],
-            "asked": Asked([{"role": "user", "content": question}], 128, read, template()),
+            "asked": JudgeRequest([{"role": "user", "content": question}], 128, read, template()),
         }
     }
 

@@ -133,7 +133,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
     for task in (TASK, RATED):
         if f"{task}.yaml" in there:
             raise UserError(f"The suite has a task '{task}' already, so heldout= cannot be used with it.")
-    _tell_unasked(rows)
+    _log_unasked(rows)
 
     said = {f"{TASK}.yaml": YAML + _SAID * clips, f"{RATED}.yaml": RATED_YAML + _SAID * clips}
     code = {name: (beside / name).read_bytes() for name in there if Path(name).suffix in CODE_ENDINGS}
@@ -149,7 +149,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         (folder / "own-data").mkdir(exist_ok=True)
         (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
         _write(rows, folder / DATA, _WITH_CLIPS if clips else _FEATURES)
-        items = [said_of(rows[position]) for position in range(len(rows))]
+        items = [content_of(rows[position]) for position in range(len(rows))]
         write_atomically(folder / ITEMS, json.dumps(items))
         if clips:
             write_atomically(folder / CLIPS, json.dumps({"rows": rows.fingerprint}))
@@ -162,7 +162,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
     return folder
 
 
-def _tell_unasked(rows: Pool) -> None:
+def _log_unasked(rows: Pool) -> None:
     """Say how many rows have more than is asked."""
     roles = pc.struct_field(pc.list_flatten(rows.table["turns"]), "role")
     of = pc.list_parent_indices(rows.table["turns"])
@@ -198,8 +198,8 @@ def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
         if answer.role != "assistant" or not answer.trained:
             why = "by a call of a tool" if answer.role != "assistant" else "as context (loss or weight)"
             raise UserError(
-                f"heldout=: the first question of {rows.told(position)} is answered {why}, which is no answer that a "
-                f"benchmark could score; leave such rows out of the held-out ones."
+                f"heldout=: the first question of {rows.named_with_images(position)} is answered {why}, which is no "
+                f"answer that a benchmark could score; leave such rows out of the held-out ones."
             )
         yield {
             "question": question,
@@ -220,7 +220,7 @@ def asked(sample: Sample) -> tuple[str, list[Shown], Turn]:
     return sample.turns[ask].text, [image for image in sample.images if image.turn == ask], sample.turns[ask + 1]
 
 
-def said_of(sample: Sample) -> list[object]:
+def content_of(sample: Sample) -> list[object]:
     """The same as JSON, with paths of images in one form: ``./a//1.png`` is ``a/1.png``."""
     question, shown, answer = asked(sample)
     return [question, [normpath(one.path) for one in shown], answer.text]

@@ -60,7 +60,7 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
         lines.append("- recipe, subset and record: unknown (exported from an adapter alone)")
     else:
         options = ", ".join(f"{name}={value}" for name, value in record.recipe.options.items() if name != "name")
-        told = [
+        facts = [
             f"- recipe: {record.recipe.name} ({options}), {counted(record.recipe.steps, 'step')}, seed {record.seed}",
             f"- subset: {counted(record.subset.rows, 'row')} that {record.method.name} chose of a pool of "
             f"{record.pool.rows:,} (budget {record.budget:g}, subset {record.subset.fingerprint}, pool "
@@ -68,7 +68,7 @@ def _made(tuned: VLM, origin: Origin, dtype: torch.dtype) -> list[str]:
             f"- record: {record.name}, commit {record.provenance.commit or 'unknown'}",
             f"- command: `{record.provenance.command}`",
         ]
-        lines += [in_markdown(line) for line in told]  # the record may come from a stranger
+        lines += [in_markdown(line) for line in facts]  # the record may come from a stranger
     stored = str(dtype).removeprefix("torch.")
     same = "as it was evaluated" if dtype == tuned.model.dtype else f"evaluated in {tuned.model.dtype}, cast afterwards"
     return [*lines, f"- adapter: content {content}, merged into the weights; stored in {stored} ({same})"]
@@ -88,12 +88,12 @@ def _loading(tuned: VLM) -> list[str]:
 
 def _asking(tuned: VLM, own_template: bool) -> list[str]:
     template = tuned.family.template
-    told = "It was trained and evaluated with this prompt, which "
-    told += "`chat_template.jinja` writes (the base's own does not)." if own_template else "the base's template writes."
+    note = "It was trained and evaluated with this prompt, which "
+    note += "`chat_template.jinja` writes (the base's own does not)." if own_template else "the base's template writes."
     if tuned.family.square:
-        told += " Images were padded to a square of the processor's mean colour first; the processor does not do that."
+        note += " Images were padded to a square of the processor's mean colour first; the processor does not do that."
     text = f"{template.start}{template.user_prefix}{template.image}…{template.user_suffix}{template.assistant_prefix}"
-    return [told, "", "```", text, "```"]
+    return [note, "", "```", text, "```"]
 
 
 def _scores(record: RunRecord | None) -> list[str]:

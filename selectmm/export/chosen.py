@@ -109,8 +109,8 @@ def overlap_table(subsets: Mapping[str, Subset], pool_rows: int) -> list[str]:
     for name, mine in rows.items():
         cells = ["–" if name == other else f"{100 * shared[frozenset((name, other))]:.0f}" for other in rows]
         chance = [f" ({100 * max(len(mine), len(rows[other])) / pool_rows:.0f})" for other in rows]
-        told = [cell if cell == "–" else cell + by for cell, by in zip(cells, chance, strict=True)]
-        lines.append(f"| {name} | {len(mine):,} | {' | '.join(told)} |")
+        row = [cell if cell == "–" else cell + by for cell, by in zip(cells, chance, strict=True)]
+        lines.append(f"| {name} | {len(mine):,} | {' | '.join(row)} |")
     return lines
 
 

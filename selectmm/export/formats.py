@@ -39,9 +39,9 @@ class Format:
         masks: whether the trainer leaves an answer with ``loss: false`` out of the loss.
         marks: texts that the trainer takes for placeholders wherever they stand.
         advice: what to do about a row that holds one of them.
-        usage: how the trainer is told of the data set; ``{images}`` is the folder that paths are relative to.
+        usage: how the data set is named to the trainer; ``{images}`` is the folder that paths are relative to.
         unfit: which turns the trainer does not take, [turns] of bool, given the role and the row of each, [turns].
-        unfit_told: what such rows have, and what the trainer does with them.
+        unfit_note: what such rows have, and what the trainer does with them.
         beside: content of other JSON files, by name.
     """
 
@@ -54,7 +54,7 @@ class Format:
     marks: tuple[str, ...] = ()
     advice: str = ""
     unfit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    unfit_told: tuple[str, str] = ("", "")
+    unfit_note: tuple[str, str] = ("", "")
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def beside_of(self, columns: Iterable[str]) -> Mapping[str, object]:
@@ -109,13 +109,13 @@ def _tools(sample: Sample) -> dict[str, str]:
     return {"tools": f"[{lines[0]}]"} if lines else {}
 
 
-_Said = tuple[str, str, dict[str, bool]]  # role, text, and ``loss: false`` of context
+_Turn = tuple[str, str, dict[str, bool]]  # role, text, and ``loss: false`` of context
 BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"  # LLaMA-Factory's, also where a template has other signs
 
 
-def _joined(turns: Sequence[_Said]) -> list[_Said]:
+def _joined(turns: Sequence[_Turn]) -> list[_Turn]:
     """Calls one behind the other as a list of them, results as one text; context only if all of them are."""
-    found: list[_Said] = []
+    found: list[_Turn] = []
     for role, group in groupby(turns, lambda turn: turn[0]):
         texts, losses = zip(*((text, loss) for _, text, loss in group), strict=True)
         if len(texts) == 1:
@@ -136,7 +136,7 @@ def _beside_questions(roles: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (roles != "user") & (roles != "assistant")
 
 
-def _turns(sample: Sample, mark: str) -> list[_Said]:
+def _turns(sample: Sample, mark: str) -> list[_Turn]:
     """Roles and texts, each image's mark where it stands, and ``loss: false`` of context."""
     texts = [turn.text for turn in sample.turns]
     shown_with = Counter(image.turn for image in sample.images)
@@ -186,7 +186,7 @@ FORMATS = {
         clips=False,
         masks=False,
         unfit=_beside_questions,
-        unfit_told=("a system prompt or tools", "selectmm reads them, but LLaVA's own training code stops there"),
+        unfit_note=("a system prompt or tools", "selectmm reads them, but LLaVA's own training code stops there"),
     ),
     "llama_factory": Format(
         file="subset.json",
@@ -196,7 +196,7 @@ FORMATS = {
         masks=False,
         marks=("<video>", "<audio>"),
         unfit=_behind_an_answer,
-        unfit_told=("a call behind words of the same answer", "LLaMA-Factory has no place for both and skips them"),
+        unfit_note=("a call behind words of the same answer", "LLaMA-Factory has no place for both and skips them"),
         advice="Set the environment variables VIDEO_PLACEHOLDER and AUDIO_PLACEHOLDER to something else in training.",
         beside={"dataset_info.json": _DATASET_INFO},
     ),

@@ -76,20 +76,22 @@ def _context(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     """Rows with answers that the pool's own file keeps out of training."""
     if kind.masks:
         return []
-    told = "context for selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters."
-    return _rows_with("answers with `loss: false`", told, _untrained, pool, subset)
+    advice = (
+        "context for selectmm and ms-swift. This trainer learns from them too; take these rows out if that matters."
+    )
+    return _rows_with("answers with `loss: false`", advice, _untrained, pool, subset)
 
 
 def _unfit(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     """Rows with turns that the trainer does not take."""
     if kind.unfit is None:
         return []
-    what, told = kind.unfit_told
-    return _rows_with(what, f"{told}.", lambda turns, rows: kind.unfit(_roles(turns), rows), pool, subset)
+    what, advice = kind.unfit_note
+    return _rows_with(what, f"{advice}.", lambda turns, rows: kind.unfit(_roles(turns), rows), pool, subset)
 
 
 def _rows_with(
-    what: str, told: str, test: Callable[[pa.StructArray, np.ndarray], np.ndarray], pool: Pool, subset: Subset
+    what: str, advice: str, test: Callable[[pa.StructArray, np.ndarray], np.ndarray], pool: Pool, subset: Subset
 ) -> list[str]:
     """How many of the rows have turns that pass ``test``, which is given some turns and the row of each."""
     if "turns" not in pool.table.column_names:
@@ -98,7 +100,7 @@ def _rows_with(
     if not rows:
         return []
     first = in_markdown(", ".join(pool.named(row) for row in rows[:10]))
-    return [f"**{counted(len(rows), 'row has', 'rows have')} {what}** ({first}…): {told}", ""]
+    return [f"**{counted(len(rows), 'row has', 'rows have')} {what}** ({first}…): {advice}", ""]
 
 
 def _passing(turns: pa.ChunkedArray, test: Callable[[pa.StructArray, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -130,15 +132,15 @@ def _left_out(pool: Pool, kind: Format) -> list[str]:
     fields = ", ".join(
         f"`{in_markdown(name)}` ({counted(rows, 'row')})" for name, rows in sorted(health.fields.items())
     )
-    told = [f"- fields that selectmm does not read: {fields}"] if fields else []
+    entries = [f"- fields that selectmm does not read: {fields}"] if fields else []
     if health.trimmed:
         which = "an answer before the first question, or a last question without an answer, with the images it shows"
-        told.append(f"- {which} ({counted(len(health.trimmed), 'row')})")
+        entries.append(f"- {which} ({counted(len(health.trimmed), 'row')})")
     if health.spoken:
-        told.append(f"- `<image>` in the texts of rows without an image ({counted(len(health.spoken), 'row')})")
-    if not told:
+        entries.append(f"- `<image>` in the texts of rows without an image ({counted(len(health.spoken), 'row')})")
+    if not entries:
         return []
-    return ["Left out (rows are counted over the whole pool); `--format original` keeps it:", "", *told, ""]
+    return ["Left out (rows are counted over the whole pool); `--format original` keeps it:", "", *entries, ""]
 
 
 def _counts(subset: Subset, pool: Pool) -> dict[str, dict[str, int]]:

@@ -89,8 +89,8 @@ def _columns(pool: Pool, subset: Subset, kind: Format) -> list[str]:
     rows = np.intersect1d(pool.showing(pool.clips), subset.rows)
     if len(rows) and not kind.clips:
         raise UserError(
-            f"{len(rows):,} of the rows show clips (first: {pool.told(int(rows[0]))}), which LLaVA's format has no "
-            f"place for; export them with --format llama_factory, ms_swift or original."
+            f"{len(rows):,} of the rows show clips (first: {pool.named_with_images(int(rows[0]))}), which LLaVA's "
+            f"format has no place for; export them with --format llama_factory, ms_swift or original."
         )
     tools = kind.clips and np.isin(_offering(pool), subset.rows).any()
     return ["videos"] * bool(len(rows)) + ["tools"] * bool(tools)

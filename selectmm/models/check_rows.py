@@ -259,5 +259,7 @@ def _findings(pool: Pool, unfit: Unfit) -> str:
     """How many rows there are for each reason, and the first."""
     found = [(getattr(unfit, reason), words) for reason, words in REASONS.items()]
     return ", ".join(
-        f"{counted(len(rows), 'row')} {words} (first: {pool.told(rows[0])})" for rows, words in found if rows
+        f"{counted(len(rows), 'row')} {words} (first: {pool.named_with_images(rows[0])})"
+        for rows, words in found
+        if rows
     )

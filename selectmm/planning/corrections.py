@@ -45,9 +45,9 @@ class Corrections:
         if not file.exists():
             return cls()
         kept = json.loads(file.read_text())
-        told = ", ".join(f"{kind} × {factor:.2g}" for kind, factor in kept["factors"].items())
+        factors = ", ".join(f"{kind} × {factor:.2g}" for kind, factor in kept["factors"].items())
         return cls(
-            kept["factors"], f"Seconds corrected by `selectmm bench` of {kept['date']} ({kept['device']}): {told}."
+            kept["factors"], f"Seconds corrected by `selectmm bench` of {kept['date']} ({kept['device']}): {factors}."
         )
 
     def factor(self, stage: Planned) -> float | None:

@@ -47,8 +47,8 @@ def forward(body: Anatomy, load: Load, depth: int | None = None, head: bool = Tr
     ``rank``: of LoRA carried beside the weights; 0 for none.
     """
     seen = load.tower + 2 * body.projector * load.image_tokens
-    whole = head and depth is None
-    return seen + decoder(body, load, depth, rank) + (2 * body.head * load.answers if whole else 0)
+    to_the_end = head and depth is None
+    return seen + decoder(body, load, depth, rank) + (2 * body.head * load.answers if to_the_end else 0)
 
 
 def decoder(body: Anatomy, load: Load, depth: int | None = None, rank: int = 0) -> float:

@@ -55,8 +55,8 @@ def in_turns(job: "Job") -> list[Planned]:
     tuned = job._stage(schedule.STAGE, identity, made, None if job.model else "unknown")
     visited = sum(len(request.rows) for request in scored)
     read = dict.fromkeys(type(feature).__name__ for request in scored for feature in request.needs.features)
-    told = f"{' + '.join(read)}, {len(scored)} times, for {experiment.chooser}"
-    passes = replace(tuned, name="scoring", what=told, rows=visited, work=scoring)
+    described = f"{' + '.join(read)}, {len(scored)} times, for {experiment.chooser}"
+    passes = replace(tuned, name="scoring", what=described, rows=visited, work=scoring)
     passes = replace(passes, devices=experiment.devices, folder=None)
     if tuned.folder is not None:
         _, costs = schedule.read_summary(tuned.folder)

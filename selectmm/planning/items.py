@@ -6,18 +6,18 @@ import sys
 import pyarrow.parquet as pq
 
 from selectmm.evaluation.suite import Suite
-from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.known.benchmarks import TASKS
 
 
 def items_of(suite: Suite) -> dict[str, int | None]:
-    """Items by task, each task once; None where neither the suite's own folder has its data nor `ASKED` its number.
+    """Items by task, each task once; None where neither the suite's own folder has its data nor `TASKS` its number.
 
     Of a task of several parts, such as the subjects of MMLU, the harness takes ``limit`` items of each; all parts are
     assumed to have as many.
     """
-    known = {task: asked.items for task, asked in ASKED.items()} | local_items(suite)
+    known = {task: asked.items for task, asked in TASKS.items()} | local_items(suite)
     most = suite.limit if suite.limit is not None else sys.maxsize
-    parts = {task: asked.parts for task, asked in ASKED.items()}
+    parts = {task: asked.parts for task, asked in TASKS.items()}
     tasks = [benchmark.task for benchmark in suite.benchmarks]
     return {task: min(known[task], most * parts.get(task, 1)) if task in known else None for task in tasks}
 

@@ -74,9 +74,9 @@ class Job:
         Raises:
             UserError: the targets cannot be opened, or the pool does not fit the method.
         """
-        whole = f"{counted(len(self.pool.images), 'image')} of {counted(len(self.pool.counts()), 'source')}"
+        counts = f"{counted(len(self.pool.images), 'image')} of {counted(len(self.pool.counts()), 'source')}"
         opened = self.pool.fingerprint not in self.loads.known
-        pool = Planned("pool", whole, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
+        pool = Planned("pool", counts, [self.pool.fingerprint], "cached" if opened else "not here", len(self.pool))
         if not isinstance(self.experiment.schedule, Static):
             turns = in_turns(self)
             return [pool, *self._check(), *turns, *self._evaluated(turns[-1])]

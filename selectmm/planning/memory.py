@@ -37,9 +37,9 @@ def training_memory(
     # LoRA stands beside the weights, and of a tuned projector peft keeps the untuned one; full tuning changes its own.
     frozen = body.parameters - (trained if recipe.tune == "full" else 0)
     sharded = strategy.devices if strategy.kind in SHARDED else 1
-    whole = 4 if recipe.precision == "32-true" else 2  # of what DeepSpeed keeps, and of activations
+    bytes_each = 4 if recipe.precision == "32-true" else 2  # of what DeepSpeed keeps, and of activations
     if strategy.kind in SHARDED:
-        weights, gradients = float(whole * (frozen + trained)), whole * trained
+        weights, gradients = float(bytes_each * (frozen + trained)), bytes_each * trained
         optimizer = 12 * trained  # its own float32 copy of the weights, and Adam's two moments of it
     else:
         held = {"32-true": (4, 4), "bf16-mixed": (size, 4), "bf16-true": (2, 2)}[recipe.precision]
@@ -49,12 +49,14 @@ def training_memory(
     if strategy.offload:  # to main memory
         gradients = optimizer = 0
     mixed = recipe.precision == "bf16-mixed" and strategy.kind not in SHARDED
-    kept = Kept(recipe.rank, recipe.dropout, whole, mixed)
+    kept = Kept(recipe.rank, recipe.dropout, bytes_each, mixed)
     tokens = recipe.rows_at_once(strategy.devices) * longest
-    states = activations(body, kept, recipe.gradient_checkpointing, tokens) + logits(body, whole, tokens * answered)
+    states = activations(body, kept, recipe.gradient_checkpointing, tokens) + logits(
+        body, bytes_each, tokens * answered
+    )
     states += 2 * trained if mixed else 0  # their copies in 16 bits, which the products read
     if strategy.kind == "zero3":
-        states += whole * (2 * max(layer.parameters for layer in body.layers) + body.head)  # gathered while in use
+        states += bytes_each * (2 * max(layer.parameters for layer in body.layers) + body.head)  # gathered while in use
         weights = 0.0 if strategy.offload else weights / sharded
     return Memory(weights, gradients / sharded, optimizer / sharded, states)
 

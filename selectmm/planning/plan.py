@@ -85,8 +85,8 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
 
 
 def _name(experiment: Experiment) -> str:
-    told = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
-    return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *told)
+    values = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
+    return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *values)
 
 
 def _pool(experiment: Experiment, loads: Loads, sources: list[str]) -> Pool:
@@ -144,7 +144,7 @@ def _note_items(suite: Suite, notes: list[str], sources: list[str]) -> None:
         notes.append(
             f"How many items {', '.join(unknown)} have is not known without their data, so evaluation is not counted."
         )
-    published = [task for task in counts if task in benchmarks.ASKED and task not in local]
+    published = [task for task in counts if task in benchmarks.TASKS and task not in local]
     if published:
         sources.append(f"Benchmarks: published numbers of items, not compared. Assumed: {benchmarks.ASSUMED}.")
     if local:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
 from selectmm.planning.flops import Load, decoder, forward
-from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.memory import Memory, forward_memory
 from selectmm.planning.work import Device, Work
 
@@ -16,7 +16,7 @@ SEATS = 256  # sequences at a time at most: vLLM's own default on most GPUs
 CHUNK = 8192  # tokens that vLLM reads at a time, by its own default
 STEP = 5e-3  # seconds of a step beside the model's own work: scheduling and sampling; kernels start as one CUDA graph
 START = 90  # seconds of a process until it answers: reading the checkpoint, compiling, recording CUDA graphs
-MEAN, LONGEST = 0.5, 2.0  # tokens of an answer on average, and of a block's longest, against `Asked.said`
+MEAN, LONGEST = 0.5, 2.0  # tokens of an answer on average, and of a block's longest, against `TaskSize.said`
 
 ASSUMED = (
     f"vLLM (engine=vllm): as many sequences at a time as its memory holds keys and values of, {SEATS} at most; a block "
@@ -50,7 +50,7 @@ def _task(
     device: Device, load: Load, task: str, items: int, suite: Suite, engine: Engine, gpus: int, free: float
 ) -> Work:
     """One task. A process that has no block left while another works counts too, because its GPU is held."""
-    asked = ASKED.get(task)
+    asked = TASKS.get(task)
     read = device.asked(load, asked, items)
     said, longest = (MEAN * asked.said, LONGEST * asked.said) if asked else (suite.max_new_tokens,) * 2
     prompt = read.tokens / max(read.rows, 1)

@@ -74,13 +74,13 @@ def _patches(vlm: VLM, grids: torch.Tensor) -> int:
             continue
         flops += 2 * weights_of(module) * (tokens if "merger" in name else patches)
         width = cast(int, module.in_features) if name.endswith("qkv") else width
-    whole = len(tower.blocks)
+    unwindowed = len(tower.blocks)
     windowed = 0
     if hasattr(tower, "fullatt_block_indexes"):  # Qwen2.5-VL: all other blocks attend inside windows
-        whole = len(set(tower.fullatt_block_indexes))
+        unwindowed = len(set(tower.fullatt_block_indexes))
         _, ends = get_vision_window_index(grids, config.spatial_merge_size, config.window_size, config.patch_size)
-        windowed = (len(tower.blocks) - whole) * int(ends.unique().diff().square().sum())
-    return flops + 4 * width * (whole * int(sizes.square().sum()) + windowed)
+        windowed = (len(tower.blocks) - unwindowed) * int(ends.unique().diff().square().sum())
+    return flops + 4 * width * (unwindowed * int(sizes.square().sum()) + windowed)
 
 
 def _in_projector(vlm: VLM, name: str) -> bool:

@@ -25,7 +25,7 @@ from selectmm.models.forward import Reads
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
-from selectmm.planning.known.benchmarks import ASKED, Asked
+from selectmm.planning.known.benchmarks import TASKS, TaskSize
 from selectmm.planning.known.loads import image_load
 from selectmm.planning.memory import (
     Kept,
@@ -149,7 +149,7 @@ class Device:
     def evaluate(self, load: Load, items: Mapping[str, int | None], suite: Suite) -> Work:
         """Read and answer the items of every task (`selectmm.planning.items`) by our own decoding.
 
-        A task that is not known (`ASKED`) has items like the rows of ``load``, and says as much as the suite allows. Of
+        A task that is not known (`TASKS`) has items like the rows of ``load``, and says as much as the suite allows. Of
         held-out rows' likelihood (`RATED`) nothing is said: it is one pass over questions and answers.
         """
         length = load.longest + suite.max_new_tokens
@@ -161,7 +161,7 @@ class Device:
         return Work(memory=memory, precision=self.precision, **sums)
 
     def _task(self, load: Load, task: str, items: int, suite: Suite) -> Work:
-        asked = ASKED.get(task)
+        asked = TASKS.get(task)
         read, said = self.asked(load, asked, items), asked.said if asked else suite.max_new_tokens
         if task == RATED:
             read, said = load.as_many_as(items), 0
@@ -173,7 +173,7 @@ class Device:
         streamed = passes * self.size * self.body.language_parameters + cache
         return Work(read.tokens + spoken.tokens, flops, streamed=streamed, steps=passes * len(self.body.layers))
 
-    def asked(self, load: Load, asked: Asked | None, items: int) -> Load:
+    def asked(self, load: Load, asked: TaskSize | None, items: int) -> Load:
         """The prompts of so many items of a task, with every option; those of an unknown task are like ``load``."""
         if asked is None:
             return replace(load.as_many_as(items), answers=items)

@@ -12,9 +12,9 @@ class BadRow(UserError):
         reason: what follows "rows with" in a count, the same for every row of the kind.
     """
 
-    def __init__(self, reason: str, told: str) -> None:
-        """``told`` is what follows the row's name in a sentence, such as "has no turns"."""
-        super().__init__(told)
+    def __init__(self, reason: str, fault: str) -> None:
+        """``fault`` is what follows the row's name in a sentence, such as "has no turns"."""
+        super().__init__(fault)
         self.reason = reason
 
 

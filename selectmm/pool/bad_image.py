@@ -24,7 +24,7 @@ def bad_image(pool: Pool, row: int) -> BadImage | None:
     for one in pool[row].images:
         try:
             if one.video:
-                pool.open_clip(one.path).whole()
+                pool.open_clip(one.path).checked_picture()
             else:
                 pool.open_image(one.path).close()
         except UserError as problem:
@@ -35,5 +35,5 @@ def bad_image(pool: Pool, row: int) -> BadImage | None:
 def named_with_image(pool: Pool, row: int) -> str:
     """A bad row in words, with the image that is missing or broken, if it is one of several."""
     if len(pool[row].images) < 2 or (found := bad_image(pool, row)) is None:
-        return pool.told(row)
+        return pool.named_with_images(row)
     return f"{pool.named(row)}, {excerpt(found.path)}"

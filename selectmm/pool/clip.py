@@ -72,7 +72,7 @@ class Clip:
         """
         return Image.fromarray(self.read([self.frames // 2])[0])
 
-    def whole(self) -> Image.Image:
+    def checked_picture(self) -> Image.Image:
         """`picture`, of a clip that has all its frames: one that is cut off may have the middle and not the end.
 
         Raises:
@@ -99,8 +99,8 @@ class Clip:
                 if len(found) == len(wanted):
                     break
         if len(found) < len(wanted):
-            told = f"it ends after {place + 1:,} of the {self.frames:,} frames that its header names; fetch it again"
-            raise broken("Clip", self.file, told)
+            fault = f"it ends after {place + 1:,} of the {self.frames:,} frames that its header names; fetch it again"
+            raise broken("Clip", self.file, fault)
         return np.stack([found[int(index)] for index in indices])
 
 

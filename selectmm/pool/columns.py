@@ -27,8 +27,8 @@ def check_columns(names: Iterable[str], what: str) -> None:
     """
     names = list(names)
     if not set(TURNS) & set(names):
-        told = ", ".join(shown(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
-        raise UserError(f"{what} has no column 'messages' or 'conversations'; it has: {told}.")
+        listed = ", ".join(shown(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
+        raise UserError(f"{what} has no column 'messages' or 'conversations'; it has: {listed}.")
 
 
 def table_rows(batches: Iterable[pa.Table | pa.RecordBatch], images: Path | None) -> Iterator[Raw]:

@@ -120,14 +120,14 @@ def _composed(pool: Pool, expected: Composition) -> list[Finding]:
         name: counts.get(name, 0) - wanted.get(name, 0)
         for name in [*wanted, *(name for name in counts if name not in wanted)]
     }
-    told = [f"{name} {by:+,}" for name, by in differ.items() if by]
+    examples = [f"{name} {by:+,}" for name, by in differ.items() if by]
     root = pool.image_root
     absent = [folder for folder in expected.folders if isinstance(root, Path) and not (root / folder).is_dir()]
     rows = sum(abs(by) for by in differ.values())
     advice = "Compare the file's size and source with pool's config; results are then not of the published pool."
     where = f"Unpack them under {pool.image_root}; the pool's config says where they come from."
     return [
-        Finding("not as published", rows, expected.rows, told, advice, "look"),
+        Finding("not as published", rows, expected.rows, examples, advice, "look"),
         Finding("image folders not there", len(absent), len(expected.folders), absent, where, "look"),
     ]
 
@@ -212,10 +212,10 @@ def _later(table: pa.Table) -> list[int]:
 def _passed_over(pool: Pool, health: Health) -> list[Finding]:
     """Fields that are not read, the most frequent first."""
     most = sorted(health.fields.items(), key=lambda entry: -entry[1])
-    told = [f"{name} ({count:,})" for name, count in most[: 3 * EXAMPLES]]
-    told += [f"and {len(most) - len(told)} more"] if len(most) > len(told) else []
+    examples = [f"{name} ({count:,})" for name, count in most[: 3 * EXAMPLES]]
+    examples += [f"and {len(most) - len(examples)} more"] if len(most) > len(examples) else []
     advice = "Nothing, if they only describe rows; what they say plays no part in training or selection."
-    return [Finding("field that is not read", most[0][1] if most else 0, len(pool), told, advice, "note")]
+    return [Finding("field that is not read", most[0][1] if most else 0, len(pool), examples, advice, "note")]
 
 
 def _bad_images(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight, why: bool = False) -> Finding:
@@ -226,12 +226,12 @@ def _bad_images(pool: Pool, name: str, rows: list[int], advice: str, weight: Wei
 
 def _with_reason(pool: Pool, row: int) -> str:
     found = bad_image(pool, row)
-    return pool.told(row) if found is None else f"{pool.named(row)}, {excerpt(found.path)}: {found.why}"
+    return pool.named_with_images(row) if found is None else f"{pool.named(row)}, {excerpt(found.path)}: {found.why}"
 
 
 def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:
     """A finding about ``rows``; its examples are the first of them, by their place in the pool's file."""
-    shown = [pool.told(row) for row in rows[:EXAMPLES]]
+    shown = [pool.named_with_images(row) for row in rows[:EXAMPLES]]
     return Finding(name, len(rows), len(pool), shown, advice, weight)
 
 

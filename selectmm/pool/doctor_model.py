@@ -1,4 +1,4 @@
-"""What the doctor finds when it is told the model: rows that this model cannot take, or reads in another way."""
+"""What the doctor finds when a model is given: rows that this model cannot take, or reads in another way."""
 
 from collections.abc import Sequence
 
@@ -48,4 +48,4 @@ def not_checked(pool: Pool, why: str) -> Finding:
 def _example(pool: Pool, row: int, words: Sequence[str]) -> str:
     sample = pool[row]
     held = [word for word in words if any(word in turn.text for turn in sample.turns)]
-    return pool.told(row) + (f": {' '.join(held[:EXAMPLES])}" if held else "")
+    return pool.named_with_images(row) + (f": {' '.join(held[:EXAMPLES])}" if held else "")

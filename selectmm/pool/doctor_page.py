@@ -69,8 +69,8 @@ def _sources(counts: dict[str, int], expected: Composition | None) -> Table:
             table.add_row(Text(printable(name)), f"{rows:,}", _share(rows, sum(counts.values())))
             continue
         parts = ", ".join(f"{part} {n:,}" for part, n in expected.sources.get(name, {}).items())
-        told, more = Text(printable(name)), wanted.get(name, 0)
-        table.add_row(told, f"{rows:,}", f"{more:,}", _difference(rows - more), parts)
+        source, more = Text(printable(name)), wanted.get(name, 0)
+        table.add_row(source, f"{rows:,}", f"{more:,}", _difference(rows - more), parts)
     if expected is not None:
         found = sum(counts.values())
         table.add_section()
@@ -85,8 +85,8 @@ def _findings(findings: Sequence[Finding]) -> Table:
     for f in findings:
         share = _share(f.count, f.of)
         # Words of strangers: rich would read brackets in them as its marks, and a terminal obey control characters.
-        told = Text(printable("\n".join(f.examples)))
-        table.add_row(f.weight, Text(printable(f.name)), f"{f.count:,}", share, told, f.advice, style=STYLES[f.weight])
+        rows = Text(printable("\n".join(f.examples)))
+        table.add_row(f.weight, Text(printable(f.name)), f"{f.count:,}", share, rows, f.advice, style=STYLES[f.weight])
     return table
 
 

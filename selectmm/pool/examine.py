@@ -25,8 +25,8 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
 
     Args:
         noted: what was seen while the rows were read.
-        bad_rows: ``stop`` or ``drop``; ``keep`` leaves them in, told in ``Pool.health``, for who looks at them (those
-            that cannot be read are told alone).
+        bad_rows: ``stop`` or ``drop``; ``keep`` leaves them in, listed in ``Pool.health``, for who looks at them (those
+            that cannot be read are only counted).
         rows: folder that `selectmm.pool.reading.read_rows` gave.
 
     Raises:
@@ -35,10 +35,10 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
     if bad_rows not in ("stop", "drop", "keep"):
         raise UserError(f"pool.bad_rows={bad_rows} is not valid; choose stop or drop.")
     if noted.bad and bad_rows == "stop":  # before hours of looking at images
-        raise UserError(f"The pool has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)} {_MEND}")
+        raise UserError(f"The pool has {_count_unread(noted)}. {_LISTED.format(rows / UNREAD)} {_MEND}")
     if len(pool) == 0 and bad_rows == "drop":
         raise UserError(
-            f"No row of the pool can be used: it has {_told_unread(noted)}. {_LISTED.format(rows / UNREAD)}"
+            f"No row of the pool can be used: it has {_count_unread(noted)}. {_LISTED.format(rows / UNREAD)}"
         )
     sizes = sizes_of(pool, cache)
     state = {"pool": pool.fingerprint, "images": fingerprint({"sizes": sizes.tolist()}), "version": 1}
@@ -51,13 +51,13 @@ def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"],
         state |= {"wide": "scaled"}
     if TURNED in modes:  # such clips once were shown as they are stored
         state |= {"turned": "upright"}
-    stage = run_stage(cache, "pool-look", state, lambda folder: _tell(pool, sizes, looks, noted, folder))
+    stage = run_stage(cache, "pool-look", state, lambda folder: _write_findings(pool, sizes, looks, noted, folder))
     health = _with_rows(Health(**json.loads((stage.folder / "health.json").read_text())), noted)
     pictures = None if bad_rows == "keep" else looks.pictures  # there are none of bad images
     looked = pool.looked_at(stage.fingerprint, health, looks.sides, cache / "clip-frames", pictures)
     if not health.bad or bad_rows == "keep":
         return looked
-    found = f"{_told(looked, health)}.{_why(pool, health.broken_image)} "
+    found = f"{_count_unusable(looked, health)}.{_why(pool, health.broken_image)} "
     found += _LISTED.format(_listed(looked, health, stage.folder))
     if bad_rows == "stop":
         raise UserError(f"The pool has {found} {_MEND}")
@@ -70,18 +70,18 @@ _LISTED = "The full list is in {}."
 _MEND = "Fix them, or set pool.bad_rows=drop to leave these rows out."
 
 
-def _told_unread(noted: Noted) -> str:
+def _count_unread(noted: Noted) -> str:
     """The rows that cannot be read in words, the first of each reason with its sentence; and the empty answers."""
-    told = [
+    counts = [
         f"{counted(count, 'row')} with {reason} (first: {noted.examples[reason][0]})"
         for reason, count in noted.bad.items()
     ]
     if noted.empty_answer:
-        told.append(f"{counted(len(noted.empty_answer), 'row')} with an empty answer")
-    return ", ".join(told)
+        counts.append(f"{counted(len(noted.empty_answer), 'row')} with an empty answer")
+    return ", ".join(counts)
 
 
-def _told(pool: Pool, health: Health) -> str:
+def _count_unusable(pool: Pool, health: Health) -> str:
     """The bad rows in words, one example for each reason."""
     return ", ".join(
         f"{counted(len(rows), 'row')} with {reason} (first: {named_with_image(pool, rows[0])})"
@@ -145,7 +145,7 @@ def _image(pool: Pool, row: int) -> str | None:
     return found.path if found else pool[row].image
 
 
-def _tell(pool: Pool, sizes: np.ndarray, looks: Looks, noted: Noted, folder: Path) -> None:
+def _write_findings(pool: Pool, sizes: np.ndarray, looks: Looks, noted: Noted, folder: Path) -> None:
     """Write what was found in all images and rows."""
     states = looks.states
     if states is None:  # a cache of earlier versions, which had only read the headers yet

@@ -28,7 +28,7 @@ NOT_YET: Refused = {
     **dict.fromkeys(["kto_tag", "label"], _VERDICT),
 }
 IN_A_TURN: Refused = {
-    **{name: told for name, told in NOT_YET.items() if name != "label"},  # which no format has there
+    **{name: fault for name, fault in NOT_YET.items() if name != "label"},  # which no format has there
     **dict.fromkeys(
         ["image", "images"],
         ("an image inside a turn", "has its image in '{}' of a turn; write its path into the row's 'image', and "
@@ -56,14 +56,14 @@ def check_fields(said: Mapping[str, Any], known: Container[str], refused: Refuse
     for name, value in said.items():
         if name in known or unsaid(value):
             continue
-        if name in refused and _tells(name, value):
-            reason, told = refused[name]
-            raise BadRow(reason, told.format(name))
+        if name in refused and _says_it(name, value):
+            reason, fault = refused[name]
+            raise BadRow(reason, fault.format(name))
         unread.append(str(name)[:60])
     return tuple(unread)
 
 
-def _tells(name: str, value: object) -> bool:
+def _says_it(name: str, value: object) -> bool:
     """Whether a field of `NOT_YET` means what it is refused for: ``audio: false`` is no sound."""
     if name == "label":  # of ms-swift's rows for KTO; those of its classifiers are numbers
         return isinstance(value, bool)

@@ -64,16 +64,16 @@ class Broken(UserError):
         why: the reason alone.
     """
 
-    def __init__(self, told: str, why: str = "") -> None:
-        """``told`` is the whole sentence; it is enough, because workers hand over nothing else of an exception."""
-        super().__init__(told)
-        self.why = why or told
+    def __init__(self, message: str, why: str = "") -> None:
+        """``message`` is the whole sentence; it is enough, because workers hand over nothing else of an exception."""
+        super().__init__(message)
+        self.why = why or message
 
 
 def broken(what: str, file: object, why: str) -> Broken:
     """The sentence for an image or a clip, as ``what`` says."""
-    told = f"{what} {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."
-    return Broken(told, why)
+    message = f"{what} {excerpt(file)} cannot be read ({excerpt(why)}); replace it, or set pool.bad_rows=drop."
+    return Broken(message, why)
 
 
 def inside(root: Root, relative: str) -> File | None:

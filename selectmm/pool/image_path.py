@@ -39,7 +39,7 @@ def images_of(
         BadRow: there are too many, or what is named is no path below the image folder.
     """
     one, other = row.get(kind), row.get(f"{kind}s")
-    if not inside and (one is None or other is None):  # nearly all rows; what is odd about the others is told below
+    if not inside and (one is None or other is None):  # nearly all rows; what is odd about the others is reported below
         alone = other if one is None else one
         if alone is None:
             return ()
@@ -71,9 +71,9 @@ def images_of(
         return ()
     first, *others = found.values()
     if any(paths != first for paths in others):
-        told = " and ".join(f"'{name}' {shown(named[name])}" for name in found)
+        fields = " and ".join(f"'{name}' {shown(named[name])}" for name in found)
         raise BadRow(
-            "fields that contradict each other", f"has {told}, which are not the same images; keep one of them"
+            "fields that contradict each other", f"has {fields}, which are not the same images; keep one of them"
         )
     if len(first) > MOST_IMAGES:
         raise BadRow(

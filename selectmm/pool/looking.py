@@ -212,7 +212,7 @@ def _look_at_clip(pool: Pool, path: str, see: Callable[[Image.Image], Seen]) -> 
     try:
         clip = pool.open_clip(path)
         header = Header(clip.width, clip.height, "RGB")
-        picture = clip.whole()
+        picture = clip.checked_picture()
         if clip.is_turned():
             header = header._replace(mode=TURNED)
     except NotNow:

@@ -47,8 +47,8 @@ def read_lrv(content: object, roots: tuple[str, ...] = ()) -> Row:
     """
     row = content if isinstance(content, dict) else {}
     image, question, answer = (row.get(key) for key in ("image_id", "question", "answer"))
-    whole = isinstance(image, str | int) and not isinstance(image, bool) and image != ""
-    if not whole or not isinstance(question, str) or not isinstance(answer, str):
+    has_image = isinstance(image, str | int) and not isinstance(image, bool) and image != ""
+    if not has_image or not isinstance(question, str) or not isinstance(answer, str):
         raise BadRow("another shape", f"lacks 'image_id', 'question' or 'answer': {shown(content)}; {SHAPE}")
     unread = check_fields(row, _READ)
     turns = [Turn("user", f"{PLACEHOLDER}\n{question}"), Turn("assistant", answer)]

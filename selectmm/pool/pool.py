@@ -159,7 +159,7 @@ class Pool:
         names, rows = (found.field(name).to_pylist() for name in ("values", "counts"))
         return dict(Counter(dict(zip(names, rows, strict=True))).most_common())
 
-    def told(self, position: int) -> str:
+    def named_with_images(self, position: int) -> str:
         """`named` and the row's images: "row 195 (id '17'), coco/1.jpg and 2 more"."""
         images = self[position].images
         more = f" and {len(images) - 1} more" if len(images) > 1 else ""

@@ -112,7 +112,7 @@ def read_rows(
     stage = run_stage(cache, "pool-rows", {**identity, "version": VERSION}, make)
     noted = Noted(**json.loads((stage.folder / "noted.json").read_text()))
     for reason, rows in noted.first.items():
-        noted.examples[reason] = [f"{file.place(place)}{told}" for place, told in rows]
+        noted.examples[reason] = [f"{file.place(place)}{fault}" for place, fault in rows]
     return stage.folder, noted
 
 
@@ -175,8 +175,8 @@ def _checked(
         except BadRow as problem:
             _count(problem.reason, str(problem), place, said, file, noted, listing)
         except UnicodeEncodeError as problem:
-            told = f"holds half a character ({problem.reason}) in a text or its source; fix it"
-            _count("half a character", told, place, said, file, noted, listing)
+            fault = f"holds half a character ({problem.reason}) in a text or its source; fix it"
+            _count("half a character", fault, place, said, file, noted, listing)
         except RecursionError:
             _count("values nested too deeply", "is nested too deeply", place, said, file, noted, listing)
         else:
@@ -190,14 +190,14 @@ def _checked(
     noted.content = content.hexdigest()
 
 
-def _count(reason: str, told: str, place: int, said: object, file: File, noted: Noted, listing: TextIO) -> None:
+def _count(reason: str, fault: str, place: int, said: object, file: File, noted: Noted, listing: TextIO) -> None:
     """Count a row that cannot be read, keep its sentence if it is one of the first, and list it."""
     id = said.get("id") if isinstance(said, dict) else None
     noted.bad[reason] = noted.bad.get(reason, 0) + 1
     if noted.bad[reason] <= EXAMPLES:
         named = "" if id is None else f" (id {shown(id)})"
-        noted.first.setdefault(reason, []).append((place, f"{named} {told}"))
-    entry = {file.counted_in: place, "id": id_of(id), "reason": reason, "told": told}
+        noted.first.setdefault(reason, []).append((place, f"{named} {fault}"))
+    entry = {file.counted_in: place, "id": id_of(id), "reason": reason, "message": fault}
     listing.write(json.dumps(entry) + "\n")
 
 

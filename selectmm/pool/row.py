@@ -285,10 +285,10 @@ def _order(roles: tuple[Role, ...]) -> _Order:
     last = len(roles) - (1 if roles and roles[-1] == "user" else 0)
     left = [*roles[:head], *roles[first:last]]
     if not _tools_in_order(left):
-        told = ", ".join(left[:8]) + (", …" if len(left) > 8 else "") if left else "no question with its answer"
+        found = ", ".join(left[:8]) + (", …" if len(left) > 8 else "") if left else "no question with its answer"
         raise BadRow(
             "turns that do not alternate",
-            f"does not alternate human and gpt, ending in gpt (it has: {told}); every question needs its answer, and "
+            f"does not alternate human and gpt, ending in gpt (it has: {found}); every question needs its answer, and "
             f"every result of a tool its call",
         )
     return _Order(head, first, last, left.index("user"))

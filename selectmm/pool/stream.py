@@ -17,14 +17,14 @@ LINES = {".jsonl", ".ndjson"}  # endings of files with a row on each line
 LONGEST_NUMBER = 4_000  # digits; Python makes no number of more than 4,300, and takes long for one of many
 
 
-def _whole(digits: str) -> int | str:
+def _integer(digits: str) -> int | str:
     """A whole number; a text of digits if it is too long to be one."""
     return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
 _MARKS = frozenset("[]{},")
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder(parse_int=_whole)
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 CountedIn = Literal["row", "line"]
 """How a row's place in its file is counted: list entries and table rows from 0, lines from 1."""

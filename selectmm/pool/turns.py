@@ -120,8 +120,8 @@ def _odd(turn: object, place: int, spelling: Spelling) -> BadRow:
     if not isinstance(who, str):
         return BadRow("a role that is no word", f"{at} a '{role}' that is no word: {shown(who)}")
     if who in SYSTEM:
-        told = f"{at} the role '{who}', and only a row's first turn may be of it"
-        return BadRow("a system turn that is not the first", told)
+        fault = f"{at} the role '{who}', and only a row's first turn may be of it"
+        return BadRow("a system turn that is not the first", fault)
     if who not in ROLES:
         return BadRow("an unknown role", f"{at} the role {shown(who)}; known are {', '.join(ROLES)} and system")
     return BadRow("a turn without text", f"{at} a '{text}' that is no text: {shown(words)}")

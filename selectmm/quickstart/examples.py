@@ -17,7 +17,7 @@ from selectmm.quickstart.sources import Row, letter_prompt, open_prompt
 SEED = 41
 EACH = 20  # examples per benchmark
 
-Asked = Callable[[Item], tuple[str, str]]
+Wording = Callable[[Item], tuple[str, str]]
 """An item as (prompt, answer), worded as its benchmark's task words it."""
 
 
@@ -26,7 +26,7 @@ def write(folder: Path) -> Path:
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     rows = [
-        Row(NAMES[benchmark], (_ASKED.get(benchmark, _by_letter)(item),), item.image)
+        Row(NAMES[benchmark], (_WORDINGS.get(benchmark, _by_letter)(item),), item.image)
         for benchmark, items in drawn("align", SEED).items()
         for item in items[:EACH]
     ]
@@ -80,7 +80,7 @@ def _stepwise(item: Item) -> tuple[str, str]:
     return asked, f"The answer is ({letter(item)})."
 
 
-_ASKED: dict[str, Asked] = {
+_WORDINGS: dict[str, Wording] = {
     "vizwiz": _or_unanswerable,
     "pope": _in_words,
     "mme": _in_words,

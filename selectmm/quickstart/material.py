@@ -37,15 +37,15 @@ def drawn(part: Part) -> tuple[Drawn, ...]:
     """easy-VQA images whose shape and colour are both given away by its questions: the held ones are its test split."""
     split = "test" if part == "held" else "train"
     folder = _package("easy_vqa") / "data" / split
-    told: dict[int, dict[str, str]] = {}
+    facts: dict[int, dict[str, str]] = {}
     for question, answer, image in json.loads((folder / "questions.json").read_text()):
-        told.setdefault(image, {}).update(_told(question, answer))
+        facts.setdefault(image, {}).update(_fact(question, answer))
     wanted = {"align": range(0, 2200), "pool": range(2200, 4000), "held": range(1000)}[part]
-    full = [number for number in wanted if len(told.get(number, {})) == 2]
-    return tuple(Drawn(_open(folder / "images" / f"{n}.png"), told[n]["shape"], told[n]["colour"]) for n in full)
+    full = [number for number in wanted if len(facts.get(number, {})) == 2]
+    return tuple(Drawn(_open(folder / "images" / f"{n}.png"), facts[n]["shape"], facts[n]["colour"]) for n in full)
 
 
-def _told(question: str, answer: str) -> dict[str, str]:
+def _fact(question: str, answer: str) -> dict[str, str]:
     """What one question and its answer say for certain: the answer itself, or what a yes/no question affirms."""
     negated = " not " in question or " no " in question
     words = {answer} if answer not in ("yes", "no") else set()

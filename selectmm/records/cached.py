@@ -80,9 +80,9 @@ def _stages(cache: Path, name: str, fits: Callable[[Mapping[str, Any]], bool]) -
     return [path.parent for path in entries if fits(_read(path, "identity", {}))]
 
 
-def _within(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
+def _within(part: Mapping[str, Any], outer: Mapping[str, Any]) -> bool:
     missing = object()
-    return all(whole.get(key, missing) == value for key, value in part.items())
+    return all(outer.get(key, missing) == value for key, value in part.items())
 
 
 def _visited(folder: Path) -> object:

@@ -20,9 +20,9 @@ def check_values(record: RunRecord) -> None:
     Raises:
         Mismatch: naming the first that is not so.
     """
-    for good, told in _statements(record):
+    for good, fault in _statements(record):
         if not good:
-            raise Mismatch(told)
+            raise Mismatch(fault)
 
 
 def _statements(record: RunRecord) -> Iterator[tuple[bool, str]]:
@@ -74,20 +74,20 @@ def _counts(record: RunRecord) -> Iterator[tuple[bool, str]]:
     for name in ("rows", "scored", "without_image", "kept_distinct"):
         value = getattr(coverage, name)
         yield 0 <= value <= most, f"field 'subset.coverage.{name}' is {value}, of a pool of {most} rows"
-    whole = record.subset.rows
-    yield 0 <= coverage.kept <= whole, f"field 'subset.coverage.kept' is {coverage.kept}, of {whole} rows of the subset"
+    total = record.subset.rows
+    yield 0 <= coverage.kept <= total, f"field 'subset.coverage.kept' is {coverage.kept}, of {total} rows of the subset"
     for source, count in record.pool.per_source.items():
         yield 0 <= count <= most, f"field 'pool.per_source.{source:.40}' is {count}, of a pool of {most} rows"
     for source, counts in coverage.per_source.items():
         for entry in fields(counts):
             value, where = getattr(counts, entry.name), f"subset.coverage.per_source.{source:.40}.{entry.name}"
-            limit = max(most, whole) if entry.name == "kept" else most
+            limit = max(most, total) if entry.name == "kept" else most
             yield 0 <= value <= limit, f"field '{where}' is {value}, of a pool of {most} rows"
     sources = coverage.per_source.values()
-    for name, whole, where in (("pool", most, "pool.rows"), ("kept", record.subset.rows, "subset.rows")):
+    for name, total, where in (("pool", most, "pool.rows"), ("kept", record.subset.rows, "subset.rows")):
         found = sum(getattr(counts, name) for counts in sources)
-        told = f"field 'subset.coverage.per_source' has {found} rows in '{name}' of all sources"
-        yield not sources or found == whole, f"{told}, but '{where}' is {whole}"
+        fault = f"field 'subset.coverage.per_source' has {found} rows in '{name}' of all sources"
+        yield not sources or found == total, f"{fault}, but '{where}' is {total}"
     for why, count in coverage.excluded.items():
         # Also lines of a list that are not in the pool, which may be more than it has.
         yield 0 <= count <= LARGEST, f"field 'subset.coverage.excluded.{why:.40}' is {count}"

@@ -6,7 +6,7 @@ from math import isfinite
 from selectmm.printable import printable, showable
 from selectmm.records.reading import Mismatch, named
 
-WHOLE = 2**64  # of a whole number: the range of a seed
+LARGEST = 2**64  # of a whole number: the range of a seed
 LONGEST = 100_000  # characters of one text
 DEEPEST = 32  # levels of lists and objects
 
@@ -24,7 +24,7 @@ def check_content(content: object) -> None:
             _check_text(value, where)
         elif isinstance(value, float) and not isfinite(value):
             raise Mismatch(f"field '{where}' is {value}, which no measurement can give")
-        elif isinstance(value, int) and abs(value) >= WHOLE:
+        elif isinstance(value, int) and abs(value) >= LARGEST:
             raise Mismatch(f"field '{where}' is a number of {len(str(abs(value)))} digits, too many for a count")
 
 

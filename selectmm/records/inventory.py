@@ -183,8 +183,8 @@ def size_of(folder: Path) -> int:
 
 def _described(entry: Entry, found: Sequence[Entry]) -> Entry:
     """With `Entry.what`: what a stage follows from, names and numbers first, then the stages that it was made from."""
-    told = [(printable(key[:60]), value) for key, value in entry.identity.items() if key not in UNTOLD]
-    words = [(key, _word(value), _is_hash(value)) for key, value in told]
+    entries = [(printable(key[:60]), value) for key, value in entry.identity.items() if key not in UNTOLD]
+    words = [(key, _word(value), _is_hash(value)) for key, value in entries]
     plain = [f"{key}={word}" for key, word, is_hash in words if word and not is_hash]
     made_from = [f"{key} {word}" for key, word, is_hash in words if is_hash]
     return replace(entry, what=", ".join([*_origin(entry, found), *plain, *made_from]))

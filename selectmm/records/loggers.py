@@ -78,9 +78,9 @@ class LoggerTracker:
             if self.kind == "tensorboard":
                 return TensorBoardLogger(self.folder, name=self.group, version=self._unused(name))
             if self.kind == "mlflow":
-                told = {f"tag{number}": tag for number, tag in enumerate(tags, 1)}
+                named = {f"tag{number}": tag for number, tag in enumerate(tags, 1)}
                 place = f"file:{self.folder.absolute()}"
-                return MLFlowLogger(self.group, run_name=name, tracking_uri=place, tags=told)
+                return MLFlowLogger(self.group, run_name=name, tracking_uri=place, tags=named)
             return CSVLogger(self.folder, name=self.group, version=self._unused(name))
         except ModuleNotFoundError as problem:
             raise UserError(

@@ -70,12 +70,12 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    is_int = isinstance(value, int) and not isinstance(value, bool)
     if kind is float:  # JSON does not tell 1 from 1.0
-        _expect(isinstance(value, float) or (whole and abs(value) < 2**1023), "a number", value, where)
+        _expect(isinstance(value, float) or (is_int and abs(value) < 2**1023), "a number", value, where)
         return float(value)
-    good = whole if kind is int else isinstance(value, kind)
-    _expect(good, {int: "a whole number", str: "a text", bool: "true or false"}[kind], value, where)
+    good = is_int if kind is int else isinstance(value, kind)
+    _expect(good, {int: "a is_int number", str: "a text", bool: "true or false"}[kind], value, where)
     return value
 
 

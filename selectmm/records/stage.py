@@ -201,8 +201,8 @@ def _make(
     before = Cost.noted(spent)
     with measure(devices) as clock, _noted(spent, before, clock):
         make(partial)
-    whole = before + (clock.cost() if known is None else known)
-    cost = whole if share is None else whole.part(share(partial))
+    total = before + (clock.cost() if known is None else known)
+    cost = total if share is None else total.part(share(partial))
     entry = {
         "stage": name,
         "fingerprint": mark,

@@ -143,11 +143,11 @@ def _quiet(wandb: Any) -> "wandb.Settings":
 @contextmanager
 def _waiting() -> Iterator[None]:
     """Tells after a while that it is W&B that a run waits for, and how to go on without; its client would be silent."""
-    told = (
+    message = (
         "W&B has not answered for %.0f s, and its client keeps asking. Ctrl-C, as often as it takes, loses nothing: "
         "all is kept in files, and the same command with tracker.mode=offline goes on from there and logs it again."
     )
-    timer = threading.Timer(PATIENCE, log.warning, (told, PATIENCE))
+    timer = threading.Timer(PATIENCE, log.warning, (message, PATIENCE))
     timer.daemon = True
     timer.start()
     try:

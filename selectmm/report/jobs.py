@@ -41,8 +41,8 @@ def alone(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
-        reason = traceback.format_exc() if told is None else told
+        message = str(problem) if isinstance(problem, UserError) else full_disk(problem)
+        reason = traceback.format_exc() if message is None else message
         failure = Failure(" ".join(overrides), reason)
         before = next((other.job for other in failures_in(folder.parent) if other.reason == reason), None)
         log.error("\nFailed    %s\n          %s", failure.job, f"as job {before}" if before else reason)
@@ -80,12 +80,12 @@ def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False)
     if reasons.total() == len(jobs):
         raise UserError(" ".join(reasons))
     if reasons:
-        told = "\n".join(f"  {reason} ({count})" for reason, count in reasons.items())
+        listed = "\n".join(f"  {reason} ({count})" for reason, count in reasons.items())
         log.warning(
             "%d of the sweep's %d jobs cannot run; the others will. Press Ctrl-C to correct the command first:\n%s",
             reasons.total(),
             len(jobs),
-            told,
+            listed,
         )
 
 

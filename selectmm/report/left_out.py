@@ -26,14 +26,14 @@ def left_out(comparison: Comparison) -> list[str]:
     known = [(pair, p) for pair, p in zip(several, found_p, strict=True) if p is not None]
     adjusted = holm([p for _, p in known])
     found = [pair for (pair, _), p in zip(known, adjusted, strict=True) if p <= ALPHA]
-    told = [
+    missing = [
         _sentence(row, random, [name for *_, name in many]) for (row, random), many in groupby(found, lambda p: p[:2])
     ]
-    if not told:
+    if not missing:
         return []
     return [
         f"Significantly different from random on benchmarks that Rel. leaves out (corrected for "
-        f"{counted(len(known), 'comparison')} of their own): {'; '.join(told)}."
+        f"{counted(len(known), 'comparison')} of their own): {'; '.join(missing)}."
     ]
 
 
@@ -47,9 +47,9 @@ def score_p(row: Row, random: Row, name: str, comparison: Comparison) -> float |
     items = score_variance(row, random, comparison, name)
     if items is None:
         return None
-    whole = items + sum(part for part, _ in seeds)
+    total = items + sum(part for part, _ in seeds)
     value = fmean(_values(row, name)) - fmean(_values(random, name))
-    return two_sided(value, whole, seeds)
+    return two_sided(value, total, seeds)
 
 
 def _values(row: Row, name: str) -> list[float]:

@@ -43,7 +43,7 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 
 def _reading(comparison: Comparison) -> list[str]:
-    told = [
+    notes = [
         "Cells: mean ± standard deviation (n) over n seeds. With one seed: the value [± half its 95 % confidence "
         "interval over items]; other seeds may differ by more, and there is no interval where all items have the same "
         "score. Rel.: unweighted mean over the benchmarks of score / mean score of our own full runs (those with the "
@@ -64,11 +64,11 @@ def _reading(comparison: Comparison) -> list[str]:
     if comparison.above:
         named = zip(heads(comparison), comparison.benchmarks, strict=True)
         above = ", ".join(f"{head} {_standard_errors(comparison.above[name])}" for head, name in named)
-        told.append(
+        notes.append(
             f"† At chance, so left out of Rel.: the full run does not beat max(chance, majority, blind) by more than "
             f"{ONE_SIDED_95} standard errors. Standard errors above it: {above}."
         )
-    return told
+    return notes
 
 
 def _standard_errors(above: float) -> str:
@@ -127,48 +127,48 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _repeated(comparison: Comparison) -> list[str]:
     """Rows that a method drew more than once: as many steps, on fewer distinct rows."""
-    told = []
+    lines = []
     for row in comparison.rows:
         subsets = [outcome.record.subset for outcome in row.outcomes]
         different = [subset.coverage.kept_distinct for subset in subsets]
         if any(few < subset.rows for few, subset in zip(different, subsets, strict=True)):
             some = f"{min(different):,}" + (f" to {max(different):,}" if min(different) < max(different) else "")
-            told.append(f"{row.label} at {100 * row.budget:.4g} %: {subsets[0].rows:,} draws of {some} distinct rows")
-    return [f"Some rows were drawn more than once: {'; '.join(told)}."] if told else []
+            lines.append(f"{row.label} at {100 * row.budget:.4g} %: {subsets[0].rows:,} draws of {some} distinct rows")
+    return [f"Some rows were drawn more than once: {'; '.join(lines)}."] if lines else []
 
 
 def _unpaired(comparison: Comparison) -> list[str]:
     """Rows that are compared with random as if they had answered different items."""
-    pairs = [(v.row, v.random) for v in verdicts(comparison) if v.told != NO_ERROR]
+    pairs = [(v.row, v.random) for v in verdicts(comparison) if v.conclusion != NO_ERROR]
     lacking = _distinct([row.label for row, random in pairs if unkept(row, random, comparison)])
     apart: dict[tuple[str, ...], list[str]] = {}
     for row, random in pairs:
         if not unkept(row, random, comparison) and (names := unpaired(row, random, comparison)):
             apart.setdefault(names, []).append(row.label)
-    told = [
+    notes = [
         f"Compared with random as if the items of {', '.join(names)} were different ones, so with too wide an "
         f"interval: {', '.join(_distinct(labels))}. These scores do not follow from items that all runs answered."
         for names, labels in apart.items()
     ]
     if lacking:
-        told.append(
+        notes.append(
             f"Compared with random as if the items were different ones, so with too wide an interval: "
             f"{', '.join(lacking)}. The answers of some of the runs (of the method, of random or of full) are not kept."
         )
-    return told
+    return notes
 
 
 def _judges(comparison: Comparison) -> list[str]:
     """Who scored the benchmarks that no rule scores. Inside a table all records agree on it (`report.groups`)."""
-    told: dict[str, list[str]] = {}
+    scored: dict[str, list[str]] = {}
     for name in comparison.benchmarks:
         entry = comparison.records[0].suite.evaluator[name]
         if entry.judge == "exact":
             who = "our offline matcher (judge: exact), not by a judge model; compare such scores only with one another"
-            told.setdefault(who, []).append(name)
+            scored.setdefault(who, []).append(name)
         if entry.judge == "url":
-            told.setdefault(f"the judge model {_model(entry.generation)}", []).append(name)
-    return [f"Scored by {who}: {', '.join(names)}." for who, names in told.items()]
+            scored.setdefault(f"the judge model {_model(entry.generation)}", []).append(name)
+    return [f"Scored by {who}: {', '.join(names)}." for who, names in scored.items()]
 
 
 def _model(generation: Mapping[str, Any]) -> object:
@@ -192,7 +192,7 @@ def _unknown(comparison: Comparison) -> list[str]:
 
 def _cached(records: Sequence[RunRecord]) -> list[str]:
     """Stages that did not run this time, by name, each with the runs and the cost that is counted for them."""
-    told = []
+    lines = []
     for stage in STAGES:
         costs: dict[str, list[StageCost]] = {}
         for record in records:
@@ -201,8 +201,8 @@ def _cached(records: Sequence[RunRecord]) -> list[str]:
                 costs.setdefault(record.method.name, []).append(cost)
         runs = [f"{method} {_times(many)}" for method, many in costs.items()]
         if runs:
-            told.append(f"{stage} of {', '.join(runs)}")
-    return [f"Taken from the cache, and counted with the cost of their first run: {'; '.join(told)}."] if told else []
+            lines.append(f"{stage} of {', '.join(runs)}")
+    return [f"Taken from the cache, and counted with the cost of their first run: {'; '.join(lines)}."] if lines else []
 
 
 def _times(costs: Sequence[StageCost]) -> str:
@@ -230,12 +230,12 @@ def _deviations(records: Sequence[RunRecord]) -> list[str]:
 def _contamination(records: Sequence[RunRecord]) -> list[str]:
     """What of the suite the pool holds; nothing where no record says (those of before the check, or all unchecked)."""
     checked = [record.contamination for record in records if record.contamination is not None]
-    told = _distinct([_held(found) for found in checked])
+    notes = _distinct([_held(found) for found in checked])
     if checked and len(checked) < len(records):
-        told.append(
+        notes.append(
             f"Contamination was not checked for {len(records) - len(checked)} of {counted(len(records), 'run')}."
         )
-    return told
+    return notes
 
 
 def _held(found: Mapping[str, Mapping[str, int]]) -> str:
@@ -252,16 +252,16 @@ def origin(records: Sequence[RunRecord]) -> list[str]:
     commits = _distinct([_commit(record) for record in records])
     evaluators = _distinct([_evaluator(record) for record in records])
     machines = _distinct([str(record.provenance.hardware) for record in records])
-    told = [
+    notes = [
         f"Command: {'; '.join(f'`{command}`' for command in commands)}",
         f"Commit: {', '.join(commits)} · evaluator: {'; '.join(evaluators)} · scale: {records[0].scale}",
         f"Measured on: {'; '.join(machines)}",
     ]
     if len(machines) > 1:
-        told[-1] += (
+        notes[-1] += (
             ". Costs from different machines are not comparable: read selection, tuning, share and OSC with care."
         )
-    return told
+    return notes
 
 
 def _commit(record: RunRecord) -> str:

@@ -95,23 +95,23 @@ def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
     """
     records = sorted((record for one in comparisons for record in one.records), key=lambda record: record.finished)
     # What an experiment says of itself may have been corrected since: the newest run's word counts.
-    asked = {(record.experiment, told.paper, told.table): told for record in records if (told := _reproduced(record))}
+    tables = {(record.experiment, of.paper, of.table): of for record in records if (of := _reproduced(record))}
     found = []
-    for (experiment, *_), told in sorted(asked.items(), key=lambda item: item[0]):
+    for (experiment, *_), of in sorted(tables.items(), key=lambda item: item[0]):
         mine = [one for one in comparisons if any(record.experiment == experiment for record in one.records)]
         at_scale = [one for one in mine if one.records[0].scale == "full"] or mine[:1]
-        found += [beside_published(told, one, read_printed(told.paper, told.table)) for one in at_scale]
+        found += [beside_published(of, one, read_printed(of.paper, of.table)) for one in at_scale]
     return found
 
 
 def _reproduced(record: RunRecord) -> Reproduces | None:
     """What an experiment reproduces, checked, because a record may come from anybody."""
-    told = record.config.get("published")
-    if not told:
+    given = record.config.get("published")
+    if not given:
         return None
     defaults = {"methods": {}, "models": {}, "benchmarks": {}, "relative_to": "full", "rel_over": []}
     try:
-        return read(Reproduces, {**defaults, **told} if isinstance(told, dict) else told, "published")
+        return read(Reproduces, {**defaults, **given} if isinstance(given, dict) else given, "published")
     except Mismatch as problem:
         raise UserError(f"A record's configuration does not say which table it reproduces: {problem}.") from problem
 
@@ -213,11 +213,11 @@ def _model(comparison: Comparison) -> str:
 def _cells(
     printed: Printed, row: Row | None, benchmarks: Sequence[str], reproduces: Reproduces, comparison: Comparison
 ) -> tuple[str, ...]:
-    told = f"{float(printed.samples):,.0f}" if printed.samples else UNKNOWN
+    samples = f"{float(printed.samples):,.0f}" if printed.samples else UNKNOWN
     kept = NOT_RUN if row is None else f"{_kept(row):,}"
     scores = [_cell(printed.values.get(name), row, None if row is None else measured(row, name)) for name in benchmarks]
     rel = _cell(printed.values.get(REL), row, None if row is None else _rel(row, reproduces, comparison))
-    return printed.method, f"{told} / {kept}", printed.evidence, *scores, rel, *_costs(row)
+    return printed.method, f"{samples} / {kept}", printed.evidence, *scores, rel, *_costs(row)
 
 
 def _costs(row: Row | None) -> list[str]:
@@ -229,7 +229,7 @@ def _costs(row: Row | None) -> list[str]:
 
 
 def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured | None:
-    """A share of what the paper takes as a whole, over its benchmarks; each run against the mean over seeds."""
+    """A share of what the paper takes as a total, over its benchmarks; each run against the mean over seeds."""
     over = _over(reproduces, comparison)
     values, errors = [], []
     for run in (outcome.record for outcome in row.outcomes):
@@ -240,8 +240,8 @@ def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured |
         values.append(found)
         stderr = {score.benchmark: score.stderr for score in run.scores}
         shares = {name: 100 * error / against[name] for name in over if (error := stderr[name]) is not None}
-        whole = variance_of_errors(shares, [run], comparison.tallies)
-        errors.append(sqrt(whole) / len(over) if len(shares) == len(over) else None)
+        total = variance_of_errors(shares, [run], comparison.tallies)
+        errors.append(sqrt(total) / len(over) if len(shares) == len(over) else None)
     return joined(values, errors)
 
 
@@ -267,11 +267,11 @@ def _length(run: RunRecord) -> tuple[object, ...]:
 
 
 def _cell(printed: float | None, row: Row | None, ours: Measured | None) -> str:
-    told = UNKNOWN if printed is None else f"{printed:g}"
+    theirs = UNKNOWN if printed is None else f"{printed:g}"
     if row is None:
-        return f"{told} / {NOT_RUN} / –"
+        return f"{theirs} / {NOT_RUN} / –"
     if ours is None:
-        return f"{told} / missing / {UNKNOWN}"
+        return f"{theirs} / missing / {UNKNOWN}"
     margin = "" if ours.margin is None else f" ± {ours.margin:.1f}"
     difference = UNKNOWN if printed is None else f"{ours.mean - printed:+.1f}"
-    return f"{told} / {ours.mean:.1f}{margin} ({ours.n}) / {difference}"
+    return f"{theirs} / {ours.mean:.1f}{margin} ({ours.n}) / {difference}"

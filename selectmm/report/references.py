@@ -46,10 +46,12 @@ def load_references(path: Path) -> References:
         UserError: it is not there, or does not look like this.
     """
     try:
-        whole = read(Mapping[str, Mapping[str, float | None]], _read(path))
-        for name, entry in whole.items():
+        content = read(Mapping[str, Mapping[str, float | None]], _read(path))
+        for name, entry in content.items():
             _check(name, entry)
-        return {name: read(Reference, dict.fromkeys(KINDS) | dict(entry), f"'{name}'") for name, entry in whole.items()}
+        return {
+            name: read(Reference, dict.fromkeys(KINDS) | dict(entry), f"'{name}'") for name, entry in content.items()
+        }
     except Mismatch as problem:
         raise _odd(path, problem) from problem
 
@@ -181,7 +183,7 @@ def _fits(measured: _Measured, record: RunRecord, name: str) -> bool:
         return record.model == measured.model
     if of is None or entry.prompts != of.prompts:
         return False
-    told = [(entry.task, of.task), (entry.metric, of.metric), (entry.judge, of.judge), (entry.harness, of.harness)]
-    told += [(entry.material, of.material)]
-    alike = all(mine == theirs for mine, theirs in told if mine and theirs)
+    pairs = [(entry.task, of.task), (entry.metric, of.metric), (entry.judge, of.judge), (entry.harness, of.harness)]
+    pairs += [(entry.material, of.material)]
+    alike = all(mine == theirs for mine, theirs in pairs if mine and theirs)
     return alike and (entry.limit == of.limit or not (entry.material and of.material))

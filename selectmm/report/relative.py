@@ -51,8 +51,8 @@ def above_chance(full: Sequence[Score], reference: Reference) -> float:
     seeds share, with that of the mean over seeds: ``sqrt(mean(stderr)² + sd²/n)``; an unknown part counts as zero, and
     without any what is above is infinitely far above. Up to `ONE_SIDED_95` a benchmark cannot tell models apart.
     """
-    told = [value for score in full for value in (score.chance, score.majority)]
-    known = [reference.chance, reference.majority, reference.blind, *told]
+    levels = [value for score in full for value in (score.chance, score.majority)]
+    known = [reference.chance, reference.majority, reference.blind, *levels]
     floor = max((value for value in known if value is not None), default=0.0)
     values = [score.value for score in full]
     items = fmean([score.stderr or 0.0 for score in full])
@@ -100,8 +100,8 @@ def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
     early, only its longest training is the reference; under two recipe lengths that may be one and the same run, and
     that of the record's own recipe is preferred.
     """
-    whole = longest(fulls)
-    return [full for full in whole if full.recipe.name == record.recipe.name] or _once_a_seed(whole)
+    candidates = longest(fulls)
+    return [full for full in candidates if full.recipe.name == record.recipe.name] or _once_a_seed(candidates)
 
 
 def _once_a_seed(fulls: Sequence[RunRecord]) -> list[RunRecord]:

@@ -226,11 +226,11 @@ def _differing(named: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, set[
 def _row(outcomes: list[Outcome], variants: Mapping[str, set[str]], lengths: Mapping[str, set[str]]) -> Row:
     record = outcomes[0].record
     recipe = record.recipe.name
-    told = ", ".join(f"{k}={v}" for k, v in record.method.options.items() if k in variants[record.method.name])
+    options = ", ".join(f"{k}={v}" for k, v in record.method.options.items() if k in variants[record.method.name])
     trained = ", ".join(f"{k}={v}" for k, v in _length(record).items() if k in lengths[recipe])
     budget = 1.0 if is_full(record) else record.budget
     recipe = f"{recipe} ({trained})" if trained else recipe
-    return Row(record.method.name, told, budget, recipe, tuple(sorted(outcomes, key=_seed)))
+    return Row(record.method.name, options, budget, recipe, tuple(sorted(outcomes, key=_seed)))
 
 
 def _seed(outcome: Outcome) -> int:

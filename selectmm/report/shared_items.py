@@ -42,11 +42,11 @@ def of_all_items(error: float, material: str) -> Deviations:
 
 def variance_of_sum(parts: Iterable[Deviations]) -> float:
     """The variance of a sum of statistics: a cluster that is in several of them moves them together."""
-    whole: dict[tuple[str, ...], float] = defaultdict(float)
+    by_cluster: dict[tuple[str, ...], float] = defaultdict(float)
     for part in parts:
         for cluster, by in part.items():
-            whole[cluster] += by
-    return sum(by**2 for by in whole.values())
+            by_cluster[cluster] += by
+    return sum(by**2 for by in by_cluster.values())
 
 
 def material_of(record: RunRecord, benchmark: str) -> str:
@@ -78,5 +78,5 @@ def _correlated(benchmark: str, runs: Sequence[RunRecord], tallies: Tallies) -> 
 
 def _scaled(error: float, moved: Deviations) -> Deviations:
     """Deviations in the same proportions, whose sum of squares is the error's."""
-    whole = sum(by**2 for by in moved.values()) ** 0.5
-    return {cluster: error * by / whole for cluster, by in moved.items()}
+    total = sum(by**2 for by in moved.values()) ** 0.5
+    return {cluster: error * by / total for cluster, by in moved.items()}

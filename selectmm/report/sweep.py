@@ -80,9 +80,9 @@ class SweepReport(Callback):
             runs = [{"record": path, **summary(load(path))} for path in paths]
             answer({"runs": runs, "failed": [asdict(failure) for failure in failures], **report.as_json()})
         except Exception as problem:
-            told = str(problem) if isinstance(problem, UserError) else full_disk(problem)
-            if told is not None:
-                log.error("The report is incomplete: %s", told)
+            message = str(problem) if isinstance(problem, UserError) else full_disk(problem)
+            if message is not None:
+                log.error("The report is incomplete: %s", message)
             else:
                 log.exception(
                     "The report is incomplete. Every record is kept; make the report from them with `selectmm report`:"

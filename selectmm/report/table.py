@@ -54,14 +54,14 @@ def tabulate(comparison: Comparison, references: References, caption: str, notes
     known is ``unknown`` or ``missing``.
     """
     rows = [*_reference_rows(comparison, references), *(_cells(row, comparison) for row in comparison.rows)]
-    told = [
+    sentences = [
         *answers(comparison),
         *left_out(comparison),
         *_below_majority(comparison, references),
         *kept_or_taught(comparison, references),
     ]
     columns, first = (*LABELS, *heads(comparison), *COSTS), headline(comparison, references)
-    return Table(caption, columns, tuple(rows), tuple(notes), tuple(told), first)
+    return Table(caption, columns, tuple(rows), tuple(notes), tuple(sentences), first)
 
 
 def heads(comparison: Comparison) -> list[str]:
@@ -73,9 +73,9 @@ def to_markdown(table: Table) -> str:
     """The table as GitHub reads it; text from records cannot break out of its cell."""
     lines = [_line(table.columns), _line(["---"] * len(LABELS) + ["---:"] * (len(table.columns) - len(LABELS)))]
     lines += [_line(row) for row in table.rows]
-    told, notes = ([f"- {in_markdown(one)}" for one in many] for many in (table.answers, table.notes))
+    answers, notes = ([f"- {in_markdown(one)}" for one in many] for many in (table.answers, table.notes))
     first = [f"**{in_markdown(table.headline)}**", ""] if table.headline else []
-    above = [*first, f"**{in_markdown(table.caption)}**", "", *told, *([""] if told else [])]
+    above = [*first, f"**{in_markdown(table.caption)}**", "", *answers, *([""] if answers else [])]
     return "\n".join([*above, *lines, "", *notes]) + "\n"
 
 

@@ -39,7 +39,7 @@ class Difference:
         return abs(self.value) <= self.margin
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """``+1.5 ± 0.7``; the difference alone where its interval is not known."""
         return f"{round(self.value, 1) + 0.0:+.1f}" + ("" if isinf(self.margin) else f" ± {self.margin:.1f}")
 
@@ -51,12 +51,12 @@ class Verdict:
     row: Row
     random: Row
     found: Difference
-    told: str
+    conclusion: str
 
     @property
     def shown(self) -> str:
         """The difference with its margin; without it where one seed stands for all, as it would cover items alone."""
-        return replace(self.found, margin=inf).told if self.told == ONE_SEED else self.found.told
+        return replace(self.found, margin=inf).text if self.conclusion == ONE_SEED else self.found.text
 
 
 def answers(comparison: Comparison) -> list[str]:
@@ -84,7 +84,7 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
         Verdict(*pair, one, _sentence_of(*pair, one, p <= ALPHA))
         for pair, one, p in zip(beside, found, adjusted, strict=True)
     ]
-    return sorted(judged, key=lambda verdict: (ORDER.index(verdict.told), -verdict.found.value))
+    return sorted(judged, key=lambda verdict: (ORDER.index(verdict.conclusion), -verdict.found.value))
 
 
 def _sentence_of(row: Row, random: Row, found: Difference, stays: bool) -> str:
@@ -134,8 +134,8 @@ def _length(row: Row) -> tuple[float, str]:
 def _answer(random: Row, judged: Sequence[Verdict], comparisons: int, several: bool) -> str:
     recipe = f" under {random.recipe}" if several else ""
     kept = format_estimate(random.rel, 1, "unknown")
-    groups = groupby(judged, key=lambda verdict: verdict.told)
-    parts = [f"{told.format(comparisons)}: {', '.join(map(_named, group))}." for told, group in groups]
+    groups = groupby(judged, key=lambda verdict: verdict.conclusion)
+    parts = [f"{words.format(comparisons)}: {', '.join(map(_named, group))}." for words, group in groups]
     return " ".join([f"A random {100 * random.budget:.4g} %{recipe} keeps {kept} % of the full run's score.", *parts])
 
 
@@ -155,8 +155,8 @@ def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
     items, value = item_variance(row, other, comparison), row.rel.mean - other.rel.mean
     if items is None:
         return Difference(value, inf, 1.0)
-    whole = items + sum(part for part, _ in seeds)
-    return Difference(value, quantile(whole, seeds) * sqrt(whole), two_sided(value, whole, seeds))
+    total = items + sum(part for part, _ in seeds)
+    return Difference(value, quantile(total, seeds) * sqrt(total), two_sided(value, total, seeds))
 
 
 def rel_margin(row: Row, comparison: Comparison) -> float | None:
@@ -170,28 +170,28 @@ def rel_margin(row: Row, comparison: Comparison) -> float | None:
     return None if items is None else TWO_SIDED_95 * sqrt(items)
 
 
-def quantile(whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
+def quantile(total: float, seeds: Sequence[tuple[float, int | float]]) -> float:
     """The two-sided 95 % point of Student's t; 1.96 where all variance is the items'.
 
     With 1.96 two equal methods of three seeds each would differ 12 times in 100 if nothing but the seed varied.
     """
-    free = freedom(whole, seeds)
+    free = freedom(total, seeds)
     return float(t.ppf(0.975, free)) if free < inf else TWO_SIDED_95
 
 
-def two_sided(value: float, whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
-    """The p of a difference with the variance ``whole`` where there is none; see `freedom` for ``seeds``."""
-    return float(2 * t.sf(abs(value) / sqrt(whole), freedom(whole, seeds))) if whole > 0 else float(value == 0)
+def two_sided(value: float, total: float, seeds: Sequence[tuple[float, int | float]]) -> float:
+    """The p of a difference with the variance ``total`` where there is none; see `freedom` for ``seeds``."""
+    return float(2 * t.sf(abs(value) / sqrt(total), freedom(total, seeds))) if total > 0 else float(value == 0)
 
 
-def freedom(whole: float, seeds: Sequence[tuple[float, int | float]]) -> float:
+def freedom(total: float, seeds: Sequence[tuple[float, int | float]]) -> float:
     """Welch and Satterthwaite's degrees of freedom; infinite where all variance is the items'.
 
     Args:
-        whole: the variance. seeds: the parts of it that a spread over seeds gave, with their degrees of freedom.
+        total: the variance. seeds: the parts of it that a spread over seeds gave, with their degrees of freedom.
     """
     spread = sum(part**2 / free for part, free in seeds if part > 0)
-    return whole**2 / spread if spread > 0 else inf
+    return total**2 / spread if spread > 0 else inf
 
 
 def _of_full(row: Row, other: Row, comparison: Comparison) -> tuple[float, int]:
@@ -223,8 +223,8 @@ def over_seeds(row: Row, other: Row, comparison: Comparison) -> list[tuple[float
         parts = [
             (found[alike.index(one)].variance / one.rel.n, found[alike.index(one)].freedom) for one in (row, other)
         ]
-        whole = sum(part for part, _ in parts)
-        return [(whole, min(freedom(whole, parts), sum(own)))]  # one part: both hang on what all rows say
+        total = sum(part for part, _ in parts)
+        return [(total, min(freedom(total, parts), sum(own)))]  # one part: both hang on what all rows say
     return [(one.rel.sd**2 / one.rel.n if one.rel.sd is not None else 0.0, one.rel.n - 1) for one in (row, other)]
 
 

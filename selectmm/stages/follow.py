@@ -79,8 +79,8 @@ def follow(place: Place, experiment: Experiment) -> None:
         raise UserError(f"Node 0 ({follower.leader['host']}) stopped: {why}")
 
 
-def _prepare(follower: Follower, told: Mapping[str, str], experiment: Experiment) -> None:
-    follower.check(told)
+def _prepare(follower: Follower, settings: Mapping[str, str], experiment: Experiment) -> None:
+    follower.check(settings)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     check_devices(experiment.devices // follower.place.nodes, torch.device(experiment.device))
     if (pool := follower.unless_ended(experiment.open_pool)) is not None:

@@ -123,14 +123,14 @@ class Follower:
         )
         raise self._gone
 
-    def check(self, told: Mapping[str, str]) -> None:
+    def check(self, settings: Mapping[str, str]) -> None:
         """Compare with node 0.
 
         Raises:
             UserError: something is not the same there, or node 0's files are not seen here.
         """
-        for name, value in told.items():
-            if (theirs := self.leader["told"].get(name)) != value:
+        for name, value in settings.items():
+            if (theirs := self.leader["settings"].get(name)) != value:
                 raise UserError(f"its {name} ({value}) is not that of node 0 ({theirs}); make them the same.")
         probe, deadline = Path(self.leader["probe"]), time.monotonic() + SHARED
         while not (probe.exists() and probe.read_text() == probe.name):

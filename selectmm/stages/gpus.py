@@ -54,11 +54,11 @@ def own_gpus(wanted: int) -> list[str]:
         folder = _own_folder()
         # A part of a GPU may be called MIG-GPU-…/1/0.
         locks = {name: folder / f"{_lock_of(name, ids).replace('/', '_')}.lock" for name in there}
-        told = False
+        logged = False
         while busy := _take(locks, wanted):
-            if not told:
+            if not logged:
                 log.info("  waiting   for GPUs of %s", _holders(busy))
-                told = True
+                logged = True
             time.sleep(POLL)
         for name in _held:
             _sign(locks[name])

@@ -51,8 +51,8 @@ def launched(
     raises, they and their ranks are ended.
 
     Args:
-        module: its ``main`` calls `serve`. folder: exists, and all nodes see it; what the ranks are told and say lies
-            there.
+        module: its ``main`` calls `serve`. folder: exists, and all nodes see it; what is sent to the ranks and comes
+            back lies there.
         job: what the ranks are to do, which their `serve` hands to the module; values of JSON, and paths.
         way_out: what a user can do where the system killed a rank for want of memory, after "use".
 
@@ -159,7 +159,7 @@ def _ending_together(joined: Joined, process: subprocess.Popen) -> Iterator[_Wat
 
 
 def tidy(folder: Path) -> None:
-    """Delete what the ranks of a stage that has ended were told and said."""
+    """Delete what was sent to the ranks of a stage that has ended, and what came back."""
     for file in [
         folder / JOB,
         *folder.glob(f"*{LOG}"),
@@ -234,8 +234,8 @@ def serve(arguments: list[str], work: Callable[[Path, dict[str, Any], int, int],
         return 1
     except Exception:
         lines = traceback.format_exc().splitlines()[-TAIL:]
-        told = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
-        _report(folder / f"trace-{launch}.txt", told)
+        message = "\n".join([f"Worker {rank} of {folder} failed; the end of its output:", *lines])
+        _report(folder / f"trace-{launch}.txt", message)
         raise
     write_atomically(folder / f"peak-{launch}-{rank}", used())
     return 0

@@ -158,11 +158,11 @@ class _Signs:
 
 
 @contextmanager
-def leading(place: Place, told: Mapping[str, str], cache: Path) -> Iterator[Nodes]:
+def leading(place: Place, settings: Mapping[str, str], cache: Path) -> Iterator[Nodes]:
     """Be node 0 for the length of the block: meet the others, lead them, and tell them at the end how it went.
 
     Args:
-        told: what has to be the same on all nodes, by name; see `selectmm.stages.follow.same_on_all`.
+        settings: what has to be the same on all nodes, by name; see `selectmm.stages.follow.same_on_all`.
         cache: the folder that the nodes have to share.
 
     Raises:
@@ -174,7 +174,7 @@ def leading(place: Place, told: Mapping[str, str], cache: Path) -> Iterator[Node
     store = _opened(place)
     nodes, probe = Nodes(place.nodes, place, {}, store), _probe(cache)
     try:
-        store.set("leader", json.dumps({"told": told, "probe": str(probe), "host": socket.gethostname()}))
+        store.set("leader", json.dumps({"settings": settings, "probe": str(probe), "host": socket.gethostname()}))
         nodes.hosts = _met(store, place)
         log.info("  nodes     %d: %s", place.nodes, ", ".join([socket.gethostname(), *nodes.hosts.values()]))
         yield nodes
@@ -222,12 +222,12 @@ def _met(store: TCPStore, place: Place) -> dict[int, str]:
     """Wait for the other nodes; their hosts by number."""
     deadline = time.monotonic() + place.seconds
     others = set(range(1, place.nodes))
-    told = False
+    logged = False
     while missing := {node for node in others if not store.check([f"host-{node}"])}:
-        if not told:
+        if not logged:
             where = f"{place.host}:{place.port}, at most {place.seconds:g} s"
             log.info("  waiting   for node %s to connect to %s", ", ".join(map(str, sorted(missing))), where)
-            told = True
+            logged = True
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(missing)))
             raise UserError(

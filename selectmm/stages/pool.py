@@ -27,9 +27,9 @@ def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
     texts = counted(without, "row")
     log.info("  pool      %s of %s, %s, %s without an image", rows, sources, counted(images, "image"), texts)
     if pool.health and pool.health.bad_rows:
-        told = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
+        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in pool.health.reasons.items())
         dropped = counted(pool.health.bad_rows, "bad row was", "bad rows were")
-        log.info("            %s dropped, as pool.bad_rows says: %s", dropped, told)
+        log.info("            %s dropped, as pool.bad_rows says: %s", dropped, reasons)
     if pool.unfit:
         which = "that the model cannot take"
         log.info("            %s dropped too", counted(len(pool.unfit.bad), f"row {which} was", f"rows {which} were"))

@@ -120,8 +120,8 @@ def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluat
     kept = keep_answers(evaluated.folder, record.scores, experiment.records, record.name)
     path = save(replace(record, answers=kept), experiment.records)
     with experiment.tracker.stage("record", experiment.config) as tracked:
-        whole = experiment.recipe.tune != "lora"  # whose weights stay in the cache
-        parent = f"subset-{record.subset.fingerprint}" if whole else f"adapter-{tuned.fingerprint}"
+        in_cache = experiment.recipe.tune != "lora"  # whose weights stay in the cache
+        parent = f"subset-{record.subset.fingerprint}" if in_cache else f"adapter-{tuned.fingerprint}"
         tracked.artifact(path, f"record-{record.name}", "record", made_from=[parent])
     log.info("  record    %s", path)
     return path

@@ -39,7 +39,7 @@ log = logging.getLogger("selectmm")
 
 STAGE = "schedule"
 SUMMARY = "schedule.json"  # in its folder: the entry for the record, and costs
-PARTS = ("warmup", "scoring", "tuning", "choosing")  # that costs are told of
+PARTS = ("warmup", "scoring", "tuning", "choosing")  # whose costs are reported one by one
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
         if made.cached:
             for line in (made.folder / "losses.jsonl").read_text().splitlines():
                 tracked.log(json.loads(line))
-        told = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
-        tracked.summary({"steps": course.steps, "cached": made.cached, **told})
+        counts = {"visits": learned.schedule.visits, "distinct": learned.schedule.distinct}
+        tracked.summary({"steps": course.steps, "cached": made.cached, **counts})
     _log_summary(learned, course, made)
     return learned
 
@@ -219,8 +219,8 @@ def read_summary(folder: Path) -> tuple[ScheduleEntry, dict[str, Cost]]:
         UserError: it cannot be read.
     """
     try:
-        told = json.loads((folder / SUMMARY).read_text())
-        return read(ScheduleEntry, told["entry"]), {name: Cost(**told["costs"][name]) for name in PARTS}
+        summary = json.loads((folder / SUMMARY).read_text())
+        return read(ScheduleEntry, summary["entry"]), {name: Cost(**summary["costs"][name]) for name in PARTS}
     except (OSError, ValueError, LookupError, TypeError, Mismatch) as problem:
         raise damaged(folder, SUMMARY, problem) from problem
 

@@ -39,11 +39,11 @@ def log_jobs(jobs: Sequence[tuple[DictConfig, str]]) -> None:
 
 def others_of(experiment: Experiment) -> list[Feature]:
     """What the jobs of this job's sweep read where this one reads, its own included; nothing outside of a sweep."""
-    return [feature_of(config) for config in told().get(place_of(experiment), [])]
+    return [feature_of(config) for config in features_of_sweep().get(place_of(experiment), [])]
 
 
-def told() -> dict[str, list[dict[str, object]]]:
-    """What `log_jobs` told the jobs: features, by what they are computed from."""
+def features_of_sweep() -> dict[str, list[dict[str, object]]]:
+    """Features that the jobs of the sweep read, as `log_jobs` left them, by what they are computed from."""
     packed = os.environ.get(SWEEP)
     with suppress(ValueError, error):  # of a sweep that another version started; a job can do without
         return json.loads(decompress(b64decode(packed))) if packed else {}

@@ -124,9 +124,9 @@ def _line(
     tallies = [found for record, side in made if (found := tally_of(record, name, side)) is not None]
     if len(tallies) < len(sides):
         return replace(line, why="its metric cannot be computed from single items")
-    for told, found in zip(values, tallies, strict=True):
-        if abs(told - found.total) > AGREES:
-            why = f"its answers give {found.total:.2f} where the record says {told:.2f}"
+    for recorded, found in zip(values, tallies, strict=True):
+        if abs(recorded - found.total) > AGREES:
+            why = f"its answers give {found.total:.2f} where the record says {recorded:.2f}"
             return replace(line, why=why)
     return _tested(line, tallies[0], tallies[1])
 

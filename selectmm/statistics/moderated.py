@@ -43,12 +43,12 @@ def moderated(variances: Sequence[float], freedom: Sequence[int]) -> list[Modera
     own, free = np.asarray(variances, float), np.asarray(freedom, float)
     if len(own) < 2 or not own.any():
         raise UserError("Variances can be moderated if there are two or more of them and not all are zero.")
-    whole = float(free.sum())
+    total = float(free.sum())
     common, weight = _prior(np.maximum(own, LEAST * np.median(own[own > 0])), free)
     if weight == inf:
-        return [Moderated(float(np.average(own, weights=free)), whole)] * len(own)
+        return [Moderated(float(np.average(own, weights=free)), total)] * len(own)
     drawn = (weight * common + free * own) / (weight + free)
-    return [Moderated(float(one), min(weight + n, whole)) for one, n in zip(drawn, free, strict=True)]
+    return [Moderated(float(one), min(weight + n, total)) for one, n in zip(drawn, free, strict=True)]
 
 
 def _prior(variances: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:

@@ -41,21 +41,21 @@ def as_json(pair: Pair) -> dict[str, Any]:
 
 def cells(line: Line) -> tuple[str, ...]:
     """The texts under `COLUMNS`."""
-    found, told = line.difference, (line.benchmark, f"{line.first:.1f}", f"{line.second:.1f}")
+    found, shown = line.difference, (line.benchmark, f"{line.first:.1f}", f"{line.second:.1f}")
     difference = f"{line.first - line.second:+.1f}"
     if found is None or line.p is None or line.adjusted is None:
-        return (*told, difference, UNKNOWN, UNKNOWN, UNKNOWN, str(line.items), str(line.clusters or UNKNOWN), UNKNOWN)
+        return (*shown, difference, UNKNOWN, UNKNOWN, UNKNOWN, str(line.items), str(line.clusters or UNKNOWN), UNKNOWN)
     bounds = f"{found.low:+.1f} to {found.high:+.1f}"
     p = f"{line.p:.4f}{'' if line.exact else ' b'}"
     higher = "first is higher" if found.value > 0 else "second is higher"
     verdict = "not significant" if line.within_noise else higher
-    return (*told, difference, bounds, p, f"{line.adjusted:.4f}", str(line.items), str(line.clusters), verdict)
+    return (*shown, difference, bounds, p, f"{line.adjusted:.4f}", str(line.items), str(line.clusters), verdict)
 
 
 def notes(pair: Pair) -> list[str]:
     """Sentences on how to read the rows, what is unknown, and what else differs."""
     tested = [line for line in pair.lines if line.p is not None]
-    told = [
+    lines = [
         f"95 %: percentile bootstrap of the difference, paired over items, {RESAMPLES:,} draws of clusters: items "
         f"that show one picture are drawn together.",
         "p: McNemar's exact test where items are right or wrong and no two show one picture; b: from the bootstrap, "
@@ -65,10 +65,10 @@ def notes(pair: Pair) -> list[str]:
         "This compares two trained models on these items. To compare two methods, run several seeds of each "
         "(selectmm report).",
     ]
-    told += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]
+    lines += [f"{line.benchmark} is unknown: {line.why}." for line in pair.lines if line.why]
     if pair.apart:
-        told.append(f"Besides what was chosen, the runs differ in {', '.join(pair.apart)}.")
-    return told
+        lines.append(f"Besides what was chosen, the runs differ in {', '.join(pair.apart)}.")
+    return lines
 
 
 def _description(record: RunRecord) -> str:

@@ -8,7 +8,7 @@ from scipy.stats import binomtest, bootstrap
 
 from selectmm.statistics.tally import Tally
 
-ALPHA = 0.05  # of a difference that is told
+ALPHA = 0.05  # level of significance
 RESAMPLES = 9_999  # a two-sided p of 0.0002 can still be seen
 BATCH = 20_000_000  # numbers held at a time
 

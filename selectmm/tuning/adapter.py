@@ -102,7 +102,7 @@ def carry_adapter(vlm: VLM, folder: Path, keep: bool = True) -> Iterator[VLM]:
     if (
         not adapter.layers
         or not linear.issuperset(adapter.layers)
-        or adapter.whole not in ((), (vlm.family.projector,))
+        or adapter.in_full not in ((), (vlm.family.projector,))
     ):
         raise stranger
     with injected(vlm, adapter.config()) as wrapped:

@@ -33,14 +33,14 @@ _LORA = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_[AB]\.weight")
 class AdapterFile:
     """What an adapter's files say, checked: values of LoRA, and the weights by peft's names.
 
-    ``layers`` are the full names of the modules that LoRA sits on, ``whole`` those that were trained in full.
+    ``layers`` are the full names of the modules that LoRA sits on, ``in_full`` those that were trained in full.
     """
 
     rank: int
     alpha: float
     dropout: float
     layers: tuple[str, ...]
-    whole: tuple[str, ...]
+    in_full: tuple[str, ...]
     weights: Mapping[str, torch.Tensor]
 
     def config(self) -> LoraConfig:
@@ -50,7 +50,7 @@ class AdapterFile:
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides by it, so a fraction works as well
             lora_dropout=self.dropout,
             target_modules="|".join(map(re.escape, self.layers)),
-            modules_to_save=list(self.whole) or None,
+            modules_to_save=list(self.in_full) or None,
             inference_mode=True,
         )
 
@@ -67,7 +67,7 @@ def read_adapter(folder: Path) -> AdapterFile:
     try:
         check_content(content)
         _check_keys(content)
-        rank, whole = _whole_number(content, "r"), _in_full(content)
+        rank, in_full = _positive_integer(content, "r"), _in_full(content)
         alpha, dropout = _number(content, "lora_alpha", HIGHEST), _number(content, "lora_dropout", 1.0)
         if alpha == 0:
             raise Mismatch("field 'lora_alpha' is 0, with which LoRA does nothing")
@@ -77,7 +77,7 @@ def read_adapter(folder: Path) -> AdapterFile:
             f"are read; take the file from where it was trained."
         ) from problem
     weights = read_tensors(folder / WEIGHTS)
-    return AdapterFile(rank, alpha, dropout, _layers(weights), whole, weights)
+    return AdapterFile(rank, alpha, dropout, _layers(weights), in_full, weights)
 
 
 def _content(file: Path) -> Any:
@@ -118,7 +118,7 @@ def _in_full(content: Mapping[str, Any]) -> tuple[str, ...]:
     return (value[0],)
 
 
-def _whole_number(content: Mapping[str, Any], key: str) -> int:
+def _positive_integer(content: Mapping[str, Any], key: str) -> int:
     value = content.get(key)
     if type(value) is not int or not 0 < value <= HIGHEST:
         raise Mismatch(f"field '{key}' is {value!a:.40}, not a whole number above 0")

@@ -22,11 +22,11 @@ from selectmm.errors import UserError
 from selectmm.records.cost import note_busy
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
-from selectmm.tuning.checkpoint import clear, hand_on, restore, save_checkpoint, whole_weights
+from selectmm.tuning.checkpoint import clear, gathered_weights, hand_on, restore, save_checkpoint
 from selectmm.tuning.data import COUNTS, MicroBatch
 from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
-from selectmm.tuning.snapshots import save_snapshot, snapshot_steps, whole_moments, write_moments
+from selectmm.tuning.snapshots import gathered_moments, save_snapshot, snapshot_steps, write_moments
 from selectmm.tuning.work import Work, peak_of
 
 LOSSES, REPORT = "losses.jsonl", "train.json"
@@ -82,7 +82,7 @@ class TrainingCallback(pl.Callback):
     """Lightning calls it on every rank; only rank 0 writes.
 
     Args:
-        asked: what a checkpoint has to be asked for with, see `selectmm.tuning.checkpoint.asked_of`.
+        asked: what a checkpoint has to be asked for with, see `selectmm.tuning.checkpoint.expected_meta`.
         task: which steps are taken, and after which of them what is learned is kept as well.
         checkpoint: what to continue from, or None.
         counts: the `COUNTS` until there.
@@ -181,17 +181,17 @@ class TrainingCallback(pl.Callback):
         """Tokens per second, the gradient's norm and the share of a known GPU's peak; other ranks' tokens are taken to
         be as many as this one's."""
         seconds = max(seconds, 1e-4)  # as it is rounded
-        told = {"tokens_per_second": tokens / seconds}
+        metrics = {"tokens_per_second": tokens / seconds}
         norm = _gradient_norm(trainer, module)
         if norm is not None:
-            told["gradient_norm"] = norm
+            metrics["gradient_norm"] = norm
         peak = peak_of(trainer.strategy.root_device, module.recipe.precision)
         if peak is not None:
-            told["share_of_peak"] = flops / seconds / (peak * trainer.world_size)
-        return told
+            metrics["share_of_peak"] = flops / seconds / (peak * trainer.world_size)
+        return metrics
 
     def _keep_point(self, trainer: pl.Trainer, module: Tuning, step: int) -> None:
-        weights, point = whole_weights(module), self._folder / POINTS / f"{step:08d}"
+        weights, point = gathered_weights(module), self._folder / POINTS / f"{step:08d}"
         if trainer.is_global_zero:
             point.mkdir(parents=True, exist_ok=True)
             save_adapter(module.wrapped, weights, point)
@@ -210,10 +210,10 @@ class TrainingCallback(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write what was learned and, last of all, the report."""
-        weights, counts = whole_weights(pl_module), self._total(trainer)
+        weights, counts = gathered_weights(pl_module), self._total(trainer)
         if self._task.last < pl_module.steps:
             hand_on(pl_module, self._asked, self._folder, self._task.last, counts)
-        moments = whole_moments(pl_module) if self._task.snapshots else None
+        moments = gathered_moments(pl_module) if self._task.snapshots else None
         if not trainer.is_global_zero:
             return
         if moments is not None:

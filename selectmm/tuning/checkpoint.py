@@ -34,7 +34,7 @@ def latest(folder: Path) -> Path | None:
     return max(folder.glob("checkpoint-*"), default=None)
 
 
-def asked_of(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, Any]:
+def expected_meta(task: Task, pool: Pool, rows: np.ndarray) -> dict[str, Any]:
     """What a run must agree in with a checkpoint that it goes on from, by the names under which a user sets it.
 
     The same in a worker, whose pool holds the chosen rows alone.
@@ -56,7 +56,7 @@ def read_meta(checkpoint: Path, asked: Mapping[str, Any]) -> tuple[int, list[int
     """The checkpoint's step and the `COUNTS` until then.
 
     Args:
-        asked: see `asked_of`.
+        asked: see `expected_meta`.
 
     Raises:
         UserError: another user may have written it (`check_own`), it is none, or it belongs to another run: another
@@ -69,7 +69,7 @@ def read_meta(checkpoint: Path, asked: Mapping[str, Any]) -> tuple[int, list[int
 
 
 def _meta(checkpoint: Path) -> tuple[int, list[int], dict[str, Any]]:
-    """The checkpoint's step, the `COUNTS` until then, and what it was asked for with (`asked_of`)."""
+    """The checkpoint's step, the `COUNTS` until then, and what it was asked for with (`expected_meta`)."""
     check_own(checkpoint)
     try:
         meta = json.loads((checkpoint / "meta.json").read_text())
@@ -81,9 +81,9 @@ def _meta(checkpoint: Path) -> tuple[int, list[int], dict[str, Any]]:
 
 
 def _check_same(
-    checkpoint: Path, asked: Mapping[str, Any], before: Mapping[str, Any], names: Iterable[str], whole: Path
+    checkpoint: Path, asked: Mapping[str, Any], before: Mapping[str, Any], names: Iterable[str], run: Path
 ) -> None:
-    """Whether a run agrees in ``names`` with the one that wrote a checkpoint; ``whole``: to delete, or to go on with.
+    """Whether a run agrees in ``names`` with the one that wrote a checkpoint; ``run``: to delete, or to go on with.
 
     Raises:
         UserError: it does not.
@@ -95,7 +95,7 @@ def _check_same(
             option = "devices" if name == DEVICES else name
             raise UserError(
                 f"{checkpoint} was written under {option}={before.get(name)}, not {asked.get(name)}; go on with the "
-                f"first, or delete {whole}."
+                f"first, or delete {run}."
             )
 
 
@@ -194,7 +194,7 @@ def _restore(module: Tuning, checkpoint: Path) -> None:
     optimizer.load_state_dict({"state": state["optimizer"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def whole_weights(module: Tuning) -> dict[str, torch.Tensor]:
+def gathered_weights(module: Tuning) -> dict[str, torch.Tensor]:
     """The trained weights on the CPU by their names in the wrapped model, not sharded; every rank calls it.
 
     Under DeepSpeed in bfloat16 they are the float32 master weights, as they are under DDP, not what was rounded for the
@@ -204,9 +204,9 @@ def whole_weights(module: Tuning) -> dict[str, torch.Tensor]:
     deep = isinstance(module.trainer.strategy, DeepSpeedStrategy)
     weights = {}
     for name, weight in module.trained().items():
-        whole = _master(weight) if deep else weight.detach()
+        full = _master(weight) if deep else weight.detach()
         if module.global_rank == 0:
-            weights[name] = whole.cpu().clone()
+            weights[name] = full.cpu().clone()
     return weights
 
 

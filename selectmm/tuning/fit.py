@@ -22,7 +22,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.callback import TrainingCallback, keep_losses, keep_row_losses
-from selectmm.tuning.checkpoint import asked_of, handed_on, latest, read_meta
+from selectmm.tuning.checkpoint import expected_meta, handed_on, latest, read_meta
 from selectmm.tuning.data import BLANK, COUNTS, MicroBatches
 from selectmm.tuning.full import FullModel
 from selectmm.tuning.job import Task
@@ -52,7 +52,7 @@ def fit(
     See `selectmm.tuning.finetune.finetune` for what is written and raised.
     """
     recipe, strategy, steps, seed = task.recipe, task.strategy, task.steps, task.seed
-    checkpoint, asked = latest(folder), asked_of(task, pool, rows)
+    checkpoint, asked = latest(folder), expected_meta(task, pool, rows)
     done, counts = read_meta(checkpoint, asked) if checkpoint else (task.first, [0] * len(COUNTS))
     weights = task.part.weights if task.part else None
     if checkpoint is None:
@@ -112,7 +112,7 @@ def _ready(wrapped: PeftModel | FullModel, recipe: Recipe, sharded: bool = False
 
 
 def lightning_precision(recipe: Recipe, strategy: Strategy) -> str:
-    """What Lightning is told.
+    """The precision as Lightning names it.
 
     Its own ``bf16-true`` rounds buffers as well, rotary frequencies among them, which models keep in float32. `_ready`
     has put the weights into bfloat16 already, so that nothing is left to convert; DeepSpeed still has to know.

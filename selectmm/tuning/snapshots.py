@@ -20,7 +20,7 @@ from selectmm.errors import UserError
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.adapter_file import MOMENTS
-from selectmm.tuning.checkpoint import whole_weights
+from selectmm.tuning.checkpoint import gathered_weights
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.tensors import read_tensors
 
@@ -47,7 +47,7 @@ def snapshots_in(folder: Path) -> list[tuple[Path, float]]:
 def save_snapshot(module: Tuning, folder: Path, step: int, snapshots: int) -> None:
     """Write ``folder/snapshot-<number>``, unless a run that was killed later has done so; every rank calls it."""
     place = folder / f"snapshot-{snapshot_steps(module.steps, snapshots).index(step) + 1}"
-    weights, moments = whole_weights(module), whole_moments(module)
+    weights, moments = gathered_weights(module), gathered_moments(module)
     if module.global_rank == 0 and not place.exists():
         beside = folder / f".{place.name}"
         shutil.rmtree(beside, ignore_errors=True)
@@ -70,8 +70,8 @@ def write_moments(folder: Path, module: Tuning, moments: Moments, step: int, sna
     write_atomically(folder / META, json.dumps({"step": step, "rate": rate}))
 
 
-def whole_moments(module: Tuning) -> Moments:
-    """The LoRA matrices' moments, whole, in float32 on the CPU; every rank calls it, and rank 0 alone gets them."""
+def gathered_moments(module: Tuning) -> Moments:
+    """The LoRA matrices' moments, not sharded, in float32 on the CPU; every rank calls it, only rank 0 gets them."""
     found = {}
     for name, weight in module.trained().items():
         if ".lora_" in name:

@@ -16,7 +16,7 @@ from selectmm.stages import launch
 from selectmm.stages.launch import launched
 from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import LOSSES, keep_losses
-from selectmm.tuning.checkpoint import asked_of, latest, read_meta
+from selectmm.tuning.checkpoint import expected_meta, latest, read_meta
 from selectmm.tuning.job import LOCK, ROWS, Job, write_rows
 
 POLL = 0.2  # seconds between looks at the losses file
@@ -37,7 +37,7 @@ def spawn(
     """
     _wait_for_earlier(folder)
     checkpoint = latest(folder)
-    done = read_meta(checkpoint, asked_of(job.task, pool, rows))[0] if checkpoint else job.task.first
+    done = read_meta(checkpoint, expected_meta(job.task, pool, rows))[0] if checkpoint else job.task.first
     keep_losses(folder, done - job.task.first)
     write_rows(folder, pool, rows)
     module, way_out = "selectmm.tuning.worker", "fewer devices or strategy zero3"
@@ -54,8 +54,8 @@ def _wait_for_earlier(folder: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        told = "  waiting   for the ranks of an earlier start of this training to end, %s"
-        logging.getLogger("selectmm").info(told, folder)
+        message = "  waiting   for the ranks of an earlier start of this training to end, %s"
+        logging.getLogger("selectmm").info(message, folder)
         lock.acquire()
     lock.release()
 

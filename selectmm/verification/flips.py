@@ -41,8 +41,8 @@ def _kinds_of_points(answers: Sequence[Answer]) -> list[Hashable]:
     scores: dict[tuple[str, str], list[float]] = {}
     for unit, answer in zip(units, answers, strict=True):
         scores.setdefault(unit, []).append(answer.score)
-    told = zip(units, answers, strict=True)
-    return [(answer.stratum, answer.score, tuple(sorted(scores[unit]))) for unit, answer in told]
+    pairs = zip(units, answers, strict=True)
+    return [(answer.stratum, answer.score, tuple(sorted(scores[unit]))) for unit, answer in pairs]
 
 
 def _turned(answer: Answer) -> Answer:

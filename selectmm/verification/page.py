@@ -44,12 +44,12 @@ def notes(found: Verification) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for verdict in found.verdicts:
         reasons.setdefault(verdict.why, []).append(verdict.benchmark)
-    told = [
+    lines = [
         f"{', '.join(counts)}. A correct evaluator is inside every band that is known.",
         f"Evaluator: {', '.join(sorted({str(entry['harness']) for entry in found.evaluator.values()}))}; "
         + "; ".join(f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in kinds.items() if values),
         *(f"{', '.join(names)}: {why}." for why, names in reasons.items()),
     ]
     if found.changed:
-        told.append(f"Prompts are others than when these scores were recorded: {', '.join(found.changed)}.")
-    return told
+        lines.append(f"Prompts are others than when these scores were recorded: {', '.join(found.changed)}.")
+    return lines

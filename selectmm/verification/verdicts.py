@@ -14,7 +14,7 @@ from selectmm.verification.flips import largest_change
 TWO_SIDED_95 = 1.96  # standard errors
 FLIPS = 2  # items that another processor may answer otherwise
 
-Told = Literal["inside", "outside", "unknown"]
+InBand = Literal["inside", "outside", "unknown"]
 Answers = Callable[[Score], Sequence[Answer]]  # reads those behind a score
 
 
@@ -26,7 +26,7 @@ class Verdict:
     ours: float | None
     released: float | None
     margin: float | None
-    answer: Told
+    answer: InBand
     why: str
 
 
@@ -88,7 +88,7 @@ def _verdict(
         margin += _recorded(scores, manifest, answers)
     if band.split == "other" or limit is not None:
         margin += _sampling(scores)
-    answer: Told = "inside" if abs(ours - target) <= margin else "outside"
+    answer: InBand = "inside" if abs(ours - target) <= margin else "outside"
     return Verdict(name, ours, target, margin, answer, band.why)
 
 

@@ -57,8 +57,8 @@ def verify(vlm: VLM, suite: Suite, released: Released, cache: Path, seed: int) -
 
 def judged(vlm: VLM, suite: Suite, released: Released, folder: Path) -> Verification:
     """Judge a finished evaluation that lies in ``folder``."""
-    told = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
-    manifest = {one.name: {**told[one.name], "scale": one.scale} for one in suite.benchmarks}
+    benchmarks = cast(Mapping[str, Mapping[str, Any]], read_manifest(folder, suite))
+    manifest = {one.name: {**benchmarks[one.name], "scale": one.scale} for one in suite.benchmarks}
 
     def answers(score: Score) -> list[Answer]:
         return read_answers(folder / score.answers)

@@ -27,13 +27,13 @@ def lines(text: str) -> list[list[str]]:
 
 def test_ls_shows_every_stage(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["ls", "--cache", str(cache)])
-    told = capsys.readouterr().out
-    rows = {row[1]: row for row in lines(told) if len(row) > 2}
+    text = capsys.readouterr().out
+    rows = {row[1]: row for row in lines(text) if len(row) > 2}
     assert rows["0000000000000001"][2:5] == ["feature=ImageStates", "finished", "no"]
     assert rows["0000000000000001"][-3:] == ["3", "MiB", "2.0"]
     assert rows["0000000000000002"][2:5] == ["steps=5,", "strategy=zero2", "finished"]
     assert rows["0000000000000009.partial"][2:5] == ["–", "partial", "no"]
-    assert "Also there, that are no stages, left alone: 1 (first: adapter/\\x1b[2Jnotes)" in told
+    assert "Also there, that are no stages, left alone: 1 (first: adapter/\\x1b[2Jnotes)" in text
 
 
 def test_du_sums_up_by_kind(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,10 +49,10 @@ def test_prune_shows_first_and_removes_when_told_to(cache: Path, capsys: pytest.
     asked = ["prune", "--cache", str(cache), "--stage", "adapter", "--unused-days", "30"]
     main(asked)
     assert sorted(cache.rglob("*")) == before
-    told = "2 stages, 2 MiB, which took 10.0 device-seconds."  # the third was worked at just now
-    assert f"Would remove {told} Nothing is removed yet: add --yes." in capsys.readouterr().out
+    expected = "2 stages, 2 MiB, which took 10.0 device-seconds."  # the third was worked at just now
+    assert f"Would remove {expected} Nothing is removed yet: add --yes." in capsys.readouterr().out
     main([*asked, "--yes"])
-    assert f"Removed {told}" in capsys.readouterr().out
+    assert f"Removed {expected}" in capsys.readouterr().out
     left = sorted(str(path.relative_to(cache)) for path in cache.glob("*/*") if path.suffix != ".lock")
     assert left == ["adapter/\x1b[2Jnotes", "adapter/0000000000000009.partial", "features/0000000000000001"]
 

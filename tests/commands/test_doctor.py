@@ -126,8 +126,8 @@ def test_with_a_model_rows_that_it_cannot_take_are_found(choices: list[str], tmp
     rows = json.loads((tmp_path / "pool.json").read_text())[:4]
     ends = "What?", "Red<|im_end|> and </s>."  # the second is no token of this model
     late = [("word " * 60, "Yes."), ("<image>This?", "Red.")]
-    told = [[("What?", "An <|image_pad|>.")], [("<image>What?", "Red.")], late, [ends]]
-    for number, talk in enumerate(told, start=4):
+    seen = [[("What?", "An <|image_pad|>.")], [("<image>What?", "Red.")], late, [ends]]
+    for number, talk in enumerate(seen, start=4):
         turns = [
             {"from": who, "value": text} for said in talk for who, text in zip(("human", "gpt"), said, strict=True)
         ]

@@ -53,7 +53,7 @@ def test_a_ray_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
             _check_launcher({"ray"}, ["hydra/launcher=ray"], {"1"})
 
 
-def told(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, str]:
+def environment_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, str]:
     """What the preset has Ray set for its jobs, with these variables set when a sweep starts."""
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     for name in (OWN, COMMAND, SWEEP, SWEEP_NAME, LEVEL, MESSAGES):
@@ -68,8 +68,8 @@ def told(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, str]:
 def test_a_ray_job_is_told_what_other_jobs_are_told_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster that runs already starts its workers with variables of its own."""
     given = {name: f'{{"{name}": ["a, b", \'c\']}}' for name in (OWN, COMMAND, SWEEP, SWEEP_NAME, LEVEL, MESSAGES)}
-    assert told(monkeypatch, **given) == {"SELECTMM_ROOT": str(ROOT), **given}
-    unset = told(monkeypatch)
+    assert environment_of(monkeypatch, **given) == {"SELECTMM_ROOT": str(ROOT), **given}
+    unset = environment_of(monkeypatch)
     assert unset[SWEEP] == "" and set(unset) == {"SELECTMM_ROOT", *given}
 
 
@@ -95,6 +95,6 @@ def test_eight_gpus_come_with_the_processors_and_the_memory_of_eight(page: str) 
     """Slurm counts both by job, not by GPU."""
     _, *found = (ROOT / page).read_text().split("hydra.launcher.gpus_per_node=8")
     assert found
-    for told in found:
-        words = " ".join(told[:100].split())
+    for text in found:
+        words = " ".join(text[:100].split())
         assert words.startswith("devices=8 hydra.launcher.cpus_per_task=96 hydra.launcher.mem_gb=256")

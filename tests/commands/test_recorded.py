@@ -125,9 +125,9 @@ def test_what_no_configuration_could_say_is_refused(
 def test_an_interpolation_is_a_text(run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "swordfish")
     record = changed(run[1], tmp_path / "record.json", lambda config: config["pool"].update(file="${oc.env:SECRET}"))
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         inspect.main(["subset", "--record", str(record), "--yes", "--to", str(tmp_path / "page.html")])
-    assert "There is no pool file ${oc.env:SECRET}" in str(told.value)
+    assert "There is no pool file ${oc.env:SECRET}" in str(caught.value)
 
 
 def test_a_loader_nested_as_ours_are_is_checked_too(run: tuple[Path, Path], tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_nothing_is_opened_that_only_the_record_names(run: tuple[Path, Path], tm
         config["cache"] = config["pool"]["cache"] = str(away)
 
     asking = changed(record, tmp_path / "record.json", change)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         inspect.main(["subset", "--record", str(asking), "--to", str(tmp_path / "page.html")])
-    assert str(told.value).splitlines() == [
+    assert str(caught.value).splitlines() == [
         "The record names the values below. Give them yourself (key=value; --cache for cache), or add --yes to open "
         "what the record names.",
         f"  pool.file = '{place / 'pool' / 'pool.json'}'",
@@ -175,10 +175,10 @@ def test_a_pool_that_the_user_names_takes_the_place_of_the_records(run: tuple[Pa
     """The way to open a record whose pool has a loader of one's own."""
     place, record = run
     strange = changed(record, tmp_path / "record.json", lambda config: config["pool"].update(_target_="mine.open"))
-    told = ["--record", str(strange), "--cache", str(place / "cache"), "--to", str(tmp_path / "page.html")]
+    arguments = ["--record", str(strange), "--cache", str(place / "cache"), "--to", str(tmp_path / "page.html")]
     with pytest.raises(UserError, match="Name the pool yourself: pool=… with its values"):
-        inspect.main(["subset", *told])
-    inspect.main(["subset", *told, *pool_choices(place)])
+        inspect.main(["subset", *arguments])
+    inspect.main(["subset", *arguments, *pool_choices(place)])
     assert (tmp_path / "page.html").exists()
 
 

@@ -48,10 +48,10 @@ def test_the_longest_rows_are_written_as_they_stand_in_the_pools_file(
     assert json.loads(text) == [row for number, row in enumerate(rows_of(place)) if number % 4 == 2]
     whole = (place / "pool" / "pool.json").read_text()
     assert all(line.rstrip(",") in whole for line in text.splitlines()[1:-1])
-    told = capsys.readouterr().out
-    assert "Pool    24 rows of 3 sources" in told
-    assert "length  6 of 24 rows" in told
-    assert f"Rows    {tmp_path / 'kept.json'}" in told
+    listed = capsys.readouterr().out
+    assert "Pool    24 rows of 3 sources" in listed
+    assert "length  6 of 24 rows" in listed
+    assert f"Rows    {tmp_path / 'kept.json'}" in listed
     assert not {path.name for path in (place / "cache").iterdir()} & {"adapter", "evaluation"}
 
 
@@ -111,12 +111,12 @@ def test_all_takes_what_can_choose_here_and_says_of_the_others_why(
     some = ["datatailor", "from_indices", "grand", "length", "prism", "random", "rds_plus"]
     monkeypatch.setattr(command, "_names", lambda choices, every: some)  # all take twenty seconds
     main([*choices(place, "budget=8", "~targets"), "--all", "--format", "indices", "--to", str(tmp_path / "kept")])
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     names = {path.stem for path in (tmp_path / "kept").glob("*.json")}
     assert names == {"datatailor", "length", "prism", "random"}, "states of the last layer, and of the first"
-    assert "left out: grand. It trains the model first" in told
-    assert "left out: from_indices. Not set: method.file" in told
-    assert "left out: rds_plus. method=rds_plus needs examples of the target benchmarks" in told
+    assert "left out: grand. It trains the model first" in text
+    assert "left out: from_indices. Not set: method.file" in text
+    assert "left out: rds_plus. method=rds_plus needs examples of the target benchmarks" in text
     entries = json.loads((tmp_path / "kept" / "length.json").read_text())
     assert len(entries) == 8
     assert set(entries[0]) == {"row", "id"}
@@ -217,6 +217,6 @@ def test_the_name_of_the_file_has_to_fit(name: str, more: list[str], said: str, 
 
 
 def test_a_schedule_has_no_rows_before_training(place: Path, tmp_path: Path) -> None:
-    told = "schedule=rho_loss chooses rows while a model trains, so there are none to write before; leave it out"
-    with pytest.raises(UserError, match=told):
+    expected = "schedule=rho_loss chooses rows while a model trains, so there are none to write before; leave it out"
+    with pytest.raises(UserError, match=expected):
         main([*choices(place, "method=length", "schedule=rho_loss"), "--to", str(tmp_path / "kept.json")])

@@ -71,8 +71,8 @@ def test_every_kind_of_match_is_counted_once(tasks: Path, tmp_path: Path) -> Non
         pool_of(tmp_path / "pool", rows), suite("sqa_img", "mmlu", folder=tasks), tmp_path / "cache"
     )
     shown = Found(12, 12, same=1, near=1, same_pictures=2, near_pictures=1, same_questions=3, near_questions=0)
-    told = Found(12, 0, same=1, near=1, same_questions=1, near_questions=1)
-    assert checked.found == {"mini-SQA-IMG": shown, "mini-MMLU": told}
+    found = Found(12, 0, same=1, near=1, same_questions=1, near_questions=1)
+    assert checked.found == {"mini-SQA-IMG": shown, "mini-MMLU": found}
     listed = {entry["item"]: entry for entry in json.loads(checked.listing.read_text())}
     assert {name: entry["rows"] for name, entry in listed.items()} == {
         **{f"mini_sqa_img/{n}": [n] for n in range(4)},

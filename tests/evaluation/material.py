@@ -48,10 +48,10 @@ def _pair(number: int, kind: str) -> list[Item]:
 def items() -> dict[str, list[Item]]:
     """Eight of each, two MME categories of three pairs."""
     shown = [_choice(number) for number in range(8)]
-    told = [_choice(number, shown=False) for number in range(8)]
+    found = [_choice(number, shown=False) for number in range(8)]
     kinds = ("color", "color", "color", "numerical_calculation", "numerical_calculation", "numerical_calculation")
     return {
-        "sqa": shown[:5] + told[5:],
+        "sqa": shown[:5] + found[5:],
         "sqa_img": shown,
         "vizwiz": [_open(number) for number in range(8)],
         "pope": [_yes_no(number) for number in range(8)],
@@ -59,9 +59,9 @@ def items() -> dict[str, list[Item]]:
         "mmbench": shown,
         "mme": [item for number, kind in enumerate(kinds) for item in _pair(number, kind)],
         "mmmu": shown,
-        "hellaswag": told,
-        "mmlu": told,
-        "mmlu_pro": told,
+        "hellaswag": found,
+        "mmlu": found,
+        "mmlu_pro": found,
     }
 
 

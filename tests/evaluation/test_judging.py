@@ -16,7 +16,7 @@ from selectmm.evaluation import judging, llava_w, mmvet
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
-from selectmm.evaluation.judging import Asked
+from selectmm.evaluation.judging import JudgeRequest
 from selectmm.evaluation.results import identity_of, read_answers, read_manifest
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.models import llava
@@ -77,12 +77,12 @@ def test_mmvet_is_the_mean_of_the_judge_s_scores(vlm: VLM, tmp_path: Path, mmvet
     assert score.value == pytest.approx(100 * (1 + 0.5 + 0.3) / 8)
     assert [answer.score for answer in read_answers(tmp_path / score.answers)] == [1, 0.5, 0.3, 0, 0, 0, 0, 0]
     assert score.majority is None and score.stderr is not None
-    told = [
+    found = [
         "What colour is picture 0? | red | said of What colour is picture 0? |",
         "What colour is picture 1? | yellow | said of What colour is picture 1? |",
     ]
     assert [request["messages"] for request in asked[:2]] == [
-        [{"role": "user", "content": f"{mmvet_utils.MM_VET_PROMPT}\n{line}"}] for line in told
+        [{"role": "user", "content": f"{mmvet_utils.MM_VET_PROMPT}\n{line}"}] for line in found
     ]
     assert {request["temperature"] for request in asked} == {0}
     manifest = read_manifest(tmp_path, wanted)["MM-Vet"]
@@ -203,7 +203,7 @@ def test_a_server_that_fails_stops_the_run_at_its_item(vlm: VLM, tmp_path: Path)
 
 
 def test_all_failed_items_are_named_and_replies_may_hold_any_character(tmp_path: Path) -> None:
-    payloads = [{"asked": Asked([{"role": "user", "content": str(n)}], 8, mmvet.read, "")} for n in range(6)]
+    payloads = [{"asked": JudgeRequest([{"role": "user", "content": str(n)}], 8, mmvet.read, "")} for n in range(6)]
     file = tmp_path / "file.jsonl"
     with judge_server(lambda question: "0.5 \u2028 ß" if question == "0" else "no") as (url, asked):
         for requests in (6, 11):

@@ -119,16 +119,16 @@ def test_the_environment_stays_the_one_that_it_was(monkeypatch: pytest.MonkeyPat
 
 
 def test_textvqa_shows_the_ocr_tokens_between_question_and_instruction() -> None:
-    told = "\nAnswer the question using a single word or phrase."
+    expected = "\nAnswer the question using a single word or phrase."
     with_tokens = run(benchmark("textvqa_ocr", "exact_match"), ["stop", "acme"])
     assert [answer.prompt for answer in with_tokens.answers] == [
-        f"What does it say?\nReference OCR token: STOP, ALL, WAY{told}",
-        f"Which brand?\nReference OCR token: {told}",
+        f"What does it say?\nReference OCR token: STOP, ALL, WAY{expected}",
+        f"Which brand?\nReference OCR token: {expected}",
     ]
     # Two of ten people said acme: for each of the eight others min(1, 2/3), for each of the two min(1, 1/3).
     assert [answer.score for answer in with_tokens.answers] == pytest.approx([1, (8 * 2 / 3 + 2 * 1 / 3) / 10])
     without = run(benchmark("textvqa_val", "exact_match"), ["stop", "acme"])
-    assert [answer.prompt for answer in without.answers] == [f"What does it say?{told}", f"Which brand?{told}"]
+    assert [answer.prompt for answer in without.answers] == [f"What does it say?{expected}", f"Which brand?{expected}"]
 
 
 def test_vqav2_names_what_most_people_said() -> None:

@@ -113,8 +113,8 @@ def _continuations(stops: list[str], tokens: int) -> list[Instance]:
 def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]) -> None:
     vlm, _, _ = models
     samples = {"do_sample": True, "temperature": 1.0}
-    for settings, told in ((samples, "wants samples"), ({"max_gen_toks": 99999}, "up to 99999")):
-        with pytest.raises(UserError, match=told):
+    for settings, message in ((samples, "wants samples"), ({"max_gen_toks": 99999}, "up to 99999")):
+        with pytest.raises(UserError, match=message):
             ours_of(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
 
 

@@ -75,9 +75,9 @@ def test_runs_that_only_some_seeds_have_are_not_dearer_than_any(tmp_path: Path) 
     """Seed 1 has the short random run alone; in seed 0 one costs more than the arm, and one less."""
     lacking = [one for one in records() if one.method.name != "random" or one.seed == 0 or one.recipe.name == SHORT]
     assert at_equal_cost(compare(lacking, {}), row("rds_plus")) == PARTLY
-    told = " ".join(make(tmp_path, lacking).read_text().split())
-    assert "Not for every seed, so not compared: rds_plus, reselect+rds_plus." in told
-    assert "or cheaper, so not compared: rho_loss." in told
+    text = " ".join(make(tmp_path, lacking).read_text().split())
+    assert "Not for every seed, so not compared: rds_plus, reselect+rds_plus." in text
+    assert "or cheaper, so not compared: rho_loss." in text
     cheap = run("rds_plus", 55.0, 20.0)
     comparison = compare([one for one in records() if one.method.name != "rds_plus"] + [cheap], {})
     assert at_equal_cost(comparison, next(one for one in comparison.rows if one.label == "rds_plus")) == CHEAPER
@@ -107,10 +107,10 @@ def test_a_curve_ends_with_the_run(tmp_path: Path) -> None:
 
 def test_the_page_says_what_it_shows(tmp_path: Path) -> None:
     text = make(tmp_path, records()).read_text()
-    told = " ".join(text.split())
+    listed = " ".join(text.split())
     better = "better than random: rds_plus (+5.0 ± 0.0), reselect+rds_plus (+21.0 ± 12.7)"
-    assert f"At equal steps: {better}; no clear difference: rho_loss (-11.0 ± 12.7)." in told
-    assert "Dearer than every random run, or cheaper, so not compared: rho_loss." in told
+    assert f"At equal steps: {better}; no clear difference: rho_loss (-11.0 ± 12.7)." in listed
+    assert "Dearer than every random run, or cheaper, so not compared: rho_loss." in listed
     compared = text.split("## Equal steps")[1].split("## ")[0]
     line = next(line for line in compared.splitlines() if line.startswith("| reselect+rds_plus |"))
     assert "+21.0 ± 12.7" in line and "+1.0 ± 12.7" in line

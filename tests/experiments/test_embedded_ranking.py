@@ -57,7 +57,7 @@ def test_a_cell_is_the_mean_over_seeds() -> None:
     assert (measured_at(runs[:1], "x"), measured_at(runs, "x")) == (40.0, 44.0)
 
 
-def told(points: np.ndarray) -> Tally:
+def tally_of(points: np.ndarray) -> Tally:
     found = tally([Answer(str(item), "", "", "", float(point)) for item, point in enumerate(points)], "exact_match")
     assert found is not None
     return found
@@ -71,7 +71,7 @@ def test_all_sources_are_scored_on_the_same_drawn_items() -> None:
     high = low.copy()
     high[np.flatnonzero(low == 0)[:1]] = 1
     runs = [[run_of("one_source", {"x": 50.0}, options={"source": name})] for name in ("low", "high")]
-    tallies = {of[0].name: {"x": told(points)} for of, points in zip(runs, (low, high), strict=True)}
+    tallies = {of[0].name: {"x": tally_of(points)} for of, points in zip(runs, (low, high), strict=True)}
     drawn = drawn_again(runs, tallies, ["x"], 2000, rng)[:, :, 0]
     assert (drawn[:, 0] <= drawn[:, 1]).all()
     assert drawn.std(axis=0) == pytest.approx([100 * low.std() / 10, 100 * high.std() / 10], rel=0.1)
@@ -80,9 +80,9 @@ def test_all_sources_are_scored_on_the_same_drawn_items() -> None:
 def test_seeds_are_drawn_too_and_answers_to_other_items_are_refused() -> None:
     """Right everywhere or nowhere, by seed: of two drawn seeds the mean is 0, 50 or 100."""
     runs = [[run_of("one_source", {"x": 50.0}, seed=seed) for seed in (0, 1)]]
-    tallies = {record.name: {"x": told(np.full(10, seed))} for seed, record in enumerate(runs[0])}
+    tallies = {record.name: {"x": tally_of(np.full(10, seed))} for seed, record in enumerate(runs[0])}
     drawn = drawn_again(runs, tallies, ["x"], 2000, np.random.default_rng(0))
     assert [np.mean(drawn == value) for value in (0, 50, 100)] == pytest.approx([0.25, 0.5, 0.25], abs=0.04)
-    tallies[runs[0][1].name] = {"x": told(np.ones(9))}
+    tallies[runs[0][1].name] = {"x": tally_of(np.ones(9))}
     with pytest.raises(UserError, match="The runs did not all answer the same items of x; make them again"):
         drawn_again(runs, tallies, ["x"], 10, np.random.default_rng(0))

@@ -63,9 +63,9 @@ def test_the_sources_are_the_built_in_pools() -> None:
 
 def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path: Path) -> None:
     text = make(tmp_path, records(), KEPT).read_text()
-    told = " ".join(text.split())
-    assert "is 0.50 on average over 1 pair of the seeds 0, 1" in told, "length falls from place 2 to 3"
-    assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in told
+    listed = " ".join(text.split())
+    assert "is 0.50 on average over 1 pair of the seeds 0, 1" in listed, "length falls from place 2 to 3"
+    assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in listed
     line = next(line for line in text.splitlines() if line.startswith("| repeated images |"))
     assert "| +1.00 |" in line, "prism repeats most and scores most, random least"
     assert text.count("\n| prism |") == 1 and "\n| full |" not in text
@@ -129,8 +129,8 @@ def test_images_that_were_not_counted_are_left_out_and_named(tmp_path: Path) -> 
     kept = {name: one for name, one in KEPT.items() if name not in ("prism1", "length1")}
     whole = make(tmp_path / "whole", records(), KEPT).read_text()
     lacking = " ".join(make(tmp_path / "lacking", records(), kept).read_text().split())
-    told = " Not counted, so not in the means of properties of images: seed 1: length, prism."
-    assert told in lacking and lacking.replace(told, "") == " ".join(whole.split())
+    expected = " Not counted, so not in the means of properties of images: seed 1: length, prism."
+    assert expected in lacking and lacking.replace(expected, "") == " ".join(whole.split())
 
 
 def test_too_few_methods_are_refused(tmp_path: Path) -> None:

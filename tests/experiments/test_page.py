@@ -136,12 +136,12 @@ def assert_told(record: Path, count: int, capsys: pytest.CaptureFixture[str]) ->
     """Every ratio is printed and kept, and where both sides have numbers they are the same."""
     comparisons = json.loads(record.read_text())["comparisons"]
     assert len(comparisons) == count
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     floors = json.loads(record.read_text())["floors"]
     assert floors and all(floor["least"] > 0 for floor in floors)
     assert {floor["of"].removeprefix("the N×N form of: ") for floor in floors} <= {made["what"] for made in comparisons}
     for made in comparisons:
-        assert f"ratio {made['ratio']:.3g} in {made['of']}" in told
+        assert f"ratio {made['ratio']:.3g} in {made['of']}" in text
         assert made["differs"] is None or made["differs"] < 1e-3
 
 

@@ -33,8 +33,8 @@ def test_a_number_follows_or_not_by_hand() -> None:
 
 
 def test_a_missing_cell_decides_nothing() -> None:
-    told = verdict({"A": 40.0, REL: 85.0})
-    assert told[1:] == ["(80.00)", "–", "*cannot be told*: 1 of 2 cells are readable"]
+    found = verdict({"A": 40.0, REL: 85.0})
+    assert found[1:] == ["(80.00)", "–", "*cannot be told*: 1 of 2 cells are readable"]
     assert verdict({REL: 85.0})[1] == "*unknown*"
 
 

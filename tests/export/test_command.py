@@ -90,8 +90,8 @@ def test_the_subset_of_a_record_is_exported_with_its_method(run: tuple[Path, Pat
 def test_a_subsets_folder_and_a_pool_are_enough_too(run: tuple[Path, Path], tmp_path: Path) -> None:
     place, record = run
     folder = subset_of(load(record), place / "cache")
-    told = ["--subset", str(folder), *pool_choices(place), f"cache={place / 'cache'}"]
-    main(["subset", *told, "--format", "ms_swift", "--to", str(tmp_path / "out")])
+    arguments = ["--subset", str(folder), *pool_choices(place), f"cache={place / 'cache'}"]
+    main(["subset", *arguments, "--format", "ms_swift", "--to", str(tmp_path / "out")])
     assert len((tmp_path / "out" / "subset.jsonl").read_text().splitlines()) == 4
 
 
@@ -174,9 +174,9 @@ def test_every_mistake_is_one_sentence(
 
 def test_an_adapter_that_is_gone_comes_with_the_command_that_makes_it_again(run: tuple[Path, Path]) -> None:
     place, record = run
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         adapter_of(load(record), place / "empty")
-    assert str(told.value).endswith(f"or make it again: {load(record).provenance.command}")
+    assert str(caught.value).endswith(f"or make it again: {load(record).provenance.command}")
 
 
 def test_two_adapters_that_fit_are_not_guessed_between(run: tuple[Path, Path], tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_rows_that_were_left_out_move_no_other(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "subset").mkdir()
     save_subset(Subset(np.array([0, 2])), pool, tmp_path / "subset")
     options = ["pool=llava_json", f"pool.file={file}", f"pool.images={images}", "pool.bad_rows=drop"]
-    told = ["--subset", str(tmp_path / "subset"), "--format", "original", "--to", str(tmp_path / "out")]
-    main(["subset", *options, f"cache={tmp_path / 'cache'}", *told])
+    arguments = ["--subset", str(tmp_path / "subset"), "--format", "original", "--to", str(tmp_path / "out")]
+    main(["subset", *options, f"cache={tmp_path / 'cache'}", *arguments])
     assert json.loads((tmp_path / "out" / "rows.json").read_text()) == [text[0], text[3]]
     assert "The rows are those of the pool's file" in (tmp_path / "out" / "README.md").read_text()

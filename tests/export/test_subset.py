@@ -154,9 +154,9 @@ def test_what_is_lost_is_told_of_with_counts_of_the_whole_pool(tmp_path: Path) -
     pool = open_sharegpt(str(tmp_path / "rows.json"), str(tmp_path), **options)
     export_subset(pool, Subset(np.array([1])), "ms_swift", tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    _, _, told = page.partition("Left out (rows are counted over the whole pool); `--format original` keeps it:\n\n")
+    _, _, found = page.partition("Left out (rows are counted over the whole pool); `--format original` keeps it:\n\n")
     fields = ("id of a call", "objects", "tool_call_id of a turn")
-    assert told.splitlines()[:4] == [
+    assert found.splitlines()[:4] == [
         "- fields that selectmm does not read: " + ", ".join(f"`{name}` (1 row)" for name in fields),
         "- an answer before the first question, or a last question without an answer, with the images it shows (1 row)",
         "- `<image>` in the texts of rows without an image (1 row)",

@@ -30,8 +30,8 @@ def test_a_row_that_the_model_cannot_take_is_dropped_counted_and_stays_out_of_ex
         recorded_run(tmp_path, *choices)
     record = recorded_run(tmp_path, *choices, "pool.bad_rows=drop")
     assert load(record).pool.rows == 7
-    told = "1 rows of the pool were dropped with an image that recipe.max_length would cut."
-    assert told in load(record).deviations
+    expected = "1 rows of the pool were dropped with an image that recipe.max_length would cut."
+    assert expected in load(record).deviations
     main(["subset", "--record", str(record), "--yes", "--format", "llava", "--to", str(tmp_path / "out")])
     exported = json.loads((tmp_path / "out" / "subset.json").read_text())
     assert [row["id"] for row in exported] == ["0", "2", "3", "4", "5", "6", "7"]

@@ -81,8 +81,8 @@ def test_the_ratios_are_those_of_one_row_at_a_time(vlm: VLM, light: float, mean:
         guess = [t for q in asked for t in (Turn("user", ASK), Turn("assistant", q))]
         known = [t for q, a in zip(asked, said, strict=True) for t in (Turn("user", knowing + a), Turn("assistant", q))]
         parts = [talk, replace(talk, images=()), replace(talk, turns=tuple(guess)), replace(talk, turns=tuple(known))]
-        whole, blind, guessed, told = (losses(vlm, part, light, mean) for part in parts)
-        assert found[number].tolist() == pytest.approx([ratio(blind, whole), ratio(guessed, told)], rel=1e-4)
+        whole, blind, guessed, answered = (losses(vlm, part, light, mean) for part in parts)
+        assert found[number].tolist() == pytest.approx([ratio(blind, whole), ratio(guessed, answered)], rel=1e-4)
 
 
 def test_a_row_without_an_answer_says_nothing_of_its_image(vlm: VLM) -> None:
@@ -93,8 +93,8 @@ def test_a_row_without_an_answer_says_nothing_of_its_image(vlm: VLM) -> None:
 
 def test_a_conversation_is_turned_round() -> None:
     talk = Conversation((Turn("user", "How?"), Turn("assistant", "So {}."), Turn("user", "Left over")))
-    told = turned(talk, "Answer: {}").turns
-    assert told == (Turn("user", "Answer: So {}."), Turn("assistant", "How?"))
+    found = turned(talk, "Answer: {}").turns
+    assert found == (Turn("user", "Answer: So {}."), Turn("assistant", "How?"))
     assert turned(talk, ASK).turns[0].text == ASK
 
 

@@ -29,7 +29,7 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cost import Clock, Cost
 from selectmm.records.stage import fingerprint
 from selectmm.stages import sweep
-from selectmm.stages.sweep import SWEEP, log_jobs, others_of, place_of, told
+from selectmm.stages.sweep import SWEEP, features_of_sweep, log_jobs, others_of, place_of
 from selectmm.tuning.adapter import injected, lora_config
 from tests.features.material import store_of
 from tests.features.test_passes import Forwards, forwards  # noqa: F401  (a fixture)
@@ -231,7 +231,7 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
 
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     monkeypatch.setenv(SWEEP, "")
-    words = [*overrides(place, "llava15_7b", "told"), "method=random,length,prism,el2n,grand,tive", "seed=0,1"]
+    words = [*overrides(place, "llava15_7b", "read"), "method=random,length,prism,el2n,grand,tive", "seed=0,1"]
     jobs = read_jobs(words, multirun=True)
     built = {(method, config.seed): build(config, method) for config, method in jobs}
     assert others_of(built["prism", 0]) == []
@@ -240,7 +240,7 @@ def test_jobs_are_told_what_their_sweep_reads(place: Path, monkeypatch: pytest.M
     assert others_of(built["random", 0]) == others_of(built["el2n", 1]), "whoever needs nothing starts no pass"
     assert set(others_of(built["grand", 0])) == {GradientNorm(), ProjectedGradient(8192)}
     assert place_of(built["grand", 0]) != place_of(built["tive", 1]), "another seed is another warm-up"
-    assert len(told()) == 3
+    assert len(features_of_sweep()) == 3
 
 
 def test_what_thousands_of_jobs_are_told_fits_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,5 +250,5 @@ def test_what_thousands_of_jobs_are_told_fits_a_variable(monkeypatch: pytest.Mon
     places = {fingerprint({"seed": number}): read for number in range(2000)}
     monkeypatch.setattr(sweep, "union_of", lambda _experiments: places)
     log_jobs([])
-    assert {place: [feature_of(one) for one in those] for place, those in told().items()} == places
+    assert {place: [feature_of(one) for one in those] for place, those in features_of_sweep().items()} == places
     assert subprocess.run(["true"]).returncode == 0

@@ -291,5 +291,5 @@ def test_another_process_reads_each_feature_as_it_was_told() -> None:
     features = {feature for method in METHODS for feature in method.needs().features}
     assert len(features) > 20
     for feature in features:
-        told = json.loads(json.dumps(config_of(feature)))
-        assert feature_of(told) == feature and hash(feature_of(told)) == hash(feature), feature
+        found = json.loads(json.dumps(config_of(feature)))
+        assert feature_of(found) == feature and hash(feature_of(found)) == hash(feature), feature

@@ -82,8 +82,8 @@ def test_the_epoch_nearest_the_accuracy_that_covers_all_clusters_is_used(
     values = np.random.default_rng(1).normal(size=(40, 4))
     vectors, core = Vectors(values, np.arange(40), unit=True), np.arange(40)
 
-    def trained(epochs: int, told: list[tuple[float, bool]]) -> np.ndarray:
-        script = iter(told)
+    def trained(epochs: int, message: list[tuple[float, bool]]) -> np.ndarray:
+        script = iter(message)
         monkeypatch.setattr(cluster_classifier, "_judge", lambda *_: next(script))
         return confidence(vectors, core, core % 4, Training(16, 8, 0.1, epochs, 0.25, 0.6), seed=0)
 
@@ -108,9 +108,9 @@ def test_the_network_is_its_formula_and_dropout_scales_what_it_leaves() -> None:
     mixed += 0.1 * linear("both", image * text)
     centred = mixed - mixed.mean(1, keepdims=True)
     ready = np.maximum(centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5), 0)
-    for left, told in ((ready, None), (4 * ready * keep, torch.from_numpy(keep))):
+    for left, message in ((ready, None), (4 * ready * keep, torch.from_numpy(keep))):
         expected = linear("out", left)
-        np.testing.assert_allclose(net(torch.from_numpy(pairs), told).detach().numpy(), expected, atol=1e-12)
+        np.testing.assert_allclose(net(torch.from_numpy(pairs), message).detach().numpy(), expected, atol=1e-12)
 
 
 def test_every_cluster_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:

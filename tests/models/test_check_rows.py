@@ -119,7 +119,7 @@ class TestQwen:
 
     def test_a_run_stops_with_one_sentence_or_drops_and_counts(self, vlm: VLM, tmp_path: Path) -> None:
         pool, cache = opened(tmp_path, list(self.ROWS)), tmp_path / "cache"
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             fitting(pool, vlm, 60, "stop", cache)
         for part in (
             "1 row with a model's image mark in their text (first: row 1 (id 'b'))",
@@ -127,7 +127,7 @@ class TestQwen:
             "1 row with an image that recipe.max_length would cut (first: row 3 (id 'd'), wide.png)",
             "set pool.bad_rows=drop",
         ):
-            assert part in str(told.value)
+            assert part in str(caught.value)
         listed = json.loads(next((cache / "pool-model").glob("*/rows.json")).read_text())
         assert listed["shape"] == ["row 2 (id 'c')"]
         left = fitting(pool, vlm, 60, "drop", cache)

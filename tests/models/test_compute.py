@@ -114,14 +114,14 @@ def test_a_model_that_is_computed_otherwise_has_another_name() -> None:
 
 
 def test_liger_leaves_the_loss_alone_and_knows_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
+    found = []
     patching = ModuleType("liger_kernel.transformers.monkey_patch")
     patching.MODEL_TYPE_TO_APPLY_LIGER_FN = {"llava": None}
     monkeypatch.setitem(sys.modules, patching.__name__, patching)
-    monkeypatch.setattr("transformers.integrations.liger.apply_liger_kernel", lambda *given: told.append(given))
+    monkeypatch.setattr("transformers.integrations.liger.apply_liger_kernel", lambda *given: found.append(given))
     known, unknown = (SimpleNamespace(config=SimpleNamespace(model_type=kind)) for kind in ("llava", "mystery"))
     PLAIN.patch(unknown)
     LIGER.patch(known)
-    assert told == [(known, {"cross_entropy": False, "fused_linear_cross_entropy": False})]
+    assert found == [(known, {"cross_entropy": False, "fused_linear_cross_entropy": False})]
     with pytest.raises(UserError, match=r"Liger has no kernels for mystery; set compute\.liger=false"):
         LIGER.patch(unknown)

@@ -35,9 +35,9 @@ def test_the_reason_names_the_driver_and_the_build_of_torch(
     monkeypatch.setattr(gpu, "DRIVER", file)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"^This setting needs a GPU, and torch sees none: ") as told:
+    with pytest.raises(UserError, match=r"^This setting needs a GPU, and torch sees none: ") as caught:
         check_gpu("full", "auto")
-    assert said in str(told.value)
+    assert said in str(caught.value)
 
 
 def test_small_runs_gpus_and_who_asks_for_the_cpu_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

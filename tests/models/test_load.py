@@ -97,9 +97,9 @@ def test_a_broken_tokenizer_or_configuration_is_one_sentence_where_it_is_read_al
     ids=lambda problem: type(problem).__name__,
 )
 def test_what_the_machine_lacks_is_not_called_a_broken_checkpoint(problem: Exception) -> None:
-    with pytest.raises(type(problem)) as told, load.reading("No checkpoint"):
+    with pytest.raises(type(problem)) as caught, load.reading("No checkpoint"):
         raise problem
-    assert told.value is problem
+    assert caught.value is problem
 
 
 def test_code_of_a_checkpoint_is_never_run_and_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,8 +110,8 @@ def test_what_a_template_has_no_place_for_is_one_sentence(tiny: tuple[str, VLM],
     wanted = {"llava_vicuna": [1, 2], "internvl3": [2], "qwen2_5_vl": []}[name]
     assert look(pool, vlm, 512).turns == wanted
     if wanted:
-        told = rf"with a turn .* \(first: row {wanted[0]}\).* Qwen2\.5-VL and Qwen3-VL, system prompts"
-        said = f"{counted(len(wanted), 'row')} {told}"
+        expected = rf"with a turn .* \(first: row {wanted[0]}\).* Qwen2\.5-VL and Qwen3-VL, system prompts"
+        said = f"{counted(len(wanted), 'row')} {expected}"
         with pytest.raises(UserError, match=said):
             fitting(pool, vlm, 512, "stop", tmp_path / "cache")
         assert len(fitting(pool, vlm, 512, "drop", tmp_path / "cache")) == 3 - len(wanted)

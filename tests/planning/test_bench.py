@@ -29,9 +29,9 @@ def test_what_is_measured_corrects_the_plan(
     with output(json=True):
         main([*chosen, "--steps", "2"])
     shown = capsys.readouterr()
-    told = " ".join(shown.err.split())
-    assert all(f"{kind} " in told for kind in ("tuning", "features", "gradients", "decoding"))
-    assert "measured here: float32 product of two 512 × 512 matrices" in told, "what the share of peak is of"
+    text = " ".join(shown.err.split())
+    assert all(f"{kind} " in text for kind in ("tuning", "features", "gradients", "decoding"))
+    assert "measured here: float32 product of two 512 × 512 matrices" in text, "what the share of peak is of"
     [file] = (place / "bench" / "cache" / "bench").glob("cpu-*.json")
     kept = json.loads(file.read_text())
     document = json.loads(shown.out)

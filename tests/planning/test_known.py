@@ -13,7 +13,7 @@ from selectmm.commands.plan import main
 from selectmm.errors import UserError
 from selectmm.models.lengths import image_tokens
 from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.known.loads import TEMPLATE, load_of_known
 from selectmm.planning.known.models import MODELS, shapes_of
 from selectmm.planning.known.pools import POOLS, rows_of, stand_in
@@ -102,7 +102,7 @@ def test_the_load_of_a_known_pool_by_hand() -> None:
 def test_every_benchmark_of_the_configuration_is_known() -> None:
     files = sorted((ROOT / "configs/benchmark").glob("*.yaml"))
     tasks = {next(iter(yaml.safe_load(file.read_text()).values()))["task"] for file in files}
-    assert tasks <= set(ASKED)
+    assert tasks <= set(TASKS)
 
 
 def test_the_table_is_planned_with_nothing_downloaded(
@@ -114,10 +114,10 @@ def test_the_table_is_planned_with_nothing_downloaded(
     with output(json=True):
         main(["-m", *wanted, f"cache={tmp_path}", "--gpu", "h100", "--devices", "8"])
     shown = capsys.readouterr()
-    told = " ".join(shown.err.split())
-    assert "From: Pool llava_665k: data/llava_v1_5_mix665k.json is not here; rows: llava_v1_5_mix665k.json" in told
-    assert "From: Model: none of its files are here; shapes and processor as in config.json of llava-hf" in told
-    assert "From: Benchmarks: published numbers of items, not compared. Assumed: lengths of prompts;" in told
+    text = " ".join(shown.err.split())
+    assert "From: Pool llava_665k: data/llava_v1_5_mix665k.json is not here; rows: llava_v1_5_mix665k.json" in text
+    assert "From: Model: none of its files are here; shapes and processor as in config.json of llava-hf" in text
+    assert "From: Benchmarks: published numbers of items, not compared. Assumed: lengths of prompts;" in text
     content = json.loads(shown.out)
     stages = [stage for job in content["jobs"] for stage in job["stages"]]
     assert not [s for s in stages if s["state"] == "unknown"]
@@ -159,8 +159,8 @@ def test_a_pool_that_is_here_is_planned_for_a_model_that_is_not(
     with output(json=True):
         main([*wanted, "--gpu", "a100-80"])
     shown = capsys.readouterr()
-    told = " ".join(shown.err.split())
-    assert "From: Lengths of rows: images by the processor. Assumed: tokens of words (at most six letters each" in told
+    text = " ".join(shown.err.split())
+    assert "From: Lengths of rows: images by the processor. Assumed: tokens of words (at most six letters each" in text
     (tuned,) = [one for one in json.loads(shown.out)["jobs"][0]["stages"] if one["name"] == "finetune"]
     assert 4 * (image + 10) < tuned["work"]["tokens"] < 4 * (image + 80), "and some words, template included"
 

@@ -195,9 +195,9 @@ def test_without_a_configuration_the_rest_is_planned_and_what_is_missing_said(
 ) -> None:
     gone = place / "gone"
     main([*words(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"), "--gpu", "h100"])
-    told = capsys.readouterr().out
-    told = " ".join(told.split())
-    assert "Note: Without the model there are no tokens, FLOPs and memory. No configuration and" in told
+    text = capsys.readouterr().out
+    text = " ".join(text.split())
+    assert "Note: Without the model there are no tokens, FLOPs and memory. No configuration and" in text
     found = planned(experiment_of(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"))[0]
     assert states(found)["features"] == states(found)["finetune"] == "unknown"
     assert [each.rows for each in found.stages[:4]] == [24, 12, 24, 12]
@@ -218,11 +218,11 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
     with output(json=True):
         main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
     shown = capsys.readouterr()
-    told = " ".join(shown.err.split())
-    assert "full, budget 0.5" in told and "random, budget 0.5" in told
-    assert told.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in told, "one line for each job"
-    assert re.search(r" all [56] \d ", told), "and one for all"
-    assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in told
+    text = " ".join(shown.err.split())
+    assert "full, budget 0.5" in text and "random, budget 0.5" in text
+    assert text.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in text, "one line for each job"
+    assert re.search(r" all [56] \d ", text), "and one for all"
+    assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in text
     content = json.loads(shown.out)
     assert [job["stages"][2]["name"] for job in content["jobs"]] == ["finetune", "finetune"]
     tuned = content["jobs"][0]["stages"][2]

@@ -9,7 +9,7 @@ from selectmm.planning.corrections import Corrections
 from selectmm.planning.flops import Load
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.known import benchmarks
-from selectmm.planning.known.benchmarks import Asked
+from selectmm.planning.known.benchmarks import TaskSize
 from selectmm.planning.page import _slow_evaluation
 from selectmm.planning.serving import CHUNK, DEFAULT, START, STEP, _steps, served
 from selectmm.planning.stages import Plan, Planned, seconds_of, total_of
@@ -36,7 +36,7 @@ def test_seats_take_one_request_after_the_other() -> None:
 @pytest.fixture
 def words(monkeypatch: pytest.MonkeyPatch) -> None:
     """One task of prompts of 30 tokens without an image, and answers of 20 in a batch: 10 on average, 40 at most."""
-    monkeypatch.setitem(benchmarks.ASKED, "words", Asked(100, "nobody", 30, 20, image=False))
+    monkeypatch.setitem(benchmarks.TASKS, "words", TaskSize(100, "nobody", 30, 20, image=False))
 
 
 def memory_for(sequences: int) -> float:
@@ -70,7 +70,7 @@ def test_blocks_go_round_and_a_gpu_without_one_is_held(words: None) -> None:
 
 
 def test_a_likelihood_takes_no_step_and_an_unknown_number_of_items_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(benchmarks.ASKED, "options", Asked(10, "nobody", 30, 0, image=False, options=4))
+    monkeypatch.setitem(benchmarks.TASKS, "options", TaskSize(10, "nobody", 30, 0, image=False, options=4))
     suite = suite_of(None, None, "options")
     found = served(DEVICE, Load(), {"options": 10}, suite, DEFAULT, 1, 1e12)
     assert found.overhead == START and found.streamed == 0
@@ -84,7 +84,7 @@ def test_what_was_measured_of_our_own_decoding_does_not_correct_vllm() -> None:
     assert measured.factor(ours) == 2.0 and measured.factor(theirs) is None
 
 
-def told(evaluation: float, tuning: float, by_engine: float | None) -> str:
+def advice(evaluation: float, tuning: float, by_engine: float | None) -> str:
     stages = [
         Planned("finetune", "", (), "to do", 1, Work(flops=tuning * 3600 * 989.4e12 * 0.4, precision="bf16-true")),
         Planned("evaluate", "", (), "to do", 1, Work(flops=0, overhead=evaluation * 3600)),
@@ -95,7 +95,7 @@ def told(evaluation: float, tuning: float, by_engine: float | None) -> str:
 
 
 def test_a_long_evaluation_is_said_with_what_helps() -> None:
-    assert told(3, 4, 1) == told(0.9, 0.1, 0.05) == ""
-    assert "Evaluation takes longer than training here, because our own decoding, the default" in told(5, 4, 1)
-    assert "With engine=vllm the same is estimated at 1 hours" in told(5, 4, 1)
-    assert told(5, 4, None) == "Evaluation takes longer than training here; suite.limit and suite.only shorten it."
+    assert advice(3, 4, 1) == advice(0.9, 0.1, 0.05) == ""
+    assert "Evaluation takes longer than training here, because our own decoding, the default" in advice(5, 4, 1)
+    assert "With engine=vllm the same is estimated at 1 hours" in advice(5, 4, 1)
+    assert advice(5, 4, None) == "Evaluation takes longer than training here; suite.limit and suite.only shorten it."

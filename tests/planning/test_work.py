@@ -30,7 +30,7 @@ from selectmm.planning.corrections import Corrections
 from selectmm.planning.flops import Load, forward
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
-from selectmm.planning.known.benchmarks import ASKED
+from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.page import _ending
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.planning.work import Device
@@ -61,7 +61,7 @@ def test_items_are_counted_where_the_data_lie(tmp_path: Path) -> None:
 def test_a_limit_is_of_every_part_that_the_harness_has_of_a_task(task: str, folder: str) -> None:
     files = (Path(lm_eval.__file__).parent / "tasks" / folder).glob(f"{task}_*.yaml")
     assert items_of(suite_of(None, 10, task)) == {task: 10 * len(list(files))}
-    assert items_of(suite_of(None, 10**6, task)) == {task: ASKED[task].items}
+    assert items_of(suite_of(None, 10**6, task)) == {task: TASKS[task].items}
 
 
 def test_an_item_is_read_and_answered() -> None:
@@ -77,9 +77,9 @@ def test_a_plan_says_what_the_disk_needs_while_shards_are_joined() -> None:
     work = Device(None, BODY, size=2).features(ROWS, [ProjectedGradient(16), TokenCount()], 4, 8)
     assert (work.disk, work.joining) == (2 * (17 + 1) * 4, 2 * 17 * 4)
     stages = [Planned("features", "", (), state, 2, replace(work, flops=0)) for state in ("to do", "cached")]
-    told = " ".join(_ending([Plan("", stages, [])], GPUS["h100"], 0.4, 256))
-    assert "144 B of disk" in told
-    assert "While the shards of a feature are joined, up to 136 B of disk more are in use, 280 B at the most." in told
+    text = " ".join(_ending([Plan("", stages, [])], GPUS["h100"], 0.4, 256))
+    assert "144 B of disk" in text
+    assert "While the shards of a feature are joined, up to 136 B of disk more are in use, 280 B at the most." in text
     cached = " ".join(_ending([Plan("", stages[1:], [])], GPUS["h100"], 0.4, 256))
     assert "joined" not in cached
 

@@ -106,12 +106,12 @@ def test_clips_may_be_marked_as_images_are_in_a_row_of_clips_alone(folder: Path,
         export_subset(both, Subset(np.array([0])), name, tmp_path / "out" / name)
         again = opened(read_back(tmp_path / "out" / name), folder, tmp_path)
         assert again[0].digest == both[1].digest
-    for row, told in (
+    for row, message in (
         ({**rows[0], "videos": ["v/1.mp4"]}, "has 2 <image> for 0 images; give as many of both"),
         ({**rows[1], "videos": ["v/1.mp4"]}, "has 2 <video> for 1 clip; give as many of both"),
         ({**rows[0], "images": ["v/1.png"]}, "has 2 <image> for 1 image; give as many of both"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             opened([row], folder, tmp_path)
 
 

@@ -101,11 +101,11 @@ def test_an_image_that_is_gone_when_it_is_looked_at_is_not_called_broken(
 
 def test_every_broken_image_is_counted_and_dropped(place: Path) -> None:
     names = ["a.bmp", "cut.bmp", "page.bmp", "text.png", "loop.png", "none.bmp", None, "b.bmp", "a.bmp"]
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         opened(place, names)
-    assert "2 rows with a missing image (first: row 4 (id 'n4'), loop.png)" in str(told.value)
+    assert "2 rows with a missing image (first: row 4 (id 'n4'), loop.png)" in str(caught.value)
     assert "3 rows with a broken image (first: row 1 (id 'n1'), cut.bmp). The first broken image: image" in str(
-        told.value
+        caught.value
     )
     pool = opened(place, names, "drop")
     assert pool.health.broken_image == [1, 2, 3] and pool.health.truncated_image == [1]

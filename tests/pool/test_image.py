@@ -52,10 +52,10 @@ def pixels(folder: Path, content: bytes) -> list[list[int]]:
 
 def refused(folder: Path, content: bytes) -> str:
     (folder / "a.img").write_bytes(content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         open_image(folder, "a.img")
-    assert str(folder / "a.img") in str(told.value)
-    return str(told.value)
+    assert str(folder / "a.img") in str(caught.value)
+    return str(caught.value)
 
 
 WIDE = [0, 1, 255, 256, 500, 32_768, 63_500, 65_535]
@@ -154,9 +154,9 @@ def test_what_is_no_file_is_missing(tmp_path: Path, path: str) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
     assert size_of(tmp_path, path) is None
-    with pytest.raises(UserError, match=r"^Image .* is missing; put it there, or set pool\.bad_rows=drop\.$") as told:
+    with pytest.raises(UserError, match=r"^Image .* is missing; put it there, or set pool\.bad_rows=drop\.$") as caught:
         open_image(tmp_path, path)
-    assert len(str(told.value)) < 400 and str(told.value).isprintable()
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
 def encoded(kind: str) -> bytes:

@@ -203,16 +203,16 @@ def test_images_that_cannot_be_fetched_now_are_not_called_broken(
             raise problem
         return fetch(self, path, *more, **named)
 
-    told = rf"^memory://bucket/images/gqa/.*\.jpg cannot be read now \(.*{problem.args[-1]}.*\)\. No row was left out"
+    said = rf"^memory://bucket/images/gqa/.*\.jpg cannot be read now \(.*{problem.args[-1]}.*\)\. No row was left out"
     with monkeypatch.context() as patch:
         patch.setattr(system, "cat_file", some)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=said):
             opened(file, kept["address"], tmp_path / "cache")
         for read in (open_image, header_of):
-            with pytest.raises(UserError, match=told):
+            with pytest.raises(UserError, match=said):
                 read(root_of(kept["address"], tmp_path), "gqa/long/9.jpg")
         patch.setattr(system, "info", some)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=said):
             Address(kept["address"]).file("gqa/long/9.jpg").stat()
     pool = opened(file, kept["address"], tmp_path / "cache")
     assert pool.health.broken_image == [3] and len(pool) == len(NAMES) - 1

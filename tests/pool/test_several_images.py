@@ -203,7 +203,7 @@ def test_a_pool_knows_all_images_of_all_rows_also_when_rows_are_left_out(images:
     assert several(pool) == [["a/1.png"], PATHS, [], ["a/2.png", "a/1.png"]]
     assert pool.image_of.tolist() == [0, 1, -1, 2] and pool.several.tolist() == [1, 3]
     assert pool.showing(np.array([True, False, False])).tolist() == [0, 1, 3]
-    assert pool.told(1) == "row 1, a/0.png and 2 more"
+    assert pool.named_with_images(1) == "row 1, a/0.png and 2 more"
     left = pool.without([0, 1], "left")
     assert several(left) == [[], ["a/2.png", "a/1.png"]] and left.sizes.tolist() == [[10, 6], [9, 6]]
     found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}

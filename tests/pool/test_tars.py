@@ -28,7 +28,7 @@ def test_the_index_follows_the_tars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "told"),
+    ("name", "kind", "said"),
     [
         ("link.png", tarfile.SYMTYPE, "a link, which is not read; .* with the files themselves"),
         ("hard.png", tarfile.LNKTYPE, "a link, which is not read; .* with the files themselves"),
@@ -40,12 +40,12 @@ def test_the_index_follows_the_tars(tmp_path: Path) -> None:
     ],
     ids=["link", "hard-link", "pipe", "absolute", "climbs", "folder-climbs", "unprintable"],
 )
-def test_a_member_that_is_no_plain_file_is_refused_by_name(name: str, kind: bytes, told: str, tmp_path: Path) -> None:
+def test_a_member_that_is_no_plain_file_is_refused_by_name(name: str, kind: bytes, said: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as made:
         entry = tarfile.TarInfo(name)
         entry.type, entry.linkname = kind, "/etc/passwd" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
         made.addfile(entry)
-    with pytest.raises(UserError, match=rf"^{re.escape(repr(name))} in .*a\.tar is .*{told}"):
+    with pytest.raises(UserError, match=rf"^{re.escape(repr(name))} in .*a\.tar is .*{said}"):
         shards_of(str(tmp_path / "a.tar"), tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob(INDEX))
 
@@ -88,9 +88,9 @@ def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return entry.tobuf(tarfile.GNU_FORMAT)
 
 
-def pax(**told: str) -> bytes:
+def pax(**message: str) -> bytes:
     return tarfile.TarInfo.create_pax_global_header({}) + tarfile.TarInfo._create_pax_generic_header(
-        {name.replace("_", "."): value for name, value in told.items()}, tarfile.XHDTYPE, "utf-8"
+        {name.replace("_", "."): value for name, value in message.items()}, tarfile.XHDTYPE, "utf-8"
     )
 
 

@@ -38,10 +38,10 @@ def test_text_questions_of_the_held_part_are_asked_nowhere_else() -> None:
 
 def test_shapes_and_colours_agree_with_every_question_of_easy_vqa() -> None:
     folder = Path(find_spec("easy_vqa").origin).parent / "data" / "test"
-    told = {}
+    found = {}
     for question, answer, image in json.loads((folder / "questions.json").read_text()):
-        told.setdefault(image, []).append((question, answer))
-    full = [questions for _, questions in sorted(told.items()) if len(material_of(questions)) == 2]
+        found.setdefault(image, []).append((question, answer))
+    full = [questions for _, questions in sorted(found.items()) if len(material_of(questions)) == 2]
     assert len(full) == len(material.drawn("held"))
     for drawn, questions in zip(material.drawn("held"), full, strict=True):
         for question, answer in questions:
@@ -56,7 +56,7 @@ def test_shapes_and_colours_agree_with_every_question_of_easy_vqa() -> None:
 def material_of(questions: list[tuple[str, str]]) -> dict[str, str]:
     found = {}
     for question, answer in questions:
-        found.update(material._told(question, answer))
+        found.update(material._fact(question, answer))
     return found
 
 

@@ -91,7 +91,7 @@ def shown(records: dict[str, RunRecord], folder: Path) -> str:
     tallies = tallies_of((files[name], record) for name, record in records.items())
     references = references_for(RESULTS / "references" / "mini.json", list(records.values()))
     comparisons = [(compare(group.records, references, tallies), group) for group in comparable(list(records.values()))]
-    told = [
+    found = [
         html(
             boards_of(
                 {f"{name}.json": record for name, record in records.items()}, [RESULTS / "references" / "mini.json"]
@@ -102,11 +102,11 @@ def shown(records: dict[str, RunRecord], folder: Path) -> str:
     for comparison, group in comparisons:
         table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
         show(table, screen)
-        told += [to_markdown(table), str(cells(comparison))]
+        found += [to_markdown(table), str(cells(comparison))]
         sections.append(Section(table, comparison, majority_rel(comparison, references)))
-    told += [report_page("records", sections, papers), *map(to_markdown, papers)]
-    told += [record.name for record in records.values()]
-    return "\n".join([*told, screen.file.getvalue()])
+    found += [report_page("records", sections, papers), *map(to_markdown, papers)]
+    found += [record.name for record in records.values()]
+    return "\n".join([*found, screen.file.getvalue()])
 
 
 def test_nothing_is_wrong_with_them_as_they_are(folder: Path) -> None:

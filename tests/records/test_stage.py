@@ -57,10 +57,10 @@ def test_a_kill_before_the_last_rename_loses_neither_work_nor_cost(
     with pytest.raises(KeyboardInterrupt):
         run_stage(tmp_path, "select", WHAT, _write_value, devices=1000)
     partial = tmp_path / "select" / f"{fingerprint(WHAT)}.partial"
-    told = json.loads((partial / "stage.json").read_text())["cost"]
+    text = json.loads((partial / "stage.json").read_text())["cost"]
     monkeypatch.setattr(Path, "rename", rename)
     again = run_stage(tmp_path, "select", WHAT, lambda folder: pytest.fail("made twice"))
-    assert again.cost.device_seconds == told["device_seconds"] > 0
+    assert again.cost.device_seconds == text["device_seconds"] > 0
     assert sorted(file.name for file in again.folder.iterdir()) == ["stage.json", "value.txt"]
 
 
@@ -198,18 +198,18 @@ print(run_stage(root, "select", {"x": 1}, make).cached)
 def test_who_waits_says_for_which_process_and_gives_its_device_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    begun, told, given = Event(), Event(), []
+    begun, waiting, given = Event(), Event(), []
 
     @contextmanager
     def aside() -> Iterator[None]:
         given.append("given back")
-        told.set()
+        waiting.set()
         yield
         given.append("taken again")
 
     def make(folder: Path) -> None:
         begun.set()
-        assert told.wait(20)
+        assert waiting.wait(20)
         (folder / "value.txt").write_text("made once")
 
     caplog.set_level("INFO", "selectmm")

@@ -117,8 +117,8 @@ def test_what_a_step_says_and_what_the_machine_does_are_there(tmp_path: Path, mo
         while not (noted := [r.stats for r in _so_far(tracker.folders[0]) if r.WhichOneof("record_type") == "stats"]):
             assert time.monotonic() < patience, "nothing was noted of the machine"
     assert {item.key for item in noted[0].item} & {"cpu", "memory_percent", "proc.memory.percent"}
-    [told] = [entry for entry in _items(_read(tracker.folders[0]), "history") if "finetune/loss" in entry]
-    assert {name: told[f"finetune/{name}"] for name in line} == line
+    [found] = [entry for entry in _items(_read(tracker.folders[0]), "history") if "finetune/loss" in entry]
+    assert {name: found[f"finetune/{name}"] for name in line} == line
 
 
 def _so_far(folder: Path) -> list[proto.Record]:
@@ -181,8 +181,8 @@ def test_lineage_is_read_back_from_the_offline_runs(tmp_path: Path) -> None:
         run.artifact(tmp_path / "subset.json", "subset-1", "subset", made_from=["pool-1"])
     with tracker.stage("record", {}) as run:
         run.artifact(tmp_path / "record.json", "record-1", "record", made_from=["subset-1"])
-    told = [r.artifact for f in tracker.folders for r in _read(f) if r.WhichOneof("record_type") == "artifact"]
-    parents = {artifact.name: json.loads(artifact.metadata)["made_from"] for artifact in told}
+    found = [r.artifact for f in tracker.folders for r in _read(f) if r.WhichOneof("record_type") == "artifact"]
+    parents = {artifact.name: json.loads(artifact.metadata)["made_from"] for artifact in found}
     assert parents == {"pool-1": [], "subset-1": ["pool-1"], "record-1": ["subset-1"]}
 
 
@@ -223,10 +223,10 @@ def test_an_artifact_may_be_named_after_any_experiment(tmp_path: Path) -> None:
     with tracker.stage("report", {}) as run:
         for name in names:
             run.artifact(None, name, "report", made_from=names)
-    told = [r.artifact for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "artifact"]
-    assert told[0].name == "report-Gr__e_a_b"
-    assert len(told[1].name) == 128 and told[1].name.endswith("x-0123456789abcdef")
-    assert json.loads(told[0].metadata)["made_from"] == [artifact.name for artifact in told]
+    found = [r.artifact for r in _read(tracker.folders[0]) if r.WhichOneof("record_type") == "artifact"]
+    assert found[0].name == "report-Gr__e_a_b"
+    assert len(found[1].name) == 128 and found[1].name.endswith("x-0123456789abcdef")
+    assert json.loads(found[0].metadata)["made_from"] == [artifact.name for artifact in found]
 
 
 def test_online_a_stage_uses_what_it_was_made_from() -> None:

@@ -81,8 +81,8 @@ class Service:
 
     def _run(self, asked: Asked) -> object:
         name, config = str(asked["name"]), json.loads(str(asked["config"]))
-        told = {key: entry["value"] for key, entry in config.items()}
-        self.runs.setdefault(name, Kept(str(asked["groupName"]), str(asked["jobType"]), told))
+        found = {key: entry["value"] for key, entry in config.items()}
+        self.runs.setdefault(name, Kept(str(asked["groupName"]), str(asked["jobType"]), found))
         bucket = {"id": name, "name": name, "displayName": name, "project": PROJECT, "historyLineCount": 0}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 

@@ -28,12 +28,12 @@ def seen(b: float, seeds: int = 2, stderr: float | None = 2.0) -> Comparison:
 
 
 def test_a_collapse_that_rel_does_not_see_stands_above_the_table() -> None:
-    told = (
+    expected = (
         "Significantly different from random on benchmarks that Rel. leaves out (corrected for 1 comparison of their "
         "own): prism at 30 % (b -70.0)."
     )
-    assert left_out(seen(0.0)) == [told]
-    assert told in tabulate(seen(0.0), REFERENCES, "", []).answers
+    assert left_out(seen(0.0)) == [expected]
+    assert expected in tabulate(seen(0.0), REFERENCES, "", []).answers
     assert left_out(seen(0.0, seeds=1)) == [], "the spread between seeds may be all of it"
     assert left_out(seen(0.0, stderr=None)) == [], "nor is anything known without an error over items"
 

@@ -14,13 +14,13 @@ FULL, RANDOM = run_of("full", {"a": 50.0}), run_of("random", {"a": 40.0})
 
 
 def test_what_the_pool_holds_of_the_suite_is_said_once() -> None:
-    told = notes(compare([replace(run, contamination=FOUND) for run in (FULL, RANDOM)], {}))
-    assert told.count(HELD) == 1 and not any("not checked" in note for note in told)
+    found = notes(compare([replace(run, contamination=FOUND) for run in (FULL, RANDOM)], {}))
+    assert found.count(HELD) == 1 and not any("not checked" in note for note in found)
 
 
 def test_runs_that_did_not_look_are_counted_and_records_of_before_say_nothing() -> None:
-    told = notes(compare([replace(FULL, contamination=FOUND), RANDOM], {}))
-    assert HELD in told and "Contamination was not checked for 1 of 2 runs." in told
+    found = notes(compare([replace(FULL, contamination=FOUND), RANDOM], {}))
+    assert HELD in found and "Contamination was not checked for 1 of 2 runs." in found
     assert not any("checked" in note or "pool holds" in note for note in notes(compare([FULL, RANDOM], {})))
 
 
@@ -29,8 +29,8 @@ def test_rows_that_were_drawn_more_than_once_are_told() -> None:
         replace(run, subset=replace(run.subset, coverage=replace(run.subset.coverage, kept_distinct=kept)))
         for run, kept in ((run_of("tive", {"a": 40.0}, seed=seed), 25 + seed) for seed in (0, 1))
     ]
-    told = notes(compare([FULL, RANDOM, *repeated], {}))
-    assert "Some rows were drawn more than once: tive at 30 %: 30 draws of 25 to 26 distinct rows." in told
+    found = notes(compare([FULL, RANDOM, *repeated], {}))
+    assert "Some rows were drawn more than once: tive at 30 %: 30 draws of 25 to 26 distinct rows." in found
     assert not any("more than once" in note for note in notes(compare([FULL, RANDOM], {})))
 
 
@@ -48,8 +48,8 @@ def test_seeds_that_took_longer_a_step_than_a_free_machine_explains_are_told() -
         slow = replace(run.costs.finetune, seconds=seconds * run.recipe.steps)
         return replace(run, costs=replace(run.costs, finetune=slow))
 
-    told = notes(compare([FULL, at(0, 1.0), at(1, 1.6)], {}))
-    assert sum("random at 30 % (1.00 to 1.60 s)" in note for note in told) == 1
+    found = notes(compare([FULL, at(0, 1.0), at(1, 1.6)], {}))
+    assert sum("random at 30 % (1.00 to 1.60 s)" in note for note in found) == 1
     assert not any("Seconds per training step" in note for note in notes(compare([FULL, at(0, 1.0), at(1, 1.4)], {})))
 
 
@@ -59,11 +59,12 @@ def test_other_numbers_of_devices_are_told_and_their_seconds_are_no_sign_of_a_bu
         return replace(run, recipe=replace(run.recipe, strategy={"kind": "ddp", "devices": devices}))
 
     full = replace(FULL, recipe=replace(FULL.recipe, strategy={"kind": "ddp", "devices": 8}))
-    told = notes(compare([full, on(8, 0, 30.0), on(4, 1, 60.0)], {}))
-    assert sum(note.startswith("Trained on 8 or 4 devices, which changes") for note in told) == 1
-    assert not any("Seconds per training step" in note for note in told)
-    told = notes(compare([full, on(8, 0, 30.0), on(8, 1, 60.0)], {}))
-    assert not any("Trained on" in note for note in told) and any("Seconds per training step" in note for note in told)
+    found = notes(compare([full, on(8, 0, 30.0), on(4, 1, 60.0)], {}))
+    assert sum(note.startswith("Trained on 8 or 4 devices, which changes") for note in found) == 1
+    assert not any("Seconds per training step" in note for note in found)
+    found = notes(compare([full, on(8, 0, 30.0), on(8, 1, 60.0)], {}))
+    assert not any("Trained on" in note for note in found)
+    assert any("Seconds per training step" in note for note in found)
 
 
 def test_rows_that_trained_at_different_speeds_are_told() -> None:
@@ -74,12 +75,12 @@ def test_rows_that_trained_at_different_speeds_are_told() -> None:
         finetune = replace(record.costs.finetune, flops=flops)
         return replace(record, costs=replace(record.costs, finetune=finetune))
 
-    def told(*records: RunRecord) -> list[str]:
+    def pace_notes(*records: RunRecord) -> list[str]:
         return [note for note in notes(compare(records, {})) if "operations a second" in note]
 
-    assert told(took("random", 3.0, 6e10), took("prism", 4.4, 6e10)) == []
-    assert told(took("random", 3.0, None), took("prism", 6.0, 6e10)) == []
-    (note,) = told(took("random", 3.0, 6e10), took("prism", 6.0, 6e10))
+    assert pace_notes(took("random", 3.0, 6e10), took("prism", 4.4, 6e10)) == []
+    assert pace_notes(took("random", 3.0, None), took("prism", 6.0, 6e10)) == []
+    (note,) = pace_notes(took("random", 3.0, 6e10), took("prism", 6.0, 6e10))
     assert "(from 10 billion for prism at 30 % to 20 billion for random at 30 %)" in note
 
 
@@ -89,8 +90,8 @@ def test_answers_that_may_depend_on_their_batch_are_told_with_what_a_sample_says
         evaluator = {n: replace(e, batching=batching) for n, e in FULL.suite.evaluator.items()}
         return replace(FULL, suite=replace(FULL.suite, evaluator=evaluator))
 
-    told = notes(compare([asked(2)], {}))
-    assert "Answers may depend on their batch: of 16 that were asked again, each alone, 2 changed." in told
+    found = notes(compare([asked(2)], {}))
+    assert "Answers may depend on their batch: of 16 that were asked again, each alone, 2 changed." in found
     assert asked(2).name == asked(None).name  # what came out is no part of a run's name
     assert not any("batch" in note for note in notes(compare([asked(None)], {})))
 
@@ -100,6 +101,6 @@ def test_a_judge_without_a_name_is_unknown() -> None:
         run_of("full", {"a": 50.0, "b": 50.0}, evaluator={"a": {"judge": "url", "generation": {"judge": 3}}}),
         contamination={"a": {"items": 7}},
     )
-    told = notes(compare([odd], {}))
-    assert "Scored by the judge model unknown: a." in told
-    assert "Contamination check: of the suite's 7 items, 0 are in the pool, and 0 have a near-duplicate there." in told
+    found = notes(compare([odd], {}))
+    assert "Scored by the judge model unknown: a." in found
+    assert "Contamination check: of the suite's 7 items, 0 are in the pool, and 0 have a near-duplicate there." in found

@@ -118,8 +118,8 @@ def test_a_metric_that_is_of_no_single_items_is_not_called_answers_that_are_not_
     points = np.arange(ITEMS) % 2
     seen = compared({"full": [np.ones(ITEMS)], "random": [points] * 2, "prism": [points] * 2})
     lacking = replace(seen, tallies={name: {} for name in seen.tallies})
-    told = [note for note in notes(lacking) if note.startswith("Compared with random")]
-    assert told == [
+    found = [note for note in notes(lacking) if note.startswith("Compared with random")]
+    assert found == [
         "Compared with random as if the items of a were different ones, so with too wide an interval: prism. These "
         "scores do not follow from items that all runs answered."
     ]
@@ -151,9 +151,9 @@ def test_the_page_says_how_large_a_difference_it_could_have_found() -> None:
     seen = compared(items)
     planned = Design(seeds=3, randoms=3, fulls=3, items=1.0, comparisons=2, together=2)
     expected = smallest_difference(spread_of(seen), planned)
-    told = f"A true difference of {expected:.1f} points of Rel. is found significant with 80 % probability "
+    text = f"A true difference of {expected:.1f} points of Rel. is found significant with 80 % probability "
     design = "(2 comparisons, 3 seeds of a method, 3 of random, 3 of full)"
-    assert [note for note in notes(seen) if note.startswith(told + design)]
+    assert [note for note in notes(seen) if note.startswith(text + design)]
     alone = compared({**items, "random": items["random"][:1]})
     assert not [note for note in notes(alone) if note.startswith("A true difference")]
 

@@ -67,10 +67,10 @@ def test_a_cell_is_published_ours_and_their_difference(cells: Path) -> None:
 
 def test_three_seeds_by_hand() -> None:
     """Values 60, 62, 64 with standard errors of 3: √(9 + 4/3), times Student's t of the joined variance."""
-    told = joined([60.0, 62.0, 64.0], [3.0, 3.0, 3.0])
+    found = joined([60.0, 62.0, 64.0], [3.0, 3.0, 3.0])
     freedom = (9 + 4 / 3) ** 2 / ((4 / 3) ** 2 / 2)
-    assert (told.mean, told.n) == (62.0, 3)
-    assert told.margin == pytest.approx(t.ppf(0.975, freedom) * (9 + 4 / 3) ** 0.5)
+    assert (found.mean, found.n) == (62.0, 3)
+    assert found.margin == pytest.approx(t.ppf(0.975, freedom) * (9 + 4 / 3) ** 0.5)
     assert joined([60.0, 62.0], [3.0, None]).margin is None
 
 
@@ -96,10 +96,10 @@ def test_a_budget_sweep_is_matched_by_its_number_of_rows(cells: Path) -> None:
     table = beside_published(
         Reproduces("X", "budgets"), compare([full, *runs], {}), read_printed("X", "budgets", cells)
     )
-    told = {row[1]: row[-6] for row in table.rows}
+    found = {row[1]: row[-6] for row in table.rows}
     assert table.columns[3] == "POPE", "ours are shown where the paper's cells are not known"
-    assert told["100 / 98"].startswith("97 / 75.0") and told["200 / not run"] == "99 / not run / –"
-    assert told["unknown / 60"].startswith("unknown / 62.5")
+    assert found["100 / 98"].startswith("97 / 75.0") and found["200 / not run"] == "99 / not run / –"
+    assert found["unknown / 60"].startswith("unknown / 62.5")
 
 
 def test_rel_is_to_the_method_that_the_paper_takes_over_its_benchmarks_alone_at_the_same_budget(cells: Path) -> None:
@@ -144,11 +144,11 @@ def test_runs_on_two_models_are_two_tables_and_each_meets_its_own_printed_row(tm
             run = run_of(method, {"MMB-en": value})
             runs.append(replace(run, scale="full", model=size, config=config))
     tables = beside_papers([compare(runs[:2], {}), compare(runs[2:], {})])
-    told = [{row[0]: row for row in one.rows} for one in tables]
+    found = [{row[0]: row for row in one.rows} for one in tables]
     assert "Qwen3-VL-4B-Instruct (4B)" in tables[0].caption
-    assert told[0]["scalselect qwen3-vl-4b"][-6].startswith("104 / 75.0")
-    assert told[0]["scalselect qwen3-vl-8b"][-6] == "102.39 / not run / –"
-    assert told[1]["full qwen3-vl-8b"][4] == "84.3 / 80.0 ± 2.0 (1) / -4.3"
+    assert found[0]["scalselect qwen3-vl-4b"][-6].startswith("104 / 75.0")
+    assert found[0]["scalselect qwen3-vl-8b"][-6] == "102.39 / not run / –"
+    assert found[1]["full qwen3-vl-8b"][4] == "84.3 / 80.0 ± 2.0 (1) / -4.3"
     assert any(note.startswith("Command: `python -m selectmm method=prism`") for note in tables[1].notes)
     assert any(note.startswith("Commit: 0123456789") and "lmms-eval 0.7.3" in note for note in tables[1].notes)
 
@@ -167,9 +167,9 @@ def test_the_page_of_an_experiment_that_reproduces_a_table_has_it() -> None:
     assert beside_papers([compare([run_of("prism", {"mini-POPE": 84.0})], {})]) == []
 
 
-@pytest.mark.parametrize("told", ["main", {"paper": "PRISM"}, {"paper": "PRISM", "table": "main", "methods": 3}])
-def test_what_a_stranger_s_record_reproduces_is_checked(told: object) -> None:
+@pytest.mark.parametrize("message", ["main", {"paper": "PRISM"}, {"paper": "PRISM", "table": "main", "methods": 3}])
+def test_what_a_stranger_s_record_reproduces_is_checked(message: object) -> None:
     run = run_of("prism", {"mini-POPE": 84.0})
-    run.config["published"] = told
+    run.config["published"] = message
     with pytest.raises(UserError, match="configuration does not say which table it reproduces: field 'published"):
         beside_papers([compare([run], {})])

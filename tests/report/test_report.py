@@ -93,10 +93,10 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
     assert references_for(references, [FULL]) == {}, "nothing says what they were measured on"
     references.with_suffix(".record.json").write_text('{"model": "model1", "suite": {}}')
     assert references_for(references, [FULL]) == {}
-    told = (
+    expected = (
         "measured on another model, other items or prompts, or scored otherwise, and are left out: POPE. Measure them"
     )
-    assert told in caplog.text
+    assert expected in caplog.text
     references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     assert references_for(references, [FULL])["POPE"].base == 50
 

@@ -129,8 +129,8 @@ def test_of_one_seed_nothing_is_said_and_it_makes_no_other_row_significant() -> 
     assert alone[0].endswith("Significantly better: prism (+2.8 ± 2.8).")
     far = run_of("length", {"a": 10.0}, stderr=0.5)
     near = run_of("el2n", {"a": 40.0}, stderr=0.5)
-    told = answers(compare([full, *randoms, *better, far, near], {}))
-    assert told[0].endswith(
+    found = answers(compare([full, *randoms, *better, far, near], {}))
+    assert found[0].endswith(
         "Significant only before correction for 3 comparisons: prism (+2.8 ± 2.8). Unknown with one seed: el2n (+0.0), "
         "length (-60.0)."
     )
@@ -139,8 +139,8 @@ def test_of_one_seed_nothing_is_said_and_it_makes_no_other_row_significant() -> 
 def test_methods_that_keep_the_same_rows_with_every_seed_are_named() -> None:
     runs = [run_of(name, {"a": 40.0}, seed=seed) for name in ("random", "prism") for seed in (0, 1)]
     one = [replace(run, subset=replace(run.subset, fingerprint="one")) for run in runs if run.method.name == "prism"]
-    told = "Selected the same rows with every seed, so their spread over seeds is that of training alone: prism."
-    assert told in notes(compare([FULL, *[run for run in runs if run.method.name == "random"], *one], {}))
+    expected = "Selected the same rows with every seed, so their spread over seeds is that of training alone: prism."
+    assert expected in notes(compare([FULL, *[run for run in runs if run.method.name == "random"], *one], {}))
     assert not [note for note in notes(compare([FULL, *runs], {})) if note.startswith("Selected the same")]
 
 
@@ -168,7 +168,7 @@ def test_the_full_runs_spread_over_seeds_widens_the_margin() -> None:
 
 def test_a_ratio_to_a_mean_that_is_itself_measured_spreads_as_the_margin_says() -> None:
     """Simulated: only the three full runs vary; the variance that is told is, on average, that of the value."""
-    rng, told, values = np.random.default_rng(0), [], []
+    rng, variances, values = np.random.default_rng(0), [], []
     runs = [
         run_of(method, {"a": value, "b": value}, stderr=0.0) for method, value in (("random", 40.0), ("prism", 50.0))
     ]
@@ -179,8 +179,8 @@ def test_a_ratio_to_a_mean_that_is_itself_measured_spreads_as_the_margin_says() 
         seen = compare([*full, *runs], {})
         found = difference(seen.rows[2], seen.rows[1], seen)
         values.append(found.value)
-        told.append((found.margin / 4.30265) ** 2)  # Student's of two degrees of freedom, from a table
-    assert np.mean(told) == pytest.approx(np.var(values), rel=0.15)
+        variances.append((found.margin / 4.30265) ** 2)  # Student's of two degrees of freedom, from a table
+    assert np.mean(variances) == pytest.approx(np.var(values), rel=0.15)
 
 
 def test_the_seeds_of_ten_rows_are_one_estimate_of_the_spread() -> None:
@@ -230,8 +230,8 @@ def test_methods_that_chose_the_same_rows_are_one_comparison() -> None:
     assert answers(seen) == [
         "A random 30 % keeps 80.0 ± 0.0 (2) % of the full run's score. Significantly better: prism (+2.2 ± 2.0)."
     ]
-    told = "prism and prism/again selected the same rows with every seed. They are the same runs under several"
-    assert sum(note.startswith(told) for note in notes(seen)) == 1
+    expected = "prism and prism/again selected the same rows with every seed. They are the same runs under several"
+    assert sum(note.startswith(expected) for note in notes(seen)) == 1
     assert [point.label for point in points(seen)] == ["full", "random", "prism = prism/again"]
 
 
@@ -285,8 +285,8 @@ def test_two_training_lengths_under_one_name_are_two_rows_each_against_the_longe
     runs = [trained("full", 50.0, 1), trained("full", 80.0, 3), trained("random", 40.0, 1), trained("random", 60.0, 3)]
     for order in (runs, runs[::-1]):
         seen = compare([*order, trained("random", 20.0, 1, seed=1)], {})
-        told = {(row.method, row.recipe): (len(row.outcomes), row.rel.mean) for row in seen.rows}
-        assert told == {
+        found = {(row.method, row.recipe): (len(row.outcomes), row.rel.mean) for row in seen.rows}
+        assert found == {
             ("full", "toy-epochs (epochs=1)"): (1, 62.5),
             ("full", "toy-epochs (epochs=3)"): (1, 100.0),
             ("random", "toy-epochs (epochs=1)"): (2, 37.5),
@@ -306,7 +306,7 @@ def test_an_unknown_error_over_items_leaves_a_difference_unknown() -> None:
         runs += [run_of(method, {"a": value}, seed=seed, stderr=None) for seed in range(3)]
     seen = compare(runs, {})
     (verdict,) = verdicts(seen)
-    assert verdict.told == "Unknown, because an error over items is" and verdict.found.p == 1.0
+    assert verdict.conclusion == "Unknown, because an error over items is" and verdict.found.p == 1.0
     assert "Unknown, because an error over items is: prism (+0.2)." in answers(seen)[0]
 
 

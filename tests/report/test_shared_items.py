@@ -21,7 +21,7 @@ ITEMS = 60
 Runs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]  # by method and seed: each item's score, by benchmark
 
 
-def told(points: np.ndarray, pictures: Sequence[str] = ()) -> Tally:
+def tally_of(points: np.ndarray, pictures: Sequence[str] = ()) -> Tally:
     """The tally of one benchmark from its items' scores."""
     shown = pictures or [""] * len(points)
     answers = [
@@ -45,7 +45,7 @@ def compared(runs: Runs, materials: Mapping[str, str], shown: Mapping[str, Seque
             record = replace(one, scores=tuple(replace(s, stderr=float(errors[s.benchmark])) for s in one.scores))
             records.append(record)
             pictures = {name: (shown or {}).get(name, ()) for name in scores}
-            tallies[record.name] = {name: told(points, pictures[name]) for name, points in scores.items()}
+            tallies[record.name] = {name: tally_of(points, pictures[name]) for name, points in scores.items()}
     return compare(records, {}, tallies)
 
 

@@ -31,15 +31,15 @@ def _table(*records: object, references: dict[str, Reference] = REFERENCES) -> T
 def test_what_keeps_less_than_the_most_frequent_answer_is_told() -> None:
     """It scores 75 of full's 80 on the one benchmark that counts."""
     references = {"POPE": Reference(majority=75.0), "MMMU": Reference(majority=25.0)}
-    told = (
+    expected = (
         "Below 93.8 %, which the best constant answer to each benchmark reaches (its most frequent right answer): "
         "prism 30 %."
     )
-    assert told in _table(FULL, *PRISM, references=references).answers
+    assert expected in _table(FULL, *PRISM, references=references).answers
     better = run_of("random", {"POPE": 76.0, "MMMU": 20.0})
-    assert told in _table(FULL, *PRISM, better, references=references).answers
+    assert expected in _table(FULL, *PRISM, better, references=references).answers
     worse = run_of("random", {"POPE": 70.0, "MMMU": 20.0})
-    every = told.replace("prism 30 %", "every row here")
+    every = expected.replace("prism 30 %", "every row here")
     assert every in _table(FULL, *PRISM, worse, references=references).answers
     assert _table(FULL, better, references=references).answers[1:] == (UNMEASURED,)
 
@@ -74,8 +74,8 @@ def test_what_is_not_known_is_said_and_never_zero() -> None:
 
 def test_one_reason_for_all_is_said_once() -> None:
     table = _table(FULL, *PRISM, references={"POPE": Reference(chance=99.0), "MMMU": Reference(chance=99.0)})
-    told = [note for note in table.notes if "unknown" in note]
-    assert told == ["Rel. and OSC are unknown: every benchmark is at chance for the full run."]
+    found = [note for note in table.notes if "unknown" in note]
+    assert found == ["Rel. and OSC are unknown: every benchmark is at chance for the full run."]
 
 
 def test_without_a_full_run_the_table_says_why_there_is_no_rel() -> None:
@@ -86,20 +86,20 @@ def test_without_a_full_run_the_table_says_why_there_is_no_rel() -> None:
 
 def test_the_notes_name_what_was_left_out_cached_and_deviated() -> None:
     cached = run_of("prism", {"POPE": 72.0, "MMMU": 25.0}, seconds=(8.0, 1.0, 30.0), cached=True)
-    told = "\n".join(_table(FULL, replace(cached, deviations=("The judge was exact.",))).notes)
-    assert "At chance, so left out of Rel.: the full run" in told and told.count("MMMU † 0.5.") == 1
+    text = "\n".join(_table(FULL, replace(cached, deviations=("The judge was exact.",))).notes)
+    assert "At chance, so left out of Rel.: the full run" in text and text.count("MMMU † 0.5.") == 1
     assert (
         "Taken from the cache, and counted with the cost of their first run: features of prism (8.0 s); "
         "select of prism (1.0 s); finetune of prism (30.0 s)."
-    ) in told
-    assert "Deviation: The judge was exact." in told
+    ) in text
+    assert "Deviation: The judge was exact." in text
 
 
 def test_the_notes_say_who_scored_what_no_rule_scores() -> None:
     judged = {"judge": "url", "generation": {"judge": {"model": "judge-1", "prompt": "0", "temperature": 0}}}
     evaluator = {"POPE": {"judge": "exact"}, "MMMU": judged}
-    told = _table(run_of("full", {"POPE": 80.0, "MMMU": 50.0, "SQA": 9.0}, evaluator=evaluator)).notes
-    assert [note for note in told if note.startswith("Scored by")] == [
+    found = _table(run_of("full", {"POPE": 80.0, "MMMU": 50.0, "SQA": 9.0}, evaluator=evaluator)).notes
+    assert [note for note in found if note.startswith("Scored by")] == [
         "Scored by our offline matcher (judge: exact), not by a judge model; compare such scores only with one "
         "another: POPE.",
         "Scored by the judge model judge-1: MMMU.",
@@ -108,21 +108,21 @@ def test_the_notes_say_who_scored_what_no_rule_scores() -> None:
 
 def test_the_origin_stands_below() -> None:
     dirty = replace(FULL, provenance=replace(FULL.provenance, dirty=True, command="python -m selectmm method=full"))
-    told = _table(dirty, *PRISM).notes
-    assert "Command: `python -m selectmm method=full`; `python -m selectmm method=prism`" in told
+    found = _table(dirty, *PRISM).notes
+    assert "Command: `python -m selectmm method=full`; `python -m selectmm method=prism`" in found
     assert (
         "Commit: 0123456789 + uncommitted changes, 0123456789 · evaluator: lmms-eval 0.7.3, lm-eval 0.4.13 · "
         "scale: embedded"
-    ) in told
-    assert "Measured on: 2 cores of toy processor" in told
+    ) in found
+    assert "Measured on: 2 cores of toy processor" in found
 
 
 def test_costs_of_different_machines_come_with_a_warning() -> None:
     machine = replace(FULL.provenance.hardware, gpus=("H200",))
     elsewhere = replace(FULL, provenance=replace(FULL.provenance, hardware=machine, commit=None, dirty=None))
-    told = "\n".join(_table(elsewhere, *PRISM).notes)
-    assert "2 cores of toy processor + H200" in told and "Costs from different machines are not comparable" in told
-    assert "unknown (not run from a git checkout)" in told
+    text = "\n".join(_table(elsewhere, *PRISM).notes)
+    assert "2 cores of toy processor + H200" in text and "Costs from different machines are not comparable" in text
+    assert "unknown (not run from a git checkout)" in text
 
 
 def test_markdown_is_a_table_that_strangers_cannot_break() -> None:
@@ -138,10 +138,10 @@ def test_markdown_is_a_table_that_strangers_cannot_break() -> None:
 def test_every_cell_reaches_the_screen_whole(width: int) -> None:
     table, screen = _table(FULL, *PRISM), io.StringIO()
     show(table, Console(file=screen, width=width))
-    told = screen.getvalue()
+    found = screen.getvalue()
     for row in table.rows:
-        assert all(cell in told for cell in row)
-    assert not re.search(r"\[/?[a-z]", told) and max(len(line) for line in told.splitlines()) <= width
+        assert all(cell in found for cell in row)
+    assert not re.search(r"\[/?[a-z]", found) and max(len(line) for line in found.splitlines()) <= width
 
 
 def test_a_terminal_is_sent_no_commands() -> None:

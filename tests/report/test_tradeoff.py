@@ -52,8 +52,8 @@ def test_one_seed_shows_its_items_and_several_seeds_their_spread() -> None:
 def test_the_most_frequent_answer_is_a_line_that_the_legend_names(floor: float) -> None:
     """Also where it lies far below all that was measured."""
     without, figure = draw(_comparison()), draw(_comparison(), floor)
-    told = [{text.get_text() for text in one.legends[0].get_texts()} for one in (without, figure)]
-    assert told[1] - told[0] == {"the most frequent answer alone"}
+    found = [{text.get_text() for text in one.legends[0].get_texts()} for one in (without, figure)]
+    assert found[1] - found[0] == {"the most frequent answer alone"}
     axes = figure.axes[0]
     assert sum(set(line.get_ydata()) == {floor} for line in axes.get_lines()) == 1
     assert axes.get_ylim()[0] < floor
@@ -61,10 +61,10 @@ def test_the_most_frequent_answer_is_a_line_that_the_legend_names(floor: float) 
 
 def test_a_plot_says_what_its_bars_are() -> None:
     one = compare([run_of("full", {"a": 50.0}), run_of("prism", {"a": 45.0})], {})
-    told = [{text.get_text() for text in draw(drawn).legends[0].get_texts()} for drawn in (one, _comparison())]
+    found = [{text.get_text() for text in draw(drawn).legends[0].get_texts()} for drawn in (one, _comparison())]
     items, seeds = "95 % over items, of one seed", "± sd over seeds"
-    assert items in told[0] and seeds not in told[0]
-    assert seeds in told[1] and items not in told[1]
+    assert items in found[0] and seeds not in found[0]
+    assert seeds in found[1] and items not in found[1]
 
 
 def test_the_points_as_numbers_by_hand() -> None:
@@ -143,8 +143,8 @@ def test_a_label_is_text_and_not_longer_than_a_line(tmp_path: Path) -> None:
         for cost, path in enumerate(paths)
     ]
     runs = [run_of("full", {"a": 50.0}), *files]
-    told = [text.get_text() for text in draw(compare(runs, {})).axes[0].texts]
-    assert "from_file (file=$x)" in told and f"from_file (file=a {'b' * 1}…{'b' * 19})" in told
+    found = [text.get_text() for text in draw(compare(runs, {})).axes[0].texts]
+    assert "from_file (file=$x)" in found and f"from_file (file=a {'b' * 1}…{'b' * 19})" in found
     save_picture(compare(runs, {}), tmp_path, "toy")
 
 
@@ -192,8 +192,8 @@ def test_many_points_have_a_line_each_the_best_on_top() -> None:
         assert paid.patches[place].get_width() == point.cost
     places = [lines[f"{MARK}{number}"].get_ydata()[0] for number in range(17)]
     assert sorted(places) == list(range(17))
-    told = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"a random draw", "the most frequent answer alone", "± sd over seeds"} < told
+    found = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"a random draw", "the most frequent answer alone", "± sd over seeds"} < found
     upright = [set(line.get_xdata()) for line in kept.get_lines()]
     assert all({value} in upright for value in (53.9, 100, points(_comparison())[1].rel))
 

@@ -94,7 +94,7 @@ class Careless:
 
 
 @pytest.mark.parametrize(
-    ("careless", "told"),
+    ("careless", "message"),
     [
         (Careless(surplus=-1), "trains 29 steps where a static run trains 30"),
         (Careless(weight=2.0), "gives weights that sum to 20 for rows that stand for 10"),
@@ -104,8 +104,8 @@ class Careless:
     ],
     ids=["steps", "sum", "zero", "seed", "order"],
 )
-def test_the_contract_notices_a_broken_promise(careless: Careless, told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def test_the_contract_notices_a_broken_promise(careless: Careless, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         check_schedule(careless)
 
 
@@ -114,7 +114,7 @@ def course(rows: int = 20, steps: int = 30, method: Method | None = None) -> Cou
 
 
 @pytest.mark.parametrize(
-    ("schedule", "asked", "told"),
+    ("schedule", "asked", "message"),
     [
         (Reselect(updates=21), course(), "leaves no step for some of its choices: of 30 .* takes 10, and 21 choices"),
         (Reselect(warmup=1.0), course(), "leaves no step for some of its choices"),
@@ -136,9 +136,9 @@ def course(rows: int = 20, steps: int = 30, method: Method | None = None) -> Cou
     ],
 )  # fmt: skip
 def test_what_cannot_be_shared_out_is_one_sentence_before_anything_runs(
-    schedule: Schedule, asked: Course, told: str
+    schedule: Schedule, asked: Course, message: str
 ) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         forecast(schedule, asked, lambda warmup: warmup.rows(asked.pool, np.random.default_rng(0)), seed=0)
 
 

@@ -203,7 +203,8 @@ def test_node_0_fails_while_another_node_opens_the_pool(tmp_path: Path) -> None:
 def opened_store(port: int, cache: Path) -> TCPStore:
     """Node 0's, as the others find it."""
     store, probe = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False), module._probe(cache)
-    store.set("leader", json.dumps({"told": same_on_all(experiment(), PLACE), "probe": str(probe), "host": "first"}))
+    leader = {"settings": same_on_all(experiment(), PLACE), "probe": str(probe), "host": "first"}
+    store.set("leader", json.dumps(leader))
     return store
 
 

@@ -72,7 +72,7 @@ def test_places_from_options_and_schedulers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "started", "told"),
+    ("options", "started", "message"),
     [
         (
             {"nodes": 2},
@@ -105,6 +105,6 @@ def test_places_from_options_and_schedulers() -> None:
         ({"join_seconds": 0}, S, r"^join_seconds=0 is not a number of seconds above 0\.$"),
     ],
 )
-def test_options_that_do_not_fit(options: dict[str, object], started: Started | None, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_options_that_do_not_fit(options: dict[str, object], started: Started | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         place_of(options, started)

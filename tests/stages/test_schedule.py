@@ -50,7 +50,7 @@ def learned(place: Path, *arguments: str, cache: str = "all") -> tuple[Learned, 
     return made, made.tuned.folder
 
 
-def told(folder: Path, what: str) -> list[float]:
+def logged(folder: Path, what: str) -> list[float]:
     return [json.loads(line)[what] for line in (folder / "losses.jsonl").open()]
 
 
@@ -58,8 +58,8 @@ def test_one_choice_without_warm_up_trains_the_same_bits_as_a_static_run(place: 
     static, there = learned(place, "method=el2n")
     once, here = learned(place, "method=el2n", "schedule=reselect", "schedule.warmup=0", "schedule.updates=1")
     assert (here / WEIGHTS).read_bytes() == (there / WEIGHTS).read_bytes()
-    assert [told(here, what) for what in ("step", "loss", "lr")] == [
-        told(there, what) for what in ("step", "loss", "lr")
+    assert [logged(here, what) for what in ("step", "loss", "lr")] == [
+        logged(there, what) for what in ("step", "loss", "lr")
     ]
     assert static.schedule is None and once.selection.subset.rows.tolist() == static.selection.subset.rows.tolist()
     reports = [json.loads((folder / "train.json").read_text()) for folder in (here, there)]
@@ -88,7 +88,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(place: Path) -> None:
         killed(lambda event=event, path=path: (kill_before(event, path), learn(experiment, pool, vlm)))
     again = learn(experiment, pool, vlm)
     assert (again.tuned.folder / WEIGHTS).read_bytes() == (there / WEIGHTS).read_bytes()
-    assert told(again.tuned.folder, "loss") == told(there, "loss")
+    assert logged(again.tuned.folder, "loss") == logged(there, "loss")
     assert again.schedule.fingerprint == whole.schedule.fingerprint
     names = {file.name for file in again.tuned.folder.iterdir()}
     assert names == {file.name for file in there.iterdir()} and "rounds" not in names, "nothing else stays"
@@ -110,9 +110,9 @@ def test_a_stage_whose_summary_is_damaged_is_named(place: Path) -> None:
 def test_reselect_trains_the_recipe_s_curve_and_says_what_it_visited_when(place: Path) -> None:
     made, folder = learned(place, *RESELECT)
     entry = made.schedule
-    assert told(folder, "step") == list(range(1, STEPS + 1))
+    assert logged(folder, "step") == list(range(1, STEPS + 1))
     peak = 5e-4
-    assert told(folder, "lr") == pytest.approx([peak * rate(step, STEPS, 0.03) for step in range(STEPS)])
+    assert logged(folder, "lr") == pytest.approx([peak * rate(step, STEPS, 0.03) for step in range(STEPS)])
     assert [(one.first, one.steps, one.scored, one.visits) for one in entry.rounds] == [
         (0, 2, 0, 8), (2, 2, 24, 8), (4, 2, 24, 8),
     ]  # fmt: skip
@@ -179,7 +179,7 @@ def test_infobatch_prunes_by_the_losses_of_training(place: Path) -> None:
     first, second, *_ = made.schedule.rounds
     assert (first.steps, first.distinct, first.scored) == (3, 12, 0)
     assert second.distinct < 12 and second.steps < 3, "rows with a loss below the mean were left out"
-    assert sum(one.steps for one in made.schedule.rounds) == 12 == len(told(folder, "loss"))
+    assert sum(one.steps for one in made.schedule.rounds) == 12 == len(logged(folder, "loss"))
     assert made.selection.features[0].cost.device_seconds == 0, "losses are by-products of training"
 
 

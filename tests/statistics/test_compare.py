@@ -49,9 +49,9 @@ def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
     assert pair.lines[0].p == pytest.approx(2 / 2**7) and pair.lines[0].adjusted == pytest.approx(6 * 2 / 2**7)
     assert pair.lines[0].within_noise, "0.016 is not enough among six"
     assert cells(pair.lines[-1])[-1] == "unknown"
-    told = "\n".join(notes(pair))
-    assert "corrected for 6 benchmarks" in told
-    assert "g is unknown: its metric cannot be computed from single items." in told
+    text = "\n".join(notes(pair))
+    assert "corrected for 6 benchmarks" in text
+    assert "g is unknown: its metric cannot be computed from single items." in text
 
 
 def test_points_that_a_table_shows_in_per_cent_are_compared(tmp_path: Path) -> None:

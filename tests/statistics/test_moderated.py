@@ -50,7 +50,7 @@ def test_order_is_kept_nothing_leaves_the_range_and_units_do_not_matter(
     assert all(free <= one.freedom <= free * len(own) + 1e-9 for one in moderated(own, [free] * len(own)))
 
 
-def told(rows: int, spread: float, tables: int = 1500) -> dict[str, tuple[float, float]]:
+def shares_called_different(rows: int, spread: float, tables: int = 1500) -> dict[str, tuple[float, float]]:
     """Simulated tables of random and equal methods, three seeds each, compared as reports do it, by Bonferroni's step.
 
     Args:
@@ -81,12 +81,12 @@ def told(rows: int, spread: float, tables: int = 1500) -> dict[str, tuple[float,
 
 def test_of_tables_of_equal_methods_one_in_twenty_calls_one_different() -> None:
     """What statistics/README.md says of eleven rows; shares of 1,500 tables, give or take two standard errors."""
-    shares = told(rows=11, spread=0.0)
+    shares = shares_called_different(rows=11, spread=0.0)
     assert shares["moderated"] == (pytest.approx(0.05, abs=0.012), pytest.approx(0.70, abs=0.024))
     assert shares["welch"] == (pytest.approx(0.02, abs=0.012), pytest.approx(0.14, abs=0.018))
 
 
 def test_where_spreads_differ_by_a_factor_of_two_it_is_too_often() -> None:
     """The limit that statistics/README.md names; Welch's test has none there."""
-    shares = told(rows=11, spread=0.6)
+    shares = shares_called_different(rows=11, spread=0.6)
     assert 0.08 < shares["moderated"][0] < 0.13 and shares["welch"][0] < 0.05

@@ -28,24 +28,24 @@ def outcome(key: str) -> Outcome:
 @pytest.mark.parametrize("key", list(benchmarks()))
 def test_the_value_follows_from_the_answers(key: str) -> None:
     found = outcome(key)
-    told = tally(found.answers, benchmarks()[key].metric, benchmarks()[key].scale)
-    assert told.total == pytest.approx(found.value, abs=1e-3)
+    listed = tally(found.answers, benchmarks()[key].metric, benchmarks()[key].scale)
+    assert listed.total == pytest.approx(found.value, abs=1e-3)
     assert 0 < found.value
 
 
 def test_pairs_of_mme_are_one_cluster_and_categories_are_strata() -> None:
-    told = tally(outcome("mme").answers, "mme_total_score")
-    assert told.sums.shape == (6, 4)
-    assert sorted(set(told.strata)) == ["color", "numerical_calculation"]
-    assert told.right is None
+    found = tally(outcome("mme").answers, "mme_total_score")
+    assert found.sums.shape == (6, 4)
+    assert sorted(set(found.strata)) == ["color", "numerical_calculation"]
+    assert found.right is None
 
 
 def test_rotations_of_one_question_count_once() -> None:
     turned = [Answer(str(n), "", "A", "A", float(n > 1), "picture", unit) for n, unit in enumerate("aabbbbbb")]
-    told = tally(turned, "gpt_eval_score")
-    assert told.total == 50
-    assert told.right.tolist() == [False, True]
-    assert len(told.sums) == 1
+    found = tally(turned, "gpt_eval_score")
+    assert found.total == 50
+    assert found.right.tolist() == [False, True]
+    assert len(found.sums) == 1
 
 
 def test_shares_are_not_right_or_wrong_and_a_metric_without_item_scores_is_unknown() -> None:

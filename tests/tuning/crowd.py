@@ -25,7 +25,7 @@ from selectmm.stages.job import write_job
 from selectmm.stages.launch import rank_environment, serve
 from selectmm.tuning import worker
 from selectmm.tuning.callback import TrainingCallback, keep_losses
-from selectmm.tuning.checkpoint import asked_of, latest, read_meta
+from selectmm.tuning.checkpoint import expected_meta, latest, read_meta
 from selectmm.tuning.job import Job, Part, Task, write_rows
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Recipe, Strategy
@@ -60,7 +60,7 @@ class Case:
         steps = self.steps or self.recipe.steps(len(pool), len(self.rows))
         task = Task(self.recipe, self.strategy, steps, seed=0, part=part)
         checkpoint = latest(folder)
-        keep_losses(folder, read_meta(checkpoint, asked_of(task, pool, self.rows))[0] if checkpoint else 0)
+        keep_losses(folder, read_meta(checkpoint, expected_meta(task, pool, self.rows))[0] if checkpoint else 0)
         (folder / UNTIL).write_text(str(self.until or task.steps + 1))
         write_rows(folder, pool, self.rows)
         return write_job(folder, asdict(Job(task, self.bench.build, str(pool.image_root))))
@@ -87,9 +87,9 @@ def train(cases: Mapping[str, Case], root: Path, death: str = "", ranks: int = 2
     for process in started:
         process.start()
     ends = _ended(started)
-    told = [error.read_text() for error in root.glob("*/error-*.txt")]
+    text = [error.read_text() for error in root.glob("*/error-*.txt")]
     assert ends == [0] * ranks or (death and ends[0] == -signal.SIGKILL), "\n".join(
-        [f"exit codes {ends}", *told, output.read_text()[-4000:]]
+        [f"exit codes {ends}", *text, output.read_text()[-4000:]]
     )
 
 

@@ -74,9 +74,9 @@ class Odd(Dataset[int]):
 @pytest.mark.parametrize("kind", [UserError, NotNow])
 def test_a_loader_process_says_its_sentence_alone(kind: type[UserError]) -> None:
     """PyTorch hands on the traceback as the message; on a GPU rows are read by such processes."""
-    with pytest.raises(UserError) as told, sentences_of_loaders():
+    with pytest.raises(UserError) as caught, sentences_of_loaders():
         next(iter(DataLoader(Odd(kind), batch_size=None, num_workers=1)))
-    assert str(told.value) == "Row 3 is odd; mend it."
+    assert str(caught.value) == "Row 3 is odd; mend it."
     with pytest.raises(UserError, match=r"^Another\.$"), sentences_of_loaders():
         raise UserError("Another.")
 

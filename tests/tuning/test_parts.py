@@ -37,7 +37,7 @@ def part_of(bench: Bench, folder: Path, number: int, **given: object) -> None:
     train_task(bench.vlm, bench.pool, rows, task, folder / str(number), log, bench.build)
 
 
-def told(folder: Path, what: str) -> list[float]:
+def logged(folder: Path, what: str) -> list[float]:
     return [json.loads(line)[what] for line in (folder / "losses.jsonl").open()]
 
 
@@ -59,7 +59,7 @@ def test_two_parts_killed_on_the_way_end_with_the_bits_losses_and_rates_of_one_r
     for name in WRITTEN[:2]:
         assert (tmp_path / "1" / name).read_bytes() == (whole / name).read_bytes()
     for what in ("step", "loss", "lr"):
-        assert told(tmp_path / "0", what) + told(tmp_path / "1", what) == told(whole, what)
+        assert logged(tmp_path / "0", what) + logged(tmp_path / "1", what) == logged(whole, what)
     assert (tmp_path / "0" / HANDED_ON).is_dir() and not (tmp_path / "1" / HANDED_ON).exists()
 
 
@@ -109,7 +109,7 @@ def test_a_part_goes_on_on_the_devices_that_a_checkpoint_would_go_on_on(
 
 def test_weights_of_one_change_nothing_and_every_row_s_loss_is_noted(llava: Bench, whole: Path, tmp_path: Path) -> None:
     part_of(llava, tmp_path, 0, part={"weights": (1.0,) * 24})
-    assert told(tmp_path / "0", "loss") == pytest.approx(told(whole, "loss")[:CUT], abs=1e-6)
+    assert logged(tmp_path / "0", "loss") == pytest.approx(logged(whole, "loss")[:CUT], abs=1e-6)
     lines = list(row_losses_of(tmp_path / "0"))
     assert [line["step"] for line in lines] == [1] * 4 + [2] * 4 + [3] * 4, "micro-batches of two rows"
     assert sorted(place for line in lines for place in line["places"]) == list(range(24))

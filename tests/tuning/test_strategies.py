@@ -189,17 +189,17 @@ def assert_only_what_is_trained(checkpoint: Path, ended: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zero2", "zero3"])
 def test_deepspeed_is_told_of_bfloat16_in_words_that_round_no_buffer(kind: str) -> None:
-    told = lightning_precision(replace(RECIPE, precision="bf16-true"), Strategy(kind, 2))
+    found = lightning_precision(replace(RECIPE, precision="bf16-true"), Strategy(kind, 2))
     module = torch.nn.BatchNorm1d(2)
-    assert DeepSpeedPrecision(told).convert_module(module).running_mean.dtype == torch.float32
-    assert told == "bf16-mixed", "with which its engine computes in bfloat16"
+    assert DeepSpeedPrecision(found).convert_module(module).running_mean.dtype == torch.float32
+    assert found == "bf16-mixed", "with which its engine computes in bfloat16"
 
 
 @pytest.mark.parametrize("kind", ["zero2", "zero3"])
 def test_what_is_offloaded_from_a_gpu_waits_in_pinned_memory(kind: str) -> None:
     for device, pinned in (("cuda", True), ("cpu", False)):
-        told = lightning_strategy(Strategy(kind, 2, offload=True), 1, torch.device(device)).config["zero_optimization"]
-        parts = [part for name, part in told.items() if name.startswith("offload_")]
+        found = lightning_strategy(Strategy(kind, 2, offload=True), 1, torch.device(device)).config["zero_optimization"]
+        parts = [part for name, part in found.items() if name.startswith("offload_")]
         assert [part["pin_memory"] for part in parts] == [pinned] * (1 if kind == "zero2" else 2)
 
 

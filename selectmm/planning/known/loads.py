@@ -36,8 +36,8 @@ def load_of_known(vlm: VLM, rows: Rows, view: View, units: np.ndarray, limit: in
     edges = list(accumulate(sizes))
     counts = np.bincount(np.searchsorted(edges, units, "right"), minlength=len(sizes))
     loads = [_load(vlm, *kind, limit).as_many_as(int(n)) for kind, n in zip(kinds, counts, strict=True) if n]
-    whole = sum(loads, Load())
-    return whole if view == "image" else replace(whole, longest=limit)
+    total = sum(loads, Load())
+    return total if view == "image" else replace(total, longest=limit)
 
 
 def _load(vlm: VLM, words: int, answers: int, images: Images | None, limit: int) -> Load:

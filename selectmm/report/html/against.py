@@ -23,10 +23,11 @@ def against(comparison: Comparison) -> list[str]:
 def _cell(verdict: Verdict, comparisons: int) -> str:
     found, random = verdict.found, verdict.random
     words = verdict.shown
-    chance = "" if verdict.told == ONE_SEED else f", p = {found.p:.2g} before correction"
+    chance = "" if verdict.conclusion == ONE_SEED else f", p = {found.p:.2g} before correction"
+    conclusion = verdict.conclusion.format(comparisons)
     tip = (
-        f"{verdict.told.format(comparisons)}.\n{verdict.row.label} − {random.label} at {100 * random.budget:.4g} % "
+        f"{conclusion}.\n{verdict.row.label} − {random.label} at {100 * random.budget:.4g} % "
         f"under {random.recipe}: {words} percentage points of Rel.{chance}."
     )
-    style = "verdict" if verdict.told in SIGNS else "verdict soft"
-    return f'<td class="{style}" data-tip="{escape(tip)}">{SIGNS.get(verdict.told, "")}{words}</td>'
+    style = "verdict" if verdict.conclusion in SIGNS else "verdict soft"
+    return f'<td class="{style}" data-tip="{escape(tip)}">{SIGNS.get(verdict.conclusion, "")}{words}</td>'

@@ -72,9 +72,9 @@ def _card(choice: Choice, row: int) -> str:
     state = f'<span class="state kept">kept{f" {times} times" if times > 1 else ""}</span>'
     state = state if times else '<span class="state dropped">dropped</span>'
     score = choice.subset.scores[row] if choice.subset.scores is not None else np.nan
-    told = f"<b>{score:.4g}</b>" if np.isfinite(score) else "no score"
+    value = f"<b>{score:.4g}</b>" if np.isfinite(score) else "no score"
     where = f"{escape(choice.pool.named(row))} of {escape(sample.source)}"
-    head = f'<p class="head">{told} {state}</p><p class="where">{where}</p>'
+    head = f'<p class="head">{value} {state}</p><p class="where">{where}</p>'
     return f'<article class="card">{_pictures(choice, sample)}{head}{_talk(sample.turns)}</article>'
 
 

@@ -53,30 +53,30 @@ def histogram(choice: Choice) -> str:
     if len(choice.scored) == 0:
         return "<p>This method gives rows no score.</p>"
     bins = bins_of(choice)
-    told = f"Scores of {len(choice.scored):,} rows, kept and dropped"
+    title = f"Scores of {len(choice.scored):,} rows, kept and dropped"
     drawn = "".join([*_bars(bins), *_axis(bins), *_cuts(bins)])
     return (
         f'<figure><p class="legend"><span class="key kept"></span>kept <span class="key dropped"></span>dropped</p>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{drawn}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{drawn}</svg>'
         f"<figcaption>{escape(_caption(choice, bins))}</figcaption></figure>"
     )
 
 
 def _caption(choice: Choice, bins: Bins) -> str:
     without = len(choice.pool) - len(choice.scored)
-    told = [f"{len(choice.scored):,} of {len(choice.pool):,} rows have a score."]
+    sentences = [f"{len(choice.scored):,} of {len(choice.pool):,} rows have a score."]
     if without:
         kept = int((choice.times > 0).sum() - (choice.times[choice.scored] > 0).sum())
-        told.append(f"Of the {without:,} without, {kept:,} were kept.")
+        sentences.append(f"Of the {without:,} without, {kept:,} were kept.")
     if choice.cuts:
-        told.append("Dashed: the scores between kept and dropped rows.")
+        sentences.append("Dashed: the scores between kept and dropped rows.")
     elif 0 < (choice.times[choice.scored] > 0).sum() < len(choice.scored):
-        told.append("No single score separates kept from dropped rows: other rules decide too.")
+        sentences.append("No single score separates kept from dropped rows: other rules decide too.")
     if bins.log:
-        told.append("Scores are drawn to a logarithmic scale.")
+        sentences.append("Scores are drawn to a logarithmic scale.")
     if bins.below or bins.above:
-        told.append(f"Outside of the picture: {bins.below:,} rows to the left, {bins.above:,} to the right.")
-    return " ".join(told)
+        sentences.append(f"Outside of the picture: {bins.below:,} rows to the left, {bins.above:,} to the right.")
+    return " ".join(sentences)
 
 
 def _x(bins: Bins, place: float) -> float:

@@ -30,8 +30,8 @@ def sources(choice: Choice) -> str:
     ]
     names = ["source", "pool", "kept", *(["with repeats"] if again else []), "share", ""]
     head = f"<tr>{''.join(_head(name) for name in names)}</tr>"
-    told = f"Of all rows together {100 * overall:.1f} % were kept. ▲: 1.5 times as often or more; ▼: half or less."
-    return f'<table class="sources">{head}{"".join(rows)}</table><p class="note">{told}</p>'
+    caption = f"Of all rows together {100 * overall:.1f} % were kept. ▲: 1.5 times as often or more; ▼: half or less."
+    return f'<table class="sources">{head}{"".join(rows)}</table><p class="note">{caption}</p>'
 
 
 def _head(name: str) -> str:

@@ -31,9 +31,9 @@ def boards_of(records: Mapping[str, RunRecord], references: Sequence[Path] = ())
     """
     files = _once(records)
     shown = [records[of_run[0]] for of_run in files]
-    told = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
+    file_of = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
     groups = sorted(comparable(shown), key=_most_methods)
-    return [_board(group, references, told, records) for group in groups]
+    return [_board(group, references, file_of, records) for group in groups]
 
 
 def _most_methods(group: Group) -> tuple[int, int]:
@@ -133,7 +133,7 @@ def _run_details(record: RunRecord, files: list[str]) -> Plain:
             for s in record.scores
         ],
         "sources": [
-            {"source": name, "pool": told.pool, "kept": told.kept} for name, told in coverage.per_source.items()
+            {"source": name, "pool": counts.pool, "kept": counts.kept} for name, counts in coverage.per_source.items()
         ],
         "deviations": list(record.deviations),
     }

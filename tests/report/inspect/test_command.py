@@ -47,8 +47,8 @@ def test_records_and_folders_make_one_page(runs: tuple[Path, Path, Path], tmp_pa
 def test_a_folder_and_a_pool_are_enough(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     place, length, _ = runs
     folder = subset_of(load(length), place / "cache")
-    told = [*pool_choices(place), f"cache={place / 'cache'}", "--to", str(tmp_path / "page.html")]
-    main(["subset", "--subset", str(folder), *told])
+    arguments = [*pool_choices(place), f"cache={place / 'cache'}", "--to", str(tmp_path / "page.html")]
+    main(["subset", "--subset", str(folder), *arguments])
     assert f"<h1>{folder.name}</h1>" in (tmp_path / "page.html").read_text()
 
 

@@ -84,5 +84,5 @@ def test_equal_scores_and_no_scores_are_no_trouble(pool: Pool) -> None:
 def test_the_caption_counts_rows_without_a_score_and_admits_where_there_is_no_cut(pool: Pool) -> None:
     scores = np.arange(400.0)
     scores[:10] = np.nan
-    told = histogram(choice_of(pool, [0, 1, 50, 200, 300], scores))
-    assert "390 of 400 rows have a score. Of the 10 without, 2 were kept. No single score separates" in told
+    found = histogram(choice_of(pool, [0, 1, 50, 200, 300], scores))
+    assert "390 of 400 rows have a score. Of the 10 without, 2 were kept. No single score separates" in found

@@ -95,11 +95,11 @@ def test_the_page_has_its_five_parts_and_counts_what_was_kept(tmp_path: Path) ->
         "Rows",
     ]
     assert "kept 4 of 10 rows, some several times: 5 with repeats" in found.words
-    told = "|".join(found.words)
-    assert "a|5|4|5|80.0 % ▲" in told
-    assert "b|5|0|0|0.0 % ▼" in told
-    assert "Of all rows together 40.0 % were kept" in told
-    assert "kept 2 times" in told
+    text = "|".join(found.words)
+    assert "a|5|4|5|80.0 % ▲" in text
+    assert "b|5|0|0|0.0 % ▼" in text
+    assert "Of all rows together 40.0 % were kept" in text
+    assert "kept 2 times" in text
 
 
 def test_a_subset_without_repeats_has_no_column_for_them(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_a_subset_without_repeats_has_no_column_for_them(tmp_path: Path) -> None
 def test_overlap_is_shown_with_what_chance_gives(tmp_path: Path) -> None:
     pool = plain_pool(tmp_path, 10)
     first, second = choice_of(pool, [0, 1, 2, 3]), choice_of(pool, [3, 4, 5, 6])
-    told = "|".join(harmless(page(first, [replace(second, name="other")])).words)
-    assert "1. toy|1.00|0.14|0.25|2. other|0.14|0.25|1.00" in told  # 1/7; chance: 1.6 / 6.4
+    text = "|".join(harmless(page(first, [replace(second, name="other")])).words)
+    assert "1. toy|1.00|0.14|0.25|2. other|0.14|0.25|1.00" in text  # 1/7; chance: 1.6 / 6.4
 
 
 def test_groups_are_highest_both_sides_of_the_cut_and_lowest(tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def test_pictures_are_small_jpegs_and_a_missing_one_is_said(tmp_path: Path) -> N
     assert (image.format, image.size) == ("JPEG", (SIDE, round(SIDE / 3)))
     red, _, blue = image.getpixel((10, 10))
     assert red > 150 > blue
-    told = "|".join(found.words)
-    assert "the image cannot be opened" in told and "text only" in told
+    text = "|".join(found.words)
+    assert "the image cannot be opened" in text and "text only" in text
 
 
 def test_long_texts_and_long_talks_are_shortened_and_say_so() -> None:
-    told = _talk([Turn("user", "x" * (LETTERS + 1)), *[Turn("assistant", "y")] * 5])
-    assert f"… ({LETTERS + 1:,} letters)" in told
-    assert "and 2 more turns" in told
+    found = _talk([Turn("user", "x" * (LETTERS + 1)), *[Turn("assistant", "y")] * 5])
+    assert f"… ({LETTERS + 1:,} letters)" in found
+    assert "and 2 more turns" in found
