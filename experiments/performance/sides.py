@@ -85,9 +85,8 @@ def measure(work: Work, *arguments: object) -> tuple[Side, np.ndarray | None]:
         RuntimeError: it ended without a result; its own message is on the screen.
     """
     context = multiprocessing.get_context("forkserver")
-    os.environ["PYTHONPATH"] = str(
-        ROOT
-    )  # the server does not get our sys.path, and would find another checkout or none
+    # The server does not get our sys.path, and would find another checkout or none.
+    os.environ["PYTHONPATH"] = str(ROOT)
     pages = ("shared_pass", "gradients", "training")
     context.set_forkserver_preload([f"experiments.performance.{page}" for page in pages])
     receiver, sender = context.Pipe(duplex=False)
