@@ -21,7 +21,7 @@ from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
 from selectmm.command_line.completion import commands_for, line_of_options
-from selectmm.command_line.help import command_files, help_text
+from selectmm.command_line.help import VERBS, command_files, help_text, short_help
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN, make_known, take_own_folder
 from selectmm.command_line.reading import (
@@ -41,6 +41,7 @@ from selectmm.report.jobs import alone, keep_record, warn_of_failures
 from selectmm.screen import answer, output, quiet, take_output_options
 from selectmm.stages.place import TORCH_LEVEL
 
+HELP = {"--help", "-h"}
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
 ASKED = {"help", "version"}  # typed without dashes too
@@ -119,7 +120,7 @@ def _print_result(record: Path) -> None:
 
 
 def end_in_order() -> None:
-    """From here on SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
+    """Let SIGTERM (`kill`, a batch system) and SIGHUP (a terminal that closes) unwind as Ctrl-C does.
 
     So every tracked run is finished, and every worker ended. Programs that handle a signal themselves (submitit,
     Lightning while it trains, nohup, which ignores SIGHUP) still do.
@@ -147,10 +148,14 @@ def main() -> None:
     logging.raiseExceptions = False  # or a log on a full disk prints a traceback for every line
     try:
         arguments, options = take_output_options(sys.argv[1:])
-        sys.argv[1:] = without_verb(take_own_folder(arguments))
+        arguments = take_own_folder(arguments)
+        sys.argv[1:] = without_verb(arguments)
         make_known(sys.argv[1:])
         with output(**options):
-            _answer(sys.argv[1:])
+            if arguments[:1] and arguments[0] in VERBS and HELP & set(arguments):
+                print(short_help(arguments[0], ROOT))
+            else:
+                _answer(sys.argv[1:])
     except UserError as problem:
         _end(problem)
     except OSError as problem:  # of Hydra's own files, say, or of a table
@@ -181,7 +186,7 @@ def _answer(arguments: Sequence[str]) -> None:
     elif "--dry-run" in arguments:
         planned = [word for word in arguments if word != "--dry-run"]
         importlib.import_module("selectmm.commands.plan").main(planned)
-    elif {"--help", "-h"} & set(arguments):
+    elif HELP & set(arguments):
         if first and "=" not in first:
             check_overrides(CONFIGS, [first])
         print(help_text(ROOT))

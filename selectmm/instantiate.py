@@ -26,6 +26,7 @@ from selectmm.methods.method import Method
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
+from selectmm.network import check_path
 from selectmm.pool.looking import keeping_pictures
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Strategy
@@ -184,6 +185,8 @@ def open_model(config: Mapping[str, Any]) -> VLM:
 
     The last one alone is kept: a sweep over models would fill the GPU with those that it is done with.
     """
+    if isinstance(path := config.get("path"), str):
+        check_path("model.path", path)
     return _model(json.dumps(config, sort_keys=True))
 
 

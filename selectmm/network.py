@@ -31,6 +31,22 @@ def check_model(name: str, options: Mapping[str, str]) -> None:
     _reach(name, f"hf download {name} --local-dir FOLDER", "model.path=FOLDER")
 
 
+def check_path(key: str, path: str) -> None:
+    """Whether a path is a folder that is there or may be a hub id.
+
+    Args:
+        key: the option that gave it.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if not Path(path).is_dir() and not HUB_ID.fullmatch(path.partition("@")[0]):
+        raise UserError(
+            f"{key}={path}: there is no such folder; give a folder that holds a checkpoint, or a hub id such as "
+            f"llava-hf/llava-1.5-7b-hf."
+        )
+
+
 def check_inside(folder: Path) -> None:
     """Whether the files that a local data set names lie in its folder; `datasets` would open or fetch any others.
 

@@ -28,7 +28,7 @@ LONGEST = (
     "evaluation/test_workers.py",
     "tuning/test_kill.py",
     "quickstart/test_base.py",
-    "test_command_line.py",
+    "command_line/test_composes.py",
     "stages/test_schedule.py",
     "test_results.py",
     "experiments/test_papers.py",

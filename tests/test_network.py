@@ -9,8 +9,9 @@ from huggingface_hub import constants
 from selectmm import network
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.instantiate import open_model
 from selectmm.models import llava
-from selectmm.network import check_data_sets, check_inside, check_model
+from selectmm.network import check_data_sets, check_inside, check_model, check_path
 from selectmm.pool.hub import load_split
 from selectmm.stages.suite_data import check_data
 
@@ -52,6 +53,18 @@ def test_nothing_is_asked_for_a_folder_or_a_cached_checkpoint_or_offline(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     check_model("owner/name", {})
     assert ASKED == []
+
+
+def test_a_path_of_a_model_that_is_no_folder_names_its_option(tmp_path: Path) -> None:
+    check_path("model.path", str(tmp_path))
+    check_path("model.path", "llava-hf/llava-1.5-7b-hf@main")
+    for path in ("/nope", "./nope", "", "llava"):
+        with pytest.raises(UserError) as problem:
+            open_model({"_target_": "selectmm.models.llava.load", "path": path, "device": "cpu"})
+        assert str(problem.value) == (
+            f"model.path={path}: there is no such folder; give a folder that holds a checkpoint, or a hub id such as "
+            f"llava-hf/llava-1.5-7b-hf."
+        )
 
 
 def test_a_hub_that_answers_anything_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

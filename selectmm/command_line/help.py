@@ -44,6 +44,58 @@ Face hub. Press Ctrl-C at any time to stop; the same command continues.
   eval "$(selectmm -sc install=bash)"   complete options in bash; install=zsh for zsh"""
 
 
+SHORT = {
+    "run": """\
+usage: selectmm run [group=name ...] [key=value ...]
+
+{says}
+
+Used most:
+
+  setting=llava15_7b_665k    a paper's model, pool, recipe and benchmarks together; without it, small built-in ones
+  method=prism               how rows are selected
+  budget=0.15                share of the pool's rows to keep; above 1, a number of rows
+  seed=1                     another draw of everything that is random
+  pool=llava_json pool.file=rows.json pool.images=folder
+                             your own data
+
+  selectmm run method=prism budget=0.15 seed=1
+
+{rest}""",
+    "sweep": """\
+usage: selectmm sweep [group=name,name ...] [key=value,value ...]
+
+{says}
+
+Used most:
+
+  experiments=prism/main     a paper's comparison, or another file of experiments/
+  method=full,random,prism   the methods to compare; full and random are the references
+  seed=0,1,2                 one run of each method for each seed; one seed cannot separate methods
+  budget=0.05,0.15           shares of the pool's rows to keep
+  hydra/launcher=joblib      several jobs at a time on this machine; slurm or ray: on a cluster
+
+  selectmm sweep method=full,random,prism seed=0,1,2 budget=0.15
+
+{rest}""",
+}
+REST = """\
+The rest:
+
+  selectmm --help            every command, and every option with its choices
+  selectmm run method=prism --cfg job
+                             all values of a run; nothing is started
+  selectmm plan method=prism --gpu h100
+                             time, memory and disk of a run or, with -m, of a sweep
+  {root}/configs
+                             a file for every choice; its comments explain its values"""
+
+
+def short_help(verb: str, root: Path) -> str:
+    """The page that ``run --help`` or ``sweep --help`` prints: the options used most, and where the rest is."""
+    return SHORT[verb].format(says=VERBS[verb], rest=REST.format(root=root))
+
+
 def help_text(root: Path) -> str:
     """The page that ``--help`` prints: examples, commands, and every option."""
     groups = [folder for folder in sorted((root / "configs").iterdir()) if folder.is_dir() and folder.name not in PARTS]

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.command_line.help import PARTS, choices_of
-from selectmm.command_line.stray import check_bare, own_pool
+from selectmm.command_line.stray import check_bare, no_option, own_pool
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 
@@ -57,11 +57,20 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     words = [*parsed.overrides, *rest]  # argparse leaves what follows an option between two words
     for word in words:
         if word.startswith("-"):
-            name = word.split("=")[0]
-            close = difflib.get_close_matches(name, [*parser._option_string_actions, "--dry-run"], n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise UserError(f"There is no option '{name}': {hint}Values are given without dashes, as key=value.")
+            options = [*parser._option_string_actions, "--dry-run"]
+            raise no_option(word, arguments, known_names(), options, "Values are given without dashes, as key=value.")
     return words
+
+
+def known_names() -> set[str]:
+    """What the options of a run begin with: its groups, and its keys without a group."""
+    return {*groups_of(CONFIGS), *map(str, composed(CONFIGS, []))}
+
+
+def groups_of(configs: Path) -> dict[str, Path]:
+    """The folder of each group that a run chooses from."""
+    folders = [folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}]
+    return {folder.name: folder for folder in folders} | {"experiments": configs.parent / "experiments"}
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
@@ -93,10 +102,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         UserError: naming the word, the closest one that exists, and all that exist beside it.
     """
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
-    groups = {
-        folder.name: folder for folder in configs.iterdir() if folder.is_dir() and folder.name not in PARTS - {"hydra"}
-    }
-    groups["experiments"] = configs.parent / "experiments"
+    groups = groups_of(configs)
     check_bare(arguments, lambda: {*groups, *map(str, composed(configs, []))})
     overrides = [_read(word) for word in words]
     chosen = [override for override in overrides if override.key_or_group in groups]
@@ -104,7 +110,9 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         for value in _values(override):
             if value is None:
                 raise UserError(_not_null(override))
-            _check(f"{override.key_or_group}=", str(value), choices_of(groups[override.key_or_group]))
+            there = choices_of(groups[override.key_or_group])
+            _check_none(override, value, there)
+            _check(f"{override.key_or_group}=", str(value), there)
     config = composed(configs, _first(chosen), hydra=True)
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
@@ -117,6 +125,8 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         if override not in chosen and not override.is_add():
             _check_pool(config, override)
             _check_name(override, groups["experiments"])
+            for value in _values(override):
+                _check_none(override, value)
             _check_key(config, override.key_or_group, groups=groups)
 
 
@@ -187,6 +197,15 @@ def _not_null(override: Override) -> str:
 def typed(override: Override) -> str:
     """An override as it stands on the command line."""
     return str(override.input_line)
+
+
+def _check_none(override: Override, value: object, there: Collection[str] = ()) -> None:
+    """Python's None, or nothing at all, where Hydra's null is meant."""
+    key = override.key_or_group
+    if str(value) not in there and str(value).lower() in ("none", "") and key in LEFT_OUT:
+        raise UserError(f"'{typed(override)}' chooses nothing; to leave {key} out write {key}=null.")
+    if str(value) == "None" and not there:
+        raise UserError(f"'{typed(override)}' is a text; for no value write {key}=null.")
 
 
 def _first(choices: Sequence[Override]) -> list[str]:

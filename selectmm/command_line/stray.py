@@ -1,4 +1,4 @@
-"""Words of a command line that stand alone, where a command or ``key=value`` was expected: what was probably meant."""
+"""Words of a command line that nothing reads, alone or with dashes: what was probably meant."""
 
 import difflib
 from collections.abc import Callable, Collection, Sequence
@@ -36,6 +36,27 @@ def _message(word: str, before: str, known: Collection[str]) -> str:
         f"'{word}' is neither a command nor an option: {hint}Options are given as key=value; 'selectmm --help' lists "
         f"the commands."
     )
+
+
+def no_option(
+    word: str, words: Sequence[str], known: Collection[str], options: Collection[str], otherwise: str
+) -> UserError:
+    """The error for an option with dashes that does not exist, such as ``--pool`` for ``pool=``.
+
+    Args:
+        word: the option, perhaps with ``=`` and a value. words: the command, in which a value may follow it.
+        known: what a run's options begin with. options: those with dashes that exist.
+        otherwise: the way out where no option looks like it; a sentence.
+    """
+    name, _, value = word.partition("=")
+    key = name.lstrip("-")
+    if key.split(".")[0] in known:
+        after = next(iter(words[words.index(word) + 1 :]), "-")
+        value = value or ("VALUE" if after.startswith("-") or "=" in after else after)
+        return UserError(f"There is no option '{name}': write {key}={value}, without dashes.")
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UserError(f"There is no option '{name}': {hint}{otherwise}")
 
 
 def own_pool(file: str) -> str:

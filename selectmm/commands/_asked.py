@@ -18,25 +18,6 @@ from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 
 
-def parser_of(command: str, description: str) -> argparse.ArgumentParser:
-    """The arguments that they share; read them with ``parse_intermixed_args``."""
-    parser = argparse.ArgumentParser(f"selectmm {command}", description=description)
-    parser.add_argument(
-        "choices",
-        nargs="*",
-        help="without --record: options of a run; with it: model.path=… or pool.images=… on this machine",
-    )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="the record of a run, a JSON file")
-    parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help="cache with the run's stages, if it is not where the record says"
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help="open the files, folders and hub ids that the record names without asking"
-    )
-    parser.add_argument("--to", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to write")
-    return parser
-
-
 def record_of(asked: argparse.Namespace, instead: Path | None, otherwise: str) -> RunRecord | None:
     """The record that was named; None if something stands ``instead``.
 

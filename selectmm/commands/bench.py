@@ -8,16 +8,17 @@ number of them, of all models of the same shapes (wherever they lie) with the sa
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from rich.table import Table
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.jobs import read_jobs
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
-from selectmm.experiment import Experiment
 from selectmm.instantiate import build, open_compute
 from selectmm.models.gpu import check_gpu
 from selectmm.models.load import pick_device, pick_dtype
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: of the choices, which may be no sweep; no GPU is there but needed; the machine cannot
             compute as asked; not even one row fits.
     """
-    asked = _parser().parse_intermixed_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     if asked.steps < 1:
         raise UserError(f"--steps {asked.steps} is not a number of steps; give 1 or more.")
     (config, method), *others = read_jobs(asked.choices, multirun=True)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     device = pick_device(str(options.get("device", "auto")))
     gpu = gpu_of("here" if device.type == "cuda" else "cpu")
     dtype, compute = pick_dtype(str(options.get("dtype", "auto")), device), open_compute(experiment.config["compute"])
-    shapes = _shapes(experiment)
+    shapes = _shapes(experiment.open_shapes, experiment.config["model"], experiment.device)
     vlm = with_random_weights(shapes, device, dtype, compute)
     rows, together = experiment.batch_size, experiment.suite.batch_size
     found = bench(vlm, experiment.recipe, gpu, asked.steps, rows=rows, asked=together)
@@ -69,11 +70,11 @@ def main(arguments: Sequence[str]) -> None:
     answer({"file": file, "device": name, "gpu": gpu.name, "factors": factors, "measured": measured})
 
 
-def _shapes(experiment: Experiment) -> VLM:
+def _shapes(opened: Callable[[str], VLM], group: Mapping[str, Any], device: str) -> VLM:
     try:
-        return experiment.open_shapes(experiment.device)
+        return opened(device)
     except UserError:
-        known = shapes_of(experiment.config["model"], experiment.device)
+        known = shapes_of(group, device)
         if known is None:
             raise
         return known[0]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: the command cannot be understood, or an option of the method is not set.
         SystemExit: with status 1, the method breaks a rule or fails.
     """
-    asked = _parser().parse_intermixed_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     config = read_config(asked.choices)
     unset = sorted(OmegaConf.missing_keys(config.method))
     if unset:

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: of the configuration, the pool or the suite's data.
     """
-    experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
+    experiment = build(read_config(read_arguments(_parser(), arguments).choices), "full")
     check_data(experiment.suite)
     checked, _ = check(experiment.open_pool(), experiment.suite, experiment.cache)
     show(checked, wide())

@@ -16,6 +16,7 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import chosen_by, plain_of, read_config
 from selectmm.errors import UserError
 from selectmm.instantiate import open_model, open_pool, open_shapes
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: the command cannot be understood, or the model's tokenizer is not there.
         SystemExit: with status 1, a run would stop.
     """
-    asked = _parser().parse_intermixed_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     config = read_config(asked.choices)
     unset = sorted(OmegaConf.missing_keys(config.pool))
     if unset:

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.commands._asked import parser_of, record_of, subset_and_pool
+from selectmm.command_line.arguments import read_arguments, record_parser
+from selectmm.commands._asked import record_of, subset_and_pool
 from selectmm.commands._recorded import confirm, recorded_cache
 from selectmm.errors import UserError
 from selectmm.methods.subset import load_subset
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _subset(arguments: Sequence[str]) -> None:
-    parser = parser_of("inspect subset", str(__doc__))
+    parser = record_parser("inspect subset", str(__doc__))
     parser.add_argument(
         "--subset", type=Path, metavar="FOLDER", help="folder with a subset.json (default: the cached one)"
     )
@@ -51,7 +52,7 @@ def _subset(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--each", type=int, default=8, metavar="N", help="rows under each heading of the gallery (default: 8)"
     )
-    asked = parser.parse_intermixed_args(arguments)
+    asked = read_arguments(parser, arguments)
     record = record_of(asked, asked.subset, "--subset FOLDER and pool=…")
     found = [_recorded_subset(where, asked) for where in asked.others]
     folder, pool, _ = subset_and_pool(record, asked)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
 from selectmm.instantiate import build
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: of the choices, the pool or the GPU's name.
     """
-    asked = _parser().parse_intermixed_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     if not 0 < asked.utilisation <= 1:
         raise UserError(f"--utilisation {asked.utilisation:g} is not a share; give a number above 0 and at most 1.")
     for name in ("devices", "nodes"):

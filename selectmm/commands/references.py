@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import read_config
 from selectmm.commands._own_decoding import refuse_engine
 from selectmm.evaluation.evaluate import evaluate
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: of the configuration, the model or the evaluation; an engine was asked for.
     """
-    experiment = build(read_config(_parser().parse_args(arguments).choices), "full")
-    refuse_engine(experiment, "references")
+    experiment = build(read_config(read_arguments(_parser(), arguments).choices), "full")
+    refuse_engine(experiment.engine, "references")
     vlm, suite = experiment.open_model(), experiment.suite
     check_data(suite)
     scores: dict[Images, list[Score]] = {}
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def references_of(scores: dict[Images, list[Score]]) -> dict[str, Reference]:
-    """By benchmark; text benchmarks have no image to take away, so theirs are unknown.
+    """The references by benchmark; text benchmarks have no image to take away, so theirs are unknown.
 
     Chance and majority follow from the suite and its items, so they are in every record and not repeated here.
     """

@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import CONFIGS, read_methods
 from selectmm.counted import counted
 from selectmm.errors import UserError
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: of the options, the pool, the model or a method; nothing is written then.
     """
-    asked = _parser().parse_intermixed_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     if not 0 < asked.utilisation <= 1:
         raise UserError(f"--utilisation {asked.utilisation:g} is not a share; give a number above 0 and at most 1.")
     task = _task(asked.choices, asked.all)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import ROOT, read_config
 from selectmm.commands._own_decoding import refuse_engine
 from selectmm.instantiate import build
@@ -30,9 +31,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: of the configuration, the model or the evaluation; an engine was asked for; or no released scores are
             known.
     """
-    asked = _parser().parse_args(arguments)
+    asked = read_arguments(_parser(), arguments)
     experiment = build(read_config(asked.choices), "full")
-    refuse_engine(experiment, "verify-eval")
+    refuse_engine(experiment.engine, "verify-eval")
     path, suite = experiment.config["model"].get("path"), experiment.suite
     released = released_as(asked.released) if asked.released else None
     vlm = experiment.open_model()
