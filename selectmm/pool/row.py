@@ -9,16 +9,15 @@ so LLaVA-NeXT's preprocess_multimodal has it, which knows rows with several imag
 import re
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from selectmm.pool.bad import BadRow, absent, id_of, shown
 from selectmm.pool.image_path import source_of
-from selectmm.pool.sample import ANSWERS, Role, Shown, Turn
+from selectmm.pool.sample import ANSWERS, Shown, Turn
+from selectmm.pool.turn_order import check_trained, order_of
 
 PLACEHOLDER, VIDEO = "<image>", "<video>"
 _MARK = re.compile(f"({PLACEHOLDER}|{VIDEO})")
-HEAD = ("system", "tools")  # turns in front of the first question
 SHOWING = frozenset({"user", "tool_result"})  # turns that may show images
 LONGEST_SOURCE = 1_000  # characters; a source is a name, and tables and arrays hold it for every row
 
@@ -83,11 +82,11 @@ def row_of(
     if videos and not images:
         turns = _clips_as_images(turns, len(videos))
     said = turns
-    head, first, last, asked = _order(tuple([turn.role for turn in said]))
+    head, first, last, asked = order_of(tuple([turn.role for turn in said]))
     trimmed = last - first + head < len(said)
     if trimmed:
         turns = [*said[:head], *said[first:last]]
-    _check_trained(turns)
+    check_trained(turns)
     anew = anew or _misread(source, id)
     if trimmed:
         given = images
@@ -260,51 +259,3 @@ def _id(id: object) -> str | None:
         except UnicodeEncodeError as problem:
             raise BadRow("half a character", f"has an id with half a character: {shown(id)}") from problem
     return name
-
-
-class _Order(NamedTuple):
-    """Which turns of a row are used, ``[0, head)`` and ``[first, last)``, and which of these asks first."""
-
-    head: int
-    first: int
-    last: int
-    asked: int
-
-
-@lru_cache(maxsize=1_000)  # a pool has few orders
-def _order(roles: tuple[Role, ...]) -> _Order:
-    """Without an answer at the very front (behind system prompt and tools) and a question at the very end.
-
-    Raises:
-        BadRow: the others do not alternate.
-    """
-    head = 0
-    while head < len(roles) and roles[head] in HEAD:
-        head += 1
-    first = head + (1 if len(roles) > head and roles[head] == "assistant" else 0)
-    last = len(roles) - (1 if roles and roles[-1] == "user" else 0)
-    left = [*roles[:head], *roles[first:last]]
-    if not _tools_in_order(left):
-        found = ", ".join(left[:8]) + (", …" if len(left) > 8 else "") if left else "no question with its answer"
-        raise BadRow(
-            "turns that do not alternate",
-            f"does not alternate human and gpt, ending in gpt (it has: {found}); every question needs its answer, and "
-            f"every result of a tool its call",
-        )
-    return _Order(head, first, last, left.index("user"))
-
-
-def _check_trained(turns: Sequence[Turn]) -> None:
-    for turn in turns:
-        if turn.trained and turn.role in ANSWERS:
-            return
-    raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")
-
-
-_LETTERS = {"system": "s", "tools": "t", "user": "u", "assistant": "a", "tool_call": "c", "tool_result": "r"}
-_IN_ORDER = re.compile(r"s?t?u(?:ac*|c+)(?:(?:u|(?<=c)r+)(?:ac*|c+))*")
-
-
-def _tools_in_order(roles: Sequence[Role]) -> bool:
-    """Whether system prompt and tools come first, results behind calls, and answers or calls behind all others."""
-    return _IN_ORDER.fullmatch("".join(map(_LETTERS.__getitem__, roles))) is not None

@@ -19,7 +19,8 @@ from selectmm.command_line.reading import ROOT
 from selectmm.commands.export import main
 from selectmm.errors import UserError
 from selectmm.export.chosen import check_rows, check_target
-from selectmm.export.original import HubRows, JsonFile, ParquetFiles, original_of
+from selectmm.export.original import original_of
+from selectmm.export.original_files import HubRows, JsonFile, ParquetFiles
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.hub import load_split, open_hub, state_of_data
 from selectmm.pool.llava_json import open_llava_json

@@ -17,7 +17,7 @@ from selectmm.planning.flops import training
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.screen import output
 from selectmm.tuning.targets import lora_pattern
-from tests.planning.test_plan import experiment_of, words
+from tests.planning.planned import experiment_of, words
 from tests.test_line import ROOT
 
 

@@ -1,64 +1,26 @@
 """Plans against what a run then makes, on tiny models and data of one's own."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
-from selectmm.command_line.jobs import read_jobs
-from selectmm.commands.plan import main
-from selectmm.commands.plan import place as put
 from selectmm.errors import UserError
-from selectmm.experiment import Experiment
 from selectmm.features import feature as feature_module
-from selectmm.instantiate import build
 from selectmm.methods.subset import Subset
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
-from selectmm.planning.stages import Plan, Planned, total_of
+from selectmm.planning.stages import total_of
 from selectmm.records.stage import fingerprint, run_stage
 from selectmm.run import run
-from selectmm.screen import output
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.stages.finetune import tune
 from selectmm.stages.pool import open_pool
 from selectmm.stages.select import select_rows
-from tests.test_line import ROOT, overrides
-
-H100 = GPUS["h100"]
-
-
-@pytest.fixture(autouse=True)
-def _root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-
-
-def words(place: Path, output: str, *arguments: str) -> list[str]:
-    return [*overrides(place, "llava15_7b", output), "recipe.max_length=1024", "suite=prism", *arguments]
-
-
-def experiment_of(place: Path, output: str, *arguments: str) -> Experiment:
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("run", words(place, output, *arguments))
-    return build(config, next(a.split("=")[1] for a in arguments if a.startswith("method=")))
-
-
-def planned(*experiments: Experiment, sample: int = 256) -> list[Plan]:
-    return plan(experiments, H100, sample)
-
-
-def states(found: Plan) -> dict[str, str]:
-    return {stage.name: stage.state for stage in found.stages}
-
-
-def stage(found: Plan, name: str) -> Planned:
-    return next(each for each in found.stages if each.name == name)
+from tests.planning.planned import H100, experiment_of, planned, stage, states
 
 
 def test_a_plan_names_the_stages_that_the_run_then_makes(place: Path) -> None:
@@ -190,20 +152,6 @@ def test_a_folder_with_configuration_and_processor_alone_is_planned_alike(place:
     assert stage(alone, "features").marks != stage(whole, "features").marks, "other weights, or none, are another model"
 
 
-def test_without_a_configuration_the_rest_is_planned_and_what_is_missing_said(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gone = place / "gone"
-    main([*words(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"), "--gpu", "h100"])
-    text = capsys.readouterr().out
-    text = " ".join(text.split())
-    assert "Note: Without the model there are no tokens, FLOPs and memory. No configuration and" in text
-    found = planned(experiment_of(place, "gone", "method=prism", "budget=0.5", f"model.path={gone}"))[0]
-    assert states(found)["features"] == states(found)["finetune"] == "unknown"
-    assert [each.rows for each in found.stages[:4]] == [24, 12, 24, 12]
-    assert total_of([found], H100, 0.5).unknown == 3
-
-
 def test_precision_and_gpu_decide_over_time_and_memory(place: Path) -> None:
     full = stage(planned(experiment_of(place, "gpu", "method=full", "model.dtype=auto"))[0], "finetune")
     assert full.seconds(H100, 0.5) == pytest.approx(full.work.flops / (66.9e12 * 0.5)), "the recipe's float32"
@@ -211,44 +159,6 @@ def test_precision_and_gpu_decide_over_time_and_memory(place: Path) -> None:
     mixed = stage(planned(half)[0], "finetune")
     assert mixed.seconds(H100, 0.25) == pytest.approx(mixed.work.flops / (989.4e12 * 0.25))
     assert mixed.work.memory.weights < full.work.memory.weights
-
-
-def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = words(place, "line", "method=full,random", "budget=0.5")
-    with output(json=True):
-        main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
-    shown = capsys.readouterr()
-    text = " ".join(shown.err.split())
-    assert "full, budget 0.5" in text and "random, budget 0.5" in text
-    assert text.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in text, "one line for each job"
-    assert re.search(r" all [56] \d ", text), "and one for all"
-    assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in text
-    content = json.loads(shown.out)
-    assert [job["stages"][2]["name"] for job in content["jobs"]] == ["finetune", "finetune"]
-    tuned = content["jobs"][0]["stages"][2]
-    assert tuned["device_seconds"] == pytest.approx(tuned["work"]["flops"] / (19.5e12 * 0.3))
-    assert tuned["fits"] is True
-    assert content["total"]["flops"] == sum(
-        each["work"]["flops"] or 0 for job in content["jobs"] for each in job["stages"] if each["state"] != "shared"
-    )
-
-
-@pytest.mark.parametrize(
-    ("given", "devices", "nodes", "taken"),
-    [
-        (["devices=8"], None, 4, (8, 4)),
-        (["devices=2", "nodes=2"], 8, None, (8, 2)),
-        (["devices=2", "nodes=2"], None, None, (2, 2)),
-        (["devices=2", "nodes=2"], 8, 4, (8, 4)),
-    ],
-)
-def test_devices_and_nodes_each_take_the_place_of_the_configurations(
-    given: list[str], devices: int | None, nodes: int | None, taken: tuple[int, int]
-) -> None:
-    ((config, _),) = read_jobs([*given, "method=random"], multirun=False)
-    put(config, devices, nodes)
-    assert (config.devices, config.nodes) == taken
-    assert build(config, "random").devices == taken[0] * taken[1]
 
 
 def test_evaluations_along_a_curve_are_planned(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,29 +192,6 @@ def test_vllm_is_planned_on_a_gpu_and_offered_where_our_own_decoding_answers(pla
     assert stage(alone, "evaluate").work.overhead == 0 and alone.notes == [
         "vLLM's speed on a processor is not known, so evaluation is planned as by our own decoding."
     ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ["--gpu", "h1000"],
-            "There is no GPU h1000 in the table; there are: a100-40, a100-80, h100, h200, l40s,",
-        ),
-        (["--utilisation", "40"], "--utilisation 40 is not a share; give a number above 0 and at most 1."),
-        (["--sample", "0"], "--sample 0 is not a number of rows; give 1 or more."),
-        (["method=prism,random"], "'method=prism,random' is a sweep; give -m as well, or one value."),
-        (["pool=llava_json", "pool.file=none.json", "pool.images=."], "There is no pool file none.json; set pool.file"),
-        (["strategy=ddp", "devices=3"], "3 devices cannot share recipe.batch_size=4 equally; take 2 or another number"),
-        (["method=prsm"], "There is no 'method=prsm': did you mean 'method=prism'?"),
-    ],
-)
-def test_what_cannot_be_planned_is_said_in_one_sentence(place: Path, arguments: list[str], said: str) -> None:
-    base = ["suite=prism"] if any("pool" in word for word in arguments) else words(place, "bad")
-    here = [] if "--gpu" in arguments else ["--gpu", "h100"]
-    with pytest.raises(UserError) as problem:
-        main([*base, *arguments, *here])
-    assert str(problem.value).startswith(said)
 
 
 def test_a_run_on_devices_that_cannot_share_a_batch_ends_before_its_model_is_there(place: Path) -> None:
