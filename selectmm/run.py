@@ -49,7 +49,7 @@ def run(experiment: Experiment) -> Path:
         pool = open_pool(experiment, vlm)
         check_apart(pool, experiment.suite.tasks)
         targets = check_choice(experiment, pool, vlm)
-        checked = check_contamination(experiment, pool)
+        checked = check_contamination(pool, experiment.suite, experiment.cache, experiment.contamination)
     with giving_way(lambda: aside(vlm)):  # nor does waiting for another job
         learned = learn(experiment, pool, vlm)
         evaluated = evaluate_tuned(experiment, vlm, learned.tuned)

@@ -142,9 +142,8 @@ class Job:
         kept = max(1, min(snapshots, steps))
         if work.disk is not None and snapshots:
             work = replace(work, disk=3 * kept * work.disk)  # weights, and Adam's two moments of them
-        identity = finetune.identity_of(
-            experiment, self.pool, subset, self._identity, experiment.device, recipe, steps, snapshots
-        )
+        asked = experiment.strategy, experiment.seed, self.pool, subset, self._identity, experiment.device
+        identity = finetune.identity_of(*asked, recipe, steps, snapshots)
         if name == "finetune" and (points := finetune.points_of(experiment.curve, steps)):
             identity["points"] = list(points)
         what = f"{counted(steps, 'step')} of {recipe.batch_size}"
@@ -239,11 +238,12 @@ class Job:
         name = experiment.method_name
         made = Planned("subset", name, (), "to do", len(self.pool), Work(disk=disk))
         waits = self._waits(*features, result="depends on the warm-up")
-        subset = self._stage(select.STAGE, select.identity_of(experiment, self.pool, features), made, waits)
+        choice = experiment.method, experiment.budget, experiment.seed
+        subset = self._stage(select.STAGE, select.identity_of(*choice, self.pool, features), made, waits)
         if subset.folder is not None:
             return subset, load_subset(subset.folder / "subset.json", self.pool).rows
         if not needs.features and needs.warmup is None:
-            return subset, select.chosen_by(experiment, self.pool, Features({})).rows
+            return subset, select.chosen_by(*choice, self.pool, Features({})).rows
         return subset, None
 
     def _finetune(self, subset: Planned, rows: np.ndarray | None) -> Planned:

@@ -1,9 +1,11 @@
 """Plan a run or a sweep: every job's stages, those that jobs share once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from selectmm.errors import UserError
+from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
@@ -66,7 +68,9 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
     check_numbers(experiment.recipe, experiment.strategy)
     if experiment.config["compute"]["weights"] != "as_is":
         raise UserError("Memory and time of 4-bit weights cannot be estimated; use compute=plain for the plan.")
-    pool = _pool(experiment, loads, sources)  # before the model: what is wrong with it is known at once
+    pool = _pool(
+        experiment.open_pool, experiment.config["pool"], loads, sources
+    )  # before the model: what is wrong with it is known at once
     model = _model(experiment, gpu, notes, sources)
     if model is not None and model.published:
         if pool.fingerprint not in loads.known:
@@ -89,11 +93,11 @@ def _name(experiment: Experiment) -> str:
     return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *values)
 
 
-def _pool(experiment: Experiment, loads: Loads, sources: list[str]) -> Pool:
+def _pool(opened: Callable[[], Pool], group: Mapping[str, Any], loads: Loads, sources: list[str]) -> Pool:
     """The pool or, if its file is not there and it is a published one, a pool that has as many rows."""
-    rows = rows_of(experiment.config["pool"])
+    rows = rows_of(group)
     if rows is None:
-        pool = experiment.open_pool()
+        pool = opened()
         sources.append(f"Pool: rows read here, tokens of at most {loads.sample} of them counted.")
         return pool
     pool = stand_in(rows)
@@ -119,10 +123,10 @@ def _model(experiment: Experiment, gpu: Gpu, notes: list[str], sources: list[str
         published = True
         size = shapes_of(experiment.config["model"], there)[0].model.dtype.itemsize
         sources.append(f"Model: none of its files are here; shapes and processor as in {source}, not compared with it.")
-    return Model(here, Device(here, anatomy_of(here), size), _room(experiment, here, gpu, notes), published)
+    return Model(here, Device(here, anatomy_of(here), size), _room(experiment.engine, here, gpu, notes), published)
 
 
-def _room(experiment: Experiment, vlm: VLM, gpu: Gpu, notes: list[str]) -> float | None:
+def _room(engine: Engine | None, vlm: VLM, gpu: Gpu, notes: list[str]) -> float | None:
     """Bytes of the GPU, if vLLM can serve the model there; else None, and a note if it is to."""
     if gpu.name == "cpu":
         problem = "vLLM's speed on a processor is not known, so evaluation is planned as by our own decoding."
@@ -132,7 +136,7 @@ def _room(experiment: Experiment, vlm: VLM, gpu: Gpu, notes: list[str]) -> float
             return gpu.memory
         except UserError as found:
             problem = str(found)
-    if experiment.engine is not None:
+    if engine is not None:
         notes.append(problem)
     return None
 

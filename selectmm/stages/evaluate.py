@@ -16,6 +16,7 @@ from selectmm.export.model import merged
 from selectmm.models.vlm import VLM
 from selectmm.records.stage import Stage, run_stage
 from selectmm.stages.devices import aside
+from selectmm.stages.nodes import Nodes
 from selectmm.stages.record import not_evaluated
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.tuning.adapter import load_adapter
@@ -54,12 +55,13 @@ def evaluate_adapter(experiment: Experiment, vlm: VLM, adapter: Path, name: str)
             evaluate(adapted, suite, folder, experiment.seed)
 
     identity = evaluation_identity(suite, name, experiment.engine)
-    return run_stage(experiment.cache, EVALUATION, identity, make, devices=_answering(experiment))
+    devices = _answering(experiment.engine, experiment.devices, experiment.nodes)
+    return run_stage(experiment.cache, EVALUATION, identity, make, devices=devices)
 
 
-def _answering(experiment: Experiment) -> int:
+def _answering(engine: Engine | None, devices: int, nodes: Nodes) -> int:
     """Devices that answer: of an engine, those of the first node alone."""
-    return experiment.devices if experiment.engine is None else experiment.devices // experiment.nodes.count
+    return devices if engine is None else devices // nodes.count
 
 
 def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapter: Path, folder: Path) -> None:
@@ -70,7 +72,8 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
         leftover.mkdir()
     with merged(vlm, adapter, checkpoint):
         pass
-    with aside(vlm), serving(engine, vlm, checkpoint, _answering(experiment), place) as backend:
+    devices = _answering(engine, experiment.devices, experiment.nodes)
+    with aside(vlm), serving(engine, vlm, checkpoint, devices, place) as backend:
         evaluate(vlm, experiment.suite, folder, experiment.seed, backend=backend)
     for done in (checkpoint, place):
         shutil.rmtree(done)

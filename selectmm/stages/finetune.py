@@ -18,6 +18,7 @@ from selectmm.stages.scale import too_few_steps
 from selectmm.stages.summary import time_of
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe
+from selectmm.tuning.strategy import Strategy
 
 log = logging.getLogger("selectmm")
 
@@ -61,7 +62,9 @@ def train(
     if warning := too_few_steps(recipe, steps, TRAININGS[job]):
         log.warning("  %s", warning)
     subset, device = Subset(rows).fingerprint, vlm.model.device.type
-    identity = identity_of(experiment, pool, subset, vlm.identity, device, recipe, steps, snapshots)
+    identity = identity_of(
+        experiment.strategy, experiment.seed, pool, subset, vlm.identity, device, recipe, steps, snapshots
+    )
     if points:
         identity["points"] = list(points)
     with experiment.tracker.stage(job, experiment.config) as tracked:
@@ -85,7 +88,8 @@ def train(
 
 
 def identity_of(
-    experiment: Experiment,
+    strategy: Strategy,
+    seed: int,
     pool: Pool,
     subset: str,
     model: str,
@@ -105,9 +109,9 @@ def identity_of(
         "model": model,
         "recipe": recipe.learned(),
         "steps": steps,
-        "strategy": experiment.strategy.learned(),
+        "strategy": strategy.learned(),
         "device": device,
-        "seed": experiment.seed,
+        "seed": seed,
         "version": 1,
         **({"snapshots": snapshots} if snapshots else {}),
     }

@@ -1,10 +1,12 @@
 """The first stage: open the pool, and look for benchmark items in it."""
 
 import logging
+from pathlib import Path
 
 from selectmm.contamination.check import Contamination, check
 from selectmm.contamination.page import sentence
 from selectmm.counted import counted
+from selectmm.evaluation.suite import Suite
 from selectmm.experiment import Experiment
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
@@ -36,12 +38,12 @@ def open_pool(experiment: Experiment, vlm: VLM) -> Pool:
     return pool
 
 
-def check_contamination(experiment: Experiment, pool: Pool) -> Contamination | None:
-    """Count the suite's items that occur in the pool, before anything is trained; None if that was not asked for."""
-    if not experiment.contamination:
+def check_contamination(pool: Pool, suite: Suite, cache: Path, wanted: bool) -> Contamination | None:
+    """Count the suite's items that occur in the pool, before anything is trained; None if that is not ``wanted``."""
+    if not wanted:
         log.info("  check     whether the pool holds the suite's items: not checked (contamination=false)")
         return None
-    checked, stages = check(pool, experiment.suite, experiment.cache)
+    checked, stages = check(pool, suite, cache)
     log.info("  check     %s %s", sentence(checked), time_of(*stages))
     if checked.total.same or checked.total.near:
         log.info("            they are listed in %s", checked.listing)

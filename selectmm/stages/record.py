@@ -58,10 +58,8 @@ def record_of(
     Args:
         targets: the examples that rows were chosen for, if they were.
     """
-    selection, tuned = learned.selection, learned.tuned
-    subset, warmup = selection.subset, [selection.warmup] if selection.warmup else []
+    subset = learned.selection.subset
     asked = learned.schedule is not None or len(subset.rows) == rows_for(experiment.budget, pool)
-    steps = experiment.recipe.steps(len(pool), len(subset.rows))
     manifest = read_manifest(evaluated.folder, experiment.suite)
     return RunRecord(
         experiment=experiment.name,
@@ -74,36 +72,54 @@ def record_of(
         seed=experiment.seed,
         pool=PoolEntry(pool.fingerprint, len(pool), pool.counts()),
         subset=SubsetEntry(subset.fingerprint, len(subset.rows), read(Coverage, subset.coverage(pool))),
-        recipe=RecipeEntry(
-            experiment.recipe.name,
-            asdict(experiment.recipe),
-            asdict(experiment.strategy),
-            steps if learned.schedule is None else course_of(experiment, pool).steps,
-        ),
+        recipe=_recipe(experiment, pool, learned),
         suite=SuiteEntry(experiment.suite.name, read(Mapping[str, Evaluated], manifest)),
         model=vlm.identity,
-        costs=Costs(
-            warmup=StageCost.of(*warmup),
-            features=StageCost.of(*selection.features),
-            select=StageCost.of(selection.chosen),
-            finetune=StageCost.of(tuned),
-            evaluate=StageCost.of(evaluated),
-        ),
+        costs=_costs(learned, evaluated),
         scores=tuple(read_scores(evaluated.folder, experiment.suite)),
         contamination=None if checked is None else {name: asdict(found) for name, found in checked.found.items()},
-        deviations=(
-            *left_out(pool, tuned),
-            *not_evaluated(experiment.suite),
-            *warnings_of(evaluated.folder, experiment.suite),
-            *filter(None, [too_small_for(vlm, experiment.recipe.name, experiment.suite.name)]),
-            *unlearned(experiment.recipe, {"finetune": tuned, "warmup": selection.warmup}),
-            *other_versions([*warmup, *selection.features, selection.chosen, tuned, evaluated]),
-        ),
+        deviations=_deviations(experiment.recipe, experiment.suite, pool, vlm, learned, evaluated),
         schedule=learned.schedule,
         curve=curve,
         targets=None if targets is None else targets.fingerprint,
         evaluations=experiment.curve,
     )
+
+
+def _recipe(experiment: Experiment, pool: Pool, learned: Learned) -> RecipeEntry:
+    recipe, rows = experiment.recipe, len(learned.selection.subset.rows)
+    steps = recipe.steps(len(pool), rows) if learned.schedule is None else course_of(experiment, pool).steps
+    return RecipeEntry(recipe.name, asdict(recipe), asdict(experiment.strategy), steps)
+
+
+def _costs(learned: Learned, evaluated: Stage) -> Costs:
+    selection = learned.selection
+    return Costs(
+        warmup=StageCost.of(*_warmup(learned)),
+        features=StageCost.of(*selection.features),
+        select=StageCost.of(selection.chosen),
+        finetune=StageCost.of(learned.tuned),
+        evaluate=StageCost.of(evaluated),
+    )
+
+
+def _deviations(
+    recipe: Recipe, suite: Suite, pool: Pool, vlm: VLM, learned: Learned, evaluated: Stage
+) -> tuple[str, ...]:
+    """What a reader of the scores has to know besides them, a sentence each."""
+    selection, tuned = learned.selection, learned.tuned
+    return (
+        *left_out(pool, tuned),
+        *not_evaluated(suite),
+        *warnings_of(evaluated.folder, suite),
+        *filter(None, [too_small_for(vlm, recipe.name, suite.name)]),
+        *unlearned(recipe, {"finetune": tuned, "warmup": selection.warmup}),
+        *other_versions([*_warmup(learned), *selection.features, selection.chosen, tuned, evaluated]),
+    )
+
+
+def _warmup(learned: Learned) -> list[Stage]:
+    return [learned.selection.warmup] if learned.selection.warmup else []
 
 
 def _method(experiment: Experiment) -> MethodEntry:

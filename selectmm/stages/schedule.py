@@ -16,7 +16,7 @@ from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.store import own_encoder
-from selectmm.methods.method import Needs
+from selectmm.methods.method import Method, Needs
 from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.places import places_digest
@@ -27,7 +27,7 @@ from selectmm.records.schedule import RoundEntry, ScheduleEntry
 from selectmm.records.source_code import source_of
 from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.schedules.forecast import forecast
-from selectmm.schedules.schedule import Course, Score, Train, name_of
+from selectmm.schedules.schedule import Course, Schedule, Score, Train, name_of
 from selectmm.schedules.static import Static
 from selectmm.stages.finetune import points_of, tune
 from selectmm.stages.rounds import ROUNDS, VISITS, Rounds, Trained, gather, report_of
@@ -116,7 +116,7 @@ def identity_of(
     return {
         "schedule": source_of(schedule),
         "options": options_of(schedule),
-        **(_of_method(experiment, pool) if schedule.wraps else {}),
+        **(_of_method(experiment.method, pool) if schedule.wraps else {}),
         "features": sorted(f"{source_of(feature)} {feature}" for feature in features),
         "targets": targets,
         "pool": pool.fingerprint,
@@ -133,9 +133,8 @@ def identity_of(
     }
 
 
-def _of_method(experiment: Experiment, pool: Pool) -> dict[str, Any]:
+def _of_method(method: Method, pool: Pool) -> dict[str, Any]:
     """What a choice of the run's method follows from, besides features; as in `selectmm.stages.select.identity_of`."""
-    method = experiment.method
     named = {"places": places_digest(pool)} if method.needs().places else {}
     return {"method": source_of(method), "method_options": options_of(method), **named}
 
@@ -153,7 +152,8 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                write_atomically(folder / SUMMARY, json.dumps(_summary(experiment, pool, rounds), indent=1))
+                summary = _summary(experiment.schedule, experiment.method_name, pool, rounds)
+                write_atomically(folder / SUMMARY, json.dumps(summary, indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
                     raise UserError(
@@ -174,12 +174,12 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
     return learned
 
 
-def _summary(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
+def _summary(schedule: Schedule, method_name: str, pool: Pool, rounds: Rounds) -> dict[str, Any]:
     """What the stage says of itself: the entry for the record, and costs."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
-    options = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
-    own = name_of(experiment.schedule, experiment.method_name).partition("+")[0]
+    options = {name: value for name, value in options_of(schedule).items() if name != "wraps"}
+    own = name_of(schedule, method_name).partition("+")[0]
     entry = ScheduleEntry(
         name=own,
         options=options,

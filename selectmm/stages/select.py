@@ -16,7 +16,7 @@ from selectmm.features.feature import Feature, Features, Reference, Targets
 from selectmm.features.onepass import SORTED
 from selectmm.features.ranks import Ranks
 from selectmm.features.store import FeatureStore, passes, values_of
-from selectmm.methods.method import Needs
+from selectmm.methods.method import Method, Needs
 from selectmm.methods.random_warmup import RandomWarmUp
 from selectmm.methods.source_warmup import SourceWarmUp
 from selectmm.methods.subset import Subset, coverage_lines, load_subset, save_subset
@@ -273,28 +273,28 @@ def warmup_of(
 
 def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:
     def make(folder: Path) -> None:
-        save_subset(chosen_by(experiment, pool, features()), pool, folder)
+        save_subset(chosen_by(*choice, pool, features()), pool, folder)
 
-    identity = identity_of(experiment, pool, [stage.fingerprint for stage in stages])
+    choice = experiment.method, experiment.budget, experiment.seed
+    identity = identity_of(*choice, pool, [stage.fingerprint for stage in stages])
     return run_stage(experiment.cache, STAGE, identity, make)
 
 
-def identity_of(experiment: Experiment, pool: Pool, features: Iterable[str]) -> dict[str, Any]:
+def identity_of(method: Method, budget: float, seed: int, pool: Pool, features: Iterable[str]) -> dict[str, Any]:
     """The identity of the subset's stage. ``features`` are the fingerprints of their stages."""
-    named = {"places": places_digest(pool)} if experiment.method.needs().places else {}
+    named = {"places": places_digest(pool)} if method.needs().places else {}
     return {
         "pool": pool.fingerprint,
         "features": sorted(features),
-        "method": source_of(experiment.method),
-        "options": options_of(experiment.method),
-        "rows": rows_for(experiment.budget, pool),
-        "seed": experiment.seed,
+        "method": source_of(method),
+        "options": options_of(method),
+        "rows": rows_for(budget, pool),
+        "seed": seed,
         "version": 2,
         **named,
     }
 
 
-def chosen_by(experiment: Experiment, pool: Pool, features: Features) -> Subset:
-    """The method's choice with the experiment's budget and seed."""
-    rng = np.random.default_rng(experiment.seed)
-    return experiment.method.select(pool, features, rows_for(experiment.budget, pool), rng)
+def chosen_by(method: Method, budget: float, seed: int, pool: Pool, features: Features) -> Subset:
+    """The method's choice with a run's budget and seed."""
+    return method.select(pool, features, rows_for(budget, pool), np.random.default_rng(seed))

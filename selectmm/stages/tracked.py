@@ -8,19 +8,20 @@ from selectmm.experiment import Experiment
 
 
 def tracked(run: Callable[[Experiment], Path]) -> Callable[[Experiment], Path]:
-    """``run`` inside a job of the experiment's tracker, whose name and tags say what is compared."""
+    """Call ``run`` inside a job of the experiment's tracker, whose name and tags say what is compared."""
 
     @wraps(run)
     def within(experiment: Experiment) -> Path:
-        with experiment.tracker.job(name_of(experiment), tags_of(experiment), experiment.config):
+        name = name_of(experiment.method_name, experiment.budget, experiment.seed)
+        with experiment.tracker.job(name, tags_of(experiment), experiment.config):
             return run(experiment)
 
     return within
 
 
-def name_of(experiment: Experiment) -> str:
+def name_of(method: str, budget: float, seed: int) -> str:
     """Method, budget and seed: what the jobs of a sweep differ in."""
-    return f"{experiment.method_name}-{experiment.budget:g}-s{experiment.seed}"
+    return f"{method}-{budget:g}-s{seed}"
 
 
 def tags_of(experiment: Experiment) -> list[str]:
