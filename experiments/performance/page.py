@@ -29,6 +29,7 @@ ORDER = (
     "mask",
     "waiting",
     "two_ranks",
+    "leaderboard",
     "gpu_step",
     "evaluation",
 )

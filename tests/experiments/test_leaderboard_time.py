@@ -1,0 +1,27 @@
+"""The benchmark of the leaderboard, shrunken; nothing is asserted on time."""
+
+import json
+from pathlib import Path
+
+from experiments.performance import leaderboard
+from tests.browser import with_browser
+
+
+@with_browser
+def test_a_leaderboard_of_copied_records_is_built_and_drawn(tmp_path: Path) -> None:
+    record = json.loads(leaderboard.main(["--records", "20", "--out", str(tmp_path)]).read_text())
+    assert record["settings"] == {"records": 20} and record["comparisons"] == []
+    figures = record["figures"]
+    assert figures["rows of the leaderboard"] > 1 and figures["megabytes of the page"] > 0
+    assert 0 < figures["seconds until the page is drawn, by the browser's clock"]
+    assert figures["aim of drawing it"] == "–", "only at full size"
+    assert [path.name for path in tmp_path.iterdir()] == ["leaderboard.json"], "the copies are deleted"
+
+
+def test_copies_of_records_are_rows_and_seeds_of_their_own(tmp_path: Path) -> None:
+    first, *_, last = leaderboard.write_records(tmp_path / "records", 320)
+    one, other = (json.loads(path.read_text()) for path in (first, last))
+    committed = len(list((leaderboard.ROOT / "results" / "records").glob("*.json")))
+    copied = json.loads((tmp_path / "records" / f"{320 - committed - 1:05d}.json").read_text())
+    assert other["seed"] == copied["seed"] + 1_000 and "copy" in other["method"]["options"]
+    assert "copy" not in one["method"]["options"]
