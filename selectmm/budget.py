@@ -11,7 +11,7 @@ _HOURS = re.compile(r"(\d+(?:\.\d+)?)h@([\w.-]+)")
 
 @dataclass(frozen=True)
 class Hours:
-    """``8h@h100``: as many rows as one GPU of that name is tuned on in that many hours, by the plan's estimate."""
+    """A budget in hours, ``8h@h100``: the rows that one such GPU is tuned on in that time, by estimate."""
 
     hours: float
     gpu: str
@@ -63,5 +63,5 @@ def share_of(budget: float, pool: Pool) -> float:
 
 
 def in_words(budget: float) -> str:
-    """``0.3``, or ``5,000 rows``."""
+    """The budget in words: ``0.3``, or ``5,000 rows``."""
     return f"{budget:,.0f} rows" if budget > 1 else f"{budget:g}"

@@ -2,7 +2,7 @@
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
-    """``1 row``, ``2 rows``, ``1,234 rows``.
+    """A number with its noun: ``1 row``, ``2 rows``, ``1,234 rows``.
 
     Args:
         several: the plural, if it is not ``one`` with an s.

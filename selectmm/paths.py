@@ -9,5 +9,5 @@ ROOT = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 
 
 def here_or_shipped(path: Path) -> Path:
-    """``path`` if that file exists, else the file of the same relative path that comes with selectmm."""
+    """The file ``path`` if it exists, else the one of the same relative path that comes with selectmm."""
     return path if path.exists() else ROOT / path

@@ -6,7 +6,7 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""``text`` with every character that is not `showable` written as an escape (``\x1b``)."""
+    r"""The text with every character that is not `showable` written as an escape (``\x1b``)."""
     if text.isprintable():
         return text
     return "".join(sign if showable(sign) else _escaped(sign) for sign in text)
@@ -22,13 +22,13 @@ def showable(sign: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Without what a terminal or a page would obey: line breaks, escapes."""
+    """The text without what a terminal or a page would obey: line breaks, escapes."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def in_markdown(text: str) -> str:
-    """For a page in Markdown: one line, without tags, pictures, and links under other words than their address; a pipe
-    does not end the cell of a table."""
+    """The text for a page in Markdown: one line, without tags, pictures, and links under other words than their
+    address; a pipe does not end the cell of a table."""
     shown = one_line(text).replace("|", "\\|").replace("<", "&lt;")
     return re.sub(r"\](?=[(:])", r"]\\", shown)
 
@@ -54,7 +54,7 @@ class NoErrors(logging.Filter):
 
 
 class NumberedFormatter(PrintableFormatter):
-    """As `PrintableFormatter`, and every line begins with the number of its job, because jobs write side by side."""
+    """A `PrintableFormatter` whose lines begin with the number of their job, because jobs write side by side."""
 
     def __init__(self, job: int) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ def message(text: str) -> None:
 
 
 def answer(document: Mapping[str, Any]) -> None:
-    """With ``--json``, print a command's result; without, do nothing.
+    """Print a command's result with ``--json``; without, do nothing.
 
     Args:
         document: texts, numbers, paths, lists and mappings. A number that is not finite becomes null, as JSON has none.

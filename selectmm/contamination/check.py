@@ -33,7 +33,7 @@ class Contamination:
 
     @property
     def total(self) -> Found:
-        """Over all tasks."""
+        """The counts over all tasks."""
         return Found(*(sum(getattr(one, field.name) for one in self.found.values()) for field in fields(Found)))
 
 

@@ -36,7 +36,7 @@ def pieces(prompt: str) -> list[str]:
 
 
 def own_pieces(prompts: Sequence[str]) -> list[tuple[str, ...]]:
-    """For each prompt of one task the pieces that are its own; all of them where nothing else is left."""
+    """Give each prompt of one task the pieces that are its own; all of them where nothing else is left."""
     every = [pieces(prompt) for prompt in prompts]
     counts = Counter(piece for found in every for piece in set(found))
     enough = SHARED * len(every) if len(every) >= FEWEST else len(every) + 1
@@ -53,7 +53,7 @@ class Row:
 
 
 def same_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dict[int, list[int]]:
-    """For each text (its own pieces) that occurs, by index, the positions of the rows that ask it."""
+    """The positions of the rows that ask each text (its own pieces), by the index of the texts that occur."""
     counts = Counter(piece for text in texts for piece in set(text))
     by_rarest: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
@@ -70,7 +70,7 @@ def same_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dic
 
 
 def near_questions(texts: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> dict[int, list[int]]:
-    """For each text that shares a run of words with rows, by index, their positions; see the module."""
+    """The positions of the rows that share a run of words with each text, by its index; see the module."""
     vocabulary: dict[str, int] = {}
     words = [[vocabulary.setdefault(w, len(vocabulary) + 1) for p in text for w in p.split()] for text in texts]
     runs: dict[int, dict[int, set[int]]] = {}  # by length and hash, the texts that hold it

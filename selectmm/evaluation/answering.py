@@ -21,7 +21,7 @@ ENDING = ".responses.jsonl"
 
 
 class ShareAnswered(Exception):
-    """Raised in a rank when its share of a task is answered, to leave the harness."""
+    """The signal that a rank has answered its share of a task; it leaves the harness."""
 
 
 @dataclass(frozen=True)

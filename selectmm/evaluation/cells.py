@@ -21,7 +21,7 @@ BYTES, PLACE = "bytes", "path"  # the parts of such a cell
 
 @contextmanager
 def held_alone(data: Path) -> Iterator[None]:
-    """Inside the block `datasets` decodes files that cells hold, and none that they name.
+    """Let `datasets` decode the files that cells hold, and none that they name, inside the block.
 
     It has no option for that, and where a data set says what its columns are (its README, its files, several formats)
     is its own affair; so the one method of each kind of column that opens files is wrapped.

@@ -30,7 +30,7 @@ TAIL = 15  # lines of a failed process's output that are shown
 
 @dataclass(frozen=True)
 class Engine:
-    """vLLM, and where it is; ``configs/engine/vllm.yaml`` describes every option.
+    """The options of vLLM, and where it is; ``configs/engine/vllm.yaml`` describes every option.
 
     Attributes:
         python: the interpreter of an environment that has vLLM; None for the one that runs this.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 
 def normalised(text: str) -> str:
-    """Lower case, punctuation and articles dropped, single spaces."""
+    """The text in lower case, without punctuation and articles, with single spaces."""
     words = re.sub(r"[^\w\s.%$-]|\.(?!\d)", " ", text.lower()).split()
     return " ".join(word for word in words if word not in {"a", "an", "the"})
 
@@ -25,7 +25,7 @@ def matched(answer: str, target: str) -> float:
 
 
 def mmvet_process_results(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, dict[str, object]]:
-    """In place of ``mmvet/utils.py``'s, which asks a judge: the same fields, scored by `matched`."""
+    """The fields of ``mmvet/utils.py``'s, which asks a judge, scored by `matched` instead."""
     return {
         "gpt_eval_score": {
             "question_id": doc["question_id"],

@@ -30,7 +30,7 @@ class Question:
     places: tuple[Shown, ...] = ()
 
     def placed(self, images: Sequence[Image.Image | Clip]) -> tuple[Shown, ...]:
-        """`places`, unless as many other images or clips are shown instead: these stand in front of the prompt."""
+        """The `places` of what is shown; other images or clips than the question's own stand in front of the prompt."""
         fits = [isinstance(one, Clip) for one in images] == [one.video for one in self.places]
         return self.places if fits else tuple(Shown("", video=isinstance(one, Clip)) for one in images)
 

@@ -9,8 +9,8 @@ Payload = Mapping[str, object]
 
 
 def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Per metric where the item belongs and whether it is right: an answer that says "yes" anywhere is a yes, any other
-    a no (lmms-eval's ``hb_aggregation_result_intern``).
+    """Say for each metric where the item belongs and whether it is right: an answer that says "yes" anywhere is a yes,
+    any other a no (lmms-eval's ``hb_aggregation_result_intern``).
     """
     said = "1" if "yes" in results[0].lower() else "0"
     payload = {
@@ -29,17 +29,17 @@ def target(doc: Mapping[str, object]) -> str:
 
 
 def items(results: Sequence[Payload]) -> float:
-    """aAcc: the share of right answers."""
+    """The metric aAcc: the share of right answers."""
     return fmean(float(result["score"]) for result in results)
 
 
 def figures(results: Sequence[Payload]) -> float:
-    """fAcc: the share of figures on which every question is right."""
+    """The metric fAcc: the share of figures on which every question is right."""
     return _together(results, lambda result: result["figure"])
 
 
 def questions(results: Sequence[Payload]) -> float:
-    """qAcc: the share of questions that are right on every figure."""
+    """The metric qAcc: the share of questions that are right on every figure."""
     return _together(results, lambda result: result["question"])
 
 

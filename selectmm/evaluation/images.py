@@ -13,7 +13,7 @@ from selectmm.pool.clip import Clip
 
 
 def derangement(groups: Sequence[object], rng: np.random.Generator) -> list[int]:
-    """For each item the index of an item of another group; every item's picture is used exactly once.
+    """Give each item the index of an item of another group; every item's picture is used exactly once.
 
     Items of a group show the same picture. They are laid side by side, the groups in random order, and everything is
     turned by the size of the largest group: nobody meets his own group again.

@@ -103,7 +103,7 @@ class LanguageModel(LM):
         found = self._responses.answer([request.args for request in requests], order, chunk, ask)
 
         def alone(items: Sequence[int]) -> list[tuple[float, bool]]:
-            """Kept as well, so that after a kill none is asked a third time."""
+            """Keep the answers of single requests as well, so that after a kill none is asked a third time."""
             again = [["alone", *requests[i].args] for i in items]
             with one_thread():
                 return self._responses.answer(

@@ -21,13 +21,13 @@ MOST = 10  # points
 
 @cache
 def rules() -> dict[str, dict[str, str]]:
-    """By ``llava_bench_<category>``: the reviewer's ``prompt`` and the answers' ``role``, LLaVA's ``rule.json``."""
+    """LLaVA's ``rule.json``: the reviewer's ``prompt`` and the answers' ``role`` by category."""
     package = Path(find_spec("lmms_eval").origin).parent
     return json.loads((package / "tasks" / "llava-in-the-wild" / "rule.json").read_text())
 
 
 def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[str, dict[str, object]]:
-    """In place of lmms-eval's, which counts a review that fails as −1 point: the same fields, not scored yet."""
+    """The fields of lmms-eval's, which counts a review that fails as −1 point, not scored yet."""
     category = f"llava_bench_{doc['category']}"
     rule, captions = rules()[category], doc["caption"]
     context = captions if isinstance(captions, str) else "\n".join(captions)
@@ -50,7 +50,7 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
 
 
 def read(reply: str) -> dict[str, object]:
-    """``scores``: the points of the reference answer and of the model's, the two numbers on the reply's first line.
+    """Read ``scores``: the points of the reference answer and of the model's, two numbers on the reply's first line.
 
     Raises:
         NotJudged: there are not two, or they are no points.

@@ -43,6 +43,6 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
 
 
 def aggregate(results: Sequence[Mapping[str, object]]) -> float:
-    """Per cent of questions with all rotations right, by the harness's static rules: no judge is asked."""
+    """The percentage of questions with all rotations right, by the harness's static rules: no judge is asked."""
     overall, _, _ = cn_utils.mmbench_evaluator.eval_result(list(results), eval_method="static")
     return overall * 100

@@ -19,7 +19,7 @@ def template() -> str:
 
 
 def process_results(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, dict[str, object]]:
-    """In place of ``mmvet/utils.py``'s, which counts a judge that fails as zero: the same fields, not scored yet."""
+    """The fields of ``mmvet/utils.py``'s, which counts a judge that fails as zero, not scored yet."""
     target = doc["answer"].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     question = f"{template()}\n{doc['question']} | {target} | {results[0]} |"
     return {
@@ -35,7 +35,7 @@ def process_results(doc: Mapping[str, str], results: Sequence[str]) -> dict[str,
 
 
 def read(reply: str) -> dict[str, object]:
-    """``score`` in 0..1: the reply's first word.
+    """Read ``score``, in 0..1: the reply's first word.
 
     Raises:
         NotJudged: it is no number in 0..1.

@@ -61,7 +61,7 @@ class _Model(lmms):
         return self._answer(requests)
 
     def loglikelihood(self, requests: list[Instance]) -> list[str]:
-        """As text: of the pairs (loss, is greedy) that it should be lmms-eval 0.7.3 makes one text."""
+        """Return the losses as text, because lmms-eval 0.7.3 makes one text of the pairs (loss, is greedy)."""
         return [str(loss) for loss in self._answer.losses(requests)]
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:

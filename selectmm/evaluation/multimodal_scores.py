@@ -1,4 +1,4 @@
-"""From lmms-eval's per-item results to an outcome: value, error, majority and answers, by the task's own aggregation.
+"""Turns lmms-eval's per-item results into an outcome (value, error, majority, answers) by the task's own aggregation.
 
 A task's ``process_results`` gives per item and metric a number or a dict (its *payload*), which the task's aggregation
 turns into the value. Payload fields that are read here: ``score`` (POPE, MME, MM-Vet), ``question_id`` with

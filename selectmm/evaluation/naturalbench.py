@@ -21,7 +21,7 @@ def target(doc: Mapping[str, object]) -> str:
 
 
 def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Per metric the item's group and place, and whether the harness's own parser finds the right answer."""
+    """Say for each metric the item's group and place, and whether the harness's own parser finds the right answer."""
     group, place = divmod(int(doc["Index"]), GROUP)
     right = extract_answer(results[0], task_type=doc["Question_Type"]) == int(place in FIRST)
     payload = {"category": "", "question_id": str(group), "place": place, "right": right}

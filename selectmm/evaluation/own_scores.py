@@ -52,7 +52,7 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
 
 
 def likelihood(_doc: Mapping[str, object], results: Sequence[str]) -> dict[str, float]:
-    """exp(−loss), the geometric mean of the probabilities of the answer's tokens, 0 to 1: higher is better."""
+    """The geometric mean of the probabilities of the answer's tokens, exp(−loss), 0 to 1: higher is better."""
     return {"likelihood": math.exp(-float(results[0]))}
 
 

@@ -7,7 +7,7 @@ from datasets import Dataset, Features, Image, Value
 
 
 def picture_keys(docs: Dataset, rows: Sequence[int]) -> list[str]:
-    """For each of ``rows`` 16 hex characters over its pictures, or over its clip's name, empty where it has none.
+    """Hash each row's pictures, or its clip's name, to 16 hex characters; empty where it has none.
 
     Pictures are compared as they are stored (encoded bytes, or the path where a data set keeps paths), so nothing is
     decoded: POPE stores one photograph eighteen times, and 40,000 decodings would tell no more than their bytes.

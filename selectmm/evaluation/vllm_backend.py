@@ -24,7 +24,7 @@ BLOCKS = 4  # that every process answers before answers are kept
 
 @contextmanager
 def serving(engine: Engine, vlm: VLM, checkpoint: Path, devices: int, folder: Path) -> Iterator[Backend]:
-    """vLLM on a whole checkpoint, for `evaluate`, for the length of the block.
+    """Run vLLM on a whole checkpoint, for `evaluate`, for the length of the block.
 
     Args:
         vlm: the same model (where it lies does not matter): its processor and template make the prompts.

@@ -1,4 +1,4 @@
-"""vLLM in a process of its own, ``python vllm_process.py '{"model": FOLDER, …}'``; it is asked through lines of JSON.
+"""Runs vLLM in its own process, ``python vllm_process.py '{"model": FOLDER, …}'``; it is asked through lines of JSON.
 
 It is run as a file by the Python of any environment that has vLLM. That environment need not have this project, so
 nothing of it is imported here. `selectmm.evaluation.engine` is the other side.

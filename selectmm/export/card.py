@@ -34,7 +34,7 @@ class Origin:
 
     @property
     def hub_id(self) -> str | None:
-        """``owner/name`` if the base is from the hub."""
+        """The base's ``owner/name`` if it is from the hub."""
         path = str(self.model.get("path", ""))
         return path.partition("@")[0] if "/" in path and not isdir(path) else None
 

@@ -11,7 +11,7 @@ from selectmm.records.write_errors import cannot_write, written_to
 
 
 def check_free(to: Path) -> None:
-    """Said before anything long starts.
+    """Check that a folder can be written to, before anything long starts.
 
     Raises:
         UserError: there is something at ``to`` already, or no folder can be put there.
@@ -30,7 +30,7 @@ def check_free(to: Path) -> None:
 
 
 def check_new(to: Path) -> None:
-    """`check_free`, for one file to write."""
+    """Do as `check_free`, for one file to write."""
     _check_place(to, to.absolute(), "file")
 
 
@@ -50,7 +50,7 @@ def new_folder(to: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(to: Path) -> Iterator[Path]:
-    """`new_folder`, for one file to write."""
+    """Do as `new_folder`, for one file to write."""
     check_new(to)
     with _beside(to, to.absolute(), "file") as beside:
         yield beside

@@ -58,7 +58,7 @@ class Format:
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def beside_of(self, columns: Iterable[str]) -> Mapping[str, object]:
-        """`beside`, with those of `EMPTY`'s columns that the rows have: LLaMA-Factory stops where one is not there."""
+        """Add to `beside` those of `EMPTY`'s columns that the rows have: LLaMA-Factory stops where one is not there."""
         if "dataset_info.json" not in self.beside:
             return self.beside
         entry = self.beside["dataset_info.json"]["subset"]

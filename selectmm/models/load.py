@@ -147,7 +147,7 @@ def save_processor(processor: ProcessorMixin, folder: Path) -> None:
 
 
 def place(path: str) -> tuple[str, dict[str, Any]]:
-    """``owner/name@revision`` or a folder as what `from_pretrained` takes; what a folder names is not fetched.
+    """Split ``owner/name@revision``, or a folder, into what `from_pretrained` takes; a folder fetches nothing.
 
     Raises:
         UserError: the folder holds an adapter, in whose place transformers would open the model that it names.

@@ -54,7 +54,7 @@ def _position_ids(vlm: VLM, batch: Batch, real: torch.Tensor, places: torch.Tens
 
 @contextmanager
 def varlen(model: PreTrainedModel, precision: str) -> Iterator[None]:
-    """For the length of the block packs attend by flash attention, where its kernel is installed and takes them.
+    """Let packs attend by flash attention inside the block, where its kernel is installed and takes them.
 
     It computes the blocks alone; PyTorch's attention, which stays everywhere else, all of the pack. It takes 16 bits on
     a GPU, and a model whose kernel is left to choose (``compute.attention=auto``).
@@ -72,7 +72,7 @@ def varlen(model: PreTrainedModel, precision: str) -> Iterator[None]:
 
 
 def fits_varlen(device: torch.device, precision: str, attention: str) -> bool:
-    """See `varlen`."""
+    """Whether flash attention takes such packs; see `varlen`."""
     return device.type == "cuda" and precision != "32-true" and attention == "sdpa" and is_flash_attn_2_available()
 
 

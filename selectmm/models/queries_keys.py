@@ -19,7 +19,7 @@ scale of their products."""
 
 @contextmanager
 def watched(attentions: Mapping[nn.Module, int], note: Note) -> Iterator[None]:
-    """Inside the block, hand queries and keys to ``note``, after position encoding; attention itself stays PyTorch's
+    """Hand queries and keys to ``note`` inside the block, after position encoding; attention itself stays PyTorch's
     fused kernel.
 
     This is transformers' own way to plug in an attention function, so it is the same for every family, and no layer's

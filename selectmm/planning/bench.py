@@ -85,7 +85,7 @@ def with_random_weights(vlm: VLM, device: torch.device, dtype: torch.dtype, comp
 
 
 def rows_like(vlm: VLM, rows: int, limit: int) -> tuple[Batch, Load]:
-    """So many rows of an image and random words, on the model's device, and what they come to.
+    """Make rows of an image and random words on the model's device, and estimate what they come to.
 
     An image that has patches of any number (Qwen) is left out, and as many words stand in its place.
     """

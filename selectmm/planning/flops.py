@@ -33,7 +33,7 @@ class Load:
         return Load(**sums | {"longest": max(self.longest, other.longest)})
 
     def as_many_as(self, rows: float) -> "Load":
-        """So many rows of this kind."""
+        """The load of so many rows of this kind."""
         if self.rows == 0:
             return self
         factor = rows / self.rows

@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Total:
-    """Over the stages that are left to do; a lower bound if ``unknown`` of them have no estimate.
+    """The sums over the stages that are left to do; a lower bound if ``unknown`` of them have no estimate.
 
     Attributes:
         stages, reused: how many are left, and how many are not because they are cached or shared.

@@ -43,7 +43,7 @@ class Remote:
         return io.BytesIO(self._asked(_content))
 
     def stat(self) -> SimpleNamespace:
-        """Its size; addresses have no time of change that all of them know.
+        """The file's size; addresses have no time of change that all of them know.
 
         Raises:
             FileNotFoundError, NotNow: as `open`.
@@ -103,7 +103,7 @@ class Address:
         return self.address
 
     def __reduce__(self) -> tuple[object, ...]:
-        """For another process: without the listing."""
+        """Pickle for another process, without the listing."""
         return Address, (self.address,)
 
     def size(self, relative: str) -> int | None:

@@ -73,7 +73,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
-    """`write_table` of at least one table after another, so that memory does not grow with the rows."""
+    """Write at least one table after another as `write_table` does, so that memory does not grow with the rows."""
     stream = iter(blocks)
     first = next(stream)
     with _new(path) as sink, pa.ipc.new_file(sink, first.schema) as writer:

@@ -13,7 +13,7 @@ class BadRow(UserError):
     """
 
     def __init__(self, reason: str, fault: str) -> None:
-        """``fault`` is what follows the row's name in a sentence, such as "has no turns"."""
+        """Take as ``fault`` what follows the row's name in a sentence, such as "has no turns"."""
         super().__init__(fault)
         self.reason = reason
 

@@ -73,7 +73,7 @@ class Clip:
         return Image.fromarray(self.read([self.frames // 2])[0])
 
     def checked_picture(self) -> Image.Image:
-        """`picture`, of a clip that has all its frames: one that is cut off may have the middle and not the end.
+        """The `picture` of a clip that has all its frames: one that is cut off may have the middle and not the end.
 
         Raises:
             UserError: as `read`.

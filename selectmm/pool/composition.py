@@ -10,7 +10,7 @@ HERE = Path(__file__).parent / "compositions"
 
 @dataclass(frozen=True)
 class Composition:
-    """As published; the files say where.
+    """The composition of a pool as published; the files say where.
 
     Attributes:
         sources: by our name of a source (mostly the first folder of its images), the data sets in it and their rows.

@@ -71,7 +71,7 @@ def _says_it(name: str, value: object) -> bool:
 
 
 def check_boxes(row: Mapping[str, Any], turns: Iterable[Turn]) -> None:
-    """ms-swift's ``objects`` fill placeholders in the texts; without them the row would be trained on the placeholders.
+    """Refuse rows whose placeholders ms-swift's ``objects`` would fill, as they would be trained on as text.
 
     Raises:
         BadRow: the row has both.

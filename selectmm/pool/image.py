@@ -48,7 +48,7 @@ class Header(NamedTuple):
 
 
 def large_alone(sides: np.ndarray | None) -> Callable[[int], AbstractContextManager]:
-    """For images of these widths and heights, [images, 2]: what to hold while image i is decoded beside others.
+    """What to hold while image i is decoded beside others, of these widths and heights, [images, 2].
 
     `LARGE` images wait for each other, or a few of them side by side would fill the memory.
     """
@@ -65,7 +65,7 @@ class Broken(UserError):
     """
 
     def __init__(self, message: str, why: str = "") -> None:
-        """``message`` is the whole sentence; it is enough, because workers hand over nothing else of an exception."""
+        """Take the whole sentence as ``message``, because workers hand over nothing else of an exception."""
         super().__init__(message)
         self.why = why or message
 
@@ -215,7 +215,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def found(root: Root, relative: str, what: str = "Image") -> File:
-    """`inside`, for a file that is to be read.
+    """Do as `inside`, for a file that is to be read.
 
     Raises:
         UserError: there is none. Of an address that is known when the file is fetched.
@@ -227,7 +227,7 @@ def found(root: Root, relative: str, what: str = "Image") -> File:
 
 
 def missing(path: object, what: str = "Image") -> str:
-    """That a file is not there."""
+    """The error that a file is not there."""
     return f"{what} {excerpt(path)} is missing; put it there, or set pool.bad_rows=drop."
 
 

@@ -39,7 +39,7 @@ _pictures_wanted: ContextVar[bool] = ContextVar("pictures_wanted", default=False
 
 @contextmanager
 def keeping_pictures() -> Iterator[None]:
-    """Of pools that are opened inside the block what is seen of their images is kept (`Pool.pictures`).
+    """Keep what is seen of the images of pools that are opened inside the block (`Pool.pictures`).
 
     It takes as long as decoding; who looks for equal pictures later need not decode them again.
     """

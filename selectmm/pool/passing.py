@@ -8,7 +8,7 @@ class NotNow(UserError):
 
 
 def not_now(file: str, reason: str, advice: str = "make it readable") -> NotNow:
-    """That a file, in the words that name it, cannot be read now."""
+    """The error that a file, in the words that name it, cannot be read now."""
     return NotNow(
         f"{file} cannot be read now ({reason}). No row was left out for it; {advice}, and start the same command again."
     )

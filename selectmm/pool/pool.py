@@ -76,7 +76,7 @@ class Pool:
 
     @property
     def data_state(self) -> str:
-        """Of the hub's data set that it was read from, see `selectmm.pool.hub.state_of_data`; empty if from none."""
+        """The state of the hub's data set it was read from (`selectmm.pool.hub.state_of_data`); empty if from none."""
         return (self.table.schema.metadata or {}).get(DATA_STATE.encode(), b"").decode()
 
     def read_from(self, data_state: str) -> "Pool":
@@ -85,7 +85,7 @@ class Pool:
         return replace(self, table=self.table.replace_schema_metadata({**metadata, DATA_STATE: data_state}))
 
     def named(self, position: int) -> str:
-        """`place_of` in words: "row 195 (id '17')"."""
+        """The row's `place_of` in words: "row 195 (id '17')"."""
         (counted_in, place), (_, id) = self.place_of(position).items()
         return f"{counted_in} {place}" + ("" if id is None else f" (id {shown(id)})")
 
@@ -97,7 +97,7 @@ class Pool:
 
     @cached_property
     def source_of(self) -> np.ndarray:
-        """For each row the place of its source among the sorted names of all sources, [n] of int64."""
+        """The place of each row's source among the sorted names of all sources, [n] of int64."""
         names = self._sources.dictionary.to_pylist()
         place = np.empty(len(names), np.int64)
         place[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
@@ -137,7 +137,7 @@ class Pool:
 
     @cached_property
     def image_of(self) -> np.ndarray:
-        """For each row the index of its first image into `images`, −1 for a text-only row; [n] of int64."""
+        """The index of each row's first image into `images`, −1 for a text-only row; [n] of int64."""
         ends, of = self.shown
         first, shows = np.full(len(self), -1), ends[1:] > ends[:-1]
         first[shows] = of if len(of) == shows.sum() else of[ends[:-1][shows]]  # the former without a copy
@@ -160,7 +160,7 @@ class Pool:
         return dict(Counter(dict(zip(names, rows, strict=True))).most_common())
 
     def named_with_images(self, position: int) -> str:
-        """`named` and the row's images: "row 195 (id '17'), coco/1.jpg and 2 more"."""
+        """The row as `named`, and its images: "row 195 (id '17'), coco/1.jpg and 2 more"."""
         images = self[position].images
         more = f" and {len(images) - 1} more" if len(images) > 1 else ""
         return self.named(position) + (f", {excerpt(images[0].path)}{more}" if images else "")
@@ -199,7 +199,7 @@ class Pool:
 
     @property
     def frames_spelled(self) -> str | None:
-        """`frames` for another process, whatever folder it starts in."""
+        """The `frames` as another process finds them, whatever folder it starts in."""
         return None if self.frames is None else str(self.frames.resolve())
 
     def open_clip(self, relative: str) -> Clip:

@@ -51,7 +51,7 @@ class Member:
         return io.BufferedReader(_Part(self.tar.open("rb", buffering=0), self.start, self.size))
 
     def stat(self) -> SimpleNamespace:
-        """Its size and kind, and when the tar was changed."""
+        """The file's size and kind, and when the tar was changed."""
         return SimpleNamespace(st_size=self.size, st_mode=stat.S_IFREG, st_mtime_ns=self.tar.stat().st_mtime_ns)
 
 
@@ -100,7 +100,7 @@ class Shards:
         return self.pattern
 
     def __reduce__(self) -> tuple[object, ...]:
-        """For another process: without the open index."""
+        """Pickle for another process, without the open index."""
         return Shards, (self.pattern, self.index)
 
     def file(self, relative: str) -> Member | None:

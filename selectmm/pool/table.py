@@ -33,7 +33,7 @@ def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def blocks_of(table: pa.Table, rows: np.ndarray) -> Iterator[pa.Table]:
-    """`taken`, some rows at a time.
+    """Yield what `taken` gives, some rows at a time.
 
     Arrow's own ``take`` joins all chunks of a column first, which it cannot where they hold more than 2 GiB of text; so
     a block's rows are taken chunk by chunk and then put in order.

@@ -43,7 +43,7 @@ BATCH, SEED = 16, 20260
 
 @dataclass(frozen=True)
 class Round:
-    """So many steps on rows in these proportions, asked openly and by yes/no; ``rate`` is the peak learning rate."""
+    """A round of steps on rows in these proportions, asked openly and by yes/no; ``rate`` is the peak learning rate."""
 
     steps: int
     rate: float

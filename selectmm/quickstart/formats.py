@@ -46,7 +46,7 @@ def ending(fact: Fact) -> Item:
 
 
 def balanced(facts: Iterator[Fact], count: int) -> list[Fact]:
-    """``count`` facts that give every answer in turn, as long as the material has it: guessing blind is near chance.
+    """Draw ``count`` facts that give each answer in turn, as long as the material has it: a blind guess is near chance.
 
     Facts without a fixed set of answers are taken as they come.
     """

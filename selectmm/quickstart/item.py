@@ -7,7 +7,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Item:
-    """``options`` is empty for an open question, else it holds ``answer``. ``kind`` is the skill that is asked."""
+    """A question with its answer; ``options`` is empty for an open one; ``kind`` is the skill that is asked."""
 
     kind: str
     question: str

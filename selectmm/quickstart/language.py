@@ -64,7 +64,7 @@ def config(layers: int) -> LlamaConfig:
 
 
 def weights(layers: Sequence[int]) -> dict[str, torch.Tensor]:
-    """float32 weights of the chosen layers, renumbered from 0, with embeddings and last norm, under Llama's names.
+    """The float32 weights of the chosen layers, renumbered from 0, with embeddings and last norm, under Llama's names.
 
     The row of ``<image>`` is the mean embedding; the projector's output takes its place in every row that has an image.
     """

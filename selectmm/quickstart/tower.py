@@ -21,7 +21,7 @@ HEAD, MIDDLE = 1280, 4 * 112  # channels at stride 32; those at stride 16, where
 
 
 class TowerConfig(PreTrainedConfig):
-    """``hidden_size`` is the channels of a token, ``image_size`` the side in pixels, a multiple of ``patch_size``."""
+    """The tower: ``hidden_size`` channels a token, ``image_size`` pixels a side, a multiple of ``patch_size``."""
 
     model_type = "selectmm_efficientnet_lite0"
 

@@ -1,4 +1,4 @@
-"""From a run's record back to the stages in the cache that it was made of."""
+"""Finds the stages in the cache that a run's record was made of."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -33,7 +33,7 @@ class LoggerTracker:
 
     @property
     def folders(self) -> list[Path]:
-        """None that would have to be uploaded."""
+        """No folders, as none would have to be uploaded."""
         return []
 
     @contextmanager

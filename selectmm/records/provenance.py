@@ -42,7 +42,7 @@ class Hardware:
     threads: int | None = None
 
     def __str__(self) -> str:
-        """In words, for a table."""
+        """The provenance in words, for a table."""
         threads = "" if self.threads is None else f", {self.threads} thread{'' if self.threads == 1 else 's'}"
         return " + ".join([f"{counted(self.cores, 'core')} of {self.cpu}{threads}", *self.gpus])
 
@@ -75,7 +75,7 @@ def provenance() -> Provenance:
 
 
 def command_line(argv: list[str]) -> str:
-    """``argv`` as it can be typed; a package's ``__main__.py`` reads ``python -m package`` again."""
+    """The command ``argv`` as it can be typed; a package's ``__main__.py`` reads ``python -m package`` again."""
     program = Path(argv[0])
     spec = sys.modules["__main__"].__spec__  # of `python -m package.module`; None for a script
     if spec is not None and program.stem != "__main__" and spec.name.endswith(f".{program.stem}"):

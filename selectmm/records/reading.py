@@ -12,7 +12,7 @@ class Mismatch(Exception):
 
 
 def read(kind: Any, value: Any, where: str = "") -> Any:
-    """``value`` (parsed JSON) as ``kind``: a dataclass, scalar, ``X | None``, ``tuple[X, ...]`` or ``Mapping[str, X]``.
+    """Read parsed JSON as ``kind``: a dataclass, scalar, ``X | None``, ``tuple[X, ...]`` or ``Mapping[str, X]``.
 
     Args:
         where: dotted path of the value, for messages.

@@ -136,7 +136,7 @@ class SuiteEntry:
     evaluator: Mapping[str, Evaluated]
 
     def asked(self) -> dict[str, dict[str, Any]]:
-        """``evaluator`` without what came out: by benchmark, all but how the batch mattered."""
+        """The ``evaluator`` without what came out: by benchmark, all but how the batch mattered."""
         return {n: {k: v for k, v in asdict(one).items() if k != "batching"} for n, one in self.evaluator.items()}
 
 

@@ -12,7 +12,7 @@ WAITING = 8  # results per thread that are begun before the first is asked for; 
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """``map(work, items)``, in order, on so many threads.
+    """Compute ``map(work, items)``, in order, on so many threads.
 
     `ThreadPoolExecutor.map` makes a future for every item before the first result: a gigabyte for the images of
     LLaVA-665K.

@@ -115,7 +115,7 @@ def run_stage(
 
 @contextmanager
 def giving_way(aside: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
-    """Inside the block, while a stage is waited for that another process makes, ``aside()`` is entered.
+    """Enter ``aside()`` inside the block while a stage is waited for that another process makes.
 
     Args:
         aside: makes room on a device, until it is left.

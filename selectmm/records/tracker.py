@@ -79,7 +79,7 @@ class NoTracker:
 
     @property
     def folders(self) -> list[Path]:
-        """None: nothing is written."""
+        """No folders: nothing is written."""
         return []
 
     @contextmanager

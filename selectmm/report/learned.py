@@ -39,7 +39,7 @@ class Gain:
 
 
 def gain_of(comparison: Comparison, references: References) -> Gain | None:
-    """None without a full run, or if the untuned model was measured on none of the benchmarks.
+    """The gain of the full run; None without one, or if the untuned model was measured on none of the benchmarks.
 
     Every benchmark counts, also those at chance: to leave out where full does badly would find a gain everywhere. The
     base model's standard error over items is not kept; it is taken to be that of the full run.
@@ -88,7 +88,7 @@ def kept_or_taught(comparison: Comparison, references: References) -> list[str]:
 
 
 def taught(comparison: Comparison, references: References) -> tuple[str, ...] | None:
-    """Of the benchmarks in ``Rel.`` those on which the full run is clearly above the untuned model; None if unknown."""
+    """The benchmarks in ``Rel.`` on which the full run is clearly above the untuned model; None if unknown."""
     fulls = _fulls(comparison)
     base = {name: references[name].base for name in comparison.counted if name in references}
     known = {name: value for name, value in base.items() if value is not None}

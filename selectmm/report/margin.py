@@ -29,7 +29,7 @@ def measured(row: Row, benchmark: str) -> Measured | None:
 
 
 def joined(values: Sequence[float], errors: Sequence[float | None]) -> Measured:
-    """Over seeds. They share the items, whose error therefore stays; the mean over seeds has its own.
+    """The mean over seeds. They share the items, whose error therefore stays; the mean over seeds has its own.
 
     Args:
         errors: standard errors over items, one per value.

@@ -28,7 +28,7 @@ def marker_of(point: Point) -> dict[str, Any]:
 
 
 def legend_of(found: Sequence[Point], floor: float | None, others: Sequence[Line2D]) -> list[Line2D]:
-    """Only what labels beside the points cannot say: filled, hollow, bars, the floor, and ``others``."""
+    """The legend, only what labels beside the points cannot say: filled, hollow, bars, the floor, and ``others``."""
     dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):

@@ -110,7 +110,7 @@ class Smallest:
 
 
 def smallest_here(comparison: Comparison) -> Smallest | None:
-    """For a table as it is, and its methods of fewest seeds (at least two); None if its spread is unknown."""
+    """The smallest difference that a table finds, for its fewest seeds (two or more); None if its spread is unknown."""
     try:
         spread = spread_of(comparison)
     except UserError:

@@ -88,7 +88,7 @@ def read_printed(paper: str, table: str, path: Path = CELLS) -> list[Printed]:
 
 
 def beside_papers(comparisons: Sequence[Comparison]) -> list[Table]:
-    """For every printed table that the runs' experiments reproduce, that table with our full-scale runs in it.
+    """Every printed table that the runs' experiments reproduce, with our full-scale runs in it.
 
     Runs that must not be compared (of two base models, say) get a table each; runs of another scale get one in which
     nothing was run.

@@ -45,7 +45,7 @@ def scores_of(record: RunRecord) -> dict[str, float]:
 
 
 def above_chance(full: Sequence[Score], reference: Reference) -> float:
-    """By how many standard errors the full runs (one per seed) beat what needs no image and no learning.
+    """The standard errors by which the full runs (one per seed) beat what needs no image and no learning.
 
     That floor is max(chance, majority, blind), 0 if none is known. The standard error joins that of the items, which
     seeds share, with that of the mean over seeds: ``sqrt(mean(stderr)² + sd²/n)``; an unknown part counts as zero, and
@@ -66,7 +66,7 @@ def in_errors(above: float, error: float) -> float:
 
 
 def relative(scores: Mapping[str, float], full: Mapping[str, float], benchmarks: Sequence[str]) -> float | None:
-    """``Rel.`` in per cent: the unweighted mean over ``benchmarks`` of score / the full run's score.
+    """The ``Rel.`` in per cent: the unweighted mean over ``benchmarks`` of score / the full run's score.
 
     This is PRISM's and ICONS' definition (it gives all eleven values of ICONS' main table). None if a cell is missing
     on either side, the full run scored nothing, or there is no benchmark: a missing cell is never averaged over and

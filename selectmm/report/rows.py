@@ -27,7 +27,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Estimate | None":
-        """None if there is no value, or one of them is unknown."""
+        """The estimate of some values; None if there are none, or one of them is unknown."""
         known = [value for value in values if value is not None]
         if not known or len(known) < len(values):
             return None
@@ -35,7 +35,7 @@ class Estimate:
 
 
 def format_estimate(estimate: Estimate | None, digits: int, unknown: str) -> str:
-    """``mean ± sd (n)``, or the value alone where n is 1."""
+    """The estimate as ``mean ± sd (n)``, or the value alone where n is 1."""
     if estimate is None:
         return unknown
     spread = "" if estimate.sd is None else f" ± {estimate.sd:.{digits}f} ({estimate.n})"
@@ -83,17 +83,17 @@ class Row:
 
     @property
     def length(self) -> str:
-        """``epochs`` or ``steps``, the recipe's length."""
+        """The recipe's length: ``epochs`` or ``steps``."""
         return str(self.outcomes[0].record.recipe.options.get("length", ""))
 
     def score(self, benchmark: str) -> Estimate | None:
-        """Over the seeds that measured it; n says how many did."""
+        """The score over the seeds that measured it; n says how many did."""
         scores = [s.value for o in self.outcomes for s in o.record.scores if s.benchmark == benchmark]
         return Estimate.of(scores)
 
     @property
     def rel(self) -> Estimate | None:
-        """`Rel.` over the seeds."""
+        """The `Rel.` over the seeds."""
         return Estimate.of([o.rel for o in self.outcomes])
 
     @property

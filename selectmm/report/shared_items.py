@@ -33,7 +33,7 @@ def deviations(without_each: np.ndarray, tally: Tally, material: str) -> Deviati
 
 
 def of_all_items(error: float, material: str) -> Deviations:
-    """Of a statistic with a standard error, where items cannot be told apart: one cluster holds those of a material.
+    """The variance of a statistic with a standard error, where one cluster holds all items of a material.
 
     Statistics of the same material are then taken to err alike, which is the most that they can.
     """

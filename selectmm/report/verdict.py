@@ -40,7 +40,7 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """``+1.5 ± 0.7``; the difference alone where its interval is not known."""
+        """The difference as ``+1.5 ± 0.7``; alone where its interval is not known."""
         return f"{round(self.value, 1) + 0.0:+.1f}" + ("" if isinf(self.margin) else f" ± {self.margin:.1f}")
 
 
@@ -144,7 +144,7 @@ def _named(verdict: Verdict) -> str:
 
 
 def difference(row: Row, other: Row, comparison: Comparison) -> Difference:
-    """``row`` minus ``other`` in Rel., of which both have to be known.
+    """The difference ``row`` minus ``other`` in Rel., of which both have to be known.
 
     The margin is 1.96 standard errors, more where it hangs on a spread over few seeds (see `quantile`), with the
     variance that the items leave in the difference (see `item_variance`), that of both means over seeds (see

@@ -7,7 +7,7 @@ from selectmm.records.stage import Stage
 
 
 def cost_of(stage: Stage) -> dict[str, Any]:
-    """Its cost and whether it came from the cache, for the tracker."""
+    """The stage's cost and whether it came from the cache, for the tracker."""
     return {**asdict(stage.cost), "cached": stage.cached}
 
 

@@ -44,7 +44,7 @@ class AdapterFile:
     weights: Mapping[str, torch.Tensor]
 
     def config(self) -> LoraConfig:
-        """peft's configuration, made here: no value, pattern or path of the file reaches it that was not looked at."""
+        """The configuration for peft, made here: nothing of the file reaches it that was not looked at."""
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides by it, so a fraction works as well

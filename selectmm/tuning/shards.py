@@ -28,7 +28,7 @@ def files_of(state: Path) -> list[Path]:
 
 
 def parts_of(files: Sequence[Path]) -> tuple[Parts, object]:
-    """Of each parameter, by name, the pieces of `MASTER` and of the moments, flat and in order; and AdamW's step.
+    """The pieces of `MASTER` and of the moments of each parameter, by name, flat and in order; and AdamW's step.
 
     The files are mapped into memory, not read.
     """

@@ -41,7 +41,7 @@ def lightning_strategy(strategy: recipe.Strategy, micro_batch: int, device: torc
 
 
 def check_buildable(strategy: recipe.Strategy, device: torch.device, environment: Mapping[str, str]) -> None:
-    """For offload from a GPU DeepSpeed compiles its AdamW on first use; say what is missing before it fails.
+    """Check what DeepSpeed needs to compile its AdamW, which it does on first use for offload from a GPU.
 
     Raises:
         UserError: a tool that it compiles with is missing.

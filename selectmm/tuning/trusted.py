@@ -42,7 +42,7 @@ def check_own(checkpoint: Path) -> None:
 
 @contextmanager
 def nothing_runs() -> Iterator[None]:
-    """Inside the block ``torch.load`` makes tensors and plain values of a file, and objects of `_classes` alone.
+    """Let ``torch.load`` make only tensors, plain values and objects of `_classes` inside the block.
 
     DeepSpeed asks it for more (``weights_only=False``), and would run whatever a file names; PyTorch's own variable
     overrules that.

@@ -65,7 +65,7 @@ class Rows:
 
     @property
     def fingerprint(self) -> str:
-        """In the place of a real pool's, which no cached stage can have."""
+        """A fingerprint in the place of a real pool's, which no cached stage can have."""
         return f"published counts of {self.name}"
 
 
