@@ -1,7 +1,6 @@
 """Reads a command: its configuration, job by job, or what is wrong with it."""
 
-import difflib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.command_line.help import PARTS, choices_of
-from selectmm.command_line.stray import check_bare, no_option, own_pool
+from selectmm.command_line.mistyped import (
+    LEFT_OUT,
+    check_exists,
+    check_files,
+    check_key,
+    check_name,
+    check_no_file,
+    check_none,
+    not_null,
+    values_of,
+)
+from selectmm.command_line.stray import check_bare, no_option
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 
@@ -25,7 +35,6 @@ HYDRAS_GROUPS = (
     "hydra.job_logging",
     "hydra.hydra_logging",
 )  # Hydra takes any value there
-LEFT_OUT = ("engine", "targets", "experiments")  # groups that a run can do without
 
 
 def without_verb(arguments: Sequence[str]) -> list[str]:
@@ -107,12 +116,13 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     overrides = [_read(word) for word in words]
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:
-        for value in _values(override):
+        for value in values_of(override):
             if value is None:
-                raise UserError(_not_null(override))
+                raise UserError(not_null(override))
             there = choices_of(groups[override.key_or_group])
-            _check_none(override, value, there)
-            _check(f"{override.key_or_group}=", str(value), there)
+            check_none(override, value, there)
+            check_no_file(override.key_or_group, str(value), there)
+            check_exists(f"{override.key_or_group}=", str(value), there)
     config = composed(configs, _first(chosen), hydra=True)
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
@@ -123,11 +133,11 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         del config["hydra"]  # whose keys nobody mistypes ours for
     for override in overrides:
         if override not in chosen and not override.is_add():
-            _check_pool(config, override)
-            _check_name(override, groups["experiments"])
-            for value in _values(override):
-                _check_none(override, value)
-            _check_key(config, override.key_or_group, groups=groups)
+            check_files(config, override)
+            check_name(override, groups["experiments"])
+            for value in values_of(override):
+                check_none(override, value)
+            check_key(config, override.key_or_group, groups=groups)
 
 
 def read_config(arguments: Sequence[str]) -> DictConfig:
@@ -184,33 +194,14 @@ def _read(word: str) -> Override:
         ) from problem
 
 
-def _not_null(override: Override) -> str:
-    group = override.key_or_group
-    if group not in LEFT_OUT:
-        return (
-            f"'{override.input_line}' leaves out what every run needs; give one of the names that 'selectmm --help' "
-            f"lists."
-        )
-    return f"'{override.input_line}' cannot be read; to leave {group} out type ~{group}, in a command of its own."
-
-
 def typed(override: Override) -> str:
     """An override as it stands on the command line."""
     return str(override.input_line)
 
 
-def _check_none(override: Override, value: object, there: Collection[str] = ()) -> None:
-    """Python's None, or nothing at all, where Hydra's null is meant."""
-    key = override.key_or_group
-    if str(value) not in there and str(value).lower() in ("none", "") and key in LEFT_OUT:
-        raise UserError(f"'{typed(override)}' chooses nothing; to leave {key} out write {key}=null.")
-    if str(value) == "None" and not there:
-        raise UserError(f"'{typed(override)}' is a text; for no value write {key}=null.")
-
-
 def _first(choices: Sequence[Override]) -> list[str]:
     """The first value of each choice, as it is typed; of two choices in one group the later counts."""
-    first = {choice.key_or_group: next(iter(_values(choice))) for choice in choices}
+    first = {choice.key_or_group: next(iter(values_of(choice))) for choice in choices}
     return [f"{group}={name}" for group, name in first.items() if name is not None]
 
 
@@ -225,11 +216,6 @@ def words_for(override: Override) -> list[str]:
         return [typed(override)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _values(override: Override) -> list[object]:
-    """The value, or all of a sweep's."""
-    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
 
 def composed(configs: Path, choices: list[str], hydra: bool = False) -> DictConfig:
@@ -250,11 +236,11 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
         groups = {override.key_or_group: override for override in given if "/" in override.key_or_group}
         there = [name for name in composed(configs, chosen, hydra=True).hydra.runtime.choices if "/" in name]
         for group, override in groups.items():
-            _check("", group, there)
+            check_exists("", group, there)
             try:
                 composed(configs, [words[group]])
             except MissingConfigException as missing:
-                _check(f"{group}=", str(override.value()), missing.options or [])
+                check_exists(f"{group}=", str(override.value()), missing.options or [])
         config = composed(configs, [*chosen, *(words[group] for group in groups)], hydra=True)
         way_out = (
             ""
@@ -262,43 +248,6 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
             else "; options of a launcher need hydra/launcher=slurm, joblib or ray beside them"
         )
         for key in [key for key in words if key not in groups]:
-            _check_key(config, key, way_out if key.startswith("hydra.launcher.") else "")
+            check_key(config, key, way_out if key.startswith("hydra.launcher.") else "")
         reason = " ".join(str(problem.__cause__ or problem).splitlines()[0].split())
         raise UserError(f"Hydra cannot take {' '.join(words.values())} ({reason}); correct the option.") from problem
-
-
-def _check_name(override: Override, experiments: Path) -> None:
-    """The name of the records is easily taken for the choice of an experiment."""
-    if override.key_or_group == "experiment":
-        for value in _values(override):
-            if str(value) in choices_of(experiments):
-                raise UserError(f"experiment= only names the records; did you mean experiments={value}?")
-
-
-def _check_pool(config: DictConfig, override: Override) -> None:
-    """Rows of one's own need a pool that reads files."""
-    group, _, name = override.key_or_group.partition(".")
-    if group == "pool" and name in ("file", "images") and name not in list(config.pool):
-        file = str(next(iter(_values(override)))) if name == "file" else "FILE"
-        raise UserError(f"This pool has no '{name}'; choose the pool that reads your file: {own_pool(file)}.")
-
-
-def _check_key(config: DictConfig, key: str, way_out: str = "", groups: Iterable[str] = ()) -> None:
-    """Whether there is such a key; at the top, ``groups`` are named too."""
-    node: Any = config
-    seen = ""
-    for part in key.split("."):
-        if not OmegaConf.is_dict(node):
-            raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
-        _check(seen, part, [*map(str, node), *(() if seen else groups)], way_out)
-        node, seen = node._get_node(part), f"{seen}{part}."
-
-
-def _check(before: str, word: str, there: Collection[str], way_out: str = "") -> None:
-    if word in there:
-        return
-    names = sorted({name for name in there if not name.startswith("_")})  # _target_ is no option
-    close = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean '{before}{close[0]}'? " if close else ""
-    listed = f": {hint}There are: {', '.join(names)}" if names else ""
-    raise UserError(f"There is no '{before}{word}'{listed}{way_out}.")

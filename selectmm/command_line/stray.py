@@ -20,12 +20,14 @@ def check_bare(words: Sequence[str], known: Callable[[], Collection[str]]) -> No
     """
     for number, word in enumerate(words):
         if "=" not in word and not word.startswith(("-", "~")):
-            raise UserError(_message(word, words[number - 1] if number else "", known()))
+            raise UserError(_message(word, words[number - 1] if number else "", words[number + 1 :], known()))
 
 
-def _message(word: str, before: str, known: Collection[str]) -> str:
+def _message(word: str, before: str, after: Sequence[str], known: Collection[str]) -> str:
     if word in known:
-        return f"'{word}' has no value; write {word}=VALUE, without spaces around '=' and ','."
+        value = next((other for other in after[:2] if other != "="), "=")
+        value = "VALUE" if "=" in value or value.startswith("-") else value
+        return f"'{word}' has no value; write {word}={value}, without spaces around '=' and ','."
     if before.endswith((",", "=")):
         return f"'{word}' stands apart from '{before}'; write {before}{word}, without spaces around '=' and ','."
     if word.endswith(FILES):

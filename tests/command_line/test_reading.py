@@ -82,6 +82,20 @@ def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
             "pool.file=rows.json.",
         ),
         ("pool.file=a.parquet", "choose the pool that reads your file: pool=parquet pool.file=a.parquet."),
+        (
+            "model.path=/data/llava",
+            "This model has no 'path'; choose the one that reads your checkpoint, such as model=llava15_7b "
+            "model.path=/data/llava.",
+        ),
+        (
+            "method=configs/method/prism/deep.yaml",
+            "'method=configs/method/prism/deep.yaml' names a file; write method=prism/deep.",
+        ),
+        (
+            "method=/home/me/mine.yaml",
+            "'method=/home/me/mine.yaml' names a file; put it into FOLDER/method/ and write --config-dir FOLDER "
+            "method=mine.",
+        ),
         ("pool.row=1", "There is no 'pool.row': did you mean 'pool.rows'? There are: cache, rows."),
         ("seting=llava15_7b_665k", "There is no 'seting': did you mean 'setting'? There are:"),
         ("engin=vllm", "There is no 'engin': did you mean 'engine'? There are:"),
@@ -111,6 +125,20 @@ def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:
 def test_none_in_the_place_of_null_is_answered_with_null(word: str, said: str) -> None:
     with pytest.raises(UserError) as problem:
         check_overrides(ROOT / "configs", [word])
+    assert str(problem.value) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["budget", "0.3"], "'budget' has no value; write budget=0.3, without spaces around '=' and ','."),
+        (["budget", "=", "0.3"], "'budget' has no value; write budget=0.3, without spaces around '=' and ','."),
+        (["budget", "seed=1"], "'budget' has no value; write budget=VALUE, without spaces around '=' and ','."),
+    ],
+)
+def test_a_value_that_stands_apart_is_answered_with_what_to_write(words: list[str], said: str) -> None:
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", words)
     assert str(problem.value) == said
 
 
