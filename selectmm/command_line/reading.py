@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from yaml import MarkedYAMLError
 
 from selectmm.command_line.help import PARTS, choices_of
 from selectmm.command_line.mistyped import (
@@ -219,9 +220,20 @@ def words_for(override: Override) -> list[str]:
 
 
 def composed(configs: Path, choices: list[str], hydra: bool = False) -> DictConfig:
-    """The configuration; ``hydra``: with Hydra's own part."""
-    with initialize_config_dir(str(configs), version_base="1.3"):
-        return compose("run", choices, return_hydra_config=hydra)
+    """The configuration; ``hydra``: with Hydra's own part.
+
+    Raises:
+        UserError: a file of choices is not YAML.
+    """
+    try:
+        with initialize_config_dir(str(configs), version_base="1.3"):
+            return compose("run", choices, return_hydra_config=hydra)
+    except MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        place = f"{mark.name}, line {mark.line + 1}," if mark else "A file of choices"
+        raise UserError(
+            f"{place} is not YAML ({problem.problem}); correct it: 'key: value', indented by spaces, not tabs."
+        ) from problem
 
 
 def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) -> None:

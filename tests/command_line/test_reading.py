@@ -1,10 +1,13 @@
 """A command is read before anything runs: choices that exist, typos, sweeps."""
 
+from pathlib import Path
+
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from selectmm.command_line.jobs import read_jobs
+from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import check_one_job, check_overrides, read_config, without_verb, words_of
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
@@ -208,6 +211,31 @@ def test_a_key_of_the_method_that_an_experiment_sweeps_passes() -> None:
 
 def test_a_command_reads_a_run_s_choices() -> None:
     assert read_config(["suite=prism", "seed=3"]).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "_target_: x\n\tkey: 1\n",
+            "line 2, is not YAML (found character '\\t' that cannot start any token); correct it:",
+        ),
+        (
+            "name: a: b\n",
+            "line 1, is not YAML (mapping values are not allowed here); correct it: 'key: value', indented by",
+        ),
+    ],
+    ids=["tab", "colon"],
+)
+def test_a_file_of_ones_own_that_is_no_yaml_is_named_with_the_line(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text(text)
+    monkeypatch.setenv(OWN, str(tmp_path))
+    with pytest.raises(UserError) as problem:
+        check_overrides(ROOT / "configs", ["method=mine"])
+    assert str(problem.value).startswith(f"{tmp_path / 'method' / 'mine.yaml'}, {said}")
 
 
 def test_a_command_takes_no_sweep() -> None:
