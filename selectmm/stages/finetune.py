@@ -17,8 +17,7 @@ from selectmm.records.stage import Stage, run_stage
 from selectmm.stages.scale import too_few_steps
 from selectmm.stages.summary import time_of
 from selectmm.tuning.finetune import finetune
-from selectmm.tuning.recipe import Recipe
-from selectmm.tuning.strategy import Strategy
+from selectmm.tuning.recipe import Recipe, Strategy
 
 log = logging.getLogger("selectmm")
 

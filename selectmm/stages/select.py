@@ -272,10 +272,11 @@ def warmup_of(
 
 
 def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features], stages: list[Stage]) -> Stage:
+    choice = experiment.method, experiment.budget, experiment.seed
+
     def make(folder: Path) -> None:
         save_subset(chosen_by(*choice, pool, features()), pool, folder)
 
-    choice = experiment.method, experiment.budget, experiment.seed
     identity = identity_of(*choice, pool, [stage.fingerprint for stage in stages])
     return run_stage(experiment.cache, STAGE, identity, make)
 
