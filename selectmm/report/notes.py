@@ -43,7 +43,7 @@ def caption(comparison: Comparison, apart: str) -> str:
 
 
 def _reading(comparison: Comparison) -> list[str]:
-    notes = [
+    lines = [
         "Cells: mean ± standard deviation (n) over n seeds. With one seed: the value [± half its 95 % confidence "
         "interval over items]; other seeds may differ by more, and there is no interval where all items have the same "
         "score. Rel.: unweighted mean over the benchmarks of score / mean score of our own full runs (those with the "
@@ -64,11 +64,11 @@ def _reading(comparison: Comparison) -> list[str]:
     if comparison.above:
         named = zip(heads(comparison), comparison.benchmarks, strict=True)
         above = ", ".join(f"{head} {_standard_errors(comparison.above[name])}" for head, name in named)
-        notes.append(
+        lines.append(
             f"† At chance, so left out of Rel.: the full run does not beat max(chance, majority, blind) by more than "
             f"{ONE_SIDED_95} standard errors. Standard errors above it: {above}."
         )
-    return notes
+    return lines
 
 
 def _standard_errors(above: float) -> str:
@@ -145,17 +145,17 @@ def _unpaired(comparison: Comparison) -> list[str]:
     for row, random in pairs:
         if not unkept(row, random, comparison) and (names := unpaired(row, random, comparison)):
             apart.setdefault(names, []).append(row.label)
-    notes = [
+    lines = [
         f"Compared with random as if the items of {', '.join(names)} were different ones, so with too wide an "
         f"interval: {', '.join(_distinct(labels))}. These scores do not follow from items that all runs answered."
         for names, labels in apart.items()
     ]
     if lacking:
-        notes.append(
+        lines.append(
             f"Compared with random as if the items were different ones, so with too wide an interval: "
             f"{', '.join(lacking)}. The answers of some of the runs (of the method, of random or of full) are not kept."
         )
-    return notes
+    return lines
 
 
 def _judges(comparison: Comparison) -> list[str]:
@@ -230,12 +230,12 @@ def _deviations(records: Sequence[RunRecord]) -> list[str]:
 def _contamination(records: Sequence[RunRecord]) -> list[str]:
     """What of the suite the pool holds; nothing where no record says (those of before the check, or all unchecked)."""
     checked = [record.contamination for record in records if record.contamination is not None]
-    notes = _distinct([_held(found) for found in checked])
+    lines = _distinct([_held(found) for found in checked])
     if checked and len(checked) < len(records):
-        notes.append(
+        lines.append(
             f"Contamination was not checked for {len(records) - len(checked)} of {counted(len(records), 'run')}."
         )
-    return notes
+    return lines
 
 
 def _held(found: Mapping[str, Mapping[str, int]]) -> str:
@@ -252,16 +252,16 @@ def origin(records: Sequence[RunRecord]) -> list[str]:
     commits = _distinct([_commit(record) for record in records])
     evaluators = _distinct([_evaluator(record) for record in records])
     machines = _distinct([str(record.provenance.hardware) for record in records])
-    notes = [
+    lines = [
         f"Command: {'; '.join(f'`{command}`' for command in commands)}",
         f"Commit: {', '.join(commits)} · evaluator: {'; '.join(evaluators)} · scale: {records[0].scale}",
         f"Measured on: {'; '.join(machines)}",
     ]
     if len(machines) > 1:
-        notes[-1] += (
+        lines[-1] += (
             ". Costs from different machines are not comparable: read selection, tuning, share and OSC with care."
         )
-    return notes
+    return lines
 
 
 def _commit(record: RunRecord) -> str:

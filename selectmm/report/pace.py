@@ -31,17 +31,17 @@ def _seeds(comparison: Comparison) -> list[str]:
     Seeds of a row have one method, budget, recipe and model, so their micro-batches are alike; but of those that had
     other numbers of devices nothing is said.
     """
-    uneven = []
+    listed = []
     for row in comparison.rows:
         records = [outcome.record for outcome in row.outcomes]
         paces = paces_of(records)
         if len(devices_of(records)) == 1 and max(paces) > UNEVEN * min(paces) > 0:
-            uneven.append(f"{row.label} at {100 * row.budget:.4g} % ({min(paces):.2f} to {max(paces):.2f} s)")
-    if not uneven:
+            listed.append(f"{row.label} at {100 * row.budget:.4g} % ({min(paces):.2f} to {max(paces):.2f} s)")
+    if not listed:
         return []
     return [
         f"Seconds per training step differ between seeds of a row by more than {UNEVEN} times, which a free machine "
-        f"does not do, so costs here were measured beside other work; read them with care: {', '.join(uneven)}."
+        f"does not do, so costs here were measured beside other work; read them with care: {', '.join(listed)}."
     ]
 
 

@@ -137,9 +137,9 @@ def test_states_of_images(pool: Pool) -> None:
 
 def test_what_differs_from_the_published_pool_is_told(pool: Pool) -> None:
     expected = Composition(12, {"coco": {"a": 4, "b": 3}, "text": {"c": 5}, "vg": {"d": 1}}, ["coco", "vg/VG_100K"])
-    found = {finding.name: finding for finding in diagnose(pool, expected, Limit(), "stop")}
-    assert found["not as published"].examples == ["coco -1", "vg -1", "gqa +1"]
-    assert found["image folders not there"].examples == ["vg/VG_100K"]
+    by_name = {finding.name: finding for finding in diagnose(pool, expected, Limit(), "stop")}
+    assert by_name["not as published"].examples == ["coco -1", "vg -1", "gqa +1"]
+    assert by_name["image folders not there"].examples == ["vg/VG_100K"]
 
 
 def test_a_looked_at_pool_is_not_looked_at_again_and_nothing_is_changed(pool: Pool, tmp_path: Path) -> None:
