@@ -29,9 +29,10 @@ from experiments.performance.floor import Floor, Part, decoding
 from experiments.performance.gpu_step import TOWER, random_llava
 from experiments.performance.sides import keep
 from selectmm.features.loaded import Loaded
-from selectmm.features.onepass import TOKENS, batches_of
+from selectmm.features.onepass import batches_of
 from selectmm.features.reading import Reader, read
 from selectmm.models.forward import Reads
+from selectmm.models.together import TOKENS
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 

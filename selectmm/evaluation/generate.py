@@ -12,6 +12,7 @@ from selectmm.evaluation.decode import Reply, Until, decode, ends_of
 from selectmm.evaluation.halves import in_halves
 from selectmm.evaluation.video import not_taken
 from selectmm.models.encode import Batch, Conversation, encode
+from selectmm.models.together import GENERATED, lengths_of, parts
 from selectmm.models.vlm import VLM
 from selectmm.pool.clip import Clip
 from selectmm.pool.sample import Shown, Turn
@@ -67,6 +68,8 @@ class Backend:
 def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
     """The VLM's greedy replies to one batch of questions; they do not depend on the batch (`decode`).
 
+    Where prompts and answers may have more than `GENERATED` tokens, padding included, the batch is decoded in parts.
+
     Raises:
         UserError: a question shows a clip, and the model takes none.
     """
@@ -75,12 +78,17 @@ def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops
         Conversation((Turn("user", question.prompt),), images, shown=question.placed(images))
         for question, images in zip(questions, shown, strict=True)
     ]
+    until = Until(max_new_tokens, stops, ends_of_turn(vlm))
+    together = parts(lengths_of(vlm, conversations) + max_new_tokens, GENERATED)
+    return [reply for some in together for reply in _replies(vlm, conversations[some], until)]
 
+
+def _replies(vlm: VLM, conversations: Sequence[Conversation], until: Until) -> list[Reply]:
     def encoded(rows: Sequence[int]) -> Batch:
         # A prompt is never cut: half a question would be scored as if it had been asked.
         return encode(vlm, [conversations[row] for row in rows], side="left", limit=None)
 
-    return decode(vlm, encoded, len(questions), Until(max_new_tokens, stops, ends_of_turn(vlm)))
+    return decode(vlm, encoded, len(conversations), until)
 
 
 def opened(vlm: VLM, questions: Sequence[Question]) -> list[tuple[Image.Image | Clip, ...]]:

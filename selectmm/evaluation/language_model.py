@@ -18,8 +18,9 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, decode, ends_of, one_thread
 from selectmm.evaluation.generate import Backend, Scorer
-from selectmm.evaluation.halves import Found, in_halves, in_smaller_batches
+from selectmm.evaluation.halves import in_halves, in_smaller_batches
 from selectmm.models.encode import Batch
+from selectmm.models.together import GENERATED, TOKENS, parts, rows_together
 from selectmm.models.vlm import VLM
 from selectmm.records.cost import computing
 
@@ -41,7 +42,7 @@ def language_model(
         backend: answers in the VLM's place, which then only makes the tokens.
     """
     with quiet():
-        theirs = (HFLM if backend is None else partial(_Elsewhere, backend.score))(
+        theirs = (_InBatches if backend is None else partial(_Elsewhere, backend.score))(
             pretrained=vlm.model,
             tokenizer=vlm.processor.tokenizer,
             backend="causal",
@@ -50,6 +51,27 @@ def language_model(
             max_length=vlm.model.config.get_text_config().max_position_embeddings,
         )
     return LanguageModel(vlm, theirs, responses, batching, backend)
+
+
+class _InBatches(HFLM):
+    """lm-eval's model, in smaller batches where the usual ones would have more than `TOKENS` tokens, padding included,
+    whose logits it holds all at once, or where memory does not suffice for them."""
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[object, list[int], list[int]]], *args: Any, **named: Any
+    ) -> list[tuple[float, bool]]:
+        whole = self.batch_size_per_gpu
+        longest = max((len(context) + len(continuation) for _, context, continuation in requests), default=0)
+        longest = min(longest, self.max_length)
+
+        def asked(size: int) -> list[tuple[float, bool]]:
+            self.batch_size_per_gpu = size
+            return HFLM._loglikelihood_tokens(self, requests, *args, **named)
+
+        try:
+            return in_smaller_batches(asked, rows_together(whole, longest, TOKENS))
+        finally:
+            self.batch_size_per_gpu = whole
 
 
 class _Elsewhere(HFLM):
@@ -86,7 +108,7 @@ class LanguageModel(LM):
         """Log-likelihood of each continuation, and whether it is what greedy decoding says.
 
         Questions whose best options lie closer together than a batch's noise are asked again, each option alone, so
-        that what is preferred does not depend on the batch. Where memory does not suffice, batches are smaller.
+        that what is preferred does not depend on the batch.
         """
         # A question's options have one context and stay together, which HFLM makes use of.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].args[0]), requests[i].args[0], i))
@@ -94,7 +116,7 @@ class LanguageModel(LM):
         def ask(items: Sequence[int]) -> list[tuple[float, bool]]:
             with computing() if self._backend is None else nullcontext():  # which counts itself
                 some = [requests[i] for i in items]
-                return self._as_memory_allows(lambda: self._theirs.loglikelihood(some, disable_tqdm=True))
+                return self._theirs.loglikelihood(some, disable_tqdm=True)
 
         room = self._theirs.max_length + (1 if self._backend is None else -1)
         for request in requests:
@@ -136,7 +158,8 @@ class LanguageModel(LM):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Greedy continuations of each context, as HFLM's but independent of the batch.
 
-        Where memory does not suffice for a batch, its halves go on one after the other.
+        Where contexts and answers may have more than `GENERATED` tokens, padding included, the batch is decoded in
+        parts; where memory does not suffice, its halves go on one after the other.
 
         Raises:
             UserError: a task wants samples, or more tokens than the model's window has.
@@ -166,20 +189,7 @@ class LanguageModel(LM):
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-likelihood of whole texts, lm-eval's own; these are not kept."""
-        return self._as_memory_allows(lambda: self._theirs.loglikelihood_rolling(requests))
-
-    def _as_memory_allows(self, ask: Callable[[], list[Found]]) -> list[Found]:
-        """What lm-eval's model answers, in smaller batches where memory does not suffice for the usual ones."""
-        batch_size = self._theirs.batch_size_per_gpu
-
-        def asked(size: int) -> list[Found]:
-            self._theirs.batch_size_per_gpu = size
-            return ask()
-
-        try:
-            return in_smaller_batches(asked, batch_size)
-        finally:
-            self._theirs.batch_size_per_gpu = batch_size
+        return self._theirs.loglikelihood_rolling(requests)
 
     def _note(self, request: Instance, text: str, room: int) -> None:
         """Remember the item if its text has more tokens than ``room``; lm-eval drops the first and only logs it."""
@@ -197,15 +207,19 @@ class LanguageModel(LM):
                 f"set max_gen_toks in a task YAML of your own that includes it."
             )
 
-        def encoded(rows: Sequence[int]) -> Batch:
-            contexts = [requests[row].args[0] for row in rows]
-            ids, mask = self._theirs.tok_batch_encode(contexts, left_truncate_len=window - tokens)
+        def encoded(contexts: Sequence[str]) -> Batch:
+            ids, mask = self._theirs.tok_batch_encode(list(contexts), left_truncate_len=window - tokens)
             return {"input_ids": ids, "attention_mask": mask}
 
+        contexts = [request.args[0] for request in requests]
         until = Until(tokens, settings["until"], ends_of(self._vlm))
-        if self._backend is None:
-            return decode(self._vlm, encoded, len(requests), until)
-        return self._backend.complete([encoded([row])["input_ids"][0].tolist() for row in range(len(requests))], until)
+        if self._backend is not None:
+            return self._backend.complete([encoded([one])["input_ids"][0].tolist() for one in contexts], until)
+        together = parts(encoded(contexts)["attention_mask"].sum(1) + tokens, GENERATED)
+        return [reply for some in together for reply in self._decoded(encoded, contexts[some], until)]
+
+    def _decoded(self, encoded: Callable[[Sequence[str]], Batch], contexts: Sequence[str], until: Until) -> list[Reply]:
+        return decode(self._vlm, lambda rows: encoded([contexts[row] for row in rows]), len(contexts), until)
 
 
 def _ties(requests: Sequence[Instance], values: Sequence[float], share: float) -> list[int]:

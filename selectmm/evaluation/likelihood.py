@@ -10,6 +10,7 @@ from selectmm.evaluation.halves import in_halves
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.inputs import to_device
 from selectmm.models.losses import weighted_loss
+from selectmm.models.together import TOKENS, lengths_of, parts
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.records.cost import computing
@@ -21,6 +22,8 @@ Rater = Callable[[Sequence[Question], Sequence[str]], list[float]]  # (questions
 def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
     """Mean cross-entropy of each answer's tokens in nats, as training on the row has it (its end token included).
 
+    Rows of more than `TOKENS` tokens together, padding included, are computed in parts.
+
     Raises:
         UserError: a question shows a clip, and the model takes none.
     """
@@ -28,6 +31,10 @@ def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str
         Conversation((Turn("user", question.prompt), Turn("assistant", answer)), images, shown=question.placed(images))
         for question, answer, images in zip(questions, answers, opened(vlm, questions), strict=True)
     ]
+    return [loss for some in parts(lengths_of(vlm, talks), TOKENS) for loss in _losses(vlm, talks[some])]
+
+
+def _losses(vlm: VLM, talks: Sequence[Conversation]) -> list[float]:
     batch = to_device(encode(vlm, talks, side="right", limit=None), vlm.model)
     with computing():
         _, losses = weighted_loss(vlm.model, batch, torch.ones(len(talks), device=vlm.model.device))

@@ -48,7 +48,8 @@ class Suite:
         benchmarks: any sequence of them, or a mapping to them; kept as a tuple of those that ``judge`` lets run.
         tasks: folder of task YAMLs of the suite's own (see `selectmm.evaluation.tasks`), or None for built-in tasks.
         limit: items per task, or None for all.
-        batch_size: sequences per forward pass; scores do not depend on it.
+        batch_size: the most sequences per forward pass. There are fewer where they have more tokens than
+            `selectmm.models.together` says, or where memory runs out. Scores do not depend on it in float32 on a CPU.
         max_new_tokens: a cap on generated tokens where a multimodal task sets none or a larger one. Text tasks keep
             their own, because a chain of thought that is cut has no answer.
         data: folder that built-in tasks read instead of the hub, see `selectmm.evaluation.local`; None for the hub.

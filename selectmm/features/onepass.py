@@ -24,11 +24,11 @@ from selectmm.features.shares import Shares
 from selectmm.models.encode import ImageCut
 from selectmm.models.forward import Reads
 from selectmm.models.load import reading
+from selectmm.models.together import TOKENS
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import computing
 
-TOKENS = 16_384  # with them a 7B model's gradients are estimated to take 8 GB beside its weights
 SORTED = 16  # batches whose rows are sorted by length together
 
 

@@ -1,7 +1,7 @@
 """Rows of a pool on their way to the model: read, and encoded, by processes beside the one that computes."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,9 @@ from selectmm.features.loaded import Loaded, counted, encoded
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
 from selectmm.models.lengths import Outline, token_counts
+from selectmm.models.together import lengths_of, parts
 from selectmm.models.vlm import VLM
 from selectmm.pool.bad import excerpt
-from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import ANSWERS, Sample, Shown, Turn
 
@@ -52,36 +52,14 @@ class Reader(Dataset[list[Loaded]]):
         if not self.reads.tensors:
             return [counted(self.vlm, units, conversations)]
         # Counted before anything is encoded: batches of images often have too many tokens, and pixels take longest.
-        parts = _parts(_lengths(self.vlm, conversations).clamp(max=self.limit), self.tokens)
-        return [encoded(self.vlm, units[some], conversations[some], self.reads.pictures) for some in parts]
+        lengths = lengths_of(self.vlm, conversations).clamp(max=self.limit)
+        together = parts(lengths, self.tokens)
+        return [encoded(self.vlm, units[some], conversations[some], self.reads.pictures) for some in together]
 
     def halves(self, units: list[int]) -> list[Loaded]:
         """As `__getitem__`, half of the rows at a time; there are two at least."""
         middle = len(units) // 2
         return [*self[units[:middle]], *self[units[middle:]]]
-
-
-def _parts(lengths: torch.Tensor, tokens: int, start: int = 0) -> list[slice]:
-    """Rows that are encoded together: all, or halves (of halves …) that have at most ``tokens``, padding included.
-
-    Args:
-        lengths: of each row, [n]. start: the place of the first.
-    """
-    rows = len(lengths)
-    if rows == 1 or rows * int(lengths.max()) <= tokens:
-        return [slice(start, start + rows)]
-    middle = rows // 2
-    return [*_parts(lengths[:middle], tokens, start), *_parts(lengths[middle:], tokens, start + middle)]
-
-
-def _lengths(vlm: VLM, conversations: Sequence[Conversation]) -> torch.Tensor:
-    """Tokens of each conversation, from the sizes of its images; [n] of int64."""
-    sizes = [tuple(one if isinstance(one, Clip) else one.size for one in talk.images) for talk in conversations]
-    outlines = [
-        Outline(talk.turns, of, name=talk.name, shown=talk.places)
-        for talk, of in zip(conversations, sizes, strict=True)
-    ]
-    return token_counts(vlm, outlines)
 
 
 def conversations_of(pool: Pool, view: View, units: Iterable[int]) -> Iterator[Conversation]:

@@ -115,3 +115,10 @@ def generating_memory(body: Anatomy, size: int, tokens: float) -> Memory:
     cache = 2 * size * sum(layer.keys for layer in body.layers) * tokens
     passing = forward_memory(body, size, tokens)
     return Memory(weights=passing.weights, activations=passing.activations + cache)
+
+
+def scoring_memory(body: Anatomy, size: int, tokens: float) -> Memory:
+    """The memory of lm-eval's likelihoods over ``tokens`` tokens: a pass, and the logits of all, as computed and as
+    log-probabilities."""
+    passing = forward_memory(body, size, tokens)
+    return Memory(weights=passing.weights, activations=passing.activations + 2 * size * body.vocabulary * tokens)

@@ -1,7 +1,7 @@
 """What a stage computes, writes and holds: FLOPs, bytes on disk, memory. All but the sums of bytes are estimates."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -14,7 +14,7 @@ from selectmm.features.consistency import Consistency
 from selectmm.features.feature import Feature
 from selectmm.features.gradients import HEAD_TOKENS, GradientNorm, ProjectedGradient
 from selectmm.features.neurons import TopNeurons
-from selectmm.features.onepass import TOKENS, wider_of
+from selectmm.features.onepass import wider_of
 from selectmm.features.outputs import AttentionOutputs
 from selectmm.features.pairs import ClipPair, StatePair
 from selectmm.features.pictures import ImageEmbedding
@@ -22,6 +22,7 @@ from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.features.spectrum import StateSpectrum
 from selectmm.features.unasked import UnaskedLoss
 from selectmm.models.forward import Reads
+from selectmm.models.together import GENERATED, TOKENS, rows_together
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import Anatomy, anatomy_of
 from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
@@ -34,6 +35,7 @@ from selectmm.planning.memory import (
     forward_memory,
     generating_memory,
     logits,
+    scoring_memory,
     training_memory,
 )
 from selectmm.tuning.recipe import Recipe, Strategy
@@ -152,13 +154,22 @@ class Device:
         A task that is not known (`TASKS`) has items like the rows of ``load``, and says as much as the suite allows. Of
         held-out rows' likelihood (`RATED`) nothing is said: it is one pass over questions and answers.
         """
-        length = load.longest + suite.max_new_tokens
-        memory = generating_memory(self.body, self.size, suite.batch_size * length)
+        memory = self._answering(load, items, suite)
         if None in items.values():
             return Work(memory=memory, precision=self.precision)
         each = [self._task(load, task, count, suite) for task, count in items.items()]
         sums = {name: sum(getattr(one, name) for one in each) for name in ("tokens", "flops", "streamed", "steps")}
         return Work(memory=memory, precision=self.precision, **sums)
+
+    def _answering(self, load: Load, tasks: Collection[str], suite: Suite) -> Memory:
+        """Of generation, with prompts as long as the longest row, or of likelihoods of options, whichever is more."""
+        length = load.longest + suite.max_new_tokens
+        found = [generating_memory(self.body, self.size, min(suite.batch_size * length, max(GENERATED, length)))]
+        asked = [TASKS[task] for task in tasks if task in TASKS]
+        if any(one.said == 0 for one in asked):
+            longest = min(suite.batch_size * load.longest, max(TOKENS, load.longest))
+            found.append(scoring_memory(self.body, self.size, longest))
+        return max(found, key=lambda memory: memory.total)
 
     def _task(self, load: Load, task: str, items: int, suite: Suite) -> Work:
         asked = TASKS.get(task)
@@ -168,7 +179,8 @@ class Device:
         mean = read.tokens / max(read.rows, 1)
         spoken = Load(rows=items, tokens=items * said, squares=items * said * mean)
         flops = forward(self.body, read) + decoder(self.body, spoken) + 2 * self.body.head * spoken.tokens
-        passes = math.ceil(items / suite.batch_size) * said
+        rows = rows_together(suite.batch_size, mean + suite.max_new_tokens, GENERATED)
+        passes = math.ceil(items / rows) * said
         cache = 2 * self.size * sum(layer.keys for layer in self.body.layers) * mean * spoken.tokens
         streamed = passes * self.size * self.body.language_parameters + cache
         return Work(read.tokens + spoken.tokens, flops, streamed=streamed, steps=passes * len(self.body.layers))

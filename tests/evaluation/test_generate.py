@@ -1,6 +1,7 @@
 """Answers do not depend on how questions are batched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from selectmm.evaluation import decode, halves
+from selectmm.evaluation import decode, halves, likelihood
+from selectmm.evaluation import generate as generate_module
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import TOLERANCE, Reply, Until, greedy
@@ -143,6 +145,53 @@ def test_losses_of_given_answers_are_those_of_transformers_one_row_at_a_time(vlm
         with torch.inference_mode():
             expected = vlm.model(**inputs_of(batch), labels=batch["labels"]).loss.item()
         assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@contextmanager
+def counting(vlm: VLM) -> Iterator[list[int]]:
+    """Yields the list of the rows of every pass over whole prompts, in order."""
+    rows: list[int] = []
+
+    def count(_model: object, _inputs: object, named: dict[str, torch.Tensor]) -> None:
+        if named["input_ids"].shape[1] > 1:  # not a pass over a batch's next tokens
+            rows.append(len(named["input_ids"]))
+
+    hook = vlm.model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield rows
+    finally:
+        hook.remove()
+
+
+def test_a_batch_is_decoded_in_parts_of_so_many_tokens_with_the_room_for_answers(
+    vlm: VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sorted(questions(8), key=lambda question: -len(question.prompt))
+    expected = ask(vlm, asked, 4, [], 8)
+    talks = [Conversation((Turn("user", question.prompt),), question.images()) for question in asked]
+    longest = max(encode(vlm, [talk], side="left", limit=None)["input_ids"].shape[1] for talk in talks)
+    for tokens, rows in ((8 * (longest + 4), [8]), (8 * (longest + 4) - 1, [4, 4])):
+        monkeypatch.setattr(generate_module, "GENERATED", tokens)
+        monkeypatch.setattr(decode, "TOLERANCE", 0)  # or rows that are tied would be passes of one row
+        with counting(vlm) as counted:
+            ask(vlm, asked, 4, [], 8)
+        assert counted[: len(rows)] == rows
+        monkeypatch.undo()
+    monkeypatch.setattr(generate_module, "GENERATED", 1)
+    assert ask(vlm, asked, 4, [], 8) == expected
+
+
+def test_answers_are_rated_in_parts_of_so_many_tokens(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers = questions(6), ["red", "circle sum 9", "9", "What", "sum sum", "red circle"]
+    expected = answer_losses(vlm, asked, answers)
+    counted: list[int] = []
+    monkeypatch.setattr(likelihood, "TOKENS", 1)
+    monkeypatch.setattr(
+        likelihood, "encode", lambda vlm, some, **how: counted.append(len(some)) or encode(vlm, some, **how)
+    )
+    found = answer_losses(vlm, asked, answers)
+    assert counted == [1] * 6
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation import halves, text
+from selectmm.evaluation import language_model as language_model_module
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.language_model import _ties, language_model
@@ -199,6 +200,37 @@ def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
         assert ours.generate_until(_continuations([], 4)) == followed
         assert max(tried) > 2
         assert ours.loglikelihood_rolling(texts) == expected.loglikelihood_rolling(texts)
+    finally:
+        hook.remove()
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in said]
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in said], rel=1e-5)
+
+
+def test_likelihoods_are_read_and_texts_go_on_in_batches_of_so_many_tokens(
+    models: tuple[VLM, LM, LM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vlm, _, _ = models
+    passed: list[tuple[int, int]] = []
+
+    def count(_model: object, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        ids = named["input_ids"] if "input_ids" in named else inputs[0]
+        if ids.shape[1] > 1:  # not a pass over a batch's next tokens
+            passed.append(tuple(ids.shape))
+
+    expected = ours_of(vlm, 4)
+    said, followed = expected.loglikelihood(asked()), expected.generate_until(_continuations([], 4))
+    longest = max(len(expected._theirs.tok_encode("".join(request.args))) for request in asked())
+    monkeypatch.setattr(language_model_module, "TOKENS", 2 * longest)
+    monkeypatch.setattr(language_model_module, "GENERATED", 2 * (longest + 4))
+    hook = vlm.model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        ours = ours_of(vlm, 4)
+        found = ours.loglikelihood(asked())
+        assert max(rows for rows, _ in passed) == 2 and all(rows * tokens <= 2 * longest for rows, tokens in passed)
+        passed.clear()
+        assert ours.generate_until(_continuations([], 4)) == followed
+        assert max(rows for rows, _ in passed) == 2
+        assert all(rows * (tokens + 4) <= 2 * (longest + 4) for rows, tokens in passed)
     finally:
         hook.remove()
     assert [greedy for _, greedy in found] == [greedy for _, greedy in said]

@@ -18,7 +18,7 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.loaded import Loaded
 from selectmm.features.onepass import Pass, Sizes
-from selectmm.features.reading import Reader, _parts, conversations_of, loaders_for
+from selectmm.features.reading import Reader, conversations_of, loaders_for
 from selectmm.features.shards import join
 from selectmm.features.states import JointStates
 from selectmm.features.tokens import TokenCount
@@ -120,15 +120,6 @@ def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
         assert made == [loaded.units for loaded in read] == halved(units, cut, tokens), tokens
         assert sorted(opened) == images
         assert all(loaded.lengths.tolist() == [lengths[unit] for unit in loaded.units] for loaded in read)
-
-
-def test_parts_are_those_of_halving_whatever_the_lengths() -> None:
-    drawn = np.random.default_rng(0)
-    for _ in range(500):
-        lengths = drawn.integers(1, 2048, size=drawn.integers(1, 40))
-        most = int(drawn.integers(1, 40_000))
-        parts = [[*range(len(lengths))][part] for part in _parts(torch.tensor(lengths), most)]
-        assert parts == halved([*range(len(lengths))], dict(enumerate(lengths.tolist())), most)
 
 
 def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(

@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.memory import Kept, activations, forward_memory, generating_memory
+from selectmm.planning.memory import Kept, activations, forward_memory, generating_memory, scoring_memory
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe
@@ -94,3 +94,12 @@ def test_generation_keeps_keys_and_values(vlm: VLM) -> None:
     body, tokens = anatomy_of(vlm), batch["input_ids"].numel()
     passing = forward_memory(body, 4, tokens).activations
     assert generating_memory(body, 4, tokens).activations - passing == kept
+
+
+def test_likelihoods_hold_the_logits_of_all_tokens_twice(vlm: VLM) -> None:
+    batch = encoded(vlm, TEXT)
+    logits = vlm.model(input_ids=batch["input_ids"]).logits
+    body, tokens = anatomy_of(vlm), batch["input_ids"].numel()
+    passing = forward_memory(body, 4, tokens).activations
+    held = logits.nbytes + logits.log_softmax(-1).nbytes
+    assert scoring_memory(body, 4, tokens).activations - passing == held

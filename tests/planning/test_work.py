@@ -31,6 +31,7 @@ from selectmm.planning.flops import Load, forward
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import TASKS
+from selectmm.planning.memory import generating_memory, scoring_memory
 from selectmm.planning.page import _ending
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.planning.work import Device
@@ -70,6 +71,28 @@ def test_an_item_is_read_and_answered() -> None:
     said = 4 * 7 * (2 * 2 * 160 + 2 * 4 * 4 * 10 + 2 * 20)  # seven tokens each, which attend to ten
     assert work.flops == read + said and work.tokens == 40 + 28
     assert work.precision == "bf16-true" and work.disk is None
+
+
+def test_the_memory_of_an_evaluation_is_that_of_so_many_tokens() -> None:
+    """16 rows of 4,096 tokens and as many of more: no batch has more than 65,536 tokens, but for a single row."""
+    device, suite = Device(None, BODY, size=2), replace(suite_of(None, None, "shapes"), batch_size=16)
+    for longest, tokens in ((10, 16 * 17), (4_089, 65_536), (8_192, 65_536), (70_000, 70_007)):
+        found = device.evaluate(replace(ROWS, longest=longest), {"shapes": 4}, suite).memory
+        assert found == generating_memory(BODY, 2, tokens)
+    scored = device.evaluate(replace(ROWS, longest=8_192), {"mmlu": 4}, replace(suite, max_new_tokens=1)).memory
+    assert scored == max(
+        generating_memory(BODY, 2, 65_536), scoring_memory(BODY, 2, 16_384), key=lambda memory: memory.total
+    )
+    wide = Device(None, replace(BODY, vocabulary=152_000), size=2)
+    scored = wide.evaluate(replace(ROWS, longest=8_192), {"mmlu": 4}, suite).memory
+    assert scored == scoring_memory(wide.body, 2, 16_384)
+
+
+def test_a_batch_of_longer_answers_has_fewer_rows_and_takes_more_passes() -> None:
+    """Rows of 10 tokens and room for 16,374 come four at a time, not sixteen."""
+    device, suite = Device(None, BODY, size=2), replace(suite_of(None, None, "shapes"), batch_size=16)
+    work = device.evaluate(ROWS, {"shapes": 16}, replace(suite, max_new_tokens=16_374))
+    assert work.steps == 4 * 16_374 * len(BODY.layers)
 
 
 def test_a_plan_says_what_the_disk_needs_while_shards_are_joined() -> None:
