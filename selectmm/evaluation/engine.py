@@ -22,6 +22,7 @@ from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.records.cost import note_busy
+from selectmm.records.no_links import open_unlinked, refuse_links
 
 PROCESS = Path(__file__).with_name("vllm_process.py")
 PATIENCE = 30  # seconds for a process to end by itself
@@ -137,8 +138,9 @@ class Processes:
     def _send(self, rank: int, place: int, requests: Sequence[Request]) -> Path:
         """Write images as files and the rest as a line; returns the folder of the images."""
         folder = self.folder / f"images-{rank}-{place}"
+        refuse_links([folder])
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)  # nobody else puts links there
         lines = []
         for number, request in enumerate(requests):
             files = [folder / f"{number}-{position}.ppm" for position in range(len(request.images))]
@@ -237,7 +239,7 @@ def running(engine: Engine, model: Path, dtype: str, devices: int, folder: Path)
 def _start(engine: Engine, options: Mapping[str, object], rank: int, folder: Path) -> subprocess.Popen:
     command = [engine.interpreter, str(PROCESS), json.dumps(options)]
     try:
-        with _log(folder, rank).open("wb") as log:
+        with open_unlinked(_log(folder, rank), "wb") as log:
             return subprocess.Popen(
                 command,
                 env=_environment(engine, rank),

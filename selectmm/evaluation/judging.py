@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Message, NotJudged, Server
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.progress import track
 from selectmm.records.stage import fingerprint
 
@@ -54,11 +56,12 @@ def judge_all(
         items: name of each payload's item, for the file and for errors.
 
     Raises:
-        UserError: naming the items that got no judgement, or the server's failure and the item it failed at.
+        UserError: naming the items that got no judgement, or the server's failure and the item it failed at; or the
+            file is a link.
     """
     known, failed, judged = read_judgements(file), {}, []
     pairs = list(zip(items, payloads, strict=True))
-    with file.open("a", encoding="utf-8") as lines:
+    with TextIOWrapper(open_unlinked(file, "ab"), encoding="utf-8") as lines:
         lines.write("\n" if file.stat().st_size else "")  # a kill may have cut the last line in half
         for item, payload in track(pairs, f"{benchmark} judge", len(pairs)):
             asked: JudgeRequest = payload["asked"]

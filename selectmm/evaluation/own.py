@@ -25,6 +25,7 @@ from selectmm.pool.image import inside
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.records.code_files import CODE_ENDINGS, check_code
+from selectmm.records.no_links import open_new, refuse_links
 from selectmm.records.stage import run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
@@ -140,14 +141,17 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
 
     def make(folder: Path) -> None:
         for name in there:
+            refuse_links(path for path in (folder / name).parents if path.is_relative_to(folder))
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(beside / name, folder / name)
+            with (beside / name).open("rb") as source, open_new(folder / name) as copy:
+                shutil.copyfileobj(source, copy)
             if _sha(folder / name) != there[name]:
                 raise UserError(f"{beside / name} changed while it was read; start the same command again.")
         for name, text in said.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_atomically(folder / name, text)
+        refuse_links([folder / "own-data"])
         (folder / "own-data").mkdir(exist_ok=True)
-        (folder / "own-data" / "README.md").write_text(README, encoding="utf-8")
+        write_atomically(folder / "own-data" / "README.md", README)
         _write(rows, folder / DATA, _WITH_CLIPS if clips else _FEATURES)
         items = [content_of(rows[position]) for position in range(len(rows))]
         write_atomically(folder / ITEMS, json.dumps(items))
@@ -186,7 +190,7 @@ def _sha(file: Path) -> str:
 
 
 def _write(rows: Pool, file: Path, features: Features) -> None:
-    with pq.ParquetWriter(file, features.arrow_schema) as out:
+    with open_new(file) as stream, pq.ParquetWriter(stream, features.arrow_schema) as out:
         for start in range(0, len(rows), AT_ONCE):
             entries = list(_entries(rows, range(start, min(start + AT_ONCE, len(rows)))))
             out.write_table(pa.Table.from_pylist(entries, schema=features.arrow_schema))

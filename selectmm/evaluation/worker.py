@@ -9,6 +9,7 @@ from selectmm.evaluation.answering import Share
 from selectmm.evaluation.evaluate import answer_share
 from selectmm.evaluation.workers import Job
 from selectmm.instantiate import open_model, open_suite
+from selectmm.records.no_links import open_new
 from selectmm.stages.launch import on_this_rank, serve
 from selectmm.stages.place import forget_ranks
 from selectmm.tuning.adapter import load_adapter
@@ -22,7 +23,7 @@ def answer(place: Path, content: Mapping[str, Any], rank: int, ranks: int) -> No
     with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter), keep=False) as adapted:
         done = answer_share(adapted, suite, place.parent, job.seed, job.images, Share(rank, ranks))
         for number, _ in enumerate(done):
-            (place / f"done-{rank}-{number}").touch()
+            open_new(place / f"done-{rank}-{number}").close()
 
 
 def main(arguments: list[str]) -> int:

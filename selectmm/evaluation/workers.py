@@ -10,6 +10,7 @@ from pathlib import Path
 from selectmm.evaluation.evaluate import unfinished
 from selectmm.evaluation.suite import Images, Suite
 from selectmm.models.vlm import VLM
+from selectmm.records.no_links import refuse_links
 from selectmm.records.progress import track
 from selectmm.stages.devices import aside
 from selectmm.stages.launch import launched
@@ -52,6 +53,7 @@ def answer_over(devices: int, job: Job, vlm: VLM, suite: Suite, folder: Path, no
     if not groups:
         return
     place = folder.resolve() / PLACE
+    refuse_links([place])
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     content = asdict(job) | {"adapter": None if job.adapter is None else str(Path(job.adapter).resolve())}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selectmm.features.shards import VALUES, shards_in
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.stage import ENTRY, Stage, find_stage, run_stage, write_atomically
 
 
@@ -36,7 +37,8 @@ def copy_norms(root: Path, name: str, identity: Mapping[str, Any], gradients: St
     def make(folder: Path) -> None:
         for left in [*shards_in(folder), *folder.glob("seconds-*.json")]:  # of a pass that was killed
             left.unlink()
-        np.save(folder / VALUES, np.load(gradients.folder / VALUES, mmap_mode="r")[:, 0])
+        with open_unlinked(folder / VALUES, "wb") as file:
+            np.save(file, np.load(gradients.folder / VALUES, mmap_mode="r")[:, 0])
         for note in notes:
             if (gradients.folder / note).exists():
                 write_atomically(folder / note, (gradients.folder / note).read_text())

@@ -16,6 +16,7 @@ from selectmm.features.onepass import Pass, Sizes
 from selectmm.models.vlm import VLM
 from selectmm.pool.arrow import open_arrow, write_table
 from selectmm.pool.root import root_spelled, spelled
+from selectmm.records.no_links import refuse_links
 from selectmm.records.progress import track
 from selectmm.stages.devices import aside
 from selectmm.stages.launch import launched
@@ -50,6 +51,7 @@ def run_over(ranks: Ranks, vlm: VLM, passes: Sequence[Pass], todo: Sequence[Sequ
     """
     place = next(iter(passes[0].wanted.values())).resolve() / PLACE
     shutil.rmtree(place, ignore_errors=True)
+    refuse_links([place])
     place.mkdir()
     write_table(place / ROWS, passes[0].pool.table)
     module, job = "selectmm.features.worker", _job(ranks, passes, todo)

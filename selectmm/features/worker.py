@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from selectmm.features.ranks import passes_of
 from selectmm.features.reading import loaders_for
 from selectmm.models.vlm import VLM
+from selectmm.records.no_links import open_new
 from selectmm.stages.launch import on_this_rank, serve
 from selectmm.tuning.adapter import carry_adapter
 
@@ -23,7 +24,7 @@ def compute(folder: Path, job: Mapping[str, Any], rank: int, ranks: int) -> None
         loaders = loaders_for(carried.model.device, int(os.environ["LOCAL_WORLD_SIZE"]))
         for number, (each, shards) in enumerate(passes):
             for shard in each.compute(carried, shards[rank::ranks], loaders):
-                (folder / f"done-{number}-{shard.start}").touch()
+                open_new(folder / f"done-{number}-{shard.start}").close()
 
 
 def main(arguments: list[str]) -> int:

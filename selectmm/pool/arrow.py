@@ -13,6 +13,7 @@ from selectmm.pool.row import Row
 from selectmm.pool.sample import Turn
 from selectmm.pool.stream import CountedIn
 from selectmm.pool.table import COUNTED_IN, SCHEMA, SEVERAL, SHOWN
+from selectmm.records.no_links import open_new
 
 ROWS_PER_BATCH = 8_192
 TEXT_PER_BATCH = 2**26  # characters of texts and paths; an Arrow array holds 2 GiB, and no row is much longer than this
@@ -34,7 +35,7 @@ def write_arrow(path: Path, rows: Iterable[Read], counted_in: CountedIn = "row")
         counted_in: how places in the file are counted; the table remembers it.
     """
     schema = WRITTEN.with_metadata({COUNTED_IN: counted_in})
-    with _new(path) as sink, pa.ipc.new_file(sink, schema) as writer:
+    with open_new(path) as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in _batches(rows):
             writer.write_batch(_batch(batch))
 
@@ -60,15 +61,9 @@ def open_arrow(path: Path, image_root: Root, fingerprint: str, frames: str | Non
     return Pool(table, image_root, fingerprint, frames=None if frames is None else Path(frames))
 
 
-def _new(path: Path) -> pa.OSFile:
-    """A file to write into, in place of what lies there: a link would lead elsewhere."""
-    path.unlink(missing_ok=True)
-    return pa.OSFile(str(path), "wb")
-
-
 def write_table(path: Path, table: pa.Table) -> None:
     """Write rows of a pool as a file that `open_arrow` maps."""
-    with _new(path) as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with open_new(path) as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -76,7 +71,7 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
     """Write at least one table after another as `write_table` does, so that memory does not grow with the rows."""
     stream = iter(blocks)
     first = next(stream)
-    with _new(path) as sink, pa.ipc.new_file(sink, first.schema) as writer:
+    with open_new(path) as sink, pa.ipc.new_file(sink, first.schema) as writer:
         for block in chain([first], stream):
             writer.write_table(block)
 

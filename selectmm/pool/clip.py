@@ -23,6 +23,7 @@ from selectmm.pool.bad import excerpt
 from selectmm.pool.image import MAX_PIXELS, broken, found, missing
 from selectmm.pool.passing import may_pass, not_now, why
 from selectmm.pool.root import File, Root
+from selectmm.records.no_links import open_new
 
 KEPT = 256 * 2**20  # bytes of a clip's frames up to which they are kept: 97 frames of 720p
 
@@ -186,7 +187,8 @@ def _keep(frames: np.ndarray, to: Path) -> None:
     beside = to.with_name(f".{to.stem}-{os.getpid()}-{get_ident()}.npy")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        np.save(beside, frames)
+        with open_new(beside) as file:
+            np.save(file, frames)
         beside.replace(to)
     except OSError:
         with suppress(OSError):

@@ -12,6 +12,7 @@ from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import IMAGE, PATHS, VIDEO, VIDEO_PATHS
 from selectmm.pool.image_path import below
 from selectmm.pool.stream import Raw
+from selectmm.records.no_links import open_unlinked, refuse_links
 
 TURNS = ("messages", "conversations")
 ROWS_AT_ONCE = 256  # rows are long where they hold images
@@ -140,7 +141,7 @@ def _written(content: bytes, named: str, images: Path) -> str:
     It is named by its content instead, below the first folder of its own path, if it has no path that a file of
     ``images`` can have, or if an image of an earlier row with other content has it already.
     """
-    if _own(named) and _kept(content, images / named):
+    if _own(named) and _kept(content, images, named):
         return named
     parts = PurePosixPath(named).parts
     folder = parts[0] if len(parts) > 1 and parts[0] not in ("/", "..", ".") and _usable(parts[0]) else "images"
@@ -148,7 +149,7 @@ def _written(content: bytes, named: str, images: Path) -> str:
     name = sha256(content).hexdigest()[:32]
     # Thousands of files in one folder are slow.
     relative = f"{folder}/{name[:2]}/{name}{ending if _usable(ending) else ''}"
-    if not _kept(content, images / relative):
+    if not _kept(content, images, relative):
         raise BadRow(
             "an image whose path is taken",
             f"has an image at {shown(named)}, where another image lies, or a folder of images; rename one of them",
@@ -164,14 +165,21 @@ def _own(named: str) -> bool:
         return False
 
 
-def _kept(content: bytes, path: Path) -> bool:
-    """Whether the file has this content, written now if there was none."""
+def _kept(content: bytes, images: Path, relative: str) -> bool:
+    """Whether the file has this content, written now if there was none.
+
+    Raises:
+        UserError: it, or a folder that it lies in, is a link.
+    """
+    path = images / relative
+    refuse_links(parent for parent in path.parents if parent.is_relative_to(images))
     try:
         if path.exists():
             return path.stat().st_size == len(content) and path.read_bytes() == content
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{sha256(path.name.encode()).hexdigest()[:32]}")
-        beside.write_bytes(content)
+        with open_unlinked(beside, "wb") as file:
+            file.write(content)
         beside.replace(path)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):  # a folder there, or a file where one is needed
         return False

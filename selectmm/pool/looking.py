@@ -21,6 +21,7 @@ from selectmm.pool.passing import NotNow
 from selectmm.pool.pictures import Kept, Pictures, join, look_at, room_for
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.progress import track
 from selectmm.records.provenance import SWEEP_NAME
 from selectmm.records.side_by_side import side_by_side
@@ -65,8 +66,13 @@ def sizes_of(pool: Pool, cache: Path) -> np.ndarray:
     if not sweep or read_only:  # the first may be empty, see configs/hydra/launcher/ray.yaml
         return _sizes(pool)
     identity = {"pool": pool.fingerprint, "images": spelled(pool.image_root), "sweep": sweep, "host": gethostname()}
-    stage = run_stage(cache, "image-sizes", identity, lambda folder: np.save(folder / "sizes.npy", _sizes(pool)))
-    return np.load(stage.folder / "sizes.npy")
+
+    def make(folder: Path) -> None:
+        sizes = _sizes(pool)
+        with open_unlinked(folder / "sizes.npy", "wb") as file:
+            np.save(file, sizes)
+
+    return np.load(run_stage(cache, "image-sizes", identity, make).folder / "sizes.npy")
 
 
 def _sizes(pool: Pool) -> np.ndarray:
@@ -172,8 +178,8 @@ def _join(folder: Path, images: int, pictures: bool) -> None:
             if kept is not None:
                 kept.digests[good], kept.hashes[good] = block["digests"], block["hashes"]
                 kept.thumbnails[good] = block["thumbnails"]
-    file, keeps = folder / FILE, np.array(kept is not None)
-    np.savez(file, sides=sides, modes=modes.astype(str), states=states.astype(str), kept=keeps)
+    with open_unlinked(folder / FILE, "wb") as file:
+        np.savez(file, sides=sides, modes=modes.astype(str), states=states.astype(str), kept=np.array(kept is not None))
     for path in _blocks(folder):
         path.unlink()
 

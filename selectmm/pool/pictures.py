@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from selectmm.records.no_links import open_unlinked, refuse_links
+
 SIDE = 16  # of a thumbnail
 
 
@@ -33,8 +35,13 @@ class Pictures:
         return len(self.hashes)
 
     def save(self, file: Path) -> None:
-        """Write as one ``.npz``."""
-        np.savez(file, digests=self.digests, hashes=self.hashes, thumbnails=self.thumbnails)
+        """Write as one ``.npz``.
+
+        Raises:
+            UserError: the file is a link.
+        """
+        with open_unlinked(file, "wb") as stream:
+            np.savez(stream, digests=self.digests, hashes=self.hashes, thumbnails=self.thumbnails)
 
 
 def load_pictures(file: Path) -> Pictures:
@@ -64,7 +71,12 @@ _COLUMNS = {"digests": (np.uint8, (32,)), "hashes": (np.uint64, ()), "thumbnails
 
 
 def room_for(pictures: int, folder: Path) -> Pictures:
-    """Files for at least one picture, which take no memory; all zero at first."""
+    """Files for at least one picture, which take no memory; all zero at first.
+
+    Raises:
+        UserError: one of them is a link.
+    """
+    refuse_links(folder / f"{name}.npy" for name in _COLUMNS)
     return Pictures(
         *(
             np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (pictures, *shape))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
+from io import TextIOWrapper
 from os.path import isfile
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -18,6 +19,7 @@ from selectmm.pool.root import Root
 from selectmm.pool.row import VIDEO, Row
 from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 VERSION = 8  # of how rows are read; another number reads every pool again
@@ -105,7 +107,7 @@ def read_rows(
 
     def make(folder: Path) -> None:
         noted = Noted()
-        with _no_collector(), (folder / UNREAD).open("w", encoding="utf-8") as listing:
+        with _no_collector(), TextIOWrapper(open_unlinked(folder / UNREAD, "wb"), encoding="utf-8") as listing:
             write_arrow(folder / "pool.arrow", _checked(raw(folder), read, file, noted, listing), file.counted_in)
         write_atomically(folder / "noted.json", json.dumps(asdict(noted)))
 

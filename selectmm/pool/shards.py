@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt, shown
+from selectmm.records.no_links import open_new
 from selectmm.records.progress import track
 from selectmm.records.stage import run_stage
 
@@ -190,7 +191,7 @@ def _write(states: Sequence[list[object]], file: Path) -> None:
     kinds = {"name": pa.large_string(), "tar": pa.int32(), "start": pa.int64(), "size": pa.int64()}
     schema = pa.schema(list(kinds.items()), metadata={TARS: json.dumps(states)})
     arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds.values(), strict=True)]
-    with pa.ipc.new_file(str(file), schema) as writer:
+    with open_new(file) as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 

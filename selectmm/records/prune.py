@@ -9,6 +9,7 @@ from pathlib import Path
 from selectmm.errors import UserError
 from selectmm.records.in_use import unused
 from selectmm.records.inventory import LOCK, PARTIAL, REMOVED, Entry, Inventory
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.stage import ENTRY
 
 DAY = 86400.0  # seconds
@@ -86,7 +87,7 @@ def _locks(entry: Entry) -> list[Path]:
     if entry.state == "finished":
         return [entry.folder / ENTRY]
     lock = entry.folder.with_suffix(LOCK)
-    lock.touch()
+    open_unlinked(lock, "ab").close()
     return [lock, *entry.folder.glob(f"*{LOCK}")]
 
 

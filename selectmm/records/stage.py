@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from selectmm.errors import UserError
 from selectmm.records.cost import Clock, Cost, measure, waiting
 from selectmm.records.in_use import hold
+from selectmm.records.no_links import refuse_links
 from selectmm.records.provenance import PACKAGES, version_of
 from selectmm.records.write_errors import explain_failed_writes
 
@@ -190,7 +191,7 @@ def _make(
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
-    _refuse_links(partial)
+    _refuse_links_in(partial)
     maker = partial / MAKER
     write_atomically(maker, json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
     if _complete(partial, mark):  # a process was killed just before it could rename the folder
@@ -216,16 +217,14 @@ def _make(
     partial.rename(folder)
 
 
-def _refuse_links(partial: Path) -> None:
-    """No stage makes links: where another user put one, what is written and deleted would be elsewhere.
+def _refuse_links_in(partial: Path) -> None:
+    """Look for links where a stage goes on, which an earlier attempt cannot have made.
 
     Raises:
         UserError: the folder is a link, or holds one at any depth.
     """
     inside = (Path(folder, name) for folder, *names in os.walk(partial) for name in chain(*names))
-    for path in chain([partial], inside):
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, but no stage makes links; delete it, and start again.")
+    refuse_links(chain([partial], inside))
 
 
 def _complete(partial: Path, mark: str) -> bool:

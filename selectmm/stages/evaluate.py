@@ -14,6 +14,7 @@ from selectmm.evaluation.workers import Job, answer_over
 from selectmm.experiment import Experiment
 from selectmm.export.model import merged
 from selectmm.models.vlm import VLM
+from selectmm.records.no_links import refuse_links
 from selectmm.records.stage import Stage, run_stage
 from selectmm.stages.devices import aside
 from selectmm.stages.nodes import Nodes
@@ -68,8 +69,9 @@ def _evaluate_elsewhere(experiment: Experiment, engine: Engine, vlm: VLM, adapte
     """Evaluate with an engine, on a merged checkpoint that is written once; this process's model makes room."""
     checkpoint, place = folder / "checkpoint", folder / "engine"
     for leftover in (checkpoint, place):  # of a killed attempt
+        refuse_links([leftover])
         shutil.rmtree(leftover, ignore_errors=True)
-        leftover.mkdir()
+        leftover.mkdir(mode=0o700)  # nobody else puts links there, which libraries would write through
     with merged(vlm, adapter, checkpoint):
         pass
     devices = _answering(engine, experiment.devices, experiment.nodes)

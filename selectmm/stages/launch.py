@@ -21,6 +21,7 @@ import torch
 
 from selectmm.errors import UserError
 from selectmm.records.cost import note_used, used
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.stage import write_atomically
 from selectmm.stages.follower import Follower
 from selectmm.stages.job import JOB, read_job, write_job
@@ -176,7 +177,7 @@ def running(command: list[str], environment: Mapping[str, str], log: Path) -> It
 
     Its output goes to ``log``; a link that somebody put there is not followed.
     """
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as output:
+    with open_unlinked(log, "wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )

@@ -21,6 +21,7 @@ from pathlib import Path
 from torch.distributed import DistError, TCPStore
 
 from selectmm.errors import UserError
+from selectmm.records.no_links import open_new
 from selectmm.stages.place import Place
 
 log = logging.getLogger("selectmm")
@@ -214,7 +215,8 @@ def _probe(cache: Path) -> Path:
     """A new file in the cache, which the other nodes have to see."""
     cache.mkdir(parents=True, exist_ok=True)
     probe = cache.resolve() / f".shared-{uuid.uuid4().hex[:12]}"
-    probe.write_text(probe.name)
+    with open_new(probe) as file:
+        file.write(probe.name.encode())
     return probe
 
 

@@ -24,6 +24,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
 from selectmm.records.cost import Cost
+from selectmm.records.no_links import open_unlinked, refuse_links
 from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.schedules.forecast import part_of
 from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train
@@ -139,8 +140,8 @@ class Rounds:
             every = np.arange(len(rows))
             build, nodes = self.experiment.config["model"], self.experiment.nodes
             train_task(self.vlm, chosen, every, task, folder, self.log, build, nodes)
-            np.save(folder / VISITS, rows[planned(chosen, every, task)])
-            np.save(folder / ANSWER, _last_losses(folder, len(rows)))
+            _save(folder / VISITS, rows[planned(chosen, every, task)])
+            _save(folder / ANSWER, _last_losses(folder, len(rows)))
 
         stage = run_stage(self.folder / ROUNDS, "train", identity, make, devices=self.experiment.strategy.devices)
         if self._last is not None:
@@ -201,7 +202,7 @@ class Rounds:
                 for name, pool in (("values", part), ("targets", targets)):
                     values = {} if pool is None else store.get(pool, features)
                     for place, feature in enumerate(values):
-                        np.save(folder / f"{name}-{place}.npy", values[feature])
+                        _save(folder / f"{name}-{place}.npy", values[feature])
             shutil.rmtree(folder / PASS)
 
         self._scored += len(part)
@@ -210,6 +211,11 @@ class Rounds:
         stage = run_stage(self.folder / ROUNDS, "score", identity, make, devices=devices)
         self._scoring += stage.cost
         return _read(stage, "values", features), {} if targets is None else _read(stage, "targets", features)
+
+
+def _save(file: Path, values: np.ndarray) -> None:
+    with open_unlinked(file, "wb") as stream:
+        np.save(stream, values)
 
 
 def _read(stage: Stage, name: str, features: list[Feature]) -> dict[Feature, np.ndarray]:
@@ -239,12 +245,18 @@ def gather(trained: list[Trained], folder: Path) -> None:
     """
     for name in LEARNED:
         if (trained[-1].folder / name).exists():
-            shutil.copyfile(trained[-1].folder / name, folder / name)
+            _copy(trained[-1].folder / name, folder / name)
     losses = [(part.folder / LOSSES).read_text() for part in trained]
     write_atomically(folder / LOSSES, "".join(losses))
-    np.save(folder / VISITS, np.concatenate([np.load(part.folder / VISITS) for part in trained]))
+    _save(folder / VISITS, np.concatenate([np.load(part.folder / VISITS) for part in trained]))
     for point in [point for part in trained for point in (part.folder / POINTS).glob("*")]:
-        shutil.copytree(point, folder / POINTS / point.name, dirs_exist_ok=True)
+        refuse_links([folder / POINTS, folder / POINTS / point.name])
+        shutil.copytree(point, folder / POINTS / point.name, dirs_exist_ok=True, copy_function=_copy)
+
+
+def _copy(file: str | Path, to: str | Path) -> None:
+    with open(file, "rb") as source, open_unlinked(Path(to), "wb") as copy:
+        shutil.copyfileobj(source, copy)
 
 
 def report_of(trained: list[Trained]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
+from selectmm.records.no_links import refuse_links
 from selectmm.records.source_code import source_of
 from selectmm.records.stage import Stage, fingerprint, options_of, run_stage
 from selectmm.stages.finetune import train
@@ -275,7 +276,9 @@ def _choose(experiment: Experiment, pool: Pool, features: Callable[[], Features]
     choice = experiment.method, experiment.budget, experiment.seed
 
     def make(folder: Path) -> None:
-        save_subset(chosen_by(*choice, pool, features()), pool, folder)
+        chosen = chosen_by(*choice, pool, features())
+        refuse_links([folder / "scores.npy"])
+        save_subset(chosen, pool, folder)
 
     identity = identity_of(*choice, pool, [stage.fingerprint for stage in stages])
     return run_stage(experiment.cache, STAGE, identity, make)

@@ -17,6 +17,7 @@ from torch import nn
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
+from selectmm.records.no_links import open_unlinked
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter_file import CONFIG, MOMENTS, WEIGHTS, read_adapter
 from selectmm.tuning.full import TRAINED, FullModel, exchanged, opened
@@ -158,7 +159,8 @@ def save_adapter(wrapped: PeftModel | FullModel, weights: Mapping[str, torch.Ten
     state = get_peft_model_state_dict(wrapped, dict(weights), save_embedding_layers=False)
     content = config.to_dict() | {"inference_mode": True}
     beside = folder / f".{WEIGHTS}"
-    beside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
+    with open_unlinked(beside, "wb") as file:
+        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
     beside.replace(folder / WEIGHTS)
     write_atomically(folder / CONFIG, json.dumps(content, indent=1, sort_keys=True, default=_plain))
 

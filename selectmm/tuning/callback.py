@@ -6,7 +6,6 @@ that `selectmm.planning.gpus` knows, share_of_peak.
 
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from selectmm.errors import UserError
 from selectmm.records.cost import note_busy
+from selectmm.records.no_links import open_unlinked, refuse_links
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.checkpoint import clear, gathered_weights, hand_on, restore, save_checkpoint
@@ -53,8 +53,8 @@ def keep_row_losses(folder: Path, done: int, rank: int, ranks: int) -> None:
 
 def _append(file: Path, entry: Mapping[str, Any]) -> None:
     """Add a line, but not through a link that somebody puts there while a run trains."""
-    with open(file, "a", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666)) as lines:
-        lines.write(json.dumps(entry) + "\n")
+    with open_unlinked(file, "ab") as lines:
+        lines.write((json.dumps(entry) + "\n").encode())
 
 
 def _step(line: str) -> float:
@@ -193,6 +193,7 @@ class TrainingCallback(pl.Callback):
     def _keep_point(self, trainer: pl.Trainer, module: Tuning, step: int) -> None:
         weights, point = gathered_weights(module), self._folder / POINTS / f"{step:08d}"
         if trainer.is_global_zero:
+            refuse_links([point.parent, point])
             point.mkdir(parents=True, exist_ok=True)
             save_adapter(module.wrapped, weights, point)
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
+from selectmm.records.no_links import refuse_links
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.tensors import read_tensors
 from selectmm.tuning.unchanged import unchanged
@@ -37,6 +38,7 @@ class FullModel(nn.Module):
         training (which is what it computes with afterwards; bfloat16 on a GPU)."""
         named = {name.removeprefix("model."): weight for name, weight in weights.items()}
         beside = folder / f".{TRAINED}"
+        refuse_links([beside])
         save_file({name: weight.to(self._dtypes[name]).contiguous() for name, weight in named.items()}, beside)
         beside.replace(folder / TRAINED)
 

@@ -17,6 +17,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 from safetensors.torch import save
 
 from selectmm.errors import UserError
+from selectmm.records.no_links import open_unlinked, refuse_links
 from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.adapter_file import MOMENTS
@@ -50,6 +51,7 @@ def save_snapshot(module: Tuning, folder: Path, step: int, snapshots: int) -> No
     weights, moments = gathered_weights(module), gathered_moments(module)
     if module.global_rank == 0 and not place.exists():
         beside = folder / f".{place.name}"
+        refuse_links([beside])
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         save_adapter(module.wrapped, weights, beside)
@@ -65,7 +67,8 @@ def write_moments(folder: Path, module: Tuning, moments: Moments, step: int, sna
         f"{name}.{kind}": tensor for name, pair in moments.items() for kind, tensor in zip(KINDS, pair, strict=True)
     }
     beside = folder / f".{MOMENTS}"
-    beside.write_bytes(save(flat))
+    with open_unlinked(beside, "wb") as file:
+        file.write(save(flat))
     beside.replace(folder / MOMENTS)
     write_atomically(folder / META, json.dumps({"step": step, "rate": rate}))
 

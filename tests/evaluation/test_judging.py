@@ -202,6 +202,17 @@ def test_a_server_that_fails_stops_the_run_at_its_item(vlm: VLM, tmp_path: Path)
     assert len(judging.read_judgements(file)) == 8
 
 
+def test_replies_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("content")
+    file = tmp_path / "MM-Vet.judgements.jsonl"
+    file.symlink_to(tmp_path / "mine")
+    payloads = [{"asked": Asked([{"role": "user", "content": "0"}], 8, mmvet.read, "")}]
+    with judge_server(lambda _: "0.5") as (url, asked):
+        with pytest.raises(UserError, match=f"^{file} is a link, but no stage makes links; delete it, and start"):
+            judging.judge_all(server(url), "MM-Vet", file, ["0"], payloads)
+    assert not asked and (tmp_path / "mine").read_text() == "content"
+
+
 def test_all_failed_items_are_named_and_replies_may_hold_any_character(tmp_path: Path) -> None:
     payloads = [{"asked": JudgeRequest([{"role": "user", "content": str(n)}], 8, mmvet.read, "")} for n in range(6)]
     file = tmp_path / "file.jsonl"

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -188,11 +189,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     theirs.mkdir()
     (theirs / "toy.csv").write_text("1")
 
-    def changed(source: Path, to: Path) -> None:
-        source.write_text("2")
-        to.write_text("2")
+    def changed(_source: BinaryIO, to: BinaryIO) -> None:
+        (theirs / "toy.csv").write_text("2")
+        to.write(b"2")
 
-    monkeypatch.setattr(own.shutil, "copyfile", changed)
+    monkeypatch.setattr(own.shutil, "copyfileobj", changed)
     with pytest.raises(UserError, match=r"toy\.csv changed while it was read; start the same command again\.$"):
         tasks_with_own(theirs, rows, str(tmp_path / "cache"))
     monkeypatch.undo()

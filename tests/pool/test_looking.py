@@ -1,13 +1,17 @@
 """A look at a pool's images goes on where a killed one stopped."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from selectmm.pool import looking
+from selectmm.errors import UserError
+from selectmm.pool import looking, reading
+from selectmm.pool.columns import _kept
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.looking import NOTED, Look, keeping_pictures, look_at_image
 from selectmm.pool.pool import Pool
@@ -94,3 +98,45 @@ def test_images_of_which_no_pictures_were_noted_are_looked_at_again_where_these_
     with keeping_pictures():
         pool = opened(place, "cache")
     assert len(seen) == IMAGES - 1 and len(pool.pictures.read()) == IMAGES - 2
+
+
+@pytest.mark.parametrize("name", ["headers.npz", "thumbnails.npy"])
+def test_what_was_seen_is_not_written_through_a_link(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A stage looks for links before it begins; this one is put there while it runs."""
+    (place / "mine").write_text("content")
+
+    def look(pool: Pool, image: int, *others: object) -> Look:
+        if image == IMAGES - 1:
+            (folder,) = (place / "cache" / "pool-headers").glob("*.partial")
+            (folder / name).symlink_to(place / "mine")
+        return look_at_image(pool, image, *others)
+
+    monkeypatch.setattr(looking, "look_at_image", look)
+    with keeping_pictures(), pytest.raises(UserError, match=f"{name} is a link, but no stage makes links; delete it"):
+        opened(place, "cache")
+    assert (place / "mine").read_text() == "content"
+
+
+def test_rows_that_cannot_be_read_are_not_listed_through_a_link(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "mine").write_text("content")
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        (folder,) = (place / "cache" / "pool-rows").glob("*.partial")
+        (folder / "unread.jsonl").symlink_to(place / "mine")
+        yield
+
+    monkeypatch.setattr(reading, "_no_collector", plant)
+    with pytest.raises(UserError, match=r"unread\.jsonl is a link, but no stage makes links; delete it, and start"):
+        opened(place, "cache")
+    assert (place / "mine").read_text() == "content"
+
+
+@pytest.mark.parametrize("link", ["images", "images/a"])
+def test_images_of_rows_are_not_written_below_a_link(tmp_path: Path, link: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"^{tmp_path / link} is a link, but no stage makes links; delete it, and"):
+        _kept(b"content", tmp_path / "images", "a/b/1.png")
+    assert not list((tmp_path / "elsewhere").iterdir())
