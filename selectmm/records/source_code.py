@@ -3,8 +3,10 @@
 import ast
 import hashlib
 import inspect
-from importlib.util import resolve_name
+from importlib.util import resolve_name as resolve_import
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 
 def source_of(made: object) -> str:
@@ -14,10 +16,23 @@ def source_of(made: object) -> str:
     code that methods share counts as well.
     """
     kind = type(made)
+    return f"{kind.__module__}.{kind.__qualname__}@{_hash_of(kind)}"
+
+
+def source_named(target: str) -> str:
+    """The hash that `source_of` gives, for the function or class that a configuration names, such as ``mine.load``.
+
+    Raises:
+        ImportError, AttributeError, ValueError: there is none of that name.
+    """
+    return _hash_of(resolve_name(target))
+
+
+def _hash_of(made: Any) -> str:
+    """16 hex characters over the source of the module of a class or function, and of those beside it."""
     sources: dict[str, str] = {}
-    _read_sources(Path(inspect.getfile(kind)), kind.__module__.rpartition(".")[0], sources)
-    content = hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:16]
-    return f"{kind.__module__}.{kind.__qualname__}@{content}"
+    _read_sources(Path(inspect.getfile(inspect.unwrap(made))), made.__module__.rpartition(".")[0], sources)
+    return hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:16]
 
 
 def _read_sources(file: Path, package: str, found: dict[str, str]) -> None:
@@ -36,5 +51,5 @@ def _imported(node: ast.AST, package: str) -> list[str]:
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
         return []
-    source = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+    source = resolve_import("." * node.level + (node.module or ""), package) if node.level else str(node.module)
     return [source, *(f"{source}.{alias.name}" for alias in node.names)]

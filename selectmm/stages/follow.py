@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from json import dumps
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.models.gpu import check_gpu
+from selectmm.records.code_files import CODE_ENDINGS
 from selectmm.records.provenance import PACKAGES, version_of
-from selectmm.records.source_code import source_of
+from selectmm.records.source_code import source_named, source_of
 from selectmm.stages.devices import check_devices
 from selectmm.stages.follower import Follower
 from selectmm.stages.launch import join
@@ -27,7 +28,8 @@ OWN = {"node", "rendezvous", "join_seconds"}  # options that nodes may differ in
 def same_on_all(experiment: Experiment, place: Place) -> dict[str, str]:
     """What has to be the same on all nodes, by the names that a user reads.
 
-    Code of one's own is no part of selectmm's: that of the method, its features and the schedule is named by class.
+    Code of one's own is no part of selectmm's: that of the method, its features and the schedule is named by class,
+    what else the configuration names (a model family, a format of pools) as it does, and tasks by their folder.
     """
     options = {key: value for key, value in experiment.config.items() if key not in OWN}
     made = experiment.method, experiment.schedule, *experiment.method.needs().features
@@ -36,6 +38,8 @@ def same_on_all(experiment: Experiment, place: Place) -> dict[str, str]:
         "selectmm's code and packages": code_digest(),
         "command": digest,
         "number of devices": str(experiment.devices // place.nodes),
+        **{f"code of {target}": _code_named(target) for target in _own_targets(experiment.config)},
+        **_code_of_tasks(experiment.suite.tasks),
         **{f"code of {name}": code for name, code in map(_name_and_code, made)},
     }
 
@@ -53,6 +57,35 @@ def code_digest() -> str:
 def _name_and_code(made: object) -> tuple[str, str]:
     name, _, code = source_of(made).partition("@")
     return name, code
+
+
+def _own_targets(config: object) -> Iterator[str]:
+    """What a configuration names that is no part of this package, at any depth."""
+    if isinstance(config, Mapping):
+        if isinstance(target := config.get("_target_"), str) and not target.startswith("selectmm."):
+            yield target
+        for value in config.values():
+            yield from _own_targets(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _own_targets(value)
+
+
+def _code_named(target: str) -> str:
+    try:
+        return source_named(target)
+    except (ImportError, AttributeError, ValueError, OSError, TypeError) as problem:
+        return f"it cannot be read here: {problem}"
+
+
+def _code_of_tasks(tasks: Path | None) -> dict[str, str]:
+    """Of the suite's own tasks, which each node's ranks run."""
+    if tasks is None:
+        return {}
+    digest = sha256()
+    for path in sorted(path for path in tasks.rglob("*") if path.suffix in CODE_ENDINGS and path.is_file()):
+        digest.update(str(path.relative_to(tasks)).encode() + path.read_bytes())
+    return {f"code of the tasks in {tasks}": digest.hexdigest()[:16]}
 
 
 def follow(place: Place, experiment: Experiment) -> None:

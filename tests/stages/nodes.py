@@ -15,14 +15,19 @@ from selectmm.stages.place import Place
 
 
 def experiment(
-    pool: str = "pool", device: str = "cpu", devices: int = 2, method: Method | None = None, **config: object
+    pool: str = "pool",
+    device: str = "cpu",
+    devices: int = 2,
+    method: Method | None = None,
+    tasks: Path | None = None,
+    **config: object,
 ) -> SimpleNamespace:
     """What a node reads of an experiment."""
     opened = SimpleNamespace(fingerprint=pool)
     config = {"model": {"device": "cpu"}, **config}
     return SimpleNamespace(
         config=config, scale="embedded", device=device, devices=devices, open_pool=lambda: opened,
-        method=method or Random(), schedule=Static(),
+        method=method or Random(), schedule=Static(), suite=SimpleNamespace(tasks=tasks),
     )  # fmt: skip
 
 

@@ -127,6 +127,61 @@ def test_code_of_ones_own_counts_and_is_named(tmp_path: Path, monkeypatch: pytes
     assert "code of selectmm.schedules.static.Static" in before
 
 
+FAMILY = """
+from own_template import TEMPLATE
+
+def load(path):
+    return TEMPLATE, path
+"""
+
+
+def test_a_family_of_ones_own_and_a_format_of_pools_count_with_what_lies_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_family.py").write_text(FAMILY)
+    (tmp_path / "own_format.py").write_text("def rows(file):\n    return file\n")
+    (tmp_path / "own_template.py").write_text("TEMPLATE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {"_target_": "own_family.load", "path": "weights"}
+    pool = {"_target_": "selectmm.pool.llava_json.open_llava_json", "read": [{"_target_": "own_format.rows"}]}
+    own = experiment(model=model, targets=pool)
+    before = same_on_all(own, PLACE)
+    assert {name for name in before if "own_" in name} == {"code of own_family.load", "code of own_format.rows"}
+    (tmp_path / "own_template.py").write_text("TEMPLATE = 2\n")
+    (tmp_path / "own_format.py").write_text("def rows(file):\n    return None\n")
+    after = same_on_all(own, PLACE)
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if "own_" in name}
+
+
+def test_another_family_of_ones_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_other.py").write_text("def load(path):\n    return path\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = experiment(model={"device": "cpu", "_target_": "own_other.load"})
+    told = {**same_on_all(own, PLACE), "code of own_other.load": "older"}
+    from tests.stages import nodes
+
+    monkeypatch.setattr(nodes, "same_on_all", lambda *_: told)
+    first, *_ = refused(tmp_path, own)
+    assert "): its code of own_other.load (" in first
+    assert first.endswith("is not that of node 0 (older); make them the same.")
+
+
+def test_what_is_no_code_here_is_not_what_another_node_has() -> None:
+    told = same_on_all(experiment(model={"_target_": "nobody.load"}), PLACE)
+    assert told["code of nobody.load"] == "it cannot be read here: No module named 'nobody'"
+
+
+def test_code_of_a_suites_own_tasks_counts(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("task: own\n")
+    (tmp_path / "rows.parquet").write_text("no code")
+    before = same_on_all(experiment(tasks=tmp_path), PLACE)
+    (tmp_path / "rows.parquet").write_text("other")
+    assert same_on_all(experiment(tasks=tmp_path), PLACE) == before
+    (tmp_path / "score.py").write_text("def score():\n    return 1\n")
+    after = same_on_all(experiment(tasks=tmp_path), PLACE)
+    assert {name for name in before if before[name] != after[name]} == {f"code of the tasks in {tmp_path}"}
+
+
 def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = tmp_path / "not-there"
     monkeypatch.setattr(module, "_probe", lambda _: probe)
