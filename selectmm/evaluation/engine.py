@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,31 @@ class Engine:
                 raise UserError(f"engine.{name}={value}: give a whole number above 0.")
 
     def learned(self) -> dict[str, object]:
-        """What answers may depend on."""
-        return {"window": self.window, "block": self.block, "batch_invariant": self.batch_invariant}
+        """What answers may depend on: options, and vLLM's version, whose kernels change."""
+        settings = {"window": self.window, "block": self.block, "batch_invariant": self.batch_invariant}
+        return {**settings, "vllm": version_in(self.interpreter)}
 
     @property
     def interpreter(self) -> str:
         """The Python that runs vLLM."""
         return self.python or sys.executable
+
+
+@cache
+def version_in(python: str) -> str | None:
+    """vLLM's version in an interpreter's environment; None without it, which is told when it is to answer."""
+    try:
+        asked = subprocess.run(
+            [python, str(PROCESS), "--version"],
+            env=_environment(python),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None
 
 
 @dataclass(frozen=True)
@@ -242,7 +261,7 @@ def _start(engine: Engine, options: Mapping[str, object], rank: int, folder: Pat
         with open_unlinked(_log(folder, rank), "wb") as log:
             return subprocess.Popen(
                 command,
-                env=_environment(engine, rank),
+                env=_environment_of(engine, rank),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -257,12 +276,18 @@ def _start(engine: Engine, options: Mapping[str, object], rank: int, folder: Pat
         ) from problem
 
 
-def _environment(engine: Engine, rank: int) -> dict[str, str]:
-    """This process's, with one GPU, and no word to anybody outside."""
+def _environment(python: str) -> dict[str, str]:
+    """This process's, with no word to anybody outside."""
     environment = dict(os.environ) | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if engine.python is not None:  # the other environment has packages of its own
+    if python != sys.executable:  # the other environment has packages of its own
         for name in ("PYTHONPATH", "PYTHONHOME"):
             environment.pop(name, None)
+    return environment
+
+
+def _environment_of(engine: Engine, rank: int) -> dict[str, str]:
+    """An engine's, with one GPU."""
+    environment = _environment(engine.interpreter)
     if engine.batch_invariant:
         environment["VLLM_BATCH_INVARIANT"] = "1"
     if torch.cuda.is_available():

@@ -8,7 +8,8 @@ nothing of it is imported here. `selectmm.evaluation.engine` is the other side.
     → {"requests": [{"tokens": […], "from": 17}, …]}         the likelihood of the tokens from position 17 on
     ← {"answers": [{"likelihood": -1.5, "greedy": true}, …]}
 
-The first line that it writes is ``{"ready": {…}}``. In place of any line may come ``{"problem": KIND, "why": TEXT}``.
+With ``--version`` it only writes vLLM's version. Otherwise the first line that it writes is ``{"ready": {…}}``. In
+place of any line may come ``{"problem": KIND, "why": TEXT}``.
 """
 
 import json
@@ -142,4 +143,9 @@ if __name__ == "__main__":
     # Python puts this file's folder first, where modules of ours have common names (text, images).
     here = Path(__file__).resolve().parent
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
-    main()
+    if sys.argv[1:] == ["--version"]:
+        from importlib.metadata import version
+
+        print(version("vllm"))  # without importing it, which takes long
+    else:
+        main()

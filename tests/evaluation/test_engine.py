@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from selectmm.errors import UserError
-from selectmm.evaluation.engine import Engine, Processes, Request, running
+from selectmm.evaluation.engine import Engine, Processes, Request, running, version_in
+from selectmm.evaluation.suite import Suite
+from selectmm.stages.evaluate import evaluation_identity
 
 TOO_LONG = 60  # seconds that the process which does not fail would take
 
@@ -46,3 +48,30 @@ def test_neither_output_nor_images_of_an_engine_are_written_through_a_link(tmp_p
     with pytest.raises(UserError, match=f"^{images} is a link, but no stage makes links; delete it, and start again"):
         Processes(engine, tmp_path, [])._send(0, 0, [])
     assert (tmp_path / "mine").read_text() == "content" and not list((tmp_path / "images").iterdir())
+
+
+def engine_of(python: str) -> Engine:
+    return Engine(python, window=None, memory=0.5, block=1, batch_invariant=False)
+
+
+def test_another_version_of_vllm_answers_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels may be others, and with them the answers."""
+    for version in ("0.11.0", "0.12.0"):
+        package = tmp_path / version / f"vllm-{version}.dist-info"
+        package.mkdir(parents=True)
+        (package / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    suite = Suite("none", [], None, None, 1, 1)
+    named = []
+    for version in ("0.11.0", "0.12.0"):
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / version))
+        version_in.cache_clear()
+        assert engine_of(sys.executable).learned()["vllm"] == version
+        named.append(evaluation_identity(suite, "adapter", engine_of(sys.executable)))
+    version_in.cache_clear()
+    assert named[0] != named[1]
+
+
+def test_an_environment_without_vllm_or_without_python_has_no_version_of_it(tmp_path: Path) -> None:
+    """That it is not there is said when it is to answer; a plan only names what it would make."""
+    for python in (sys.executable, str(tmp_path / "nothing")):
+        assert engine_of(python).learned()["vllm"] is None
