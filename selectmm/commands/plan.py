@@ -15,6 +15,7 @@ from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.known.models import MODELS
+from selectmm.planning.known.pools import POOLS
 from selectmm.planning.page import as_json, show
 from selectmm.planning.plan import plan
 from selectmm.screen import answer
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the plan: of a run stage by stage, of a sweep a line for each job.
 
     Raises:
-        UserError: of the choices, the pool or the GPU's name.
+        UserError: of the choices, the pool (which may not say where its rows are) or the GPU's name.
     """
     asked = read_arguments(_parser(), arguments)
     if not 0 < asked.utilisation <= 1:
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     jobs = read_jobs(asked.choices, asked.multirun)
     for config, _ in jobs:
         place(config, asked.devices, asked.nodes)
+        _check_rows(config)
     experiments = [build(config, method) for config, method in jobs]
     plans = plan(experiments, gpu, asked.sample)
     show(plans, gpu, asked.utilisation, asked.sample, asked.stages)
@@ -56,6 +58,22 @@ def place(config: DictConfig, devices: int | None, nodes: int | None) -> None:
         config.devices = devices
     if nodes is not None:
         config.nodes = nodes
+
+
+def _check_rows(config: DictConfig) -> None:
+    """Whether the pool says where its rows are.
+
+    Raises:
+        UserError: it does not, so nobody knows how many there are.
+    """
+    unset = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("pool."))
+    if unset:
+        given = " ".join(f"{key}=…" for key in unset)
+        published = ", ".join(f"pool={rows.name}" for rows in POOLS)
+        raise UserError(
+            f"Not set: {', '.join(unset)}; how many rows there are to select from is unknown without, so nothing can "
+            f"be estimated: give {given}, or plan a pool whose counts are published ({published})."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -165,6 +165,24 @@ def test_a_pool_that_is_here_is_planned_for_a_model_that_is_not(
     assert 4 * (image + 10) < tuned["work"]["tokens"] < 4 * (image + 80), "and some words, template included"
 
 
+@pytest.mark.parametrize(
+    ("given", "unset"),
+    [([], r"pool\.file, pool\.images"), (["pool.file=rows.json"], r"pool\.images"), (["pool.images=a"], r"pool\.file")],
+)
+def test_a_pool_of_which_nothing_is_known_is_said_to_be_that_with_two_ways_out(
+    given: list[str], unset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DataProphet's: the paper does not say how many rows it selects from."""
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    asked = unset.replace(",", "=…") + "=…"
+    told = (
+        f"^Not set: {unset}; how many rows there are to select from is unknown without, so nothing can be estimated: "
+        f"give {asked}, or plan a pool whose counts are published \\(pool=llava_665k, .*pool=lrv\\)\\.$"
+    )
+    with pytest.raises(UserError, match=told):
+        main(["-m", "experiments=dataprophet/selection", "--gpu", "h100", *given])
+
+
 def test_what_is_asked_of_devices_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     with pytest.raises(UserError, match=r"--devices 0 is not a number of devices; give 1 or more\."):
