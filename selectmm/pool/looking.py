@@ -1,6 +1,7 @@
 """Look at every image of a pool, once: how many bytes its file has, what its header says, whether it can be decoded."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +32,7 @@ MISSING = -1  # the size of an image that is not there
 AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly
 BLOCK = 64  # of images whose size is asked for at a time, which takes less than to hand over one
 NOTED = 256  # images after which what was seen is written, so that a killed process has not looked in vain
+SECONDS = 10.0  # or after so many, where a file system is slow
 FILE = "headers.npz"
 NO_HEADER = Header(0, 0, "")
 TURNED = "RGB, turned"  # the mode of a clip whose frames are stored otherwise than they are shown
@@ -121,11 +123,12 @@ def look_at_all(pool: Pool, sizes: np.ndarray, folder: Path, pictures: bool) -> 
     alone = Lock()
     looks = side_by_side(lambda image: look_at_image(pool, image, alone, pictures), left, AT_ONCE)
     block: dict[int, Look] = {}
+    since = time.monotonic()
     for image, one in zip(left, track(looks, "looking at the images", len(left)), strict=True):
         block[image] = one
-        if len(block) == NOTED or image == left[-1]:
+        if len(block) == NOTED or time.monotonic() - since > SECONDS or image == left[-1]:
             _write_block(folder, block, pictures)
-            block = {}
+            block, since = {}, time.monotonic()
     _join(folder, len(sizes), pictures)
 
 

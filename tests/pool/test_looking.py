@@ -1,6 +1,7 @@
 """A look at a pool's images goes on where a killed one stopped."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,22 @@ def interrupted(place: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool) ->
                 opened(place, "cache")
         else:
             opened(place, "cache")
+
+
+@pytest.fixture(autouse=True)
+def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is."""
+    monkeypatch.setattr(looking, "SECONDS", math.inf)
+
+
+def test_on_a_slow_file_system_fewer_images_are_looked_at_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "SECONDS", 0.0)
+    stopped(monkeypatch, at=20)
+    with pytest.raises(KeyboardInterrupt):
+        opened(place, "cache")
+    seen = stopped(monkeypatch, at=None)
+    assert opened(place, "cache").health.missing_image == [1]
+    assert sorted(seen) == list(range(20, IMAGES)), "the twenty before were noted as they came"
 
 
 @pytest.mark.parametrize("before", [True, False])
