@@ -60,7 +60,7 @@ class _InBatches(HFLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[object, list[int], list[int]]], *args: Any, **named: Any
     ) -> list[tuple[float, bool]]:
-        whole = self.batch_size_per_gpu
+        usual = self.batch_size_per_gpu
         longest = max((len(context) + len(continuation) for _, context, continuation in requests), default=0)
         longest = min(longest, self.max_length)
 
@@ -69,9 +69,9 @@ class _InBatches(HFLM):
             return HFLM._loglikelihood_tokens(self, requests, *args, **named)
 
         try:
-            return in_smaller_batches(asked, rows_together(whole, longest, TOKENS))
+            return in_smaller_batches(asked, rows_together(usual, longest, TOKENS))
         finally:
-            self.batch_size_per_gpu = whole
+            self.batch_size_per_gpu = usual
 
 
 class _Elsewhere(HFLM):
