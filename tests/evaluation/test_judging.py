@@ -206,7 +206,7 @@ def test_replies_are_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("content")
     file = tmp_path / "MM-Vet.judgements.jsonl"
     file.symlink_to(tmp_path / "mine")
-    payloads = [{"asked": Asked([{"role": "user", "content": "0"}], 8, mmvet.read, "")}]
+    payloads = [{"asked": JudgeRequest([{"role": "user", "content": "0"}], 8, mmvet.read, "")}]
     with judge_server(lambda _: "0.5") as (url, asked):
         with pytest.raises(UserError, match=f"^{file} is a link, but no stage makes links; delete it, and start"):
             judging.judge_all(server(url), "MM-Vet", file, ["0"], payloads)
