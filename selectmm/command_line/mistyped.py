@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.command_line.help import choices_of
-from selectmm.command_line.stray import own_pool
+from selectmm.command_line.stray import FILES, own_pool
 from selectmm.errors import UserError
 
 LEFT_OUT = ("engine", "targets", "experiments")  # groups that a run can do without
@@ -46,6 +46,8 @@ def check_none(override: Override, value: object, there: Collection[str] = ()) -
 
 def check_no_file(group: str, value: str, there: Collection[str]) -> None:
     """Refuse a path of a choice: ours go by their names, and one's own lie in a folder that is laid out as configs/."""
+    if group == "pool" and value.endswith(FILES):
+        raise UserError(f"'pool={value}' names a file; give it to the pool that reads it: {own_pool(value)}.")
     if not value.endswith((".yaml", ".yml")):
         return
     path = "/" + value.rpartition(".")[0]
@@ -83,8 +85,18 @@ def check_key(config: DictConfig, key: str, way_out: str = "", groups: Iterable[
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             raise UserError(f"'{seen.rstrip('.')}' is one value and has no '{part}'.")
-        check_exists(seen, part, [*map(str, node), *(() if seen else groups)], way_out)
+        there = [*map(str, node), *(() if seen else groups)]
+        inside = [] if seen else [f"{name}.{key}" for name in node if key in _keys(node, name)]
+        if inside and part not in there:
+            raise UserError(f"There is no '{key}': did you mean {' or '.join(repr(name) for name in inside)}?")
+        check_exists(seen, part, there, way_out)
         node, seen = node._get_node(part), f"{seen}{part}."
+
+
+def _keys(config: DictConfig, name: object) -> list[str]:
+    """The keys of a group of the configuration; none of a plain value."""
+    node = config._get_node(name)
+    return [str(key) for key in node] if OmegaConf.is_dict(node) and not node._is_none() else []
 
 
 def check_exists(before: str, word: str, there: Collection[str], way_out: str = "") -> None:

@@ -121,6 +121,11 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
             if value is None:
                 raise UserError(not_null(override))
             there = choices_of(groups[override.key_or_group])
+            if isinstance(value, list):
+                names = ",".join(map(str, value))
+                raise UserError(
+                    f"'{override.input_line}' is a list; write {override.key_or_group}={names} with 'selectmm sweep'."
+                )
             check_none(override, value, there)
             check_no_file(override.key_or_group, str(value), there)
             check_exists(f"{override.key_or_group}=", str(value), there)

@@ -99,6 +99,13 @@ def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
             "'method=/home/me/mine.yaml' names a file; put it into FOLDER/method/ and write --config-dir FOLDER "
             "method=mine.",
         ),
+        ("pool=rows.json", "'pool=rows.json' names a file; give it to the pool that reads it: pool=llava_json "),
+        (
+            "method=[prism,random]",
+            "'method=[prism,random]' is a list; write method=prism,random with 'selectmm sweep'.",
+        ),
+        ("lr=1e-4", "There is no 'lr': did you mean 'recipe.lr'?"),
+        ("device=cuda", "There is no 'device': did you mean 'model.device'?"),
         ("pool.row=1", "There is no 'pool.row': did you mean 'pool.rows'? There are: cache, rows."),
         ("seting=llava15_7b_665k", "There is no 'seting': did you mean 'setting'? There are:"),
         ("engin=vllm", "There is no 'engin': did you mean 'engine'? There are:"),
