@@ -91,7 +91,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def check_one_job(arguments: Sequence[str]) -> None:
-    """Several values of a key are a sweep, which has to be asked for.
+    """Refuse several values of a key where no sweep was asked for.
 
     Args:
         arguments: choices and values. An experiment may say itself that it is a sweep.

@@ -29,22 +29,22 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
 
 
 def groups(results: Sequence[Payload]) -> float:
-    """G-Acc: the share of groups in which all four answers are right. Of a group that a ``limit`` cuts, those asked."""
+    """The metric G-Acc: the share of groups in which all four answers are right. Of a group that a ``limit`` cuts, those asked."""
     return fmean(all(group.values()) for group in _groups(results))
 
 
 def questions(results: Sequence[Payload]) -> float:
-    """Q-Acc: the share of questions that are right on both images."""
+    """The metric Q-Acc: the share of questions that are right on both images."""
     return _pairs(results, QUESTIONS)
 
 
 def images(results: Sequence[Payload]) -> float:
-    """I-Acc: the share of images on which both questions are right."""
+    """The metric I-Acc: the share of images on which both questions are right."""
     return _pairs(results, IMAGES)
 
 
 def items(results: Sequence[Payload]) -> float:
-    """Acc: the share of right answers."""
+    """The metric Acc: the share of right answers."""
     return fmean(float(result["right"]) for result in results)
 
 

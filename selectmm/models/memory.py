@@ -1,4 +1,4 @@
-"""When memory runs out outside of training (which has a sentence of its own), said in one sentence."""
+"""Says in one sentence that memory ran out, outside of training, which has a sentence of its own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -61,7 +61,7 @@ class Corrections:
 
 
 def file_of(experiment: Experiment, vlm: VLM, device: str) -> Path:
-    """Where what is measured of a model's shapes and an experiment's recipe on a kind of device is kept.
+    """The file of what was measured of a model's shapes and an experiment's recipe on a kind of device.
 
     The model's path counts for nothing, nor does what of the recipe changes no step; so a model with published weights
     corrects the plans of one that has yet to be made, or lies elsewhere.
