@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Responses:
         order: Sequence[int],
         batch_size: int,
         ask: Callable[[Sequence[int]], Sequence[Any]],
+        coming: Callable[[Sequence[int]], None] | None = None,
     ) -> list[Any]:
         """The answers, plain JSON values, in the order of ``requests``.
 
@@ -62,29 +63,36 @@ class Responses:
             requests: what makes each request what it is, as JSON; an answer found for another request is not used.
             order: positions of the requests as they are to be batched, [n].
             ask: answers the requests at some positions, one batch.
+            coming: is told the next batch before ``ask`` has this one.
 
         Raises:
             ShareAnswered: this process answers a share, and that is done; who answers everything finds it there.
         """
         keys = [_key(position, request) for position, request in enumerate(requests)]
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        self._answer(keys, batches[self.share.rank :: self.share.of], ask)
+        self._answer(keys, batches[self.share.rank :: self.share.of], ask, coming)
         if self.share != EVERYTHING:
             raise ShareAnswered
         known = self.read()
         return [known[key] for key in keys]
 
     def _answer(
-        self, keys: Sequence[str], batches: Sequence[Sequence[int]], ask: Callable[[Sequence[int]], Sequence[Any]]
+        self,
+        keys: Sequence[str],
+        batches: Sequence[Sequence[int]],
+        ask: Callable[[Sequence[int]], Sequence[Any]],
+        coming: Callable[[Sequence[int]], None] | None,
     ) -> None:
         known = self.read()
-        due = [[i for i in batch if keys[i] not in known] for batch in batches]
-        if not any(due):
+        due = [left for batch in batches if (left := [i for i in batch if keys[i] not in known])]
+        if not due:
             return
         stream = iter(track((i for batch in due for i in batch), self.what, sum(map(len, due))))
         with self._appending() as keep:
-            for batch in filter(None, due):
+            for batch, following in zip_longest(due, due[1:]):
                 taken = list(islice(stream, len(batch)))
+                if coming is not None and following is not None:
+                    coming(following)
                 keep([keys[i] for i in taken], ask(taken))
             next(stream, None)  # closes the bar
 

@@ -13,11 +13,11 @@ from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.answering import EVERYTHING, Responses, Share, ShareAnswered
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import batch_invariant
-from selectmm.evaluation.generate import Backend, generate, in_batches
+from selectmm.evaluation.generate import Answerer, Backend, answered, in_batches, prompts_of
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.language_model import language_model
-from selectmm.evaluation.likelihood import answer_losses, rated_in_batches
+from selectmm.evaluation.likelihood import Rater, answer_losses, rated_in_batches
 from selectmm.evaluation.outcome import Answer, Outcome
 from selectmm.evaluation.results import read_entry, read_scores
 from selectmm.evaluation.suite import Benchmark, Images, Score, Suite
@@ -150,12 +150,21 @@ def _run(
             model = language_model(vlm, suite.batch_size, responses, batching, backend)
             noted = {"cut": model.cut, "shortened": model.shortened}
             return text.run(group, tasks, model, limit=suite.limit, seed=seed, **noted)
-        asked, size = (partial(generate, vlm), suite.batch_size) if backend is None else (backend.answer, backend.size)
-        answer = in_batches(asked, size, responses, batching)
-        rate = rated_in_batches(partial(answer_losses, vlm), size, responses) if backend is None else None
+        answer, rate = _answering(vlm, suite.batch_size, responses, batching, backend)
         judging = _judging(suite, group[0], responses.folder)
         settings = {"limit": suite.limit, "max_new_tokens": suite.max_new_tokens, "images": images, "seed": seed}
         return multimodal.run(group, tasks, answer, **settings, judging=judging, rate=rate)
+
+
+def _answering(
+    vlm: VLM, size: int, responses: Responses, batching: Batching, backend: Backend | None
+) -> tuple[Answerer, Rater | None]:
+    """What answers questions about images, and what gives losses of answers, if anything does."""
+    if backend is not None:  # which reads ahead itself
+        return in_batches(backend.answer, backend.size, responses, batching), None
+    ahead = vlm.model.device.type == "cuda"  # on a CPU the model and the pictures share the cores
+    answer = in_batches(partial(answered, vlm), size, responses, batching, partial(prompts_of, vlm), ahead)
+    return answer, rated_in_batches(partial(answer_losses, vlm), size, responses)
 
 
 _SMALLER = "choose a smaller model, or a GPU with more memory"

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.evaluation.ahead import one_ahead
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
 from selectmm.evaluation.decode import Reply, Until, decode, ends_of
@@ -68,7 +70,29 @@ class Backend:
 def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
     """The VLM's greedy replies to one batch of questions; they do not depend on the batch (`decode`).
 
-    Where prompts and answers may have more than `GENERATED` tokens, padding included, the batch is decoded in parts.
+    Raises:
+        UserError: a question shows a clip, and the model takes none.
+    """
+    return answered(vlm, prompts_of(vlm, questions, max_new_tokens), max_new_tokens, stops)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Questions that are opened and encoded.
+
+    Attributes:
+        together: places of those that are decoded together. encoded: their tensors, in pinned memory for a GPU.
+    """
+
+    conversations: Sequence[Conversation]
+    together: Sequence[slice]
+    encoded: Sequence[Batch]
+
+
+def prompts_of(vlm: VLM, questions: Sequence[Question], max_new_tokens: int) -> Prompts:
+    """One batch of questions, opened and encoded.
+
+    Where prompts and answers may have more than `GENERATED` tokens, padding included, it is decoded in parts.
 
     Raises:
         UserError: a question shows a clip, and the model takes none.
@@ -78,17 +102,31 @@ def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops
         Conversation((Turn("user", question.prompt),), images, shown=question.placed(images))
         for question, images in zip(questions, shown, strict=True)
     ]
-    until = Until(max_new_tokens, stops, ends_of_turn(vlm))
     together = parts(lengths_of(vlm, conversations) + max_new_tokens, GENERATED)
-    return [reply for some in together for reply in _replies(vlm, conversations[some], until)]
+    return Prompts(conversations, together, [_encoded(vlm, conversations[some]) for some in together])
 
 
-def _replies(vlm: VLM, conversations: Sequence[Conversation], until: Until) -> list[Reply]:
+def answered(vlm: VLM, prompts: Prompts, max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
+    """The greedy replies to the questions of `prompts_of`, which was told the same ``max_new_tokens``."""
+    until = Until(max_new_tokens, stops, ends_of_turn(vlm))
+    replies = []
+    for some, batch in zip(prompts.together, prompts.encoded, strict=True):
+        replies += _replies(vlm, prompts.conversations[some], batch, until)
+    return replies
+
+
+def _replies(vlm: VLM, conversations: Sequence[Conversation], batch: Batch, until: Until) -> list[Reply]:
     def encoded(rows: Sequence[int]) -> Batch:
-        # A prompt is never cut: half a question would be scored as if it had been asked.
-        return encode(vlm, [conversations[row] for row in rows], side="left", limit=None)
+        return batch if len(rows) == len(conversations) else _encoded(vlm, [conversations[row] for row in rows])
 
     return decode(vlm, encoded, len(conversations), until)
+
+
+def _encoded(vlm: VLM, conversations: Sequence[Conversation]) -> Batch:
+    # A prompt is never cut: half a question would be scored as if it had been asked.
+    batch = encode(vlm, conversations, side="left", limit=None)
+    pinned = vlm.model.device.type == "cuda"  # which copies them while it computes
+    return {name: tensor.pin_memory() for name, tensor in batch.items()} if pinned else batch
 
 
 def opened(vlm: VLM, questions: Sequence[Question]) -> list[tuple[Image.Image | Clip, ...]]:
@@ -109,7 +147,14 @@ def ends_of_turn(vlm: VLM) -> frozenset[int]:
     return ends_of(vlm) | (set(ids[:1]) & set(vlm.processor.tokenizer.all_special_ids))
 
 
-def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching: Batching) -> Answerer:
+def in_batches(
+    answer: Callable[[Any, int, Sequence[str]], list[Reply]],
+    batch_size: int,
+    responses: Responses,
+    batching: Batching,
+    prompts: Callable[[Sequence[Question], int], Any] | None = None,
+    ahead: bool = False,
+) -> Answerer:
     """Answer any number of questions through ``answer``, which takes a batch; every batch's replies are kept.
 
     Questions of similar length share a batch, the longest first. Where memory does not suffice for a batch, its halves
@@ -117,21 +162,28 @@ def in_batches(answer: Answerer, batch_size: int, responses: Responses, batching
 
     Args:
         batching: is called with how many of a sample change when they are asked alone, unless none can.
+        prompts: makes what ``answer`` takes of questions and the tokens allowed; None: it takes the questions.
+        ahead: whether this is done in a thread of its own, for the next batch while one is answered.
     """
 
     def answer_all(questions: Sequence[Question], max_new_tokens: int, stops: Sequence[str]) -> list[Reply]:
         keys = [[question.prompt, max_new_tokens, list(stops)] for question in questions]
         order = sorted(range(len(questions)), key=lambda i: (-len(questions[i].prompt), i))
 
-        def ask(items: Sequence[int]) -> list[dict[str, object]]:
-            return [asdict(reply) for reply in answer([questions[i] for i in items], max_new_tokens, stops)]
+        def made(items: Sequence[int]) -> Any:
+            some = [questions[i] for i in items]
+            return some if prompts is None else prompts(some, max_new_tokens)
 
-        found = responses.answer(keys, order, batch_size, lambda items: in_halves(ask, items))
-        if not batching.invariant and batch_size > 1:
-            some = sample(len(keys))
-            alone = [["alone", *keys[i]] for i in some]
-            again = responses.answer(alone, range(len(some)), 1, lambda places: ask([some[place] for place in places]))
-            batching.note(found[i] != other for i, other in zip(some, again, strict=True))
+        def ask(items: Sequence[int]) -> list[dict[str, object]]:
+            return [asdict(reply) for reply in answer(ready.take(items), max_new_tokens, stops)]
+
+        with one_ahead(made, in_thread=ahead) as ready:
+            found = responses.answer(keys, order, batch_size, lambda items: in_halves(ask, items), ready.coming)
+            if not batching.invariant and batch_size > 1:
+                some = sample(len(keys))
+                alone = [["alone", *keys[i]] for i in some]
+                again = responses.answer(alone, range(len(some)), 1, lambda places: ask([some[p] for p in places]))
+                batching.note(found[i] != other for i, other in zip(some, again, strict=True))
         return [Reply(**kept) for kept in found]
 
     return answer_all

@@ -15,6 +15,7 @@ from selectmm.evaluation import evaluate as module
 from selectmm.evaluation import judging, llava_w, mmvet
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate
+from selectmm.evaluation.generate import Prompts
 from selectmm.evaluation.judge import ExactJudge, Judge, NoJudge, NotJudged, Server
 from selectmm.evaluation.judging import JudgeRequest
 from selectmm.evaluation.results import identity_of, read_answers, read_manifest
@@ -39,10 +40,10 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 def echoing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model answers every question with the question, so that the judge can tell items apart."""
 
-    def answers(*arguments: object) -> list[Reply]:
-        return [Reply(f"said of {question.prompt}") for question in arguments[1]]
+    def answers(_vlm: VLM, prompts: Prompts, *_settings: object) -> list[Reply]:
+        return [Reply(f"said of {talk.turns[0].text}") for talk in prompts.conversations]
 
-    monkeypatch.setattr(module, "generate", answers)
+    monkeypatch.setattr(module, "answered", answers)
 
 
 @pytest.fixture

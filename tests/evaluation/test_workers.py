@@ -57,7 +57,7 @@ def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
     assert len(alone) == 6
     assert run(replace(job, adapter=None), 1, tmp_path / "base") != alone
 
-    batches, real = [], module.generate
+    batches, real = [], module.answered
 
     def killed(*given: object) -> object:
         batches.append(given)
@@ -65,11 +65,11 @@ def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(module, "generate", killed)
+    monkeypatch.setattr(module, "answered", killed)
     with pytest.raises(KeyboardInterrupt):
         run(job, 1, tmp_path / "two")
     assert list((tmp_path / "two").glob("mini_mme.*.responses.jsonl"))
-    monkeypatch.setattr(module, "generate", lambda *_: pytest.fail("ranks have answered everything"))
+    monkeypatch.setattr(module, "answered", lambda *_: pytest.fail("ranks have answered everything"))
     assert run(job, 2, tmp_path / "two") == alone
 
 
