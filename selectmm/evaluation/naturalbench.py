@@ -29,7 +29,10 @@ def process_results(doc: Mapping[str, object], results: Sequence[str]) -> dict[s
 
 
 def groups(results: Sequence[Payload]) -> float:
-    """The metric G-Acc: the share of groups in which all four answers are right. Of a group that a ``limit`` cuts, those asked."""
+    """The metric G-Acc: the share of groups in which all four answers are right.
+
+    Of a group that a ``limit`` cuts, those that were asked count.
+    """
     return fmean(all(group.values()) for group in _groups(results))
 
 

@@ -34,7 +34,7 @@ class Drawn:
 
 @cache
 def drawn(part: Part) -> tuple[Drawn, ...]:
-    """The easy-VQA images whose shape and colour are both given away by its questions: the held ones are its test split."""
+    """The easy-VQA images whose questions give away both shape and colour; the held ones are its test split."""
     split = "test" if part == "held" else "train"
     folder = _package("easy_vqa") / "data" / split
     facts: dict[int, dict[str, str]] = {}
