@@ -95,7 +95,7 @@ def check_key(config: DictConfig, key: str, way_out: str = "", groups: Iterable[
 
 def _keys(config: DictConfig, name: object) -> list[str]:
     """The keys of a group of the configuration; none of a plain value."""
-    node = config._get_node(name)
+    node: Any = config._get_node(str(name))
     return [str(key) for key in node] if OmegaConf.is_dict(node) and not node._is_none() else []
 
 
