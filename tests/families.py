@@ -15,6 +15,11 @@ from transformers import (  # isort: skip
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     PhiConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
@@ -99,6 +104,33 @@ def tiny_internvl3(folder: Path) -> Path:
     return save(InternVLForConditionalGeneration(config), processor, folder)
 
 
+def tiny_llava_onevision(folder: Path) -> Path:
+    """A LLaVA-OneVision with a Qwen2 body, a SigLIP tower without a head, and up to two by two tiles of 28 pixels, 4
+    tokens each (a clip's frame has 1); returns ``folder``.
+    """
+    tokenizer = tokenizer_of([*CHAT, "<image>", "<video>"], "<|im_end|>", "<|endoftext|>")
+    grids = [[height, width] for height in (28, 56) for width in (28, 56)]
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaOnevisionConfig(
+        vision_config=vision
+        | {"image_size": 28, "patch_size": 14, "vision_use_head": False, "model_type": "siglip_vision_model"},
+        text_config=Qwen2Config(**text_sizes(tokenizer), bos_token_id=None, tie_word_embeddings=False),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grids,
+    )
+    size = {"height": 28, "width": 28}
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=grids),
+        tokenizer,
+        LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=4,
+        vision_feature_select_strategy="full",
+    )
+    torch.manual_seed(0)
+    return save(LlavaOnevisionForConditionalGeneration(config), processor, folder)
+
+
 def _qwen_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     return {
         "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
@@ -136,6 +168,7 @@ FAMILIES = {
     "qwen2_5_vl": Tiny(tiny_qwen2_5_vl, {"_target_": "selectmm.models.qwen2_5_vl.load"}),
     "qwen3_vl": Tiny(tiny_qwen3_vl, {"_target_": "selectmm.models.qwen3_vl.load"}),
     "internvl3": Tiny(tiny_internvl3, {"_target_": "selectmm.models.internvl3.load", "tiles": 4}),
+    "llava_onevision": Tiny(tiny_llava_onevision, {"_target_": "selectmm.models.llava_onevision.load", "frames": 4}),
 }
 # For tests of layers and weights: the two that are left out differ from llava_chatml in the template alone.
 BODIES = [name for name in FAMILIES if name not in ("llava_vicuna", "llava_llama3")]

@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("line")
     tiny_llava(folder / "llava")
     tiny_qwen2_vl(folder / "qwen2_vl")
-    for family in ("qwen2_5_vl", "qwen3_vl", "internvl3"):
+    for family in ("qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision"):
         FAMILIES[family].make(folder / family)
     write_pool(folder / "pool", rows=24)
     return folder
@@ -72,7 +72,9 @@ def one_run(*arguments: str) -> RunRecord:
     return load(run(build(config, method)))
 
 
-@pytest.mark.parametrize("model", ["llava15_7b", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"])
+@pytest.mark.parametrize(
+    "model", ["llava15_7b", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b", "llava_onevision_7b"]
+)
 def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Path, model: str) -> None:
     arguments = overrides(place, model, model)
     if tracked := model == "llava15_7b":

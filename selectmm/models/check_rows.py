@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.models.encode import ROOM, Conversation, encode
-from selectmm.models.lengths import Size, image_tokens
+from selectmm.models.lengths import Size, image_tokens, tokens_among_others
 from selectmm.models.render import render
 from selectmm.models.tokenizer import token_counts
 from selectmm.models.video import replacement_of
@@ -29,9 +29,9 @@ from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 STAGE = "pool-model"
 TURNS = (
-    "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3 and LLaVA with a ChatML "
-    "template, clips by the Qwen families and, with model.frames, by LLaVA; pool.system=join or leave_out takes a "
-    "system prompt out of its turn."
+    "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3, LLaVA-OneVision and "
+    "LLaVA with a ChatML template, clips by the Qwen families, LLaVA-OneVision and, with model.frames, LLaVA; "
+    "pool.system=join or leave_out takes a system prompt out of its turn."
 )
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (
@@ -178,7 +178,7 @@ def _rows_where(pool: Pool, holds: Callable[[pa.StructArray], pa.BooleanArray], 
 def _token_counts(pool: Pool, vlm: VLM) -> np.ndarray:
     """Tokens that the processor's own formula gives each unique image, 0 where it refuses its shape; [images].
 
-    An image whose header was not read is given one token.
+    They are those of an image that is alone in its row. One whose header was not read is given one token.
     """
     sides = pool.sizes if pool.sizes is not None else np.zeros((len(pool.images), 2), np.int32)
     shapes, of = np.unique(sides, axis=0, return_inverse=True)
@@ -233,7 +233,7 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
     """Where the last image of each of ``rows`` ends, in tokens, from the text in front of it.
 
     Args:
-        counts: tokens of each unique image. first, extra: see `_places`.
+        counts: tokens of each unique image, alone in a row. first, extra: see `_places`.
     """
     if not rows:
         return []
@@ -248,9 +248,16 @@ def _ends(pool: Pool, vlm: VLM, rows: Sequence[int], counts: np.ndarray, first: 
     *before, least = token_counts(tokenizer)(texts)  # one token for each image but the last
     ends, of = pool.shown
     shown = [of[ends[row] : ends[row + 1]] for row in rows]
-    placeholders = np.where(pool.clips, frames, 1)
+    placeholders, several = np.where(pool.clips, frames, 1), tokens_among_others(vlm)
+
+    def tokens(seen: np.ndarray) -> int:
+        """Of the images and clips of a row."""
+        if several is None or (~pool.clips[seen]).sum() < 2:
+            return int(counts[seen].sum())
+        return int(np.where(pool.clips[seen], counts[seen], several).sum())
+
     return [
-        length + first - least + int(counts[seen].sum()) - (int(placeholders[seen].sum()) - 1) - extra
+        length + first - least + tokens(seen) - (int(placeholders[seen].sum()) - 1) - extra
         for length, seen in zip(before, shown, strict=True)
     ]
 

@@ -19,7 +19,9 @@ from selectmm.pool.sample import Shown, Turn
 IGNORED = -100  # the label that cross-entropy skips
 
 # How to make room for an image: what follows "an image does not fit", in a sentence for users.
-ROOM = "raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL: model.tiles)"
+ROOM = (
+    "raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL, LLaVA-OneVision: model.tiles)"
+)
 
 LARGEST_SQUARE = 32_768  # pixels of a side; LLaVA's square around a longer image would take more than 3 GiB
 
@@ -107,7 +109,9 @@ def _processed(
 ) -> tuple[dict[str, torch.Tensor], list[list[dict[str, Span]]]]:
     """The processor's outputs, and for each text the placeholders that it has replaced (`_moved`)."""
     shown = [one for c in conversations for one in c.images]
-    images = [prepare(vlm, image) for one in shown for image in as_images(vlm, one)]
+    # Row by row: LLaVA-OneVision's processor looks at how many images a row shows.
+    rows = [[prepare(vlm, image) for one in c.images for image in as_images(vlm, one)] for c in conversations]
+    images = [row for row in rows if row]
     made = vlm.processor(
         text=list(texts),
         images=images or None,

@@ -59,8 +59,10 @@ def _counted(vlm: VLM, outlines: Sequence[Outline]) -> torch.Tensor:
     ids = vlm.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
     sizes = [_image_sizes(vlm, outline) for outline in outlines]
     counts = iter(image_tokens(vlm, [size for of in sizes for size in of]))
-    more = [sum(next(counts) - 1 for _ in of) for of in sizes]
-    return torch.tensor([len(row) + extra for row, extra in zip(ids, more, strict=True)])
+    each, several = [[next(counts) for _ in of] for of in sizes], tokens_among_others(vlm)
+    if several is not None:
+        each = [[several] * len(of) if len(of) > 1 else of for of in each]
+    return torch.tensor([len(row) + sum(of) - len(of) for row, of in zip(ids, each, strict=True)])
 
 
 def _image_sizes(vlm: VLM, outline: Outline) -> list[Size]:
@@ -83,7 +85,8 @@ def _with_clips(vlm: VLM, text: str, outline: Outline) -> str:
 
 
 def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
-    """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them).
+    """The tokens that take a placeholder's place, for each image (with InternVL's two marks around them) that is the
+    only one of its row.
 
     Raises:
         ValueError: the processor takes no image of one of the sizes (Qwen: one side more than 200 times the other).
@@ -98,6 +101,14 @@ def image_tokens(vlm: VLM, sizes: Sequence[Size]) -> list[int]:
         given["crop_size"] = {"height": images.size["height"], "width": images.size["width"]}
     turned = [(height, width) for width, height in sizes]
     return vlm.processor._get_num_multimodal_tokens(image_sizes=turned, **given)["num_image_tokens"]
+
+
+def tokens_among_others(vlm: VLM) -> int | None:
+    """The tokens of an image whose row shows several, where it is seen otherwise then (`Family.tiles_alone`)."""
+    if not vlm.family.tiles_alone:
+        return None
+    text = vlm.processor.replace_image_token({"batch_num_images": [2]}, image_idx=0)
+    return text.count(vlm.processor.image_token)
 
 
 def _name_the_cause(vlm: VLM, outlines: Sequence[Outline]) -> None:

@@ -197,6 +197,8 @@ def identity_of(weights: str, model: PreTrainedModel, family: Family) -> str:
         del asked["template"][name]
     if family.frames is None:  # as `video`; where it is set, the same clip is another input
         del asked["frames"]
+    if not family.tiles_alone:  # there were models before there was one that does
+        del asked["tiles_alone"]
     return fingerprint({"weights": weights, "dtype": str(model.dtype), "family": asked})
 
 

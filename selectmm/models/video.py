@@ -3,6 +3,9 @@
 Qwen2-VL's and Qwen2.5-VL's processors leave the number of frames a second to the caller; it is 2, as in qwen-vl-utils,
 unless ``model.fps`` says otherwise. Qwen3-VL's processor has 2 of its own.
 
+LLaVA-OneVision's takes any number of frames, but as many of every clip of a batch; they are evenly spaced, and
+``model.frames`` is how many.
+
 LLaVA's processor knows no clips: with ``model.frames`` a clip is so many images, its evenly spaced frames.
 """
 
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from selectmm.models.vlm import VLM
@@ -21,8 +25,10 @@ FPS = 2.0  # qwen-vl-utils' FPS
 
 
 def frames_of(vlm: VLM, clip: Clip) -> list[int]:
-    """The frames that the model sees, by the processor's own rule; at least one pair."""
+    """The frames that the model sees, by the processor's own rule; of the Qwen families at least one pair."""
     processor = vlm.processor.video_processor
+    if not _in_pairs(processor):
+        return spaced_frames(clip.frames, processor.num_frames)
     if clip.frames < processor.temporal_patch_size:
         return [0] * processor.temporal_patch_size
     found = processor.sample_frames(_metadata(clip, None), fps=processor.fps or FPS)
@@ -76,11 +82,18 @@ def replacement_of(vlm: VLM, clip: Clip) -> str:
         ValueError: the processor takes no clip of that size.
     """
     chosen, processor = frames_of(vlm, clip), vlm.processor.video_processor
+    if not _in_pairs(processor):
+        return vlm.processor.replace_video_token({"pixel_values_videos": [chosen]}, video_idx=0)
     patches = processor.get_num_of_video_patches(len(chosen), clip.height, clip.width, {})
     steps = -(-len(chosen) // processor.temporal_patch_size)
     grid = torch.tensor([[steps, 1, patches // steps]])  # height and width enter as a product alone
     told = {"video_grid_thw": grid, "video_metadata": [_metadata(clip, chosen)]}
     return vlm.processor.replace_video_token(told, video_idx=0)
+
+
+def _in_pairs(processor: BaseVideoProcessor) -> bool:
+    """Whether it joins frames that follow one another, as the Qwen families' does."""
+    return hasattr(processor, "temporal_patch_size")
 
 
 def _metadata(clip: Clip, chosen: list[int] | None) -> VideoMetadata:

@@ -80,6 +80,8 @@ class Family:
 
     ``frames`` is for a family whose processor knows no clips: a clip is shown as so many images, its evenly spaced
     frames (`selectmm.models.video`). None: clips are the processor's own, or not taken.
+
+    ``tiles_alone``: the processor cuts an image into tiles only if its row shows no other image.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Family:
     lora: str
     square: bool
     frames: int | None = None
+    tiles_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from selectmm.pool.unfit import Unfit
 
 _MARK = "Its processor would look for an image there: rewrite the text"
 _SHAPE = "Its processor refuses it (Qwen: one side more than 200 times the other): crop or pad the image"
-_LATE = "Raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL: model.tiles)"
+_LATE = (
+    "Raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL, LLaVA-OneVision: model.tiles)"
+)
 _TURNS = "Choose Qwen2.5-VL or Qwen3-VL, which take all; for system prompts alone, set pool.system=join or leave_out"
 _SPECIAL = (
     "Each becomes that token and not its letters: </s> in an answer ends it. Nothing is changed; rewrite what is meant "

@@ -26,6 +26,7 @@ MARKS = {
     "llava_vicuna": {"<image>"},
     "qwen2_vl": {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"},
     "internvl3": {"<IMG_CONTEXT>", "<img>", "</img>", "<video>"},
+    "llava_onevision": {"<image>", "<video>"},
 }
 
 
@@ -97,7 +98,9 @@ def test_a_mark_of_the_model_in_a_text_is_found_and_another_familys_is_a_word(
     texts = ["Plain.", "A <|image_pad|> here", "Say <IMG_CONTEXT>", "<ima<image>ge>", "</s>", "a<|im_end|>b", "<s >"]
     pool = opened(tmp_path, [*(talk("What?", text) for text in texts), talk("A <|image_pad|>?", "B")])
     unfit = look(pool, vlm, 10_000)
-    assert unfit.placeholder == {"llava_vicuna": [3], "qwen2_vl": [1, 7], "internvl3": [2]}[family]
+    assert (
+        unfit.placeholder == {"llava_vicuna": [3], "qwen2_vl": [1, 7], "internvl3": [2], "llava_onevision": [3]}[family]
+    )
     assert unfit.special == ([4, 5] if family == "llava_vicuna" else [5])
     assert unfit.bad == unfit.placeholder
     tokenizer = vlm.processor.tokenizer  # each of them is one token wherever it stands, and other texts hold none

@@ -1,4 +1,7 @@
-"""Clips in the Qwen families: frames, ids and pixels are those of transformers' own reading and processors."""
+"""Clips in the Qwen families: frames, ids and pixels are those of transformers' own reading and processors.
+
+What does not depend on how frames are chosen is tested of LLaVA-OneVision too; the rest is in `test_llava_onevision`.
+"""
 
 import json
 from dataclasses import replace
@@ -30,11 +33,15 @@ from transformers.image_utils import SizeDict  # isort: skip
 from transformers.video_utils import load_video  # isort: skip
 
 
-@pytest.fixture(scope="module", params=["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.fixture(scope="module", params=[*QWEN, "llava_onevision"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     vlm = FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
-    side = vlm.processor.video_processor.patch_size * 2
-    vlm.processor.video_processor.size = SizeDict(shortest_edge=4 * side * side, longest_edge=64 * side * side)
+    if request.param in QWEN:
+        side = vlm.processor.video_processor.patch_size * 2
+        vlm.processor.video_processor.size = SizeDict(shortest_edge=4 * side * side, longest_edge=64 * side * side)
     return vlm
 
 
@@ -58,6 +65,7 @@ def talk_of(pool: Pool, row: int) -> Conversation:
     return Conversation(sample.turns, tuple(pool.open_shown(one) for one in sample.images), shown=sample.images)
 
 
+@pytest.mark.parametrize("tiny", QWEN, indirect=True)
 def test_tensors_are_those_of_transformers_own_reading(tiny: VLM, pool: Pool) -> None:
     processor = tiny.processor.video_processor
     video, metadata = load_video(
@@ -102,6 +110,7 @@ def test_lengths_packs_and_limits_agree_with_the_tensors(tiny: VLM, pool: Pool) 
     assert int(np.argmax(ends)) in look(pool, tiny, max(ends) - 1).late_image
 
 
+@pytest.mark.parametrize("tiny", QWEN, indirect=True)
 def test_a_clip_that_the_processor_refuses_is_named_before_anything_is_encoded(tiny: VLM, pool: Pool) -> None:
     shown = pool[0].images
     narrow = replace(pool.open_shown(shown[0]), width=4000, height=8)

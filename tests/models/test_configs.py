@@ -18,6 +18,7 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SIZES = """
     llava15_7b llava15_13b llava15_7b_stage1 llava15_13b_stage1 llava_phi2 llava_llama3 llava_qwen25
     qwen2_vl_2b qwen2_vl_7b qwen2_5_vl_3b qwen2_5_vl_7b qwen3_vl_4b qwen3_vl_8b internvl3_2b
+    llava_onevision_0_5b llava_onevision_7b
 """
 
 

@@ -35,6 +35,8 @@ QWEN_IMAGE = "<|vision_start|>" + "<|image_pad|>" * 4 + "<|vision_end|>"  # 4 ×
 HEAD, EOT = "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"
 LLAVA_IMAGE = "<image>" * 4 + "\n"
 TILE = "<img>" + "<IMG_CONTEXT>" * 4 + "</img>\n"  # a square image is one tile
+# The whole, and two by two tiles of 2 × 2 tokens, a newline behind each line.
+GRID = "<image>" * (4 + 4 * (4 + 1)) + "\n"
 PHI_START = VICUNA_START.removeprefix("<s>")
 PIECES = {
     "llava_chatml": ("", USER, END + "\n", ASSISTANT, "", END, LLAVA_IMAGE),
@@ -46,6 +48,7 @@ PIECES = {
     "qwen2_5_vl": (QWEN_START, USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
     "qwen3_vl": ("", USER, END + "\n", ASSISTANT, "", END + "\n", QWEN_IMAGE),
     "internvl3": ("", USER, END + "\n", ASSISTANT, "", END + "\n", TILE),
+    "llava_onevision": ("", USER, END + "\n", ASSISTANT, "", END + "\n", GRID),
 }
 ENDS = {"vicuna": ["Ġ3", "</s>"], "phi2": ["Ġ3", "<|endoftext|>"], "llama3": ["3", EOT], "chatml": ["3", END]}
 

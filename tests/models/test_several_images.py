@@ -126,7 +126,9 @@ def test_a_cut_through_any_of_the_images_is_refused(case: tuple[VLM, str, str]) 
         encode(vlm, [TALK], side="right", limit=last)
 
 
-@pytest.fixture(scope="module", params=("llava_vicuna", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3"))
+@pytest.fixture(
+    scope="module", params=("llava_vicuna", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision")
+)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
 

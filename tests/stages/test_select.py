@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("selection")
     tiny_llava(folder / "llava")
     tiny_qwen2_vl(folder / "qwen2_vl")
-    for family in ("llava_phi2", "llava_qwen25", "qwen2_5_vl", "qwen3_vl", "internvl3"):
+    for family in ("llava_phi2", "llava_qwen25", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision"):
         FAMILIES[family].make(folder / family)
     write_pool(folder / "pool", rows=24)
     return folder
@@ -65,7 +65,8 @@ def test_every_method_selects(place: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["llava_phi2", "llava_qwen25", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b"]
+    "model",
+    ["llava_phi2", "llava_qwen25", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b", "llava_onevision_7b"],
 )
 @pytest.mark.parametrize("method", KINDS)
 def test_a_method_of_each_kind_selects_for_the_other_families(place: Path, model: str, method: str) -> None:

@@ -103,6 +103,44 @@ def test_a_step_has_the_loss_of_transformers_own_forward_and_a_clip_is_decoded_o
     assert packed == pytest.approx(losses, rel=1e-4) and len(decoded) == len(CLIPS)
 
 
+def test_a_step_of_llava_onevision_has_the_loss_of_transformers_own_forward(pool: Pool, tmp_path: Path) -> None:
+    build = {**FAMILIES["llava_onevision"].build(tmp_path / "model"), "frames": 3}
+    bench = Bench(instantiate(build), build, pool)
+    spaced = {12: [0, 5, 11], 5: [0, 2, 4]}  # of so many frames, by hand
+    videos = [
+        load_video(
+            str(pool.image_root / path),
+            backend="pyav",
+            sample_indices_fn=lambda metadata, **_: np.array(spaced[metadata.total_num_frames]),
+        )[0]
+        for _, shown in ROWS
+        for path in shown
+        if path in CLIPS
+    ]
+    end = f"{SAID}<|im_end|>\n"
+    texts = [f"{text[:7]}\n{text[7:]}" for text, _ in ROWS[:2]] + [text for text, _ in ROWS[2:]]
+    image = Image.open(pool.image_root / "v" / "1.png")
+    tensors = bench.vlm.processor(
+        text=[f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{end}" for text in texts],
+        images=[[image], [image]],
+        videos=videos,
+        do_sample_frames=False,
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
+    lengths, answer = tensors["attention_mask"].sum(1), len(bench.vlm.processor.tokenizer(end)["input_ids"])
+    labels = torch.full_like(tensors["input_ids"], -100)
+    for row, length in enumerate(lengths.tolist()):
+        labels[row, length - answer : length] = tensors["input_ids"][row, length - answer : length]
+    with torch.no_grad():
+        expected = float(bench.vlm.model(**tensors, labels=labels).loss)
+    once = replace(RECIPE, epochs=3, batch_size=4, micro_batch=4, dropout=0.0, max_length=512)
+    losses = bench.tune(tmp_path / "plain", once)
+    assert losses[0] == pytest.approx(expected, rel=1e-5) and losses[-1] < losses[0]
+    assert bench.tune(tmp_path / "packed", replace(once, packing=True)) == pytest.approx(losses, rel=1e-4)
+
+
 def test_seconds_between_frames_and_weights_of_rows_are_exact_in_half_precision(pool: Pool, tmp_path: Path) -> None:
     """Of Qwen2.5-VL, which spaces a clip's frames by them: in a feature, and in a training under DeepSpeed."""
     vlm = instantiate({**FAMILIES["qwen2_5_vl"].build(tmp_path / "model"), "fps": 3.0})

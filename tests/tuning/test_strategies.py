@@ -30,7 +30,7 @@ from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, l
 ROWS = np.arange(24)
 MIXED = 1  # pass over the 18 rows with an image and the 6 without ends in a batch of 2 and 6
 EPOCHS = {"mixed": MIXED, "packed": 1, "saving": 1, "long": 6}
-UNLIKE = ("llava_chatml", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3")
+UNLIKE = ("llava_chatml", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision")
 LONG = replace(RECIPE, max_length=512)  # InternVL's images in two by two tiles do not fit into less
 CASES = [
     "llava_chatml-ddp-all",
