@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
@@ -28,7 +27,7 @@ from selectmm.planning.flops import row_gradients as gradient_flops
 from selectmm.planning.gpus import UTILISATION, Gpu
 from selectmm.planning.memory import generating_memory, training_memory
 from selectmm.planning.stages import seconds_of
-from selectmm.planning.tower import tower_flops
+from selectmm.planning.tower import pictures, projected, tower_flops
 from selectmm.planning.work import Device, Work
 from selectmm.records.cost import measure
 from selectmm.tuning.adapter import injected, lora_config, trainable
@@ -87,12 +86,14 @@ def with_random_weights(vlm: VLM, device: torch.device, dtype: torch.dtype, comp
 def rows_like(vlm: VLM, rows: int, limit: int) -> tuple[Batch, Load]:
     """Make rows of an image and random words on the model's device, and estimate what they come to.
 
-    An image that has patches of any number (Qwen) is left out, and as many words stand in its place.
+    An image that has patches of any number (Qwen), or does not fit into the limit, is left out, and words stand in its
+    place.
     """
-    pictures = dict(vlm.processor.image_processor(images=[Image.new("RGB", SIZE)] * rows, return_tensors="pt"))
-    fixed = "image_grid_thw" not in pictures
+    seen = pictures(vlm, SIZE, rows)
     shown = image_tokens(vlm, [SIZE])[0]
     shown -= 2 if vlm.family.name == "internvl3" else 0  # its two marks are words here
+    fixed = "image_grid_thw" not in seen and shown < limit
+    shown = shown if shown < limit else limit // 2
     tokens = min(shown + WORDS, limit)
     answers = int(ANSWERED * (tokens - shown))
     most = min(vlm.model.lm_head.out_features, PLAIN_WORDS)
@@ -103,8 +104,10 @@ def rows_like(vlm: VLM, rows: int, limit: int) -> tuple[Batch, Load]:
     labels[:, : tokens - answers] = IGNORED
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
     if fixed:
-        batch["pixel_values"] = pictures["pixel_values"]
-    one = Load(1, tokens, tokens**2, shown if fixed else 0, answers, tower_flops(vlm, batch) / rows, tokens)
+        batch |= seen
+    shown = shown if fixed else 0
+    through = projected(vlm, batch, rows * shown) / rows
+    one = Load(1, tokens, tokens**2, shown, answers, tower_flops(vlm, batch) / rows, tokens, through)
     return to_device(batch, vlm.model), one.as_many_as(rows)
 
 

@@ -15,7 +15,8 @@ class Load:
 
     Attributes:
         rows: how many. tokens: Σ T, image tokens included, after the cut. squares: Σ T².
-        image_tokens: what the projector puts out. answers: tokens that the loss is taken on.
+        image_tokens: those of images and clips among them. answers: tokens that the loss is taken on.
+        projected: what the projector puts out, of which LLaVA-OneVision leaves out, interpolates and pools some.
         tower: FLOPs of the vision tower (`selectmm.planning.tower`).
         longest: the most tokens of a row.
     """
@@ -27,6 +28,7 @@ class Load:
     answers: float = 0
     tower: float = 0
     longest: int = 0
+    projected: float = 0
 
     def __add__(self, other: "Load") -> "Load":
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
@@ -46,7 +48,7 @@ def forward(body: Anatomy, load: Load, depth: int | None = None, head: bool = Tr
 
     ``rank``: of LoRA carried beside the weights; 0 for none.
     """
-    seen = load.tower + 2 * body.projector * load.image_tokens
+    seen = load.tower + 2 * body.projector * load.projected
     to_the_end = head and depth is None
     return seen + decoder(body, load, depth, rank) + (2 * body.head * load.answers if to_the_end else 0)
 
@@ -79,12 +81,12 @@ def _projector(body: Anatomy, load: Load, recipe: Recipe) -> float:
     entered = recipe.vision_lr > 0  # its input needs a gradient
     inputs = 2 * (body.projector - (0 if entered else body.projector_first))
     if in_full(recipe):  # a norm before its first layer is trained too
-        return (inputs + 2 * body.projector) * load.image_tokens
+        return (inputs + 2 * body.projector) * load.projected
     own = 2 * recipe.rank * body.projector_sides
     if not entered and recipe.projector_lr > 0:  # LoRA: nothing before the first linear layer is trained
         inputs = 2 * (body.projector - body.projector_entry)
     spared = 0 if entered else 2 * recipe.rank * body.projector_inputs
-    return (inputs + 3 * own - spared) * load.image_tokens
+    return (inputs + 3 * own - spared) * load.projected
 
 
 def _tower(body: Anatomy, load: Load, recipe: Recipe) -> float:

@@ -11,18 +11,20 @@ from selectmm.models.vlm import VLM
 from selectmm.planning.flops import Load
 from selectmm.planning.known.loads import load_of_known
 from selectmm.planning.known.pools import Rows
-from selectmm.planning.tower import tower_flops
+from selectmm.planning.tower import projected, tower_flops
 from selectmm.pool.pool import Pool
 
 
 def load_of(vlm: VLM, batch: Batch, limit: int) -> Load:
     """The load of one encoded row, cut to ``limit`` tokens."""
     tokens = min(batch["input_ids"].shape[1], limit)
+    seen = int(vlm.is_visual(batch["input_ids"]).sum())
     return Load(
         rows=1,
         tokens=tokens,
         squares=tokens**2,
-        image_tokens=int(vlm.is_visual(batch["input_ids"]).sum()),
+        image_tokens=seen,
+        projected=projected(vlm, batch, seen),
         answers=int((batch["labels"][:, 1:tokens] != IGNORED).sum()),
         tower=tower_flops(vlm, batch),
         longest=tokens,

@@ -1,36 +1,71 @@
 """FLOPs of a family's vision tower on the images of an encoded batch, without the projector."""
 
+import math
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
 
 import torch
+from PIL import Image
 from torch import nn
+from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 from transformers.vision_utils import get_vision_window_index
 
 from selectmm.models.encode import Batch
 from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import weights_of
 
+_SHOWN = ("pixel_values", "image_grid_thw", "image_sizes", "batch_num_images")  # what a model is told of images
+_PIXELS = ("pixel_values", "pixel_values_videos")
 _TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and shape: one pass over shapes takes a second
 
 
 def tower_flops(vlm: VLM, batch: Batch) -> int:
     """The vision tower's FLOPs for all images and clips of a batch; 0 without any.
 
-    A family that resizes images to one size (LLaVA, InternVL's tiles) is passed through once as shapes; one that takes
-    patches of any number (Qwen) has its formula.
+    A family that resizes images to one size (LLaVA, tiles of InternVL and LLaVA-OneVision) is passed through once as
+    shapes; one that takes patches of any number (Qwen) has its formula.
     """
     grids = [batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch]
     if grids:
         return _patches(vlm, _frames(torch.cat(grids)))
-    if "pixel_values" not in batch:
+    tiles = _tiles(vlm, batch)
+    if not tiles:
         return 0
-    tile = batch["pixel_values"].shape[1:]
+    tile = next(batch[name] for name in _PIXELS if name in batch).shape[-3:]
     key = (id(vlm.model), tile)
     if key not in _TILES:
         _TILES[key] = _tile(vlm.model.get_submodule(vlm.family.vision), tile)
-    return _TILES[key] * len(batch["pixel_values"])
+    return _TILES[key] * tiles
+
+
+def pictures(vlm: VLM, size: tuple[int, int], rows: int = 1) -> Batch:
+    """Images of so many pixels, each alone in its row, as the processor prepares them for the model."""
+    made = vlm.processor(
+        text=[vlm.processor.image_token] * rows,
+        images=[[Image.new("RGB", size)] for _ in range(rows)],
+        padding=True,
+        return_tensors="pt",
+    )
+    return {name: made[name] for name in _SHOWN if name in made}
+
+
+def projected(vlm: VLM, batch: Batch, seen: int) -> int:
+    """How many tokens the projector puts out for the images and clips of a batch, which have ``seen`` in the end."""
+    return _tiles(vlm, batch) * vlm.processor.num_image_tokens if vlm.family.tiles_alone else seen
+
+
+def _tiles(vlm: VLM, batch: Batch) -> int:
+    """How many images of one size the tower is shown; LLaVA-OneVision's lie beside blank ones, which it is not."""
+    if not vlm.family.tiles_alone:
+        return len(batch.get("pixel_values", ()))
+    config, sizes = vlm.model.config, iter(batch.get("image_sizes", ()))
+    tiles = 0
+    for images in batch.get("batch_num_images", ()):
+        for size in [next(sizes) for _ in range(int(images))]:
+            side = config.vision_config.image_size
+            tiles += 1 if images > 1 else image_size_to_num_patches(size, config.image_grid_pinpoints, side)
+    return tiles + math.prod(batch["pixel_values_videos"].shape[:2] if "pixel_values_videos" in batch else [0])
 
 
 @torch.no_grad()

@@ -198,7 +198,9 @@ class Device:
 def _blind(load: Load) -> Load:
     """The same rows without their images; rows without image, which are not read again, are counted too."""
     left = 1 - load.image_tokens / max(load.tokens, 1)
-    return replace(load, tokens=load.tokens * left, squares=load.squares * left**2, image_tokens=0, tower=0)
+    return replace(
+        load, tokens=load.tokens * left, squares=load.squares * left**2, image_tokens=0, projected=0, tower=0
+    )
 
 
 def _answered(load: Load) -> float:

@@ -10,7 +10,7 @@ from selectmm.models.vlm import VLM
 from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.flops import Load, training
 from selectmm.planning.gpus import recognised
-from selectmm.planning.tower import tower_flops
+from selectmm.planning.tower import projected, tower_flops
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
 
@@ -30,14 +30,15 @@ class Work:
 
 def load_of(vlm: VLM, batch: Batch) -> Load:
     """What a micro-batch in main memory holds, padding left out, as in a plan."""
-    lengths = _lengths(batch)
+    lengths, seen = _lengths(batch), int(vlm.is_visual(batch["input_ids"]).sum())
     return Load(
         rows=len(lengths),
         tokens=int(lengths.sum()),
         squares=int(lengths.square().sum()),
-        image_tokens=int(vlm.is_visual(batch["input_ids"]).sum()),
+        image_tokens=seen,
         answers=int((batch["labels"] != IGNORED).sum()),
         tower=tower_flops(vlm, batch),
+        projected=projected(vlm, batch, seen),
     )
 
 

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from selectmm.commands.bench import main
 from selectmm.commands.plan import main as plan
 from selectmm.errors import UserError
 from selectmm.models.compute import Compute
+from selectmm.models.encode import Conversation, encode
+from selectmm.models.losses import answer_logits
 from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.bench import rows_like, time_tuning, with_random_weights
+from selectmm.planning.bench import SIZE, rows_like, time_tuning, with_random_weights
 from selectmm.planning.flops import training
 from selectmm.planning.gpus import UTILISATION, gpu_of
+from selectmm.planning.load import load_of
+from selectmm.pool.sample import Turn
 from selectmm.screen import output
 from selectmm.tuning.targets import lora_pattern
+from tests.families import FAMILIES
 from tests.planning.planned import experiment_of, words
 from tests.test_line import ROOT
 
@@ -92,6 +98,25 @@ def test_what_checkpointing_computes_again_is_estimated_but_no_work_done(
     assert timed.share * timed.seconds * gpu.fp32 == pytest.approx(2 * plain)
     assert training(body, load, saving) > 1.2 * plain
     assert timed.estimated * UTILISATION * gpu.fp32 == pytest.approx(2 * training(body, load, saving))
+
+
+@pytest.mark.parametrize("name", ["llava_vicuna", "internvl3", "llava_onevision"])
+def test_rows_that_are_timed_show_an_image_as_rows_of_a_pool_do_or_none_if_it_does_not_fit(
+    name: str, tmp_path: Path
+) -> None:
+    vlm = FAMILIES[name].load(tmp_path)
+    batch, load = rows_like(vlm, 2, 512)
+    turns = (Turn("user", "What?"), Turn("assistant", "Red."))
+    row = encode(vlm, [Conversation(turns, (Image.new("RGB", SIZE),))], side="right", limit=None)
+    real = load_of(vlm, row, 512)
+    expected = (2 * real.image_tokens, 2 * real.projected, 2 * real.tower)
+    assert (load.image_tokens, load.projected, load.tower) == expected
+    with torch.no_grad():
+        assert len(answer_logits(vlm.model, batch)[0]) == load.answers > 0
+    without, load = rows_like(vlm, 2, real.image_tokens)
+    assert "pixel_values" not in without and (load.image_tokens, load.projected, load.tower) == (0, 0, 0)
+    with torch.no_grad():
+        assert len(answer_logits(vlm.model, without)[0]) > 0
 
 
 def test_a_number_of_steps_is_asked_for() -> None:

@@ -55,6 +55,10 @@ def test_every_model_of_the_configuration_is_known_by_its_id_or_by_its_file() ->
         # 307,200 pixels to at most 78,400: sides by 0.505, down to multiples of 28.
         ("Qwen/Qwen2-VL-7B-Instruct", {"max_pixels": 78_400, "min_pixels": 3136}, (308 // 28) * (224 // 28)),
         ("OpenGVLab/InternVL3-2B-hf", {"tiles": 1}, 256 + 2),
+        # Two by two tiles, 54 × 54 tokens; the image is 40 lines high (40.5), each with a newline; and the whole.
+        ("llava-hf/llava-onevision-qwen2-7b-ov-hf", {}, 40 * (54 + 1) + 27 * 27),
+        # One tile: 20.25 lines, of which the padding above and below leaves 21.
+        ("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", {"tiles": 1}, 21 * (27 + 1) + 27 * 27),
     ],
 )
 def test_an_image_has_the_tokens_of_the_processor(path: str, options: dict[str, int], tokens: int) -> None:
@@ -138,6 +142,7 @@ FAMILIES = {
     "qwen2_5_vl_3b": (308 // 28) * (196 // 28),
     "qwen3_vl_4b": (320 // 32) * (192 // 32),
     "internvl3_2b": 256,
+    "llava_onevision_0_5b": 17 * (27 + 1) + 27 * 27,
 }
 
 

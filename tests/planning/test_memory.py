@@ -35,6 +35,7 @@ def bytes_of(tensors: list[torch.Tensor]) -> int:
         ("llava_phi2", {"projector_lr": 0.0}),
         ("qwen3_vl", {"lora_layers": "attention"}),
         ("internvl3", {"projector": "lora"}),
+        ("llava_onevision", {"vision_lr": 1e-3}),
         ("llava_vicuna", {"precision": "bf16-mixed"}),
         ("llava_vicuna", {"tune": "full"}),
         ("llava_vicuna", {"vision_lr": 1e-3}),

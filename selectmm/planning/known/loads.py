@@ -5,14 +5,13 @@ from functools import cache
 from itertools import accumulate
 
 import numpy as np
-from PIL import Image
 
 from selectmm.features.feature import View
 from selectmm.models.lengths import image_tokens
 from selectmm.models.vlm import VLM
 from selectmm.planning.flops import Load
 from selectmm.planning.known.pools import Images, Rows
-from selectmm.planning.tower import tower_flops
+from selectmm.planning.tower import pictures, projected, tower_flops
 
 TEMPLATE = 45  # tokens of a conversation without words, Vicuna's
 
@@ -49,5 +48,6 @@ def _load(vlm: VLM, words: int, answers: int, images: Images | None, limit: int)
 @cache
 def image_load(vlm: VLM, size: tuple[int, int]) -> Load:
     """Tokens and the tower's FLOPs of one image of so many pixels, by the processor that a run would use."""
-    seen = vlm.processor.image_processor(images=[Image.new("RGB", size)], return_tensors="pt")
-    return Load(image_tokens=image_tokens(vlm, [size])[0], tower=tower_flops(vlm, dict(seen)))
+    seen = pictures(vlm, size)
+    tokens = image_tokens(vlm, [size])[0]
+    return Load(image_tokens=tokens, projected=projected(vlm, seen, tokens), tower=tower_flops(vlm, seen))

@@ -7,6 +7,7 @@ in a text, and cuts words into `PIECE`s. What words of a known pool come to is i
 """
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from selectmm.models import internvl3, llava, qwen2_5_vl, qwen2_vl, qwen3_vl
+from selectmm.models import internvl3, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
 from selectmm.models.load import pick_dtype
 from selectmm.models.qwen2_vl import limit_pixels
 from selectmm.models.vlm import LINEAR, VLM, Family
@@ -27,6 +28,11 @@ from transformers import (  # isort: skip (after selectmm lets torchvision impor
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     LlavaProcessor,
     PhiConfig,
     PreTrainedConfig,
@@ -93,21 +99,26 @@ def shapes_of(config: Mapping[str, Any], device: str) -> tuple[VLM, str] | None:
     if known is None:
         return None
     dtype = pick_dtype(str(config.get("dtype", "auto")), torch.device(device))
-    options = tuple(config.get(name) for name in ("max_pixels", "min_pixels", "tiles"))
+    options = tuple(config.get(name) for name in ("max_pixels", "min_pixels", "tiles", "frames"))
     return _opened(str(config["path"]), dtype, *options), known.source
 
 
 @cache
-def _opened(path: str, dtype: torch.dtype, most: int | None, fewest: int | None, tiles: int | None) -> VLM:
+def _opened(
+    path: str, dtype: torch.dtype, most: int | None, fewest: int | None, tiles: int | None, frames: int | None
+) -> VLM:
     known = MODELS[path]
     processor = known.processor()
     if most or fewest:
         limit_pixels(processor, most, fewest)
-    if tiles:
-        processor.image_processor.max_patches = tiles
     with torch.device("meta"):
-        model = known.model._from_config(known.config, dtype=dtype).eval().requires_grad_(False)
-    return VLM(model, processor, known.family, f"published shapes of {path}, {dtype}, {most}, {fewest}, {tiles}")
+        model = known.model._from_config(deepcopy(known.config), dtype=dtype).eval().requires_grad_(False)
+    if known.family is llava_onevision.FAMILY:
+        llava_onevision.limit(model, processor, tiles, frames or llava_onevision.FRAMES)
+    elif tiles:
+        processor.image_processor.max_patches = tiles
+    shown = f"{most}, {fewest}, {tiles}, {frames}"
+    return VLM(model, processor, known.family, f"published shapes of {path}, {dtype}, {shown}")
 
 
 def _tokenizer(config: PreTrainedConfig, image: str, video: str = "<video>") -> PreTrainedTokenizerFast:
@@ -244,6 +255,26 @@ def _internvl3(name: str, text: dict[str, Any]) -> Shapes:
     return Shapes(name, internvl3.FAMILY, InternVLForConditionalGeneration, config, processor)
 
 
+def _llava_onevision(name: str, text: dict[str, Any]) -> Shapes:
+    """With SigLIP's SO400M for 384 pixels, without its last layer and its head."""
+    vision: dict[str, int | str | bool] = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26}
+    vision |= {"num_attention_heads": 16, "image_size": 384, "patch_size": 14, "vision_use_head": False}
+    config = LlavaOnevisionConfig(
+        vision_config=vision | {"model_type": "siglip_vision_model"}, text_config=Qwen2Config(**text)
+    )
+
+    def processor() -> ProcessorMixin:
+        return LlavaOnevisionProcessor(
+            LlavaOnevisionImageProcessor(),
+            _tokenizer(config, "<image>"),
+            LlavaOnevisionVideoProcessor(),
+            num_image_tokens=729,
+            vision_feature_select_strategy="full",
+        )
+
+    return Shapes(name, llava_onevision.FAMILY, LlavaOnevisionForConditionalGeneration, config, processor)
+
+
 _VICUNA_7B = LlamaConfig(**_text(4096, 11008, 32, 32, 32, 32064))
 _VICUNA_13B = LlamaConfig(**_text(5120, 13824, 40, 40, 40, 32064))
 
@@ -290,5 +321,13 @@ MODELS: dict[str, Shapes] = {
     ),
     "OpenGVLab/InternVL3-2B-hf": _internvl3(
         "config.json of OpenGVLab/InternVL3-2B-hf", _text(1536, 8960, 28, 12, 2, 151674)
+    ),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": _llava_onevision(
+        "config.json of llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+        _text(896, 4864, 24, 14, 2, 152_000, tie_word_embeddings=True),
+    ),
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": _llava_onevision(
+        "config.json of llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        _text(3584, 18944, 28, 28, 4, 152_128, tie_word_embeddings=False),
     ),
 }
