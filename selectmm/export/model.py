@@ -18,7 +18,7 @@ from selectmm.models.vlm import VLM
 from selectmm.records.record import RunRecord
 from selectmm.tuning.adapter import load_adapter
 
-from transformers import CLIPVisionModel  # isort: skip
+from transformers import CLIPVisionModel, SiglipVisionModel  # isort: skip
 
 _PEFT = [  # how peft renames what it wraps; what it adds stands under the last two
     (re.compile(r"\.base_layer\."), "."),
@@ -76,12 +76,12 @@ def merged(vlm: VLM, adapter: Path, folder: Path, dtype: torch.dtype | None = No
 
 
 def _as_on_the_hub(vlm: VLM, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A CLIP tower's weights as the hub's checkpoints name them, which is what other programs look for.
+    """A CLIP or SigLIP tower's weights as the hub's checkpoints name them, which is what other programs look for.
 
     transformers 5 drops a prefix of theirs, and writes it again only if it has read it.
     """
     tower = f"{vlm.family.vision}."
-    if not isinstance(vlm.model.get_submodule(vlm.family.vision), CLIPVisionModel):
+    if not isinstance(vlm.model.get_submodule(vlm.family.vision), CLIPVisionModel | SiglipVisionModel):
         return weights
     return {name.replace(tower, f"{tower}vision_model.", 1): weight for name, weight in weights.items()}
 

@@ -13,7 +13,7 @@ JINJA = """\
 {{%- macro said(content) %}}
 {{%- if content is string %}}{{{{ content }}}}
 {{%- else %}}{{%- for part in content %}}
-{{%- if part['type'] == 'text' %}}{{{{ part['text'] }}}}{{%- else %}}{{{{ {image} }}}}{{%- endif %}}
+{{%- if part['type'] == 'text' %}}{{{{ part['text'] }}}}{video}{{%- else %}}{{{{ {image} }}}}{{%- endif %}}
 {{%- endfor %}}{{%- endif %}}{{%- endmacro %}}
 {{%- if messages[0]['role'] != 'system' %}}{{{{ {start} }}}}
 {{%- elif {system_prefix} %}}{{{{ {system_prefix} + said(messages[0]['content']) + {user_suffix} }}}}
@@ -45,6 +45,7 @@ def jinja_of(template: Template, start: str) -> str:
         start=json.dumps(start),
         system_prefix=json.dumps(system),
         image=json.dumps(template.image),
+        video=f"{{%- elif part['type'] == 'video' %}}{{{{ {json.dumps(template.video)} }}}}" if template.video else "",
         user_prefix=json.dumps(template.user_prefix),
         user_suffix=json.dumps(template.user_suffix),
         assistant_prefix=json.dumps(template.assistant_prefix),
@@ -62,13 +63,20 @@ def _plain_start(template: Template, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _own(vlm: VLM) -> str | None:
-    """What stands in front of a conversation in the base's own template; None if the rest differs from ours, too."""
+    """What stands in front of a conversation in the base's own template; None if the rest differs from ours, too.
+
+    Wrappers of lmms-eval's give it plain texts as well as lists of parts.
+    """
     turns = (Turn("user", "one"), Turn("assistant", "two"), Turn("user", "three"))
     said = [{"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns]
     cast(list, said[0]["content"]).insert(0, {"type": "image"})
     try:
         text = vlm.processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+        plain = [{"role": turn.role, "content": turn.text} for turn in turns]
+        words = vlm.processor.tokenizer.apply_chat_template(
+            plain, chat_template=vlm.processor.chat_template, add_generation_prompt=True, tokenize=False
+        )
     except Exception:  # it has no template, or one of a language model alone, which may fail in any way on parts
         return None
-    ours = render(vlm.family.template, turns, 1)[0].removeprefix(vlm.family.template.start)
-    return text.removesuffix(ours) if text.endswith(ours) else None
+    shown, ours = (render(vlm.family.template, turns, n)[0].removeprefix(vlm.family.template.start) for n in (1, 0))
+    return text.removesuffix(shown) if text.endswith(shown) and words.endswith(ours) else None

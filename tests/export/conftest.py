@@ -26,7 +26,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return open_llava_json(str(file), str(images), "stop", folder / "cache")
 
 
-@pytest.fixture(scope="session", params=["llava_vicuna", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3"])
+TUNED = ("llava_vicuna", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision")
+
+
+@pytest.fixture(scope="session", params=TUNED)
 def tuned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> tuple[Bench, Path]:
     """A base, its pool, and the folder of an adapter; the projector was trained in full."""
     build = FAMILIES[request.param].build(tmp_path_factory.mktemp(request.param) / "base")

@@ -7,15 +7,20 @@ import pytest
 from jinja2.exceptions import TemplateError
 
 from selectmm.export.template import chat_template, jinja_of
-from selectmm.models import llava, qwen2_vl
+from selectmm.models import llava, llava_onevision, qwen2_vl
 from selectmm.models.encode import render
 from selectmm.models.internvl3 import FAMILY as INTERNVL3
 from selectmm.models.vlm import Template
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown, Turn
 from tests.families import FAMILIES
 from tests.tiny import tokenizer_of
 
-TEMPLATES = {**llava.TEMPLATES, "qwen2_vl": qwen2_vl.CHATML, "internvl3": INTERNVL3.template}
+TEMPLATES = {
+    **llava.TEMPLATES,
+    "qwen2_vl": qwen2_vl.CHATML,
+    "internvl3": INTERNVL3.template,
+    "llava_onevision": llava_onevision.CHATML,
+}
 TURNS = (Turn("user", 'A "question"?\n{{ 1 }}'), Turn("assistant", "Ja — ünd."), Turn("user", "  Next\\n?"))
 
 
@@ -35,6 +40,9 @@ def test_parts_and_plain_texts_are_written_as_in_training(name: str) -> None:
     plain = [{"role": turn.role, "content": turn.text} for turn in TURNS]
     assert written(template, plain) == render(template, TURNS, 0)[0]
     assert written(template, plain[:2]).startswith(render(template, TURNS[:2], 0)[0])
+    if template.video:
+        parts[0]["content"][0] = {"type": "video"}
+        assert written(template, parts) == render(template, TURNS, (Shown("", video=True),))[0]
 
 
 def test_chatml_takes_another_system_prompt_and_the_others_only_that_of_training() -> None:
@@ -61,4 +69,7 @@ def test_a_base_that_asks_as_in_training_keeps_its_template_and_any_other_gets_o
     vlm.processor.chat_template = "{{ 'a text alone, ' + messages[0]['content'] }}"
     assert chat_template(vlm) == jinja_of(template, template.start)
     vlm.processor.chat_template = jinja_of(replace(template, start=""), "")
+    assert chat_template(vlm) == jinja_of(template, template.start)
+    parts_alone = jinja_of(template, template.start).replace("{{ content }}", "")  # as LLaVA-OneVision's own
+    vlm.processor.chat_template = parts_alone
     assert chat_template(vlm) == jinja_of(template, template.start)
