@@ -36,6 +36,7 @@ def check_clips(vlm: VLM, suite: Suite, served: bool) -> None:
 def not_taken(vlm: VLM) -> str:
     """The end of a sentence about a benchmark with clips, for a model that takes none."""
     return (
-        f"which the model ({vlm.family.name}) does not take; choose a Qwen model, set model.frames for LLaVA "
-        f"(model=embedded_clips is the embedded one), or leave the benchmark out (suite.only=[…])."
+        f"which the model ({vlm.family.name}) does not take; choose a Qwen model or LLaVA-OneVision, set "
+        f"model.frames for LLaVA (model=embedded_clips is the embedded one), or leave the benchmark out "
+        f"(suite.only=[…])."
     )

@@ -90,6 +90,11 @@ def _asked(vlm: VLM, question: Question, until: Until) -> Request:
     shown = question.images()
     if any(isinstance(one, Clip) for one in shown):
         raise UserError("This benchmark shows clips, and vLLM is given images alone; evaluate it with engine=null.")
+    if vlm.family.tiles_alone and len(shown) > 1:  # vLLM knows nothing of the images beside an image
+        raise UserError(
+            f"This benchmark shows several images at once, which vLLM would cut into tiles; this model "
+            f"({vlm.family.name}) sees them whole, so evaluate it with engine=null."
+        )
     images = [prepare(vlm, image) for image in shown]
     text, _, _ = render(vlm.family.template, (Turn("user", question.prompt),), question.placed(shown))
     tokens = vlm.processor.tokenizer(text, add_special_tokens=False)["input_ids"]

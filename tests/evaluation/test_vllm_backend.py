@@ -138,6 +138,18 @@ def test_prompts_are_ours_with_one_placeholder_per_image_and_texts_are_the_token
 
 
 @pytest.mark.usefixtures("fake")
+def test_several_images_are_not_asked_of_a_model_that_sees_them_whole(vlm: VLM, folder: Path, tmp_path: Path) -> None:
+    onevision = replace(vlm, family=replace(vlm.family, name="llava_onevision", tiles_alone=True))
+    told = (
+        r"shows several images at once, which vLLM would cut into tiles; this model \(llava_onevision\) sees them whole"
+    )
+    with serving(ENGINE, onevision, folder, 1, tmp_path) as backend:
+        assert len(backend.answer([asked("Red?", image(0, "red"))], 5, [])) == 1
+        with pytest.raises(UserError, match=told):
+            backend.answer([asked("Same?", image(0, "red"), image(1, "red"))], 5, [])
+
+
+@pytest.mark.usefixtures("fake")
 def test_blocks_go_to_the_processes_in_turn_and_come_back_in_order(vlm: VLM, folder: Path, tmp_path: Path) -> None:
     contexts = [[7, 8, number] for number in range(10, 17)]
     with serving(ENGINE, vlm, folder, 2, tmp_path) as backend:
