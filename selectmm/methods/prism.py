@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from selectmm.features.feature import Features
+from selectmm.features.frames import Frames, FrameStates
 from selectmm.features.states import ImageStates, JointStates, Pooling
 from selectmm.methods.content import in_order_of_content
 from selectmm.methods.correlation import Centering, mean_correlation
@@ -27,7 +28,8 @@ class Prism:
 
     Several images in a row: our reading, since the paper's rows have one. Its visual feature is the mean over its
     images' features, each of which is computed of the image alone; ``joint`` sees the whole row anyway. A clip is an
-    image whose tokens are those of all frames that the model sees; no paper defines the method for clips.
+    image whose tokens are those of all frames that the model sees, unless ``frames`` says otherwise; no paper defines
+    the method for clips.
 
     Attributes:
         layer: decoder layer (from 1). The paper says shallow; the integer is not known.
@@ -39,6 +41,9 @@ class Prism:
             released counts show); ``global`` all visual rows together.
         keep: the ``low``, ``medium`` or ``high`` end of the ranking.
         several: of a row with several images the ``mean`` over their features, or the ``first`` image's.
+        frames: of a clip, pool over the tokens of all frames ``together``; or over those of ``each`` frame, and take
+            the mean over frames (another value for ``last_token`` alone); or of the ``middle`` frame. Not for
+            ``joint``.
     """
 
     layer: int = 1
@@ -48,13 +53,18 @@ class Prism:
     scope: Literal["per_source", "global"] = "per_source"
     keep: Keep = "low"
     several: Several = "mean"
+    frames: Frames = "together"
 
     def needs(self) -> Needs:
         """States of the shallow layer, and rows with images to rank."""
         return Needs((self._feature(),), images=True)
 
-    def _feature(self) -> ImageStates | JointStates:
-        return (ImageStates if self.features == "visual" else JointStates)(self.layer, self.pool)
+    def _feature(self) -> ImageStates | FrameStates | JointStates:
+        if self.features == "joint":
+            return JointStates(self.layer, self.pool)
+        if self.frames == "together":
+            return ImageStates(self.layer, self.pool)
+        return FrameStates(self.layer, self.frames, self.pool)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """All text-only rows, and of the others those least (or most) like the rest."""

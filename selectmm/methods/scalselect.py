@@ -7,6 +7,7 @@ import numpy as np
 
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
+from selectmm.features.frames import AttendedFrames, Frames
 from selectmm.methods.images import TextOnly, highest_images
 from selectmm.methods.leverage import leverage
 from selectmm.methods.method import Needs
@@ -24,7 +25,7 @@ class ScalSelect:
     centred and rows are not scaled.
 
     Several images in a row: attention chooses among the tokens of all of them together, and so among those of a clip's
-    frames; no paper defines the method for either.
+    frames, unless ``frames`` says otherwise; no paper defines the method for either.
 
     Attributes:
         layer: decoder layer (from 1) of attention and states; the authors use the first.
@@ -34,6 +35,8 @@ class ScalSelect:
         centering: subtract the mean of every column.
         text_only: rows without image are all kept (``keep_all``), or only taken when nothing else is left
             (``exclude``; the paper's pool has none). The authors' code drops them in silence.
+        frames: of a clip, attention chooses among the tokens of all frames ``together``; or among those of ``each``
+            frame, and the row is the mean over frames; or of the ``middle`` frame. See `AttendedFrames`.
     """
 
     layer: int = 1
@@ -43,13 +46,16 @@ class ScalSelect:
     user_mask: Literal["template", "everything_but_answers"] = "template"
     centering: bool = True
     text_only: TextOnly = "keep_all"
+    frames: Frames = "together"
 
     def needs(self) -> Needs:
         """Attended states of the layer, and rows with images to rank."""
         return Needs((self._feature(),), images=True)
 
-    def _feature(self) -> AttendedStates:
-        return AttendedStates(self.layer, self.attention_mass, self.user_mask, self.conditioning)
+    def _feature(self) -> AttendedStates | AttendedFrames:
+        if self.frames == "together":
+            return AttendedStates(self.layer, self.attention_mass, self.user_mask, self.conditioning)
+        return AttendedFrames(self.frames, self.layer, self.attention_mass, self.user_mask, self.conditioning)
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows of highest leverage."""

@@ -75,6 +75,7 @@ METHODS: list[Method] = [
         user_mask=["everything_but_answers"],
         centering=[False],
         text_only=["exclude"],
+        frames=["each", "middle"],
     ),
     *varied(
         Coincide,
@@ -167,6 +168,7 @@ METHODS: list[Method] = [
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],
     Prism(several="first"),
+    *[Prism(frames=frames) for frames in ("each", "middle")],
 ]
 REPEATING: list[Method] = varied(
     Tive,
