@@ -1,6 +1,6 @@
 """A pool on disk: one Arrow file that is memory-mapped, so that its size does not matter."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import Root
 from selectmm.pool.row import Row
-from selectmm.pool.sample import Turn
+from selectmm.pool.sample import Shown
 from selectmm.pool.stream import CountedIn
 from selectmm.pool.table import COUNTED_IN, SCHEMA, SEVERAL, SHOWN
 from selectmm.records.no_links import open_new
@@ -46,8 +46,8 @@ def _batches(rows: Iterable[Read]) -> Iterator[list[Read]]:
     size = 0
     for read in rows:
         batch.append(read)
-        _, _, row = read
-        size += sum([len(turn.text) for turn in row.turns]) + sum([len(image.path) for image in row.images])
+        turns, images = read[2][1:3]
+        size += sum([len(text) for _, text, _ in turns]) + sum([len(image[0]) for image in images])
         if len(batch) == ROWS_PER_BATCH or size >= TEXT_PER_BATCH:
             yield batch
             batch, size = [], 0
@@ -76,48 +76,43 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
             writer.write_table(block)
 
 
-def _trained(said: list[Turn]) -> pa.BooleanArray:
+def _trained(trained: Sequence[bool]) -> pa.BooleanArray:
     """Null, which is cheap, unless an answer is not trained on."""
-    trained = [turn.trained for turn in said]
-    return pa.nulls(len(said), pa.bool_()) if all(trained) else pa.array(trained)
+    return pa.nulls(len(trained), pa.bool_()) if all(trained) else pa.array(trained)
 
 
-def _several(read: tuple[Row, ...]) -> pa.Array:
+def _several(shown: Sequence[tuple[Shown, ...]]) -> pa.Array:
     """Null, which is cheap, for all rows that show one image or none."""
-    listed = [len(row.images) > 1 or bool(row.images and row.images[0].video) for row in read]
-    if not any(listed):
-        return pa.nulls(len(read), SHOWN)
-    images = [row.images if several else () for row, several in zip(read, listed, strict=True)]
-    ends = np.cumsum([0, *map(len, images)], dtype=np.int32)
+    images = [own if len(own) > 1 or (own and own[0].video) else () for own in shown]
+    if not any(images):
+        return pa.nulls(len(shown), SHOWN)
+    counts = np.fromiter(map(len, images), np.int32, len(images))
+    ends = np.concatenate([[0], counts.cumsum()], dtype=np.int32)
     kind = SHOWN.value_type
     columns = zip(*chain.from_iterable(images), strict=True)  # in the order of `Shown`'s fields, which is the struct's
     arrays = [pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)]
     one = pa.StructArray.from_arrays(arrays, fields=list(kind))
-    return pa.ListArray.from_arrays(ends, one, SHOWN, mask=pa.array([not several for several in listed]))
+    return pa.ListArray.from_arrays(ends, one, SHOWN, mask=pa.array(counts == 0))
 
 
 def _batch(rows: list[Read]) -> pa.RecordBatch:
     """Column by column, several times faster than row by row."""
     places, digests, read = zip(*rows, strict=True)
-    said = list(chain.from_iterable(row.turns for row in read))
-    ends = np.cumsum([0, *(len(row.turns) for row in read)], dtype=np.int32)
+    sources, turns, images, ids, *_ = zip(*read, strict=True)
+    roles, texts, trained = zip(*chain.from_iterable(turns), strict=True)
+    ends = np.cumsum([0, *map(len, turns)], dtype=np.int32)
     kind = WRITTEN.field("turns").type.value_type
     words = pa.StructArray.from_arrays(
-        [
-            pa.array([turn.role for turn in said], pa.string()),
-            pa.array([turn.text for turn in said], pa.string()),
-            _trained(said),
-        ],
-        fields=list(kind),
+        [pa.array(roles, pa.string()), pa.array(texts, pa.string()), _trained(trained)], fields=list(kind)
     )
     columns = [
         pa.array(digests),
-        pa.array([row.source for row in read]),
-        pa.array([row.image for row in read], pa.string()),
+        pa.array(sources),
+        pa.array([own[0].path if own else None for own in images], pa.string()),
         pa.ListArray.from_arrays(ends, words, WRITTEN.field("turns").type),
-        pa.array([row.id for row in read], pa.string()),
-        pa.array([row.images[0].turn if row.images else 0 for row in read], pa.int32()),
+        pa.array(ids, pa.string()),
+        pa.array([own[0].turn if own else 0 for own in images], pa.int32()),
         pa.array(places, pa.int64()),
-        _several(read),
+        _several(images),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=WRITTEN)

@@ -126,12 +126,11 @@ def read_llava(content: object, source: str = "source", system: System = "stop",
         turns, anew = joined(turns, prompt, system), anew or system in ("join", "turn")
     if not usual:
         turns = with_tools(turns, content)
-    anew = anew or bool(videos) or not _TALK.issuperset([turn.role for turn in turns])
+    anew = anew or bool(videos)
     return row_of(turns, images, content.get(source), content.get("id"), bool(prompt), tuple(unread), anew, videos)
 
 
 _VIDEOS = frozenset({"video", "videos"})
-_TALK = frozenset({"system", "user", "assistant"})
 _USUAL = frozenset({"id", "image", "conversations"})
 _READ = frozenset({*_USUAL, "images", "messages", "system", "source", "tools", "functions", "video", "videos"})
 

@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest, sha256
@@ -204,37 +204,38 @@ def _count(reason: str, fault: str, place: int, said: object, file: File, noted:
 
 
 def _note(row: Row, position: int, noted: Noted) -> None:
-    plain = not row.images or not row.images[0].turn
-    trained = filled = filmed = True
-    for turn in row.turns:
-        text = turn.text
-        if VIDEO in text:  # those of clips are taken out
-            filmed = False
-        if text != text.strip():
-            plain = False
-        if turn.role in ANSWERS:
-            if not turn.trained:
-                trained = False
-            elif not text or text.isspace():
-                filled = False
-    if not plain:
+    _, turns, images, _, unplaced, spoken, system, trimmed, unread, anew = row
+    _, texts, trained = zip(*turns, strict=True)
+    bare = tuple([text.strip() for text in texts])
+    if bare != texts or (images and images[0].turn):
         noted.plain = False
-    if not filled:
-        noted.empty_answer.append(position)
-    if not trained:
-        noted.untrained.append(position)
-    if row.unplaced:
-        noted.unplaced.append(position)
-    if row.spoken:
-        noted.spoken.append(position)
-    if not filmed:
+    if not (all(bare) and all(trained)):  # seldom
+        _note_answers(row, position, noted)
+    if VIDEO in "\n".join(texts):  # those of clips are taken out
         noted.unfilmed.append(position)
-    if row.system:
+    if unplaced:
+        noted.unplaced.append(position)
+    if spoken:
+        noted.spoken.append(position)
+    if system:
         noted.system.append(position)
-    if row.trimmed:
+    if trimmed:
         noted.trimmed.append(position)
-    if row.anew:
+    if anew:
         noted.anew = True
-    for name in dict.fromkeys(row.unread):  # several turns may have it
+    if unread:
+        _note_unread(unread, noted)
+
+
+def _note_answers(row: Row, position: int, noted: Noted) -> None:
+    answers = [turn for turn in row.turns if turn.role in ANSWERS]
+    if not all(turn.trained for turn in answers):
+        noted.untrained.append(position)
+    if any(turn.trained and not turn.text.strip() for turn in answers):
+        noted.empty_answer.append(position)
+
+
+def _note_unread(names: Sequence[str], noted: Noted) -> None:
+    for name in dict.fromkeys(names):  # several turns may have it
         known = name if name in noted.unread or len(noted.unread) < FIELDS else "further fields"
         noted.unread[known] = noted.unread.get(known, 0) + 1

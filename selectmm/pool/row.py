@@ -82,12 +82,15 @@ def row_of(
     if videos and not images:
         turns = _clips_as_images(turns, len(videos))
     said = turns
-    head, first, last, asked = order_of(tuple([turn.role for turn in said]))
+    roles, texts, trained = zip(*said, strict=True) if said else ((), (), ())
+    head, first, last, asked, tools = order_of(roles)
     trimmed = last - first + head < len(said)
     if trimmed:
         turns = [*said[:head], *said[first:last]]
-    check_trained(turns)
-    anew = anew or _misread(source, id)
+        texts = (*texts[:head], *texts[first:last])
+    if False in trained:  # else the order has an answer
+        check_trained(turns)
+    anew = anew or tools or _misread(source, id)
     if trimmed:
         given = images
         images = _still_shown(images, said, turns, PLACEHOLDER)
@@ -97,7 +100,7 @@ def row_of(
         row = Row("", (), (), _id(id), False, False, system, trimmed, unread, anew)
         return _with_clips(turns, asked, images, videos, source, row)
     named, name = _source(source, images[0] if images else None), _id(id)
-    mentions = [place for place, turn in enumerate(turns) if PLACEHOLDER in turn.text]
+    mentions = [place for place, text in enumerate(texts) if PLACEHOLDER in text]
     if not images:
         clean = [Turn(t.role, t.text.replace(PLACEHOLDER, ""), t.trained) for t in turns] if mentions else turns
         return Row(named, tuple(clean), (), name, False, bool(mentions), system, trimmed, unread, anew)

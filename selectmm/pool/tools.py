@@ -64,7 +64,8 @@ def calls_of(said: object, place: int, unread: list[str]) -> list[str]:
     """
     calls = _listed(said, f"turn {place}")
     for call in calls:
-        unread += [f"{name} of a call" for name in check_fields(call, _READ, {})]
+        if not _READ.issuperset(call):
+            unread += [f"{name} of a call" for name in check_fields(call, _READ, {})]
     return [_call(call, place) for call in calls]
 
 

@@ -12,12 +12,16 @@ HEAD = ("system", "tools")  # turns in front of the first question
 
 
 class Order(NamedTuple):
-    """Which turns of a row are used, ``[0, head)`` and ``[first, last)``, and which of these asks first."""
+    """Which turns of a row are used, ``[0, head)`` and ``[first, last)``, and which of these asks first.
+
+    ``tools``: whether one offers or calls a tool, or is its result; earlier versions read none of these.
+    """
 
     head: int
     first: int
     last: int
     asked: int
+    tools: bool
 
 
 @lru_cache(maxsize=1_000)  # a pool has few orders
@@ -40,7 +44,7 @@ def order_of(roles: tuple[Role, ...]) -> Order:
             f"does not alternate human and gpt, ending in gpt (it has: {found}); every question needs its answer, and "
             f"every result of a tool its call",
         )
-    return Order(head, first, last, left.index("user"))
+    return Order(head, first, last, left.index("user"), not _TALK.issuperset(roles))
 
 
 def check_trained(turns: Sequence[Turn]) -> None:
@@ -55,6 +59,7 @@ def check_trained(turns: Sequence[Turn]) -> None:
     raise BadRow("no answer to train on", "has no answer to train on: all are marked as context (loss or weight)")
 
 
+_TALK = frozenset({"system", "user", "assistant"})
 _LETTERS = {"system": "s", "tools": "t", "user": "u", "assistant": "a", "tool_call": "c", "tool_result": "r"}
 _IN_ORDER = re.compile(r"s?t?u(?:ac*|c+)(?:(?:u|(?<=c)r+)(?:ac*|c+))*")
 
