@@ -60,6 +60,7 @@ SOURCES = {
     "dics": ("2608.30209", "no code found"),
     "once_select": ("2605.26761", "none given"),
     "self_filter": ("2402.12501", "AGPL-3.0"),
+    "vds3": ("2603.12478", "MIT"),
 }
 
 

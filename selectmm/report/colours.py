@@ -24,7 +24,7 @@ KNOWN = (
     *("self_sup", "coincide", "scalselect/all_image_tokens", "scalselect/uncentred", "semdedup", "d2_pruning"),
     *("magic", "dics", "visnec", "self_filter", "self_sup/easy", "self_sup/hard"),
     *("datatailor", "once_select", "presel", "xmas", "from_scores", "from_indices"),
-    "adapt_inf",
+    *("adapt_inf", "vds3"),
 )
 
 

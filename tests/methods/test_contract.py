@@ -43,6 +43,7 @@ from selectmm.methods.self_sup import SelfSup
 from selectmm.methods.semdedup import SemDeDup
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive
+from selectmm.methods.vds3 import Vds3
 from selectmm.methods.visnec import VisNec
 from selectmm.methods.xmas import Xmas
 from selectmm.pool.pool import Pool
@@ -164,6 +165,7 @@ METHODS: list[Method] = [
         shift=[False],
     ),
     *varied(SemDeDup, clusters=[2], rows_per_cluster=[4], iterations=[1], keep=["easy"]),
+    *varied(Vds3, score=["vds", "frame_difference"], frames=[2], removal=["mask"]),
     *varied(VisNec, clusters=[3], iterations=[1], removal=["drop"], encoder=["a-folder"]),
     *[Prism(centering=c, scope=s) for c in ("corpus_mean", "per_vector", "none") for s in ("per_source", "global")],
     *[Prism(features=f, keep=k, pool=p) for f, k, p in [("joint", "medium", "mean"), ("joint", "high", "last_token")]],

@@ -20,7 +20,7 @@ from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool
 KINDS = ["ifd", "grand", "prism", "scalselect", "magic", "coincide"]  # one per thing that a method reads
 METHODS = ["length", "perplexity", "el2n", "ifd", "grand", "prism", "scalselect", "tive", "dataprophet", "rds_plus"]
 METHODS += ["visnec", "semdedup", "coincide", "icons", "d2_pruning", "datatailor", "adapt_inf", "magic"]
-METHODS += ["self_sup method.keep=hard", "less", "presel", "xmas", "dics", "once_select", "self_filter"]
+METHODS += ["self_sup method.keep=hard", "less", "presel", "xmas", "dics", "once_select", "self_filter", "vds3"]
 WARMED = {"tive", "grand", "icons", "adapt_inf", "less", "presel", "xmas", "dics"}
 
 
