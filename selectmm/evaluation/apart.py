@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 
 from selectmm.errors import UserError
 from selectmm.evaluation.own import AT_ONCE, DATA, ITEMS, asked, content_of, png_of
+from selectmm.pool.image import found
 from selectmm.pool.pool import Pool
+from selectmm.pool.root import File
 
 ROWS = 65_536  # rows of the pool looked at together
 
@@ -60,11 +63,26 @@ def _asking(pool: Pool, questions: pa.Array) -> Iterator[int]:
 
 
 def _shows(pool: Pool, position: int, file: pq.ParquetFile, number: int) -> bool:
-    """Whether a row's images are those of a held-out row. Their paths are equal; they may lie in another place."""
+    """Whether a row's images and clips are those of a held-out row. Their paths are equal; they may lie elsewhere."""
     group, place = divmod(number, AT_ONCE)
-    theirs = file.read_row_group(group, columns=["images"]).column("images")[place].as_py()
+    wanted = [name for name in ("images", "clips") if name in file.schema_arrow.names]
+    theirs = file.read_row_group(group, columns=wanted).slice(place, 1).to_pylist()[0]
     _, shown, _ = asked(pool[position])
     try:
-        return [one["bytes"] for one in theirs] == [png_of(pool, one.path) for one in shown if not one.video]
-    except UserError:  # an image that cannot be read: nothing can be learned about it
+        if [one["bytes"] for one in theirs["images"]] != [png_of(pool, one.path) for one in shown if not one.video]:
+            return False
+        clips = [Path(clip) for clip in theirs.get("clips", ()) if clip]
+        ours = [found(pool.image_root, one.path, "Clip") for one in shown if one.video]
+        return all(_same(one, other) for one, other in zip(ours, clips, strict=True))
+    except (UserError, OSError):  # an image or a clip that cannot be read: nothing can be learned about it
         return False
+
+
+def _same(one: File, other: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    return one == other or (one.stat().st_size == other.stat().st_size and _digest(one) == _digest(other))
+
+
+def _digest(file: File) -> bytes:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").digest()

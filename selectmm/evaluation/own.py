@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, Sequence, Value
 
 from selectmm.errors import UserError
-from selectmm.pool.image import inside
+from selectmm.pool.image import found, inside, missing
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample, Shown, Turn
 from selectmm.records.code_files import CODE_ENDINGS, check_code
@@ -123,12 +123,10 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         tasks: the suite's task folder (see `selectmm.evaluation.tasks`), or None. rows: what is asked.
 
     Raises:
-        UserError: the suite has a task of that name already, one of its files changed meanwhile, rows show clips that
-            lie in no folder, or a first question has no answer.
+        UserError: the suite has a task of that name already, one of its files changed meanwhile, a clip cannot be
+            read, or a first question has no answer.
     """
-    clips = bool(rows.clips.any())
-    if clips and not isinstance(rows.image_root, Path):
-        raise UserError("Held-out rows show clips, which have to lie in a folder; set pool.images to one.")
+    clips = _clips_of(rows, Path(cache)) if rows.clips.any() else None
     beside = None if tasks is None else Path(tasks)
     there = {} if beside is None else {str(f.relative_to(beside)): _sha(f) for f in _files(beside)}
     for task in (TASK, RATED):
@@ -136,7 +134,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
             raise UserError(f"The suite has a task '{task}' already, so heldout= cannot be used with it.")
     _log_unasked(rows)
 
-    said = {f"{TASK}.yaml": YAML + _SAID * clips, f"{RATED}.yaml": RATED_YAML + _SAID * clips}
+    said = {f"{TASK}.yaml": YAML + _SAID * bool(clips), f"{RATED}.yaml": RATED_YAML + _SAID * bool(clips)}
     code = {name: (beside / name).read_bytes() for name in there if Path(name).suffix in CODE_ENDINGS}
 
     def make(folder: Path) -> None:
@@ -152,7 +150,7 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
         refuse_links([folder / "own-data"])
         (folder / "own-data").mkdir(exist_ok=True)
         write_atomically(folder / "own-data" / "README.md", README)
-        _write(rows, folder / DATA, _WITH_CLIPS if clips else _FEATURES)
+        _write(rows, clips, folder / DATA)
         items = [content_of(rows[position]) for position in range(len(rows))]
         write_atomically(folder / ITEMS, json.dumps(items))
         if clips:
@@ -160,10 +158,42 @@ def tasks_with_own(tasks: str | Path | None, rows: Pool, cache: str) -> Path:
 
     identity = {"rows": rows.fingerprint, "tasks": there, "version": 3}
     if clips:  # their paths stand in the data
-        identity["folder"] = str(rows.image_root.resolve())
+        identity["folder"] = str(clips)
     folder = run_stage(Path(cache), "own-suite", identity, make).folder
     check_code(folder, code | {name: text.encode() for name, text in said.items()})
     return folder
+
+
+def _clips_of(rows: Pool, cache: Path) -> Path:
+    """The folder that clips are read from: a task names files, so clips in tars or at an address are copied (`_clip`).
+
+    Raises:
+        UserError: a clip cannot be read.
+    """
+    root = rows.image_root
+    if isinstance(root, Path):
+        return root.resolve()
+
+    def make(folder: Path) -> None:
+        for image in np.flatnonzero(rows.clips).tolist():
+            file = found(root, rows.images[image], "Clip")
+            try:
+                with file.open("rb") as stream, open_new(folder / _copied(rows.images[image])) as out:
+                    shutil.copyfileobj(stream, out)
+            except FileNotFoundError as problem:
+                raise UserError(missing(file, "Clip")) from problem
+
+    return run_stage(cache, "own-clips", {"rows": rows.fingerprint, "version": 1}, make).folder.resolve()
+
+
+def _clip(rows: Pool, folder: Path, path: str) -> str:
+    """The file of a clip of the rows; ``folder`` is that of `_clips_of`."""
+    return str(inside(folder, path) if isinstance(rows.image_root, Path) else folder / _copied(path))
+
+
+def _copied(path: str) -> str:
+    """What a clip's copy is called: a stranger's name might be that of one of the stage's own files."""
+    return hashlib.sha256(normpath(path).encode()).hexdigest()[:32]
 
 
 def _log_unasked(rows: Pool) -> None:
@@ -189,14 +219,15 @@ def _sha(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(rows: Pool, file: Path, features: Features) -> None:
+def _write(rows: Pool, clips: Path | None, file: Path) -> None:
+    features = _WITH_CLIPS if clips else _FEATURES
     with open_new(file) as stream, pq.ParquetWriter(stream, features.arrow_schema) as out:
         for start in range(0, len(rows), AT_ONCE):
-            entries = list(_entries(rows, range(start, min(start + AT_ONCE, len(rows)))))
+            entries = list(_entries(rows, clips, range(start, min(start + AT_ONCE, len(rows)))))
             out.write_table(pa.Table.from_pylist(entries, schema=features.arrow_schema))
 
 
-def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
+def _entries(rows: Pool, clips: Path | None, positions: range) -> Iterator[Mapping[str, object]]:
     for position in positions:
         question, shown, answer = asked(rows[position])
         if answer.role != "assistant" or not answer.trained:
@@ -211,7 +242,7 @@ def _entries(rows: Pool, positions: range) -> Iterator[Mapping[str, object]]:
             "images": [{"bytes": png_of(rows, one.path), "path": None} for one in shown if not one.video],
             "image_at": [one.at for one in shown],
             "image_inline": [one.inline for one in shown],
-            "clips": [str(inside(rows.image_root.resolve(), one.path)) if one.video else "" for one in shown],
+            "clips": [_clip(rows, clips, one.path) if clips and one.video else "" for one in shown],
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -160,6 +161,49 @@ def test_a_held_out_clip_is_asked_as_a_clip_and_the_suite_says_so(tmp_path: Path
     assert all(shows_clips(one, suite) for one in suite.benchmarks)
     without = suite_of(tasks_with_own(None, pool_of(tmp_path / "held", HELD), str(tmp_path / "cache")))
     assert not any(shows_clips(one, without) for one in without.benchmarks)
+
+
+@pytest.mark.parametrize("where", ["tar", "address"])
+def test_held_out_clips_may_lie_where_a_pools_clips_may(where: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / "v" / "1.mp4", frames=3)
+    content = (tmp_path / "v" / "1.mp4").read_bytes()
+    said = [{"from": "human", "value": "<video>Which?"}, {"from": "gpt", "value": "yes"}]
+    (tmp_path / "rows.json").write_text(json.dumps([{"conversations": said, "video": "v/1.mp4"}]))
+    if where == "tar":
+        root = str(tar_of(tmp_path / "clips.tar", [("v/1.mp4", content)]))
+    else:
+        root = "memory://held-out-clips"
+        fsspec.filesystem("memory").pipe("/held-out-clips/v/1.mp4", content)
+    rows = open_llava_json(str(tmp_path / "rows.json"), root, "stop", tmp_path / "cache")
+    tasks = tasks_with_own(None, rows, str(tmp_path / "cache"))
+    [[clip]] = pq.read_table(tasks / "own-data" / "test.parquet")["clips"].to_pylist()
+    assert Path(clip).read_bytes() == content and Path(clip).parent.parent == tmp_path / "cache" / "own-clips"
+    counts: list[list[int]] = []
+
+    def answer(questions: Sequence[Question], _tokens: int, _stops: Sequence[str]) -> list[Reply]:
+        counts.extend([one.frames for one in question.images() if isinstance(one, Clip)] for question in questions)
+        return [Reply("yes", False) for _ in questions]
+
+    suite = suite_of(tasks)
+    with rendered(suite.tasks, suite.benchmarks) as folder:
+        options = {"limit": None, "max_new_tokens": 16, "images": "shown", "seed": 0}
+        assert multimodal.run(suite.benchmarks[:3], folder, answer, **options)["own-EM"].value == 100
+    assert counts == [[3]]
+
+
+def test_a_pools_clip_of_a_held_out_clips_name_is_another_one_if_its_content_is(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "<video>Which?"}, {"from": "gpt", "value": "yes"}]
+    (tmp_path / "rows.json").write_text(json.dumps([{"conversations": said, "video": "1.mp4"}]))
+    pools = []
+    for name, frames in (("held", 3), ("same", 3), ("other", 6)):
+        content = write_clip(tmp_path / name / "1.mp4", frames=frames).read_bytes()
+        root = tar_of(tmp_path / f"{name}.tar", [("1.mp4", content)])
+        pools.append(open_llava_json(str(tmp_path / "rows.json"), str(root), "stop", tmp_path / "cache"))
+    held, same, other = pools
+    tasks = tasks_with_own(None, held, str(tmp_path / "cache"))
+    check_apart(other, tasks)
+    with pytest.raises(UserError, match=r"1 rows of the pool have the first question, images and answer of a held-out"):
+        check_apart(same, tasks)
 
 
 def test_another_clip_at_the_same_path_is_evaluated_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
