@@ -14,11 +14,13 @@ def read_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str]) ->
     Raises:
         UserError: an option that does not exist, such as ``--pool`` for ``pool=``.
     """
-    asked, rest = parser.parse_known_intermixed_args(arguments)
-    for word in rest:
-        otherwise = f"'{parser.prog} --help' lists the options."
-        raise no_option(word, arguments, known_names(), list(parser._option_string_actions), otherwise)
-    return asked
+    options = list(parser._option_string_actions)
+    for word in arguments:
+        name = word.partition("=")[0]
+        if name.startswith("--") and not any(option.startswith(name) for option in options):  # it may be shortened
+            otherwise = f"'{parser.prog} --help' lists the options."
+            raise no_option(word, arguments, known_names(), options, otherwise)
+    return parser.parse_intermixed_args(arguments)
 
 
 def record_parser(command: str, description: str) -> argparse.ArgumentParser:

@@ -20,8 +20,6 @@ from selectmm.commands import (
 )
 from selectmm.errors import UserError
 
-TO = ("--to", "x")
-
 
 @pytest.mark.parametrize(
     ("main", "words"),
@@ -34,9 +32,9 @@ TO = ("--to", "x")
         (references.main, ()),
         (contamination.main, ()),
         (verify_eval.main, ()),
-        (export.main, ("model", *TO)),
-        (export.main, ("subset", *TO, "--format", "llava")),
-        (inspect.main, ("subset", *TO)),
+        (export.main, ("model",)),
+        (export.main, ("subset",)),
+        (inspect.main, ("subset",)),
     ],
     ids=lambda value: value.__module__.rpartition(".")[2] if callable(value) else None,
 )

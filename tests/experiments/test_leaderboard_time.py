@@ -13,8 +13,9 @@ def test_a_leaderboard_of_copied_records_is_built_and_drawn(tmp_path: Path) -> N
     assert record["settings"] == {"records": 20} and record["comparisons"] == []
     figures = record["figures"]
     assert figures["rows of the leaderboard"] > 1 and figures["megabytes of the page"] > 0
-    assert 0 < figures["seconds until the page is drawn, by the browser's clock"]
-    assert figures["aim of drawing it"] == "–", "only at full size"
+    drawn = [value for key, value in figures.items() if key.startswith("seconds until the page is drawn")]
+    assert len(drawn) == 1 and drawn[0] > 0
+    assert figures["aim of drawing it, by the smaller of the two"] == "–", "only at full size"
     assert [path.name for path in tmp_path.iterdir()] == ["leaderboard.json"], "the copies are deleted"
 
 
