@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import get_ident
-from typing import cast
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
@@ -195,11 +195,25 @@ def _keep(frames: np.ndarray, to: Path) -> None:
             beside.unlink()
 
 
+def _container(file: File, stream: BinaryIO) -> av.container.InputContainer:
+    try:
+        return cast(av.container.InputContainer, av.open(stream, options={"format_whitelist": CONTAINERS}))
+    except av.FFmpegError as problem:
+        if isinstance(problem, MemoryError):
+            raise
+        told = f"it is no MP4, MOV, MKV, WebM or AVI, or damaged: {problem.strerror}"
+        raise broken("Clip", file, told) from problem
+
+
 @contextmanager
 def _opened(file: File) -> Iterator[av.container.InputContainer]:
     try:
-        with file.open("rb") as stream, av.open(stream, options={"format_whitelist": CONTAINERS}) as container:
-            yield cast(av.container.InputContainer, container)
+        with file.open("rb") as stream:
+            if not stream.read(1):
+                raise broken("Clip", file, "it is empty")
+            stream.seek(0)
+            with _container(file, stream) as container:
+                yield container
     except UserError:
         raise
     except FileNotFoundError as problem:

@@ -61,7 +61,7 @@ def open_hub(
         batches = data.with_format("arrow").iter(ROWS_AT_ONCE)  # undecoded: images stay the bytes they are
         return table_rows(batches, folder / "images" if root is None else None)
 
-    folder, noted = read_rows(Path(cache), identity, File(dataset), raw, reader)
+    folder, noted = read_rows(Path(cache), identity, File(dataset, option="pool.dataset"), raw, reader)
     pool = opened(folder, root or folder / "images", {"rows": noted.content}).read_from(state_of_data(data))
     return healthy(pool, noted, bad_rows, Path(cache), folder)
 

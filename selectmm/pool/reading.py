@@ -30,10 +30,11 @@ FIELDS = 100  # names of unread fields that are counted; a file may have another
 
 @dataclass(frozen=True)
 class File:
-    """The file that rows come from, as sentences name it, and how places in it are counted."""
+    """The file that rows come from, as sentences name it, how places in it are counted, and which option names it."""
 
     name: str
     counted_in: CountedIn = "row"
+    option: str = "pool.file"
 
     def place(self, number: int) -> str:
         """Words that open a sentence."""
@@ -188,7 +189,7 @@ def _checked(
             position += 1
     if not position and not noted.bad:
         why = ": all were left out; set pool.text_only=take, or " if noted.left_out else "; "
-        raise UserError(f"The pool has no rows{why}set pool.file to a file that has some.")
+        raise UserError(f"The pool has no rows{why}set {file.option} to what has some.")
     noted.content = content.hexdigest()
 
 

@@ -6,6 +6,7 @@ away, in any order and from any process. WebDataset keeps images so, and many da
 
 import io
 import json
+import os
 import stat
 import tarfile
 from bisect import bisect_left
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt, shown
+from selectmm.pool.passing import NotNow
 from selectmm.records.no_links import open_new
 from selectmm.records.progress import track
 from selectmm.records.stage import run_stage
@@ -37,19 +39,33 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside a tar: what of `pathlib.Path` is needed to read it."""
+    """A file inside a tar: what of `pathlib.Path` is needed to read it.
+
+    Attributes:
+        state: bytes and time of change of the tar when it was indexed.
+    """
 
     tar: Path
     name: str
     start: int
     size: int
+    state: tuple[int, int]
 
     def __str__(self) -> str:
         return f"{self.name} in {self.tar}"
 
     def open(self, _mode: str = "rb") -> BinaryIO:
-        """The file's bytes, as a stream of their own."""
-        return io.BufferedReader(_Part(self.tar.open("rb", buffering=0), self.start, self.size))
+        """The file's bytes, as a stream of their own.
+
+        Raises:
+            NotNow: the tar has changed, so that other bytes may lie there: no verdict on the file.
+        """
+        stream = self.tar.open("rb", buffering=0)
+        found = os.fstat(stream.fileno())
+        if (found.st_size, found.st_mtime_ns) != self.state:
+            stream.close()
+            raise NotNow(_CHANGED.format(self.tar))
+        return io.BufferedReader(_Part(stream, self.start, self.size))
 
     def stat(self) -> SimpleNamespace:
         """The file's size and kind, and when the tar was changed."""
@@ -115,7 +131,7 @@ class Shards:
         if place == len(names) or names[place].as_py() != wanted:
             return None
         tar, start, size = (self._table[column][place].as_py() for column in ("tar", "start", "size"))
-        return Member(self._checked(tar), wanted, start, size)
+        return self._member(tar, wanted, start, size)
 
     def members(self) -> Iterator[Member]:
         """Every file, tar after tar, in the order in which it lies there.
@@ -126,7 +142,7 @@ class Shards:
         rows = self._table.sort_by([("tar", "ascending"), ("start", "ascending")])
         for batch in rows.to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():
-                yield Member(self._checked(row["tar"]), row["name"], row["start"], row["size"])
+                yield self._member(row["tar"], row["name"], row["start"], row["size"])
 
     @cached_property
     def _table(self) -> pa.Table:
@@ -142,13 +158,20 @@ class Shards:
         """Tars that this process has found to be as they were indexed."""
         return set()
 
+    def _member(self, tar: int, name: str, start: int, size: int) -> Member:
+        _, whole, changed = self.states[tar]
+        return Member(self._checked(tar), name, start, size, (whole, changed))
+
     def _checked(self, number: int) -> Path:
         path = Path(self.states[number][0])
         if number not in self._known:
             if not path.is_file() or _state_of(path) != self.states[number]:
-                raise UserError(f"{path} was changed after its images were indexed; start the command again.")
+                raise UserError(_CHANGED.format(path))
             self._known.add(number)
         return path
+
+
+_CHANGED = "{} was changed after its images were indexed; start the command again."
 
 
 def shards_of(pattern: str, cache: Path) -> Shards:

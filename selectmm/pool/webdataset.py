@@ -44,7 +44,7 @@ def open_webdataset(
     shards = shards_of(tars, Path(cache))
     reader = ChatReader(system, source)
     identity = {"reader": "webdataset", "tars": shards.states, "system": system, "source": source}
-    named = File(f"{tars} (counted over its tars in the order of their names)")
+    named = File(f"{tars} (counted over its tars in the order of their names)", option="pool.tars")
     folder, noted = read_rows(Path(cache), identity, named, lambda _: _rows(shards), reader)
     return healthy(opened(folder, shards, {"rows": noted.content}), noted, bad_rows, Path(cache), folder)
 

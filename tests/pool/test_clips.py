@@ -361,18 +361,21 @@ def write_no_clips(folder: Path, to: Path) -> None:
         stream.width = stream.height = 32
         container.start_encoding()
     known = write_clip(to / "known.mkv").read_bytes()
+    (to / "nothing.mp4").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(to / "picture.png")
     (to / "codec.mkv").write_bytes(known.replace(b"V_MPEG4/ISO/ASP", b"V_OTHER/ISO/ASP"))
 
 
 def test_the_doctor_says_why_clips_cannot_be_read_and_which_are_not_there(folder: Path, tmp_path: Path) -> None:
     write_no_clips(folder, tmp_path)
     asked = [{"role": "user", "content": "<video>?"}, ANSWER]
-    names = ["codec.mkv", "sound.mp4", "none.mp4"]
+    names = ["codec.mkv", "sound.mp4", "none.mp4", "nothing.mp4"]
     pool = opened([{"messages": asked, "video": name} for name in names], tmp_path, tmp_path, "keep")
     found = {finding.name: finding for finding in diagnose(pool, None, Limit(), "stop")}
     assert found["unreadable image or clip"].examples == [
         "row 0, codec.mkv: its codec is not one that this PyAV decodes; encode it as H.264",
         "row 1, sound.mp4: it has no pictures",
+        "row 3, nothing.mp4: it is empty",
     ]
     assert found["unreadable image or clip"].advice.startswith("Replace these files, or set pool.bad_rows=drop")
     assert found["missing image or clip"].examples == ["row 2, none.mp4"]
@@ -381,6 +384,10 @@ def test_the_doctor_says_why_clips_cannot_be_read_and_which_are_not_there(folder
 def test_what_is_no_clip_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     write_no_clips(folder, tmp_path)
     whys = {"page.mp4": "Invalid data", "list.mp4": "Invalid data", "cut.mp4": "", "sound.mp4": "it has no pictures"}
+    whys |= {
+        "nothing.mp4": "it is empty",
+        "picture.png": "it is no MP4, MOV, MKV, WebM or AVI, or damaged: Invalid arg",
+    }
     whys |= {"empty.mp4": "it has no", "codec.mkv": "its codec is not one that this PyAV decodes; encode it as H.264"}
     for name, why in whys.items():
         with pytest.raises(UserError, match=rf"^Clip .*{name} cannot be read \(.*{why}.*\); replace it"):

@@ -6,9 +6,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from selectmm.errors import UserError
 from selectmm.pool import shards
+from selectmm.pool.image import open_image
+from selectmm.pool.passing import NotNow
 from selectmm.pool.root import root_of
 from selectmm.pool.shards import INDEX, shards_of
 from tests.pool.kept_images import tar_of
@@ -59,6 +62,17 @@ def test_a_tar_that_changes_while_it_is_used_is_not_read(tmp_path: Path) -> None
     tar.unlink()
     with pytest.raises(UserError, match="was changed after"):
         shards.Shards("a.tar", index).file("one.png")
+
+
+def test_a_tar_that_changes_after_one_of_its_files_was_read_is_not_read_on(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(stream, "PNG")
+    tar = tar_of(tmp_path / "a.tar", [("one.png", stream.getvalue())])
+    root = shards_of(str(tar), tmp_path / "cache")
+    assert open_image(root, "one.png").getpixel((0, 0)) == (255, 0, 0)
+    tar_of(tar, [("other.png", stream.getvalue()), ("one.png", b"1")])
+    with pytest.raises(NotNow, match=r"a\.tar was changed after its images were indexed; start the command again"):
+        open_image(root, "one.png")
 
 
 def test_one_name_in_two_tars_is_refused(tmp_path: Path) -> None:

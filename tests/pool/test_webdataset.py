@@ -93,6 +93,12 @@ def test_whatever_is_read_is_found_beside_a_row_and_the_rest_is_counted(tmp_path
     assert pool.open_image("0.tga").tobytes() == picture(0).tobytes()
 
 
+def test_tars_without_rows_are_told_of_by_their_own_option(tmp_path: Path) -> None:
+    tar = tar_of(tmp_path / "a.tar", [("a.png", contents()["coco/000.png"])])
+    with pytest.raises(UserError, match=r"^The pool has no rows; set pool\.tars to what has some\.$"):
+        open_webdataset(str(tar), "stop", str(tmp_path / "cache"), "turn", "source")
+
+
 def test_a_row_whose_files_lie_apart_is_refused(tmp_path: Path) -> None:
     """As plain tar leaves them, in the own order; files without a row, and other tars, may have a key again."""
     row, pixels = json.dumps({"conversations": said()}).encode(), contents()["coco/000.png"]
