@@ -37,6 +37,8 @@ def check_none(override: Override, value: object, there: Collection[str] = ()) -
     Args:
         there: the choices of a group; none for a plain value.
     """
+    if value is None:
+        return
     key = override.key_or_group
     if str(value) not in there and str(value).lower() in ("none", "") and key in LEFT_OUT:
         raise UserError(f"'{override.input_line}' chooses nothing; to leave {key} out write {key}=null.")

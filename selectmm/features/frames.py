@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates, attention_from, most_attended
 from selectmm.features.feature import Seen
 from selectmm.features.states import Pooling, as_kept
@@ -134,9 +135,18 @@ def _has_clip(seen: Seen, row: int) -> bool:
 
 
 class _FrameSizes:
-    """How many frames, and how many tokens in each, the images and clips of a batch have, in the order of the text."""
+    """How many frames, and how many tokens in each, the images and clips of a batch have, in the order of the text.
+
+    Raises:
+        UserError: the family has tokens of clips that belong to no frame (LLaVA-OneVision's newline).
+    """
 
     def __init__(self, seen: Seen) -> None:
+        if "pixel_values_videos" in seen.batch and "video_grid_thw" not in seen.batch:
+            raise UserError(
+                f"method.frames pools clips frame by frame, which is written for LLaVA and the Qwen families, not for "
+                f"{seen.vlm.family.name}; set method.frames=together."
+            )
         batch, images = seen.batch, seen.vlm.processor.image_processor
         joined = getattr(images, "merge_size", 1) ** 2  # the Qwen families' grids count patches
         self._grids = {

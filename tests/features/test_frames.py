@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates, attention_from, most_attended
 from selectmm.features.feature import Feature, Features
 from selectmm.features.frames import AttendedFrames, FrameStates, Single
@@ -172,3 +173,10 @@ def test_methods_read_the_feature_that_their_option_says(pool: Pool) -> None:
     first = [pool.images.index(shown) for shown in ("1.mp4", "1.png", "2.png", "1.png")]
     expected = np.corrcoef(values[first])
     np.testing.assert_allclose(made.scores[[0, 2, 3, 4]], (expected.sum(1) - 1) / 3, atol=1e-9)
+
+
+def test_a_family_whose_clips_have_tokens_of_no_frame_is_refused(pool: Pool, tmp_path: Path) -> None:
+    vlm = FAMILIES["llava_onevision"].load(tmp_path / "model")
+    with pytest.raises(UserError, match=r"not for llava_onevision; set method\.frames=together"):
+        values_of(vlm, pool, tmp_path / "values", FrameStates(1, "each"))
+    assert values_of(vlm, pool, tmp_path / "values", ImageStates(1))

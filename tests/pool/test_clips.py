@@ -4,6 +4,7 @@ import io
 import json
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -163,8 +164,8 @@ def test_frames_that_are_too_many_or_that_the_disk_has_no_room_for_are_decoded_a
 ) -> None:
     clip = open_clip(folder, "v/1.mp4", tmp_path / "frames")
 
-    def full(path: Path, _frames: np.ndarray) -> None:
-        path.write_bytes(b"half")
+    def full(file: BinaryIO, _frames: np.ndarray) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
