@@ -40,20 +40,18 @@ def read(kind: Any, value: Any, where: str = "") -> Any:
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
-    hints = _hints(kind)
-    names = list(hints)
-    prefix = f"{where}." if where else ""
-    if missing := [name for name in names if name not in value]:
-        raise Mismatch(f"field '{prefix}{missing[0]}' is missing")
-    if unknown := [name for name in value if name not in names]:
-        raise Mismatch(f"field '{prefix}{named(unknown[0])}' is unknown")
     taken = _taken(kind)
-    return kind(
-        **{
-            name: value[name] if type(value[name]) in taken[name] else read(hints[name], value[name], prefix + name)
-            for name in names
-        }
-    )
+    prefix = f"{where}." if where else ""
+    if value.keys() != taken.keys():
+        if missing := [name for name in taken if name not in value]:
+            raise Mismatch(f"field '{prefix}{missing[0]}' is missing")
+        unknown = next(name for name in value if name not in taken)
+        raise Mismatch(f"field '{prefix}{named(unknown)}' is unknown")
+    unlike = [name for name, kinds in taken.items() if type(value[name]) not in kinds]
+    if not unlike:
+        return kind(**value)
+    hints = _hints(kind)
+    return kind(**{**value, **{name: read(hints[name], value[name], prefix + name) for name in unlike}})
 
 
 @cache

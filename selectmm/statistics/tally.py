@@ -6,7 +6,8 @@ independent. Items without a picture are clusters by themselves, together with t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def tally(answers: Sequence[Answer], metric: str, scale: float = 1.0) -> Tally |
 
 def _mean(answers: Sequence[Answer]) -> Tally:
     units = _units(answers)
-    scores = np.array([np.mean([answer.score for answer in unit]) for unit in units])
+    scores = np.array([_share(unit) for unit in units])
     parts = np.stack([scores, np.ones(len(units))], axis=1)
     right = scores == 1 if np.isin(scores, (0, 1)).all() else None
     return _tally([unit[0] for unit in units], parts, lambda sums: POINTS * sums[..., 0] / sums[..., 1], right)
@@ -100,7 +101,7 @@ def _points(answers: Sequence[Answer], scale: float) -> Tally:
     """Per category the share of right answers and of pairs that are right as a whole, added (arXiv 2306.13394)."""
     units = _units(answers)
     names = sorted({unit[0].stratum for unit in units})
-    earned = np.array([np.mean([a.score for a in unit]) + all(a.score == 1 for a in unit) for unit in units])
+    earned = np.array([_share(unit) + all(a.score == 1 for a in unit) for unit in units])
     member = np.array([[unit[0].stratum == name for name in names] for unit in units], dtype=float)
     parts = np.concatenate([member * earned[:, None], member], axis=1)
 
@@ -121,7 +122,24 @@ def _tally(
     sums = np.zeros((len(places), parts.shape[1]))
     np.add.at(sums, [places[label] for label in labels], parts)
     strata = dict(zip(labels, (answer.stratum for answer in firsts), strict=True))
-    return Tally(sums, value, tuple(strata[label] for label in places), tuple(places), right)
+    groups = _one_of_equals(tuple(strata[label] for label in places))
+    return Tally(sums, value, groups, _one_of_equals(tuple(places)), right)
+
+
+@lru_cache(maxsize=256)
+def _one_of_equals(names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first tuple that was equal: hundreds of runs name the same clusters, and are then compared at once."""
+    return names
+
+
+def _share(unit: Sequence[Answer]) -> float:
+    """The mean score of items that count as one, to the bit as NumPy's, which takes longer to begin than to add up two.
+
+    Most units are of one item, and a page is made of hundreds of thousands of them.
+    """
+    if len(unit) == 1:
+        return float(unit[0].score)
+    return (unit[0].score + unit[1].score) / 2 if len(unit) == 2 else float(np.mean([answer.score for answer in unit]))
 
 
 def _units(answers: Sequence[Answer]) -> list[list[Answer]]:

@@ -109,6 +109,10 @@ GOOD = {"benchmark": "b", "item": "0", "target": "yes", "answer": "no", "score":
         (json.dumps({**GOOD, "score": float("nan")}).encode(), "field 'score' is nan, not a number from 0 to 1"),
         (json.dumps({**GOOD, "score": 2}).encode(), "field 'score' is 2, not a number from 0 to 1"),
         (json.dumps({**GOOD, "answer": "\ud800"}).encode(), "surrogates not allowed"),
+        (
+            json.dumps({**GOOD, "answer": "\ud800"}, ensure_ascii=False).encode(errors="surrogatepass"),
+            "can't decode byte 0xed",
+        ),
         (json.dumps({**GOOD, "\x1b[31m": 1}).encode(), r"field '\\x1b\[31m' is unknown"),
         (
             f"{json.dumps(GOOD)}\n{json.dumps(GOOD)}".encode(),

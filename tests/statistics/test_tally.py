@@ -1,5 +1,6 @@
 """A value that follows from the kept answers is the value that the real task code gave."""
 
+import numpy as np
 import pytest
 
 from selectmm.evaluation import multimodal, text
@@ -46,6 +47,18 @@ def test_rotations_of_one_question_count_once() -> None:
     assert found.total == 50
     assert found.right.tolist() == [False, True]
     assert len(found.sums) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_a_units_score_is_numpys_mean_to_the_bit(size: int) -> None:
+    scores = [0.1, 0.7, 0.3, 0.9, 0.2, 0.6, 0.8, 0.4, 0.5][:size]
+    unit = [Answer(str(n), "", "a", "a", score, unit="together") for n, score in enumerate(scores)]
+    assert tally(unit, "exact_match").sums[0, 0] == np.mean(scores)
+
+
+def test_the_clusters_of_equal_answers_are_one_object() -> None:
+    one, other = (tally(outcome("mme").answers, "mme_total_score") for _ in range(2))
+    assert one.clusters is other.clusters and one.strata is other.strata
 
 
 def test_shares_are_not_right_or_wrong_and_a_metric_without_item_scores_is_unknown() -> None:
