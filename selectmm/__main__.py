@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ from selectmm.command_line.reading import (
     words_of,
 )
 from selectmm.errors import UserError
+from selectmm.imports import uncollected
 from selectmm.printable import NumberedFormatter, PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk
@@ -81,11 +83,12 @@ def _run(config: DictConfig) -> str:
             # CUDA reads which GPUs it may see once, and the imports below may start it.
             own_gpus(config.devices if isinstance(config.devices, int) else 1)
     # These imports take seconds; Hydra has already said what is wrong with the command.
-    from selectmm.instantiate import build
-    from selectmm.run import run
-    from selectmm.stages.follow import follow, same_on_all
-    from selectmm.stages.full_seeds import left_out
-    from selectmm.stages.nodes import leading
+    with uncollected():
+        from selectmm.instantiate import build
+        from selectmm.run import run
+        from selectmm.stages.follow import follow, same_on_all
+        from selectmm.stages.full_seeds import left_out
+        from selectmm.stages.nodes import leading
 
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
         config.nodes = place.nodes
@@ -182,10 +185,10 @@ def _answer(arguments: Sequence[str]) -> None:
     if first in ASKED and len(arguments) == 1:
         _answer([f"--{first}"])
     elif first in command_files():
-        importlib.import_module(f"selectmm.commands.{first.replace('-', '_')}").main(arguments[1:])
+        _command(first).main(arguments[1:])
     elif "--dry-run" in arguments:
         planned = [word for word in arguments if word != "--dry-run"]
-        importlib.import_module("selectmm.commands.plan").main(planned)
+        _command("plan").main(planned)
     elif HELP & set(arguments):
         if first and "=" not in first:
             check_overrides(CONFIGS, [first])
@@ -198,8 +201,14 @@ def _answer(arguments: Sequence[str]) -> None:
         os.environ["COMP_LINE"] = line_of_options(line)
         job()  # Hydra answers the shell
     else:
-        _check(arguments)
+        with uncollected():
+            _check(arguments)
         job()
+
+
+def _command(name: str) -> ModuleType:
+    with uncollected():
+        return importlib.import_module(f"selectmm.commands.{name.replace('-', '_')}")
 
 
 def _check(arguments: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ On two shared cores, threads that wait for each other cost more than they give.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from selectmm.imports import uncollected
 
 # Machines are shared: no test fails because something took long.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +36,13 @@ LONGEST = (
     "test_results.py",
     "experiments/test_papers.py",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Every process imports all tests and what they test, and forks many others, which need not look through that."""
+    with uncollected():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,8 @@ import sys
 import time
 from threading import Thread
 
+from selectmm.imports import uncollected
+
 
 def end_with(torchrun: int, starter: int) -> None:
     """Let a thread end this process, without unwinding, once one of two other processes has ended.
@@ -39,4 +41,6 @@ def _alive(process: int) -> bool:
 
 if __name__ == "__main__":
     end_with(os.getppid(), int(sys.argv[4]))
-    sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
+    with uncollected():
+        module = importlib.import_module(sys.argv[1])
+    sys.exit(module.main(sys.argv[2:]))
