@@ -2,10 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
+from itertools import pairwise
 from mmap import mmap
 
 import numpy as np
 import torch
+
+STORED = 2**19  # bytes that are read of a mapped file at a time: a part of a core's second cache
+
+
+def dtype_of(values: np.ndarray) -> torch.dtype:
+    """What `blocks` yields: float64 stays float64, all else becomes float32."""
+    return torch.float64 if values.dtype == np.float64 else torch.float32
 
 
 def blocks(values: np.ndarray, rows: np.ndarray, size: int) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -22,16 +31,18 @@ def blocks(values: np.ndarray, rows: np.ndarray, size: int) -> Iterator[tuple[sl
     Raises:
         OSError: a mapped file has become shorter than its map.
     """
-    kind = torch.float64 if values.dtype == np.float64 else torch.float32
-    held = torch.empty((min(size, len(values)), *values.shape[1:]), dtype=kind)
+    held = torch.empty((min(size, len(values)), *values.shape[1:]), dtype=dtype_of(values))
+    starts = range(0, len(values), size)
+    edges = np.searchsorted(rows, [*starts, len(values)]).tolist()
+    distinct = bool((np.diff(rows) > 0).all())
     with _reader(values, held) as read:
-        for start in range(0, len(values), size):
-            first, last = np.searchsorted(rows, [start, start + size]).tolist()
+        for start, (first, last) in zip(starts, pairwise(edges), strict=True):
             if first == last:
                 continue
-            block, wanted = read(start, min(start + size, len(values))), rows[first:last] - start
-            whole = len(wanted) == len(block) and bool((np.diff(wanted) == 1).all())
-            yield slice(first, last), block if whole else block[torch.from_numpy(wanted)]
+            block = read(start, min(start + size, len(values)))
+            if not (distinct and last - first == len(block)):
+                block = block[torch.from_numpy(rows[first:last] - start)]
+            yield slice(first, last), block
 
 
 @contextmanager
@@ -51,18 +62,28 @@ def _reader(values: np.ndarray, held: torch.Tensor) -> Iterator[Callable[[int, i
         yield copied
         return
     same = held.numpy().dtype == values.dtype
-    stored = held if same else torch.from_numpy(np.empty(tuple(held.shape), values.dtype))
+    few = len(held) if same else min(len(held), max(1, STORED // max(1, values.strides[0])))
+    stored = held if same else torch.from_numpy(np.empty((few, *values.shape[1:]), values.dtype))
     with open(values.filename, "rb", buffering=0) as stream:
 
         def read(start: int, stop: int) -> torch.Tensor:
             stream.seek(values.offset + start * values.strides[0])
-            part, block = stored[: stop - start], held[: stop - start]
-            left = memoryview(part.numpy()).cast("B")
-            while left:
-                got = stream.readinto(left)
-                if not got:
-                    raise OSError(f"{values.filename} ends before its row {stop}.")
-                left = left[got:]
-            return block if same else block.copy_(part)
+            block = held[: stop - start]
+            for part in block.split(few):
+                given = part if same else stored[: len(part)]
+                _fill(given, stream, stop)
+                if not same:
+                    part.copy_(given)
+            return block
 
         yield read
+
+
+def _fill(part: torch.Tensor, stream: FileIO, stop: int) -> None:
+    """Read as many bytes as ``part`` has; it ends before row ``stop`` of the array."""
+    left = memoryview(part.numpy()).cast("B")
+    while left:
+        got = stream.readinto(left)
+        if not got:
+            raise OSError(f"{stream.name} ends before its row {stop}.")
+        left = left[got:]

@@ -7,11 +7,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from selectmm.methods.blocks import blocks
+from selectmm.methods.blocks import blocks, dtype_of
 
 Centering = Literal["corpus_mean", "per_vector", "none"]
+Groups = int | torch.Tensor
+"""The group that all rows have, or each row's, [rows] of int64."""
 
-BLOCK = 512  # features held at a time: a few megabytes, so that what follows the read finds them in the cache
+BLOCK = 512  # features held at a time, at most
+HELD = 300_000  # numbers held at a time: in single and half precision what a core's second cache holds (2 MiB)
 
 
 def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, centering: Centering) -> np.ndarray:
@@ -32,53 +35,71 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
     centred, shifts = _centring(pairs, centering)
     scale = torch.zeros(len(pairs.unit), dtype=torch.float64)  # of each centred feature to length 1, or to nothing
     sums = torch.zeros(len(pairs.sizes), values.shape[1], dtype=torch.float64)
-    for some, number, block in pairs.blocks():
+    for some, own, block in pairs.blocks():
         lengths = block.norm(dim=1) if shifts is None else None
-        block = centred(block, number)
+        block = centred(block, own)
         norms = block.norm(dim=1)
         least = 1e-12 if block.dtype == torch.float64 else 1e-6  # of a feature's length; else only rounding is left
         if lengths is None:
-            real = _real(pairs, some, norms, shifts[number], least)
+            real = _real(pairs, some, norms, shifts[own], least)
         else:
             real = norms > least * lengths
         scale[some] = torch.where(real, 1 / norms, 0).double()
-        sums[number] += (pairs.count[some] * scale[some]).to(block.dtype) @ block
-    scores = torch.zeros_like(scale)
-    for some, number, block in pairs.blocks():
-        dots = centred(block, number) @ sums[number].to(block.dtype) * scale[some] - (scale[some] > 0).double()
-        scores[some] = dots / max(float(pairs.sizes[number]) - 1, 1)
+        _add(sums, own, pairs.count[some] * scale[some], block)
+    dots, toward = torch.zeros_like(scale), sums.to(pairs.dtype)
+    for some, own, block in pairs.blocks():
+        dots[some] = _dots(centred(block, own), toward[own])
+    others = (pairs.sizes.squeeze(1) - 1).clamp(min=1).double()
+    scores = (dots * scale - (scale > 0).double()) / others[torch.from_numpy(pairs.group)]
     return scores.numpy()[pairs.of_row]
 
 
-def _real(pairs: "_Pairs", some: torch.Tensor, norms: torch.Tensor, shift: float, least: float) -> torch.Tensor:
+def _add(sums: torch.Tensor, own: Groups, weights: torch.Tensor, block: torch.Tensor) -> None:
+    """Add each feature of a block, times its weight, to the sum of its group."""
+    if isinstance(own, int):
+        sums[own] += weights.to(block.dtype) @ block
+        return
+    there, place = own.unique(return_inverse=True)
+    spread = torch.zeros(len(there), len(block), dtype=block.dtype)
+    spread[place, torch.arange(len(block))] = weights.to(block.dtype)
+    sums[there] += spread @ block
+
+
+def _dots(block: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Each feature times ``other``, which is one vector or one for each; [n]."""
+    return block @ other if other.ndim == 1 else block.mul_(other).sum(1)
+
+
+def _real(pairs: "_Pairs", some: slice, norms: torch.Tensor, shifts: torch.Tensor, least: float) -> torch.Tensor:
     """Whether ``norms`` of centred features are above ``least`` of their lengths before; [some] of bool.
 
     A feature was at most as long as its norm and the shift together, which settles it for nearly all without a look at
     them as they were; the others are read again.
     """
-    real = norms > 2 * least * (norms + shift)
+    real = norms > 2 * least * (norms + shifts)
     if not real.all():
         unsure = (~real).nonzero().flatten()
-        real[unsure] = norms[unsure] > least * pairs.lengths(some[unsure], norms.dtype)
+        real[unsure] = norms[unsure] > least * pairs.lengths(some.start + unsure)
     return real
 
 
 def _centring(
     pairs: "_Pairs", centering: Centering
-) -> tuple[Callable[[torch.Tensor, int], torch.Tensor], list[float] | None]:
-    """What centres a block of features of a group, in place; and how far it shifts those of each group.
+) -> tuple[Callable[[torch.Tensor, Groups], torch.Tensor], torch.Tensor | None]:
+    """What centres a block of features, in place; and how far it shifts those of each group, [groups].
 
     The latter is None where each feature is shifted by its own mean.
     """
     if centering == "none":
-        return lambda block, _number: block, [0.0] * len(pairs.sizes)
+        return lambda block, _own: block, torch.zeros(len(pairs.sizes))
     if centering == "per_vector":
-        return lambda block, _number: block.sub_(block.mean(1, keepdim=True)), None
+        return lambda block, _own: block.sub_(block.mean(1, keepdim=True)), None
     means = torch.zeros(len(pairs.sizes), pairs.values.shape[1], dtype=torch.float64)
-    for some, number, block in pairs.blocks():
-        means[number] += pairs.count[some].to(block.dtype) @ block
+    for some, own, block in pairs.blocks():
+        _add(means, own, pairs.count[some], block)
     means /= pairs.sizes
-    return lambda block, number: block.sub_(means[number].to(block.dtype)), means.norm(dim=1).tolist()
+    rounded = means.to(pairs.dtype)
+    return lambda block, own: block.sub_(rounded[own]), means.norm(dim=1)
 
 
 @dataclass(frozen=True)
@@ -104,14 +125,19 @@ class _Pairs:
         sizes = torch.from_numpy(np.bincount(group, minlength=groups)).unsqueeze(1)
         return cls(values, keys // groups, keys % groups, torch.from_numpy(count), of_row, sizes)
 
-    def lengths(self, pairs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Lengths of the features of the pairs at these positions, as they are; [pairs]."""
-        return torch.from_numpy(self.values[self.unit[pairs.numpy()]]).to(dtype).norm(dim=1)
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return dtype_of(self.values)
 
-    def blocks(self) -> Iterator[tuple[torch.Tensor, int, torch.Tensor]]:
-        """Positions of pairs of one group, the group, and their features, read from the first unit to the last."""
-        for part, block in blocks(self.values, self.unit, BLOCK):
-            groups = torch.from_numpy(self.group[part])
-            for number in groups.unique().tolist():
-                own = (groups == number).nonzero().flatten()
-                yield own + part.start, number, block if len(own) == len(block) else block[own]
+    def lengths(self, pairs: torch.Tensor) -> torch.Tensor:
+        """Lengths of the features of the pairs at these positions, as they are; [pairs]."""
+        return torch.from_numpy(self.values[self.unit[pairs.numpy()]]).to(self.dtype).norm(dim=1)
+
+    def blocks(self) -> Iterator[tuple[slice, Groups, torch.Tensor]]:
+        """The part of the pairs, their group (of each, if they have several), and their features, from the first unit
+        to the last."""
+        size = max(1, min(BLOCK, HELD // self.values.shape[1]))
+        group = torch.from_numpy(self.group) if len(self.sizes) > 1 else None
+        for part, block in blocks(self.values, self.unit, size):
+            yield part, 0 if group is None else group[part], block

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selectmm.methods import blocks as module
 from selectmm.methods.blocks import blocks
 
 
@@ -19,7 +20,11 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 4, 23, 100])
 @pytest.mark.parametrize("rows", [range(23), [0], [2, 3, 5, 17, 22], [4, 5, 5, 7], [0, 0, 1, 2, 4, 4, 4]])
 @pytest.mark.parametrize("part", [slice(None), slice(0, 23, 1), slice(None, None, -1), "copy", "fortran"])
-def test_blocks_are_the_rows(mapped: np.ndarray, part: slice | str, rows: list[int], size: int) -> None:
+@pytest.mark.parametrize("stored", [3, 24, 2**19])  # bytes: less than a row, two rows, all
+def test_blocks_are_the_rows(
+    mapped: np.ndarray, part: slice | str, rows: list[int], size: int, stored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STORED", stored)
     held = {"copy": np.array(mapped), "fortran": np.asfortranarray(mapped)}
     values = held[part] if isinstance(part, str) else mapped[part]
     found = np.full((len(rows), 5), np.nan)

@@ -13,6 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from selectmm.features.feature import Features
 from selectmm.features.states import ImageStates
+from selectmm.methods import correlation as module
+from selectmm.methods.blocks import blocks
 from selectmm.methods.check import pool_of
 from selectmm.methods.correlation import Centering, mean_correlation
 from selectmm.methods.prism import Prism
@@ -70,6 +72,20 @@ def test_groups_and_shared_images_are_those_of_each_group_by_itself(centering: C
     half = mean_correlation(values.astype(np.float16), unit, group, centering)
     exact = mean_correlation(values.astype(np.float16).astype(np.float64), unit, group, centering)
     assert half == pytest.approx(exact, abs=1e-6), "half precision on disk costs nothing beyond its own rounding"
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_wide_features_are_held_few_at_a_time(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of them and what is computed of it stay in a core's cache, however wide they are."""
+    held = []
+    monkeypatch.setattr(module, "HELD", 100)
+    monkeypatch.setattr(module, "blocks", lambda *given: (held.append(given[2]), blocks(*given))[1])
+    rng = np.random.default_rng(1)
+    values, group = rng.normal(size=(50, 30)) + 1, rng.integers(0, groups, 50)
+    scores = mean_correlation(values, np.arange(50), group, "corpus_mean")
+    assert held == [3, 3, 3], "three passes, three features of 30 numbers at a time"
+    for number in range(groups):
+        assert scores[group == number] == pytest.approx(by_the_matrix(values[group == number], "corpus_mean"), abs=1e-9)
 
 
 def test_pearson_is_numpys() -> None:
