@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> Path:
 def floors(path: Path, what: str, ours: Side, rank: int) -> list[Floor]:
     """Time and memory of n rows of width d, of which k directions count.
 
-    Time: the rows are read three times (mean, inner products, scores). Inner products of the columns are 2·n·d² FLOP,
+    Time: the rows are read twice (mean and inner products, scores). Inner products of the columns are 2·n·d² FLOP,
     half of them because the matrix is symmetric; scores are 2·n·d·k. Its eigenvalues in double precision cost 4/3·d³
     FLOP, at the rate of LAPACK's own routine on a matrix of this size. Memory: a block of rows in single precision, the
     matrix of inner products in double precision, and the copy that LAPACK uses up.
@@ -92,7 +92,7 @@ def floors(path: Path, what: str, ours: Side, rank: int) -> list[Floor]:
     rows, width = np.load(path, mmap_mode="r").shape
     held = min(rows, BLOCK)
     parts = (
-        Part("the file read from the disk cache, 3 times", 3 * path.stat().st_size, "bytes", reading(path)),
+        Part("the file read from the disk cache, twice", 2 * path.stat().st_size, "bytes", reading(path)),
         Part("inner products of columns, rows × width²", rows * width**2, "FLOP", products(width, held, width)),
         Part("eigenvalues, 4/3 × width³", 4 / 3 * width**3, "FLOP", eigenvalues(width)),
         Part("scores, 2 × rows × width × rank", 2 * rows * width * rank, "FLOP", products(held, width, rank)),

@@ -1,42 +1,40 @@
 """Leverage scores from the Gram matrix, one block of rows at a time."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
-
 import numpy as np
 import torch
-from scipy.linalg import eigh, eigvalsh
+from scipy.linalg import eigh_tridiagonal, eigvalsh, eigvalsh_tridiagonal
 from scipy.linalg.blas import get_blas_funcs
+from scipy.linalg.lapack import get_lapack_funcs
 
-from selectmm.methods.blocks import blocks
+from selectmm.methods.blocks import blocks, dtype_of
 
 BLOCK = 2048  # rows held at a time
+SAMPLE = 256  # rows whose mean stands for that of all until it is known
 
 
 def leverage(values: np.ndarray, rows: np.ndarray, energy: float, centering: bool) -> np.ndarray:
     """``π_i = ‖U_k[i]‖²``, U_k the first k left singular vectors of the chosen rows of ``values``; [n] of float64.
 
     k is the smallest rank whose squared singular values sum to ``energy`` of all. Computed as ``‖x_i V_k Λ_k^(-1/2)‖²``
-    from the width × width matrix of inner products: three passes over the rows (two without centring), memory of one
-    block and a few such matrices.
+    from the width × width matrix of inner products: two passes over the rows, memory of one block and a few such
+    matrices.
 
     Args:
         values: [units, width] of float, may be memory-mapped. rows: the n rows of it that count, ascending.
         energy: above 0, at most 1. centering: subtract the mean of every column first.
     """
-    read = partial(blocks, values, rows, BLOCK)
-    mean, gram = _moments(read, values.shape[1], centering)
-    basis = _basis(gram, energy)
+    mean, gram = _moments(values, rows, centering)
+    basis = _basis(gram, energy).to(mean.dtype)
     scores = torch.empty(len(rows), dtype=torch.float64)
-    for some, block in read():
-        scores[some] = (_centred(block, mean) @ basis.to(block.dtype)).square().sum(1).double()
+    for some, block in blocks(values, rows, BLOCK):
+        scores[some] = (block.sub_(mean) @ basis).square().sum(1).double()
     return scores.numpy()
 
 
 def spectrum(values: np.ndarray, rows: np.ndarray, centering: bool) -> np.ndarray:
     """Squared singular values of the chosen rows, largest first; [width] of float64. Arguments as `leverage`'s."""
-    _, gram = _moments(partial(blocks, values, rows, BLOCK), values.shape[1], centering)
-    return _energies(gram).numpy()
+    _, gram = _moments(values, rows, centering)
+    return np.maximum(eigvalsh(gram, lower=True, overwrite_a=True)[::-1], 0)
 
 
 def rank_of(energies: torch.Tensor, energy: float) -> int:
@@ -45,43 +43,53 @@ def rank_of(energies: torch.Tensor, energy: float) -> int:
     return min(int((share < energy - 1e-12).sum()) + 1, len(energies))
 
 
-def _moments(
-    read: Callable[[], Iterable[tuple[slice, torch.Tensor]]], width: int, centering: bool
-) -> tuple[torch.Tensor, np.ndarray]:
-    """The columns' mean (zeros without centring) and the upper triangle of the centred rows' inner products."""
-    mean = torch.zeros(width, dtype=torch.float64)
-    count = 0
-    if centering:
-        for _, block in read():
-            mean += torch.ones(len(block), dtype=block.dtype) @ block
-            count += len(block)
-        mean /= max(count, 1)
-    gram = np.zeros((width, width), order="F")  # as LAPACK wants it, and as the products come
-    for _, block in read():
-        gram += _upper_products(_centred(block, mean))
-    return mean, gram
+def _moments(values: np.ndarray, rows: np.ndarray, centering: bool) -> tuple[torch.Tensor, np.ndarray]:
+    """The columns' mean (zeros without centring) and the lower triangle of the centred rows' inner products.
+
+    One pass gives both: rows are centred by the mean of a sample of them, which spares the products the digits that a
+    large mean would take, and what that mean is off by is subtracted from the products, in double precision.
+    """
+    near = torch.zeros(values.shape[1], dtype=dtype_of(values))
+    if centering and len(rows):
+        sample = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)]
+        near = torch.from_numpy(values[sample].mean(0, dtype=np.float64)).to(near.dtype)
+    gram = np.zeros((len(near), len(near)), order="F")  # as LAPACK wants it, and as the products come
+    off = torch.zeros(len(near), dtype=torch.float64)
+    for _, block in blocks(values, rows, BLOCK):
+        block.sub_(near)
+        off += torch.ones(len(block), dtype=block.dtype) @ block
+        gram += _lower_products(block)
+    if not centering:
+        return near, gram
+    off /= max(len(rows), 1)
+    gram -= np.outer(off, len(rows) * off).T
+    return (near.double() + off).to(near.dtype), gram
 
 
-def _energies(gram: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(eigvalsh(gram, lower=False)[::-1].copy()).clamp(min=0)
-
-
-def _upper_products(block: torch.Tensor) -> np.ndarray:
-    """The upper triangle of ``blockᵀ block``, zeros below: half the work of the whole, which PyTorch cannot skip."""
+def _lower_products(block: torch.Tensor) -> np.ndarray:
+    """The lower triangle of ``blockᵀ block``, zeros above: half the work of the whole, which PyTorch cannot skip."""
     across = block.numpy().T
-    return get_blas_funcs("syrk", (across,))(1.0, across)
+    return get_blas_funcs("syrk", (across,))(1.0, across, lower=1)
 
 
 def _basis(gram: np.ndarray, energy: float) -> torch.Tensor:
-    """``V_k Λ_k^(-1/2)``, [width, k], from the upper triangle of a matrix, which is used up; columns of zeros where
-    nothing varies."""
-    energies = _energies(gram)
-    k, width = rank_of(energies, energy), len(gram)
-    _, vectors = eigh(gram, lower=False, subset_by_index=(width - k, width - 1), overwrite_a=True)
+    """``V_k Λ_k^(-1/2)``, [width, k], from the lower triangle of a matrix, which is used up; columns of zeros where
+    nothing varies.
+
+    Bringing the matrix to three diagonals is nearly all of the work. It is done once, for the eigenvalues that say how
+    many vectors count and for those vectors, where two calls of a complete routine would do it twice.
+    """
+    reduce, turn = get_lapack_funcs(("sytrd", "ormqr"), (gram,))
+    width = len(gram)
+    work = get_lapack_funcs("sytrd_lwork", (gram,))(width, lower=1)[0]
+    reflectors, diagonal, beside, factors, _ = reduce(gram, lower=1, lwork=int(work), overwrite_a=1)
+    energies = torch.from_numpy(eigvalsh_tridiagonal(diagonal, beside)[::-1].copy()).clamp(min=0)
+    k = rank_of(energies, energy)
+    vectors = eigh_tridiagonal(diagonal, beside, select="i", select_range=(width - k, width - 1))[1]
+    if width > 1:  # the first row stays as it is
+        given = reflectors[1:, :-1], factors, vectors[1:]
+        work = turn("L", "N", *given, lwork=-1)[1][0]
+        vectors[1:] = turn("L", "N", *given, lwork=int(work))[0]
     floor = energies[0] * 1e-12
     scale = torch.where(energies[:k] > floor, energies[:k].clamp(min=floor).rsqrt(), 0)
     return torch.from_numpy(vectors[:, ::-1].copy()) * scale
-
-
-def _centred(block: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    return block.sub_(mean.to(block.dtype))

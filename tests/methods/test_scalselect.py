@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Features
 from selectmm.methods import leverage as leverage_module
+from selectmm.methods.blocks import blocks
 from selectmm.methods.check import pool_of
 from selectmm.methods.leverage import leverage, rank_of, spectrum
 from selectmm.methods.scalselect import ScalSelect
@@ -69,6 +70,19 @@ def test_blocks_and_what_lies_on_disk_do_not_matter(
     assert clear
     # Relative to the largest: what single precision makes of a row is not less wrong because its leverage is small.
     np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-5 * expected.max())
+
+
+def test_two_passes_suffice_though_a_few_rows_lie_far_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean is not known before the inner products are; a sample's stands for it, and rounding stays small."""
+    passes = []
+    monkeypatch.setattr(leverage_module, "blocks", lambda *given: (passes.append(1), blocks(*given))[1])
+    values = matrix(0, 1000, 12, 12, 0.8) + 100
+    values[:20] += 30
+    values = values.astype(np.float32)
+    made = leverage(values, np.arange(1000), 0.9, centering=True)
+    expected, _ = by_svd(values.astype(np.float64), 0.9, centering=True)
+    np.testing.assert_allclose(made, expected, atol=1e-5 * expected.max())
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize("centering", [True, False])
