@@ -91,6 +91,10 @@ def _paths(value: object, name: str) -> list[str]:
 def _one(value: object, name: str) -> str:
     if isinstance(value, str) and value:
         return value
+    if isinstance(value, dict) and name.startswith("video"):
+        raise BadRow(
+            "a clip that is an object", f"has a '{name}' that is an object, not a path: {shown(value)}; write the path"
+        )
     if isinstance(value, dict):
         raise BadRow(
             "an image that is an object",

@@ -33,6 +33,7 @@ BAD: dict[str, list[object]] = {
     ],
     "too many images": [{"messages": [ASKED, SAID], "images": ["a/1.png"] * 1000}],
     "an image inside a turn": [{"messages": [{**ASKED, "images": ["a/1.png"]}, SAID]}],
+    "a clip that is an object": [{"messages": [ASKED, SAID], "videos": [{"path": "v/1.mp4"}]}],
     "an image that is an object": [{"messages": [ASKED, SAID], "images": [{"path": "a/1.png"}]}],
     "an image that is no path": [
         {"messages": [ASKED, SAID], "images": [7]}, {"messages": [ASKED, SAID], "image": True}

@@ -133,6 +133,7 @@ def test_a_system_turn_is_refused_joined_or_left_out(place: Path, system: str, q
             "for 2 images; give as many of the one as of the other",
         ),
         ({**SWIFT, "images": [{"path": "a/1.png"}]}, "has an 'images' that is an object, not a path: .*pool=parquet"),
+        ({**SWIFT, "videos": [{"path": "1.mp4"}]}, "has a 'videos' that is an object, not a path: .*; write the path"),
         ({**SWIFT, "images": ["../secret.png"]}, "leaves the image folder"),
     ],
 )
