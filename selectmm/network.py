@@ -40,7 +40,7 @@ def check_path(key: str, path: str) -> None:
     Raises:
         UserError: it is neither.
     """
-    if not Path(path).is_dir() and not HUB_ID.fullmatch(path.partition("@")[0]):
+    if not (path and Path(path).is_dir()) and not HUB_ID.fullmatch(path.partition("@")[0]):
         raise UserError(
             f"{key}={path}: there is no such folder; give a folder that holds a checkpoint, or a hub id such as "
             f"llava-hf/llava-1.5-7b-hf."
