@@ -28,8 +28,10 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.records.stage import fingerprint
+from selectmm.stages import launch
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import store_of
+from tests.stages import forked_ranks
 from tests.stages.nodes import two_nodes
 from tests.tiny import tiny_llava, write_pool
 
@@ -84,7 +86,12 @@ def dying(path: str) -> VLM:
 
 @pytest.mark.slow
 def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
-    folder: Path, adapter: Path, pool: Pool, alone: dict[Feature, np.ndarray], tmp_path: Path
+    folder: Path,
+    adapter: Path,
+    pool: Pool,
+    alone: dict[Feature, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two ranks, one of which is killed in the first pass, that over the answers; then a rank on each of two nodes."""
     whole = Ranks(2, {"_target_": "selectmm.models.llava.load", "path": str(folder), "device": "cpu"}, adapter)
@@ -99,6 +106,7 @@ def test_a_dead_ranks_shard_is_computed_again_and_finished_ones_are_not(
         assert finished[4:8].all() and not finished[12:16].any(), "rank 1's first shard is done, its second is not"
         for shard in shards_in(answers):
             np.save(shard, np.full_like(np.load(shard), SEVENS))
+        monkeypatch.setattr(launch, "running", forked_ranks.running)
         with two_nodes(tmp_path) as (nodes, _):
             stages = store_of(vlm, tmp_path, ranks=replace(whole, nodes=nodes)).stages(pool, FEATURES)
     expected = {**alone, AnswerLoss("answer"): np.where(finished, SEVENS, alone[AnswerLoss("answer")])}

@@ -15,6 +15,7 @@ from selectmm.errors import UserError
 from selectmm.stages import job, launch, nodes
 from selectmm.stages.job import JOB, write_job
 from selectmm.stages.nodes import Joined
+from tests.stages.nodes import two_nodes
 
 
 class Broken:
@@ -125,6 +126,17 @@ def test_a_rank_waits_until_its_node_sees_the_job(before: str, tmp_path: Path, m
         write_job(tmp_path, {"pass": 1})
     monkeypatch.setattr(job.time, "sleep", lambda _: (tmp_path / JOB).write_bytes(right))
     assert job.read_job(tmp_path, digest) == {"pass": 2}
+
+
+@pytest.mark.slow
+def test_two_nodes_start_their_ranks_as_one_launch(tmp_path: Path) -> None:
+    """With processes of their own throughout, as for a user; see `tests.stages.forked_ranks`."""
+    (tmp_path / "launch").mkdir()
+    with two_nodes(tmp_path / "cache") as (nodes, following):
+        with launch.launched("tests.stages.light", tmp_path / "launch", {}, 2, torch.device("cpu"), "", nodes):
+            pass
+    assert following.result() is None
+    assert sorted(said.read_text() for said in (tmp_path / "launch").glob("said-*")) == ["0 of 2 on 0", "1 of 2 on 1"]
 
 
 def test_output_of_ranks_is_not_written_through_a_link(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from selectmm.errors import UserError
 from selectmm.pool.pool import Pool
+from selectmm.stages import launch
 from selectmm.tuning.checkpoint import latest
 from selectmm.tuning.fit import lightning_precision
 from selectmm.tuning.job import LOCK, Part, Task
@@ -22,6 +23,7 @@ from selectmm.tuning.plan import lengths_of, plan, planned, share_of
 from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.strategy import lightning_strategy
 from tests.families import FAMILIES
+from tests.stages import forked_ranks
 from tests.stages.nodes import two_nodes
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.crowd import LIMIT, Case, train
@@ -129,12 +131,13 @@ def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
 
 @pytest.mark.slow
 def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_nodes_to_the_same_bits(
-    cases: dict[str, Case], spread: Path, tmp_path: Path
+    cases: dict[str, Case], spread: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = cases[LASTING]
     killed(lambda: case.bench.tune(tmp_path, case.recipe, case.strategy, log=kill_at(3)))
     with FileLock(tmp_path / LOCK, timeout=LIMIT):  # until its ranks have ended
         assert_only_what_is_trained(latest(tmp_path), spread / LASTING)
+    monkeypatch.setattr(launch, "running", forked_ranks.running)
     with two_nodes(tmp_path / "cache") as (nodes, _):
         case.bench.tune(tmp_path, case.recipe, case.strategy, nodes=nodes)
     (tmp_path / "cache").rmdir()
@@ -204,7 +207,8 @@ def test_what_is_offloaded_from_a_gpu_waits_in_pinned_memory(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_worker_is_explained(llava: Bench, tmp_path: Path) -> None:
+def test_a_failing_worker_is_explained(llava: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "running", forked_ranks.running)
     broken = Bench(llava.vlm, llava.build | {"path": str(tmp_path / "nowhere")}, llava.pool)
     with pytest.raises(UserError, match="No LlavaForConditionalGeneration checkpoint"):
         broken.tune(tmp_path / "out", RECIPE, Strategy("ddp", 1))
