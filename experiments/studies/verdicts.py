@@ -5,9 +5,9 @@ python experiments/studies/verdicts.py [FOLDER]
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -108,26 +108,31 @@ def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mappi
     references = references_among(sorted(file for file in files if not file.match("*.record.json")), records)
     seen = compare(records, references, tallies)
     full, looks = [row.trained for row in seen.rows if row.full], {}
+    without = cache(partial(leaving_out, seen=seen, references=references))
     for verdict in verdicts(seen):
         if verdict.row.method not in YARDSTICKS:
             where = json.dumps(conditions(records[0]), sort_keys=True)
             key = (where, verdict.row.recipe, verdict.row.trained, verdict.random.trained, *full, seen.counted)
-            looks[key] = Look(verdict, (name,), _needs(verdict, seen, references))
+            looks[key] = Look(verdict, (name,), _needs(verdict, seen.counted, without))
     return looks
 
 
-def _needs(verdict: Verdict, seen: Comparison, references: References) -> tuple[str, ...]:
+def _needs(verdict: Verdict, counted: tuple[str, ...], without: Callable[[str], Comparison]) -> tuple[str, ...]:
     if verdict.found.within_noise or verdict.conclusion in (ONE_SEED, NO_ERROR):
         return ()
-    if len(seen.counted) == 1:
-        return seen.counted
-    return tuple(name for name in seen.counted if without(name, verdict, seen, references).within_noise)
+    if len(counted) == 1:
+        return counted
+    return tuple(name for name in counted if again(verdict, without(name)).within_noise)
 
 
-def without(name: str, verdict: Verdict, seen: Comparison, references: References) -> Difference:
-    """The difference as it would be if a benchmark had not been measured."""
+def leaving_out(name: str, seen: Comparison, references: References) -> Comparison:
+    """The comparison as it would be if a benchmark had not been measured."""
     records = [replace(r, scores=tuple(score for score in r.scores if score.benchmark != name)) for r in seen.records]
-    other = compare(records, references, seen.tallies)
+    return compare(records, references, seen.tallies)
+
+
+def again(verdict: Verdict, other: Comparison) -> Difference:
+    """The difference between the same runs in another comparison."""
     row, random = (next(o for o in other.rows if o.run == r.run) for r in (verdict.row, verdict.random))
     return difference(row, random, other)
 

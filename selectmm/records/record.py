@@ -137,7 +137,7 @@ class SuiteEntry:
 
     def asked(self) -> dict[str, dict[str, Any]]:
         """The ``evaluator`` without what came out: by benchmark, all but how the batch mattered."""
-        return {n: {k: v for k, v in asdict(one).items() if k != "batching"} for n, one in self.evaluator.items()}
+        return {n: {k: v for k, v in vars(one).items() if k != "batching"} for n, one in self.evaluator.items()}
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _aligned(sides: list[list[Tally | None]]) -> bool:
     Where every stratum has one cluster alone, such as items that all show one picture, nothing follows from them.
     """
     runs = [run for side in sides for run in side]
-    if None in runs or len({run.clusters for run in runs}) > 1:
+    if None in runs or any(run.clusters is not runs[0].clusters and run.clusters != runs[0].clusters for run in runs):
         return False
     names = runs[0].strata
     return len(names) > len(set(names))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from statistics import fmean, stdev
 from typing import Any
@@ -66,7 +67,7 @@ class Row:
         """Whether this row is of the whole pool."""
         return is_full(self.outcomes[0].record)
 
-    @property
+    @cached_property  # as `rel` is: every pair of rows asks for that of all rows
     def trained(self) -> tuple[object, ...]:
         """What was trained on in each seed, and how long; by which schedule, if rows were chosen during training."""
         records = [outcome.record for outcome in self.outcomes]
@@ -91,7 +92,7 @@ class Row:
         scores = [s.value for o in self.outcomes for s in o.record.scores if s.benchmark == benchmark]
         return Estimate.of(scores)
 
-    @property
+    @cached_property
     def rel(self) -> Estimate | None:
         """The `Rel.` over the seeds."""
         return Estimate.of([o.rel for o in self.outcomes])
@@ -138,17 +139,17 @@ class Comparison:
     rows: tuple[Row, ...]
     tallies: Tallies
 
-    @property
+    @cached_property
     def chance(self) -> frozenset[str]:
         """Benchmarks on which the full runs are not clearly above chance."""
         return frozenset(name for name, above in self.above.items() if above <= ONE_SIDED_95)
 
-    @property
+    @cached_property
     def counted(self) -> tuple[str, ...]:
         """Benchmarks that ``Rel.`` averages."""
         return tuple(name for name in self.benchmarks if name not in self.chance)
 
-    @property
+    @cached_property
     def fulls(self) -> tuple[RunRecord, ...]:
         """The records of full runs."""
         return tuple(record for record in self.records if is_full(record))
@@ -218,7 +219,7 @@ def _differing(named: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, set[
     for name, its in named:
         options.setdefault(name, []).append(its)
     return {
-        name: {key for one in many for key in one if any(other.get(key) != one[key] for other in many)}
+        name: {key for key in set().union(*many) if any(one.get(key) != many[0].get(key) for one in many[1:])}
         for name, many in options.items()
     }
 

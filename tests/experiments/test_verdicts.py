@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies.verdicts import NAME, ROOT, WITHIN, _table, draw, looks_of, make, without
+from experiments.studies.verdicts import NAME, ROOT, WITHIN, _table, again, draw, leaving_out, looks_of, make
 from selectmm.report.rows import compare
 from selectmm.report.verdict import difference, verdicts
 from tests.report.runs import run_of
@@ -34,7 +34,7 @@ def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
     verdict = next(one for one in verdicts(seen) if one.row.method == "prism")
     alone = compare([run_of(r.method.name, {"b": scores[r.method.name][1]}, seed=r.seed) for r in records], {})
     row, random = (next(o for o in alone.rows if o.method == name) for name in ("prism", "random"))
-    assert without("a", verdict, seen, {}) == difference(row, random, alone)
+    assert again(verdict, leaving_out("a", seen, {})) == difference(row, random, alone)
 
 
 def test_a_row_of_one_seed_counts_as_nothing_known() -> None:

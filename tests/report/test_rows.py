@@ -22,6 +22,13 @@ def test_an_estimate_by_hand() -> None:
     assert Estimate.of([]) is None and Estimate.of([1.0, None]) is None
 
 
+def test_what_every_pair_of_rows_asks_for_is_computed_once() -> None:
+    seen = compare([FULL, run_of("random", {"a": 1.0, "b": 2.0})], {})
+    for row in seen.rows:
+        assert row.rel is row.rel and row.trained is row.trained
+    assert seen.chance is seen.chance and seen.counted is seen.counted and seen.fulls is seen.fulls
+
+
 def test_rows_are_full_then_random_then_names_recipe_by_recipe() -> None:
     runs = [
         run_of(method, {"a": 1.0}, length=length, budget=budget)
