@@ -218,12 +218,16 @@ def _places(rows: Sequence[Row]) -> str:
     first, last = (f"{rows[i].label} ({places[i].min():.0f} to {places[i].max():.0f})" for i in (0, -1))
     moved, named = fmean(np.ptp(places, axis=1)), ", ".join(map(str, seeds))
     return (
-        f"Is a method's place the same in every seed? Spearman's ρ between the orders of the {len(rows)} methods "
-        f"(random among them) in two seeds, on the same benchmark items, is {fmean(pairs):.2f} on average over "
+        f"Is a method's place the same in every seed? Spearman's ρ between the orders of {_ranked(rows)} in "
+        f"two seeds, on the same benchmark items, is {fmean(pairs):.2f} on average over "
         f"{counted(len(pairs), 'pair')} of the seeds {named} ({min(pairs):.2f} to {max(pairs):.2f}). Between its "
         f"best and its worst seed a method moves by {moved:.0f} places on average; the first by its mean is {first}, "
         f"the last {last}.\n"
     )
+
+
+def _ranked(rows: Sequence[Row]) -> str:
+    return f"the {sum(row.method != 'random' for row in rows)} methods and random"
 
 
 def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
@@ -267,7 +271,7 @@ def _correlations(rows: Sequence[Row], found: Mapping[str, tuple[float, float]])
         if one.name in found
     ]
     return (
-        f"## What goes with a high score\n\nSpearman's ρ over the {len(rows)} methods (random among them) between a "
+        f"## What goes with a high score\n\nSpearman's ρ over {_ranked(rows)} between a "
         f"property of what they keep and their Rel., both means over the seeds; p by permutation, after Holm "
         f"correction for the {len(found)} properties. A correlation over methods that somebody chose is no cause, and "
         f"the methods are not independent of one another.\n\n"

@@ -77,12 +77,14 @@ def _standard_errors(above: float) -> str:
 
 def _shared(comparison: Comparison) -> list[str]:
     """How the spread over seeds was estimated, where that is not from each row's own seeds alone."""
-    many = max((len(shared(random, comparison)) for random, _ in against_random(comparison)), default=0)
-    if not many:
+    rows = max((shared(random, comparison) for random, _ in against_random(comparison)), key=len, default=[])
+    if not rows:
         return []
+    methods = sum(row.method != "random" for row in rows)  # random is no method that is compared
+    also = " and random" if methods < len(rows) else ""
     return [
-        f"In those comparisons the spread over seeds is estimated from all {many} methods at the budget together "
-        f"(moderated variances), because a few seeds of one method say little about it."
+        f"In those comparisons the spread over seeds is estimated from all {methods} methods{also} at the budget "
+        f"together (moderated variances), because a few seeds of one method say little about it."
     ]
 
 

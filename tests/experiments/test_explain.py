@@ -65,6 +65,8 @@ def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path
     text = make(tmp_path, records(), KEPT).read_text()
     listed = " ".join(text.split())
     assert "is 0.50 on average over 1 pair of the seeds 0, 1" in listed, "length falls from place 2 to 3"
+    assert "between the orders of the 2 methods and random in two seeds" in listed
+    assert "Spearman's ρ over the 2 methods and random between a property" in listed
     assert "the first by its mean is prism (1 to 1), the last random (2 to 3)" in listed
     line = next(line for line in text.splitlines() if line.startswith("| repeated images |"))
     assert "| +1.00 |" in line, "prism repeats most and scores most, random least"

@@ -104,3 +104,10 @@ def test_a_judge_without_a_name_is_unknown() -> None:
     found = notes(compare([odd], {}))
     assert "Scored by the judge model unknown: a." in found
     assert "Contamination check: of the suite's 7 items, 0 are in the pool, and 0 have a near-duplicate there." in found
+
+
+def test_random_is_not_counted_as_a_method_that_shares_its_spread() -> None:
+    chosen = [run_of(f"m{n}", {"a": 40.0 + n + 2 * seed}, seed=seed) for n in range(9) for seed in (0, 1)]
+    drawn = [run_of("random", {"a": 40.0 + 2 * seed}, seed=seed) for seed in (0, 1)]
+    found = notes(compare([FULL, *drawn, *chosen], {}))
+    assert sum("is estimated from all 9 methods and random at the budget together" in note for note in found) == 1
