@@ -206,11 +206,15 @@ def test_the_table_of_results_is_what_the_study_s_page_says() -> None:
 
 def test_what_the_readme_says_of_the_study_is_what_its_pages_say() -> None:
     said = " ".join(README.split("<!-- results:end -->")[1].split("## Full scale")[0].split())
+    before = " ".join(README.split("<!-- results:begin -->")[0].split())
     report, robust, verdicts = (
         " ".join((ROOT / "results" / "tables" / f"{name}.md").read_text().split())
         for name in ("all-methods", "all-methods-robustness", "verdicts")
     )
     assert f"a difference of {re.search(r'A true difference of ([0-9.]+) points', report)[1]} points" in said
+    quickstart = (ROOT / "results" / "tables" / "quickstart.md").read_text()
+    kept = [re.search(r"A random 15 % keeps ([0-9.]+)", page)[1] for page in (report, quickstart)]
+    assert f"a random 15 % keeps {kept[0]} % of the full run's score here and {kept[1]} % there" in before
     everywhere = re.search(r"Significant in every analysis: (.*?)\. - ", robust)[1]
     assert re.findall(r"([\w/+]+) \(", everywhere) == ["rds_plus", "length", "semdedup"]
     assert "RDS+, length and SemDeDup are better" in said
