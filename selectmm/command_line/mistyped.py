@@ -67,6 +67,19 @@ def check_name(override: Override, experiments: Path) -> None:
                 raise UserError(f"experiment= only names the records; did you mean experiments={value}?")
 
 
+def check_models(override: Override, config: DictConfig) -> None:
+    """Refuse ``models=`` for ``model=``: only a sweep over the models that an experiment compares reads it.
+
+    Args:
+        config: the whole configuration, with Hydra's part, where such a sweep stands.
+    """
+    if override.key_or_group == "models" and "${models}" not in str(OmegaConf.to_container(config, resolve=False)):
+        raise UserError(
+            f"models= only says which models an experiment on several compares; did you mean "
+            f"{override.input_line.replace('models', 'model', 1)}?"
+        )
+
+
 def check_files(config: DictConfig, override: Override) -> None:
     """Refuse a file of rows where the pool reads none, and a checkpoint where the model reads none."""
     group, _, name = override.key_or_group.partition(".")

@@ -19,6 +19,7 @@ from selectmm.command_line.mistyped import (
     check_exists,
     check_files,
     check_key,
+    check_models,
     check_name,
     check_no_file,
     check_none,
@@ -135,6 +136,8 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         config = composed(configs, _first([*chosen_too, *chosen]), hydra=True)
     if own := [_read(word) for word in arguments if "=" in word and word.startswith("hydra")]:
         _check_hydra(configs, _first([*chosen_too, *chosen]), own)
+    for override in overrides:
+        check_models(override, config)
     with open_dict(config):
         del config["hydra"]  # whose keys nobody mistypes ours for
     for override in overrides:

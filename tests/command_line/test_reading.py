@@ -113,6 +113,10 @@ def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
             "experiment=quickstart/ten_minutes",
             "experiment= only names the records; did you mean experiments=quickstart/ten_minutes?",
         ),
+        (
+            "models=qwen2_vl_7b",
+            "models= only says which models an experiment on several compares; did you mean model=qwen2_vl_7b?",
+        ),
         ("experimets=a", "There is no 'experimets': did you mean 'experiments'? There are:"),
     ],
 )
@@ -120,6 +124,13 @@ def test_a_typo_is_answered_with_what_exists(argument: str, said: str) -> None:
     with pytest.raises(UserError) as problem:
         check_overrides(ROOT / "configs", [argument])
     assert said in str(problem.value)
+
+
+def test_the_models_that_an_experiment_compares_can_be_replaced() -> None:
+    chosen = ["experiments=prism/language_models", "models=llava_qwen25,llava_phi2", "model.path=x"]
+    check_overrides(ROOT / "configs", chosen)
+    with pytest.raises(UserError, match=r"did you mean model=llava_qwen25,llava_phi2\?$"):
+        check_overrides(ROOT / "configs", ["experiments=prism/main", "models=llava_qwen25,llava_phi2"])
 
 
 @pytest.mark.parametrize(
