@@ -2,11 +2,12 @@
 
 selectmm doctor pool=llava_665k [pool.file=… pool.images=…] [model=… recipe=…]
 
-With a model or a recipe given, also by a setting or an experiment, the length of a row is counted in the model's tokens
-and compared with recipe.max_length (tokens of images and of the template are not counted); otherwise in characters.
-Rows that the model cannot take are then listed too: texts with its image placeholders, images of a shape that it
-refuses, images beyond recipe.max_length; and texts with its special tokens. Nothing is changed, and a later run does
-not check the same images again. The exit status is 1 if a run would stop.
+The length of a row is counted in tokens of the model that a run with these options would tune, and compared with
+recipe.max_length (tokens of images and of the template are not counted). Rows that the model cannot take are listed
+too: texts with its image placeholders, images of a shape that it refuses, images beyond recipe.max_length; and texts
+with its special tokens. A published pool is for larger models than the built-in one: there, give a model or a recipe,
+or length is counted in characters. Nothing is changed, and a later run does not check the same images again. The exit
+status is 1 if a run would stop.
 """
 
 import argparse
@@ -45,8 +46,9 @@ def main(arguments: Sequence[str]) -> None:
     if unset:
         raise UserError(f"Not set: {', '.join(unset)}; give {unset[0]}=… on the command line.")
     chosen = chosen_by(asked.choices)
-    model = _names_model(config, asked.choices, chosen)
-    report = _examined(str(chosen["pool"]), config, _limit(config, asked.choices) if model else Limit(), model)
+    model = _asks_model(config, asked.choices, chosen)
+    limit = _limit(config, asked.choices, chosen) if model else Limit()
+    report = _examined(str(chosen["pool"]), config, limit, model)
     show(report, wide())
     answer(report.as_json())
     if report.blocked:
@@ -78,21 +80,24 @@ def _of_model(config: DictConfig, pool: Pool, bad_rows: str) -> list[Finding]:
     return model_findings(pool, unfit, words, bad_rows)
 
 
-def _names_model(config: DictConfig, choices: Sequence[str], chosen: Mapping[str, str | None]) -> bool:
-    """Whether a model or a recipe was named, or a setting or an experiment chose other ones and a model that is set."""
+def _asks_model(config: DictConfig, choices: Sequence[str], chosen: Mapping[str, str | None]) -> bool:
+    """Whether rows are measured for a model: one that was named or chosen, or the built-in one on a pool of one's own.
+
+    A model whose path is not set cannot be asked.
+    """
     if _typed(choices):
         return True
     usual = chosen_by([])
     other = any(chosen[group] != usual[group] for group in ("model", "recipe"))
-    return other and not OmegaConf.missing_keys(config.model)
+    return not OmegaConf.missing_keys(config.model) and (other or known(str(chosen["pool"])) is None)
 
 
 def _typed(choices: Sequence[str]) -> bool:
     return any(choice.startswith(("model", "recipe")) for choice in choices)
 
 
-def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
-    """Tokens of a row; characters, if the model that a setting chose is not there, which a finding tells."""
+def _limit(config: DictConfig, choices: Sequence[str], chosen: Mapping[str, str | None]) -> Limit:
+    """Tokens of a row; characters, if the model that nobody typed is not there, which a finding tells."""
     model = plain_of(config.model)
     try:
         tokenizer = open_tokenizer(model["path"]) if "path" in model else open_model(model).processor.tokenizer
@@ -100,7 +105,8 @@ def _limit(config: DictConfig, choices: Sequence[str]) -> Limit:
         if _typed(choices):
             raise
         return Limit()
-    return Limit(config.recipe.max_length, "tokens", token_counts(tokenizer))
+    by = f"model={chosen['model']} and recipe={chosen['recipe']}"
+    return Limit(config.recipe.max_length, "tokens", token_counts(tokenizer), by)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,11 +44,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a row may be: ``most`` of ``unit``, as ``lengths`` counts them in texts (tokens; None: characters)."""
+    """How long a row may be: ``most`` of ``unit``, as ``lengths`` counts them in texts (tokens; None: characters).
+
+    ``by`` names the model and the recipe that say so.
+    """
 
     most: int = CHARACTERS
     unit: str = "characters"
     lengths: Callable[[list[str]], Sequence[int]] | None = None
+    by: str = "this model and recipe"
 
 
 def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: str) -> list[Finding]:
@@ -68,9 +72,10 @@ def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: s
             pool,
             f"longer than {limit.most:,} {limit.unit}",
             long,
-            "They are cut in training, and the run's record counts them; raise recipe.max_length to keep them whole."
+            f"They are cut in training with {limit.by}, and the run's record counts them; raise recipe.max_length to "
+            f"keep them whole."
             if limit.lengths
-            else "Give model=… and recipe=… to count tokens, and recipe.max_length instead.",
+            else "Give model=… and recipe=… as well; then tokens are counted, and compared with recipe.max_length.",
             "look",
         ),
         *_repeated(pool),

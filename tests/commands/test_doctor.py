@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from selectmm.command_line.reading import chosen_by, read_config
-from selectmm.commands.doctor import _names_model, main
+from selectmm.commands.doctor import _asks_model, main
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.screen import output
@@ -23,10 +23,16 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests, as the built-in model is made in it the first time."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def choices(tmp_path: Path) -> list[str]:
+def choices(tmp_path: Path, cache: Path) -> list[str]:
     file, images = write_pool(tmp_path, rows=16)
-    place = [f"pool.file={file}", f"pool.images={images}", f"cache={tmp_path / 'cache'}"]
+    place = [f"pool.file={file}", f"pool.images={images}", f"cache={cache}"]
     return ["pool=llava_json", *place]
 
 
@@ -61,16 +67,19 @@ def test_a_setting_s_pool_is_compared_with_its_published_counts(choices: list[st
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ([], False),
-        (["pool=llava_json"], False),
+        ([], True),
+        (["pool=llava_json"], True),
+        (["pool=llava_665k"], False),  # the built-in model is not what one tunes on it
         (["recipe=embedded"], True),
         (["setting=qwen2_5_vl_7b_625k"], True),
         (["setting=llava15_7b_665k"], False),  # its model has no path before one is given
         (["setting=llava15_7b_665k", "model.path=x"], True),
     ],
 )
-def test_a_setting_that_changes_the_model_names_it(words: list[str], named: bool) -> None:
-    assert _names_model(read_config(words), words, chosen_by(words)) is named
+def test_own_pools_are_measured_for_the_model_of_a_run_and_published_ones_for_a_chosen_model(
+    words: list[str], named: bool
+) -> None:
+    assert _asks_model(read_config(words), words, chosen_by(words)) is named
 
 
 def test_a_bad_pool_ends_with_status_1_and_is_told(
@@ -109,6 +118,20 @@ def test_with_a_model_rows_are_measured_in_its_tokens(choices: list[str], tmp_pa
     assert findings["image behind recipe.max_length"]["count"] == 12  # all but every fourth row, which is text
     with pytest.raises(UserError, match="No tokenizer at"):
         main([*choices, "model=llava15_7b", f"model.path={tmp_path / 'none'}"])
+
+
+def test_without_a_model_rows_are_measured_as_a_run_with_the_defaults_would(
+    choices: list[str], tmp_path: Path, found: Found
+) -> None:
+    rows = json.loads((tmp_path / "pool.json").read_text())
+    rows[3]["conversations"][1]["value"] = "word " * 1000  # 5,000 characters, 1,000 tokens
+    (tmp_path / "pool.json").write_text(json.dumps(rows))
+    findings = {f["name"]: f for f in found(*choices)["findings"]}
+    assert findings["longer than 512 tokens"]["count"] == 1
+    assert findings["longer than 512 tokens"]["advice"] == (
+        "They are cut in training with model=embedded and recipe=embedded, and the run's record counts them; raise "
+        "recipe.max_length to keep them whole."
+    )
 
 
 def test_what_is_not_set_is_asked_for() -> None:

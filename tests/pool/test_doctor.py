@@ -119,6 +119,11 @@ def test_tokens_are_counted_where_a_row_may_be_too_long(pool: Pool) -> None:
         asked.extend(texts)
         return [len(text.split()) for text in texts]
 
+    in_tokens, in_characters = found(pool, Limit(40, "tokens", words, "model=a and recipe=b")), found(pool)
+    assert in_tokens["longer than 40 tokens"].advice.startswith("They are cut in training with model=a and recipe=b, ")
+    assert in_characters["longer than 100 characters"].advice == (
+        "Give model=… and recipe=… as well; then tokens are counted, and compared with recipe.max_length."
+    )
     assert found(pool, Limit(40, "tokens", words))["longer than 40 tokens"].examples == ["row 11"]  # 40 words and one
     assert "longer than 41 tokens" not in found(pool, Limit(41, "tokens", words))
     assert all(len(text) > 3 for text in asked) and "A dog." not in asked
