@@ -29,6 +29,7 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.cost import computing
 
+CPU_TOKENS = 1_024  # a core is no faster with more, and their activations leave its cache
 SORTED = 16  # batches whose rows are sorted by length together
 
 
@@ -39,7 +40,7 @@ class Sizes:
     Attributes:
         batch_size: units per forward pass. shard: units per file written; a killed pass continues at the next shard.
         limit: tokens per row (the recipe's ``max_length``).
-        tokens: the most in one forward pass, padding included; a batch that has more is halved.
+        tokens: the most in one forward pass, padding included; a batch that has more takes several.
     """
 
     batch_size: int

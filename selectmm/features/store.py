@@ -15,13 +15,14 @@ from selectmm.errors import UserError
 from selectmm.features.feature import Feature, View, units_of
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
 from selectmm.features.norms import copy_norms, projected
-from selectmm.features.onepass import Pass, Sizes, takes_a_pass
+from selectmm.features.onepass import CPU_TOKENS, Pass, Sizes, takes_a_pass
 from selectmm.features.ranks import Ranks, run_over
 from selectmm.features.reading import loaders_for
 from selectmm.features.shards import VALUES, join
 from selectmm.features.shares import SECONDS, noted_share_is_whole, share_of, sum_up, times_alone
 from selectmm.models.forward import LAST
 from selectmm.models.load import weights_of
+from selectmm.models.together import TOKENS
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.progress import track
@@ -160,7 +161,8 @@ class FeatureStore:
 
     def _pass(self, pool: Pool, partials: Partials) -> None:
         """The passes of `riders`, one after the other."""
-        sizes = Sizes(self.batch_size, self.shard, self.limit)
+        tokens = CPU_TOKENS if self.vlm.model.device.type == "cpu" else TOKENS
+        sizes = Sizes(self.batch_size, self.shard, self.limit, tokens)
         made = [
             Pass(pool, view, {feature: partials[feature] for feature in riding}, sizes)
             for view, riding in riders(pool, list(partials)).items()

@@ -18,7 +18,7 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.loaded import Loaded
 from selectmm.features.onepass import Pass, Sizes
-from selectmm.features.reading import Reader, conversations_of, loaders_for
+from selectmm.features.reading import PASS, Reader, conversations_of, loaders_for, parts_of
 from selectmm.features.shards import join
 from selectmm.features.states import JointStates
 from selectmm.features.tokens import TokenCount
@@ -69,7 +69,9 @@ def test_loader_processes_change_no_bit(vlm: VLM, pool: Pool, tmp_path: Path) ->
     assert all(np.array_equal(here[feature], read_ahead[feature]) for feature in FEATURES)
 
 
-def test_a_batch_with_too_many_tokens_is_halved(vlm: VLM, pool: Pool, tmp_path: Path, rows: list[int]) -> None:
+def test_a_batch_with_too_many_tokens_takes_several_passes(
+    vlm: VLM, pool: Pool, tmp_path: Path, rows: list[int]
+) -> None:
     whole = values(vlm, pool, tmp_path / "whole")
     assert rows == [4, 2, 4, 2]
     lengths = whole[TokenCount()]
@@ -77,7 +79,6 @@ def test_a_batch_with_too_many_tokens_is_halved(vlm: VLM, pool: Pool, tmp_path: 
     rows.clear()
     fewer = values(vlm, pool, tmp_path / "fewer", tokens=most)
     assert 2 in rows and len(rows) > 4 and sum(rows) == len(pool)
-    assert max(rows) == 4 if np.sort(lengths[:6])[3] * 4 <= most else max(rows) == 2
     rows.clear()
     single = values(vlm, pool, tmp_path / "single", tokens=1)
     assert rows == [1] * len(pool)
@@ -85,12 +86,13 @@ def test_a_batch_with_too_many_tokens_is_halved(vlm: VLM, pool: Pool, tmp_path: 
         assert all(np.allclose(whole[feature], other[feature], atol=2e-5) for feature in FEATURES)
 
 
-def halved(units: list[int], lengths: dict[int, int], most: int) -> list[list[int]]:
-    """Rows, and then halves of them, are tried until one suffices."""
-    if len(units) == 1 or len(units) * max(lengths[unit] for unit in units) <= most:
-        return [units]
-    middle = len(units) // 2
-    return halved(units[:middle], lengths, most) + halved(units[middle:], lengths, most)
+def cheapest(lengths: list[int], most: int) -> int:
+    """What the best way to cut these sorted lengths into parts costs, each way tried."""
+    if not lengths:
+        return 0
+    ways = [lengths[start:] for start in range(len(lengths))]
+    allowed = [part for part in ways if len(part) == 1 or len(part) * part[-1] <= most]
+    return min(cheapest(lengths[: -len(part)], most) + len(part) * part[-1] + PASS for part in allowed)
 
 
 def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
@@ -117,9 +119,29 @@ def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
         opened.clear(), made.clear()
         cut = {unit: min(length, limit) for unit, length in lengths.items()}
         read = Reader(vlm, pool, "conversation", Reads(), limit, tokens)[units]
-        assert made == [loaded.units for loaded in read] == halved(units, cut, tokens), tokens
+        parts = parts_of(torch.tensor([cut[unit] for unit in units]), tokens)
+        assert made == [loaded.units for loaded in read] == [[units[row] for row in part] for part in parts], tokens
         assert sorted(opened) == images
         assert all(loaded.lengths.tolist() == [lengths[unit] for unit in loaded.units] for loaded in read)
+
+
+def test_parts_are_the_cheapest_whatever_the_lengths() -> None:
+    drawn = np.random.default_rng(0)
+    for _ in range(200):
+        lengths = drawn.integers(1, drawn.choice([60, 600]), size=drawn.integers(1, 10)).tolist()
+        most = int(drawn.integers(1, 3000))
+        parts = parts_of(torch.tensor(lengths), most)
+        assert sorted(row for part in parts for row in part) == [*range(len(lengths))]
+        longest = [max(lengths[row] for row in part) for part in parts]
+        costs = [len(part) * most_of for part, most_of in zip(parts, longest, strict=True)]
+        assert all(cost <= most or len(part) == 1 for part, cost in zip(parts, costs, strict=True))
+        assert sum(costs) + PASS * len(parts) == cheapest(sorted(lengths), most)
+
+
+def test_a_long_row_among_short_ones_goes_alone() -> None:
+    """Rows that are padded to its length would take many times as long as they have to."""
+    assert parts_of(torch.tensor([40, 900, 42, 41]), 10**6) == [[0, 3, 2], [1]]
+    assert parts_of(torch.tensor([40, 44, 42, 41]), 10**6) == [[0, 3, 2, 1]], "a pass of its own would cost more"
 
 
 def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(
