@@ -24,8 +24,8 @@ from selectmm.models.vlm import LINEAR, VLM, Family
 
 FRAMES = 32  # of a clip: the paper's most in training (arXiv 2408.03326), and lmms-eval's ``max_frames_num``
 
-# The chat template of the port's own processor: chat_template.json of llava-hf/llava-onevision-qwen2-7b-si-hf at
-# 526055b, and transformers' convert_llava_onevision_weights_to_hf.py. It gives no system message; LLaVA-NeXT's own code,
+# The chat template of the port's own processor: chat_template.json of llava-hf/llava-onevision-qwen2-7b-si-hf
+# (526055b), and transformers' convert_llava_onevision_weights_to_hf.py. It gives no system message; LLaVA-NeXT's code,
 # which the models were trained with, has Qwen's (`llava.QWEN`). Another form, with a space behind the role and no line
 # break behind <|im_end|>, stands in transformers' tests and vLLM's examples.
 CHATML = replace(llava.QWEN, start="", video="<video>\n")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.performance import clusters, floor, gradients, mask, open_pool, prism, scalselect
+from experiments.performance import clusters, floor, gradients, mask, open_pool, prism, scalselect, sides
 from experiments.performance.floor import WITHOUT, Floor, Part
 from experiments.performance.page import ORDER, make
 from experiments.performance.sides import Comparison, Side, keep
@@ -179,3 +179,11 @@ def test_a_side_of_one_thread_is_judged_whatever_else_runs(tmp_path: Path) -> No
     record["comparisons"][0]["ours"] = old
     path.write_text(json.dumps(record))
     assert "Provisional" in make(tmp_path, records).read_text()
+
+
+def test_the_clock_is_read_again_if_another_program_had_the_core_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read between two values of what was waited, it would be wrong by all of the wait."""
+    waited, now = iter([1.0, 3.0, 3.0]), iter([10.0, 12.0])
+    monkeypatch.setattr(sides, "_held_up", lambda: next(waited))
+    monkeypatch.setattr(sides.time, "perf_counter", lambda: next(now))
+    assert sides.clock() == 9.0
