@@ -16,6 +16,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 from PIL import Image
 
 from selectmm.command_line.help import command_files
@@ -125,6 +126,35 @@ def test_a_command_that_would_train_or_needs_a_cluster_is_composed_and_built(pag
         first = [re.sub(r"=([^,\[{]+),.*", r"=\1", word) for word in words_of(words)]
         [(config, method)] = read_jobs(first, multirun=False)
         build(config, method)
+
+
+def on_boards(method: str) -> set[tuple[object, ...]]:
+    """Suite, recipe, budget and seed of the committed records of a method."""
+    records = [json.loads(file.read_text()) for file in (ROOT / "results/records").glob(f"*-{method}-*.json")]
+    return {(one["suite"]["name"], one["recipe"]["name"], one["budget"], one["seed"]) for one in records}
+
+
+def test_a_method_that_is_compared_as_in_the_tutorial_can_stand_beside_random_on_the_leaderboard() -> None:
+    for page in ("README.md", METHOD):
+        [compared] = [one for one in commands(page) if "random,shortest" in one and "--config-dir" not in one]
+        jobs = read_jobs(words_of(spelled_out(compared)), multirun=True)
+        made = {name: [_asked(config) for config, method in jobs if method == name] for name in ("shortest", "random")}
+        assert made["shortest"] and set(made["shortest"]) <= on_boards("random"), page
+        assert made["random"] == made["shortest"]
+
+
+def _asked(config: DictConfig) -> tuple[object, ...]:
+    return config.suite.name, config.recipe.name, config.budget, config.seed
+
+
+def test_boards_that_a_row_is_added_to_have_random_for_every_seed_and_a_full_run() -> None:
+    page = (ROOT / "results/README.md").read_text()
+    named = re.findall(r"`suite=(\w+) recipe=(\w+) budget=([\d.]+) seed=([\d,]+)`", page)
+    assert len(named) == 2
+    for suite, recipe, budget, seeds in named:
+        wanted = {(suite, recipe, float(budget), int(seed)) for seed in seeds.split(",")}
+        assert wanted <= on_boards("random")
+        assert {(suite, recipe)} <= {one[:2] for one in on_boards("full")}
 
 
 def test_the_page_that_is_made_from_records_is_the_committed_one() -> None:
