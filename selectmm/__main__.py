@@ -36,11 +36,11 @@ from selectmm.command_line.reading import (
 )
 from selectmm.errors import UserError
 from selectmm.imports import uncollected
-from selectmm.printable import NumberedFormatter, PrintableFormatter
+from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, keep_record, warn_of_failures
-from selectmm.screen import answer, output, quiet, take_output_options
+from selectmm.screen import JOB, answer, number_lines, output, quiet, take_output_options
 from selectmm.stages.place import TORCH_LEVEL
 
 HELP = {"--help", "-h"}
@@ -76,8 +76,7 @@ def _run(config: DictConfig) -> str:
     if place.idle:
         return ""
     if "joblib" in hydra.launcher._target_:
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(NumberedFormatter(hydra.job.num))
+        number_lines(hydra.job.num)
     if hydra.launcher._target_.rpartition(".")[2] in SHARING:
         if not str(config.model.get("device", "auto")).startswith("cpu"):
             # CUDA reads which GPUs it may see once, and the imports below may start it.
@@ -139,7 +138,7 @@ def main() -> None:
     """The command line. A `UserError` or a full disk ends it with a sentence and status 1, Ctrl-C with status 130."""
     os.environ["SELECTMM_ROOT"] = str(ROOT)
     os.environ[COMMAND] = command_line(sys.argv)
-    for name in (OWN, SWEEP_NAME):  # a command names its folder, and its sweep, itself
+    for name in (OWN, SWEEP_NAME, JOB):  # a command names its folder, its sweep and its jobs itself
         os.environ.pop(name, None)
     logging.lastResort.setFormatter(PrintableFormatter())  # what a command logs, as it has no configuration of Hydra's
     # Whether there are GPUs is asked without starting CUDA, so that a job can still choose its own (`own_gpus`).

@@ -62,4 +62,9 @@ class NumberedFormatter(PrintableFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, its lines numbered; empty ones stay empty."""
-        return "\n".join(f"[{self.job}] {line}" if line else "" for line in super().format(record).split("\n"))
+        return numbered(super().format(record), str(self.job))
+
+
+def numbered(text: str, job: str) -> str:
+    """The text, each of its lines behind the number of a job; empty ones stay empty."""
+    return "\n".join(f"[{job}] {line}" if line else "" for line in text.split("\n"))

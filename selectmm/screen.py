@@ -13,6 +13,7 @@ starts read from the environment how it was asked.
 """
 
 import json as jsons
+import logging
 import math
 import os
 import sys
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from selectmm.errors import UserError
-from selectmm.printable import printable
+from selectmm.printable import NumberedFormatter, numbered, printable
 
 LEVEL = (
     "SELECTMM_LEVEL"  # the environment variable with the lowest level of messages; configs/hydra/job_logging reads it
 )
 MESSAGES = "SELECTMM_MESSAGES"  # the one that says where messages go; read there too
+JOB = "SELECTMM_JOB"  # the one with the number of the job that a process works for, where jobs write side by side
 OPTIONS = ("--quiet", "--json")
 
 _documents: list[TextIO] = []  # where `answer` writes; empty without --json
@@ -66,7 +68,20 @@ def quiet() -> bool:
 def message(text: str) -> None:
     """Print what is not a command's result."""
     if not quiet():
-        print(printable(text), flush=True)
+        print(of_job(printable(text)), flush=True)
+
+
+def number_lines(job: int) -> None:
+    """From now on, what this process and those that it starts say on the way begins with the number of its job."""
+    os.environ[JOB] = str(job)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(NumberedFormatter(job))
+
+
+def of_job(text: str) -> str:
+    """The text, behind the number of its job where lines are numbered."""
+    job = os.environ.get(JOB)
+    return text if job is None else numbered(text, job)
 
 
 def answer(document: Mapping[str, Any]) -> None:

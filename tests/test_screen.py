@@ -13,7 +13,7 @@ import pytest
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.records import progress
-from selectmm.screen import answer, message, output, take_output_options
+from selectmm.screen import JOB, answer, message, number_lines, output, take_output_options
 
 
 def test_the_options_may_stand_anywhere_and_are_taken_out() -> None:
@@ -104,6 +104,22 @@ def test_a_log_file_gets_a_line_now_and_then_and_nothing_of_what_is_short(
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     list(progress.track(range(8), "rows", 8))
     assert capsys.readouterr().out == "  rows: 3 of 8; about 10 min left\n  rows: 6 of 8; about 4 min left\n"
+
+
+def test_progress_and_messages_of_jobs_side_by_side_begin_with_the_number_of_the_job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(JOB, "0")  # and taken away again afterwards
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler := logging.StreamHandler(sys.stdout)])
+    number_lines(1)
+    handler.handle(logging.LogRecord("selectmm", logging.INFO, "", 0, "select", (), None))
+    now = iter(range(0, 10_000, 200))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    list(progress.track(range(4), "fine-tune", 4))
+    assert capsys.readouterr().out == "[1] select\n[1]   fine-tune: 2 of 4; about 7 min left\n"
+    code = "from selectmm.screen import message; message('a process of its own')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[1] a process of its own\n"
 
 
 def test_no_bar_of_a_library_is_drawn() -> None:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from selectmm.printable import printable
-from selectmm.screen import message, quiet
+from selectmm.screen import message, of_job, quiet
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
         TextColumn("left"),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(what, total=total, beside="")
+        task = bar.add_task(of_job(what), total=total, beside="")
         yield lambda done, beside: bar.update(task, completed=done, beside=beside)
 
 
