@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from selectmm.budget import check_budget
+from selectmm.budget import check_budget, in_words
 from selectmm.errors import UserError
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
@@ -79,6 +79,12 @@ class Experiment:
         """What chooses the rows, in words: the method, with the schedule before it or instead of it."""
         static = isinstance(self.schedule, Static)
         return self.method_name if static else name_of(self.schedule, self.method_name)
+
+    @property
+    def announced(self) -> str:
+        """What it is, in words, as logs and plans call it; the full run's budget is 1, whatever was asked for."""
+        budget = in_words(1 if self.chooser == "full" else self.budget)
+        return f"{self.name}: {self.chooser}, budget {budget}, recipe {self.recipe.name}, seed {self.seed}"
 
     @property
     def bad_rows(self) -> Literal["stop", "drop"]:

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from selectmm.budget import in_words
 from selectmm.evaluation.apart import check_apart
 from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
@@ -31,8 +30,7 @@ def run(experiment: Experiment) -> Path:
     Returns:
         The record's file.
     """
-    values = experiment.name, experiment.chooser, in_words(experiment.budget), experiment.recipe.name, experiment.seed
-    log.info("\n%s: %s, budget %s, recipe %s, seed %d", *values)
+    log.info("\n%s", experiment.announced)
     check_gpu(experiment.scale, str(experiment.config["model"].get("device", "auto")))
     check_numbers(experiment.recipe, experiment.strategy)
     suite = experiment.suite

@@ -56,7 +56,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
             plans.append(_planned(experiment, gpu, loads, planned, union.get(place_of(experiment), [])))
         except UserError as problem:
             problems.append(problem)
-            plans.append(Plan(_name(experiment), [], [f"{_name(experiment)} cannot run: {problem}"]))
+            plans.append(Plan(experiment.announced, [], [f"{experiment.announced} cannot run: {problem}"]))
     if len(problems) == len(experiments):
         raise problems[0]
     return plans
@@ -85,12 +85,7 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
     if corrections.source:
         sources.append(corrections.source)
     corrected = [replace(stage, measured=corrections.factor(stage)) for stage in stages]
-    return Plan(_name(experiment), corrected, notes, sources)
-
-
-def _name(experiment: Experiment) -> str:
-    values = experiment.chooser, experiment.budget, experiment.recipe.name, experiment.seed
-    return "{}: {}, budget {:g}, recipe {}, seed {}".format(experiment.name, *values)
+    return Plan(experiment.announced, corrected, notes, sources)
 
 
 def _pool(opened: Callable[[], Pool], group: Mapping[str, Any], loads: Loads, sources: list[str]) -> Pool:

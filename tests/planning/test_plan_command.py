@@ -36,7 +36,7 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
         main(["-m", *arguments, "--gpu", "a100-80", "--utilisation", "0.3"])
     shown = capsys.readouterr()
     text = " ".join(shown.err.split())
-    assert "full, budget 0.5" in text and "random, budget 0.5" in text
+    assert "full, budget 1," in text and "random, budget 0.5" in text
     assert text.startswith("run: 2 jobs job stages reused FLOPs") and "finetune" not in text, "one line for each job"
     assert re.search(r" all [56] \d ", text), "and one for all"
     assert "Estimates, not measurements: a100-80 at 30% of 312 (bfloat16) or 19.5 (float32) TFLOP/s, 80 GiB" in text
