@@ -89,8 +89,8 @@ function markOf(p, { x, y }, label, small) {
     open = () => show(id),
     once = row.rel.n === 1;
   const told =
-    `${row.method}, ${percent(row.budget)}, ${row.recipe}\nRel. ${p.y.toFixed(1)} %` +
-    `${row.rel.sd === null ? " (one seed)" : ` ± ${row.rel.sd.toFixed(1)} (${row.rel.n} seeds)`} at ${p.x.toFixed(0)} % of the cost`;
+    `${row.method}, ${percent(row.budget)}, ${row.recipe}\nRel. ${fixed(p.y, 1)} %` +
+    `${row.rel.sd === null ? " (one seed)" : ` ± ${fixed(row.rel.sd, 1)} (${row.rel.n} seeds)`} at ${fixed(p.x, 0)} % of the cost`;
   return element(
     "g",
     {

@@ -25,7 +25,17 @@ function changeQuietly(changes) {
 }
 
 const reset = () => change({ q: "", open: "", ...Object.fromEntries(FILTERS.map((key) => [key, ""])) });
-const percent = (budget) => `${+budget.toPrecision(4)} %`;
+
+// As Python rounds, so that the page and the Markdown tables agree: of two numbers that are equally near, the even one.
+// (toFixed takes the larger.) With 60 more digits it is exact for every number that is shown.
+function fixed(value, digits) {
+  const away = value.toFixed(digits),
+    rest = value.toFixed(digits + 60).slice(-60);
+  if (!/^50*$/.test(rest) || Number(away.at(-1)) % 2 === 0) return away;
+  return (Number(away) - Math.sign(value) * 10 ** -digits).toFixed(digits);
+}
+
+const percent = (budget) => `${+fixed(budget, budget.toPrecision(4).split(".")[1]?.length ?? 0)} %`;
 
 // What a row has under a filter; several experiments may share a run.
 function valuesOf(board, row, key) {

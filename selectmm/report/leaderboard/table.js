@@ -20,12 +20,12 @@ const mark = (name) =>
     element("path", { d: STYLES[name].shape, fill: STYLES[name].colour }),
   );
 const time = (s) =>
-  s < 120 ? `${s.toFixed(1)} s` : s < 7200 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`;
+  s < 120 ? `${fixed(s, 1)} s` : s < 7200 ? `${fixed(s / 60, 1)} min` : `${fixed(s / 3600, 1)} h`;
 
 function estimate(e, digits) {
   if (e === null || e === undefined) return element("span", { class: "soft" }, "unknown");
-  const spread = e.sd === null ? null : element("span", { class: "sd" }, ` ± ${e.sd.toFixed(digits)} (${e.n})`);
-  return element("span", {}, e.mean.toFixed(digits), spread);
+  const spread = e.sd === null ? null : element("span", { class: "sd" }, ` ± ${fixed(e.sd, digits)} (${e.n})`);
+  return element("span", {}, fixed(e.mean, digits), spread);
 }
 
 function columnsOf(board) {
@@ -179,10 +179,10 @@ function details(run) {
       "tr",
       {},
       cell(s.benchmark),
-      cell(s.value.toFixed(1)),
-      cell(s.stderr === null ? "unknown" : `± ${(1.96 * s.stderr).toFixed(1)}`),
+      cell(fixed(s.value, 1)),
+      cell(s.stderr === null ? "unknown" : `± ${fixed(1.96 * s.stderr, 1)}`),
       cell(String(s.items)),
-      cell(s.chance === null ? "unknown" : s.chance.toFixed(1)),
+      cell(s.chance === null ? "unknown" : fixed(s.chance, 1)),
     ),
   );
   const sources = run.sources.map((s) =>
@@ -192,7 +192,7 @@ function details(run) {
       cell(s.source),
       cell(String(s.kept)),
       cell(String(s.pool)),
-      cell(`${((100 * s.kept) / s.pool).toFixed(0)} %`),
+      cell(`${fixed((100 * s.kept) / s.pool, 0)} %`),
       element("td", { class: "text" }, bar(s)),
     ),
   );
