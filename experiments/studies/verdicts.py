@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "verdicts"
 HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by hand. -->"
 YARDSTICKS = ("oracle", "by_source", "one_source")  # know what matters beforehand: no methods
-USUAL = "embedded_two_epochs"  # the recipe of most comparisons
 STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
 
 
@@ -62,10 +61,9 @@ class Look:
 
     @property
     def label(self) -> str:
-        """Method and budget; and the recipe, where it is not the usual one."""
+        """Method and budget, and the experiments: several compare one method at one budget."""
         row = self.verdict.row
-        recipe = "" if row.recipe == USUAL else f" ({row.recipe})"
-        return f"{row.label} {100 * row.budget:.4g} %{recipe}"
+        return f"{row.label} {100 * row.budget:.4g} % ({', '.join(self.pages)})"
 
     @property
     def found(self) -> Difference:
@@ -150,8 +148,17 @@ def _opening(looks: Sequence[Look]) -> str:
         f"- Significant only before correction for {len(looks)}: {_named(alone)}.\n"
         f"- Difference: in Rel., ± half its 95 % interval over seeds and items, as on the pages. Needs: benchmarks "
         f"without any one of which it would not be significant before correction.\n"
-        f"- The recipe is `{USUAL}` where no other is named.\n"
+        f"- In brackets: the experiment. Recipes: {_recipes(looks)}.\n"
     )
+
+
+def _recipes(looks: Sequence[Look]) -> str:
+    """Each experiment with the recipes that its comparisons were trained with."""
+    used: dict[str, set[str]] = {}
+    for look in looks:
+        for page in look.pages:
+            used.setdefault(page, set()).add(f"`{look.verdict.row.recipe}`")
+    return "; ".join(f"{page} {' and '.join(sorted(used[page]))}" for page in sorted(used))
 
 
 def _named(looks: Sequence[Look]) -> str:
@@ -159,7 +166,7 @@ def _named(looks: Sequence[Look]) -> str:
 
 
 def _table(looks: Sequence[Look]) -> str:
-    head = ["method, budget", "difference", "p", "p, Holm over all", "on its page", "needs", "pages"]
+    head = ["method, budget (experiment)", "difference", "p", "p, Holm over all", "on its page", "needs", "pages"]
     return table(head, [
         [
             look.label, look.verdict.shown, _p(look.p), _p(look.overall),
@@ -202,7 +209,7 @@ def draw(looks: Sequence[Look]) -> Figure:
     axes.set_yticks(range(len(ordered)), [look.label for look in ordered], fontsize=9)
     axes.set_ylim(-0.8, len(ordered) - 0.2)
     scale = looks[0].verdict.row.outcomes[0].record.scale
-    title = f"Which method differs from a random draw of its size?\nall pages of several seeds · {scale} scale"
+    title = f"Which method differs from a random draw of its size?\n{scale} scale · in brackets: the experiment"
     axes.set_title(title, loc="left", fontsize=13)
     axes.set_xlabel("difference in Rel. (points), 95 % over seeds and items")
     axes.spines[["top", "right", "left"]].set_visible(False)

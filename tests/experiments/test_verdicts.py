@@ -1,5 +1,6 @@
 """The page of all verdicts follows from the committed records; what a difference needs, by hand."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ def test_the_committed_page_and_picture_are_made_again(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (tables / name).read_bytes()
 
 
+def test_every_row_can_be_told_apart_and_its_recipe_is_named() -> None:
+    """Several experiments compare one method at one budget; each row names its own, and the list above the recipes."""
+    page = (ROOT / "results" / "tables" / f"{NAME}.md").read_text()
+    labels = re.findall(r"^\| ([^|]+ % [^|]*) \| [+-]", page, re.MULTILINE)
+    assert len(labels) == len(set(labels)) > 40
+    assert all(label.endswith(")") for label in labels)
+    recipes = " ".join(page.split("Recipes: ")[1].split("\n\n")[0].split())
+    assert {label.split("(")[1][:-1] for label in labels} == set(re.findall(r"([\w-]+) `", recipes))
+    assert "all-methods `embedded_two_epochs`; dynamic `embedded_short`;" in recipes
+
+
 def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
     """One standard error is 2 points of Rel. on a benchmark; 20 points on ``a`` alone are 10 of the mean of both."""
     scores = {"full": (50.0, 50.0), "random": (30.0, 30.0), "prism": (40.0, 30.0), "oracle": (45.0, 45.0)}
@@ -28,7 +40,7 @@ def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
         for seed in (0, 1)
     ]
     (look,) = looks_of("toy", records, {}).values()
-    assert (look.label, look.pages, look.needs) == ("prism 30 % (toy-epochs)", ("toy",), ("a",))
+    assert (look.label, look.pages, look.needs) == ("prism 30 % (toy)", ("toy",), ("a",))
     assert look.found.value == pytest.approx(10)
     seen = compare(records, {})
     verdict = next(one for one in verdicts(seen) if one.row.method == "prism")
