@@ -3,15 +3,18 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What Python compiles is kept, also where the environment forbids it, as in many containers: both start many processes.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: quickstart test base
 
 quickstart: $(VENV)/ready
 	$(BIN)/python -m selectmm -m experiments=quickstart/ten_minutes hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 # Two files at a time, each with one thread; a file's tests share what it sets up. tests/conftest.py names the long files
-# that come first. What Python compiles is kept, also where the environment forbids it: many tests start processes.
+# that come first.
 test: $(VENV)/ready $(VENV)/browser
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=20
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 # Train the embedded model's alignment again (half an hour); the committed one is what results are comparable with.
 base: $(VENV)/ready

@@ -112,6 +112,15 @@ def _requirements() -> list[str]:
     return [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_what_python_compiles_is_kept_where_the_environment_forbids_it(tmp_path: Path) -> None:
+    (tmp_path / "more.mk").write_text('shown:\n\t@echo "[$$PYTHONDONTWRITEBYTECODE]"\n')
+    told = ["make", "--no-print-directory", "-f", "Makefile", "-f", str(tmp_path / "more.mk"), "shown"]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(told, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("file", [".github/workflows/test.yml", ".gitlab-ci.yml"])
 def test_a_forge_calls_the_two_commands(file: str) -> None:
     """Both files give ``make`` one command of a matrix, and make every target that they name."""
