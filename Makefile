@@ -28,6 +28,7 @@ $(VENV)/browser: tests/install_browser.sh | $(VENV)/ready
 # Installed anew whenever a lock changes. The second list must not pull in its own dependencies (see its comments).
 # Nothing is compiled here: Python compiles what is imported, and most of what is installed never is.
 $(VENV)/ready: requirements.lock requirements-nodeps.lock pyproject.toml
+	@echo "Installing about 200 packages into $(VENV), 2.5 GB; this takes minutes, and nothing more is printed meanwhile."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement requirements-nodeps.lock

@@ -34,13 +34,14 @@ from selectmm.command_line.reading import (
     without_verb,
     words_of,
 )
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.imports import uncollected
 from selectmm.printable import PrintableFormatter
 from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, keep_record, warn_of_failures
-from selectmm.screen import JOB, answer, number_lines, output, quiet, take_output_options
+from selectmm.screen import JOB, answer, message, number_lines, output, quiet, take_output_options
 from selectmm.stages.place import TORCH_LEVEL
 
 HELP = {"--help", "-h"}
@@ -245,8 +246,11 @@ def _check_sweep(jobs: Sequence[tuple[DictConfig, str]], launchers: Set[str], wo
             "sweep for each."
         )
     os.environ[SWEEP_NAME] = uuid4().hex
+    count, named = counted(len(jobs), "job"), next(iter(launchers - {"basic"}), None)
+    message(f"Checking {count}; what is not in the cache yet is read or made now: pool, benchmarks, target examples.")
     warn_of_failures(jobs, here=launchers <= HERE)
     importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
+    message(f"Starting {count}, " + (f"with hydra/launcher={named}." if named else "one after the other."))
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str], devices: Set[str]) -> None:

@@ -100,6 +100,23 @@ def test_a_sweep_with_ligers_kernels_and_without_is_refused_where_jobs_share_a_p
             __main__._check([*swept, *accepted])
 
 
+@pytest.mark.parametrize(
+    ("launcher", "said"),
+    [([], "Starting 2 jobs, one after the other."), (["hydra/launcher=joblib"], "with hydra/launcher=joblib.")],
+)
+def test_a_sweep_says_what_it_does_before_its_first_job_starts(
+    launcher: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.setenv(SWEEP_NAME, "")  # which the command then sets
+    monkeypatch.setattr(__main__, "warn_of_failures", lambda jobs, here: print("(checked)"))
+    monkeypatch.setattr("selectmm.stages.sweep.log_jobs", lambda jobs: None)
+    __main__._check(["-m", "method=random,length", "model.device=cpu", *launcher])
+    checking, checked, starting = capsys.readouterr().out.splitlines()
+    assert checking.startswith("Checking 2 jobs; what is not in the cache yet is read or made now: ")
+    assert checked == "(checked)" and starting.endswith(said)
+
+
 FULL_DISK = """
 import sys
 from selectmm import __main__
