@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,6 +24,7 @@ from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
+from selectmm.report.colours import style_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import references_for
 from selectmm.report.relative import relative, scores_of
@@ -32,8 +34,8 @@ from selectmm.report.table import format_time
 ROOT = Path(__file__).resolve().parents[2]
 NAME, SHORT = "dynamic-training", "embedded_short"
 HEAD = "<!-- Made by `python experiments/studies/dynamic.py`; never edited by hand. -->"
+LONGER = "random, trained for longer"
 DEARER, CHEAPER, PARTLY = "dearer than any", "cheaper than any", "not measured for every seed"
-COLOURS = ("#767676", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 @dataclass(frozen=True)
@@ -248,12 +250,14 @@ def draw(comparison: Comparison, arms: Sequence[Row]) -> Figure:
     """Rel. against cost; a dashed line joins the ends of the random runs of every length."""
     figure = blank()
     axes = figure.add_subplot()
-    for arm, colour in zip(arms, COLOURS * 2, strict=False):
+    for arm in arms:
         cost, score = zip(*curve_of(comparison, arm), strict=True)
-        axes.plot([one / 60 for one in cost], score, color=colour, marker="o", markersize=4, label=arm.label)
+        style = style_of(arm.method)
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
+        axes.plot([one / 60 for one in cost], score, label=arm.label, **look)
     random = sorted(curve_of(comparison, row)[-1] for row in comparison.rows if row.label == "random")
     cost, score = zip(*random, strict=True)
-    axes.plot([one / 60 for one in cost], score, color=COLOURS[0], linestyle="--", label="random, trained for longer")
+    axes.plot([one / 60 for one in cost], score, color=style_of("random").colour, linestyle="--", label=LONGER)
     axes.set_title("Score while a run trains, against what it has cost by then", loc="left", fontsize=13)
     axes.set_xlabel("selection and tuning so far, minutes × devices")
     axes.set_ylabel("Rel. %")

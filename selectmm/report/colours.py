@@ -25,6 +25,8 @@ KNOWN = (
     *("magic", "dics", "visnec", "self_filter", "self_sup/easy", "self_sup/hard"),
     *("datatailor", "once_select", "presel", "xmas", "from_scores", "from_indices"),
     *("adapt_inf", "vds3"),
+    # Runs that select during training, as records name them.
+    *("delta_loss", "rho_loss", "loss", "reselect+rds_plus", "reselect+length", "infobatch+random"),
 )
 
 

@@ -32,7 +32,8 @@ def legend_of(found: Sequence[Point], floor: float | None, others: Sequence[Line
     dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
-        entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
+        if any(point.length != "steps" for point in found):
+            entries.append(Line2D([], [], label="passes over the subset (recipe.length: epochs)", **dot))
         entries.append(Line2D([], [], label="a number of steps (recipe.length: steps)", markerfacecolor="white", **dot))
     entries += others
     if floor is not None:

@@ -39,7 +39,8 @@ class Point:
 def points(comparison: Comparison) -> list[Point]:
     """The rows whose Rel. and cost are known, in the table's order; what is one run is one point, under all its names.
 
-    If there are several budgets they are in the labels, and the method's name only in its largest budget's.
+    If there are several budgets they are in the labels, and the method's name only in its largest budget's. Recipes are
+    in the labels where two points of one name would look alike.
     """
     known = _known(comparison)
     largest: dict[str, float] = {}
@@ -49,7 +50,13 @@ def points(comparison: Comparison) -> list[Point]:
     same: dict[tuple[object, ...], list[Row]] = {}
     for row in known:
         same.setdefault((row.budget, row.trained, round(row.share.mean)), []).append(row)
-    return [_point(rows, comparison, several, largest[_series(rows[0])]) for rows in same.values()]
+    recipes: dict[tuple[str, str], set[str]] = {}
+    for first, *_ in same.values():
+        recipes.setdefault(_looks(first), set()).add(first.recipe)
+    return [
+        _point(rows, comparison, several, largest[_series(rows[0])], len(recipes[_looks(rows[0])]) > 1)
+        for rows in same.values()
+    ]
 
 
 def pareto(cost_rel: Sequence[tuple[float, float]]) -> list[int]:
@@ -87,9 +94,15 @@ def _series(row: Row) -> str:
     return f"{row.label}, {row.recipe}"
 
 
-def _point(same: Sequence[Row], comparison: Comparison, several: bool, largest: float) -> Point:
+def _looks(row: Row) -> tuple[str, str]:
+    """What a point of the row shows without its recipe's name: its name, and whether it is filled."""
+    return row.label, row.length
+
+
+def _point(same: Sequence[Row], comparison: Comparison, several: bool, largest: float, alike: bool) -> Point:
     row = same[0]
     words = [" = ".join(one.label for one in same)] if row.full or not several or row.budget == largest else []
+    words += [f"({row.recipe})"] if words and alike and not row.full else []
     words += [f"{100 * row.budget:.4g} %"] if several and not row.full else []
     words += ["stopped early"] if row.full and row.share.mean < STOPPED_EARLY else []
     spread = row.share.sd, row.rel.sd, rel_margin(row, comparison)

@@ -8,17 +8,20 @@ import pytest
 from experiments.studies.dynamic import (
     CHEAPER,
     DEARER,
+    LONGER,
     PARTLY,
     ROOT,
     SHORT,
     at_equal_cost,
     at_equal_steps,
     curve_of,
+    draw,
     make,
 )
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.schedule import PointEntry, RoundEntry, ScheduleEntry
+from selectmm.report.colours import style_of
 from selectmm.report.rows import Row, compare
 from tests.report.runs import run_of
 
@@ -103,6 +106,16 @@ def test_a_curve_ends_with_the_run(tmp_path: Path) -> None:
     comparison = compare(records(), {})
     assert curve_of(comparison, row("reselect+rds_plus")) == [pytest.approx((55.0, 21.0)), pytest.approx((75.0, 72.0))]
     assert curve_of(comparison, row("rds_plus")) == [pytest.approx((45.0, 56.0))]
+
+
+def test_a_curve_has_its_methods_colour_and_marker() -> None:
+    """As in every other picture."""
+    comparison = compare(records(), {})
+    drawn = draw(comparison, [row("random"), row("rds_plus"), row("rho_loss")]).axes[0].get_lines()
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in drawn}
+    for name in ("random", "rds_plus", "rho_loss"):
+        assert looks[name] == (style_of(name).colour, style_of(name).marker)
+    assert looks[LONGER] == (style_of("random").colour, "None")
 
 
 def test_the_page_says_what_it_shows(tmp_path: Path) -> None:

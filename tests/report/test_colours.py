@@ -41,12 +41,20 @@ def test_colours_stay_apart_under_the_common_colour_blindnesses(seen: str) -> No
 
 def test_every_method_of_this_repository_has_a_look_of_its_own() -> None:
     names = {path.relative_to(METHODS).with_suffix("").as_posix() for path in METHODS.rglob("*.yaml")}
-    assert names == {*KNOWN, *REFERENCES}
-    assert len({style_of(name) for name in names}) == len(names)
+    schedules = {path.stem for path in (METHODS.parent / "schedule").glob("*.yaml")}
+    others = {*KNOWN, *REFERENCES} - names  # runs that select during training
+    assert names < {*KNOWN, *REFERENCES} and {name.split("+")[0] for name in others} <= schedules
+    assert len({style_of(name) for name in {*KNOWN, *REFERENCES}}) == len(KNOWN) + len(REFERENCES)
 
 
 def test_the_methods_that_papers_compare_most_have_six_colours() -> None:
     assert {style_of(name).colour for name in KNOWN[:6]} == set(PALETTE)
+
+
+def test_selection_during_training_has_a_colour_for_each_of_its_runs() -> None:
+    """What stands on the page of studies/dynamic."""
+    runs = ("random", "length", "rds_plus", "rho_loss", "reselect+rds_plus", "reselect+length", "infobatch+random")
+    assert len({style_of(name).colour for name in runs}) == len(runs)
 
 
 def test_a_name_nobody_knows_keeps_its_look_whatever_else_there_is() -> None:

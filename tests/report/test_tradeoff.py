@@ -1,5 +1,6 @@
 """The plot: its points and front by hand, labels that overlap nothing, the same bytes each time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,26 @@ def test_equal_steps_are_hollow() -> None:
         if line.get_marker() == "o"
     }
     assert faces == {"white", "#767676"}
+
+
+def test_the_legend_explains_filled_points_only_where_there_are_some() -> None:
+    steps = [run_of(name, {"a": value}, length="steps") for name, value in (("full", 50.0), ("prism", 45.0))]
+    drawn = [draw(comparison) for comparison in (compare(steps, {}), _comparison())]
+    found = [{text.get_text() for text in figure.legends[0].get_texts()} for figure in drawn]
+    filled, hollow = "passes over the subset (recipe.length: epochs)", "a number of steps (recipe.length: steps)"
+    assert hollow in found[0] and filled not in found[0]
+    assert {hollow, filled} < found[1]
+
+
+def test_two_points_of_one_name_that_would_look_alike_name_their_recipes() -> None:
+    """Random for a few steps and for many; prism, which was trained for few alone, needs no recipe."""
+    runs = [run_of("full", {"a": 50.0}, length="steps", seconds=(0.0, 0.0, 100.0))]
+    runs += [run_of("prism", {"a": 45.0}, length="steps", seconds=(0.0, 0.0, 30.0), steps=3)]
+    for steps in (3, 10):
+        run = run_of("random", {"a": 40.0 + steps}, length="steps", seconds=(0.0, 0.0, 10.0 * steps), steps=steps)
+        runs.append(replace(run, recipe=replace(run.recipe, name=f"steps_{steps}")))
+    labels = {point.label for point in points(compare(runs, {}))}
+    assert labels == {"full", "prism", "random (steps_3)", "random (steps_10)"}
 
 
 def test_many_points_have_a_line_each_the_best_on_top() -> None:
