@@ -26,6 +26,11 @@ class Group:
     records: tuple[RunRecord, ...]
     apart: str
 
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What its records agree in, by name; see `conditions`."""
+        return _conditions_of(self.records)
+
 
 def comparable(records: Sequence[RunRecord]) -> list[Group]:
     """Split records so that scale, pool, base model, suite, evaluator, recipe and strategy agree inside each group.

@@ -27,8 +27,12 @@ def marker_of(point: Point) -> dict[str, Any]:
     }
 
 
-def legend_of(found: Sequence[Point], floor: float | None, others: Sequence[Line2D]) -> list[Line2D]:
-    """The legend, only what labels beside the points cannot say: filled, hollow, bars, the floor, and ``others``."""
+def legend_of(found: Sequence[Point], floor: float | None, others: Sequence[Line2D], stroke: str = "|") -> list[Line2D]:
+    """The legend, only what labels beside the points cannot say: filled, hollow, bars, the floor, and ``others``.
+
+    Args:
+        stroke: how bars of Rel. lie, as matplotlib's marker: ``|`` upright, ``_`` level.
+    """
     dot: dict[str, Any] = {"color": INK, "markersize": 7, "markeredgewidth": 1.4, "marker": "o", "linestyle": ""}
     entries = []
     if any(point.length == "steps" for point in found):
@@ -39,8 +43,8 @@ def legend_of(found: Sequence[Point], floor: float | None, others: Sequence[Line
     if floor is not None:
         entries.append(Line2D([], [], label="the most frequent answer alone", **DOTS))
     if any(point.rel_sd is not None for point in found):
-        entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker="|", markersize=9, linestyle=""))
+        entries.append(Line2D([], [], label="± sd over seeds", color=INK, marker=stroke, markersize=9, linestyle=""))
     if any(point.rel_items for point in found):
-        thin: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
+        thin: dict[str, Any] = {"marker": stroke, "markersize": 9, "markeredgewidth": 0.6, "linestyle": ""}
         entries.append(Line2D([], [], label="95 % over items, of one seed", color=INK, **thin))
     return entries

@@ -53,7 +53,7 @@ def draw(comparison: Comparison, found: Sequence[Point], floor: float | None, ma
         axes.tick_params(axis="x", labelsize=9)
     draws = any(point.method == RANDOM for point in found)
     random = [Line2D([], [], label="a random draw", color=style_of(RANDOM).colour, linewidth=1.0)] if draws else []
-    entries = legend_of(found, floor, random)
+    entries = legend_of(found, floor, random, "_")
     figure.legend(handles=entries, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     return figure
 

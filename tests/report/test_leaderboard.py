@@ -12,7 +12,7 @@ import pytest
 from selectmm.commands.leaderboard import main
 from selectmm.errors import UserError
 from selectmm.records.files import save
-from selectmm.records.record import MethodEntry, RunRecord, StageCost
+from selectmm.records.record import MethodEntry, RunRecord, SourceCounts, StageCost
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of
@@ -97,6 +97,30 @@ def test_what_must_not_be_compared_stands_on_another_board() -> None:
     first, second = boards_of(records)
     assert len(first["rows"]) == 2 and len(second["rows"]) == 1
     assert "differ in base model" in second["apart"]
+    apart = "Not to be compared with other boards. It differs from board {} in base model."
+    assert [first["differs"], second["differs"]] == [apart.format(2), apart.format(1)]
+
+
+def test_a_board_says_in_words_how_it_differs_from_each_other_one() -> None:
+    """Another suite has other benchmarks and prompts, which need no words of their own."""
+    records, prism = runs(), runs()["prism-0.json"]
+    records["lr.json"] = run_of("prism", {"POPE": 50.0}, lr=1e-5)
+    records["asked.json"] = run_of("prism", {"POPE": 50.0}, evaluator={"POPE": {"prompts": "p1"}})
+    records["suite.json"] = replace(
+        run_of("prism", {"POPE": 50.0, "SQA": 50.0}, evaluator={"POPE": {"prompts": "p1"}}),
+        suite=replace(prism.suite, name="other", evaluator=prism.suite.evaluator),
+        pool=replace(prism.pool, fingerprint="pool1"),
+    )
+    (one,) = boards_of(runs())
+    assert one["differs"] == ""
+    differs = {board["rows"][0]["runs"][0]["file"]: board["differs"] for board in boards_of(records)}
+    assert differs["full-0.json"] == (
+        "Not to be compared with other boards. "
+        "It differs from board 2 in prompts; from board 3 in recipe (lr); from board 4 in pool and suite."
+    )
+    assert differs["suite.json"].endswith(
+        "from boards 1 and 2 in pool and suite; from board 3 in pool, suite and recipe (lr)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,6 +223,7 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
     assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
     assert dom.count('<g class="point') == 3, "the picture has a point per row"
+    assert "<th>share</th><th>share as a bar</th>" in dom
     assert dom.count('class="point open"') == 1 and "3 of 3 rows" in dom
     assert methods(drawn(page, "sort=rel&up=1"))[-1] == "full"
     filtered = drawn(page, "method=prism&budget=30+%25")
@@ -281,6 +306,27 @@ def test_the_page_rounds_as_the_tables_do(tmp_path: Path) -> None:
     assert found == [[f"{value:.{digits}f}" for digits in range(3)] for value in values]
     assert "25.2" in cells and "25.3" not in cells
     assert budgets == [f"{budget:.4g} %" for budget in (30.625, 30.635, 15, 100, 0.3125)]
+
+
+@with_browser
+def test_a_row_shows_that_it_opens_and_a_source_how_much_of_it_was_kept(tmp_path: Path) -> None:
+    """Half of coco's 60 rows and all of text's 10: the bars are 50 and 100 % of their tracks."""
+    page = tmp_path / "board.html"
+    run = run_of("prism", {"POPE": 50.0})
+    counts = {"coco": SourceCounts(60, 0, 0, 30), "text": SourceCounts(10, 0, 0, 10)}
+    kept = replace(run.subset, coverage=replace(run.subset.coverage, per_source=counts))
+    write_leaderboard({"a.json": replace(run, subset=kept), "b.json": run_of("ifd", {"POPE": 5.0}, lr=1e-5)}, page)
+    cue = "[...document.querySelectorAll('tr.row .name')].map((one) => getComputedStyle(one, '::before').content)"
+    bars = "[...document.querySelectorAll('.bar')].map((one) => one.offsetWidth / one.parentElement.offsetWidth)"
+    about = "find('.about').textContent"
+    fingerprints = "find('.exact').dataset.tip"
+    shut, opened, widths, said, tip = acted(
+        page, [("", cue), ("find('[data-row]').click()", cue), ("", bars), ("", about), ("", fingerprints)]
+    )
+    assert (shut, opened) == (['"▸"', '"▸"'], ['"▾"', '"▸"'])
+    assert widths == [pytest.approx(0.5, abs=0.02), 1]
+    assert str(said).startswith("Not to be compared with other boards. It differs from board 2 in recipe (lr). Fingerp")
+    assert "must not be compared with each other; they differ in recipe.lr (here" in str(tip)
 
 
 @with_browser

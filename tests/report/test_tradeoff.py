@@ -215,6 +215,8 @@ def test_many_points_have_a_line_each_the_best_on_top() -> None:
     assert sorted(places) == list(range(17))
     found = {text.get_text() for text in figure.legends[0].get_texts()}
     assert {"a random draw", "the most frequent answer alone", "± sd over seeds"} < found
+    (bars,) = [line for line in figure.legends[0].get_lines() if line.get_label() == "± sd over seeds"]
+    assert bars.get_marker() == "_", "bars are level here"
     upright = [set(line.get_xdata()) for line in kept.get_lines()]
     assert all({value} in upright for value in (53.9, 100, points(_comparison())[1].rel))
 

@@ -9,6 +9,7 @@ from typing import Any
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord
 from selectmm.report.groups import Group, comparable, conditions, recipe_of
+from selectmm.report.leaderboard.apart import apart_in_words
 from selectmm.report.names import name_of
 from selectmm.report.pages.columns import tip_of
 from selectmm.report.references import references_among
@@ -33,7 +34,10 @@ def boards_of(records: Mapping[str, RunRecord], references: Sequence[Path] = ())
     shown = [records[of_run[0]] for of_run in files]
     file_of = {id(record): of_run for record, of_run in zip(shown, files, strict=True)}
     groups = sorted(comparable(shown), key=_most_methods)
-    return [_board(group, references, file_of, records) for group in groups]
+    return [
+        _board(group, references, file_of, records) | {"differs": differs}
+        for group, differs in zip(groups, apart_in_words(groups), strict=True)
+    ]
 
 
 def _most_methods(group: Group) -> tuple[int, int]:

@@ -11,8 +11,11 @@ const near = new IntersectionObserver(
 
 function boardOf(board, number, rows) {
   const title = `${BOARDS.length > 1 ? `Board ${number + 1} of ${BOARDS.length} · ` : ""}${board.pool} · ${board.suite} · scale: ${board.scale}`;
+  const recipes = [...new Set(board.rows.map((row) => row.recipe))].join(", ");
+  const exact = { class: "exact", tabindex: "0", "data-tip": board.apart };
+  const apart = board.differs ? [`${board.differs} `, element("span", exact, "Fingerprints"), ". "] : [];
   const about =
-    `Base model ${board.model}. ${board.apart} Cells: mean ± standard deviation (number of seeds); bars in the picture are the ` +
+    `Recipe ${recipes}. Base model ${board.model}. Cells: mean ± standard deviation (number of seeds); bars in the picture are the ` +
     "same. Hollow: one seed, which cannot rank methods; its bar is the 95 % interval over items, and the Pareto front leaves it out. " +
     "Rel. is relative to this board's full runs, so it can differ from that of a page with fewer of them. " +
     "†: at chance for the full run, and left out of Rel.";
@@ -20,7 +23,7 @@ function boardOf(board, number, rows) {
     "section",
     { "data-board": number },
     element("h2", {}, title),
-    element("p", { class: "about" }, about),
+    element("p", { class: "about" }, ...apart, about),
   );
   if (drawn.has(number) || rows.some((row) => isOpen(row)))
     section.append(...[...plot(board, rows), ...table(board, number, rows)].filter(Boolean));

@@ -17,8 +17,9 @@ BODY = """
 <header>
 <h1>selectmm leaderboard</h1>
 <p>Methods that choose which data to fine-tune on: what choosing and training cost, and what remains of the score. Every
-row is a method at a budget under a recipe, over its seeds. Open a row for the records, commands, sources and scores of
-its runs. A heading sorts; arrow keys move inside a table or picture. Rows on different boards must not be compared.</p>
+row is a method at a budget under a recipe, over its seeds. Click a row (▸) for the records, commands, sources and
+scores of its runs. A heading sorts; arrow keys move inside a table or picture. Rows on different boards must not be
+compared.</p>
 <form id="form" role="search"><label>search
 <input type="search" id="search" placeholder="method, experiment, model, …" autocomplete="off"></label>
 <details id="more" open><summary>filters</summary><div id="filters"></div></details></form>

@@ -171,9 +171,8 @@ function table(board, number, rows) {
 }
 
 function details(run) {
-  const most = Math.max(1, ...run.sources.map((s) => s.pool));
   const cell = (text, style) => element("td", style ? { class: style } : {}, text);
-  const bar = (s) => element("span", { class: "bar", style: `width:${(90 * s.kept) / most}px` });
+  const filled = (s) => element("span", { class: "bar", style: `width:${(100 * s.kept) / s.pool}%` });
   const scores = run.scores.map((s) =>
     element(
       "tr",
@@ -193,7 +192,7 @@ function details(run) {
       cell(String(s.kept)),
       cell(String(s.pool)),
       cell(`${fixed((100 * s.kept) / s.pool, 0)} %`),
-      element("td", { class: "text" }, bar(s)),
+      element("td", { class: "text" }, element("span", { class: "track" }, filled(s))),
     ),
   );
   const head = (...names) => element("tr", {}, ...names.map((n) => element("th", {}, n)));
@@ -217,7 +216,7 @@ function details(run) {
       "div",
       { class: "columns" },
       element("table", {}, head("benchmark", "score", "95 %, items", "items", "chance"), ...scores),
-      element("table", {}, head("source", "kept", "of", "share", ""), ...sources),
+      element("table", {}, head("source", "kept", "of", "share", "share as a bar"), ...sources),
     ),
   );
 }
