@@ -126,7 +126,7 @@ def _opening(analyses: Sequence[Analysis], without: Sequence[Analysis]) -> str:
     cells = [
         (
             name,
-            *(f"{one.found[name].conclusion} {WORDS[one.signs[name]]}" for one in analyses),
+            *(f"{one.found[name].text} {WORDS[one.signs[name]]}" for one in analyses),
             _otherwise(name, first, without),
         )
         for name in order
@@ -148,7 +148,7 @@ def _agree(name: str, analyses: Sequence[Analysis]) -> bool:
 
 
 def _named(names: Sequence[str], first: Analysis) -> str:
-    return ", ".join(f"{name} ({first.found[name].conclusion})" for name in names) or "none"
+    return ", ".join(f"{name} ({first.found[name].text})" for name in names) or "none"
 
 
 def _otherwise(name: str, first: Analysis, without: Sequence[Analysis]) -> str:

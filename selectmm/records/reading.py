@@ -73,7 +73,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         _expect(isinstance(value, float) or (is_int and abs(value) < 2**1023), "a number", value, where)
         return float(value)
     good = is_int if kind is int else isinstance(value, kind)
-    _expect(good, {int: "a is_int number", str: "a text", bool: "true or false"}[kind], value, where)
+    _expect(good, {int: "a whole number", str: "a text", bool: "true or false"}[kind], value, where)
     return value
 
 

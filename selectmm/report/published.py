@@ -229,7 +229,7 @@ def _costs(row: Row | None) -> list[str]:
 
 
 def _rel(row: Row, reproduces: Reproduces, comparison: Comparison) -> Measured | None:
-    """A share of what the paper takes as a total, over its benchmarks; each run against the mean over seeds."""
+    """A share of what the paper takes as a whole, over its benchmarks; each run against the mean over seeds."""
     over = _over(reproduces, comparison)
     values, errors = [], []
     for run in (outcome.record for outcome in row.outcomes):

@@ -123,7 +123,7 @@ def test_rows_that_hold_a_placeholder_are_told_of_on_the_screen(
         (["model", "--record", "RECORD", "--to", "PLACE"], "is not empty; give --to a new folder"),
         (
             ["model", "--record", "RECORD", "--to", "x", "model.path=/nowhere"],
-            "model.path=/nowhere: there is no such folder; give a folder that holds a checkpoint, or a hub id such as ",
+            "checkpoint at '/nowhere': give a folder",
         ),
         (
             ["model", "--record", "RECORD", "--to", "x", "model.dtype=bfloat16"],
