@@ -108,7 +108,7 @@ def test_the_seeds_of_ten_rows_are_one_estimate_of_the_spread() -> None:
     pooled = np.mean([row.rel.sd**2 for row in seen.rows if not row.full])
     student = 2.0859634  # of 20 degrees of freedom, from a table
     assert [one.found.margin for one in verdicts(seen)] == pytest.approx([student * sqrt(2 * pooled / 3)] * 9)
-    assert "from all 10 methods at the budget together" in " ".join(notes(seen))
+    assert "from all 9 methods and random at the budget together" in " ".join(notes(seen))
     fewer = compare([*fulls, *made[:-3]], {})
     m0, random = next(row for row in fewer.rows if row.label == "m0"), fewer.rows[1]
     parts = [row.rel.sd**2 / 3 for row in (m0, random)]
