@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from selectmm.counted import counted
-from selectmm.planning.gpus import STREAMED, Gpu
+from selectmm.planning.gpus import GPUS, STREAMED, Gpu
 from selectmm.planning.stages import Plan, Planned, Total, total_of
 from selectmm.records.progress import wide
 
@@ -25,6 +25,8 @@ def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int, stage
         stages: also of a sweep, print the stages of every job.
     """
     console = wide(150)
+    for line in _too_large(plans, gpu):
+        console.print(line)
     for plan in (plan for plan in plans if plan.stages and (stages or len(plans) == 1)):
         console.print(_by_stage(plan, gpu, utilisation))
         console.print()
@@ -37,6 +39,25 @@ def show(plans: Sequence[Plan], gpu: Gpu, utilisation: float, sample: int, stage
         console.print(f"From: {source}")
     for line in _ending(plans, gpu, utilisation, sample):
         console.print(line)
+
+
+def _too_large(plans: Sequence[Plan], gpu: Gpu) -> list[str]:
+    """What stands above all figures where they are of a device that can run nothing of it: that, and the way out."""
+    needed = [memory for plan in plans if (memory := _memory(plan.stages)) is not None]
+    if not needed or min(needed) <= gpu.memory:
+        return []
+    what = "No job fits" if len(plans) > 1 else "This run does not fit"
+    if gpu.name in GPUS:
+        way = "name a larger device with --gpu, or more of them with --devices and strategy=zero3"
+    else:
+        way = "name the device that you plan for, such as --gpu h100"
+    whose = "this machine" if gpu.name == "cpu" else gpu.name
+    return [f"{what} into the {gpu.memory / 2**30:.0f} GiB of {whose}; {way}.\n"]
+
+
+def _memory(stages: Sequence[Planned]) -> float | None:
+    """The most that one of the stages takes on a device; None where that is known of none."""
+    return max((stage.work.memory.total for stage in stages if stage.work.memory), default=None)
 
 
 def _by_stage(plan: Plan, gpu: Gpu, utilisation: float) -> Table:
@@ -68,7 +89,7 @@ def _sums(plans: Sequence[Plan], gpu: Gpu, utilisation: float) -> list[str]:
     if not every:
         return ["cannot run", *["–"] * (len(JOB_COLUMNS) - 2)]
     total = total_of(plans, gpu, utilisation)
-    memory = max((stage.work.memory.total for stage in every if stage.work.memory), default=None)
+    memory = _memory(every)
     return [
         str(total.stages),
         str(total.reused),

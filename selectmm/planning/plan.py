@@ -25,6 +25,7 @@ from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
+from selectmm.records.progress import track
 from selectmm.stages.sweep import place_of, union_of
 from selectmm.tuning.finetune import check_numbers
 
@@ -51,7 +52,7 @@ def plan(experiments: Sequence[Experiment], gpu: Gpu, sample: int) -> list[Plan]
     union = union_of(experiments)
     plans: list[Plan] = []
     problems: list[UserError] = []
-    for experiment in experiments:
+    for experiment in track(experiments, "plan", len(experiments)) if len(experiments) > 1 else experiments:
         try:
             plans.append(_planned(experiment, gpu, loads, planned, union.get(place_of(experiment), [])))
         except UserError as problem:
