@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from selectmm.errors import UserError
-from selectmm.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from selectmm.pool.pool import Pool  # a second, and a command's words are read before
 
 _HOURS = re.compile(r"(\d+(?:\.\d+)?)h@([\w.-]+)")
 
@@ -44,7 +47,7 @@ def check_budget(budget: float) -> None:
         )
 
 
-def rows_for(budget: float, pool: Pool) -> int:
+def rows_for(budget: float, pool: "Pool") -> int:
     """A budget in rows, at least one.
 
     Raises:
@@ -57,7 +60,7 @@ def rows_for(budget: float, pool: Pool) -> int:
     return int(budget) if budget > 1 else max(1, round(budget * len(pool)))
 
 
-def share_of(budget: float, pool: Pool) -> float:
+def share_of(budget: float, pool: "Pool") -> float:
     """A budget as a share of the pool, as records and tables have it: in (0, 1]."""
     return rows_for(budget, pool) / len(pool) if budget > 1 else budget
 

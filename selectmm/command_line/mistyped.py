@@ -1,6 +1,7 @@
 """Answers a mistyped group, choice, key or value of a run with what exists, or with what to type."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from selectmm.budget import check_budget
 from selectmm.command_line.help import choices_of
 from selectmm.command_line.stray import FILES, own_pool
 from selectmm.errors import UserError
@@ -78,6 +80,19 @@ def check_models(override: Override, config: DictConfig) -> None:
             f"models= only says which models an experiment on several compares; did you mean "
             f"{override.input_line.replace('models', 'model', 1)}?"
         )
+
+
+def check_share(override: Override) -> None:
+    """Refuse a budget with a percent sign, a decimal comma, or out of range, before anything that takes long."""
+    if override.key_or_group != "budget":
+        return
+    if meant := re.fullmatch(r"budget=0,(\d+)", override.input_line or ""):
+        raise UserError(f"'budget=0,{meant[1]}' is two budgets, 0 and {meant[1]}; did you mean budget=0.{meant[1]}?")
+    for value in values_of(override):
+        if percent := re.fullmatch(r"(\d+(?:\.\d+)?)%", str(value)):
+            raise UserError(f"budget={value} is not a number; did you mean budget={float(percent[1]) / 100:g}?")
+        if isinstance(value, int | float) and not isinstance(value, bool) and not override.is_sweep_override():
+            check_budget(value)  # of a sweep, the other jobs can run
 
 
 def check_files(config: DictConfig, override: Override) -> None:

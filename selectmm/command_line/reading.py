@@ -23,6 +23,7 @@ from selectmm.command_line.mistyped import (
     check_name,
     check_no_file,
     check_none,
+    check_share,
     not_null,
     values_of,
 )
@@ -144,6 +145,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
         if override not in chosen and not override.is_add():
             check_files(config, override)
             check_name(override, groups["experiments"])
+            check_share(override)
             for value in values_of(override):
                 check_none(override, value)
             check_key(config, override.key_or_group, groups=groups)

@@ -17,6 +17,7 @@ from selectmm.pool.pool import Pool
 
 EXAMPLES = 3
 CHARACTERS = 8_000  # of a row; where no model says what a token is
+UNREAD = "cannot be read: "  # what the name of a finding about such rows begins with; the reason follows
 # A character that could not be decoded; control characters; UTF-8 that was read as Latin-1 or Windows-1252.
 DAMAGE = "�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|[ÂÃ][\u0080-\u00bf€‚„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€"
 
@@ -89,11 +90,15 @@ def diagnose(pool: Pool, expected: Composition | None, limit: Limit, bad_rows: s
 def _unread(pool: Pool, health: Health, bad_rows: str) -> list[Finding]:
     """Rows that cannot be read, each reason with its first sentences, which say the way out."""
     weight, way = _dealt_with(pool, health, bad_rows)
-    of = len(pool) + sum(health.unread.values())
     return [
-        Finding(f"cannot be read: {reason}", count, of, health.examples[reason], f"Fix these rows, {way}", weight)
+        Finding(f"{UNREAD}{reason}", count, in_file(pool), health.examples[reason], f"Fix these rows, {way}", weight)
         for reason, count in health.unread.items()
     ]
+
+
+def in_file(pool: Pool) -> int:
+    """The rows of a pool's file, also those that cannot be read."""
+    return len(pool) + (sum(pool.health.unread.values()) if pool.health else 0)
 
 
 def _dealt_with(pool: Pool, health: Health, bad_rows: str) -> tuple[Weight, str]:
@@ -220,13 +225,13 @@ def _passed_over(pool: Pool, health: Health) -> list[Finding]:
     examples = [f"{name} ({count:,})" for name, count in most[: 3 * EXAMPLES]]
     examples += [f"and {len(most) - len(examples)} more"] if len(most) > len(examples) else []
     advice = "Nothing, if they only describe rows; what they say plays no part in training or selection."
-    return [Finding("field that is not read", most[0][1] if most else 0, len(pool), examples, advice, "note")]
+    return [Finding("field that is not read", most[0][1] if most else 0, in_file(pool), examples, advice, "note")]
 
 
 def _bad_images(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight, why: bool = False) -> Finding:
     """A finding about ``rows`` whose examples name the image or clip that cannot be opened, and ``why``."""
     shown = [_with_reason(pool, row) if why else named_with_image(pool, row) for row in rows[:EXAMPLES]]
-    return Finding(name, len(rows), len(pool), shown, advice, weight)
+    return Finding(name, len(rows), in_file(pool), shown, advice, weight)
 
 
 def _with_reason(pool: Pool, row: int) -> str:
@@ -237,7 +242,7 @@ def _with_reason(pool: Pool, row: int) -> str:
 def _rows(pool: Pool, name: str, rows: list[int], advice: str, weight: Weight) -> Finding:
     """A finding about ``rows``; its examples are the first of them, by their place in the pool's file."""
     shown = [pool.named_with_images(row) for row in rows[:EXAMPLES]]
-    return Finding(name, len(rows), len(pool), shown, advice, weight)
+    return Finding(name, len(rows), in_file(pool), shown, advice, weight)
 
 
 def _texts(pool: Pool, limit: Limit) -> tuple[list[int], list[int]]:

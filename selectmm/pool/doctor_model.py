@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from selectmm.pool.doctor import EXAMPLES, Finding, Weight
+from selectmm.pool.doctor import EXAMPLES, Finding, Weight, in_file
 from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import Unfit
 
@@ -36,7 +36,7 @@ def model_findings(pool: Pool, unfit: Unfit, words: Sequence[str], bad_rows: str
         ("special tokens of the model in a text", unfit.special, _SPECIAL, "look"),
     ]
     return [
-        Finding(name, len(rows), len(pool), [_example(pool, row, words) for row in rows[:EXAMPLES]], advice, how)
+        Finding(name, len(rows), in_file(pool), [_example(pool, row, words) for row in rows[:EXAMPLES]], advice, how)
         for name, rows, advice, how in found
         if rows
     ]
@@ -44,7 +44,7 @@ def model_findings(pool: Pool, unfit: Unfit, words: Sequence[str], bad_rows: str
 
 def not_checked(pool: Pool, why: str) -> Finding:
     """The model was named, but what it cannot take cannot be known here."""
-    return Finding("not looked at for this model", len(pool), len(pool), [], why, "look")
+    return Finding("not looked at for this model", len(pool), in_file(pool), [], why, "look")
 
 
 def _example(pool: Pool, row: int, words: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from selectmm.counted import counted
 from selectmm.pool.composition import Composition
-from selectmm.pool.doctor import Finding
+from selectmm.pool.doctor import UNREAD, Finding
 from selectmm.printable import printable
 from selectmm.records.progress import PrintableConsole
 
@@ -35,6 +35,11 @@ class Report:
     findings: list[Finding]
 
     @property
+    def unreadable(self) -> int:
+        """How many rows of the file cannot be read."""
+        return sum(finding.count for finding in self.findings if finding.name.startswith(UNREAD))
+
+    @property
     def blocked(self) -> bool:
         """Whether a run on this pool would stop."""
         return self.unread is not None or any(finding.weight == "blocks" for finding in self.findings)
@@ -49,7 +54,9 @@ def show(report: Report, console: PrintableConsole) -> None:
     if report.unread is not None:
         console.print(f"The pool '{report.pool}' cannot be read.\n{report.unread}", style="bold red")
         return
-    console.print(f"\n{report.pool}: {counted(report.rows, 'row')}, {counted(report.images, 'image')}\n")
+    rows, unreadable = counted(report.rows + report.unreadable, "row"), report.unreadable
+    rows += f", {unreadable:,} of them cannot be read" if unreadable else ""
+    console.print(f"\n{report.pool}: {rows}, {counted(report.images, 'image')}\n")
     console.print(_sources(report.counts, report.expected))
     console.print(_findings(report.findings) if report.findings else "No problem was found.")
     verdict = (

@@ -117,6 +117,9 @@ def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
             "models=qwen2_vl_7b",
             "models= only says which models an experiment on several compares; did you mean model=qwen2_vl_7b?",
         ),
+        ("budget=0,2", "'budget=0,2' is two budgets, 0 and 2; did you mean budget=0.2?"),
+        ("budget=20%", "budget=20% is not a number; did you mean budget=0.2?"),
+        ("budget=1.5", "budget=1.5 is not a share of the pool; give a number above 0 and at most 1, such as 0.3, or a"),
         ("experimets=a", "There is no 'experimets': did you mean 'experiments'? There are:"),
     ],
 )

@@ -179,3 +179,14 @@ def test_the_page_shows_counts_findings_and_a_verdict(pool: Pool) -> None:
     console = PrintableConsole(200, io.StringIO())
     show(Report("mine", None, 1, 0, {"text": 1}, None, []), console)
     assert console.file.getvalue().endswith("No problem was found.\nNothing here stops a run.\n")
+
+
+def test_shares_are_of_all_rows_also_those_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = [talk("What?", "A dog."), talk("What?", " "), talk("Two?", "3."), {"conversations": 2}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    pool = open_llava_json(str(tmp_path / "rows.json"), str(tmp_path), "keep", tmp_path / "cache")
+    findings = diagnose(pool, None, Limit(), "stop")
+    assert {finding.of for finding in findings} == {4}
+    console = PrintableConsole(200, io.StringIO())
+    show(Report("mine", None, len(pool), 0, pool.counts(), None, findings), console)
+    assert "mine: 4 rows, 1 of them cannot be read, 0 images" in console.file.getvalue()
