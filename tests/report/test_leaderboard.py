@@ -330,6 +330,31 @@ def test_a_row_shows_that_it_opens_and_a_source_how_much_of_it_was_kept(tmp_path
 
 
 @with_browser
+def test_the_names_on_a_picture_lie_neither_on_a_mark_nor_on_the_front(tmp_path: Path) -> None:
+    """Points on a line, as on the board of the quickstart: each has its name, and no name lies on the line."""
+    page = tmp_path / "board.html"
+    made = (("random", 36.0, 15.0), ("prism", 40.0, 35.0), ("rds_plus", 56.0, 51.0), ("full", 100.0, 100.0))
+    runs_on_it = [
+        run_of(name, {"POPE": score / 2 + seed / 8}, seed=seed, seconds=(0.0, 0.0, cost))
+        for name, score, cost in made
+        for seed in (0, 1)
+    ]
+    write_leaderboard({f"{number}.json": run for number, run in enumerate(runs_on_it)}, page)
+    hit = """(() => {
+        const front = find('path.front'), many = front.getTotalLength(), svg = find('svg.plot');
+        const boxes = [...document.querySelectorAll('.point text')].map((one) => one.getBBox());
+        const marks = [...document.querySelectorAll('.point .shape')].map((one) => one.getBoundingClientRect());
+        const {left, top} = svg.getBoundingClientRect(), on = (b, x, y) =>
+            x > b.x && x < b.x + b.width && y > b.y && y < b.y + b.height;
+        const line = Array.from({length: many}, (_, at) => front.getPointAtLength(at));
+        return [boxes.length, boxes.filter((b) => line.some(({x, y}) => on(b, x, y))).length,
+            boxes.filter((b) => marks.some((m) => m.right - left > b.x - 3 && m.left - left < b.x + b.width + 3 &&
+                m.bottom - top > b.y && m.top - top < b.y + b.height)).length];
+    })()"""
+    assert acted(page, [("", hit)]) == [[4, 0, 0]]
+
+
+@with_browser
 def test_many_rows_are_drawn_when_they_are_asked_for(tmp_path: Path) -> None:
     page = tmp_path / "board.html"
     many = [run_of("prism", {"POPE": 50.0}, budget=number / 200) for number in range(1, 81)]

@@ -13,6 +13,7 @@ from selectmm.report.pages.mark import mark
 from selectmm.report.rows import Comparison
 from selectmm.report.table import AT_CHANCE, COSTS, Table
 
+SIDEWAYS = '<p class="note narrow">The picture is wider than the screen: move it sideways to see the rest.</p>'
 RIGHT_OF_REL = 3  # columns stand left of the verdicts: method, budget, Rel.
 
 
@@ -43,7 +44,7 @@ def report_page(title: str, sections: Sequence[Section], papers: Sequence[Table]
 def _section(section: Section, number: int) -> str:
     drawn = picture(section.comparison, section.floor, f"picture{number}-")
     return (
-        f"<section>{_above(section.table)}<figure>{drawn}</figure>{_grid(section)}"
+        f"<section>{_above(section.table)}<figure>{drawn}</figure>{SIDEWAYS}{_grid(section)}"
         f"{kept_table(section.comparison)}{_below(section.table)}</section>"
     )
 

@@ -1,6 +1,8 @@
 // The picture of a board: Rel. against cost, a mark per row.
 const pointOf = (id) => [...document.querySelectorAll("[data-point]")].find((one) => one.dataset.point === id);
 
+const FEW = 12; // points of a picture in which a name is not mistaken for a neighbour's
+
 function front(points) {
   const order = [...points].sort((a, b) => a.x - b.x || b.y - a.y),
     kept = [];
@@ -17,14 +19,15 @@ function ticks(low, high, many) {
   return at;
 }
 
-// The first of four places beside a point where its name hides nothing; none in a crowd, where the legend still tells.
-function place(words, px, py, taken, [left, top, right, bottom]) {
+// The first place beside a point where its name hides nothing, slanting ones only among few points; none in a crowd, where the legend still tells.
+function place(words, px, py, few, taken, [left, top, right, bottom]) {
   const wide = 7.4 * words.length;
   for (const [x, y, anchor] of [
-    [px + 10, py + 4, "start"],
-    [px - 10, py + 4, "end"],
-    [px, py - 11, "middle"],
-    [px, py + 20, "middle"],
+    [px + 14, py + 4, "start"],
+    [px - 14, py + 4, "end"],
+    [px, py - 14, "middle"],
+    [px, py + 23, "middle"],
+    ...(few ? [[px + 10, py + 20, "start"], [px - 10, py - 12, "end"]] : []),
   ]) {
     const x0 = anchor === "start" ? x : anchor === "end" ? x - wide : x - wide / 2,
       box = [x0, y - 11, x0 + wide, y + 3];
@@ -35,6 +38,18 @@ function place(words, px, py, taken, [left, top, right, bottom]) {
     }
   }
   return null;
+}
+
+// Small boxes along the Pareto front, so that no name lies on it.
+function along(path) {
+  return path.slice(1).flatMap(([x1, y1], i) => {
+    const [x0, y0] = path[i],
+      many = Math.ceil(Math.hypot(x1 - x0, y1 - y0) / 4);
+    return Array.from({ length: many + 1 }, (_, step) => {
+      const [x, y] = [x0 + ((x1 - x0) * step) / many, y0 + ((y1 - y0) * step) / many];
+      return [x - 1, y - 1, x + 1, y + 1];
+    });
+  });
 }
 
 const reach = (row) => row.rel.sd ?? row.rel_items ?? 0;
@@ -138,17 +153,16 @@ function plot(board, rows) {
   if (points.length < 2) return [];
   const at = scales(points),
     { width, height, left, top, bottom, x, y } = at;
-  const steps = front(points.filter((p) => p.row.rel.n > 1 || p.row.name === "full"))
-    .map((p, i) => `${i ? "L" : "M"}${x(p.x)} ${y(p.y)}`)
-    .join(" ");
+  const path = front(points.filter((p) => p.row.rel.n > 1 || p.row.name === "full")).map((p) => [x(p.x), y(p.y)]);
+  const steps = path.map(([px, py], i) => `${i ? "L" : "M"}${px} ${py}`).join(" ");
   const once = points.filter(
     (p, i) => points.findIndex((q) => q.x === p.x && q.y === p.y && q.row.method === p.row.method) === i,
   );
-  const taken = once.map((p) => [x(p.x) - 7, y(p.y) - 7, x(p.x) + 7, y(p.y) + 7]);
+  const taken = [...once.map((p) => [x(p.x) - 7, y(p.y) - 7, x(p.x) + 7, y(p.y) + 7]), ...along(path)];
   const labels = new Map(
     [...once]
       .sort((a, b) => b.y - a.y)
-      .map((p) => [p, place(p.row.method, x(p.x), y(p.y), taken, [left, top, width, bottom])]),
+      .map((p) => [p, place(p.row.method, x(p.x), y(p.y), once.length <= FEW, taken, [left, top, width, bottom])]),
   );
   const marks = once.sort((a, b) => a.x - b.x || a.y - b.y).map((p) => markOf(p, at, labels.get(p), once.length > 25));
   const svg = element(

@@ -196,6 +196,14 @@ def test_the_command_writes_the_page_if_asked(tmp_path: Path, capsys: pytest.Cap
 
 
 @with_browser
+def test_a_narrow_screen_says_that_the_picture_goes_on(pages: tuple[str, Path]) -> None:
+    """And a screen on which the whole picture fits does not."""
+    ask = "[find('.narrow').checkVisibility(), find('figure').scrollWidth > find('figure').clientWidth]"
+    found = [acted(pages[1], [("", ask)], "", f"--window-size={width},900") for width in (390, 500, 560, 1280)]
+    assert found == [[[True, True]], [[True, True]], [[False, False]], [[False, False]]]
+
+
+@with_browser
 def test_a_browser_explains_a_point_and_obeys_no_record(pages: tuple[str, Path]) -> None:
     found = acted(
         pages[1],
