@@ -34,7 +34,7 @@ def evaluate_tuned(experiment: Experiment, vlm: VLM, tuned: Stage) -> Stage:
         evaluated = evaluate_adapter(experiment, vlm, tuned.folder, tuned.fingerprint)
         scores = read_scores(evaluated.folder, suite)
         tracked.summary({**{score.benchmark: score.value for score in scores}, **cost_of(evaluated)})
-    listed = ", ".join(f"{score.benchmark.removeprefix('mini-')} {score.value:.1f}" for score in scores)
+    listed = ", ".join(f"{score.benchmark} {score.value:.1f}" for score in scores)
     log.info("  evaluate  %s %s", listed, time_of(evaluated))
     for line in not_evaluated(suite):
         log.info("            %s", line)
