@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from selectmm.imports import uncollected
+from selectmm.screen import JOB
 
 # Machines are shared: no test fails because something took long.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; all others stay in their order."""
     place = {Path(__file__).parent / file: number for number, file in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture(autouse=True)
+def unnumbered() -> Iterator[None]:
+    """A job of a sweep that runs inside a test numbers the lines of its process, and of no test after it."""
+    yield
+    os.environ.pop(JOB, None)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ def test_neither_points_nor_snapshots_are_kept_below_a_link(
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "elsewhere")
     for module in (callback, snapshots):
-        monkeypatch.setattr(module, "whole_weights", lambda _: {})
-    monkeypatch.setattr(snapshots, "whole_moments", lambda _: {})
+        monkeypatch.setattr(module, "gathered_weights", lambda _: {})
+    monkeypatch.setattr(snapshots, "gathered_moments", lambda _: {})
     monkeypatch.setattr(snapshots, "snapshot_steps", lambda *_: [2])
     with pytest.raises(UserError, match=f"^{link} is a link, but no stage makes links; delete it, and start again"):
         if name.startswith(POINTS):
