@@ -10,6 +10,7 @@ from selectmm.methods.blocks import blocks, dtype_of
 
 BLOCK = 2048  # rows held at a time
 SAMPLE = 256  # rows whose mean stands for that of all until it is known
+APART = 16  # rows that are read for one of them
 
 
 def leverage(values: np.ndarray, rows: np.ndarray, energy: float, centering: bool) -> np.ndarray:
@@ -52,7 +53,9 @@ def _moments(values: np.ndarray, rows: np.ndarray, centering: bool) -> tuple[tor
     near = torch.zeros(values.shape[1], dtype=dtype_of(values))
     if centering and len(rows):
         sample = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)]
-        near = torch.from_numpy(values[sample].mean(0, dtype=np.float64)).to(near.dtype)
+        # Read as all others: rows taken from a map would keep much of the file around them in memory.
+        total = sum(block.sum(0, dtype=torch.float64) for _, block in blocks(values, sample, APART))
+        near = (total / len(sample)).to(near.dtype)
     gram = np.zeros((len(near), len(near)), order="F")  # as LAPACK wants it, and as the products come
     off = torch.zeros(len(near), dtype=torch.float64)
     for _, block in blocks(values, rows, BLOCK):
