@@ -20,8 +20,9 @@ def _sentence(mine: int, every: Sequence[Mapping[str, Any]]) -> str:
     boards: dict[str, list[str]] = {}
     for number, other in enumerate(every):
         if number != mine:
-            boards.setdefault(_listed(list(dict.fromkeys(_kinds(every[mine], other)))), []).append(f"{number + 1}")
-    parts = [f"from board{'s' * (len(of) > 1)} {_listed(of)} in {kinds}" for kinds, of in boards.items()]
+            kinds = list(dict.fromkeys(_kinds(every[mine], other))) or ["evaluator"]  # of which one lacks an entry
+            boards.setdefault(_listed(kinds), []).append(f"{number + 1}")
+    parts = [f"from board{'s' * (len(of) > 1)} {_listed(of)} in {words}" for words, of in boards.items()]
     return f"Not to be compared with other boards. It differs {'; '.join(parts)}."
 
 
