@@ -140,3 +140,9 @@ def test_a_forge_calls_the_two_commands(file: str) -> None:
     named = re.search(r"(?i)command: \[(.*)\]", text)[1].split(", ")
     assert named == ["test", "quickstart"]
     assert set(named) <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", ["README.md", "selectmm/commands/README.md"])
+def test_the_version_of_torch_in_the_documentation_is_the_locked_one(page: str) -> None:
+    named = re.findall(r"torch(?:==| )(\d+\.\d+\.\d+)", (ROOT / page).read_text())
+    assert named and set(named) == {LOCKED["torch"]}

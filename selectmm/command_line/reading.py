@@ -74,9 +74,9 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def known_names() -> set[str]:
+def known_names(configs: Path = CONFIGS) -> set[str]:
     """What the options of a run begin with: its groups, and its keys without a group."""
-    return {*groups_of(CONFIGS), *map(str, composed(CONFIGS, []))}
+    return {*groups_of(configs), *map(str, composed(configs, []))}
 
 
 def groups_of(configs: Path) -> dict[str, Path]:
@@ -115,7 +115,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     """
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
     groups = groups_of(configs)
-    check_bare(arguments, lambda: {*groups, *map(str, composed(configs, []))})
+    check_bare(arguments, lambda: known_names(configs))
     overrides = [_read(word) for word in words]
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:

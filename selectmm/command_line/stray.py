@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from selectmm.command_line.help import VERBS, command_files
 from selectmm.errors import UserError
 
-FILES = (".json", ".jsonl", ".parquet", ".npy", ".csv")
+FILES = (".json", ".jsonl", ".parquet")  # of rows, that a pool reads
 
 
 def check_bare(words: Sequence[str], known: Callable[[], Collection[str]]) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ import torch
 from PIL import Image
 
 from selectmm.errors import UserError
+from selectmm.evaluation.vllm_environment import PROCESS, environment_for, version_in
 from selectmm.records.cost import note_busy
 from selectmm.records.no_links import open_unlinked, refuse_links
 
-PROCESS = Path(__file__).with_name("vllm_process.py")
 PATIENCE = 30  # seconds for a process to end by itself
 TAIL = 15  # lines of a failed process's output that are shown
 
@@ -68,23 +67,6 @@ class Engine:
     def interpreter(self) -> str:
         """The Python that runs vLLM."""
         return self.python or sys.executable
-
-
-@cache
-def version_in(python: str) -> str | None:
-    """vLLM's version in an interpreter's environment; None without it, which is told when it is to answer."""
-    try:
-        asked = subprocess.run(
-            [python, str(PROCESS), "--version"],
-            env=_environment(python),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return asked.stdout.strip() or None
 
 
 @dataclass(frozen=True)
@@ -276,18 +258,9 @@ def _start(engine: Engine, options: Mapping[str, object], rank: int, folder: Pat
         ) from problem
 
 
-def _environment(python: str) -> dict[str, str]:
-    """This process's, with no word to anybody outside."""
-    environment = dict(os.environ) | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if python != sys.executable:  # the other environment has packages of its own
-        for name in ("PYTHONPATH", "PYTHONHOME"):
-            environment.pop(name, None)
-    return environment
-
-
 def _environment_of(engine: Engine, rank: int) -> dict[str, str]:
     """An engine's, with one GPU."""
-    environment = _environment(engine.interpreter)
+    environment = environment_for(engine.interpreter)
     if engine.batch_invariant:
         environment["VLLM_BATCH_INVARIANT"] = "1"
     if torch.cuda.is_available():

@@ -10,7 +10,7 @@ from selectmm.evaluation.halves import in_halves
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.inputs import to_device
 from selectmm.models.losses import weighted_loss
-from selectmm.models.together import TOKENS, lengths_of, parts
+from selectmm.models.together import TOKENS, lengths_of, parts_alike
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
 from selectmm.records.cost import computing
@@ -31,7 +31,11 @@ def answer_losses(vlm: VLM, questions: Sequence[Question], answers: Sequence[str
         Conversation((Turn("user", question.prompt), Turn("assistant", answer)), images, shown=question.placed(images))
         for question, answer, images in zip(questions, answers, opened(vlm, questions), strict=True)
     ]
-    return [loss for some in parts(lengths_of(vlm, talks), TOKENS) for loss in _losses(vlm, talks[some])]
+    losses = [0.0] * len(talks)
+    for some in parts_alike(lengths_of(vlm, talks), TOKENS):
+        for row, loss in zip(some, _losses(vlm, [talks[row] for row in some]), strict=True):
+            losses[row] = loss
+    return losses
 
 
 def _losses(vlm: VLM, talks: Sequence[Conversation]) -> list[float]:

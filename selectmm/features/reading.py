@@ -13,15 +13,13 @@ from selectmm.features.loaded import Loaded, counted, encoded
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
 from selectmm.models.lengths import Outline, token_counts
-from selectmm.models.together import lengths_of
+from selectmm.models.together import lengths_of, parts_alike
 from selectmm.models.vlm import VLM
 from selectmm.pool.bad import excerpt
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import ANSWERS, Sample, Shown, Turn
 
 MOST = 8  # loader processes of a rank: they read faster than a large model computes
-# Tokens that take as long as a pass does beside its tokens (reading a 7B model's weights, or Python's share).
-PASS = 128
 _NOTHING = (Turn("user", ""),)
 
 
@@ -42,7 +40,7 @@ class Reader(Dataset[list[Loaded]]):
     tokens: int
 
     def __getitem__(self, units: list[int]) -> list[Loaded]:
-        """The rows in parts of which none has more tokens than allowed, but for single rows; see `parts_of`.
+        """The rows in parts of which none has more tokens than allowed, but for single rows; see `parts_alike`.
 
         Raises:
             UserError: an image is missing or broken.
@@ -54,7 +52,7 @@ class Reader(Dataset[list[Loaded]]):
         if not self.reads.tensors:
             return [counted(self.vlm, units, conversations)]
         # Counted before anything is encoded: batches of images often have too many tokens, and pixels take longest.
-        together = parts_of(lengths_of(self.vlm, conversations).clamp(max=self.limit), self.tokens)
+        together = parts_alike(lengths_of(self.vlm, conversations).clamp(max=self.limit), self.tokens)
         return [
             encoded(self.vlm, [units[row] for row in some], [conversations[row] for row in some], self.reads.pictures)
             for some in together
@@ -64,33 +62,6 @@ class Reader(Dataset[list[Loaded]]):
         """As `__getitem__`, half of the rows at a time; there are two at least."""
         middle = len(units) // 2
         return [*self[units[:middle]], *self[units[middle:]]]
-
-
-def parts_of(lengths: torch.Tensor, tokens: int) -> list[list[int]]:
-    """Which rows of a batch go through the model together: rows of like length, so that little of it is padding.
-
-    Of all ways to cut the rows, sorted by length, the one that costs least: a part costs its tokens, padding included,
-    and `PASS` for the pass itself.
-
-    Args:
-        lengths: of each row, [n]. tokens: the most of a part, padding included, unless it is a single row.
-
-    Returns:
-        Positions of rows, each once, from short to long.
-    """
-    order = lengths.argsort(stable=True).tolist()
-    least = [(0, 0)]  # of the first rows, none, one, two …: what they cost, and where their last part begins
-    for stop, longest in enumerate(lengths[order].clamp(min=1).tolist(), 1):
-        first = max(0, stop - max(1, tokens // longest))
-        costs = [least[start][0] + (stop - start) * longest + PASS for start in range(first, stop)]
-        cost = min(costs)
-        least.append((cost, first + costs.index(cost)))
-    parts, stop = [], len(order)
-    while stop:
-        start = least[stop][1]
-        parts.append(order[start:stop])
-        stop = start
-    return parts[::-1]
 
 
 def conversations_of(pool: Pool, view: View, units: Iterable[int]) -> Iterator[Conversation]:

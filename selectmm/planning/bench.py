@@ -49,8 +49,7 @@ class Timed:
     Attributes:
         rows: that fitted at a time. tokens: of all steps. seconds: of all steps, after one to warm up.
         estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.records.cost.Cost`;
-            ``planned_gib``: what a plan says of it. share: of the device's peak; what is computed again to save memory
-            takes time, but is no work done, as in a training's own ``share_of_peak``.
+            ``planned_gib``: what a plan says of it. share: of the device's peak, see ``share_of_peak`` of a training.
     """
 
     rows: int

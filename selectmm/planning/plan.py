@@ -19,8 +19,9 @@ from selectmm.planning.gpus import Gpu
 from selectmm.planning.items import items_of, local_items
 from selectmm.planning.job import Job, Model
 from selectmm.planning.known import benchmarks
-from selectmm.planning.known.models import ASSUMED, shapes_of
+from selectmm.planning.known.models import shapes_of
 from selectmm.planning.known.pools import rows_of, stand_in
+from selectmm.planning.known.tokenizer import ASSUMED
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device

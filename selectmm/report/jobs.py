@@ -64,7 +64,7 @@ def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False)
     """
     from selectmm.instantiate import build  # seconds
     from selectmm.methods.method import Needs
-    from selectmm.stages.select import targets_of
+    from selectmm.stages.targets import targets_of
 
     reasons: Counter[str] = Counter()
     pools: dict[str, str | None] = {}

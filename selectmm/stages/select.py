@@ -32,6 +32,7 @@ from selectmm.records.stage import Stage, fingerprint, options_of, run_stage
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.stages.sweep import others_of
+from selectmm.stages.targets import targets_of
 from selectmm.tuning.adapter import carry_adapter
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.snapshots import snapshots_in
@@ -229,31 +230,6 @@ def store_of(experiment: Experiment, vlm: VLM, adapter: Path | None, cache: Path
     size, limit = experiment.batch_size, experiment.recipe.max_length
     ranks = Ranks(experiment.devices, experiment.config["model"], adapter, experiment.nodes)
     return FeatureStore(cache or experiment.cache, vlm, size, SORTED * size, limit, ranks)
-
-
-def targets_of(experiment: Experiment, needs: Needs) -> Pool | None:
-    """Examples of the suite's benchmarks, if the method chooses for them.
-
-    Raises:
-        UserError: there are none, or they are of benchmarks that the suite does not have.
-    """
-    if not needs.targets:
-        return None
-    name, suite = experiment.method_name, experiment.suite
-    if experiment.open_targets is None:
-        raise UserError(
-            f"method={name} needs examples of the target benchmarks; set targets=llava_json targets.file=… (their "
-            f"'source' is a benchmark's name) or, with suite=mini, targets=embedded."
-        )
-    targets = experiment.open_targets()
-    known = [benchmark.name for benchmark in suite.benchmarks]
-    strange = sorted(name for name in targets.counts() if name.partition("/")[0] not in known)  # a part: MME/count
-    if strange:
-        raise UserError(
-            f"The target examples are of '{strange[0]}', which suite={suite.name} does not measure; it has: "
-            f"{', '.join(known)}. Choose other targets (targets=…) or another suite."
-        )
-    return targets
 
 
 def warm(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs) -> Stage | None:

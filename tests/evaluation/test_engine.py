@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from selectmm.errors import UserError
-from selectmm.evaluation.engine import Engine, Processes, Request, running, version_in
+from selectmm.evaluation.engine import Engine, Processes, Request, running
 from selectmm.evaluation.suite import Suite
+from selectmm.evaluation.vllm_environment import version_in
 from selectmm.stages.evaluate import evaluation_identity
 
 TOO_LONG = 60  # seconds that the process which does not fail would take

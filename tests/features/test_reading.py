@@ -18,13 +18,14 @@ from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.loaded import Loaded
 from selectmm.features.onepass import Pass, Sizes
-from selectmm.features.reading import PASS, Reader, conversations_of, loaders_for, parts_of
+from selectmm.features.reading import Reader, conversations_of, loaders_for
 from selectmm.features.shards import join
 from selectmm.features.states import JointStates
 from selectmm.features.tokens import TokenCount
 from selectmm.models import llava
 from selectmm.models.encode import Conversation
 from selectmm.models.forward import Reads
+from selectmm.models.together import parts_alike
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from tests.tiny import tiny_llava
@@ -86,15 +87,6 @@ def test_a_batch_with_too_many_tokens_takes_several_passes(
         assert all(np.allclose(whole[feature], other[feature], atol=2e-5) for feature in FEATURES)
 
 
-def cheapest(lengths: list[int], most: int) -> int:
-    """What the best way to cut these sorted lengths into parts costs, each way tried."""
-    if not lengths:
-        return 0
-    ways = [lengths[start:] for start in range(len(lengths))]
-    allowed = [part for part in ways if len(part) == 1 or len(part) * part[-1] <= most]
-    return min(cheapest(lengths[: -len(part)], most) + len(part) * part[-1] + PASS for part in allowed)
-
-
 def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
     vlm: VLM, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,29 +111,10 @@ def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
         opened.clear(), made.clear()
         cut = {unit: min(length, limit) for unit, length in lengths.items()}
         read = Reader(vlm, pool, "conversation", Reads(), limit, tokens)[units]
-        parts = parts_of(torch.tensor([cut[unit] for unit in units]), tokens)
+        parts = parts_alike(torch.tensor([cut[unit] for unit in units]), tokens)
         assert made == [loaded.units for loaded in read] == [[units[row] for row in part] for part in parts], tokens
         assert sorted(opened) == images
         assert all(loaded.lengths.tolist() == [lengths[unit] for unit in loaded.units] for loaded in read)
-
-
-def test_parts_are_the_cheapest_whatever_the_lengths() -> None:
-    drawn = np.random.default_rng(0)
-    for _ in range(200):
-        lengths = drawn.integers(1, drawn.choice([60, 600]), size=drawn.integers(1, 10)).tolist()
-        most = int(drawn.integers(1, 3000))
-        parts = parts_of(torch.tensor(lengths), most)
-        assert sorted(row for part in parts for row in part) == [*range(len(lengths))]
-        longest = [max(lengths[row] for row in part) for part in parts]
-        costs = [len(part) * most_of for part, most_of in zip(parts, longest, strict=True)]
-        assert all(cost <= most or len(part) == 1 for part, cost in zip(parts, costs, strict=True))
-        assert sum(costs) + PASS * len(parts) == cheapest(sorted(lengths), most)
-
-
-def test_a_long_row_among_short_ones_goes_alone() -> None:
-    """Rows that are padded to its length would take many times as long as they have to."""
-    assert parts_of(torch.tensor([40, 900, 42, 41]), 10**6) == [[0, 3, 2], [1]]
-    assert parts_of(torch.tensor([40, 44, 42, 41]), 10**6) == [[0, 3, 2, 1]], "a pass of its own would cost more"
 
 
 def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(

@@ -102,7 +102,8 @@ def test_what_must_not_be_compared_stands_on_another_board() -> None:
 
 
 def test_boards_of_which_one_lacks_what_the_other_says_of_its_evaluator_differ_in_the_evaluator() -> None:
-    records = {**runs(), "more.json": run_of("prism", {"POPE": 50.0}, evaluator={"POPE": {"generation": {"greedy": True}}})}
+    more = run_of("prism", {"POPE": 50.0}, evaluator={"POPE": {"generation": {"greedy": True}}})
+    records = {**runs(), "more.json": more}
     first, second = boards_of(records)
     apart = "Not to be compared with other boards. It differs from board {} in evaluator."
     assert [first["differs"], second["differs"]] == [apart.format(2), apart.format(1)]

@@ -2,8 +2,8 @@
 
 They are written down here from memory, so that a plan needs no file of the model; seven sums of parameters were
 compared with published ones, single values were not. The modules are Hugging Face's own, on PyTorch's meta device, and
-tokens of an image are counted by Hugging Face's own processors. Only the tokenizer is not the model's: it finds images
-in a text, and cuts words into `PIECE`s. What words of a known pool come to is in `selectmm.planning.known.pools`.
+tokens of an image are counted by Hugging Face's own processors. Only the tokenizer is not the model's
+(`selectmm.planning.known.tokenizer`). What words of a known pool come to is in `selectmm.planning.known.pools`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from selectmm.models import internvl3, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
 from selectmm.models.load import pick_dtype
 from selectmm.models.qwen2_vl import limit_pixels
 from selectmm.models.vlm import LINEAR, VLM, Family
+from selectmm.planning.known.tokenizer import MARKS, tokenizer_of
 
 from transformers import (  # isort: skip (after selectmm lets torchvision import)
     CLIPImageProcessor,
@@ -37,7 +37,6 @@ from transformers import (  # isort: skip (after selectmm lets torchvision impor
     PhiConfig,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     ProcessorMixin,
     Qwen2Config,
     Qwen2VLConfig,
@@ -55,23 +54,6 @@ from transformers.models.internvl.video_processing_internvl import InternVLVideo
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor  # isort: skip
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor  # isort: skip
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor  # isort: skip
-
-MARKS = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
-# About what tokenizers of 32 to 152 thousand words make of English, with the space in front of a word.
-PIECE = r"\s?\p{L}{1,6}|\p{N}|\s?[^\s\p{L}\p{N}]|\s"
-ASSUMED = "tokens of words (at most six letters each, a digit or a sign; right to perhaps 30 %)"
-SPECIAL = [
-    "<pad>",
-    "</s>",
-    "<image>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<video>",
-    "<|im_start|>",
-    "<|im_end|>",
-]
 
 
 @dataclass(frozen=True)
@@ -121,25 +103,6 @@ def _opened(
     return VLM(model, processor, known.family, f"published shapes of {path}, {dtype}, {shown}")
 
 
-def _tokenizer(config: PreTrainedConfig, image: str, video: str = "<video>") -> PreTrainedTokenizerFast:
-    """One that knows the special tokens alone, which processors look up, and cuts all else into `PIECE`s of number 0.
-
-    Args:
-        image, video: the tokens that have the numbers by which the model's configuration knows these.
-    """
-    special = [*SPECIAL, *MARKS.values()]
-    words = {word: number for number, word in enumerate(special)} | {image: config.image_token_id}
-    if getattr(config, "video_token_id", None) is not None:
-        words[video] = config.video_token_id
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
-    tokenizer.add_special_tokens(special)
-    named = MARKS | {"video_token": "<video>"}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", extra_special_tokens=named
-    )
-
-
 def _llava(source: str, text: PreTrainedConfig, template: str = "vicuna") -> Shapes:
     vision: dict[str, int | str] = {"hidden_size": 1024}
     vision |= {"intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -149,7 +112,7 @@ def _llava(source: str, text: PreTrainedConfig, template: str = "vicuna") -> Sha
         images = CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
         return LlavaProcessor(
             images,
-            _tokenizer(config, "<image>"),
+            tokenizer_of(config, "<image>"),
             patch_size=14,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
@@ -190,7 +153,7 @@ def _qwen2_vl(name: str, text: dict[str, Any]) -> Shapes:
 
     def processor() -> ProcessorMixin:
         images = Qwen2VLImageProcessor(size={"shortest_edge": 3136, "longest_edge": 12_845_056})
-        return Qwen2VLProcessor(images, _tokenizer(config, "<|image_pad|>", "<|video_pad|>"), Qwen2VLVideoProcessor())
+        return Qwen2VLProcessor(images, tokenizer_of(config, "<|image_pad|>", "<|video_pad|>"), Qwen2VLVideoProcessor())
 
     return Shapes(name, qwen2_vl.FAMILY, Qwen2VLForConditionalGeneration, config, processor)
 
@@ -208,7 +171,7 @@ def _qwen2_5_vl(name: str, text: dict[str, Any]) -> Shapes:
     def processor() -> ProcessorMixin:
         images = Qwen2VLImageProcessor(size={"shortest_edge": 3136, "longest_edge": 12_845_056})
         return Qwen2_5_VLProcessor(
-            images, _tokenizer(config, "<|image_pad|>", "<|video_pad|>"), Qwen2VLVideoProcessor()
+            images, tokenizer_of(config, "<|image_pad|>", "<|video_pad|>"), Qwen2VLVideoProcessor()
         )
 
     return Shapes(name, qwen2_5_vl.FAMILY, Qwen2_5_VLForConditionalGeneration, config, processor)
@@ -227,7 +190,7 @@ def _qwen3_vl(name: str, text: dict[str, Any], vision: dict[str, Any]) -> Shapes
         half = [0.5, 0.5, 0.5]
         pixels = {"shortest_edge": 65_536, "longest_edge": 16_777_216}
         images = Qwen2VLImageProcessor(size=pixels, patch_size=16, image_mean=half, image_std=half)
-        return Qwen3VLProcessor(images, _tokenizer(config, "<|image_pad|>", "<|video_pad|>"), Qwen3VLVideoProcessor())
+        return Qwen3VLProcessor(images, tokenizer_of(config, "<|image_pad|>", "<|video_pad|>"), Qwen3VLVideoProcessor())
 
     return Shapes(name, qwen3_vl.FAMILY, Qwen3VLForConditionalGeneration, config, processor)
 
@@ -247,7 +210,7 @@ def _internvl3(name: str, text: dict[str, Any]) -> Shapes:
         images = GotOcr2ImageProcessor(size=size)
         return InternVLProcessor(
             images,
-            _tokenizer(config, MARKS["context_image_token"]),
+            tokenizer_of(config, MARKS["context_image_token"]),
             InternVLVideoProcessor(size=size),
             image_seq_length=256,
         )
@@ -266,7 +229,7 @@ def _llava_onevision(name: str, text: dict[str, Any]) -> Shapes:
     def processor() -> ProcessorMixin:
         return LlavaOnevisionProcessor(
             LlavaOnevisionImageProcessor(),
-            _tokenizer(config, "<image>"),
+            tokenizer_of(config, "<image>"),
             LlavaOnevisionVideoProcessor(),
             num_image_tokens=729,
             vision_feature_select_strategy="full",
