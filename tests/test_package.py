@@ -125,7 +125,8 @@ def test_what_python_compiles_is_kept_where_the_environment_forbids_it(tmp_path:
 def test_make_says_that_it_installs_before_pip_is_silent_for_minutes(tmp_path: Path) -> None:
     for name in ("Makefile", "requirements.lock", "requirements-nodeps.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    told = subprocess.run(["make", "-n", "quickstart"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    make = ["make", "--no-print-directory", "-n", "quickstart"]
+    told = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True)
     first, *others = told.stdout.splitlines()
     assert first.startswith('echo "Installing about 200 packages into .venv, ')
     assert any("pip install --quiet" in line for line in others)
