@@ -262,7 +262,7 @@ def _budget(config: DictConfig) -> float:
     """A share or a number of rows; hours are for a command that can estimate, not for a run."""
     if hours_in(config.budget) is not None:
         raise UserError(
-            f"budget={config.budget} is in hours, as only 'selectmm select' takes it; give a share (0.3) or rows (5000)."
+            f"budget={config.budget} is in hours, for 'selectmm select' alone; give a share (0.3) or rows (5000)."
         )
     if isinstance(config.budget, str) or config.budget is None:
         raise UserError(

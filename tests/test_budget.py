@@ -25,5 +25,5 @@ def test_hours_name_their_gpu() -> None:
 
 def test_a_run_takes_no_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
-    with pytest.raises(UserError, match=r"^budget=8h@h100 is in hours, as only 'selectmm select' takes"):
+    with pytest.raises(UserError, match=r"^budget=8h@h100 is in hours, for 'selectmm select' alone; give a share"):
         build(read_config(["budget=8h@h100", "suite.tasks=null"]), "prism")
