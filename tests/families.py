@@ -104,27 +104,29 @@ def tiny_internvl3(folder: Path) -> Path:
     return save(InternVLForConditionalGeneration(config), processor, folder)
 
 
-def tiny_llava_onevision(folder: Path) -> Path:
-    """A LLaVA-OneVision with a Qwen2 body, a SigLIP tower without a head, and up to two by two tiles of 28 pixels, 4
-    tokens each (a clip's frame has 1); returns ``folder``.
+def tiny_llava_onevision(folder: Path, side: int = 28) -> Path:
+    """A LLaVA-OneVision with a Qwen2 body, a SigLIP tower without a head, and up to two by two tiles of ``side``
+    pixels; returns ``folder``.
+
+    With 28 a tile has 4 tokens and a clip's frame 1; with 56 they have 16 and 4.
     """
     tokenizer = tokenizer_of([*CHAT, "<image>", "<video>"], "<|im_end|>", "<|endoftext|>")
-    grids = [[height, width] for height in (28, 56) for width in (28, 56)]
+    grids = [[height, width] for height in (side, 2 * side) for width in (side, 2 * side)]
     vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlavaOnevisionConfig(
         vision_config=vision
-        | {"image_size": 28, "patch_size": 14, "vision_use_head": False, "model_type": "siglip_vision_model"},
+        | {"image_size": side, "patch_size": 14, "vision_use_head": False, "model_type": "siglip_vision_model"},
         text_config=Qwen2Config(**text_sizes(tokenizer), bos_token_id=None, tie_word_embeddings=False),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=grids,
     )
-    size = {"height": 28, "width": 28}
+    size = {"height": side, "width": side}
     processor = LlavaOnevisionProcessor(
         LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=grids),
         tokenizer,
         LlavaOnevisionVideoProcessor(size=size),
-        num_image_tokens=4,
+        num_image_tokens=(side // 14) ** 2,
         vision_feature_select_strategy="full",
     )
     torch.manual_seed(0)

@@ -2,18 +2,19 @@
 
 These two pool over the tokens of all frames at once. No paper fixes what PRISM or ScalSelect make of a clip: all of
 this is our reading. A frame is what the model gives tokens of its own: one of LLaVA's (`model.frames`), but two frames
-that follow one another in the Qwen families, whose vision tower joins them.
+that follow one another in the Qwen families, whose vision tower joins them. The newline token that ends a clip of
+LLaVA-OneVision's belongs to no frame and is left out.
 
 They stand in a file of their own because a feature's values are named by its source: those of the other two stay valid.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Literal, NamedTuple
 
 import torch
 
-from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates, attention_from, most_attended
 from selectmm.features.feature import Seen
 from selectmm.features.states import Pooling, as_kept
@@ -30,7 +31,8 @@ Single = Literal["each", "middle"]
 class FrameStates:
     """`ImageStates` with clips pooled by frames; [unique images, width]. An image's value is the one it has there.
 
-    With ``pool`` ``mean``, ``each`` is the mean over all tokens again, because all frames of a clip have as many.
+    With ``pool`` ``mean``, ``each`` is the mean over the tokens of all frames again, because all frames of a clip have
+    as many.
     """
 
     layer: int
@@ -122,45 +124,67 @@ def tokens_of_frames(seen: Seen) -> Iterator[list[list[torch.Tensor]]]:
     sizes = _FrameSizes(seen)
     for row, talk in enumerate(seen.conversations):
         tokens = seen.image_tokens[row].nonzero().flatten()
-        counts = [sizes.following(isinstance(one, Clip)) for one in talk.images]
+        found = [sizes.following(row, isinstance(one, Clip)) for one in talk.images]
         if not _has_clip(seen, row):
             yield [[tokens]] if len(tokens) else []
             continue
-        pieces = iter(tokens.split([size for count, size in counts for _ in range(count)]))
-        yield [[next(pieces) for _ in range(count)] for count, _ in counts]
+        pieces = iter(tokens.split([size for one in found for size in (*[one.tokens] * one.frames, one.behind)]))
+        yield [_frames_of(pieces, one.frames) for one in found]
+
+
+def _frames_of(pieces: Iterator[torch.Tensor], frames: int) -> list[torch.Tensor]:
+    """The next frames' tokens, without what stands behind them."""
+    *own, _ = islice(pieces, frames + 1)
+    return own
 
 
 def _has_clip(seen: Seen, row: int) -> bool:
     return any(isinstance(one, Clip) for one in seen.conversations[row].images)
 
 
-class _FrameSizes:
-    """How many frames, and how many tokens in each, the images and clips of a batch have, in the order of the text.
+class _Size(NamedTuple):
+    """The frames of an image (one) or a clip, the tokens of each, and the tokens behind them that belong to none."""
 
-    Raises:
-        UserError: the family has tokens of clips that belong to no frame (LLaVA-OneVision's newline).
-    """
+    frames: int
+    tokens: int
+    behind: int = 0
+
+
+class _FrameSizes:
+    """The sizes of the images and clips of a batch, in the order of the text."""
 
     def __init__(self, seen: Seen) -> None:
-        if "pixel_values_videos" in seen.batch and "video_grid_thw" not in seen.batch:
-            raise UserError(
-                f"method.frames pools clips frame by frame, which is written for LLaVA and the Qwen families, not for "
-                f"{seen.vlm.family.name}; set method.frames=together."
-            )
-        batch, images = seen.batch, seen.vlm.processor.image_processor
+        self._seen, batch, images = seen, seen.batch, seen.vlm.processor.image_processor
         joined = getattr(images, "merge_size", 1) ** 2  # the Qwen families' grids count patches
         self._grids = {
-            clip: iter([(steps, high * wide // joined) for steps, high, wide in batch[name].tolist()])
+            clip: iter([_Size(steps, high * wide // joined) for steps, high, wide in batch[name].tolist()])
             for clip, name in ((False, "image_grid_thw"), (True, "video_grid_thw"))
             if name in batch
         }
+        # LLaVA-OneVision's: [clips, frames, colours, height, width].
+        self._steps = batch["pixel_values_videos"].shape[1] if self._newlines else 0
         self._frames = seen.vlm.family.frames or 1
         # Elsewhere clips are frames for LLaVA's image processor, to which all images are of one size.
         shown = len(batch["pixel_values"]) if "pixel_values" in batch else 1
         self._tokens = int(seen.image_tokens.sum()) // shown
 
-    def following(self, clip: bool) -> tuple[int, int]:
-        """Of the next image, or of the next clip."""
+    @property
+    def _newlines(self) -> bool:
+        """Whether a token that belongs to no frame ends each clip, and images may be of any size: LLaVA-OneVision."""
+        return "pixel_values_videos" in self._seen.batch and "video_grid_thw" not in self._seen.batch
+
+    def following(self, row: int, clip: bool) -> _Size:
+        """Of the next image, or of the next clip, which ``row`` shows."""
         if clip in self._grids:
             return next(self._grids[clip])
-        return (self._frames if clip else 1), self._tokens
+        if self._newlines:
+            return self._beside_newlines(row, clip)
+        return _Size(self._frames if clip else 1, self._tokens)
+
+    def _beside_newlines(self, row: int, clip: bool) -> _Size:
+        """All clips of a batch have one size; so have the images of a row, unless there is only one."""
+        seen = self._seen
+        of_clips = seen.batch["input_ids"][row] == seen.vlm.model.config.video_token_id
+        tokens = int((of_clips if clip else seen.image_tokens[row] & ~of_clips).sum())
+        each = tokens // sum([isinstance(one, Clip) == clip for one in seen.conversations[row].images])
+        return _Size(self._steps, (each - 1) // self._steps, 1) if clip else _Size(1, each)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from selectmm.errors import UserError
 from selectmm.features.attended import AttendedStates, attention_from, most_attended
 from selectmm.features.feature import Feature, Features
 from selectmm.features.frames import AttendedFrames, FrameStates, Single
@@ -17,7 +16,7 @@ from selectmm.features.states import ImageStates, Pooling
 from selectmm.features.store import FeatureStore
 from selectmm.methods.prism import Prism
 from selectmm.methods.scalselect import ScalSelect
-from selectmm.models import llava
+from selectmm.models import llava, llava_onevision
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.forward import Reads, run
 from selectmm.models.inputs import inputs_of
@@ -26,7 +25,7 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.pool.sharegpt import open_sharegpt
 from tests.clips import write_clip
-from tests.families import FAMILIES
+from tests.families import FAMILIES, tiny_llava_onevision
 from tests.tiny import tiny_llava
 
 from transformers.image_utils import SizeDict  # isort: skip
@@ -41,12 +40,14 @@ ROWS = {  # clips, images and what is said
 }
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2_5_vl", "qwen3_vl"])
+@pytest.fixture(scope="module", params=["llava", "llava_onevision", "qwen2_5_vl", "qwen3_vl"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    """LLaVA shows three frames, each an image of 4 tokens; the others show steps of two frames, by their processor."""
+    """The LLaVAs show three frames of 4 tokens each; the others show steps of two frames, by their processor."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "llava":
         return llava.load(str(tiny_llava(folder)), "chatml", device="cpu", frames=3)
+    if request.param == "llava_onevision":
+        return llava_onevision.load(str(tiny_llava_onevision(folder, 56)), device="cpu", frames=3)
     vlm = FAMILIES[request.param].load(folder)
     side = vlm.processor.video_processor.patch_size * 2
     vlm.processor.video_processor.size = SizeDict(shortest_edge=4 * side * side, longest_edge=64 * side * side)
@@ -72,8 +73,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 def frames_by_hand(tiny: VLM, pool: Pool, talk: Conversation) -> tuple[torch.Tensor, list[list[list[int]]]]:
     """States [tokens, width] after layer 1 by Hugging Face, and by image or clip the places of each frame's tokens.
 
-    The counts come from the families' documentation: LLaVA has three frames of 4 tokens; Qwen's grids say steps, and
-    rows and columns of patches, four of which are a token.
+    The counts come from the families' documentation: LLaVA has three frames of 4 tokens; LLaVA-OneVision too, and a
+    newline token behind them; Qwen's grids say steps, and rows and columns of patches, four of which are a token.
     """
     batch = encode(tiny, [talk], side="right", limit=None)
     with torch.no_grad():
@@ -83,14 +84,18 @@ def frames_by_hand(tiny: VLM, pool: Pool, talk: Conversation) -> tuple[torch.Ten
         for clip, name in ((False, "image_grid_thw"), (True, "video_grid_thw"))
     }
     places, found = tiny.is_visual(batch["input_ids"][0]).nonzero().flatten().tolist(), []
+    of_images = int((batch["input_ids"][0] == tiny.image_token_id).sum())
+    onevision = tiny.family.name == "llava_onevision"
     for one in talk.images:
         clip = not isinstance(one, Image.Image)
         steps, size = (3 if clip else 1), 4
-        if tiny.family.frames is None:
+        if onevision and not clip:
+            size = of_images  # tiles; no row here has another image beside a clip
+        elif tiny.family.frames is None and not onevision:
             steps, high, wide = grids[clip].pop(0)
             size = high * wide // 4
         found.append([places[size * step : size * (step + 1)] for step in range(steps)])
-        places = places[size * steps :]
+        places = places[size * steps + (1 if onevision and clip else 0) :]
     assert not places, "every token belongs to a frame"
     return hidden[1][0], found
 
@@ -121,9 +126,11 @@ def test_a_clip_is_the_mean_over_its_frames_or_the_middle_one(
         np.testing.assert_allclose(values[each][image], torch.stack(pooled).mean(0), atol=5e-5)
         np.testing.assert_allclose(values[middle][image], pooled[len(frames) // 2], atol=5e-5)
         steps[path] = len(frames)
-    assert steps["1.png"] == 1 and steps["1.mp4"] == 3 and steps["2.mp4"] == (3 if tiny.family.frames else 5)
+    assert steps["1.png"] == 1 and steps["1.mp4"] == 3 and steps["2.mp4"] == (5 if "qwen" in tiny.family.name else 3)
     clips = np.flatnonzero(pool.clips)
-    assert np.allclose(values[each], values[together], atol=5e-5) == (pooling == "mean"), "see the docstring"
+    newlines = tiny.family.name == "llava_onevision"
+    same = pooling == "mean" and not newlines  # see the docstring
+    assert np.allclose(values[each], values[together], atol=5e-5) == same
     assert (np.abs(values[middle] - values[together])[clips].max(1) > 1e-4).all(), "or this test would prove nothing"
     assert np.allclose(values[middle][~pool.clips], values[together][~pool.clips], atol=5e-5)
 
@@ -175,8 +182,28 @@ def test_methods_read_the_feature_that_their_option_says(pool: Pool) -> None:
     np.testing.assert_allclose(made.scores[[0, 2, 3, 4]], (expected.sum(1) - 1) / 3, atol=1e-9)
 
 
-def test_a_family_whose_clips_have_tokens_of_no_frame_is_refused(pool: Pool, tmp_path: Path) -> None:
-    vlm = FAMILIES["llava_onevision"].load(tmp_path / "model")
-    with pytest.raises(UserError, match=r"not for llava_onevision; set method\.frames=together"):
-        values_of(vlm, pool, tmp_path / "values", FrameStates(1, "each"))
-    assert values_of(vlm, pool, tmp_path / "values", ImageStates(1))
+def test_clips_of_several_frames_or_one_stand_between_images_in_a_family_with_newlines(
+    pool: Pool, tmp_path: Path
+) -> None:
+    """Two images beside a clip have tokens of their own, as many each; one frame is all of a clip but its newline."""
+    folder = pool.image_root
+    said = "<image> and <video> and <image>?"
+    row = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": "Yes."}]}
+    row |= {"videos": ["1.mp4"], "images": ["1.png", "2.png"]}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    rows = open_sharegpt(str(tmp_path / "rows.json"), str(folder), "stop", str(tmp_path / "cache"), "turn", "source")
+    path = str(tiny_llava_onevision(tmp_path / "model", 56))
+    for frames in (1, 3):
+        vlm = llava_onevision.load(path, device="cpu", frames=frames)
+        feature = AttendedFrames("each", 1, conditioning="all_image_tokens")
+        [value] = values_of(vlm, rows, tmp_path / f"values-{frames}", feature)[feature]
+        batch = encode(vlm, [talk_of(rows, 0)], side="right", limit=None)
+        with torch.no_grad():
+            states = vlm.model.model(**inputs_of(batch), output_hidden_states=True, use_cache=False).hidden_states[1][0]
+        places = vlm.is_visual(batch["input_ids"][0]).nonzero().flatten().tolist()
+        clip, image = 4 * frames + 1, 17  # 16 patches and a newline; patches of frames are pooled by four
+        assert len(places) == 2 * image + clip
+        of_frames = [places[image + 4 * frame : image + 4 * (frame + 1)] for frame in range(frames)]
+        groups = [places[:image], *of_frames, places[-image:]]
+        expected = torch.stack([states[group].mean(0) for group in groups]).mean(0)
+        np.testing.assert_allclose(value, expected, atol=5e-5)
