@@ -1,6 +1,7 @@
 """The contract of a method, as a test that a stranger can run on theirs."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -115,9 +116,14 @@ def invented_values(pool: Pool, feature: Feature, point: int = 0) -> np.ndarray:
     """Positive feature values that follow from each unit's content (and the point of the warm-up)."""
     units = pool.images if feature.view == "image" else pool.table["digest"].to_pylist()
     shape = (WIDTH,) if feature.vector else ()
-    salt = [point] if point else []
-    values = [np.random.default_rng([*unit.encode(), *salt]).gamma(2.0, size=shape) for unit in units]
+    values = [_invented(unit, point, shape) for unit in units]
     return np.array(values).reshape(len(units), *shape)
+
+
+@lru_cache(4096)  # a method is asked some twenty times about the same rows, and a generator is slow to seed
+def _invented(unit: str, point: int, shape: tuple[int, ...]) -> np.ndarray:
+    salt = [point] if point else []
+    return np.asarray(np.random.default_rng([*unit.encode(), *salt]).gamma(2.0, size=shape))
 
 
 def invented_examples() -> Pool:
