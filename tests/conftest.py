@@ -4,8 +4,10 @@ On two shared cores, threads that wait for each other cost more than they give.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from selectmm.imports import uncollected
 from selectmm.screen import JOB
+
+if TYPE_CHECKING:
+    from selectmm.models.vlm import VLM
 
 # Machines are shared: no test fails because something took long.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,3 +73,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_llava(folder / "llava")
     write_pool(folder / "pool", rows=24)
     return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> "Callable[[str], VLM]":
+    """Loads a family's tiny model (`tests.families.FAMILIES`) once for all tests, which leave it as it is."""
+    from tests.families import FAMILIES  # transformers, which most tests do without
+
+    return cache(lambda name: FAMILIES[name].load(tmp_path_factory.mktemp(name)))

@@ -1,6 +1,7 @@
 """Rows that one model cannot take, against what its own processor does with them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import Unfit
 from selectmm.tuning.data import MicroBatches
-from tests.families import FAMILIES
 
 SHAPES = {"square.png": (56, 56), "wide.png": (240, 60), "thin.png": (4, 804), "fine.png": (3, 600)}
 MARKS = {
@@ -36,8 +36,8 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def vlm(family: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[family].load(tmp_path_factory.mktemp(family))
+def vlm(family: str, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(family)
 
 
 def talk(*said: str, image: str | None = None, **more: object) -> dict[str, object]:

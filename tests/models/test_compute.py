@@ -1,6 +1,7 @@
 """What a model is computed with: what the libraries are told, and what is said where they are not there."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +17,7 @@ from selectmm.models import compute as module
 from selectmm.models import internvl3, llava, qwen2_5_vl, qwen2_vl, qwen3_vl
 from selectmm.models.compute import NOT_QUANTISED, PLAIN, Compute
 from selectmm.models.load import identity_of
-from selectmm.models.vlm import Family
+from selectmm.models.vlm import VLM, Family
 from tests.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,9 +101,9 @@ def test_four_bit_weights_are_qloras() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_four_bits_are_for_the_language_models_layers_alone(name: str, tmp_path: Path) -> None:
+def test_four_bits_are_for_the_language_models_layers_alone(name: str, loaded: Callable[[str], VLM]) -> None:
     """By transformers' own reading of the names that are left out."""
-    vlm = FAMILIES[name].load(tmp_path)
+    vlm = loaded(name)
     linear = {path for path, part in vlm.model.named_modules() if isinstance(part, nn.Linear)}
     quantised = {path for path in linear if should_convert_module(path, NOT_QUANTISED)}
     assert quantised == {path for path in linear if path.startswith(f"{vlm.family.layers}.")} != set()

@@ -1,5 +1,7 @@
 """Labels by hand: the answers and their end tokens, and nothing else."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from PIL import Image
@@ -59,8 +61,8 @@ def template(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def vlm(template: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[template].load(tmp_path_factory.mktemp(template))
+def vlm(template: str, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(template)
 
 
 def by_hand(vlm: VLM, template: str, talk: Conversation) -> tuple[list[int], list[int]]:

@@ -15,13 +15,13 @@ from selectmm.models.forward import LAST, Reads, run
 from selectmm.models.inputs import inputs_of
 from selectmm.models.losses import answer_logits, answer_loss
 from selectmm.models.vlm import VLM
-from tests.families import BODIES, FAMILIES
+from tests.families import BODIES
 from tests.models.test_encode import CONVERSATIONS
 
 
 @pytest.fixture(scope="module", params=BODIES)
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+def vlm(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(request.param)
 
 
 @pytest.fixture(params=["left", "right"])

@@ -1,5 +1,6 @@
 """Packed conversations against the same conversations in rows of their own."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from selectmm.models.losses import answer_logits, answer_loss
 from selectmm.models.pack import check_packable, fits_varlen, pack, varlen
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from tests.families import BODIES, FAMILIES, LLAVA, Tiny
+from tests.families import BODIES, LLAVA, Tiny
 from tests.models.test_encode import IMAGE, TURNS
 from tests.tiny import tiny_llava
 
@@ -24,8 +25,8 @@ CONVERSATIONS = [Conversation(TURNS, (IMAGE,)), Conversation(TURNS[:2]), Convers
 
 
 @pytest.fixture(scope="module", params=BODIES)
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+def vlm(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(request.param)
 
 
 def rows_of(vlm: VLM, side: str = "right") -> Batch:

@@ -5,6 +5,7 @@ tokenizer_image_token, which leave several ``<image>`` of a sentence where they 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.row import row_of
 from selectmm.pool.sample import Turn
-from tests.families import FAMILIES
 from tests.models.golden import ids_and_labels
 from tests.models.test_parity_llava import FOUR, SYSTEM, vlm_with
 from tests.models.test_parity_qwen import CASES, CHAT, PADS, TILE
@@ -129,8 +129,8 @@ def test_a_cut_through_any_of_the_images_is_refused(case: tuple[VLM, str, str]) 
 @pytest.fixture(
     scope="module", params=("llava_vicuna", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision")
 )
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+def tiny(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(request.param)
 
 
 def test_packed_rows_compute_what_they_do_alone(tiny: VLM) -> None:

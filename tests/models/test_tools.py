@@ -5,6 +5,7 @@ what stands without a system prompt of the row's own; `HERMES` has their rules f
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from selectmm.models.render import render
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Shown, Turn
 from selectmm.pool.sharegpt import open_sharegpt
-from tests.families import FAMILIES
 from tests.models.golden import ids_and_labels
 from tests.models.test_parity_qwen import internvl, qwen2, qwen2_5, qwen3
 from tests.pool.test_tools import CALL, OPENAI, TOOL, TURNS, WRITTEN
@@ -97,8 +97,8 @@ def test_the_loss_is_on_answers_and_calls_alone_and_an_image_stands_in_a_result(
 
 
 @pytest.fixture(scope="module", params=["llava_vicuna", "internvl3", "qwen2_5_vl"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, VLM]:
-    return request.param, FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+def tiny(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> tuple[str, VLM]:
+    return request.param, loaded(request.param)
 
 
 def test_what_a_template_has_no_place_for_is_one_sentence(tiny: tuple[str, VLM], tmp_path: Path) -> None:
