@@ -1,6 +1,6 @@
 """Answers do not depend on how questions are batched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,16 @@ from selectmm.models.encode import Conversation, encode
 from selectmm.models.inputs import inputs_of
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from tests.families import FAMILIES
+from tests.families import BODIES, FAMILIES
 
 
-@pytest.fixture(params=FAMILIES, scope="module")
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=BODIES)
+def vlm(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> VLM:
+    return loaded(request.param)
+
+
+# For tests of what this package does around the pass, whichever model it is that passes.
+SOME = pytest.mark.parametrize("vlm", ["llava_chatml", "qwen2_5_vl"], indirect=True)
 
 
 def questions(count: int) -> list[Question]:
@@ -55,36 +59,37 @@ def texts(*asked: object) -> list[str]:
     return [reply.text for reply in ask(*asked)]
 
 
-def test_the_same_answers_at_batch_1_and_batch_16_in_any_order(vlm: VLM) -> None:
-    asked = questions(20)
-    one, many, backwards = (ask(vlm, some, 8, [], n) for some, n in ((asked, 1), (asked, 16), (asked[::-1], 7)))
+def test_the_same_answers_at_any_batch_size_and_in_any_order(vlm: VLM) -> None:
+    asked = questions(10)
+    one, many, backwards = (ask(vlm, some, 8, [], n) for some, n in ((asked, 1), (asked, 10), (asked[::-1], 4)))
     assert one == many == backwards[::-1]
     assert len(set(one)) > 3  # and not always the same
 
 
 def test_logits_of_a_batch_are_those_of_rows_alone_within_the_stated_noise(vlm: VLM) -> None:
     def steps(asked: list[Question]) -> torch.Tensor:
-        """Logits of the first four steps, [n, 4, vocabulary]; an end token is a token like any other."""
+        """Logits of the first three steps, [n, 3, vocabulary]; an end token is a token like any other."""
         found = []
         conversations = [Conversation((Turn("user", q.prompt),), q.images()) for q in asked]
         batch = encode(vlm, conversations, side="left", limit=None)
-        settings = greedy(vlm, Until(4, [], frozenset()))
+        settings = greedy(vlm, Until(3, [], frozenset()))
         vlm.model.generate(
             **inputs_of(batch), generation_config=settings, logits_processor=[lambda _, at: found.append(at) or at]
         )
         return torch.stack(found, 1)
 
-    asked = questions(12)
+    asked = questions(8)
     alone = torch.cat([steps([question]) for question in asked])
     noise = (steps(asked) - alone).abs().amax(-1) / alone.abs().amax(-1)
     assert noise.max() < 2e-6
     assert 2 * noise.max() < TOLERANCE / 10
 
 
+@SOME
 def test_a_tie_is_decided_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     # Noise as large as ties may be: whatever a batch adds to its logits, rows alone have the last word.
-    asked = questions(16)
-    alone = ask(vlm, asked, 6, [], 1)
+    asked = questions(8)
+    alone = ask(vlm, asked, 4, [], 1)
     head, share = vlm.model.get_output_embeddings(), 0.02
     rng = torch.Generator().manual_seed(0)
 
@@ -96,19 +101,20 @@ def test_a_tie_is_decided_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> No
 
     hook = head.register_forward_hook(disturb)
     try:
-        assert ask(vlm, asked, 6, [], 16) != alone
+        assert ask(vlm, asked, 4, [], 8) != alone
         monkeypatch.setattr(decode, "TOLERANCE", 3 * share)
-        assert ask(vlm, asked, 6, [], 16) == alone
+        assert ask(vlm, asked, 4, [], 8) == alone
     finally:
         hook.remove()
 
 
 def test_an_image_changes_the_answer(vlm: VLM) -> None:
-    asked = [question for question in questions(12) if question.images()]
+    asked = [question for question in questions(6) if question.images()]
     blind = [Question(question.prompt, tuple) for question in asked]
     assert texts(vlm, asked, 8, [], 4) != texts(vlm, blind, 8, [], 4)
 
 
+@SOME
 def test_an_answer_ends_at_a_stop_and_at_the_cap(vlm: VLM) -> None:
     asked = questions(3)
     free = texts(vlm, asked, 8, [], 4)
@@ -163,6 +169,7 @@ def counting(vlm: VLM) -> Iterator[list[int]]:
         hook.remove()
 
 
+@SOME
 def test_a_batch_is_decoded_in_parts_of_so_many_tokens_with_the_room_for_answers(
     vlm: VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +188,7 @@ def test_a_batch_is_decoded_in_parts_of_so_many_tokens_with_the_room_for_answers
     assert ask(vlm, asked, 4, [], 8) == expected
 
 
+@SOME
 def test_answers_are_rated_in_parts_of_so_many_tokens(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, answers = questions(6), ["red", "circle sum 9", "9", "What", "sum sum", "red circle"]
     expected = answer_losses(vlm, asked, answers)
