@@ -1,8 +1,10 @@
 """A small suite for tests: items of all eleven mini-benchmarks, written once, and stubs that answer them."""
 
+import atexit
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
@@ -11,6 +13,7 @@ from PIL import Image
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.generate import Answerer, Question
 from selectmm.evaluation.suite import Benchmark, Suite
+from selectmm.evaluation.tasks import rendered
 from selectmm.quickstart.item import Item
 from selectmm.quickstart.schemas import write
 
@@ -73,6 +76,15 @@ def tasks() -> Path:
     return folder
 
 
+@functools.cache
+def rendered_tasks() -> Path:
+    """The same with its placeholders replaced, for as long as the process lives: lmms-eval indexes a folder once."""
+    opened = ExitStack()
+    atexit.register(opened.close)
+    return opened.enter_context(rendered(tasks()))
+
+
+@functools.cache
 def benchmarks() -> dict[str, Benchmark]:
     """The benchmarks of configs/suite/mini.yaml by the key of their items."""
     entries = yaml.safe_load((CONFIGS / "mini.yaml").read_text())["benchmarks"]

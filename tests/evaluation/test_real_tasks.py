@@ -1,7 +1,7 @@
 """The real task code on our data sets: the schema, the prompt, the parsing, the scoring and the aggregation."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import pytest
 
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.decode import Reply
+from selectmm.evaluation.generate import Answerer
 from selectmm.evaluation.outcome import Outcome
+from selectmm.evaluation.suite import Benchmark
 from selectmm.evaluation.tasks import rendered
 from selectmm.quickstart.schemas import write
-from tests.evaluation.material import TEXTS, answering, benchmarks, items, said, tasks
+from tests.evaluation.material import TEXTS, answering, benchmarks, items, rendered_tasks, said
 from tests.evaluation.scripted import Scripted
 
 SHOWN = [key for key in benchmarks() if key not in TEXTS]
@@ -34,13 +36,16 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(key: str, right: Callable[[int], bool]) -> Outcome:
     """A stub's outcome on a mini-benchmark through the real harness."""
     benchmark = benchmarks()[key]
-    with rendered(tasks()) as folder:
-        if key in TEXTS:
-            found = text.run([benchmark], folder, Scripted(items()[key], right), limit=None, seed=0)
-        else:
-            answer = answering(said(key, right))
-            found = multimodal.run([benchmark], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)
-    return found[benchmark.name]
+    if key in TEXTS:
+        return text.run([benchmark], rendered_tasks(), Scripted(items()[key], right), limit=None, seed=0)[
+            benchmark.name
+        ]
+    return shown([benchmark], answering(said(key, right)))[benchmark.name]
+
+
+def shown(found: Sequence[Benchmark], answer: Answerer) -> dict[str, Outcome]:
+    options = {"limit": None, "max_new_tokens": 8, "images": "shown", "seed": 0}
+    return multimodal.run(found, rendered_tasks(), answer, **options)
 
 
 @pytest.mark.parametrize("key", list(benchmarks()))
@@ -109,14 +114,13 @@ def test_benchmarks_that_share_a_task_run_it_once() -> None:
         calls.append(1)
         return answer(*question)
 
-    with rendered(tasks()) as folder:
-        found = multimodal.run(halves, folder, counted, limit=None, max_new_tokens=8, images="shown", seed=0)
+    found = shown(halves, counted)
     assert (len(calls), found["P"].value, found["C"].value) == (1, 200, 0)
     assert len(found["P"].answers) == len(found["C"].answers) == 6
 
 
 @pytest.mark.parametrize("key", SHOWN)
-def test_a_task_gives_prompts_targets_and_images(key: str, tmp_path: Path) -> None:
+def test_a_task_gives_prompts_targets_and_images(key: str) -> None:
     seen = []
 
     def answer(questions: list, tokens: int, stops: list[str]) -> list[Reply]:
@@ -124,8 +128,7 @@ def test_a_task_gives_prompts_targets_and_images(key: str, tmp_path: Path) -> No
         assert tokens == 8
         return [Reply("")] * len(questions)
 
-    with rendered(tasks()) as folder:
-        multimodal.run([benchmarks()[key]], folder, answer, limit=None, max_new_tokens=8, images="shown", seed=0)
+    shown([benchmarks()[key]], answer)
     for item, (prompt, images) in zip(items()[key], seen, strict=True):
         assert item.question.capitalize() in prompt
         assert all(option in prompt for option in item.options)

@@ -1,6 +1,8 @@
 """Text benchmarks on a VLM are lm-eval's on its bare language model."""
 
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,8 @@ from selectmm.evaluation import language_model as language_model_module
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.language_model import _ties, language_model
-from selectmm.evaluation.tasks import rendered
 from selectmm.models.vlm import VLM
-from tests.evaluation.material import benchmarks, items, tasks
+from tests.evaluation.material import benchmarks, items, rendered_tasks
 from tests.families import FAMILIES
 
 from lm_eval.api.instance import Instance  # isort: skip
@@ -43,13 +44,29 @@ def bare(vlm: VLM, folder: Path) -> PreTrainedModel:
 NAMES = {"llava": "llava_chatml", "qwen2_vl": "qwen2_vl", "internvl3": "internvl3"}
 
 
-@pytest.fixture(params=list(NAMES), scope="module")
-def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[VLM, LM, LM]:
-    """The VLM, ours on it, and lm-eval's own model on its language model alone."""
-    vlm = FAMILIES[NAMES[request.param]].load(tmp_path_factory.mktemp(request.param))
-    alone = bare(vlm, tmp_path_factory.mktemp(f"{request.param}-bare"))
-    theirs = HFLM(pretrained=alone, tokenizer=vlm.processor.tokenizer, backend="causal", device="cpu", batch_size=1)
-    return vlm, ours_of(vlm, 1), theirs
+Made = tuple[VLM, LM, LM]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """A family's VLM, ours on it, and lm-eval's own model on its language model alone; made once."""
+
+    def made(name: str) -> Made:
+        vlm = FAMILIES[NAMES[name]].load(tmp_path_factory.mktemp(name))
+        alone = bare(vlm, tmp_path_factory.mktemp(f"{name}-bare"))
+        theirs = HFLM(pretrained=alone, tokenizer=vlm.processor.tokenizer, backend="causal", device="cpu", batch_size=1)
+        return vlm, ours_of(vlm, 1), theirs
+
+    return cache(made)
+
+
+@pytest.fixture(params=list(NAMES))
+def models(request: pytest.FixtureRequest, make: Callable[[str], Made]) -> Made:
+    return make(request.param)
+
+
+# For tests of what this package does around the pass, whichever model it is that passes.
+ONE = pytest.mark.parametrize("models", ["llava"], indirect=True)
 
 
 def ours_of(vlm: VLM, size: int) -> LM:
@@ -63,12 +80,12 @@ def asked() -> list[Instance]:
     return [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
 
 
-def test_likelihoods_are_those_of_the_bare_language_model(models: tuple[VLM, LM, LM]) -> None:
+def test_likelihoods_are_those_of_the_bare_language_model(models: Made) -> None:
     _, ours, theirs = models
     assert ours.loglikelihood(asked()) == theirs.loglikelihood(asked())
 
 
-def test_a_likelihood_is_the_sum_of_the_answers_log_probabilities(models: tuple[VLM, LM, LM]) -> None:
+def test_a_likelihood_is_the_sum_of_the_answers_log_probabilities(models: Made) -> None:
     vlm, ours, _ = models
     tokenizer = vlm.processor.tokenizer
     for instance, (found, _) in zip(asked(), ours.loglikelihood(asked()), strict=True):
@@ -81,26 +98,27 @@ def test_a_likelihood_is_the_sum_of_the_answers_log_probabilities(models: tuple[
         assert found < 0
 
 
-@pytest.mark.parametrize("key", ["hellaswag", "mmlu", "mmlu_pro"])
-def test_a_score_is_that_of_the_bare_language_model(models: tuple[VLM, LM, LM], key: str) -> None:
+@pytest.mark.parametrize(
+    ("models", "key"), [("llava", "hellaswag"), ("internvl3", "mmlu"), ("qwen2_vl", "mmlu_pro")], indirect=["models"]
+)
+def test_a_score_is_that_of_the_bare_language_model(models: Made, key: str) -> None:
     vlm, _, theirs = models
     benchmark = benchmarks()[key]
-    with rendered(tasks()) as folder:
-        lone, batch, expected = (
-            text.run([benchmark], folder, model, limit=None, seed=0)[benchmark.name]
-            for model in (ours_of(vlm, 1), ours_of(vlm, 16), theirs)
-        )
+    lone, batch, expected = (
+        text.run([benchmark], rendered_tasks(), model, limit=None, seed=0)[benchmark.name]
+        for model in (ours_of(vlm, 1), ours_of(vlm, 16), theirs)
+    )
     assert lone == batch == expected
 
 
-def test_generated_text_is_that_of_the_bare_language_model(models: tuple[VLM, LM, LM]) -> None:
+def test_generated_text_is_that_of_the_bare_language_model(models: Made) -> None:
     vlm, _, theirs = models
     # lm-eval looks for stops in the names of special tokens too, which are no part of an answer.
     names = "".join(vlm.processor.tokenizer.all_special_tokens)
-    said = "".join(theirs.generate_until(_continuations([], 12)))
+    said = "".join(theirs.generate_until(_continuations([], 6)))
     stop = next(letter for letter in said if letter.isascii() and letter.isprintable() and letter not in f" {names}")
     for stops in ([], [stop]):
-        requests = _continuations(stops, 12)
+        requests = _continuations(stops, 6)
         expected = theirs.generate_until(requests)
         assert ours_of(vlm, 1).generate_until(requests) == expected
         assert ours_of(vlm, 4).generate_until(requests) == expected
@@ -111,7 +129,8 @@ def _continuations(stops: list[str], tokens: int) -> list[Instance]:
     return [Instance("generate_until", {}, (pair.args[0], settings), n) for n, pair in enumerate(asked())]
 
 
-def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]) -> None:
+@ONE
+def test_a_task_that_wants_samples_or_too_many_tokens(models: Made) -> None:
     vlm, _, _ = models
     samples = {"do_sample": True, "temperature": 1.0}
     for settings, message in ((samples, "wants samples"), ({"max_gen_toks": 99999}, "up to 99999")):
@@ -119,7 +138,8 @@ def test_a_task_that_wants_samples_or_too_many_tokens(models: tuple[VLM, LM, LM]
             ours_of(vlm, 1).generate_until([Instance("generate_until", {}, ("The square", settings), 0)])
 
 
-def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: tuple[VLM, LM, LM]) -> None:
+@ONE
+def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: Made) -> None:
     vlm, _, _ = models
     for settings in ({"until": [], "max_gen_toks": 12, "do_sample": False}, " red"):
         ours = ours_of(vlm, 2)
@@ -130,7 +150,7 @@ def test_a_prompt_that_does_not_fit_into_the_window_is_noted(models: tuple[VLM, 
         assert ours.shortened == {"toy/1"}
 
 
-def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(models: tuple[VLM, LM, LM]) -> None:
+def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(models: Made) -> None:
     vlm, ours, _ = models
     found = ours_of(vlm, 16).loglikelihood(asked())
     for (value, said), (alone, said_alone) in zip(found, ours.loglikelihood(asked()), strict=True):
@@ -140,7 +160,8 @@ def test_likelihoods_of_a_batch_are_within_noise_and_near_ties_are_asked_alone(m
     assert tied == ours.loglikelihood(same)
 
 
-def test_ties_that_were_asked_again_are_kept_like_any_answer(models: tuple[VLM, LM, LM], tmp_path: Path) -> None:
+@ONE
+def test_ties_that_were_asked_again_are_kept_like_any_answer(models: Made, tmp_path: Path) -> None:
     vlm, ours, _ = models
     same = [Instance("loglikelihood", {}, ("The square is", " red"), number) for number in range(2)]
 
@@ -153,9 +174,8 @@ def test_ties_that_were_asked_again_are_kept_like_any_answer(models: tuple[VLM, 
     assert again.loglikelihood(same) == first == ours.loglikelihood(same)
 
 
-def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
-    models: tuple[VLM, LM, LM], tmp_path: Path
-) -> None:
+@ONE
+def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(models: Made, tmp_path: Path) -> None:
     vlm, _, _ = models
     batching = Batching(invariant=False)
     model = language_model(vlm, 16, Responses(tmp_path, "task", "asked"), batching)
@@ -176,9 +196,8 @@ def test_a_sample_of_questions_is_asked_alone_where_the_batch_may_matter(
     assert (swapped.sampled, swapped.changed) == (3, 3)
 
 
-def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
-    models: tuple[VLM, LM, LM], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@ONE
+def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(models: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     vlm, _, _ = models
     monkeypatch.setattr(halves, "clear_device_cache", lambda **_named: None)  # takes a tenth of a second each time
     tried: list[int] = []
@@ -206,8 +225,9 @@ def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(
     assert [value for value, _ in found] == pytest.approx([value for value, _ in said], rel=1e-5)
 
 
+@ONE
 def test_likelihoods_are_read_and_texts_go_on_in_batches_of_so_many_tokens(
-    models: tuple[VLM, LM, LM], monkeypatch: pytest.MonkeyPatch
+    models: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vlm, _, _ = models
     passed: list[tuple[int, int]] = []
@@ -244,11 +264,11 @@ def test_a_tie_per_character_is_one_in_the_options_own_length() -> None:
     assert _ties(requests, [-2.0, -10.5], 1e-4) == []
 
 
-def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: tuple[VLM, LM, LM]) -> None:
+@ONE
+def test_hellaswag_divides_likelihoods_by_the_endings_length_once(models: Made) -> None:
     _, ours, _ = models
     benchmark = benchmarks()["hellaswag"]
-    with rendered(tasks()) as folder:
-        answers = text.run([benchmark], folder, ours, limit=None, seed=0)[benchmark.name].answers
+    answers = text.run([benchmark], rendered_tasks(), ours, limit=None, seed=0)[benchmark.name].answers
     for item, answer in zip(items()["hellaswag"], answers, strict=True):
         pairs = [Instance("loglikelihood", {}, (answer.prompt, f" {option}"), 0) for option in item.options]
         likelihoods = [value for value, _ in ours.loglikelihood(pairs)]
