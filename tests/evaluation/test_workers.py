@@ -13,9 +13,11 @@ from selectmm.evaluation.evaluate import answer_share, evaluate, unfinished
 from selectmm.evaluation.workers import Job, answer_over
 from selectmm.instantiate import open_model, open_suite
 from selectmm.models.vlm import VLM
+from selectmm.stages import launch
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
 from tests.evaluation.material import suite
 from tests.families import FAMILIES
+from tests.stages import forked_ranks
 from tests.tuning.conftest import RECIPE
 
 
@@ -37,25 +39,22 @@ def adapter(vlm: VLM, folder: Path) -> Path:
     return folder
 
 
-def run(job: Job, ranks: int, folder: Path) -> dict[str, bytes]:
+def run(job: Job, folder: Path) -> dict[str, bytes]:
     """Evaluate; returns all files that are left."""
     folder.mkdir(exist_ok=True)
     vlm, wanted = open_model(job.model), open_suite(job.suite)
-    if ranks > 1:
-        answer_over(ranks, job, vlm, wanted, folder)
     with nullcontext(vlm) if job.adapter is None else load_adapter(vlm, Path(job.adapter)) as adapted:
         evaluate(adapted, wanted, folder, job.seed)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = _job(tmp_path, "mme", "hellaswag", "mmlu_pro")
-    alone = run(job, 1, tmp_path / "one")
+    alone = run(job, tmp_path / "one")
     assert len(alone) == 6
-    assert run(replace(job, adapter=None), 1, tmp_path / "base") != alone
+    assert run(replace(job, adapter=None), tmp_path / "base") != alone
 
     batches, real = [], module.answered
 
@@ -67,23 +66,37 @@ def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
 
     monkeypatch.setattr(module, "answered", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(job, 1, tmp_path / "two")
+        run(job, tmp_path / "two")
     assert list((tmp_path / "two").glob("mini_mme.*.responses.jsonl"))
+    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "running", forked_ranks.running)
+        answer_over(2, job, open_model(job.model), open_suite(job.suite), tmp_path / "two")
     monkeypatch.setattr(module, "answered", lambda *_: pytest.fail("ranks have answered everything"))
-    assert run(job, 2, tmp_path / "two") == alone
+    assert run(job, tmp_path / "two") == alone
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_answers_do_not_depend_on_how_many_ranks_share_them(tmp_path: Path, ranks: int) -> None:
+@pytest.mark.slow
+def test_a_rank_that_starts_as_for_a_user_answers_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own, which imports what it needs by itself; see `tests.stages.forked_ranks`."""
+    job, folder = _job(tmp_path, "mme"), tmp_path / "folder"
+    folder.mkdir()
+    answer_over(1, job, open_model(job.model), open_suite(job.suite), folder)
+    monkeypatch.setattr(module, "answered", lambda *_: pytest.fail("the rank has answered everything"))
+    run(job, folder)
+
+
+def test_answers_do_not_depend_on_how_many_ranks_share_them(tmp_path: Path) -> None:
+    ranks = 3
     job = _job(tmp_path, "pope", "mmlu")
-    alone = run(job, 1, tmp_path / "one")
+    alone = run(job, tmp_path / "one")
     (tmp_path / "many").mkdir()
     with load_adapter(open_model(job.model), Path(job.adapter)) as adapted:
         for rank in reversed(range(ranks)):
             share = Share(rank, ranks)
             done = [*answer_share(adapted, open_suite(job.suite), tmp_path / "many", job.seed, job.images, share)]
             assert [[benchmark.name for benchmark in group] for group in done] == [["mini-POPE"], ["mini-MMLU"]]
-    assert run(job, 1, tmp_path / "many") == alone
+    assert run(job, tmp_path / "many") == alone
     assert not unfinished(open_suite(job.suite), job.images, tmp_path / "many"), "so that no rank starts in vain"
 
 
