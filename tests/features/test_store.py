@@ -1,6 +1,7 @@
 """The feature store on a tiny model of every family: right values, one pass, once, continued after a kill."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,18 @@ from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
-from tests.families import BODIES, FAMILIES
+from tests.families import BODIES
 from tests.features.material import store_of
 
 
-@pytest.fixture(scope="module", params=BODIES)
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
+@pytest.fixture(params=BODIES)
+def vlm(request: pytest.FixtureRequest, loaded: Callable[[str], VLM]) -> VLM:
     """Every model here; the other files of this folder take LLaVA and Qwen2-VL."""
-    return FAMILIES[request.param].load(tmp_path_factory.mktemp(request.param))
+    return loaded(request.param)
+
+
+# For tests of what the store does around the pass, whichever model it is that passes.
+ONE = pytest.mark.parametrize("vlm", ["llava_chatml"], indirect=True)
 
 
 @torch.inference_mode()
@@ -89,6 +94,7 @@ def test_an_images_tokens_follow_from_its_size(vlm: VLM, size: tuple[int, int]) 
     assert token_counts(vlm, [Outline(turns, (size,))]).tolist() == [tensors["input_ids"].shape[1]]
 
 
+@pytest.mark.parametrize("vlm", ["llava_chatml", "qwen2_5_vl"], indirect=True)  # values alone are held above
 def test_batch_and_shard_sizes_do_not_matter(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     features = [ImageStates(1, "last_token"), JointStates(1)]
     small = store_of(vlm, tmp_path / "a", batch_size=1, shard=3).get(pool, features)
@@ -97,6 +103,7 @@ def test_batch_and_shard_sizes_do_not_matter(vlm: VLM, pool: Pool, tmp_path: Pat
         np.testing.assert_allclose(small[feature], large[feature], atol=2e-5)
 
 
+@ONE
 def test_what_is_missing_is_computed_in_one_pass_and_only_once(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +123,7 @@ def test_what_is_missing_is_computed_in_one_pass_and_only_once(
     assert [stages[f].cached for f in (TokenCount(), JointStates(1), JointStates(2))] == [True, True, False]
 
 
+@ONE
 def test_a_killed_pass_continues_at_the_next_shard(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +145,7 @@ def test_a_killed_pass_continues_at_the_next_shard(
     assert np.array_equal(killed, whole)
 
 
+@ONE
 def test_what_cannot_be_computed_is_refused_before_any_compute(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Layer 9 was asked for, but this \w+ model has decoder layers 1 to"):
         store_of(vlm, tmp_path).get(pool, [JointStates(9)])
@@ -145,6 +154,7 @@ def test_what_cannot_be_computed_is_refused_before_any_compute(vlm: VLM, pool: P
         store_of(vlm, tmp_path).get(text, [ImageStates(1)])
 
 
+@ONE
 def test_values_that_are_not_numbers_are_refused(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
