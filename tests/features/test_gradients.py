@@ -33,6 +33,8 @@ from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import TALKS, UNANSWERED, Row, seen
 
 RANK = 4
+# For tests of what is done with gradients, whichever model's they are.
+ONE = pytest.mark.parametrize("vlm", ["llava"], indirect=True)
 ANSWERED = [row for row in range(len(TALKS)) if row != UNANSWERED]
 Gradients = dict[str, torch.Tensor]
 
@@ -146,6 +148,7 @@ def test_what_is_let_go_and_made_again_gives_the_same_gradients(carried: VLM) ->
     assert all("forward" not in vars(layer) for layer in carried.layers)
 
 
+@ONE
 def test_the_head_takes_some_tokens_at_a_time(carried: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     hook = carried.model.lm_head.register_forward_pre_hook(lambda _head, inputs: sizes.append(len(inputs[0])))
@@ -159,6 +162,7 @@ def test_the_head_takes_some_tokens_at_a_time(carried: VLM, monkeypatch: pytest.
         assert torch.allclose(parts[name], gradient, rtol=1e-4, atol=1e-7)
 
 
+@ONE
 def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) -> None:
     linears = lora_linears(carried, "all_linear")
     before = {name: linear.weight.clone() for name, linear in linears.items()}
@@ -171,6 +175,7 @@ def test_lora_has_the_models_precision_for_the_length_of_the_pass(carried: VLM) 
     assert (cosine_similarity(one, other)[ANSWERED] > 0.99).all(), "a row's gradient points where it did"
 
 
+@ONE
 def test_a_pass_on_a_gpu_computes_an_adapter_in_the_models_precision(
     carried: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +201,7 @@ def test_a_pass_on_a_gpu_computes_an_adapter_in_the_models_precision(
     assert len([*one.compute(carried, one.open_shards())]) == len(entered) == 2
 
 
+@ONE
 def test_a_pass_without_an_adapter_casts_nothing(vlm: VLM) -> None:
     there = SimpleNamespace(modules=vlm.model.modules, device=torch.device("cuda"), dtype=torch.bfloat16)
     with onepass._adapter_in_its_models_dtype(replace(vlm, model=there)):
@@ -210,11 +216,13 @@ def test_nothing_is_left_behind(carried: VLM) -> None:
     assert {module: list(module._forward_hooks) for module in carried.model.modules()} == hooks
 
 
+@ONE
 def test_a_model_without_lora_is_refused_in_one_sentence(vlm: VLM) -> None:
     with pytest.raises(UserError, match=r"carries none in the scope 'self_attn'; the method has to name a warm-up"):
         GradientNorm().compute(seen(vlm, GradientNorm()))
 
 
+@ONE
 @pytest.mark.parametrize("dim", [9, 64, 66])  # the rank's side is projected (to 3), kept, kept with two numbers idle
 def test_a_projected_gradient_is_the_sum_of_its_matrices_sketches(carried: VLM, dim: int) -> None:
     gradients = at_once(carried, "self_attn")
@@ -224,6 +232,7 @@ def test_a_projected_gradient_is_the_sum_of_its_matrices_sketches(carried: VLM, 
         torch.testing.assert_close(feature.compute(seen(carried, feature))[:, 1:], expected)
 
 
+@ONE
 @pytest.mark.parametrize("dim", [9, 64])
 def test_inner_products_of_rows_survive_on_average(carried: VLM, dim: int) -> None:
     """The mean over seeds is within five standard errors of the exact inner product, for every pair of rows."""

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from selectmm.errors import UserError
-from selectmm.features import reading
+from selectmm.features import onepass, reading
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.loaded import Loaded
@@ -117,6 +117,7 @@ def test_rows_are_opened_and_encoded_once_however_small_their_parts_are(
         assert all(loaded.lengths.tolist() == [lengths[unit] for unit in loaded.units] for loaded in read)
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(
     vlm: VLM, pool: Pool, tmp_path: Path, rows: list[int]
 ) -> None:
@@ -132,6 +133,7 @@ def test_where_memory_runs_out_half_of_the_rows_are_computed_at_a_time(
     assert all(np.allclose(whole[feature], halved[feature], atol=2e-5) for feature in FEATURES)
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_row_that_does_not_fit_alone_is_named(vlm: VLM, pool: Pool, tmp_path: Path) -> None:
     small = _memory_for(vlm, rows=0)
     try:
@@ -139,6 +141,12 @@ def test_a_row_that_does_not_fit_alone_is_named(vlm: VLM, pool: Pool, tmp_path: 
             values(vlm, pool, tmp_path)
     finally:
         small.remove()
+
+
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is not collected before fewer rows are tried: that takes a second, and a CPU gets nothing back."""
+    monkeypatch.setattr(onepass, "clear_device_cache", lambda **_named: None)
 
 
 def _memory_for(vlm: VLM, rows: int) -> torch.utils.hooks.RemovableHandle:
