@@ -3,11 +3,12 @@
 import re
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selectmm.contamination import texts as module
 from selectmm.contamination.texts import (
-    CHUNK,
     COMMON,
     LONGEST,
     SHORTEST,
@@ -74,7 +75,7 @@ def test_a_run_in_more_than_ten_rows_is_a_phrase() -> None:
     assert near_questions([(text,)], [row(text)] * (COMMON + 1)) == {}
 
 
-def test_memory_does_not_grow_with_the_rows_that_share_a_phrase() -> None:
+def test_memory_does_not_grow_with_the_rows_that_share_a_phrase(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty words that everybody says have 28 runs, and rows in which each occurs."""
     text = " ".join(f"w{n}" for n in range(40))
 
@@ -85,7 +86,8 @@ def test_memory_does_not_grow_with_the_rows_that_share_a_phrase() -> None:
         tracemalloc.stop()
         return most
 
-    chunk = CHUNK // 40
+    monkeypatch.setattr(module, "CHUNK", 20_000)
+    chunk = 20_000 // 40
     assert peak(4 * chunk) < 1.1 * peak(2 * chunk)
 
 

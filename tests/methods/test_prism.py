@@ -45,7 +45,7 @@ def by_the_matrix(features: np.ndarray, centering: str) -> np.ndarray:
 @given(
     features=arrays(
         np.float64,
-        st.tuples(st.integers(2, 40), st.integers(2, 12)),
+        st.tuples(st.integers(2, 12), st.integers(2, 6)),
         elements=st.floats(-100, 100, width=32),
         unique=True,
     )
