@@ -109,7 +109,16 @@ def values_of(tiny: VLM, pool: Pool, folder: Path, *features: Feature) -> dict[F
     return FeatureStore(folder, tiny, batch_size=2, shard=4, limit=512).get(pool, features)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last_token"])
+# Every model, and every option on one that ends a clip with a newline and on one that does not.
+MODELS = ["llava", "llava_onevision", "llava_onevision", "qwen2_5_vl", "qwen3_vl"]
+
+
+def on_models(option: str, usual: str, other: str) -> pytest.MarkDecorator:
+    values = [usual, usual, other, other, usual]
+    return pytest.mark.parametrize(("tiny", option), zip(MODELS, values, strict=True), indirect=["tiny"])
+
+
+@on_models("pooling", "mean", "last_token")
 def test_a_clip_is_the_mean_over_its_frames_or_the_middle_one(
     tiny: VLM, pool: Pool, tmp_path: Path, pooling: Pooling
 ) -> None:
@@ -135,7 +144,7 @@ def test_a_clip_is_the_mean_over_its_frames_or_the_middle_one(
     assert np.allclose(values[middle][~pool.clips], values[together][~pool.clips], atol=5e-5)
 
 
-@pytest.mark.parametrize("conditioning", ["attended", "all_image_tokens"])
+@on_models("conditioning", "attended", "all_image_tokens")
 def test_attention_chooses_inside_each_frame_or_the_middle_one(
     tiny: VLM, pool: Pool, tmp_path: Path, conditioning: Literal["attended", "all_image_tokens"]
 ) -> None:
