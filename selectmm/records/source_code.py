@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+from functools import cache
 from importlib.util import resolve_name as resolve_import
 from pathlib import Path
 from pkgutil import resolve_name
@@ -38,11 +39,16 @@ def _hash_of(made: Any) -> str:
 def _read_sources(file: Path, package: str, found: dict[str, str]) -> None:
     """Add the source of a module of ``package``, and of what it imports from there, to ``found``, by file name."""
     found[file.name] = file.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(found[file.name])):
-        for name in _imported(node, package):
-            beside = file.with_name(f"{name.removeprefix(f'{package}.')}.py")
-            if name.rpartition(".")[0] == package and beside.name not in found and beside.exists():
-                _read_sources(beside, package, found)
+    for name in _imports(found[file.name], package):
+        beside = file.with_name(f"{name.removeprefix(f'{package}.')}.py")
+        if name.rpartition(".")[0] == package and beside.name not in found and beside.exists():
+            _read_sources(beside, package, found)
+
+
+@cache
+def _imports(source: str, package: str) -> tuple[str, ...]:
+    """What a module of ``package`` imports; a stage asks for the same sources once per feature, and parsing is slow."""
+    return tuple(name for node in ast.walk(ast.parse(source)) for name in _imported(node, package))
 
 
 def _imported(node: ast.AST, package: str) -> list[str]:
