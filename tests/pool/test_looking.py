@@ -14,9 +14,10 @@ from selectmm.errors import UserError
 from selectmm.pool import looking, reading
 from selectmm.pool.columns import _kept
 from selectmm.pool.llava_json import open_llava_json
-from selectmm.pool.looking import NOTED, Look, keeping_pictures, look_at_image
+from selectmm.pool.looking import Look, keeping_pictures, look_at_image
 from selectmm.pool.pool import Pool
 
+NOTED = 16  # here, instead of hundreds
 IMAGES = 3 * NOTED + 10
 
 
@@ -31,7 +32,7 @@ def place(tmp_path: Path) -> Path:
         said = [{"from": "human", "value": "<image>\nWhat is this?"}, {"from": "gpt", "value": "Red."}]
         rows.append({"id": str(number), "image": image.name, "conversations": said})
     (tmp_path / "images" / "0001.bmp").unlink()
-    (tmp_path / "images" / "0300.bmp").write_bytes((tmp_path / "images" / "0700.bmp").read_bytes()[:58])
+    (tmp_path / "images" / "0020.bmp").write_bytes((tmp_path / "images" / "0050.bmp").read_bytes()[:58])
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     return tmp_path
 
@@ -66,18 +67,19 @@ def interrupted(place: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool) ->
 
 @pytest.fixture(autouse=True)
 def _in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow this machine is."""
+    """However slow this machine is; in small blocks."""
     monkeypatch.setattr(looking, "SECONDS", math.inf)
+    monkeypatch.setattr(looking, "NOTED", NOTED)
 
 
 def test_on_a_slow_file_system_fewer_images_are_looked_at_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "SECONDS", 0.0)
-    stopped(monkeypatch, at=20)
+    stopped(monkeypatch, at=10)
     with pytest.raises(KeyboardInterrupt):
         opened(place, "cache")
     seen = stopped(monkeypatch, at=None)
     assert opened(place, "cache").health.missing_image == [1]
-    assert sorted(seen) == list(range(20, IMAGES)), "the twenty before were noted as they came"
+    assert sorted(seen) == list(range(10, IMAGES)), "the ten before were noted as they came"
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -90,7 +92,7 @@ def test_a_stopped_look_goes_on_after_the_images_that_were_noted(
     assert sorted(seen) == list(range(2 * NOTED + 1, IMAGES))  # image 1 is missing, so blocks end one later
     whole = opened(place, "other")
     assert (pool.fingerprint, pool.health) == (whole.fingerprint, whole.health)
-    assert pool.health.missing_image == [1] and pool.health.broken_image == [300]
+    assert pool.health.missing_image == [1] and pool.health.broken_image == [20]
     assert np.array_equal(pool.sizes, whole.sizes)
     (folder,) = (place / "cache" / "pool-headers").glob("*/")
     assert {file.name for file in folder.iterdir()} == {"headers.npz", "stage.json"}
