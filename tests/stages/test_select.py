@@ -1,6 +1,9 @@
 """The second verb with every method on a tiny LLaVA, with one of each kind on the other models, on one's own pool."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ from hydra import compose, initialize_config_dir
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
+from selectmm.methods.method import Method
 from selectmm.methods.subset import coverage_lines
+from selectmm.models.vlm import VLM
 from selectmm.stages.select import Selection, select
 from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
@@ -42,37 +47,54 @@ def experiment_of(place: Path, model: str, *arguments: str) -> Experiment:
     return build(config, method)
 
 
+@cache
+def opened(place: Path, model: str) -> VLM:
+    """Once for all tests: a selection leaves a model as it was."""
+    return experiment_of(place, model, "method=random").open_model()
+
+
 def selected(place: Path, model: str, *arguments: str) -> Selection:
     experiment = experiment_of(place, model, *arguments)
-    return select(experiment, experiment.open_pool(), experiment.open_model())
+    return select(experiment, experiment.open_pool(), opened(place, model))
 
 
-@pytest.fixture(autouse=True)
-def _root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+@pytest.fixture(autouse=True, scope="module")
+def _root() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELECTMM_ROOT", str(ROOT))
+        yield
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_selects(place: Path, method: str) -> None:
     (name, *options), model = method.split(), "llava15_7b"
-    chosen = selected(place, model, f"method={name}", *options, "budget=0.5")
+    experiment = experiment_of(place, model, f"method={name}", *options, "budget=0.5")
+    pool = experiment.open_pool()
+    chosen = select(experiment, pool, opened(place, model))
     assert len(chosen.subset.rows) == 12
     assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
     assert (chosen.warmup is not None) == (name in WARMED)
-    again = selected(place, model, f"method={name}", *options, "budget=0.5")
+    again = select(experiment, pool, opened(place, model))
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)
+
+
+@pytest.fixture(scope="module")
+def kinds(place: Path) -> list[Method]:
+    return [experiment_of(place, "llava15_7b", f"method={name}").method for name in KINDS]
 
 
 @pytest.mark.parametrize(
     "model",
     ["llava_phi2", "llava_qwen25", "qwen2_vl_7b", "qwen2_5_vl_3b", "qwen3_vl_4b", "internvl3_2b", "llava_onevision_7b"],
 )
-@pytest.mark.parametrize("method", KINDS)
-def test_a_method_of_each_kind_selects_for_the_other_families(place: Path, model: str, method: str) -> None:
-    chosen = selected(place, model, f"method={method}", "budget=0.5")
-    assert len(chosen.subset.rows) == 12
-    assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any()
+def test_a_method_of_each_kind_selects_for_the_other_families(place: Path, model: str, kinds: list[Method]) -> None:
+    experiment = experiment_of(place, model, "method=random", "budget=0.5")
+    pool = experiment.open_pool()
+    for method in kinds:
+        chosen = select(replace(experiment, method=method), pool, opened(place, model))
+        assert len(chosen.subset.rows) == 12, method
+        assert np.isfinite(chosen.subset.scores[chosen.subset.rows]).any(), method
 
 
 def test_what_is_missing_is_said_before_anything_is_computed(place: Path) -> None:
@@ -123,7 +145,7 @@ def test_targets_without_images_are_named_as_what_they_are(place: Path) -> None:
 def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
     experiment = experiment_of(place, "llava15_7b", "method=scalselect", "method.text_only=exclude", "budget=0.5")
     pool = experiment.open_pool()
-    chosen = select(experiment, pool, experiment.open_model())
+    chosen = select(experiment, pool, opened(place, "llava15_7b"))
     lines = coverage_lines(chosen.subset, pool)
     assert lines[0] == "18 rows scored, 6 without image, 6 excluded: rows without image"
     assert chosen.subset.coverage(pool)["per_source"]["text"] == {
