@@ -1,8 +1,10 @@
 """Selection during training on a tiny LLaVA: what is trained, what is kept, and what a kill costs."""
 
 import csv
+import functools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
+from selectmm.models.vlm import VLM
 from selectmm.planning.corrections import Corrections
 from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
@@ -31,11 +34,14 @@ STEPS, BATCH = 6, 4
 ONLY = "suite.only=[mini-POPE,mini-MMLU]"
 
 
-@pytest.fixture(autouse=True)
-def _root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+@pytest.fixture(autouse=True, scope="module")
+def _root() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELECTMM_ROOT", str(ROOT))
+        yield
 
 
+@functools.cache
 def experiment_of(place: Path, *arguments: str, cache: str = "all") -> Experiment:
     """Six steps of four rows: two passes over half of the pool."""
     given = [*overrides(place, "llava15_7b", cache), "recipe.max_length=1024", "recipe.checkpoint_every=1"]
@@ -44,9 +50,15 @@ def experiment_of(place: Path, *arguments: str, cache: str = "all") -> Experimen
     return build(config, next((a.split("=")[1] for a in arguments if a.startswith("method=")), "prism"))
 
 
+@functools.cache
+def opened(place: Path) -> VLM:
+    """Once for all tests: a training leaves a model as it was."""
+    return experiment_of(place).open_model()
+
+
 def learned(place: Path, *arguments: str, cache: str = "all") -> tuple[Learned, Path]:
     experiment = experiment_of(place, *arguments, cache=cache)
-    made = learn(experiment, experiment.open_pool(), experiment.open_model())
+    made = learn(experiment, experiment.open_pool(), opened(place))
     return made, made.tuned.folder
 
 
@@ -83,7 +95,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(place: Path) -> None:
     """One run, started again after each of `MOMENTS` and killed at the next; scoring included."""
     whole, there = learned(place, *RESELECT)
     experiment = experiment_of(place, *RESELECT, cache="killed")
-    pool, vlm = experiment.open_pool(), experiment.open_model()
+    pool, vlm = experiment.open_pool(), opened(place)
     for event, path in MOMENTS:
         killed(lambda event=event, path=path: (kill_before(event, path), learn(experiment, pool, vlm)))
     again = learn(experiment, pool, vlm)
@@ -187,7 +199,7 @@ def test_infobatch_killed_behind_a_part_still_has_the_losses_of_training(place: 
     arguments = ("method=random", "schedule=infobatch", "recipe.epochs=4", "schedule.until=1")
     whole, there = learned(place, *arguments)
     experiment = experiment_of(place, *arguments, cache="cut")
-    pool, vlm = experiment.open_pool(), experiment.open_model()
+    pool, vlm = experiment.open_pool(), opened(place)
     killed(lambda: (kill_before("open", ".partial/.stage.json"), learn(experiment, pool, vlm)))
     assert list(experiment.cache.rglob("rounds/train/*.partial/answer.npy")), "all of the first part is there but this"
     again = learn(experiment, pool, vlm)
@@ -225,7 +237,7 @@ def test_what_cannot_be_is_said_before_anything_is_computed(place: Path) -> None
     def refused(*arguments: str) -> str:
         experiment = experiment_of(place, *arguments, cache="empty")
         with pytest.raises(UserError) as problem:
-            check_choice(experiment, experiment.open_pool(), experiment.open_model())
+            check_choice(experiment, experiment.open_pool(), opened(place))
         return str(problem.value)
 
     assert "The schedule leaves no step" in refused("schedule=reselect", "schedule.updates=6")
