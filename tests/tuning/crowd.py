@@ -4,6 +4,7 @@ The environment of a rank is torchrun's. Tests of the package's own start of ran
 `selectmm.stages.launch`; one in ``test_strategies.py`` trains under it.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -117,6 +118,7 @@ def _ended(started: Sequence[BaseProcess]) -> list[int | str]:
 
 def _be(rank: int, environment: Mapping[str, str], death: str, jobs: Mapping[Path, str], output: Path) -> None:
     """A rank's whole life."""
+    gc.freeze()  # DeepSpeed collects garbage by hand, for each model, and would look through all that pytest has
     with output.open("a") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

@@ -18,12 +18,12 @@ from selectmm.tuning.full import TRAINED
 from selectmm.tuning.job import Task
 from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Strategy
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import FEW, SMALL, Bench
 from tests.tuning.crowd import Case, train
 from tests.tuning.test_finetune import assert_same, snapshot
 from tests.tuning.test_kill import numbers_in
 
-FULL = replace(RECIPE, tune="full", rank=0, alpha=0, dropout=0.0, lr=1e-3)
+FULL = replace(SMALL, tune="full", rank=0, alpha=0, dropout=0.0, lr=1e-3)
 
 
 def batch_of(bench: Bench) -> Batch:
@@ -136,12 +136,12 @@ def test_no_device_holds_whole_float32_weights_where_deepspeed_shares_them_out(
     kind: str, precision: str, dtype: torch.dtype, llava: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DeepSpeed rounds what it is given to bfloat16 before it makes float32 weights of it."""
-    trainer, rows = Trainer(), np.arange(24)
+    trainer = Trainer()
     monkeypatch.setattr(fit, "_trainer", lambda *_: trainer)
     task = Task(replace(FULL, precision=precision), Strategy(kind, 2), 6, 0)
     weights = {name: weight.data for name, weight in llava.vlm.model.named_parameters()}
     try:
-        fit.fit(llava.vlm, llava.pool, rows, task, tmp_path, lambda _entry: None)
+        fit.fit(llava.vlm, llava.pool, FEW, task, tmp_path, lambda _entry: None)
     finally:
         for name, weight in llava.vlm.model.named_parameters():
             weight.data = weights[name]
@@ -160,14 +160,14 @@ def test_weights_of_another_model_are_refused(llava: Bench, qwen: Bench, tmp_pat
 SPREAD = {
     "full-zero2": (FULL, Strategy("zero2", 2)),
     "full-zero3": (FULL, Strategy("zero3", 2)),
-    "lora-zero2_offload": (RECIPE, Strategy("zero2", 2, offload=True)),
+    "lora-zero2_offload": (SMALL, Strategy("zero2", 2, offload=True)),
     "full-zero3_offload": (FULL, Strategy("zero3", 2, offload=True)),
 }
 
 
 @pytest.fixture(scope="module")
 def cases(llava: Bench) -> dict[str, Case]:
-    return {name: Case(llava, strategy, np.arange(24), recipe) for name, (recipe, strategy) in SPREAD.items()}
+    return {name: Case(llava, strategy, FEW, recipe) for name, (recipe, strategy) in SPREAD.items()}
 
 
 @pytest.fixture(scope="module")

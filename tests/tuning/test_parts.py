@@ -19,19 +19,19 @@ from selectmm.tuning.finetune import train_task
 from selectmm.tuning.job import HANDED_ON, Part, Task
 from selectmm.tuning.plan import planned
 from selectmm.tuning.recipe import Strategy
-from tests.tuning.conftest import RECIPE, SINGLE, Bench
+from tests.tuning.conftest import FEW, SINGLE, SMALL, Bench
 from tests.tuning.test_kill import WRITTEN, kill_at, killed
 
-ROWS, STEPS, CUT = np.arange(24), 6, 3
+ROWS, STEPS, CUT = FEW, 6, 3
 
 
 def part_of(bench: Bench, folder: Path, number: int, **given: object) -> None:
     """Train the first or second half of the steps that the whole run would take, into ``folder/number``."""
-    whole = planned(bench.pool, ROWS, Task(RECIPE, SINGLE, STEPS, 0))
+    whole = planned(bench.pool, ROWS, Task(SMALL, SINGLE, STEPS, 0))
     rows = ROWS[(whole[:CUT], whole[CUT:])[number]].ravel()
     before = str(folder / "0") if number else None
     part = replace(Part(number * CUT, CUT + number * (STEPS - CUT), before, ordered=True), **given.pop("part", {}))
-    task = Task(RECIPE, SINGLE, STEPS, 0, part, (2, 5))
+    task = Task(SMALL, SINGLE, STEPS, 0, part, (2, 5))
     (folder / str(number)).mkdir(exist_ok=True)
     log = given.get("log", lambda _entry: None)
     train_task(bench.vlm, bench.pool, rows, task, folder / str(number), log, bench.build)
@@ -70,8 +70,8 @@ def test_what_is_kept_on_the_way_is_what_a_run_of_so_many_steps_holds(llava: Ben
     assert [point.name for point in (tmp_path / "0" / "points").iterdir()] == ["00000002"], "5 is another part's"
     shorter = tmp_path / "shorter"
     shorter.mkdir()
-    task = Task(RECIPE, SINGLE, STEPS, 0, Part(0, 2, ordered=True))
-    whole = planned(llava.pool, ROWS, Task(RECIPE, SINGLE, STEPS, 0))
+    task = Task(SMALL, SINGLE, STEPS, 0, Part(0, 2, ordered=True))
+    whole = planned(llava.pool, ROWS, Task(SMALL, SINGLE, STEPS, 0))
     train_task(llava.vlm, llava.pool, ROWS[whole[:2]].ravel(), task, shorter, lambda _entry: None, llava.build)
     for name in WRITTEN[:2]:
         assert (at_two / name).read_bytes() == (shorter / name).read_bytes()
@@ -99,7 +99,7 @@ def test_a_part_goes_on_on_the_devices_that_a_checkpoint_would_go_on_on(
     checkpoint.mkdir(parents=True, mode=0o700)
     asked = {"strategy.kind": kind, "strategy.devices": 2, "part.first": 0}
     (checkpoint / "meta.json").write_text(json.dumps({"step": 3, "counts": [0], "asked": asked}))
-    task = Task(RECIPE, other, STEPS, 0, Part(CUT, STEPS, str(tmp_path / "train" / "0")))
+    task = Task(SMALL, other, STEPS, 0, Part(CUT, STEPS, str(tmp_path / "train" / "0")))
     if said is None:
         assert handed_on(task) == checkpoint
         return
@@ -108,11 +108,11 @@ def test_a_part_goes_on_on_the_devices_that_a_checkpoint_would_go_on_on(
 
 
 def test_weights_of_one_change_nothing_and_every_row_s_loss_is_noted(llava: Bench, whole: Path, tmp_path: Path) -> None:
-    part_of(llava, tmp_path, 0, part={"weights": (1.0,) * 24})
+    part_of(llava, tmp_path, 0, part={"weights": (1.0,) * 12})
     assert logged(tmp_path / "0", "loss") == pytest.approx(logged(whole, "loss")[:CUT], abs=1e-6)
     lines = list(row_losses_of(tmp_path / "0"))
-    assert [line["step"] for line in lines] == [1] * 4 + [2] * 4 + [3] * 4, "micro-batches of two rows"
-    assert sorted(place for line in lines for place in line["places"]) == list(range(24))
+    assert [line["step"] for line in lines] == [1] * 2 + [2] * 2 + [3] * 2, "micro-batches of two rows"
+    assert sorted(place for line in lines for place in line["places"]) == list(range(12))
     assert all(loss > 0 for line in lines for loss in line["losses"])
 
 
@@ -128,7 +128,7 @@ def test_losses_are_not_appended_through_a_link_that_somebody_puts_there(
         (tmp_path / "0" / name).symlink_to(tmp_path / "mine")
 
     with pytest.raises(UserError, match=f"{name} is a link, but no stage makes links; delete it, and start again"):
-        part_of(llava, tmp_path, 0, log=plant, part={"weights": (1.0,) * 24})
+        part_of(llava, tmp_path, 0, log=plant, part={"weights": (1.0,) * 12})
     assert (tmp_path / "mine").read_text() == "content"
 
 

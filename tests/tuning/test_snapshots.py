@@ -14,9 +14,9 @@ from selectmm.errors import UserError
 from selectmm.tuning.adapter import carry_adapter, identity_with
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.snapshots import read_moments, snapshot_steps, snapshots_in
-from tests.tuning.conftest import RECIPE, SINGLE, Bench
+from tests.tuning.conftest import FEW, SINGLE, SMALL, Bench
 
-SHORT = replace(RECIPE, epochs=1.34, warmup=0.0)  # 4 steps of 8 rows, at four different rates
+SHORT = replace(SMALL, epochs=1.34, warmup=0.0)  # 4 steps of 4 rows, at four different rates
 
 
 def tune(bench: Bench, folder: Path, snapshots: int, stop_after: int | None = None) -> None:
@@ -26,8 +26,7 @@ def tune(bench: Bench, folder: Path, snapshots: int, stop_after: int | None = No
         if entry["step"] == stop_after:
             raise KeyboardInterrupt
 
-    rows = np.arange(len(bench.pool))
-    finetune(bench.vlm, bench.pool, rows, SHORT, SINGLE, 0, folder, log, snapshots=snapshots)
+    finetune(bench.vlm, bench.pool, FEW, SHORT, SINGLE, 0, folder, log, snapshots=snapshots)
 
 
 @pytest.fixture(scope="module")

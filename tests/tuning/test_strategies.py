@@ -30,19 +30,28 @@ from tests.tuning.crowd import LIMIT, Case, train
 from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, losses, numbers_in
 
 ROWS = np.arange(24)
-MIXED = 1  # pass over the 18 rows with an image and the 6 without ends in a batch of 2 and 6
-EPOCHS = {"mixed": MIXED, "packed": 1, "saving": 1, "long": 6}
+FEW = ROWS[:8]  # six rows with an image and two without end in a batch of 2 and 2
 UNLIKE = ("llava_chatml", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl3", "llava_onevision")
 LONG = replace(RECIPE, max_length=512)  # InternVL's images in two by two tiles do not fit into less
+MIXED = replace(LONG, epochs=1, batch_size=4, warmup=0.0)
+RECIPES = {
+    "shared": replace(LONG, micro_batch=8, dropout=0.0),  # dropout is drawn for each pass, and there are more of them
+    "often": replace(LONG, checkpoint_every=1),
+    "packed": replace(LONG, packing=True, epochs=1, warmup=0.0),
+    "mixed": MIXED,
+    "saving": replace(MIXED, gradient_checkpointing=True),
+    "long": replace(LONG, epochs=6),
+}
+SHOWN = {"often": ROWS[:16], "packed": ROWS[:16], "mixed": FEW, "saving": FEW}
 CASES = [
     "llava_chatml-ddp-all",
     "llava_chatml-zero2-all",
     "llava_chatml-ddp-shared",  # two ranks share each micro-batch
     "llava_chatml-zero2-shared",
-    "llava_chatml-zero3-all",
+    "llava_chatml-zero3-often",  # checkpoints, after every step
     "llava_chatml-zero3-packed",
     "llava_chatml-zero3-saving",  # as every published recipe; frozen weights are gathered once more for the second pass
-    *(f"{family}-zero3-mixed" for family in UNLIKE[1:]),  # as LLaVA's pass over all rows is too
+    *(f"{family}-zero3-mixed" for family in UNLIKE[1:]),  # as LLaVA's last two are too
 ]
 RESIZED = ("llava_chatml-ddp-resized", "llava_chatml-zero2-resized")  # stopped after the first checkpoint, to go on
 IN_PARTS = ("ddp", "zero2")
@@ -60,12 +69,9 @@ def cases(benches: dict[str, Bench]) -> dict[str, Case]:
     made = {}
     for name in [*CASES, LASTING, *RESIZED]:
         family, kind, rows = name.split("-")
-        how = {"packing": rows == "packed", "gradient_checkpointing": rows == "saving"}
-        if rows == "shared":  # dropout is drawn for each pass, and there are more of them
-            how |= {"micro_batch": 8, "dropout": 0.0}
-        recipe = replace(LONG, epochs=EPOCHS.get(rows, RECIPE.epochs), **how)
+        recipe = RECIPES.get(rows, LONG)
         until = recipe.checkpoint_every if rows == "resized" else None
-        made[name] = Case(benches[family], Strategy(kind, 2), ROWS, recipe, until=until)
+        made[name] = Case(benches[family], Strategy(kind, 2), SHOWN.get(rows, ROWS), recipe, until=until)
     for kind in IN_PARTS:
         strategy = Strategy(kind, 2)
         whole = planned(benches["llava_chatml"].pool, ROWS, Task(LONG, strategy, 6, 0))
@@ -124,8 +130,8 @@ def test_a_run_in_two_parts_over_two_processes_learns_what_one_run_on_one_device
 def test_one_rank_had_text_alone_while_the_other_had_images(pool: Pool) -> None:
     """What the mixed cases are about: ranks gather a vision tower's weights together or wait for ever."""
     images = pool.image_of >= 0
-    order = plan(images, lengths_of(pool, ROWS), RECIPE.batch_size, replace(RECIPE, epochs=MIXED).steps(24, 24), 0)
-    first, second = (images[share_of(order, RECIPE.micro_batch, rank, world=2)].any(1) for rank in range(2))
+    order = plan(images[FEW], lengths_of(pool, FEW), MIXED.batch_size, MIXED.steps(24, len(FEW)), 0)
+    first, second = (images[share_of(order, MIXED.micro_batch, rank, world=2)].any(1) for rank in range(2))
     assert (first & ~second).any()
 
 
@@ -134,12 +140,12 @@ def test_a_killed_starter_takes_its_ranks_along_and_a_zero2_run_goes_on_on_two_n
     cases: dict[str, Case], spread: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = cases[LASTING]
-    killed(lambda: case.bench.tune(tmp_path, case.recipe, case.strategy, log=kill_at(3)))
+    killed(lambda: case.bench.tune(tmp_path, case.recipe, case.strategy, case.rows, kill_at(3)))
     with FileLock(tmp_path / LOCK, timeout=LIMIT):  # until its ranks have ended
         assert_only_what_is_trained(latest(tmp_path), spread / LASTING)
     monkeypatch.setattr(launch, "running", forked_ranks.running)
     with two_nodes(tmp_path / "cache") as (nodes, _):
-        case.bench.tune(tmp_path, case.recipe, case.strategy, nodes=nodes)
+        case.bench.tune(tmp_path, case.recipe, case.strategy, case.rows, nodes=nodes)
     (tmp_path / "cache").rmdir()
     assert_same_bits(tmp_path, spread / LASTING)
     assert {file.name for file in tmp_path.iterdir()} == {*WRITTEN, "losses.jsonl"}
@@ -168,8 +174,8 @@ def test_a_run_goes_on_with_twice_and_with_half_the_ranks(
 def test_a_zero3_run_whose_rank_is_killed_while_it_saves_goes_on_to_the_same_bits(
     cases: dict[str, Case], spread: Path, tmp_path: Path
 ) -> None:
-    name = "llava_chatml-zero3-all"
-    train({name: cases[name]}, tmp_path, death=".checkpoint-00000004")
+    name = "llava_chatml-zero3-often"
+    train({name: cases[name]}, tmp_path, death=".checkpoint-00000003")
     assert [folder.name for folder in (tmp_path / name).glob("checkpoint-*")] == ["checkpoint-00000002"]
     assert_only_what_is_trained(latest(tmp_path / name), spread / name)
     train({name: cases[name]}, tmp_path)
