@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from selectmm.errors import UserError
-from selectmm.quickstart import examples, pool
+from selectmm.quickstart import examples
 from selectmm.quickstart.embedded import open_targets
 from selectmm.quickstart.items import held_out
 
@@ -35,10 +35,9 @@ def test_same_bytes_twice(written: Path, tmp_path: Path) -> None:
     assert examples.write(tmp_path).read_bytes() == written.read_bytes()
 
 
-def test_no_image_and_no_text_question_is_in_the_pool_or_held_out(written: Path, tmp_path: Path) -> None:
+def test_no_image_and_no_text_question_is_in_the_pool_or_held_out(written: Path, pool_file: Path) -> None:
     shown = pictures_of(written.parent / "images")
-    pool_file = pool.write(tmp_path)
-    assert not shown & pictures_of(tmp_path / "images")
+    assert not shown & pictures_of(pool_file.parent / "images")
     held = [item for items in held_out().values() for item in items]
     assert not shown & {np.asarray(item.image).tobytes() for item in held if item.image is not None}
     asked = [row["conversations"][0]["value"] for row in rows_of(written) if "image" not in row]

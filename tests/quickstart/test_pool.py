@@ -17,31 +17,23 @@ from selectmm.quickstart.items import MME, held_out
 Items = dict[str, list[Item]]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pool.write(tmp_path_factory.mktemp("pool"))
-
-
 @pytest.fixture(scope="module", params=[1, 4], ids=["mini", "mini_large"])
 def items(request: pytest.FixtureRequest) -> Items:
     return held_out(request.param)
 
 
-def test_same_bytes_twice(written: Path, tmp_path: Path) -> None:
-    again = pool.write(tmp_path)
-    assert again.read_bytes() == written.read_bytes()
-    names = sorted(p.name for p in (tmp_path / "images").iterdir())
-    assert names == sorted(p.name for p in (written.parent / "images").iterdir())
-    assert (tmp_path / "images" / names[0]).read_bytes() == (written.parent / "images" / names[0]).read_bytes()
-
-
-def test_fewer_rows_are_a_fixed_draw_of_all(written: Path, tmp_path: Path) -> None:
-    some = json.loads(pool.write(tmp_path / "a", 300).read_text())
-    assert some == json.loads(pool.write(tmp_path / "b", 300).read_text())
-    everything = json.loads(written.read_text())
+def test_fewer_rows_are_a_fixed_draw_of_all_and_every_file_has_the_same_bytes_twice(
+    pool_file: Path, tmp_path: Path
+) -> None:
+    one, other = (pool.write(tmp_path / name, 300) for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+    for image in (one.parent / "images").iterdir():
+        assert image.read_bytes() == (pool_file.parent / "images" / image.name).read_bytes()
+    some, everything = (json.loads(file.read_text()) for file in (one, pool_file))
     numbers = [everything.index(entry) for entry in some]
     assert len(some) == 300 and numbers == sorted(numbers)
     assert len({entry["source"] for entry in some}) >= 15, "a uniform draw meets most of the eighteen sources"
+    assert len({entry["image"] for entry in some if "image" in entry}) == len(list((one.parent / "images").iterdir()))
 
 
 @pytest.mark.parametrize("keep", [0, 5000])
@@ -50,23 +42,23 @@ def test_more_rows_than_there_are(tmp_path: Path, keep: int) -> None:
         pool.write(tmp_path, keep)
 
 
-def test_our_reader_opens_it_whole(written: Path, tmp_path: Path) -> None:
-    opened = open_llava_json(str(written), str(written.parent / "images"), "stop", tmp_path)
-    assert len(opened) == len(json.loads(written.read_text()))
+def test_our_reader_opens_it_whole(pool_file: Path, tmp_path: Path) -> None:
+    opened = open_llava_json(str(pool_file), str(pool_file.parent / "images"), "stop", tmp_path)
+    assert len(opened) == len(json.loads(pool_file.read_text()))
     assert 4000 <= len(opened) <= 5000 and len(opened.counts()) >= 8
 
 
-def test_it_is_skewed_as_real_pools_are(written: Path) -> None:
-    rows = json.loads(written.read_text())
+def test_it_is_skewed_as_real_pools_are(pool_file: Path) -> None:
+    rows = json.loads(pool_file.read_text())
     counts = Counter(row["source"] for row in rows)
     assert sum(n for _, n in counts.most_common(4)) > len(rows) / 2
     assert any("image" not in row for row in rows) and any(len(row["conversations"]) > 2 for row in rows)
     assert len({row.get("image") for row in rows}) < 0.8 * len(rows)  # many questions share an image
 
 
-def test_no_image_and_no_text_row_is_asked_again(written: Path, items: Items) -> None:
-    rows = json.loads(written.read_text())
-    pictures = {np.asarray(Image.open(p)).tobytes() for p in (written.parent / "images").iterdir()}
+def test_no_image_and_no_text_row_is_asked_again(pool_file: Path, items: Items) -> None:
+    rows = json.loads(pool_file.read_text())
+    pictures = {np.asarray(Image.open(p)).tobytes() for p in (pool_file.parent / "images").iterdir()}
     prompts = "\n".join(row["conversations"][0]["value"] for row in rows if "image" not in row)
     for item in (item for some in items.values() for item in some):
         if item.image is not None:
