@@ -14,9 +14,9 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from tests.families import FAMILIES
 from tests.tiny import write_pool
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import SMALL, Bench
 
-RECIPE_HERE = replace(RECIPE, epochs=3, max_length=512, checkpoint_every=100)
+RECIPE_HERE = replace(SMALL, epochs=1, warmup=0.0, max_length=512, checkpoint_every=100)  # two steps
 
 
 @pytest.fixture(scope="session")

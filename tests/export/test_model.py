@@ -66,11 +66,12 @@ def test_a_model_that_was_trained_in_full_is_written_like_any_other(bench: Bench
         assert not torch.equal(model(**batch).logits, bench.vlm.model(**batch).logits)
 
 
-@pytest.fixture
-def llava(bench: Bench, tmp_path: Path) -> tuple[VLM, Path]:
+@pytest.fixture(scope="module")
+def llava(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[VLM, Path]:
     """A LLaVA and an adapter of it."""
-    bench.tune(tmp_path / "adapter", RECIPE_HERE)
-    return bench.vlm, tmp_path / "adapter"
+    folder = tmp_path_factory.mktemp("llava")
+    bench.tune(folder, RECIPE_HERE)
+    return bench.vlm, folder
 
 
 def test_another_dtype_is_written_only_if_it_is_asked_for(llava: tuple[VLM, Path], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
 from selectmm.pool.table import SCHEMA
 from tests.report.runs import run_of
-from tests.tuning.conftest import RECIPE, Bench
+from tests.tuning.conftest import Bench
 
 TWICE = Subset(np.array([0, 2, 2, 3, 7]))
 
@@ -61,9 +61,8 @@ def test_the_pool_of_an_exported_file_is_the_subset_and_trains_the_same_model(be
     export_subset(pool, TWICE, "llava", tmp_path / "out")
     again = open_llava_json(str(tmp_path / "out" / "subset.json"), str(pool.image_root), "stop", tmp_path / "cache")
     assert [again[row].digest for row in range(5)] == [pool[int(row)].digest for row in TWICE.rows]
-    recipe = RECIPE
-    before = bench.tune(tmp_path / "chosen", recipe, rows=TWICE.rows)
-    after = Bench(bench.vlm, bench.build, again).tune(tmp_path / "all", recipe, rows=np.arange(5))
+    before = bench.tune(tmp_path / "chosen", rows=TWICE.rows)
+    after = Bench(bench.vlm, bench.build, again).tune(tmp_path / "all")
     assert before == after
 
 
@@ -220,7 +219,7 @@ Entry = tuple[str, str, str, int | None]
 ENTRIES = st.tuples(TEXTS, ANSWERS, st.sampled_from(["a", "ü|\n", '"q"', "\u2028"]), st.sampled_from([None, 0, 1]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.lists(ENTRIES, min_size=1))
 def test_whatever_the_texts_are_every_format_gives_them_back(entries: list[Entry]) -> None:
     """Blanks included, wherever the image stands, and also where the pool's file had one that no turn mentions."""
