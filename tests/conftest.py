@@ -45,9 +45,11 @@ LONGEST = (
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Every process imports all tests and what they test, and forks many others, which need not look through that."""
     with uncollected():
+        if any(Path(argument).is_dir() for argument in session.config.args):
+            import wandb  # noqa: F401  (a second now, and five once torch and transformers are there, through which it looks)
         return (yield)
 
 
