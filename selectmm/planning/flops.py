@@ -69,7 +69,7 @@ def training(body: Anatomy, load: Load, recipe: Recipe) -> float:
         total += sum(2 * layer.weights for layer in body.layers) * load.tokens + 2 * body.head * load.answers
     total += _projector(body, load, recipe) + _tower(body, load, recipe)
     if recipe.gradient_checkpointing:  # the last product of a layer is not needed again
-        spared = sum(2 * (layer.final if full else rank * layer.last) for layer in body.layers)
+        spared = sum(2 * (rank * layer.last if layer.last and not full else layer.final) for layer in body.layers)
         total += decoder(body, load, rank=rank) - spared * load.tokens
     return total
 
