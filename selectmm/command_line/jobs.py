@@ -6,10 +6,18 @@ from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from selectmm.command_line.reading import CONFIGS, check_one_job, check_overrides, composed, swept_in, typed, words_for
+from selectmm.command_line.reading import (
+    CONFIGS,
+    check_overrides,
+    check_single,
+    composed,
+    says_sweep,
+    swept_in,
+    typed,
+    words_for,
+)
 from selectmm.errors import UserError
 from selectmm.stages.full_seeds import left_out
 
@@ -24,13 +32,12 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
         UserError: see `check_overrides`; also for several values of a key without ``-m``, and where no job is left.
     """
     check_overrides(CONFIGS, arguments)
-    if not multirun:
-        check_one_job(arguments)
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
     config = composed(CONFIGS, fixed, hydra=True)
-    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
-        return [_job(fixed)]
+    if not (multirun or says_sweep(config)):
+        check_single(given)
+        return [_job(config)]
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     everything = {override.key_or_group: override for override in [*swept, *given]}  # what is typed counts
     jobs = _jobs(list(everything.values()), set(config.hydra.runtime.choices))
@@ -42,8 +49,8 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
     return kept
 
 
-def _job(words: list[str]) -> tuple[DictConfig, str]:
-    config = composed(CONFIGS, words, hydra=True)
+def _job(config: DictConfig) -> tuple[DictConfig, str]:
+    """The job of a configuration, from which Hydra's own part is taken."""
     choices = config.hydra.runtime.choices
     with open_dict(config):
         config.chosen = {group: name for group, name in choices.items() if not group.startswith("hydra")}
@@ -64,7 +71,7 @@ def _jobs(overrides: Sequence[Override], groups: Set[str]) -> list[tuple[DictCon
     for words in product(*(words_for(override) for override in overrides)):
         chosen = tuple(word for word, own in zip(words, plain, strict=True) if not own)
         if chosen not in made:
-            made[chosen] = _job(list(chosen))
+            made[chosen] = _job(composed(CONFIGS, list(chosen), hydra=True))
         config, method = made[chosen]
         jobs.append((_with(config, [word for word, own in zip(words, plain, strict=True) if own]), method))
     return jobs

@@ -89,7 +89,12 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     """Whether the choices say themselves that they are a sweep, as some experiments do."""
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
-    return bool(composed(CONFIGS, fixed, hydra=True).hydra.mode == RunMode.MULTIRUN)
+    return says_sweep(composed(CONFIGS, fixed, hydra=True))
+
+
+def says_sweep(config: DictConfig) -> bool:
+    """Whether a configuration, with Hydra's own part, is that of a sweep."""
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
 
 
 def check_one_job(arguments: Sequence[str]) -> None:
@@ -102,9 +107,18 @@ def check_one_job(arguments: Sequence[str]) -> None:
         UserError: naming the value.
     """
     if not is_sweep(arguments):
-        for override in OverridesParser.create().parse_overrides(list(arguments)):
-            if override.is_sweep_override():
-                raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
+        check_single(OverridesParser.create().parse_overrides(list(arguments)))
+
+
+def check_single(overrides: Sequence[Override]) -> None:
+    """Refuse several values of a key.
+
+    Raises:
+        UserError: naming the value.
+    """
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
 
 
 def check_overrides(configs: Path, arguments: Sequence[str]) -> None:

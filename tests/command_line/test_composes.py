@@ -8,15 +8,32 @@ from selectmm.paths import ROOT
 from tests.command_line.configuration import composed
 
 GROUPS = {path.name for path in (ROOT / "configs").iterdir() if path.is_dir()}
-OF_THEIR_OWN = {"method"}  # `tests.methods.test_configs` composes every method
+APART = {"method", "benchmark", "setting"}  # `tests.methods.test_configs` composes every method
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS - OF_THEIR_OWN))
-def test_every_choice_of_every_group_composes(group: str) -> None:
-    for path in (ROOT / "configs" / group).glob("*.yaml"):
-        choice = f"+benchmark@made={path.stem}" if group == "benchmark" else f"{group}={path.stem}"
-        place = {"benchmark": "made", "setting": "scale"}.get(group, group)  # a setting has no place of its own
-        assert composed(choice)[place]
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+
+
+def test_every_choice_of_every_group_composes() -> None:
+    """As many of them together as there are groups."""
+    groups = {group: names for group in sorted(GROUPS - APART) if (names := choices(group))}
+    for number in range(max(map(len, groups.values()))):
+        chosen = {group: names[number % len(names)] for group, names in groups.items()}
+        config = composed(*(f"{group}={name}" for group, name in chosen.items()))
+        assert all(config[group] for group in chosen), chosen
+
+
+def test_every_setting_composes() -> None:
+    """Alone, as it chooses of the groups itself."""
+    for name in choices("setting"):
+        assert composed(f"setting={name}")["scale"], "a setting has no place of its own"
+
+
+def test_every_benchmark_composes() -> None:
+    names = choices("benchmark")
+    config = composed(*(f"+benchmark@made.{name}={name}" for name in names))
+    assert len(names) > 20 and all(config.made[name] for name in names)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem)
