@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -50,22 +51,13 @@ def test_a_sweep_from_the_command_line_and_its_json(place: Path, capsys: pytest.
     )
 
 
-@pytest.mark.parametrize(
-    ("given", "devices", "nodes", "taken"),
-    [
-        (["devices=8"], None, 4, (8, 4)),
-        (["devices=2", "nodes=2"], 8, None, (8, 2)),
-        (["devices=2", "nodes=2"], None, None, (2, 2)),
-        (["devices=2", "nodes=2"], 8, 4, (8, 4)),
-    ],
-)
-def test_devices_and_nodes_each_take_the_place_of_the_configurations(
-    given: list[str], devices: int | None, nodes: int | None, taken: tuple[int, int]
-) -> None:
-    ((config, _),) = read_jobs([*given, "method=random"], multirun=False)
-    put(config, devices, nodes)
-    assert (config.devices, config.nodes) == taken
-    assert build(config, "random").devices == taken[0] * taken[1]
+def test_devices_and_nodes_each_take_the_place_of_the_configurations() -> None:
+    ((config, method),) = read_jobs(["devices=2", "nodes=2", "method=random"], multirun=False)
+    for devices, nodes, taken in ((None, None, (2, 2)), (None, 4, (2, 4)), (8, None, (8, 2)), (8, 4, (8, 4))):
+        placed = deepcopy(config)
+        put(placed, devices, nodes)
+        assert (placed.devices, placed.nodes) == taken
+    assert build(placed, method).devices == 8 * 4
 
 
 @pytest.mark.parametrize(
