@@ -24,13 +24,18 @@ def words(place: Path, output: str, *arguments: str) -> list[str]:
 
 
 def experiment_of(place: Path, output: str, *arguments: str) -> Experiment:
+    method = next(a.split("=")[1] for a in arguments if a.startswith("method="))
+    return build(config_of(words(place, output, *arguments)), method)
+
+
+def config_of(arguments: list[str]) -> DictConfig:
     """Each choice of groups is composed once, as in a sweep; the values are set in a copy."""
-    given = OverridesParser.create().parse_overrides(words(place, output, *arguments))
+    given = OverridesParser.create().parse_overrides(arguments)
     values = {one.key_or_group: one for one in given if one.key_or_group not in GROUPS}
     config = deepcopy(_composed(tuple(one.input_line for one in given if one.key_or_group in GROUPS)))
     for key, one in values.items():
         OmegaConf.update(config, key, one.value())
-    return build(config, next(a.split("=")[1] for a in arguments if a.startswith("method=")))
+    return config
 
 
 @cache

@@ -7,17 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from selectmm.commands.plan import main
+from selectmm.commands.plan import place as put
 from selectmm.errors import UserError
+from selectmm.instantiate import build
 from selectmm.models.lengths import image_tokens
 from selectmm.planning.anatomy import anatomy_of
+from selectmm.planning.gpus import GPUS
 from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.known.loads import TEMPLATE, load_of_known
 from selectmm.planning.known.models import MODELS, shapes_of
 from selectmm.planning.known.pools import POOLS, rows_of, stand_in
+from selectmm.planning.plan import plan
 from selectmm.screen import output
+from tests.planning.planned import config_of, stage
 from tests.test_line import ROOT
 
 # Parameters as the hub shows them for the published weights (llava-hf's: bytes of their index, in 2-byte numbers).
@@ -114,7 +120,7 @@ def test_the_table_is_planned_with_nothing_downloaded(
 ) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    wanted = ["experiments=prism/main", "method=full,el2n,tive,prism", "seed=0", "tracker=none"]
+    wanted = ["experiments=prism/main", "method=full,tive", "seed=0", "tracker=none"]
     with output(json=True):
         main(["-m", *wanted, f"cache={tmp_path}", "--gpu", "h100", "--devices", "8"])
     shown = capsys.readouterr()
@@ -148,9 +154,8 @@ FAMILIES = {
 
 @pytest.mark.parametrize(("model", "image"), FAMILIES.items())
 def test_a_pool_that_is_here_is_planned_for_a_model_that_is_not(
-    model: str, image: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    model: str, image: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "It is a red square."}]
@@ -158,16 +163,18 @@ def test_a_pool_that_is_here_is_planned_for_a_model_that_is_not(
     for n in range(4):
         Image.new("RGB", (310, 200), (n, 90, 20)).save(tmp_path / f"{n}.png")
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    wanted = [f"model={model}", "recipe=llava15_lora", "recipe.length=epochs", "recipe.epochs=1", "method=full"]
+    wanted = ["recipe=llava15_lora", "recipe.length=epochs", "recipe.epochs=1", "method=full", "suite=prism"]
     wanted += ["pool=llava_665k", f"pool.file={tmp_path}/rows.json", f"pool.images={tmp_path}", "tracker=none"]
     wanted += ["recipe.batch_size=4", "recipe.micro_batch=4", "strategy=single", f"cache={tmp_path}/cache"]
-    with output(json=True):
-        main([*wanted, "--gpu", "a100-80"])
-    shown = capsys.readouterr()
-    text = " ".join(shown.err.split())
-    assert "From: Lengths of rows: images by the processor. Assumed: tokens of words (at most six letters each" in text
-    (tuned,) = [one for one in json.loads(shown.out)["jobs"][0]["stages"] if one["name"] == "finetune"]
-    assert 4 * (image + 10) < tuned["work"]["tokens"] < 4 * (image + 80), "and some words, template included"
+    config = config_of([f"model={model}", *wanted])
+    OmegaConf.update(config, "chosen", {"model": model}, force_add=True)
+    put(config, None, None)
+    (found,) = plan([build(config, "full")], GPUS["a100-80"], 256)
+    assert any(
+        "images by the processor. Assumed: tokens of words (at most six letters each" in s for s in found.sources
+    )
+    tokens = stage(found, "finetune").work.tokens
+    assert 4 * (image + 10) < tokens < 4 * (image + 80), "and some words, template included"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,7 @@ def test_a_pool_of_which_nothing_is_known_is_said_to_be_that_with_two_ways_out(
         f"give {asked}, or plan a pool whose counts are published \\(pool=llava_665k, .*pool=lrv\\)\\.$"
     )
     with pytest.raises(UserError, match=told):
-        main(["-m", "experiments=dataprophet/selection", "--gpu", "h100", *given])
+        main(["-m", "experiments=dataprophet/selection", "method=random", "seed=0", "--gpu", "h100", *given])
 
 
 def test_what_is_asked_of_devices_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
