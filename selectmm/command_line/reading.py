@@ -1,6 +1,9 @@
 """Reads a command: its configuration, job by job, or what is wrong with it."""
 
+import copy
+import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +30,7 @@ from selectmm.command_line.mistyped import (
     not_null,
     values_of,
 )
+from selectmm.command_line.offered import OWN
 from selectmm.command_line.stray import check_bare, no_option
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
@@ -246,18 +250,30 @@ def words_for(override: Override) -> list[str]:
 def composed(configs: Path, choices: list[str], hydra: bool = False) -> DictConfig:
     """The configuration; ``hydra``: with Hydra's own part.
 
+    A command asks for the same one several times, so it is composed once and copied.
+
     Raises:
         UserError: a file of choices is not YAML.
     """
     try:
-        with initialize_config_dir(str(configs), version_base="1.3"):
-            return compose("run", choices, return_hydra_config=hydra)
+        config = copy.deepcopy(_composed(configs, tuple(choices), os.environ.get(OWN)))
     except MarkedYAMLError as problem:
         mark = problem.problem_mark
         place = f"{mark.name}, line {mark.line + 1}," if mark else "A file of choices"
         raise UserError(
             f"{place} is not YAML ({problem.problem}); correct it: 'key: value', indented by spaces, not tabs."
         ) from problem
+    if not hydra:
+        with open_dict(config):
+            del config["hydra"]
+    return config
+
+
+@lru_cache(maxsize=16)
+def _composed(configs: Path, choices: tuple[str, ...], own: str | None) -> DictConfig:
+    """``own``: the user's folder, which the configuration names among those that are searched."""
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        return compose("run", list(choices), return_hydra_config=True)
 
 
 def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) -> None:

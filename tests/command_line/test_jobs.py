@@ -49,12 +49,18 @@ def _as_typed(value: object) -> str:
     return "null" if value is None else f"'{value}'" if isinstance(value, str) else str(value).replace("'", "")
 
 
-def test_a_run_is_composed_once_to_be_looked_at_and_once_to_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, looked = counted(monkeypatch), []
-    real = reading.composed
-    monkeypatch.setattr(reading, "composed", lambda *given, **more: looked.append(given) or real(*given, **more))
-    ((_, method),) = read_jobs(["method=random", "seed=1"], multirun=False)
-    assert (method, len(made), len(looked)) == ("random", 1, 1)
+def test_a_run_s_configuration_is_composed_once_and_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[str]] = []
+    real = reading.compose
+    monkeypatch.setattr(reading, "compose", lambda name, words, **more: made.append(words) or real(name, words, **more))
+    reading._composed.cache_clear()
+    words = ["method=random", "seed=1"]
+    ((config, method),) = read_jobs(words, multirun=False)
+    assert made == [["method=random"], words] and method == "random", "choices, then the values beside them"
+    config.seed, config.recipe.lr = 2, 0.5
+    ((again, _),) = read_jobs(words, multirun=False)
+    assert len(made) == 2 and again.seed == 1 and again.recipe.lr != 0.5
+    assert "hydra" in composed(reading.CONFIGS, words, hydra=True) and "hydra" not in composed(reading.CONFIGS, words)
     with pytest.raises(UserError, match=r"^'seed=1,2' is a sweep; give -m as well, or one value\.$"):
         read_jobs(["method=random", "seed=1,2"], multirun=False)
 

@@ -1,39 +1,17 @@
 """A command is read before anything runs: choices that exist, typos, sweeps."""
 
-import os
-from copy import deepcopy
-from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
 
-from selectmm.command_line import reading
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import check_one_job, check_overrides, read_config, without_verb, words_of
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
 from tests.command_line.configuration import composed
-
-REAL = reading.composed
-
-
-@pytest.fixture(autouse=True)
-def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most words are wrong beside the same choices, which take a fifth of a second to compose."""
-    monkeypatch.setattr(
-        reading,
-        "composed",
-        lambda configs, choices, hydra=False: deepcopy(_composed(configs, tuple(choices), hydra, os.environ.get(OWN))),
-    )
-
-
-@cache
-def _composed(configs: Path, choices: tuple[str, ...], hydra: bool, own: str | None) -> DictConfig:
-    return REAL(configs, list(choices), hydra)
 
 
 @pytest.mark.parametrize("group", ["engine", "targets", "experiments"])
