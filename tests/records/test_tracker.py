@@ -24,6 +24,7 @@ def _read(folder: Path) -> list[proto.Record]:
     patience = time.monotonic() + 5
     while "exit" not in [record.WhichOneof("record_type") for record in _scan(folder)]:
         assert time.monotonic() < patience, "the run was not finished"
+        time.sleep(0.01)
     return list(_scan(folder))
 
 
@@ -116,6 +117,7 @@ def test_what_a_step_says_and_what_the_machine_does_are_there(tmp_path: Path, mo
         run.log({"step": 1, **line})
         while not (noted := [r.stats for r in _so_far(tracker.folders[0]) if r.WhichOneof("record_type") == "stats"]):
             assert time.monotonic() < patience, "nothing was noted of the machine"
+            time.sleep(0.2)
     assert {item.key for item in noted[0].item} & {"cpu", "memory_percent", "proc.memory.percent"}
     [found] = [entry for entry in _items(_read(tracker.folders[0]), "history") if "finetune/loss" in entry]
     assert {name: found[f"finetune/{name}"] for name in line} == line
