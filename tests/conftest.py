@@ -4,6 +4,7 @@ On two shared cores, threads that wait for each other cost more than they give.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,17 @@ def unnumbered() -> Iterator[None]:
     """A job of a sweep that runs inside a test numbers the lines of its process, and of no test after it."""
     yield
     os.environ.pop(JOB, None)
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_made_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new cache has a copy of the mini-benchmarks in tests that could ask for them."""
+    if "selectmm.quickstart.embedded" in sys.modules:
+        from tests.benchmarks import copied
+
+        base = tmp_path_factory.getbasetemp()  # with -n a folder of each process, inside one of all
+        shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mini-benchmarks"
+        monkeypatch.setattr("selectmm.quickstart.embedded.suite_folder", copied(shared))
 
 
 @pytest.fixture(scope="module")
