@@ -77,12 +77,14 @@ def one_run(*arguments: str) -> RunRecord:
 )
 def test_a_run_goes_from_pool_to_record_and_then_comes_from_the_cache(place: Path, model: str) -> None:
     arguments = overrides(place, model, model)
-    if tracked := model == "llava15_7b":
+    if whole := model == "llava15_7b":
         arguments[-1] = f"tracker.folder={place / model}"
+    else:  # a benchmark of each harness stands for all eleven, which ask every model in the same way
+        arguments.append("suite.only=[mini-POPE,mini-HellaSwag]")
     first = one_run(*arguments, "budget=0.5")
-    assert bool([*place.glob(f"{model}/wandb/offline-run-*")]) == tracked
+    assert bool([*place.glob(f"{model}/wandb/offline-run-*")]) == whole
     assert first.subset.rows == 12
-    assert len(first.scores) == 11
+    assert len(first.scores) == (11 if whole else 2)
     assert first.recipe.steps == 3
     assert first.config["recipe"]["lr"] == 5e-4
     assert not first.costs.finetune.cached and first.costs.tuning > 0
@@ -119,7 +121,8 @@ def test_equal_steps_train_a_subset_as_long_as_the_pool_and_full_is_trained_once
     steps = one_run(*arguments, "method=full", "recipe.length=steps", "recipe.name=steps")
     assert full.recipe.steps == steps.recipe.steps == 6
     assert steps.costs.finetune.cached, "both lengths mean the same six steps for the full pool"
-    subset = one_run(*arguments, "method=random", "budget=0.5", "recipe.length=steps", "recipe.name=steps")
+    given = ["method=random", "budget=0.5", "recipe.length=steps", "recipe.name=steps", "suite.only=[mini-POPE]"]
+    subset = one_run(*arguments, *given)
     assert subset.recipe.steps == 6 and subset.subset.rows == 12
 
 
@@ -131,8 +134,8 @@ def test_what_cannot_be_trained_is_said_before_anything_is_computed(place: Path)
 
 def test_a_model_that_is_trained_in_full_is_evaluated_and_recorded(place: Path) -> None:
     arguments = [*overrides(place, "llava15_7b", "full"), "recipe.tune=full", "recipe.rank=0", "recipe.lr=1.0e-3"]
-    record = one_run(*arguments, "method=random", "budget=0.5")
-    assert record.recipe.options["tune"] == "full" and len(record.scores) == 11
+    record = one_run(*arguments, "method=random", "budget=0.5", "suite.only=[mini-POPE]")
+    assert record.recipe.options["tune"] == "full" and len(record.scores) == 1
     (adapter,) = (place / "full" / "cache" / "adapter").glob("*/trained.safetensors")
     assert not (adapter.parent / "adapter_model.safetensors").exists()
 
@@ -186,7 +189,7 @@ def test_a_failed_cell_is_told_and_takes_no_other_down(place: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) -> None:
-    words = ["method=full", "recipe.epochs=20", "recipe.checkpoint_every=5", "suite.only=[mini-POPE]"]
+    words = ["method=full", "recipe.epochs=10", "recipe.checkpoint_every=5", "suite.only=[mini-POPE]"]
     words += overrides(place, "llava15_7b", "stopped")
     started = start(words, place)
     while not (checkpoints := list(place.glob("stopped/cache/adapter/*.partial/checkpoint-*"))):
@@ -211,8 +214,8 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_continues(place: Path) 
     assert document["costs"]["finetune"]["cached"] is False
     assert not again.stderr, "nothing is wrong, so nothing is said"
     losses = [json.loads(line) for line in (begun.with_suffix("") / "losses.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in losses] == list(range(1, 121))
-    assert 5 <= steps_before < 120
+    assert [entry["step"] for entry in losses] == list(range(1, 61))
+    assert 5 <= steps_before < 60
 
 
 def test_a_wrong_word_ends_with_one_sentence_and_no_traceback(place: Path) -> None:
