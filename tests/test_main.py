@@ -173,8 +173,7 @@ def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
     """CUDA keeps what it sees when it starts: every job would be on the first GPU. Where there is no NVML."""
     worker = "import sys\nif any('popen_loky' in word for word in sys.orig_argv):\n    "
     (gpus / "sitecustomize.py").write_text(worker + f"exec({ASKING.format(starts=True)!r})")
-    command = [sys.executable, "-m", "selectmm", *SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"]
-    done = subprocess.run(command, cwd=gpus, capture_output=True, text=True)
+    done = command([*SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"], gpus)  # its workers are processes of their own
     assert "This setting needs a GPU" in done.stderr
     assert set((gpus / "started.txt").read_text().split()) in ({"0"}, {"1"})
 
