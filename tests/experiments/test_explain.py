@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
+from experiments.studies import explain
 from experiments.studies.explain import KNOWN, LETTERS, NOISE, PROPERTIES, ROOT, _spearman, make
 from experiments.studies.kept_rows import continued, counted
 from selectmm.errors import UserError
@@ -44,6 +45,12 @@ def records() -> list[RunRecord]:
     return made
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page alone: drawing takes ten times as long, and two tests look at the pictures."""
+    monkeypatch.setattr(explain, "keep", lambda draw, folder, name: None)
+
+
 def test_properties_are_counted_over_the_chosen_rows() -> None:
     _, random, length, prism = records()[:4]
     value = {one.name: one.of for one in PROPERTIES}
@@ -74,6 +81,7 @@ def test_the_page_says_how_stable_places_are_and_what_goes_with_a_score(tmp_path
     assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".svg", ".png"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> None:
     """The other setting has no full run of its own; there length is the best, prism the second, random the last."""
     scores = {"length": 80.0, "prism": 60.0, "random": 30.0}
@@ -86,6 +94,7 @@ def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> N
     assert "has not been measured" in make(tmp_path, records(), KEPT).read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_methods_chosen_by_their_scores_are_said_to_be_so(tmp_path: Path) -> None:
     scores = {"length": 60.0, "prism": 80.0, "random": 30.0}
     other = [replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-30") for name, score in scores.items()]
@@ -104,7 +113,7 @@ def test_few_methods_give_no_small_p() -> None:
     assert rho == pytest.approx(usual.statistic) and p == pytest.approx(usual.pvalue, abs=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_another_budget_is_not_more_methods(tmp_path: Path) -> None:
     more = [replace(one, budget=0.3) for one in records() if one.method.name in ("length", "random")]
     page = make(tmp_path, records(), KEPT).read_text()
@@ -117,6 +126,7 @@ def test_another_budget_is_not_more_methods(tmp_path: Path) -> None:
         make(tmp_path, [*records(), *half], KEPT)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     without = [replace(one, scores=()) if one.subset.fingerprint == "length1" else one for one in records()]
     with pytest.raises(UserError, match=r"all_methods-length-\S+ has no Rel., because it has no score on A; make"):
@@ -126,6 +136,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         make(tmp_path, records(), kept)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_that_were_not_counted_are_left_out_and_named(tmp_path: Path) -> None:
     """Counts of seed 1 are the same as those of seed 0 here, so its absence changes the sentence alone."""
     kept = {name: one for name, one in KEPT.items() if name not in ("prism1", "length1")}
