@@ -19,6 +19,8 @@ import torch
 from selectmm.records.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
+START: Literal["forkserver", "fork"] = "forkserver"  # "fork": from this process, whatever it has done
+PRELOADED = ("shared_pass", "gradients", "training")  # what the server imports: with it all that any page needs
 
 Work = Callable[..., Callable[[], np.ndarray | None]]
 """Prepares what is not measured and returns what is; that may return numbers to hold against the other side's."""
@@ -84,11 +86,10 @@ def measure(work: Work, *arguments: object) -> tuple[Side, np.ndarray | None]:
     Raises:
         RuntimeError: it ended without a result; its own message is on the screen.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context(START)
     # The server does not get our sys.path, and would find another checkout or none.
     os.environ["PYTHONPATH"] = str(ROOT)
-    pages = ("shared_pass", "gradients", "training")
-    context.set_forkserver_preload([f"experiments.performance.{page}" for page in pages])
+    context.set_forkserver_preload([f"experiments.performance.{page}" for page in PRELOADED])
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(sender, work, arguments))
     child.start()

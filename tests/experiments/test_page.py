@@ -6,7 +6,9 @@ Nothing is asserted on time: it depends on what else the machine does.
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,11 +21,13 @@ from experiments.performance import (
     prism,
     scalselect,
     shared_pass,
+    sides,
     training,
     waiting,
 )
 from experiments.performance.page import ROOT, make
 from experiments.performance.sides import differs, keep
+from selectmm.models import llava
 from tests.tiny import tiny_llava, write_pool
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip  (only once selectmm has let torchvision import)
@@ -40,14 +44,36 @@ def test_a_record_was_made_from_a_commit_and_knows_no_paths(path: Path) -> None:
     assert str(ROOT) not in path.read_text() and str(Path.home()) not in path.read_text()
 
 
-def test_prism_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prism_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sides are measured as a user's are, in processes that a server forks; it imports no more than they need."""
+    monkeypatch.setattr(sides, "PRELOADED", ("prism",))
     record = prism.main(["--rows", "700", "--width", "64", "--matrix-rows", "300", "--out", str(tmp_path)])
     assert_told(record, 3, capsys)
     assert list(tmp_path.iterdir()) == [record], "the features are deleted"
 
 
+@pytest.mark.usefixtures("forked")
 def test_scalselect_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(scalselect.main(["--rows", "700", "--width", "64", "--out", str(tmp_path)]), 2, capsys)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each side is forked from the test's process, which has imported everything already."""
+    monkeypatch.setattr(sides, "START", "fork")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each side runs in the test's process: one that leaves nothing behind, and of which there are many."""
+
+    def measure(work: sides.Work, *arguments: object) -> tuple[sides.Side, np.ndarray | None]:
+        found: list[tuple[sides.Side, np.ndarray | None]] = []
+        sides._child(SimpleNamespace(send=found.append), work, arguments)
+        return found[0]
+
+    for page in (shared_pass, gradients):
+        monkeypatch.setattr(page, "measure", measure)
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +81,29 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("performance")
     pool, _ = write_pool(folder, rows=16)
     model = tiny_llava(folder / "model")
+    llava.load(str(model), dtype="float32", device="cpu")  # imports what every side then has
     place = ["--model", str(model), "--pool", str(pool), "--cache", str(folder / "cache"), "--out", str(folder / "out")]
     return ["--rows", "8", "--batch-size", "4", *place]
 
 
+@pytest.mark.usefixtures("here")
 def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(shared_pass.main(tiny), 5, capsys)
 
 
+@pytest.mark.usefixtures("here")
 def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(gradients.main(tiny), 3, capsys)
 
 
+@pytest.mark.usefixtures("forked")
 def test_answering_runs_and_both_sides_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_llava(tmp_path / "model")
     place = ["--model", str(model), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
     assert_told(evaluation.main(["--items", "2", "--rounds", "1", *place]), 1, capsys)
 
 
+@pytest.mark.usefixtures("forked")
 def test_training_runs_and_both_sides_compute_the_same(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     record = training.main([*tiny, "--rounds", "1"])
     assert_told(record, 5, capsys)
@@ -126,6 +157,7 @@ def test_the_page_says_that_an_older_record_states_no_floor(tmp_path: Path) -> N
     assert "No floor: this was measured before its script stated one; the next measurement has it." in page
 
 
+@pytest.mark.usefixtures("forked")
 def test_opening_a_pool_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = open_pool.main(["--rows", "1600", "--out", str(tmp_path)])
     assert_told(record, 7, capsys)
