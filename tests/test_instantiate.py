@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from selectmm.command_line.jobs import _with as with_values
+from selectmm.command_line.reading import CONFIGS, groups_of
+from selectmm.command_line.reading import composed as read_composed
 from selectmm.errors import UserError
 from selectmm.instantiate import build
 from selectmm.paths import ROOT
@@ -77,8 +80,13 @@ def test_a_value_without_default_is_asked_for() -> None:
     ],
 )
 def test_a_value_that_does_not_exist_is_answered_with_those_that_do(override: str, said: str) -> None:
+    words = ["suite=prism", *override.split()]
+    groups = groups_of(CONFIGS)
+    chosen = [word for word in words if word.partition("=")[0] in groups]
+    values = [word for word in words if word not in chosen]
+    config = with_values(read_composed(CONFIGS, chosen), values)  # most have the same choices, composed once
     with pytest.raises(UserError) as problem:
-        build(composed("suite=prism", *override.split()), "prism")
+        build(config, "prism")
     assert str(problem.value) == said
 
 

@@ -117,14 +117,13 @@ def floors(rows: Rows, ours: Side, longer: Side) -> list[Floor]:
         computing(amount, "their projection", projecting(amount.vlm, rows.count)),
         *opening(amount),
     )
-    once, four = most_tokens(amount.vlm, rows), most_tokens(amount.vlm, replace(rows, times=4))
-    held = Part(
-        "tokens of the largest batch, as much memory each as with every row once", four, "tokens", once / ours.grown
-    )
-    return [
-        Floor("batched gradients", ours.seconds, parts),
-        Floor("batched gradients, every row four times", longer.grown, (held,), unit="MiB"),
-    ]
+    stated = [Floor("batched gradients", ours.seconds, parts)]
+    if ours.grown:  # of few rows all may fit into memory that was there before
+        once, four = most_tokens(amount.vlm, rows), most_tokens(amount.vlm, replace(rows, times=4))
+        what = "tokens of the largest batch, as much memory each as with every row once"
+        held = Part(what, four, "tokens", once / ours.grown)
+        stated.append(Floor("batched gradients, every row four times", longer.grown, (held,), unit="MiB"))
+    return stated
 
 
 def projecting(vlm: VLM, rows: int) -> float:

@@ -26,6 +26,7 @@ from experiments.performance import (
     waiting,
 )
 from experiments.performance.page import ROOT, make
+from experiments.performance.rows import Rows
 from experiments.performance.sides import differs, keep
 from selectmm.models import llava
 from tests.tiny import tiny_llava, write_pool
@@ -65,7 +66,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each side runs in the test's process: one that leaves nothing behind, and of which there are many."""
+    """Each side runs in the test's process: of these there are many, and they leave nothing behind."""
 
     def measure(work: sides.Work, *arguments: object) -> tuple[sides.Side, np.ndarray | None]:
         found: list[tuple[sides.Side, np.ndarray | None]] = []
@@ -94,6 +95,13 @@ def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str
 @pytest.mark.usefixtures("here")
 def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_told(gradients.main(tiny), 3, capsys)
+
+
+@pytest.mark.parametrize(("grown", "floors"), [(0.0, 1), (5.0, 2)])
+def test_memory_that_did_not_grow_has_no_floor(tiny: list[str], grown: float, floors: int) -> None:
+    side = sides.Side(1.0, 1.0, 900.0, grown)
+    model, pool, cache = (tiny[tiny.index(f"--{name}") + 1] for name in ("model", "pool", "cache"))
+    assert len(gradients.floors(Rows(8, cache, 4, model, pool), side, side)) == floors
 
 
 @pytest.mark.usefixtures("forked")

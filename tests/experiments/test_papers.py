@@ -236,6 +236,7 @@ def test_each_job_selects_shrunken(place: Path) -> None:
 def test_a_job_of_each_paper_goes_through_the_whole_line(place: Path, paper: str) -> None:
     method, budget = jobs_of(ROOT / "experiments" / f"{paper}.yaml")[-1]
     arguments = [*overrides(place, "llava15_7b", "papers"), "depth.deep=2", f"method={method}", f"budget={budget}"]
+    arguments.append("suite.only=[mini-SQA,mini-POPE]")
     record = one_run(f"experiments={paper}", "setting=embedded", *arguments)
     assert (record.method.name, record.experiment) == (method, paper.replace("/", "-"))
     assert record.scores and record.scale == "embedded"
