@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -106,16 +105,15 @@ def _network(**options: Any) -> nn.Module:
 @contextmanager
 def _without_wandb() -> Iterator[None]:
     """W&B is not found, as where it is not installed: timm imports it, for seconds, to write logs that we do not."""
-    modules = cast(dict[str, ModuleType | None], sys.modules)
-    if "wandb" in modules:
+    if "wandb" in sys.modules:
         yield
         return
-    modules["wandb"] = None
+    sys.modules["wandb"] = None
     try:
         yield
     finally:
-        if modules["wandb"] is None:
-            del modules["wandb"]
+        if sys.modules["wandb"] is None:
+            del sys.modules["wandb"]
 
 
 AutoConfig.register(TowerConfig.model_type, TowerConfig)
