@@ -43,7 +43,7 @@ METHODS: list[Method] = [
     Grand(),
     Tive(projection_dim=64, sharpness=5.0),
 ]
-SIZES = [(1, 3), (3, 3), (12, 12)]  # units per forward pass and per shard
+SIZES = [(1, 3), (5, 12)]  # units per forward pass and per shard
 BUDGET = 7
 
 
