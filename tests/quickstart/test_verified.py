@@ -20,7 +20,7 @@ from selectmm.verification.bands import Released, released_for
 from selectmm.verification.verify import Verification, judged, save, verify
 from tests.evaluation.material import suite
 
-ITEMS = 12
+ITEMS = 24
 
 
 @pytest.fixture(scope="module")
