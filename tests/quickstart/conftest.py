@@ -1,11 +1,21 @@
 """The embedded model and pool, made once for all tests that need them."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from selectmm.models.vlm import VLM
-from selectmm.quickstart import base, pool
+from selectmm.quickstart import base, language, pool
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _read_once() -> Iterator[None]:
+    """Finding the tensors in the file of SmolLM2's weights takes a second, and several tests put a model together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language, "_Reader", cache(language._Reader))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, fields, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECTMM_ROOT", str(CONFIGS.parent))
 
 
+@cache
 def composed(group: str, name: str) -> dict[str, object]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return OmegaConf.to_container(compose("run", [f"{group}={name}"])[group])
