@@ -36,6 +36,7 @@ TALK = Conversation(
     (Image.new("RGB", (200, 120), (90, 120, 30)),),
 )
 TEXT = Conversation(TALK.turns)
+TOWERS = [name for name in BODIES if name not in ("llava_phi2", "llava_qwen25")]  # these two have llava_chatml's
 
 
 @pytest.fixture(scope="module", params=BODIES)
@@ -68,6 +69,7 @@ def test_forward_of_everything(vlm: VLM) -> None:
         assert flops.forward(body, load(vlm, talk)) == real
 
 
+@pytest.mark.parametrize("vlm", TOWERS, indirect=True)
 def test_forward_of_a_clip_beside_an_image(vlm: VLM, tmp_path: Path) -> None:
     if vlm.family.template.video is None:  # as images
         template = replace(vlm.family.template, video=2 * vlm.family.template.image)
@@ -142,6 +144,7 @@ def towers_share(vlm: VLM, checkpointing: bool) -> tuple[float, float]:
     return flops.training(body, seen, recipe) - without, stepped(vlm, recipe) - without
 
 
+@pytest.mark.parametrize("vlm", TOWERS, indirect=True)
 def test_lora_in_the_tower_costs_at_most_what_is_planned(vlm: VLM) -> None:
     planned, real = towers_share(vlm, checkpointing=False)
     assert real <= planned
