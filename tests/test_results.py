@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -12,17 +12,15 @@ import pytest
 from rich.console import Console
 
 from selectmm.errors import UserError
-from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Score
 from selectmm.records.answers import load_answers
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.report.leaderboard.page import write_leaderboard
-from selectmm.report.pairing import tallies_of
 from selectmm.report.references import references_for
 from selectmm.report.report import HEAD, write_report
 from selectmm.statistics.compare import AGREES
-from selectmm.statistics.tally import tally_of
+from selectmm.statistics.tally import Tally, tally_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -47,6 +45,21 @@ def committed() -> list[tuple[Path, RunRecord]]:
     return [(path, loaded(path)) for path in RECORDS]
 
 
+Kept = Mapping[str, tuple[int, Tally | None]]  # by benchmark: how many answers, and what they add up to
+
+
+def kept_by(record: RunRecord, path: Path) -> Kept:
+    """What the answers beside a record say."""
+    answers = load_answers(record, path)
+    return {name: (len(many), tally_of(record, name, many)) for name, many in answers.items()}
+
+
+@cache  # answers are most of what is read here, and their tallies small
+def kept(path: Path) -> Kept:
+    """What the answers beside a committed record say."""
+    return kept_by(loaded(path), path)
+
+
 def complaints(record: RunRecord, path: Path) -> list[str]:
     """What in a record does not follow from the rest of it and from the answers beside it."""
     per_source = record.subset.coverage.per_source.values()
@@ -57,14 +70,13 @@ def complaints(record: RunRecord, path: Path) -> list[str]:
         found.append("its pool does not add up")
     if record.answers is None:
         return [*found, "no answers are kept"]
-    kept = load_answers(record, path)
-    return found + [odd for score in record.scores if (odd := _unlike(score, record, kept.get(score.benchmark, [])))]
+    its = kept(path) if record is loaded(path) else kept_by(record, path)
+    return found + [odd for score in record.scores if (odd := _unlike(score, *its.get(score.benchmark, (0, None))))]
 
 
-def _unlike(score: Score, record: RunRecord, answers: Sequence[Answer]) -> str:
-    if len(answers) != score.items:
-        return f"{score.benchmark}: {len(answers)} answers are kept"
-    found = tally_of(record, score.benchmark, answers)
+def _unlike(score: Score, count: int, found: Tally | None) -> str:
+    if count != score.items:
+        return f"{score.benchmark}: {count} answers are kept"
     if found is None or abs(found.total - score.value) <= AGREES:
         return ""  # None: its metric is no property of single items
     return f"{score.benchmark}: its answers give {found.total:.2f}, the record says {score.value:.2f}"
@@ -88,7 +100,8 @@ def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
     records = [record for _, record in mine]
     references = references_for(RESULTS / "references" / f"{records[0].suite.name}.json", records)
     assert references, "the references that are printed were measured on these records' model and prompts"
-    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()), tallies_of(mine))
+    tallies = {record.name: {name: one for name, (_, one) in kept(path).items() if one} for path, record in mine}
+    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()), tallies)
     assert report.markdown.read_text() == page.read_text()
     for svg in report.svgs:
         assert svg.read_text() == (page.parent / svg.name).read_text()

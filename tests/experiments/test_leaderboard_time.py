@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.performance import leaderboard
+from experiments.performance import leaderboard, sides
 from tests.browser import with_browser
 
 
 @with_browser
 def test_a_leaderboard_of_copied_records_is_built_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaderboard, "TRIES", 1)
+    monkeypatch.setattr(sides, "START", "fork")
     record = json.loads(leaderboard.main(["--records", "20", "--out", str(tmp_path)]).read_text())
     assert record["settings"] == {"records": 20} and record["comparisons"] == []
     figures = record["figures"]
