@@ -6,6 +6,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from selectmm.command_line import reading
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import check_one_job, check_overrides, read_config, without_verb, words_of
@@ -262,3 +263,19 @@ def test_a_file_of_ones_own_that_is_no_yaml_is_named_with_the_line(
 def test_a_command_takes_no_sweep() -> None:
     with pytest.raises(UserError, match=r"'seed=1,2' is a sweep, but this command looks at one job; give one value\."):
         read_config(["seed=1,2"])
+
+
+def test_a_configuration_that_is_asked_for_again_is_a_copy_of_the_one_that_was_composed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    compose = reading.compose
+    monkeypatch.setattr(reading, "compose", lambda *given, **how: made.append(given) or compose(*given, **how))
+    monkeypatch.chdir(tmp_path)
+    read_config(["seed=4"]).seed = 5
+    count = len(made)
+    assert read_config(["seed=4"]).seed == 4 and len(made) == count
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")  # which a configuration may refer to
+    read_config(["seed=4"])
+    assert len(made) == 2 * count

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectmm.records.provenance import CHECKOUT, PACKAGES, Hardware, command_line, git_state, hardware, provenance
+from selectmm.records.provenance import (
+    CHECKOUT,
+    PACKAGES,
+    Hardware,
+    command_line,
+    git_state,
+    hardware,
+    provenance,
+    version_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +37,15 @@ def test_versions_of_what_decides_results() -> None:
     packages = provenance().packages
     assert tuple(packages) == PACKAGES
     assert packages["numpy"] == version("numpy")
+
+
+def test_the_version_of_a_package_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a package that is replaced under a running process, the one that was imported goes on computing."""
+    read: list[str] = []
+    monkeypatch.setattr("selectmm.records.provenance.version", lambda name: read.append(name) or "1.0")
+    assert [version_of("made-up-package"), version_of("made-up-package")] == ["1.0", "1.0"]
+    assert read == ["made-up-package"]
+    version_of.cache_clear()
 
 
 def test_the_machine_has_a_name_and_sizes() -> None:
