@@ -6,6 +6,7 @@ from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.command_line.reading import (
@@ -13,7 +14,6 @@ from selectmm.command_line.reading import (
     check_overrides,
     check_single,
     composed,
-    says_sweep,
     swept_in,
     typed,
     words_for,
@@ -35,7 +35,7 @@ def read_jobs(arguments: Sequence[str], multirun: bool) -> list[tuple[DictConfig
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
     config = composed(CONFIGS, fixed, hydra=True)
-    if not (multirun or says_sweep(config)):
+    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         check_single(given)
         return [_job(config)]
     swept = OverridesParser.create().parse_overrides(swept_in(config))

@@ -93,12 +93,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     """Whether the choices say themselves that they are a sweep, as some experiments do."""
     given = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [typed(override) for override in given if not override.is_sweep_override()]
-    return says_sweep(composed(CONFIGS, fixed, hydra=True))
-
-
-def says_sweep(config: DictConfig) -> bool:
-    """Whether a configuration, with Hydra's own part, is that of a sweep."""
-    return bool(config.hydra.mode == RunMode.MULTIRUN)
+    return bool(composed(CONFIGS, fixed, hydra=True).hydra.mode == RunMode.MULTIRUN)
 
 
 def check_one_job(arguments: Sequence[str]) -> None:
@@ -115,11 +110,7 @@ def check_one_job(arguments: Sequence[str]) -> None:
 
 
 def check_single(overrides: Sequence[Override]) -> None:
-    """Refuse several values of a key.
-
-    Raises:
-        UserError: naming the value.
-    """
+    """Refuse several values of a key with a `UserError` that names them."""
     for override in overrides:
         if override.is_sweep_override():
             raise UserError(f"'{override.input_line}' is a sweep; give -m as well, or one value.")
