@@ -7,6 +7,7 @@ import pytest
 
 from selectmm.methods.full import Full
 from selectmm.methods.prism import Prism
+from selectmm.records import source_code
 from selectmm.records.source_code import source_of
 
 
@@ -55,3 +56,9 @@ def test_the_source_of_our_methods_holds_what_they_share(monkeypatch: pytest.Mon
     read.clear()
     source_of(Full())
     assert "correlation.py" not in read
+
+
+def test_a_source_that_is_the_same_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = source_of(Prism())
+    monkeypatch.setattr(source_code.ast, "parse", lambda _source: pytest.fail("it was parsed again"))
+    assert source_of(Prism()) == before
