@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from omegaconf import OmegaConf
 
 from selectmm import __main__
@@ -168,12 +169,20 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _sweep() -> None:
+    """End joblib's workers as an interpreter does at its end; a forked process would wait for them, for minutes."""
+    try:
+        __main__.main()
+    finally:
+        get_reusable_executor().shutdown()
+
+
 @pytest.mark.slow
 def test_a_worker_has_its_own_gpu_before_cuda_starts(gpus: Path) -> None:
     """CUDA keeps what it sees when it starts: every job would be on the first GPU. Where there is no NVML."""
     worker = "import sys\nif any('popen_loky' in word for word in sys.orig_argv):\n    "
     (gpus / "sitecustomize.py").write_text(worker + f"exec({ASKING.format(starts=True)!r})")
-    done = command([*SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"], gpus)  # its workers are processes of their own
+    done = command([*SIDE_BY_SIDE, "hydra.launcher.n_jobs=2"], gpus, _sweep)  # its workers are processes of their own
     assert "This setting needs a GPU" in done.stderr
     assert set((gpus / "started.txt").read_text().split()) in ({"0"}, {"1"})
 
