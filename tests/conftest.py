@@ -30,18 +30,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests st
 LONGEST = (
     "tuning/test_strategies.py",
     "test_line.py",
-    "experiments/test_chaos.py",
-    "tuning/test_full.py",
     "stages/test_select.py",
+    "experiments/test_papers.py",
+    "test_main.py",
+    "quickstart/test_base.py",
     "tuning/test_families.py",
     "features/test_ranks.py",
-    "evaluation/test_workers.py",
-    "tuning/test_kill.py",
-    "quickstart/test_base.py",
-    "command_line/test_composes.py",
+    "test_readme.py",
+    "test_tutorials.py",
     "stages/test_schedule.py",
-    "test_results.py",
-    "experiments/test_papers.py",
+    "experiments/test_page.py",
+    "stages/test_nodes.py",
+    "tuning/test_full.py",
+    "evaluation/test_workers.py",
 )
 
 
