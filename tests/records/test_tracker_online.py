@@ -2,15 +2,25 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from omegaconf import OmegaConf
 
+from experiments import wandb_report
+from selectmm.command_line.jobs import read_jobs
+from selectmm.errors import UserError
+from selectmm.paths import ROOT
+from selectmm.records.files import save
 from selectmm.records.wandb_tracker import WandbTracker
-from tests.records.wandb_service import Service, serving
+from tests.records.wandb_service import Kept, Service, serving
 from tests.test_line import one_run, overrides
+
+# Of the package for W&B's reports, as it is imported and used.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb.*")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +44,7 @@ def service(address: Service) -> Service:
     address.runs.clear()
     address.artifacts.clear()
     address.files.clear()
+    address.views.clear()
     return address
 
 
@@ -67,6 +78,26 @@ def test_a_whole_run_can_be_followed_from_its_pool_to_its_record(service: Servic
     assert run.summary["evaluate/mini-MMLU"] == record.scores[0].value
     assert [name.split("-")[0] for name in run.logged] == ["pool", "subset", "adapter", "record"]
     assert run.used == []  # all were made here
+    _report_asks_for_what_a_run_says(service, save(record, place / "uploaded"), run)
+
+
+def _report_asks_for_what_a_run_says(service: Service, record: Path, run: Kept) -> None:
+    address = wandb_report.main(["me/selectmm", str(record)])
+    assert address == f"{service.address}/me/selectmm/reports/Data-selection:-followed--1"
+    (view,) = service.views
+    assert (view["entityName"], view["projectName"], view["type"]) == ("me", "selectmm", "runs")
+    grids = [block["metadata"] for block in json.loads(str(view["spec"]))["blocks"] if block["type"] == "panel-grid"]
+    for grid in grids:
+        ((wanted,),) = ([one["value"] for one in runs["filters"]["filters"]] for runs in grid["runSets"])
+        assert wanted == ["followed"] == [run.group]
+    panels = [panel["config"] for grid in grids for panel in grid["panelBankSectionConfig"]["panels"]]
+    bars, points, *curves, _ = panels
+    assert bars["metrics"] == ["summary_metrics.evaluate/mini-MMLU"] and bars["groupBy"] == "chosen.value.method"
+    for axis in ("xAxis", "yAxis"):
+        assert points[axis].removeprefix("summary:") in run.summary
+    assert [metric for curve in curves for metric in curve["metrics"] if metric not in run.history[0]] == []
+    ((config, _),) = read_jobs(["method=random"], multirun=False)  # a command says there which file was chosen
+    assert OmegaConf.select(config, wandb_report.METHOD) == "random"
 
 
 def test_what_the_service_does_not_have_ends_no_run(
@@ -106,3 +137,19 @@ def test_a_failed_stage_is_told_to_the_service(service: Service, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt), tracker.stage("finetune", {}):
         raise KeyboardInterrupt
     assert [kept.exitcode for kept in service.runs.values()] == [1]
+
+
+def test_a_report_that_cannot_be_made_says_why(
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = str(next(ROOT.glob("results/records/video-random-*.json")))
+    with pytest.raises(SystemExit):
+        wandb_report.main(["selectmm", record])
+    assert "'selectmm' is no ENTITY/PROJECT" in capsys.readouterr().err
+    monkeypatch.setattr(service, "answer", lambda operation, asked: None)
+    with pytest.raises(UserError, match=r"^W&B did not take the report \(.*\); log in with `wandb login`, and name a"):
+        wandb_report.main(["me/selectmm", record])
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    with pytest.raises(UserError, match=r"; install their package: pip install wandb-workspaces==0\.4\.5$"):
+        wandb_report.main(["me/selectmm", record])
+    assert "\nwandb-workspaces==0.4.5\n" in (ROOT / "requirements.lock").read_text()

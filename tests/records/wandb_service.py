@@ -43,6 +43,7 @@ class Service:
     runs: dict[str, Kept] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    views: list[Asked] = field(default_factory=list)
     awake: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, operation: str, asked: Asked) -> object | None:
@@ -66,6 +67,9 @@ class Service:
             "FetchArtifactManifest": lambda asked: {"artifact": {"currentManifest": {"file": self._file(asked["id"])}}},
             "ProbeServerUseArtifactInput": lambda _: {"UseArtifactInputInfoType": {"inputFields": []}},
             "UseArtifact": self._use,
+            "ProjectInternalId": lambda asked: {"project": {"id": "project", "internalId": "1"}},
+            "GetProjects": lambda _: {"models": {"edges": [{"node": LISTED}], "pageInfo": LAST_PAGE}},
+            "upsertView": self._view,
         }
         return known[operation](asked) if operation in known else None
 
@@ -132,6 +136,11 @@ class Service:
         self.runs[str(asked["runName"])].used.append(name)
         return {"useArtifact": {"artifact": self._found(name)}}
 
+    def _view(self, asked: Asked) -> object:
+        self.views.append(asked)
+        project = {"id": "project", "name": asked["projectName"], "entityName": asked["entityName"]}
+        return {"upsertView": {"view": {**asked, "id": "1", "project": project}, "inserted": True}}
+
 
 def _id(name: str) -> str:
     """The client reads an artifact's id as base64."""
@@ -144,6 +153,11 @@ def _name(artifact: object) -> str:
 
 SCHEMA = ("QueryType", "MutationType", "ServerInfoType")
 PROJECT = {"id": "project", "name": "selectmm", "entity": {"id": "me", "name": "me"}}
+LISTED = {
+    "__typename": "Project", "id": "project", "name": "selectmm", "entityName": "me", "isBenchmark": False,
+    "createdAt": "2026-01-01T00:00:00Z", "user": None,
+}  # fmt: skip
+LAST_PAGE = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
 
 
 class Server(ThreadingHTTPServer):
