@@ -27,7 +27,7 @@ RESULTS = ROOT / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 OF_A_TRIAL = sorted((RESULTS / "records" / "quickstart-trial").glob("*.json"))  # on no page: see experiments/quickstart
-BEGUN = sorted((RESULTS / "records" / "all-methods-30-begun").glob("*.json"))  # on no page until their seed is finished
+BEGUN = sorted((RESULTS / "records" / "all-methods-30-begun").glob("*.json"))  # on no page until five seeds are there
 ANEW = sorted((RESULTS / "records" / "all-methods-processor").glob("*.json"))  # made again on another processor
 REFERENCES = [
     RESULTS / "references" / name
