@@ -196,9 +196,10 @@ def _answer(arguments: Sequence[str]) -> None:
     elif "--version" in arguments:
         print(f"selectmm {__version__}")
     elif COMPLETION & set(arguments):
-        line = os.environ.get("COMP_LINE", "")
-        print(" ".join(commands_for(line)))
-        os.environ["COMP_LINE"] = line_of_options(line)
+        if any(word.startswith("query=") for word in arguments):  # install= prints a script, which the shell evaluates
+            line = os.environ.get("COMP_LINE", "")
+            print(" ".join(commands_for(line)))
+            os.environ["COMP_LINE"] = line_of_options(line)
         job()  # Hydra answers the shell
     else:
         with uncollected():

@@ -263,3 +263,15 @@ def test_the_shell_completes_commands_and_the_options_behind_them(
     done = command(["-sc", "query=bash"], tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert completed in done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_bash_evaluates_what_installs_the_completion(shell: str, tmp_path: Path) -> None:
+    def installed() -> None:
+        sys.argv[0] = "/usr/bin/selectmm"
+        __main__.main()
+
+    script = command(["-sc", f"install={shell}"], tmp_path, installed).stdout
+    done = subprocess.run(["bash", "-c", f"{script}\ncomplete -p selectmm"], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert "-F hydra_bash_completion selectmm" in done.stdout
