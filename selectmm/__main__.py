@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -48,6 +49,7 @@ HELP = {"--help", "-h"}
 LOOKS = {"--cfg", "-c", "--info", "-i"}  # Hydra's options that show a run
 COMPLETION = {"--shell-completion", "-sc"}
 ASKED = {"help", "version"}  # typed without dashes too
+SLURM = {"slurm", "submitit_slurm"}  # launchers that need srun
 HERE = {"basic", "joblib", "submitit_local"}  # launchers whose jobs run on this machine
 SHARING = {"JoblibLauncher", "LocalLauncher"}  # classes of launchers whose jobs share this machine's GPUs
 ONE_PROCESS = {"basic", "joblib", "ray"}  # launchers that may run several jobs in one process, one after the other
@@ -239,6 +241,7 @@ def _check(arguments: Sequence[str]) -> None:
 def _check_sweep(jobs: Sequence[tuple[DictConfig, str]], launchers: Set[str], words: Sequence[str]) -> None:
     if "joblib" in launchers and "hydra.launcher.n_jobs=0" in words:
         raise UserError("hydra.launcher.n_jobs=0 starts no job; give 1 or more, or -1 for all cores.")
+    _check_slurm(launchers)
     if len(jobs) > 1:
         _check_launcher(launchers, words, {str(config.devices) for config, _ in jobs})
     if launchers <= ONE_PROCESS and len({bool(config.compute.get("liger")) for config, _ in jobs}) > 1:
@@ -252,6 +255,15 @@ def _check_sweep(jobs: Sequence[tuple[DictConfig, str]], launchers: Set[str], wo
     warn_of_failures(jobs, here=launchers <= HERE)
     importlib.import_module("selectmm.stages.sweep").log_jobs(jobs)
     message(f"Starting {count}, " + (f"with hydra/launcher={named}." if named else "one after the other."))
+
+
+def _check_slurm(launchers: Set[str]) -> None:
+    """Refuse a launcher of Slurm's where there is none: submitit looks for srun, after the checks of all jobs."""
+    if (asked := launchers & SLURM) and shutil.which("srun") is None:
+        raise UserError(
+            f"hydra/launcher={min(asked)}: there is no srun here; start this on a login node of the cluster, or use "
+            f"hydra/launcher=joblib."
+        )
 
 
 def _check_launcher(launchers: Set[str], words: Sequence[str], devices: Set[str]) -> None:

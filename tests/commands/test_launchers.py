@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
-from selectmm.__main__ import _check_launcher
+from selectmm.__main__ import _check, _check_launcher, _check_slurm
 from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.errors import UserError
@@ -37,6 +37,22 @@ def test_a_slurm_job_gets_a_gpu_processors_memory_time_and_another_try(
         "--partition=gpus", "--gpus-per-node=1", "--cpus-per-task=12", "--mem=96GB", "--time=1440", "--requeue",
     ):  # fmt: skip
         assert f"#SBATCH {line}\n" in script
+
+
+def test_slurm_is_refused_before_a_sweep_where_there_is_no_srun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("slurm", "submitit_slurm"):
+        sweep = ["-m", "method=random,full", f"hydra/launcher={name}", "hydra.launcher.partition=gpu"]
+        said = rf"^hydra/launcher={name}: there is no srun here; start this on a login node of the cluster, or use hyd"
+        for words in (sweep, [word.removesuffix(",full") for word in sweep]):
+            with pytest.raises(UserError, match=said):
+                _check(words)
+    _check_slurm({"submitit_local", "joblib", "basic"})
+    (tmp_path / "srun").touch(0o755)
+    _check_slurm({"slurm"})
 
 
 def test_a_ray_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
