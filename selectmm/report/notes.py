@@ -1,5 +1,6 @@
 """The notes under a table."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import fmean
@@ -57,6 +58,7 @@ def _reading(comparison: Comparison) -> list[str]:
         *_shared(comparison),
         *_power(comparison),
         *_unpaired(comparison),
+        *_again(comparison),
         *_same_runs(comparison),
         *_one_subset(comparison),
         *_repeated(comparison),
@@ -110,6 +112,15 @@ def _one_subset(comparison: Comparison) -> list[str]:
     return [
         f"Selected the same rows with every seed, so their spread over seeds is that of training alone: "
         f"{', '.join(_distinct(_names(same)))}."
+    ]
+
+
+def _again(comparison: Comparison) -> list[str]:
+    """How many runs several experiments have, and under which they count."""
+    shared = Counter((record.experiment, first.experiment) for record, first in comparison.again)
+    return [
+        f"Counted once, as a run of {first}: {counted(many, 'run')} that {record} has too, with the same scores."
+        for (record, first), many in sorted(shared.items())
     ]
 
 

@@ -131,6 +131,8 @@ class Comparison:
         benchmarks: in the suite's order. above: how clearly the full runs beat chance on each (see `above_chance`);
             empty without full runs.
         tallies: of the answers that are known; without them items cannot be paired.
+        again: records of another experiment that are not among ``records``, because theirs has the same run, each with
+            the record that counts.
     """
 
     records: tuple[RunRecord, ...]
@@ -138,6 +140,7 @@ class Comparison:
     above: Mapping[str, float]
     rows: tuple[Row, ...]
     tallies: Tallies
+    again: tuple[tuple[RunRecord, RunRecord], ...] = ()
 
     @cached_property
     def chance(self) -> frozenset[str]:
@@ -162,9 +165,9 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
         tallies: as `selectmm.report.pairing.tallies_of` reads them; None if no answers are known.
 
     Raises:
-        UserError: two records are of the same run, evaluated equally often.
+        UserError: two records are of the same run, evaluated equally often, with other results.
     """
-    records = _once(records)
+    records, again = _once(records)
     benchmarks = tuple(dict.fromkeys(score.benchmark for record in records for score in record.scores))
     fulls = [record for record in records if is_full(record)]
     above = {name: _above(name, fulls, references) for name in benchmarks} if fulls else {}
@@ -175,7 +178,7 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
     variants = _differing([(record.method.name, record.method.options) for record in records])
     lengths = _differing([(record.recipe.name, _length(record)) for record in records])
     rows = [_row([outcome(r, fulls, counted) for r in group], variants, lengths) for group in grouped.values()]
-    return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {})
+    return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {}, again)
 
 
 def _above(name: str, fulls: Sequence[RunRecord], references: References) -> float:
@@ -184,23 +187,33 @@ def _above(name: str, fulls: Sequence[RunRecord], references: References) -> flo
     return above_chance(scores, references.get(name, Reference())) if scores else inf
 
 
-def _once(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """A sweep over budgets meets the same full run at each of them, one over ``curve`` every run: the record with the
-    most points is kept, the first of several. Any other repetition is an error.
+def _once(records: Sequence[RunRecord]) -> tuple[list[RunRecord], tuple[tuple[RunRecord, RunRecord], ...]]:
+    """A sweep over budgets meets the same full run at each of them, one over ``curve`` every run, and experiments share
+    runs: the record with the most points is kept, the first of several. A repetition with other results is an error.
     """
     met: dict[tuple[object, ...], RunRecord] = {}
     kept: dict[tuple[object, ...], RunRecord] = {}
+    again = []
     for record in records:
         key = (*_key(record), record.seed)
-        again = met.setdefault((*key, record.evaluations or 1), record)
-        if again is not record and not is_full(record):
+        first = met.setdefault((*key, record.evaluations or 1), record)
+        if not is_full(record) and _result(first) != _result(record):
             raise UserError(
-                f"Records {again.name} and {record.name} are of the same run (same method, budget, recipe and "
-                f"seed); keep one of them."
+                f"Records {first.name} and {record.name} are of the same run (same method, budget, recipe and seed) "
+                f"and have different results; leave one of them out of the command."
             )
+        if first.experiment != record.experiment and _result(first) == _result(record):
+            again.append((record, first))
         if len(record.curve) > len(kept.setdefault(key, record).curve):
             kept[key] = record
-    return list(kept.values())
+    return list(kept.values()), tuple(again)
+
+
+def _result(record: RunRecord) -> tuple[object, ...]:
+    """What came out of a run, apart from its costs."""
+    visits = None if record.schedule is None else record.schedule.fingerprint
+    scores = {score.benchmark: score.value for score in record.scores}
+    return record.subset.fingerprint, visits, record.recipe.steps, scores
 
 
 def _key(record: RunRecord) -> tuple[object, ...]:

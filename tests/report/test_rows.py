@@ -8,6 +8,7 @@ import pytest
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.schedule import PointEntry, ScheduleEntry
+from selectmm.report.notes import notes
 from selectmm.report.references import Reference
 from selectmm.report.rows import Estimate, compare
 from selectmm.report.verdict import same_runs, verdicts
@@ -72,8 +73,19 @@ def test_full_met_at_several_budgets_counts_once() -> None:
 
 
 def test_the_same_run_twice_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"Records toy-prism.* and toy-prism.* are of the same run"):
+    told = r"Records toy-prism.* and toy-prism.* are of the same run .* different results; leave one of them out"
+    with pytest.raises(UserError, match=told):
         compare([run_of("prism", {"a": 1.0}), run_of("prism", {"a": 2.0})], {})
+
+
+def test_a_run_that_experiments_share_counts_once_and_the_page_says_so() -> None:
+    """As the README's `report outputs/records/*.json` meets it: full and random of the quickstart in a second one."""
+    random = run_of("random", {"a": 40.0, "b": 90.0})
+    shared = [replace(record, experiment="shortest") for record in (FULL, random)]
+    seen = compare([FULL, random, *shared], {})
+    assert seen.records == (FULL, random) and [row.rel.n for row in seen.rows] == [1, 1]
+    assert "Counted once, as a run of toy: 2 runs that shortest has too, with the same scores." in notes(seen)
+    assert not [line for line in notes(compare([FULL, random, random], {})) if "Counted once" in line]
 
 
 def test_of_runs_that_were_evaluated_on_the_way_otherwise_the_one_with_the_most_points_counts() -> None:
@@ -86,7 +98,7 @@ def test_of_runs_that_were_evaluated_on_the_way_otherwise_the_one_with_the_most_
     full = replace(FULL, evaluations=3, curve=points)
     assert compare([FULL, full], {}).records == (full,)
     with pytest.raises(UserError, match="are of the same run"):
-        compare([once, thrice, replace(once, evaluations=None)], {})
+        compare([once, thrice, replace(run_of("prism", {"a": 2.0, "b": 1.0}), evaluations=None)], {})
 
 
 def test_a_benchmark_at_chance_is_not_counted() -> None:
