@@ -128,18 +128,17 @@ def _rel(row: Row, comparison: Comparison) -> str:
 
 
 def _below_majority(comparison: Comparison, references: References) -> list[str]:
-    """Which rows score less than the most frequent right answer, given to every question of a benchmark, would."""
+    """Which selections score less than the most frequent right answer to each benchmark, given to every question."""
     floor = majority_rel(comparison, references)
     if floor is None:
         return []
     known = [row for row in comparison.rows if row.rel is not None and not row.full]
     below = list(dict.fromkeys(f"{row.label} {100 * row.budget:.4g} %" for row in known if row.rel.mean < floor))
-    which = "every row here" if len(below) == len(known) > 1 else ", ".join(below)
     if not below:
         return []
     return [
         f"Below {floor:.1f} %, which the best constant answer to each benchmark reaches (its most frequent right "
-        f"answer): {which}."
+        f"answer): {', '.join(below)}."
     ]
 
 
