@@ -79,12 +79,24 @@ def kept_or_taught(comparison: Comparison, references: References) -> list[str]:
     better = taught(comparison, references)
     if better is None or len(better) == len(comparison.counted):
         return []
+    if not better:
+        return [_nothing_taught(len(comparison.counted))]
     kept = [name for name in comparison.counted if name not in better]
     return [
         f"Of the {counted(len(comparison.counted), 'benchmark')} in Rel., the full run is above the untuned model on "
         f"{len(better)} (by more than {ONE_SIDED_95} standard errors). On the other {len(kept)} ({', '.join(kept)}) a "
         f"score says what a run kept of the model's ability, not what it taught."
     ]
+
+
+def _nothing_taught(benchmarks: int) -> str:
+    none = f"On none of the {benchmarks} benchmarks in Rel. is the full run"
+    if benchmarks == 1:
+        none = "On the one benchmark in Rel., the full run is not"
+    return (
+        f"{none} above the untuned model (by more than {ONE_SIDED_95} standard errors). A score then says what a run "
+        f"kept of the model's ability, not what it taught."
+    )
 
 
 def taught(comparison: Comparison, references: References) -> tuple[str, ...] | None:

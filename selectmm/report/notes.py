@@ -97,9 +97,10 @@ def _power(comparison: Comparison) -> list[str]:
         return []
     return [
         f"A true difference of {found.points:.1f} points of Rel. is found significant with {100 * POWER:.0f} % "
-        f"probability ({found.design.comparisons} comparisons, {counted(found.design.seeds, 'seed')} of a method, "
-        f"{found.design.randoms} of random, {found.design.fulls} of full), as `selectmm power` estimates from these "
-        f"runs; a smaller one is found more rarely."
+        f"probability ({counted(found.design.comparisons, 'comparison')}, "
+        f"{counted(found.design.seeds, 'seed')} of a method, {found.design.randoms} of random, "
+        f"{found.design.fulls} of full), as `selectmm power` estimates from these runs; "
+        f"a smaller one is found more rarely."
     ]
 
 

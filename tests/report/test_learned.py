@@ -70,3 +70,16 @@ def test_a_benchmark_that_the_untuned_model_does_as_well_is_named() -> None:
     assert kept_or_taught(compare([better], BASE), BASE) == []
     assert kept_or_taught(compare([full], {}), {}) == [UNMEASURED]
     assert kept_or_taught(compare([], BASE), BASE) == []
+
+
+def test_where_no_benchmark_shows_what_was_taught_there_are_no_others() -> None:
+    of = {
+        "On none of the 2 benchmarks in Rel. is the full run": "AB",
+        "On the one benchmark in Rel., the full run is not": "A",
+    }
+    for words, names in of.items():
+        full = run_of("full", {name: BASE[name].base + 1 for name in names}, stderr=1.0)
+        assert kept_or_taught(compare([full], BASE), BASE) == [
+            f"{words} above the untuned model (by more than 1.64 standard errors). A score then says what a run kept "
+            f"of the model's ability, not what it taught."
+        ]

@@ -154,6 +154,8 @@ def test_the_page_says_how_large_a_difference_it_could_have_found() -> None:
     text = f"A true difference of {expected:.1f} points of Rel. is found significant with 80 % probability "
     design = "(2 comparisons, 3 seeds of a method, 3 of random, 3 of full)"
     assert [note for note in notes(seen) if note.startswith(text + design)]
+    del items["length"]
+    assert [note for note in notes(compared(items)) if "probability (1 comparison, 3 seeds" in note]
     alone = compared({**items, "random": items["random"][:1]})
     assert not [note for note in notes(alone) if note.startswith("A true difference")]
 
