@@ -177,15 +177,16 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
             left_out[name] = str(problem)
     if len(fit) > 1:
         share_passes(list(fit.values()), pool, vlm)
-    subsets = {}
+    subsets, width = {}, max(map(len, ["Budget", *fit])) + 1
     for name, experiment in fit.items():
         start = time.perf_counter()
         try:
-            subsets[name] = _one(name, select(experiment, pool, vlm), pool, start, lines=len(fit) == 1)
+            subsets[name] = _one(f"{name:<{width}}", select(experiment, pool, vlm), pool, start, lines=len(fit) == 1)
         except UserError as problem:
             if not every:
                 raise
             left_out[name] = str(problem)
+    left_out = dict(sorted(left_out.items()))
     for name, why in left_out.items():
         print(f"left out: {name}. {why}")
     if not subsets:
@@ -193,11 +194,11 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
     return subsets, left_out
 
 
-def _one(name: str, selection: Selection, pool: Pool, start: float, lines: bool) -> Subset:
+def _one(label: str, selection: Selection, pool: Pool, start: float, lines: bool) -> Subset:
     subset = selection.subset
     seconds = time.perf_counter() - start
     kept = f"{len(subset.rows):,} of {counted(len(pool), 'row')}"
-    print(f"{name:<7} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
+    print(f"{label} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
     for line in told_lines(subset, pool) if lines else ():
         print(f"        {printable(line)}")  # sources have a stranger's names
     return subset
