@@ -26,6 +26,7 @@ from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.export.chosen import FORMATS, Chosen, check_rows, check_target, write_chosen
 from selectmm.export.original import state_of
+from selectmm.features.motion import FrameDifference
 from selectmm.instantiate import build
 from selectmm.methods.subset import Subset
 from selectmm.models.check_rows import fitting
@@ -170,6 +171,8 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
     for name, experiment in task.experiments.items():
         try:
             check_selectable(experiment, pool, vlm)
+            if every and not pool.clips.any():
+                _check_still(experiment)
             fit[name] = experiment
         except UserError as problem:
             if not every:
@@ -192,6 +195,12 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
     if not subsets:
         raise UserError("No method can choose from this pool; the reasons are above.")
     return subsets, left_out
+
+
+def _check_still(experiment: Experiment) -> None:
+    """Whether a method is for rows without clips too, which the pool has alone."""
+    if any(isinstance(feature, FrameDifference) for feature in experiment.method.needs().features):
+        raise UserError("It compares the frames of clips, and no row of the pool has a clip; name it to run it.")
 
 
 def _one(label: str, selection: Selection, pool: Pool, start: float, lines: bool) -> Subset:

@@ -108,7 +108,7 @@ def test_all_are_the_methods_but_the_references() -> None:
 def test_all_takes_what_can_choose_here_and_says_of_the_others_why(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = ["dataprophet", "datatailor", "from_indices", "grand", "length", "prism", "random", "rds_plus"]
+    some = ["dataprophet", "datatailor", "from_indices", "grand", "length", "prism", "random", "rds_plus", "vds3"]
     monkeypatch.setattr(command, "_names", lambda choices, every: some)  # all take twenty seconds
     main([*choices(place, "budget=8", "~targets"), "--all", "--format", "indices", "--to", str(tmp_path / "kept")])
     text = capsys.readouterr().out
@@ -117,7 +117,10 @@ def test_all_takes_what_can_choose_here_and_says_of_the_others_why(
     kept = [line for line in text.splitlines() if "8 of 24 rows" in line]
     assert {line.index("8 of 24 rows") for line in kept} == {len("datatailor ") + 1}, "one column"
     left_out = [line.split()[2] for line in text.splitlines() if line.startswith("left out: ")]
-    assert left_out == ["dataprophet.", "from_indices.", "grand.", "rds_plus."], "in order, whatever the reason"
+    assert left_out == ["dataprophet.", "from_indices.", "grand.", "rds_plus.", "vds3."], (
+        "in order, whatever the reason"
+    )
+    assert "left out: vds3. It compares the frames of clips, and no row of the pool has a clip; name it to" in text
     assert "left out: grand. It trains the model first" in text
     assert "left out: from_indices. Not set: method.file" in text
     assert "left out: rds_plus. method=rds_plus needs examples of the target benchmarks" in text
