@@ -33,8 +33,8 @@ from selectmm.models.check_rows import fitting
 from selectmm.models.gpu import check_gpu
 from selectmm.models.vlm import VLM
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.gpus import UTILISATION, gpu_of
-from selectmm.planning.hours import rows_within
+from selectmm.planning.gpus import UTILISATION, Gpu, gpu_of
+from selectmm.planning.hours import duration, rows_within
 from selectmm.pool.pool import Pool
 from selectmm.printable import printable
 from selectmm.records.stage import giving_way
@@ -88,12 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     counts = counted(len(pool), "row"), counted(len(pool.counts()), "source"), counted(len(pool.images), "image")
     message("Pool    {} of {}, {}".format(*counts))
     if gpu is not None:
-        corrections = Corrections.of(experiment, vlm, gpu)
-        rows, hours = rows_within(experiment, pool, task.hours.hours, gpu, asked.utilisation, SAMPLE, corrections)
-        measured = "tuning" in corrections.factors
-        speed = "corrected by `selectmm bench`" if measured else f"at {100 * asked.utilisation:g} % of its peak"
-        estimate = f"tuning takes an estimated {hours:.3g} hours of one {gpu.name} {speed}"
-        message(f"Budget  {counted(rows, 'row')}: {estimate}")
+        rows = _rows_within(task.hours.hours, gpu, experiment, pool, vlm, asked.utilisation)
         task = replace(task, experiments={name: replace(one, budget=rows) for name, one in task.experiments.items()})
     with giving_way(lambda: aside(vlm)):
         subsets, left_out = _selected(task, pool, vlm, asked.all)
@@ -163,6 +158,27 @@ def _experiment(config: DictConfig, method: str, hours: Hours | None) -> Experim
             f"or start a run."
         )
     return experiment
+
+
+def _rows_within(given: float, gpu: Gpu, experiment: Experiment, pool: Pool, vlm: VLM, utilisation: float) -> int:
+    """The rows that a budget of so many hours allows; both are printed.
+
+    Raises:
+        UserError: the hours are enough for the whole pool, so that nothing would be selected.
+    """
+    corrections = Corrections.of(experiment, vlm, gpu)
+    rows, hours = rows_within(experiment, pool, given, gpu, utilisation, SAMPLE, corrections)
+    measured = "tuning" in corrections.factors
+    speed = "corrected by `selectmm bench`" if measured else f"at {100 * utilisation:g} % of its peak"
+    estimate = f"takes an estimated {duration(hours)} of one {gpu.name} {speed}"
+    if rows == len(pool):
+        raise UserError(
+            f"budget={given:g}h@{gpu.name} is enough for the whole pool (tuning on it {estimate}), so all "
+            f"{counted(rows, 'row')} would be kept and methods would not differ; give fewer hours, or a share or "
+            f"number of rows."
+        )
+    message(f"Budget  {counted(rows, 'row')}: tuning {estimate}")
+    return rows
 
 
 def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str, Subset], dict[str, str]]:

@@ -57,11 +57,18 @@ def rows_within(
 
     if needed(1) > hours:
         raise UserError(
-            f"One optimiser step takes an estimated {needed(1):.2g} hours on {gpu.name}, more than {hours:g}; give "
-            f"more hours."
+            f"One optimiser step takes an estimated {duration(needed(1))} on {gpu.name}, more than {duration(hours)}; "
+            f"give more hours."
         )
     least, most = 1, len(pool)
     while least < most:  # the estimate never falls with the number of rows
         middle = (least + most + 1) // 2
         least, most = (middle, most) if needed(middle) <= hours else (least, middle - 1)
     return least, needed(least)
+
+
+def duration(hours: float) -> str:
+    """Hours in words, three figures: seconds below a minute, minutes below an hour."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.3g} seconds"
+    return f"{60 * hours:.3g} minutes" if hours < 1 else f"{hours:.3g} hours"

@@ -138,10 +138,21 @@ def test_hours_are_as_many_rows_as_the_plan_says_can_be_tuned_on(
         options = choices(place, "method=random", f"budget={hours}h@h100", "recipe.batch_size=1", "recipe.epochs=1")
         main([*options, "--format", "indices", "--to", str(tmp_path / f"{name}.json")])
         kept[name] = len(json.loads((tmp_path / f"{name}.json").read_text()))
-        told = capsys.readouterr().out
-        assert "hours of one h100 at 40 % of its peak" in told and "rows scored" not in told
+        shown = capsys.readouterr().out
+        assert "seconds of one h100 at 40 % of its peak" in shown and "rows scored" not in shown
     assert 0 < kept["one"] < kept["two"] < 24
     assert abs(kept["two"] - 2 * kept["one"]) <= 1
+
+
+def test_hours_that_are_enough_for_the_whole_pool_select_nothing(place: Path, tmp_path: Path) -> None:
+    expected = (
+        r"^budget=8h@h100 is enough for the whole pool \(tuning on it takes an estimated [\d.e-]+ seconds of one h100 "
+        r"at 40 % of its peak\), so all 24 rows would be kept and methods would not differ; give fewer hours, or a "
+        r"share or number of rows\.$"
+    )
+    with pytest.raises(UserError, match=expected):
+        main([*choices(place, "method=random,length", "budget=8h@h100"), "--to", str(tmp_path / "kept")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hours_are_corrected_by_what_bench_measured(
@@ -163,7 +174,7 @@ def test_hours_are_corrected_by_what_bench_measured(
     (tmp_path / "rows.json").unlink()
     capsys.readouterr()
     main(options)
-    assert "hours of one h100 corrected by `selectmm bench`" in capsys.readouterr().out
+    assert "seconds of one h100 corrected by `selectmm bench`" in capsys.readouterr().out
     assert 0 < estimated - 2 * len(json.loads((tmp_path / "rows.json").read_text())) + 1 <= 2
 
 
