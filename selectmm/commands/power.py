@@ -70,12 +70,17 @@ def _show(
         grid.add_row(str(seeds), *(_cell(smallest[_design(seeds, items, asked)]) for items in asked.items))
     console.print(
         f"Smallest difference from random, in points of Rel., that is significant with {100 * POWER:.0f} % probability "
-        f"(two-sided, {asked.methods} methods, Holm correction). Random and full run {asked.references_per_seed} times "
-        f"as many seeds as a method."
+        f"(two-sided, {asked.methods} methods, Holm correction). Random and full run have {_times(asked)} "
+        f"seeds as a method."
     )
     console.print(grid)
     for note in notes(comparison, spread):
         console.print(f"· {note}")
+
+
+def _times(asked: argparse.Namespace) -> str:
+    times = asked.references_per_seed
+    return "as many" if times == 1 else f"{times} times as many"
 
 
 def _cell(difference: float | None) -> str:

@@ -99,7 +99,7 @@ def _pool(opened: Callable[[], Pool], group: Mapping[str, Any], loads: Loads, so
         return pool
     pool = stand_in(rows)
     loads.known[pool.fingerprint] = rows
-    sources.append(f"Pool {rows.name}: {rows.file} is not here; rows: {rows.source}. Assumed: {rows.assumed}.")
+    sources.append(f"Pool {rows.name}: {group['file']} is not here; rows: {rows.source}. Assumed: {rows.assumed}.")
     return pool
 
 

@@ -90,6 +90,7 @@ def test_a_file_that_is_here_is_read_and_one_that_is_not_published_is_not_known(
     monkeypatch.chdir(tmp_path)
     config = {"file": "data/llava_v1_5_mix665k.json", "text_only": "leave_out"}
     assert rows_of(config).name == "llava_v_625k" and rows_of({"file": "mine.json"}) is None
+    assert rows_of({**config, "file": f"elsewhere/{Path(config['file']).name}"}) == rows_of(config)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/llava_v1_5_mix665k.json").write_text("[]")
     assert rows_of(config) is None

@@ -136,12 +136,13 @@ POOLS = (
 
 
 def rows_of(config: Mapping[str, Any]) -> Rows | None:
-    """What is known of the pool of a ``pool`` group; None if its file is there, or is not that of one of `POOLS`."""
+    """What is known of the pool of a ``pool`` group; None if its file is there, or is not called as one of `POOLS`."""
     file = str(config.get("file"))
     if Path(file).exists():
         return None
     kept = config.get("text_only")
-    return next((rows for rows in POOLS if rows.file == file and rows.text_only in (None, kept)), None)
+    named = (rows for rows in POOLS if Path(rows.file).name == Path(file).name and rows.text_only in (None, kept))
+    return next(named, None)
 
 
 _BUILT: dict[str, Pool] = {}
