@@ -43,7 +43,7 @@ from selectmm.schedules.static import Static
 from selectmm.screen import answer, message
 from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.scale import too_small_for
-from selectmm.stages.select import Selection, check_selectable, select, share_passes, told_lines
+from selectmm.stages.select import Selection, check_selectable, printed_lines, select, share_passes
 
 log = logging.getLogger("selectmm")
 
@@ -224,7 +224,7 @@ def _one(label: str, selection: Selection, pool: Pool, start: float, lines: bool
     seconds = time.perf_counter() - start
     kept = f"{len(subset.rows):,} of {counted(len(pool), 'row')}"
     print(f"{label} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
-    for line in told_lines(subset, pool) if lines else ():
+    for line in printed_lines(subset, pool) if lines else ():
         print(f"        {printable(line)}")  # sources have a stranger's names
     return subset
 
