@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> str:
         report.save()
     except Exception as problem:  # the package raises Exception itself, and errors of the client below it
         raise UserError(
-            f"W&B did not take the report ({problem}); log in with `wandb login`, and name a project that has runs."
+            f"W&B did not take the report ({problem}); name a project that has runs, and be logged in to W&B."
         ) from problem
     print(report.url)
     return str(report.url)

@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from selectmm.imports import uncollected
+from selectmm.records.provenance import SWEEP_NAME
 from selectmm.screen import JOB
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def unnumbered() -> Iterator[None]:
-    """A job of a sweep that runs inside a test numbers the lines of its process, and of no test after it."""
+    """A sweep that runs inside a test, or a job of one, names itself in the environment, but for no test after it."""
     yield
     os.environ.pop(JOB, None)
+    os.environ.pop(SWEEP_NAME, None)
 
 
 @pytest.fixture(autouse=True)

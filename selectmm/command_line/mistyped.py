@@ -139,6 +139,6 @@ def check_exists(before: str, word: str, there: Collection[str], way_out: str = 
         return
     names = sorted({name for name in there if not name.startswith("_")})  # _target_ is no option
     close = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean '{before}{close[0]}'? " if close else ""
-    listed = f": {hint}There are: {', '.join(names)}" if names else ""
+    hint = f": did you mean '{before}{close[0]}'? " if close else ". "
+    listed = f"{hint}There are: {', '.join(names)}" if names else ""
     raise UserError(f"There is no '{before}{word}'{listed}{way_out}.")

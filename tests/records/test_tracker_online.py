@@ -147,7 +147,7 @@ def test_a_report_that_cannot_be_made_says_why(
         wandb_report.main(["selectmm", record])
     assert "'selectmm' is no ENTITY/PROJECT" in capsys.readouterr().err
     monkeypatch.setattr(service, "answer", lambda operation, asked: None)
-    with pytest.raises(UserError, match=r"^W&B did not take the report \(.*\); log in with `wandb login`, and name a"):
+    with pytest.raises(UserError, match=r"^W&B did not take the report \(.*\); name a project that has runs"):
         wandb_report.main(["me/selectmm", record])
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     with pytest.raises(UserError, match=r"; install their package: pip install wandb-workspaces==0\.4\.5$"):
