@@ -24,14 +24,13 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Role, Turn
-from selectmm.pool.unfit import REASONS, Unfit
+from selectmm.pool.unfit import REASONS, TAKE_CLIPS, Unfit
 from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 STAGE = "pool-model"
 TURNS = (
     "Tools are taken by Qwen2.5-VL and Qwen3-VL, system prompts by these, Qwen2-VL, InternVL3, LLaVA-OneVision and "
-    "LLaVA with a ChatML template, clips by the Qwen families, LLaVA-OneVision and, with model.frames, LLaVA; "
-    "pool.system=join or leave_out takes a system prompt out of its turn."
+    "LLaVA with a ChatML template; pool.system=join or leave_out takes a system prompt out of its turn."
 )
 # Where processors and configurations name what they mark images and videos with; families have some of them.
 _MARKS = (
@@ -60,13 +59,14 @@ def fitting(pool: Pool, vlm: VLM, limit: int, bad_rows: Literal["stop", "drop"],
     if not unfit.bad:
         return pool
     found = f"{_findings(pool, unfit)}. All are listed in {file}."
+    clips = f" Clips are taken by {TAKE_CLIPS}." if unfit.clips else ""
     if bad_rows == "stop":
         way = ", or set pool.bad_rows=drop to leave these rows out" if of == "pool" else ""
         room = f" For images behind the limit, {ROOM}." if unfit.late_image else ""
         room += f" {TURNS}" if unfit.turns else ""
-        raise UserError(f"This model cannot take all rows of the {of}: {found} Fix them{way}.{room}")
+        raise UserError(f"This model cannot take all rows of the {of}: {found} Fix them{way}.{room}{clips}")
     if len(unfit.bad) == len(pool):
-        raise UserError(f"This model can take no row of the {of}: {found} Fix them, or choose another model.")
+        raise UserError(f"This model can take no row of the {of}: {found} Fix them, or choose another model.{clips}")
     return _usable(pool, unfit)
 
 
@@ -98,7 +98,8 @@ def _name(pool: Pool, unfit: Unfit) -> str:
 
 def find_unfit(pool: Pool, vlm: VLM, limit: int, cache: Path) -> tuple[Unfit, Path]:
     """What the model cannot take of a pool, looked for once and then cached, and the file that lists it."""
-    identity = {"pool": pool.fingerprint, "model": vlm.identity, "limit": limit, "version": 1}
+    version = 2 if pool.clips.any() else 1  # 1 counted clips among the turns
+    identity = {"pool": pool.fingerprint, "model": vlm.identity, "limit": limit, "version": version}
 
     def make(folder: Path) -> None:
         write_atomically(folder / "unfit.json", json.dumps(asdict(look(pool, vlm, limit))))
@@ -122,7 +123,8 @@ def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:
     tokens = counts[pool.image_of[visual]]
     first, extra = _places(vlm)
     ends = first + tokens - extra
-    strange = _not_taken(pool, vlm)
+    turns, clips = _turns_not_taken(pool, vlm), _clips_not_taken(pool, vlm)
+    strange = sorted({*turns, *clips})
     distant = np.setdiff1d(np.union1d(pool.several, _later(pool)), strange)
     ends[np.searchsorted(visual, distant)] = _ends(pool, vlm, distant.tolist(), counts, first, extra)
     refused = pool.showing(counts == 0)
@@ -132,7 +134,8 @@ def look(pool: Pool, vlm: VLM, limit: int) -> Unfit:
         shape=refused.tolist(),
         late_image=late.tolist(),
         special=rows_with(pool, special),
-        turns=strange,
+        turns=turns,
+        clips=clips,
     )
 
 
@@ -156,12 +159,15 @@ def rows_with(pool: Pool, words: set[str]) -> list[int]:
     return _rows_where(pool, lambda turns: pc.match_substring_regex(pc.struct_field(turns, "text"), pattern), words)
 
 
-def _not_taken(pool: Pool, vlm: VLM) -> list[int]:
-    """Positions of the rows with a turn, or a clip, that the model's template has no place for, ascending."""
+def _turns_not_taken(pool: Pool, vlm: VLM) -> list[int]:
+    """Positions of the rows with a turn that the model's template has no place for, ascending."""
     roles = pa.array([role for role in get_args(Role) if not vlm.family.template.takes({role})], pa.string())
-    found = _rows_where(pool, lambda turns: pc.is_in(pc.struct_field(turns, "role"), roles), roles)
-    clips = pool.showing(pool.clips).tolist() if vlm.family.template.video is None else []
-    return sorted({*found, *clips})
+    return _rows_where(pool, lambda turns: pc.is_in(pc.struct_field(turns, "role"), roles), roles)
+
+
+def _clips_not_taken(pool: Pool, vlm: VLM) -> list[int]:
+    """Positions of the rows with a clip, if the model takes none, ascending."""
+    return sorted(pool.showing(pool.clips).tolist()) if vlm.family.template.video is None else []
 
 
 def _rows_where(pool: Pool, holds: Callable[[pa.StructArray], pa.BooleanArray], of: Collection[object]) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from selectmm.pool.doctor import EXAMPLES, Finding, Weight, in_file
 from selectmm.pool.pool import Pool
-from selectmm.pool.unfit import Unfit
+from selectmm.pool.unfit import TAKE_CLIPS, Unfit
 
 _MARK = "Its processor would look for an image there: rewrite the text"
 _SHAPE = "Its processor refuses it (Qwen: one side more than 200 times the other): crop or pad the image"
@@ -12,6 +12,7 @@ _LATE = (
     "Raise recipe.max_length, or show images smaller (Qwen: model.max_pixels; InternVL, LLaVA-OneVision: model.tiles)"
 )
 _TURNS = "Choose Qwen2.5-VL or Qwen3-VL, which take all; for system prompts alone, set pool.system=join or leave_out"
+_CLIPS = f"Choose a model that takes clips ({TAKE_CLIPS})"
 _SPECIAL = (
     "Each becomes that token and not its letters: </s> in an answer ends it. Nothing is changed; rewrite what is meant "
     "as letters."
@@ -33,6 +34,7 @@ def model_findings(pool: Pool, unfit: Unfit, words: Sequence[str], bad_rows: str
         ("image of a shape that the model refuses", unfit.shape, _SHAPE + way, weight),
         ("image behind recipe.max_length", unfit.late_image, _LATE + way, weight),
         ("turn that the model's template has no place for", unfit.turns, _TURNS + way, weight),
+        ("clip that this model does not take", unfit.clips, _CLIPS + way, weight),
         ("special tokens of the model in a text", unfit.special, _SPECIAL, "look"),
     ]
     return [

@@ -6,8 +6,13 @@ REASONS = {
     "placeholder": "with a model's image mark in their text",
     "shape": "with an image of a shape that the model refuses",
     "late_image": "with an image that recipe.max_length would cut",
-    "turns": "with a turn (system prompt, tools) or a clip that the model's template has no place for",
+    "turns": "with a turn (system prompt, tools) that the model's template has no place for",
+    "clips": "with a clip that this model does not take",
 }
+TAKE_CLIPS = (
+    "the Qwen families, LLaVA-OneVision, LLaVA with model.frames, and model=embedded_clips in place of the built-in "
+    "model=embedded"
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Unfit:
             becomes that token and not the letters.
         turns: a turn is of a role that the model's template has no place for: a system prompt of the row's own (LLaVA
             with ``vicuna``, ``phi2`` and ``llama3``), tools and their calls (all but Qwen2.5-VL and Qwen3-VL).
+        clips: the row shows a clip, and the model takes none.
     """
 
     placeholder: list[int]
@@ -30,8 +36,9 @@ class Unfit:
     late_image: list[int]
     special: list[int]
     turns: list[int] = field(default_factory=list)
+    clips: list[int] = field(default_factory=list)
 
     @property
     def bad(self) -> list[int]:
         """Positions of all rows that the model cannot take, ascending."""
-        return sorted({*self.placeholder, *self.shape, *self.late_image, *self.turns})
+        return sorted({*self.placeholder, *self.shape, *self.late_image, *self.turns, *self.clips})

@@ -24,6 +24,7 @@ from selectmm.models.inputs import inputs_of
 from selectmm.models.lengths import Outline, token_counts
 from selectmm.models.pack import pack
 from selectmm.models.vlm import VLM
+from selectmm.pool.doctor_model import model_findings
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
 from tests.clips import write_clip
@@ -137,6 +138,17 @@ def test_image_states_and_attention_pool_over_frames_tokens(tiny: VLM, pool: Poo
 
 def test_a_family_without_clips_says_who_takes_them(pool: Pool, tmp_path: Path) -> None:
     vlm = FAMILIES["llava_vicuna"].load(tmp_path / "llava")
-    assert look(pool, vlm, 512).turns == [0, 2]
-    with pytest.raises(UserError, match=r"2 rows with a turn .* or a clip .*Qwen"):
+    unfit = look(pool, vlm, 512)
+    assert (unfit.clips, unfit.turns, unfit.bad) == ([0, 2], [], [0, 2])
+    taken = "by the Qwen families, LLaVA-OneVision, LLaVA with model.frames, and model=embedded_clips in place of the "
+    with pytest.raises(
+        UserError, match=rf"2 rows with a clip that this model does not take \(.*Clips are taken {taken}"
+    ):
         fitting(pool, vlm, 512, "stop", tmp_path / "cache")
+    (finding,) = model_findings(pool, unfit, [], "stop")
+    assert (finding.name, finding.count, finding.weight) == ("clip that this model does not take", 2, "blocks")
+    assert finding.advice == (
+        "Choose a model that takes clips (the Qwen families, LLaVA-OneVision, LLaVA with model.frames, and "
+        "model=embedded_clips in place of the built-in model=embedded), or set pool.bad_rows=drop to leave these rows "
+        "out."
+    )
