@@ -56,7 +56,7 @@ def test_a_group_that_cannot_be_left_out_is_told(word: str, said: str) -> None:
         ("recipe.epoch=2", "There is no 'recipe.epoch': did you mean 'recipe.epochs'?"),
         ("method.layr=2", "There is no 'method.layr': did you mean 'method.layer'?"),
         ("budget.rows=2", "'budget' is one value and has no 'rows'."),
-        ("benchmark=sqa", "There is no 'benchmark': "),
+        ("benchmark=sqa", "There is no 'benchmark'. "),
         ("zzzz=1", "There is no 'zzzz'. There are:"),
         (
             "hydra.launcher.partition=gpu",
