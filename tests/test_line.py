@@ -104,7 +104,7 @@ def test_a_paper_s_suite_on_local_data_says_in_record_and_table_what_it_left_out
     said = "Left out of suite icons, so not in Rel.: LLaVA-W (it needs a judge, and judge is none)."
     assert record.deviations[0] == said
     assert all(re.fullmatch(r"Some answers of \S+ were cut at the token cap\.", one) for one in record.deviations[1:])
-    page = write_report([record], place / "icons", "icons", {}, Console(file=io.StringIO())).markdown.read_text()
+    page = write_report([record], place / "icons", "icons", (), Console(file=io.StringIO())).markdown.read_text()
     assert said in page and "| LLaVA-W |" not in page
 
 

@@ -98,10 +98,12 @@ def test_a_page_not_made_from_records_names_the_script_that_made_it(page: Path) 
 def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
     mine = [(path, record) for path, record in committed() if record.experiment == page.stem]
     records = [record for _, record in mine]
-    references = references_for(RESULTS / "references" / f"{records[0].suite.name}.json", records)
-    assert references, "the references that are printed were measured on these records' model and prompts"
+    references = RESULTS / "references" / f"{records[0].suite.name}.json"
+    assert references_for(references, records), (
+        "the references that are printed were measured on these records' model and prompts"
+    )
     tallies = {record.name: {name: one for name, (_, one) in kept(path).items() if one} for path, record in mine}
-    report = write_report(records, tmp_path, page.stem, references, Console(file=io.StringIO()), tallies)
+    report = write_report(records, tmp_path, page.stem, [references], Console(file=io.StringIO()), tallies)
     assert report.markdown.read_text() == page.read_text()
     for svg in report.svgs:
         assert svg.read_text() == (page.parent / svg.name).read_text()

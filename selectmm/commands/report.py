@@ -7,7 +7,7 @@ from pathlib import Path
 from selectmm.records.files import load
 from selectmm.records.write_errors import written_to
 from selectmm.report.pairing import tallies_of
-from selectmm.report.references import check_there, references_for
+from selectmm.report.references import check_there
 from selectmm.report.report import write_report
 from selectmm.screen import answer
 
@@ -20,11 +20,10 @@ def main(arguments: Sequence[str]) -> None:
     """
     asked = _parser().parse_args(arguments)
     records = [load(path) for path in asked.records]
-    check_there([asked.references] if asked.references else [])
-    references = references_for(asked.references, records) if asked.references else {}
+    check_there(asked.references)
     tallies = tallies_of(zip(asked.records, records, strict=True))
     with written_to(asked.to, "folder"):
-        report = write_report(records, asked.to, asked.name, references, tallies=tallies, html=asked.html)
+        report = write_report(records, asked.to, asked.name, asked.references, tallies=tallies, html=asked.html)
     print(f"\nTable    {report.markdown}\nPicture  {report.pngs[0]} and .svg")
     if report.html is not None:
         print(f"Page     {report.html}")
@@ -38,6 +37,12 @@ def _parser() -> argparse.ArgumentParser:
         "--to", type=Path, default=Path("results/tables"), help="folder to write to (default: results/tables)"
     )
     parser.add_argument("--name", default="report", help="file name without ending, and title (default: report)")
-    parser.add_argument("--references", type=Path, help="scores of the untuned model, a file of selectmm references")
+    parser.add_argument(
+        "--references",
+        nargs="+",
+        default=(),
+        type=Path,
+        help="scores of untuned models, files of selectmm references; each table uses those of its model and prompts",
+    )
     parser.add_argument("--html", action="store_true", help="write the page as one HTML file too, to open in a browser")
     return parser

@@ -104,11 +104,23 @@ def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     Raises:
         UserError: see `load_references`.
     """
-    found, left_out = _divided(path, records)
-    if left_out:
+    return references_of_table([path], records)
+
+
+def references_of_table(paths: Sequence[Path], records: Sequence[RunRecord], table: str = "") -> References:
+    """As `references_for`, of several files: the log names what no file has for these records.
+
+    Args:
+        table: what the log calls the table of the records, if there are others.
+    """
+    left_out = set().union(*(_divided(path, records)[1] for path in paths))
+    found = references_among(paths, records)
+    missing = sorted(left_out - found.keys())
+    if missing:
         log.warning(
             "References in %s were measured on another model, other items or prompts, or scored otherwise, and are "
-            "left out: %s. Measure them again with selectmm references.", path, ", ".join(sorted(left_out)),
+            "left out%s: %s. Measure them again with selectmm references.",
+            ", ".join(map(str, paths)), f" of {table}" if table else "", ", ".join(missing),
         )  # fmt: skip
     return found
 

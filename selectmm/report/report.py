@@ -10,11 +10,11 @@ from rich.console import Console
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
-from selectmm.report.groups import comparable
+from selectmm.report.groups import Group, comparable
 from selectmm.report.notes import caption, notes
 from selectmm.report.points import COLUMNS, cells
 from selectmm.report.published import beside_papers
-from selectmm.report.references import References
+from selectmm.report.references import references_of_table
 from selectmm.report.rows import Tallies, compare
 from selectmm.report.table import Table, majority_rel, show, tabulate, to_markdown
 
@@ -54,7 +54,7 @@ def write_report(
     records: Sequence[RunRecord],
     folder: Path,
     name: str,
-    references: References,
+    references: Sequence[Path] = (),
     console: Console | None = None,
     tallies: Tallies | None = None,
     html: bool = False,
@@ -66,7 +66,7 @@ def write_report(
     reproduces a paper's table, that table stands below with ours in it.
 
     Args:
-        references: by benchmark; an empty mapping if none were measured.
+        references: files of reference scores; a table takes those of its base model and prompts.
         console: where to print; the screen if None.
         tallies: of the records' answers, so that differences are over the same items (see `pairing.tallies_of`).
         html: whether to write ``<name>.html`` too, one file with the same tables, sentences and pictures.
@@ -84,10 +84,11 @@ def write_report(
     groups = sorted(comparable(sorted(records, key=lambda r: r.name)), key=lambda g: -len(g.records))
     sections, svgs, pngs = [], [], []
     for number, group in enumerate(groups, 1):
-        comparison = compare(group.records, references, tallies)
-        table = tabulate(comparison, references, caption(comparison, group.apart), notes(comparison))
+        known = references_of_table(references, group.records, _named(number, group) if len(groups) > 1 else "")
+        comparison = compare(group.records, known, tallies)
+        table = tabulate(comparison, known, caption(comparison, group.apart), notes(comparison))
         picture = name if number == 1 else f"{name}-{number}"
-        section = Section(table, comparison, majority_rel(comparison, references))
+        section = Section(table, comparison, majority_rel(comparison, known))
         svg, png = save_picture(comparison, folder, picture, section.floor)
         sections.append(section)
         svgs.append(svg)
@@ -105,3 +106,8 @@ def write_report(
         write_atomically(beside, report_page(name, sections, papers))
     found = tuple(cells(section.comparison) for section in sections)
     return Report(page, tuple(section.table for section in sections), found, tuple(svgs), tuple(pngs), beside)
+
+
+def _named(number: int, group: Group) -> str:
+    first = group.records[0]
+    return f"table {number} (suite {first.suite.name}, base model {first.model[:8]})"

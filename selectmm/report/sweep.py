@@ -23,7 +23,6 @@ from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
 from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import Failure, failures_in, forget, log_failures, records_in
-from selectmm.report.references import references_for
 from selectmm.screen import answer
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class SweepReport(Callback):
 
     Args:
         tables: folder of the page and its pictures, which are named after the experiment.
-        references: JSON of reference scores (see `references_for`); if there is no such file, those that come with
+        references: JSON of reference scores (see `references_of_table`); if there is no such file, those that come with
             selectmm; if it has none either, none are shown.
     """
 
@@ -100,7 +99,7 @@ class SweepReport(Callback):
         from selectmm.report.report import write_report
 
         records = [load(path) for path in paths]
-        references = references_for(self.references, records) if self.references else {}
+        references = [self.references] if self.references else []
         tallies = tallies_of(zip(paths, records, strict=True))
         report = write_report(records, self.tables, experiment, references, tallies=tallies)
         _log_files(report, paths)  # before the tracker, which may be out of reach

@@ -1,7 +1,9 @@
 """Invented run records for the report's tests."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from selectmm.evaluation.suite import Score
 from selectmm.records.provenance import Hardware, Provenance
@@ -17,6 +19,7 @@ from selectmm.records.record import (
     SubsetEntry,
     SuiteEntry,
 )
+from selectmm.report.references import References
 
 ORIGIN = Provenance(
     command="python -m selectmm method=prism",
@@ -75,3 +78,11 @@ def run_of(
         ),
         finished="2026-01-01T00:00:00Z",
     )
+
+
+def references_file(path: Path, references: References, model: str = "model0") -> Path:
+    """Write reference scores to ``path``, as measured on ``model`` with the prompts of `EVALUATED`; return it."""
+    path.write_text(json.dumps({name: asdict(one) for name, one in references.items()}))
+    suite = {name: {"prompts": EVALUATED.prompts} for name in references}
+    path.with_suffix(".record.json").write_text(json.dumps({"model": model, "suite": suite}))
+    return path

@@ -12,7 +12,7 @@ from selectmm.report.learned import UNMEASURED, Gain, gain_of, headline, kept_or
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
 from selectmm.report.rows import compare
-from tests.report.runs import run_of
+from tests.report.runs import references_file, run_of
 
 BASE = {"A": Reference(base=40.0), "B": Reference(base=50.0)}
 
@@ -51,12 +51,13 @@ def test_without_a_full_run_or_an_untuned_score_nothing_is_said() -> None:
 def test_the_page_and_the_screen_say_it_before_everything_else(tmp_path: Path) -> None:
     screen = io.StringIO()
     records = [run_of("full", {"A": 41.0, "B": 49.0}), run_of("random", {"A": 30.0, "B": 60.0})]
-    page = write_report(records, tmp_path, "toy", BASE, Console(file=screen, width=200)).markdown.read_text()
+    base = [references_file(tmp_path / "base.json", BASE)]
+    page = write_report(records, tmp_path, "toy", base, Console(file=screen, width=200)).markdown.read_text()
     said = "Training taught nothing that these benchmarks show: the full run is no better than the untuned model"
     assert page.split("# toy\n\n")[1].startswith(f"**{said}")
     assert screen.getvalue().strip().startswith(said)
     better = [run_of("full", {"A": 80.0, "B": 90.0}), records[1]]
-    assert said not in write_report(better, tmp_path, "toy", BASE, Console(file=screen)).markdown.read_text()
+    assert said not in write_report(better, tmp_path, "toy", base, Console(file=screen)).markdown.read_text()
 
 
 def test_a_benchmark_that_the_untuned_model_does_as_well_is_named() -> None:

@@ -17,12 +17,12 @@ from selectmm.records.files import load, save
 from selectmm.records.record import RunRecord, now
 from selectmm.records.tracker import NoTracker
 from selectmm.report.jobs import alone, keep_record
-from selectmm.report.references import references_for
+from selectmm.report.references import Reference, references_for
 from selectmm.report.report import write_report
 from selectmm.report.sweep import SweepReport
 from selectmm.screen import output
 from tests.forked import command
-from tests.report.runs import run_of
+from tests.report.runs import references_file, run_of
 
 FULL = run_of("full", {"POPE": 80.0}, seconds=(0.0, 0.0, 100.0))
 PRISM = run_of("prism", {"POPE": 72.0})
@@ -31,7 +31,7 @@ SILENT = Console(file=io.StringIO())
 
 
 def test_the_page_has_every_table_with_its_picture(tmp_path: Path) -> None:
-    report = write_report([OTHER, PRISM, FULL], tmp_path, "toy", {}, SILENT)
+    report = write_report([OTHER, PRISM, FULL], tmp_path, "toy", (), SILENT)
     page = report.markdown.read_text()
     assert [len(table.rows) for table in report.tables] == [2, 1]
     assert "![Rel. against cost](toy.svg)" in page and "![Rel. against cost](toy-2.svg)" in page
@@ -41,14 +41,14 @@ def test_the_page_has_every_table_with_its_picture(tmp_path: Path) -> None:
 
 def test_the_order_of_the_records_does_not_matter(tmp_path: Path) -> None:
     for name, records in (("1", [OTHER, PRISM, FULL]), ("2", [FULL, OTHER, PRISM])):
-        write_report(records, tmp_path / name, "toy", {}, SILENT)
+        write_report(records, tmp_path / name, "toy", (), SILENT)
     for file in (tmp_path / "1").iterdir():
         assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
 
 
 def test_nothing_to_report_on_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no records to report on; start a run first"):
-        write_report([], tmp_path, "toy", {})
+        write_report([], tmp_path, "toy", ())
 
 
 def test_the_command_makes_the_page_from_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +99,25 @@ def test_references_of_another_model_are_left_out_and_said(tmp_path: Path, caplo
     assert expected in caplog.text
     references.with_suffix(".record.json").write_text('{"model": "model0", "suite": {"POPE": {"prompts": "p0"}}}')
     assert references_for(references, [FULL])["POPE"].base == 50
+
+
+def test_each_table_has_the_references_that_fit_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A second table, of another model, once took them from the first."""
+    others = [replace(record, model="model1") for record in (FULL, PRISM)]
+    files = [str(save(record, tmp_path / "records")) for record in (FULL, PRISM, OTHER, *others[:1])]
+    mine = references_file(tmp_path / "mine.json", {"POPE": Reference(base=51.0)})
+    theirs = references_file(tmp_path / "theirs.json", {"POPE": Reference(base=52.0)}, model="model1")
+    asked = [*files, "--to", str(tmp_path), "--name", "toy", "--references", str(mine)]
+    main(asked)
+    page = (tmp_path / "toy.md").read_text()
+    assert page.count("| (base) | – | – | 51.0 |") == 2 == page.count("| (base) ")
+    expected = "and are left out of table 2 (suite toy, base model model1): POPE. Measure them again"
+    assert expected in caplog.text and caplog.text.count("left out") == 1
+    caplog.clear()
+    main([*asked, str(theirs)])
+    page = (tmp_path / "toy.md").read_text()
+    assert page.count("| (base) | – | – | 51.0 |") == 2 and page.count("| (base) | – | – | 52.0 |") == 1
+    assert "left out" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -231,7 +250,7 @@ def test_a_tracker_that_breaks_hides_neither_the_table_nor_the_failures(
 
 
 def test_an_experiment_may_be_named_like_a_path(tmp_path: Path) -> None:
-    report = write_report([FULL, PRISM], tmp_path, "a/b", {}, SILENT)
+    report = write_report([FULL, PRISM], tmp_path, "a/b", (), SILENT)
     assert report.markdown == tmp_path / "a" / "b.md" and (tmp_path / "a" / "b.svg").exists()
     assert "](b.svg)" in report.markdown.read_text()
 

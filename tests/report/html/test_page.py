@@ -21,7 +21,7 @@ from selectmm.report.report import write_report
 from selectmm.report.rows import compare
 from selectmm.report.verdict import answers
 from tests.browser import acted, with_browser
-from tests.report.runs import run_of
+from tests.report.runs import references_file, run_of
 
 EVIL = "<script>document.title = 'obeyed'</script><img src=x onerror=\"document.title = 'obeyed'\">|"
 REFERENCES = {"POPE": Reference(chance=50.0, base=60.0), "low": Reference(chance=29.0)}
@@ -103,7 +103,8 @@ def without(column: str, table: list[list[str]]) -> list[list[str]]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The Markdown page's text and the HTML page."""
     folder = tmp_path_factory.mktemp("report")
-    report = write_report(runs(), folder, "toy", REFERENCES, Console(file=io.StringIO()), html=True)
+    references = [references_file(folder / "references.json", REFERENCES)]
+    report = write_report(runs(), folder, "toy", references, Console(file=io.StringIO()), html=True)
     assert report.html == folder / "toy.html"
     return report.markdown.read_text(), report.html
 
