@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 METHOD = "chosen.method"  # in the configuration of a run
 COST = "finetune/device_seconds"
+CURVES = ("finetune/loss", "finetune/gradient_norm")
 
 
 def main(arguments: Sequence[str]) -> str:
@@ -58,12 +59,18 @@ def main(arguments: Sequence[str]) -> str:
 
 
 def report_of(records: Sequence[RunRecord], entity: str, project: str) -> "wr.Report":
-    """The report, not saved yet. Panels are grouped by method: means over runs, with their standard deviation."""
+    """The report, not saved yet. Scores and curves are means over each method's runs, with their standard deviation."""
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
 
     experiments = sorted({record.experiment for record in records})
     benchmarks = sorted({score.benchmark for record in records for score in record.scores})
+    scores = {name: wr.SummaryMetric(f"evaluate/{name}") for name in benchmarks}
+    by_method = {"groupby": wr.Config(METHOD), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+    bars = [wr.BarPlot(title=name, metrics=[score], **by_method) for name, score in scores.items()]
+    cost = wr.SummaryMetric(COST)
+    points = [wr.ScatterPlot(title=name, x=cost, y=score, log_x=True) for name, score in scores.items()]
+    curves = [wr.LinePlot(title=name, x="Step", y=[name], **by_method) for name in CURVES]
     runs = wr.Runset(entity, project, "runs", filters=expr.And(expr.Metric("Group").isin(experiments)))
     return wr.Report(
         project,
@@ -73,42 +80,16 @@ def report_of(records: Sequence[RunRecord], entity: str, project: str) -> "wr.Re
         blocks=[
             wr.H1("Scores"),
             wr.P("The mean over the runs of each method, and the standard deviation."),
-            wr.PanelGrid(runsets=[runs], panels=[_bars(benchmark) for benchmark in benchmarks]),
+            wr.PanelGrid(runsets=[runs], panels=bars),
             wr.H1("Score against cost"),
             wr.P("Each point is a run. The cost is that of tuning, in device-seconds, without selection."),
-            wr.PanelGrid(runsets=[runs], panels=[_against_cost(benchmark) for benchmark in benchmarks]),
+            wr.PanelGrid(runsets=[runs], panels=points),
             wr.H1("Training"),
-            wr.PanelGrid(runsets=[runs], panels=[_curve(f"finetune/{name}") for name in ("loss", "gradient_norm")]),
+            wr.PanelGrid(runsets=[runs], panels=curves),
             wr.H1("What differs between the runs"),
             wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split")]),
         ],
     )
-
-
-def _bars(benchmark: str) -> "wr.BarPlot":
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.BarPlot(
-        title=benchmark,
-        metrics=[wr.SummaryMetric(f"evaluate/{benchmark}")],
-        groupby=wr.Config(METHOD),
-        groupby_aggfunc="mean",
-        groupby_rangefunc="stddev",
-    )
-
-
-def _against_cost(benchmark: str) -> "wr.ScatterPlot":
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.ScatterPlot(
-        title=benchmark, x=wr.SummaryMetric(COST), y=wr.SummaryMetric(f"evaluate/{benchmark}"), log_x=True
-    )
-
-
-def _curve(metric: str) -> "wr.LinePlot":
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.LinePlot(title=metric, x="Step", y=[metric], groupby=wr.Config(METHOD), groupby_rangefunc="stddev")
 
 
 if __name__ == "__main__":

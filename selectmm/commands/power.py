@@ -13,7 +13,7 @@ from selectmm.records.progress import PrintableConsole, wide
 from selectmm.report.groups import comparable
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import POWER, Design, Spread, smallest_difference, spread_of
-from selectmm.report.references import check_there, references_for
+from selectmm.report.references import check_there, references_of_table
 from selectmm.report.relative import longest
 from selectmm.report.rows import Comparison, compare
 from selectmm.report.verdict import verdicts
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str]) -> None:
             "--methods and --references-per-seed must be 1 or more, --seeds 2 or more, and --items above 0."
         )
     records = [load(path) for path in asked.records]
-    check_there([asked.references] if asked.references else [])
-    references = references_for(asked.references, records) if asked.references else {}
+    files = [asked.references] if asked.references else []
+    check_there(files)
     tallies = tallies_of(zip(asked.records, records, strict=True))
     group = max(comparable(sorted(records, key=lambda record: record.name)), key=lambda one: len(one.records))
-    comparison = compare(group.records, references, tallies)
+    comparison = compare(group.records, references_of_table(files, group.records), tallies)
     spread = spread_of(comparison)
     designs = [[_design(seeds, items, asked) for items in asked.items] for seeds in asked.seeds]
     smallest = {design: smallest_difference(spread, design) for row in designs for design in row}

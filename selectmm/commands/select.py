@@ -28,7 +28,7 @@ from selectmm.export.chosen import FORMATS, Chosen, check_rows, check_target, wr
 from selectmm.export.original import state_of
 from selectmm.features.motion import FrameDifference
 from selectmm.instantiate import build
-from selectmm.methods.subset import Subset
+from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.check_rows import fitting
 from selectmm.models.gpu import check_gpu
 from selectmm.models.vlm import VLM
@@ -43,7 +43,7 @@ from selectmm.schedules.static import Static
 from selectmm.screen import answer, message
 from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.scale import too_small_for
-from selectmm.stages.select import Selection, check_selectable, printed_lines, select, share_passes
+from selectmm.stages.select import Selection, check_selectable, select, share_passes
 
 log = logging.getLogger("selectmm")
 
@@ -224,7 +224,7 @@ def _one(label: str, selection: Selection, pool: Pool, start: float, lines: bool
     seconds = time.perf_counter() - start
     kept = f"{len(subset.rows):,} of {counted(len(pool), 'row')}"
     print(f"{label} {kept} ({seconds:.1f} s; scores in {selection.chosen.folder})")
-    for line in printed_lines(subset, pool) if lines else ():
+    for line in coverage_lines(subset, pool) if lines else ():
         print(f"        {printable(line)}")  # sources have a stranger's names
     return subset
 

@@ -71,10 +71,13 @@ class Subset:
 def coverage_lines(subset: Subset, pool: Pool) -> list[str]:
     """The coverage as lines to print: what happened to the rows, then kept of pool per source."""
     report = subset.coverage(pool)
-    told = [f"{report['scored']:,} rows scored, {report['without_image']:,} without image"]
-    told += [f"{count:,} excluded: {why}" for why, count in subset.excluded.items()]
+    happened = [f"{report['scored']:,} rows scored, {report['without_image']:,} without image"]
+    if not report["scored"]:  # "0 rows scored" would read like a failure, where a method scores nothing
+        happened = []
+    happened += [f"{count:,} excluded: {why}" for why, count in subset.excluded.items()]
     kept = [f"{name} {counts['kept']:,}/{counts['pool']:,}" for name, counts in report["per_source"].items()]
-    return [", ".join(told), *(", ".join(kept[start : start + 6]) for start in range(0, len(kept), 6))]
+    sources = [", ".join(kept[start : start + 6]) for start in range(0, len(kept), 6)]
+    return [", ".join(happened), *sources] if happened else sources
 
 
 def unanswered(values: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:

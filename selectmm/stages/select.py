@@ -72,18 +72,9 @@ def select_rows(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
         parents, name = [f"pool-{pool.fingerprint}"], f"subset-{subset.fingerprint}"
         tracked.artifact(chosen.folder / "subset.json", name, "subset", made_from=parents)
     log.info("  select    %s of %s rows %s", f"{len(subset.rows):,}", f"{len(pool):,}", time_of(*selection.stages))
-    for line in printed_lines(subset, pool):
+    for line in coverage_lines(subset, pool):
         log.info("            %s", line)
     return selection
-
-
-def printed_lines(subset: Subset, pool: Pool) -> list[str]:
-    """`coverage_lines`, without "0 rows scored", which reads like a failure, where a method scores nothing."""
-    first, *sources = coverage_lines(subset, pool)
-    if subset.scores is not None and np.isfinite(subset.scores).any():
-        return [first, *sources]
-    excluded = ", ".join(f"{count:,} excluded: {why}" for why, count in subset.excluded.items())
-    return [excluded, *sources] if excluded else sources
 
 
 def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:

@@ -14,9 +14,9 @@ from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.instantiate import build
 from selectmm.methods.method import Method
-from selectmm.methods.subset import Subset
+from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.vlm import VLM
-from selectmm.stages.select import Selection, printed_lines, select, select_rows
+from selectmm.stages.select import Selection, select, select_rows
 from selectmm.tuning.recipe import Strategy
 from tests.families import FAMILIES
 from tests.test_line import ROOT, overrides
@@ -146,7 +146,7 @@ def test_coverage_tells_what_happened_to_the_rows(place: Path) -> None:
     experiment = experiment_of(place, "llava15_7b", "method=scalselect", "method.text_only=exclude", "budget=0.5")
     pool = experiment.open_pool()
     chosen = select(experiment, pool, opened(place, "llava15_7b"))
-    lines = printed_lines(chosen.subset, pool)
+    lines = coverage_lines(chosen.subset, pool)
     assert lines[0] == "18 rows scored, 6 without image, 6 excluded: rows without image"
     assert chosen.subset.coverage(pool)["per_source"]["text"] == {
         "pool": 6, "scored": 0, "without_image": 6, "kept": 0,
@@ -165,8 +165,8 @@ def test_a_method_that_scores_nothing_tells_no_count_of_scored_rows(
         assert f" of {len(pool)} rows" in caplog.text and f"/{pool.counts()['text']}" in caplog.text
         assert "scored" not in caplog.text
     listed = Subset(np.arange(4), excluded={"in the list, not in the pool": 2})
-    assert printed_lines(listed, pool)[0] == "2 excluded: in the list, not in the pool"
-    assert printed_lines(replace(listed, scores=np.full(len(pool), np.nan)), pool)[0].startswith("2 excluded: ")
+    assert coverage_lines(listed, pool)[0] == "2 excluded: in the list, not in the pool"
+    assert coverage_lines(replace(listed, scores=np.full(len(pool), np.nan)), pool)[0].startswith("2 excluded: ")
 
 
 def test_one_key_says_on_how_many_devices_every_stage_runs(place: Path) -> None:
