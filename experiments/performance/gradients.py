@@ -6,11 +6,12 @@ TIVE's feature: the norm of every row's LoRA gradient and its projection to 8,19
 linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere.
 """
 
+import ctypes
 import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from experiments.performance.rows import LIMIT, Rows, parser
 from experiments.performance.sides import Comparison, Side, differs, keep, measure
 from experiments.performance.work import amount_of, computing, opening
 from selectmm.features.gradients import ProjectedGradient, lora_linears, sketch
-from selectmm.features.onepass import batches_of
+from selectmm.features.onepass import CPU_TOKENS, batches_of
 from selectmm.features.reading import conversations_of
 from selectmm.features.store import FeatureStore
 from selectmm.models.encode import Batch, encode
@@ -43,11 +44,17 @@ from peft import LoraConfig  # isort: skip  (only once selectmm has let torchvis
 RANK = 128
 FEATURE = ProjectedGradient()
 ENOUGH = 1.1  # memory that is flat in the rows: what four times the rows may raise it to
+MMAP_THRESHOLD = -3  # of malloc.h: blocks from which on memory is mapped for each alone
 Loss = Callable[[VLM, Batch], torch.Tensor]
 
 
-def batched(rows: Rows) -> Callable[[], np.ndarray]:
-    """Ours, through the store: images, encoding and writing included; [rows, 1 + dim], mapped as the store gives it."""
+def batched(rows: Rows, giving_back: bool = False) -> Callable[[], np.ndarray]:
+    """Ours, through the store: images, encoding and writing included; [rows, 1 + dim], mapped as the store gives it.
+
+    ``giving_back``: freed memory goes back to the system at once.
+    """
+    if giving_back:
+        _give_back_freed_memory()
     vlm, pool = rows.open_model(), rows.open_pool()
 
     def run() -> np.ndarray:
@@ -93,9 +100,14 @@ def main(arguments: list[str]) -> Path:
     for name, loss in (("the model's own loss", model_loss), ("loss on answer tokens alone", answers_loss)):
         theirs, expected = measure(one_by_one, rows, loss)
         comparisons.append(Comparison(what, f"{one}, {name}", ours, theirs, 2.5, differs=differs(found, expected)))
-    longer, _ = measure(batched, replace(rows, times=4))
+    many = replace(rows, times=4)
+    longer, _ = measure(batched, many)
     what, flat = "batched gradients, every row four times", "every row once"
     comparisons.append(Comparison(what, flat, longer, ours, ENOUGH, at_least=False, of="grown"))
+    needed, _ = measure(batched, many, True)
+    least, _ = measure(batched, rows, True)
+    what = f"{what}, freed memory given back at once"
+    comparisons.append(Comparison(what, f"{flat}, likewise", needed, least, ENOUGH, at_least=False, of="grown"))
     settings = {"rows": given.rows, "batch_size": given.batch_size, "rank": RANK}
     return keep(
         "gradients", settings, comparisons, given.out, floors=[one.record() for one in floors(rows, ours, longer)]
@@ -146,8 +158,18 @@ def most_tokens(vlm: VLM, rows: Rows) -> int:
         for batch in batches_of(pool, "conversation", shard, rows.batch_size):
             talks = [next(conversations_of(pool, "conversation", [row])) for row in batch]
             lengths = [min(encode(vlm, [one], side="right", limit=None)["input_ids"].shape[1], LIMIT) for one in talks]
-            most = max(most, len(batch) * max(lengths))
+            most = max(most, min(len(batch) * max(lengths), max(CPU_TOKENS, *lengths)))  # more are taken in parts
     return most
+
+
+def _give_back_freed_memory() -> None:
+    """Let malloc return blocks of 128 KiB and more to the system once they are freed; only glibc's is asked.
+
+    By default it keeps blocks of sizes that later batches may not need, and the more sizes there were, the more it
+    keeps. What is measured then is what a pass needs; it takes longer.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**17)
 
 
 @contextmanager

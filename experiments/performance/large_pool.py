@@ -9,16 +9,13 @@ its own: pages of mapped files are the disk cache's, and the system takes them b
 """
 
 import json
-import re
 import shutil
 import sys
 import tempfile
-import time
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -26,6 +23,7 @@ from omegaconf import OmegaConf
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.performance.own_memory import OwnMemory
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
 from selectmm.features.feature import Features
 from selectmm.methods.random import Random
@@ -38,26 +36,6 @@ from selectmm.tuning.recipe import Recipe, Strategy
 ROWS, CHARACTERS = 5_000_000, 500
 SHARE = 8  # the smaller pool has this fraction of the rows
 FLAT = 1.1  # most memory of 8 times the rows
-EVERY = 0.005  # seconds between two looks at the memory
-
-
-class OwnMemory(Thread):
-    """The most memory that this process has had of its own since it was started, MiB: looked at again and again."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.before = self.most = _own()
-        self.start()
-
-    def run(self) -> None:
-        """Look."""
-        while True:
-            self.most = max(self.most, _own())
-            time.sleep(EVERY)
-
-
-def _own() -> float:
-    return int(re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M).group(1)) / 1024
 
 
 def opened(file: Path, cache: Path) -> Callable[[], np.ndarray]:

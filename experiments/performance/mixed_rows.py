@@ -4,9 +4,10 @@ python experiments/performance/mixed_rows.py [--rows 1000000] [--out FOLDER]
 
 Both files are made up, of as many rows. In the mixed one every third row shows two or three images, every fourth brings
 a system prompt and every eighth offers a tool, the same to all, and calls it; the texts are as long as LLaVA's. The
-images are those of `open_pool`, and are opened in both. Memory is also compared with that of an eighth of the mixed
-rows. Each side is the median of three rounds in which they alternate. What a mixed row has more of, bytes, turns and
-images, is in the record, and so is the time that decoding the JSON takes alone.
+images are those of `open_pool`, and are opened in both. Each side is the median of three rounds in which they
+alternate. The memory that the process has of its own, without pages of mapped files, is also compared with that of an
+eighth of the mixed rows, in a round for itself. What a mixed row has more of, bytes, turns and images, is in the
+record, and so is the time that decoding the JSON takes alone.
 """
 
 import json
@@ -14,6 +15,7 @@ import shutil
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ import pyarrow.compute as pc
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
-from experiments.performance.sides import Comparison, Side, keep, measure
+from experiments.performance.own_memory import OwnMemory
+from experiments.performance.sides import Comparison, Side, Work, keep, measure
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.stream import json_rows
 
@@ -39,6 +42,18 @@ def by_reading(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray
         pool = open_llava_json(str(file), str(images), "stop", cache, system="turn")
         turns = pc.sum(pc.list_value_length(pool.table["turns"])).as_py()
         return np.array([len(pool), len(pool.images), turns, pool.shown[0][-1]])
+
+    return run
+
+
+def by_holding(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray]:
+    """The pool opened for the first time; the process's own memory before and at most, MiB."""
+    opening = by_reading(file, images, cache)
+
+    def run() -> np.ndarray:
+        own = OwnMemory()
+        opening()
+        return np.array([own.before, own.most])
 
     return run
 
@@ -65,24 +80,31 @@ def main(arguments: list[str]) -> Path:
         mixed = write_mixed(place / "mixed.json", given.rows)
         few = write_mixed(place / "few.json", given.rows // SHARE)
         sizes = {f"megabytes_{file.stem}": round(file.stat().st_size / 1e6, 1) for file in (mixed, plain, few)}
-        rounds = [[_opened(file, images) for file in (mixed, plain, few)] for _ in range(ROUNDS)]
-        (ours, found), (llava, expected), (less, _) = (_median(sides) for sides in zip(*rounds, strict=True))
+        rounds = [[_opened(by_reading, file, images) for file in (mixed, plain)] for _ in range(ROUNDS)]
+        (ours, found), (llava, expected) = (_median(sides) for sides in zip(*rounds, strict=True))
+        more, less = (_own_memory(file, images) for file in (mixed, few))
         decoded = [measure(by_decoding, file)[0].busy for file in (mixed, plain)]
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if not np.array_equal(found[:2], expected[:2]):
         raise RuntimeError(f"the sides found {found} and {expected}")
-    comparisons = _comparisons(ours, llava, less, given.rows)
+    comparisons = _comparisons((ours, llava), (more, less), given.rows)
     figures = _figures((ours, found, sizes["megabytes_mixed"]), (llava, expected, sizes["megabytes_plain"]), decoded)
     return keep("mixed_rows", {"rows": given.rows, **sizes}, comparisons, given.out, figures)
 
 
-def _opened(file: Path, images: Path) -> tuple[Side, np.ndarray]:
+def _opened(work: Work, file: Path, images: Path) -> tuple[Side, np.ndarray]:
     """A pool opened into a cache of its own, which is deleted."""
     cache = file.with_suffix(".cache")
-    side, found = measure(by_reading, file, images, cache)
+    side, found = measure(work, file, images, cache)
     shutil.rmtree(cache)
     return side, found
+
+
+def _own_memory(file: Path, images: Path) -> Side:
+    """A pool opened once more, with the process's own memory in place of all."""
+    side, (before, most) = _opened(by_holding, file, images)
+    return replace(side, peak=float(most), grown=float(most - before))
 
 
 def _median(sides: Sequence[tuple[Side, np.ndarray]]) -> tuple[Side, np.ndarray]:
@@ -107,14 +129,19 @@ def _figures(
     }
 
 
-def _comparisons(ours: Side, llava: Side, less: Side, rows: int) -> list[Comparison]:
-    """At another size than `ROWS` nothing is judged."""
+def _comparisons(time: tuple[Side, Side], memory: tuple[Side, Side], rows: int) -> list[Comparison]:
+    """At another size than `ROWS` nothing is judged.
+
+    Args:
+        time: of the mixed rows, and of LLaVA's. memory: of the mixed rows, and of an eighth of them.
+    """
+    (ours, llava), (more, less) = time, memory
     most, flat = AIMS if rows == ROWS else (None, None)
     what, plain = f"a pool of {rows:,} mixed rows, opened for the first time", "as many of LLaVA's rows"
     return [
         Comparison(what, plain, ours, llava, most, False),
         Comparison(what, plain, ours, llava, most, False, "peak"),
-        Comparison(what, f"{rows // SHARE:,} mixed rows", ours, less, flat, False, "peak"),
+        Comparison(f"{what}: own memory", f"{rows // SHARE:,} mixed rows", more, less, flat, False, "peak"),
     ]
 
 

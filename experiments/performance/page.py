@@ -215,9 +215,10 @@ def _reading(records: list[dict]) -> str:
 - *Ratio*: baseline / ours where the aim is "at least", ours / baseline where it is "at most"; of time, or of memory.
 - *On a core*: seconds that the side's threads spent computing; beside the wall clock it shows waiting, for the disk or
   for a busy machine's other work. A load well above what the side itself uses means a busy machine.
-- *Memory*: by how much the measured part raised the largest memory of its process (`ru_maxrss`; every side runs in a
-  process of its own). The *whole peak*, with Python, PyTorch and the model, is in the records: {min(peaks):,.0f} to
-  {max(peaks):,.0f} MiB.
+- *Memory*: the most that the process held while the measured part ran, less what it held before (`ru_maxrss`; every
+  side runs in a process of its own). Records from before 1 December 2026 subtract the most that it had held until then,
+  which may hide memory that preparing needed for a moment. The *whole peak*, with Python, PyTorch and the model, is in
+  the records: {min(peaks):,.0f} to {max(peaks):,.0f} MiB.
 - *Cold*: the file's pages were dropped from this machine's cache (`posix_fadvise`, after `fsync`). What the host of a
   virtual machine keeps cannot be dropped from inside, so a cold disk of one's own may be slower, which favours ours.
 - *Numbers differ by*: largest difference of both sides' results, as a share of the largest.

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,7 +36,7 @@ class Side:
             programs had the cores (`clock`). busy: seconds that its threads spent on a core, which other work on
             the machine disturbs less.
         peak: most memory that its process ever held, MiB (``ru_maxrss``: Python, libraries and mapped files included).
-        grown: by how much of that the measured part raised it, MiB.
+        grown: most that the measured part held beyond what the process held when it began, MiB.
         held_up: seconds that `clock` left out.
     """
 
@@ -142,10 +143,11 @@ def keep(
 
 def _child(sender: Connection, work: Work, arguments: tuple[object, ...]) -> None:
     run = work(*arguments)
-    before, waited, start, busy = _peak(), _held_up(), clock(), time.process_time()
+    prepared, before = _peak(), _peak_from_now_on()
+    waited, start, busy = _held_up(), clock(), time.process_time()
     result = run()
     seconds, busy, waited, peak = clock() - start, time.process_time() - busy, _held_up() - waited, _peak()
-    sender.send((Side(seconds, busy, peak, peak - before, waited), result))
+    sender.send((Side(seconds, busy, max(prepared, peak), peak - before, waited), result))
 
 
 def clock() -> float:
@@ -165,6 +167,17 @@ def _held_up() -> float:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):
         return 0.0
+
+
+def _peak_from_now_on() -> float:
+    """Count the peak from what is held now, MiB, which is returned.
+
+    Otherwise what preparing needed for a moment would hide as much of what is measured. Linux can do so; elsewhere the
+    peak of the whole process is returned and goes on.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
 
 
 def _peak() -> float:

@@ -27,7 +27,7 @@ from selectmm.models.forward import Reads
 from selectmm.models.losses import answer_states
 from selectmm.models.vlm import VLM
 
-HEAD_TOKENS = 512  # answer tokens whose logits are held: with 32,000 words of a vocabulary 64 MiB, three times
+HEAD_TOKENS = 128  # answer tokens whose logits are held: with 32,000 words of a vocabulary 16 MiB, three times
 
 Scope = Literal["self_attn", "all_linear"]
 Sink = Callable[[str, torch.Tensor], None]

@@ -17,7 +17,7 @@ from experiments.performance.sides import Comparison, Side, keep
 from selectmm.features.gradients import sketch
 
 PERFORMANCE = Path(prism.__file__).parent
-HELPERS = {"disk", "floor", "naive", "page", "plain_trainer", "rows", "sides", "work"}
+HELPERS = {"disk", "floor", "naive", "own_memory", "page", "plain_trainer", "rows", "sides", "work"}
 ON_ANOTHER_PAGE = {"gpu", "gpu_kernels", "gpu_page", "gpu_serving"}  # held against the plan's estimates there
 SIDE = Side(3.0, 2.5, 100.0, 8.0)
 

@@ -4,6 +4,9 @@ Nothing is asserted on time: it depends on what else the machine does.
 """
 
 import json
+import resource
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,8 +96,51 @@ def test_the_shared_pass_runs(tiny: list[str], capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("here")
-def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert_told(gradients.main(tiny), 3, capsys)
+def test_gradients_run(tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "_give_back_freed_memory", lambda: None)  # it would stay so for all tests
+    assert_told(gradients.main(tiny), 4, capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of a process cannot be set back")
+@pytest.mark.usefixtures("forked")
+def test_memory_that_preparing_needed_for_a_moment_hides_nothing() -> None:
+    side, _ = sides.measure(_after_preparing)
+    assert 60 < side.grown < 120, "the 64 MiB that the measured part takes"
+    assert side.peak > side.grown + 250, "the process's peak is that of preparing"
+
+
+def _after_preparing() -> Callable[[], np.ndarray]:
+    np.ones(300 * 2**17).sum()  # 300 MiB, let go again
+
+    def run() -> np.ndarray:
+        return np.ones(64 * 2**17)[:1].copy()
+
+    return run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's malloc is asked")
+@pytest.mark.usefixtures("forked")
+def test_freed_memory_is_given_back_at_once_where_that_is_asked_for() -> None:
+    (_, kept), (_, returned) = (sides.measure(_freeing, asked) for asked in (False, True))
+    assert returned[0] < 10 < kept[0], "MiB of blocks that were freed below one that was not"
+
+
+def _freeing(asked: bool) -> Callable[[], np.ndarray]:
+    if asked:
+        gradients._give_back_freed_memory()
+    np.ones(2**21)[:1].sum()  # 16 MiB: malloc takes blocks of this size from its heap once one was freed
+
+    def run() -> np.ndarray:
+        before = _resident()
+        blocks = [np.ones(2**17) for _ in range(64)]  # 64 MiB
+        del blocks[:-1]
+        return np.array([_resident() - before])
+
+    return run
+
+
+def _resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 @pytest.mark.parametrize(("grown", "floors"), [(0.0, 1), (5.0, 2)])

@@ -1,0 +1,30 @@
+"""The memory that a process has of its own: pages of mapped files are the disk cache's, and the system takes them back.
+
+Linux only.
+"""
+
+import re
+import time
+from pathlib import Path
+from threading import Thread
+
+EVERY = 0.005  # seconds between two looks
+
+
+class OwnMemory(Thread):
+    """The most memory that this process has had of its own since it was started, MiB: looked at again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.before = self.most = _own()
+        self.start()
+
+    def run(self) -> None:
+        """Look."""
+        while True:
+            self.most = max(self.most, _own())
+            time.sleep(EVERY)
+
+
+def _own() -> float:
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M).group(1)) / 1024
