@@ -47,7 +47,7 @@ def test_a_command_is_imported_so_and_then_collects(monkeypatch: pytest.MonkeyPa
 
 def test_a_run_is_checked_so_and_then_collects(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(__main__, "_check", lambda _: seen.append(gc.isenabled()))
+    monkeypatch.setattr(__main__, "check", lambda _: seen.append(gc.isenabled()))
     monkeypatch.setattr(__main__, "job", lambda: seen.append(gc.isenabled()))
     __main__._answer(["method=prism"])
     assert seen == [False, True]

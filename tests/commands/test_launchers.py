@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
-from selectmm.__main__ import _check, _check_launcher, _check_slurm
+from selectmm.command_line.check import _check_launcher, _check_slurm, check
 from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.errors import UserError
@@ -49,7 +49,7 @@ def test_slurm_is_refused_before_a_sweep_where_there_is_no_srun(
         said = rf"^hydra/launcher={name}: there is no srun here; start this on a login node of the cluster, or use hyd"
         for words in (sweep, [word.removesuffix(",full") for word in sweep]):
             with pytest.raises(UserError, match=said):
-                _check(words)
+                check(words)
     _check_slurm({"submitit_local", "joblib", "basic"})
     (tmp_path / "srun").touch(0o755)
     _check_slurm({"slurm"})
