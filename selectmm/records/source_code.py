@@ -3,21 +3,32 @@
 import ast
 import hashlib
 import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.util import resolve_name as resolve_import
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+OURS = "selectmm"
+BUILT_ON = tuple(f"{OURS}.{folder}." for folder in ("methods", "features", "schedules"))  # by code of one's own
+INSTALLED = {"site-packages", "dist-packages"}  # where everybody's packages lie side by side
+
 
 def source_of(made: object) -> str:
     """Name of an object's class and a hash of its source, so that a changed method does not get the old result.
 
-    The source is that of its module and of the modules beside it, in the same folder, that this one imports, and so on:
-    code that methods share counts as well.
+    The source is that of its module and of what this one imports, and so on: code that methods share counts as well. Of
+    selectmm's own that is the modules beside it, in the same folder. Of anybody else's it is every module of the same
+    project (of an installed package: of that package), and what it takes from selectmm's methods, features and
+    schedules; and an option that is an object itself counts with its class and source.
     """
     kind = type(made)
-    return f"{kind.__module__}.{kind.__qualname__}@{_hash_of(kind)}"
+    code = _hash_of(kind)
+    if parts := [f"{name}={source_of(part)}" for name, part in _parts(made) if not _is_ours(kind, type(part))]:
+        code = _short("".join([code, *parts]))
+    return f"{kind.__module__}.{kind.__qualname__}@{code}"
 
 
 def source_named(target: str) -> str:
@@ -29,20 +40,55 @@ def source_named(target: str) -> str:
     return _hash_of(resolve_name(target))
 
 
+def _parts(made: object) -> Iterator[tuple[str, object]]:
+    """Options that are dataclasses themselves, also in a list or a mapping: a cache's name has their fields alone."""
+    options = {one.name: getattr(made, one.name) for one in fields(made)} if is_dataclass(made) else {}
+    for name, value in options.items():
+        inside = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        for key, part in [("", value), *(inside.items() if isinstance(inside, dict) else ())]:
+            if is_dataclass(part) and not isinstance(part, type):
+                yield f"{name}.{key}", part
+
+
+def _is_ours(*kinds: type) -> bool:
+    return all(kind.__module__.partition(".")[0] == OURS for kind in kinds)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _hash_of(made: Any) -> str:
-    """16 hex characters over the source of the module of a class or function, and of those beside it."""
+    """16 hex characters over the source of the module of a class or function, and of what it imports."""
     sources: dict[str, str] = {}
-    _read_sources(Path(inspect.getfile(inspect.unwrap(made))), made.__module__.rpartition(".")[0], sources)
-    return hashlib.sha256("".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:16]
+    _read_sources(Path(inspect.getfile(inspect.unwrap(made))), made.__module__, sources)
+    return _short("".join(sources[name] for name in sorted(sources)))
 
 
-def _read_sources(file: Path, package: str, found: dict[str, str]) -> None:
-    """Add the source of a module of ``package``, and of what it imports from there, to ``found``, by file name."""
-    found[file.name] = file.read_text(encoding="utf-8")
-    for name in _imports(found[file.name], package):
+def _read_sources(file: Path, module: str, found: dict[str, str]) -> None:
+    """Add the source of a module, and of what it imports that counts, to ``found``, by the module's name."""
+    found[module] = file.read_text(encoding="utf-8")
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for name in _imports(found[module], package):
+        if name not in found and (there := _counted(name, module, package, file)) is not None:
+            _read_sources(there, name, found)
+
+
+def _counted(name: str, module: str, package: str, file: Path) -> Path | None:
+    """The file of an imported module that counts; None of any other, and of what is no module."""
+    if module.partition(".")[0] == OURS:
         beside = file.with_name(f"{name.removeprefix(f'{package}.')}.py")
-        if name.rpartition(".")[0] == package and beside.name not in found and beside.exists():
-            _read_sources(beside, package, found)
+        return beside if name.rpartition(".")[0] == package and beside.exists() else None
+    if name.partition(".")[0] == OURS:
+        return _file_of(name, Path(__file__).parents[2]) if name.startswith(BUILT_ON) else None
+    root = file.parents[module.count(".") + (file.name == "__init__.py")]
+    same = name.partition(".")[0] == module.partition(".")[0] or not INSTALLED & set(root.parts)
+    return _file_of(name, root) if same else None
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    place = root.joinpath(*module.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
 
 @cache
