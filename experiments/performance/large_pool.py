@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.performance.own_memory import OwnMemory
+from experiments.performance.own_memory import OwnMemory, own_memory
 from experiments.performance.sides import ROOT, Comparison, Side, keep, measure
 from selectmm.features.feature import Features
 from selectmm.methods.random import Random
@@ -96,12 +96,11 @@ def main(arguments: list[str]) -> Path:
 
 def _measured(file: Path, models: Path) -> tuple[Side, Side]:
     cache = file.with_suffix("")
-    first, (before, most, _) = measure(opened, file, cache)
-    first = replace(first, peak=float(most), grown=float(most - before))
-    after, (before, most, rows, kept) = measure(trained, file, cache, models.resolve())
+    first, (*held, _) = measure(opened, file, cache)
+    after, (*then, rows, kept) = measure(trained, file, cache, models.resolve())
     if kept != round(0.3 * rows):
         raise RuntimeError(f"{kept} of {rows} rows were chosen")
-    return first, replace(after, peak=float(most), grown=float(most - before))
+    return own_memory(first, held), own_memory(after, then)
 
 
 def write_rows(path: Path, rows: int, characters: int) -> Path:

@@ -15,7 +15,6 @@ import shutil
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ import pyarrow.compute as pc
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
-from experiments.performance.own_memory import OwnMemory
+from experiments.performance.own_memory import OwnMemory, own_memory
 from experiments.performance.sides import Comparison, Side, Work, keep, measure
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.stream import json_rows
@@ -103,8 +102,7 @@ def _opened(work: Work, file: Path, images: Path) -> tuple[Side, np.ndarray]:
 
 def _own_memory(file: Path, images: Path) -> Side:
     """A pool opened once more, with the process's own memory in place of all."""
-    side, (before, most) = _opened(by_holding, file, images)
-    return replace(side, peak=float(most), grown=float(most - before))
+    return own_memory(*_opened(by_holding, file, images))
 
 
 def _median(sides: Sequence[tuple[Side, np.ndarray]]) -> tuple[Side, np.ndarray]:

@@ -3,7 +3,8 @@
 python experiments/performance/open_pool.py [--rows 665298] [--out FOLDER]
 
 The file is made up (rows of some 700 characters, 1,000 small images), written beside the result and deleted again. The
-baseline is what LLaVA's own training does: the whole file through ``json``.
+baseline is what LLaVA's own training does: the whole file through ``json``. Whether memory grows with the rows is seen
+from the memory that the process has of its own, without pages of mapped files, when the pool is opened twice more.
 """
 
 import json
@@ -20,6 +21,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.floor import Floor, Part, hashing, parsing, reading
+from experiments.performance.own_memory import OwnMemory, own_memory
 from experiments.performance.sides import Comparison, Side, keep, measure
 from selectmm.pool.llava_json import open_llava_json
 
@@ -37,6 +39,18 @@ def by_reading_on(file: Path, images: Path, cache: Path) -> Callable[[], np.ndar
         pool = open_llava_json(str(file), str(images), "stop", cache)
         last = pool[len(pool) - 1]
         return np.array([len(pool), len(pool.counts()), (pool.image_of < 0).sum(), len(last.turns)])
+
+    return run
+
+
+def by_holding(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray]:
+    """The same; the process's own memory before and at most, MiB."""
+    opening = by_reading_on(file, images, cache)
+
+    def run() -> np.ndarray:
+        own = OwnMemory()
+        opening()
+        return np.array([own.before, own.most])
 
     return run
 
@@ -74,14 +88,14 @@ def main(arguments: list[str]) -> Path:
     return keep("open_pool", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
 
-def floors(file: Path, rows: int, sides: tuple[Side, Side, Side]) -> list[Floor]:
+def floors(file: Path, rows: int, sides: tuple[Side, ...]) -> list[Floor]:
     """A pool is known by its content, so the file is read and hashed each time; the first time it is parsed as well.
 
     Every row gets a digest of its own the first time, so its text goes through SHA-256 once more; that is the file's
     size, less quotes and names of fields, for which a fifth is taken off. Writing the rows and looking at images are
     not counted.
     """
-    first, again, _ = sides
+    first, again, *_ = sides
     size = file.stat().st_size
     whole = (
         Part("the file read from the disk cache", size, "bytes", reading(file)),
@@ -98,18 +112,19 @@ def floors(file: Path, rows: int, sides: tuple[Side, Side, Side]) -> list[Floor]
     ]
 
 
-def _measured(file: Path, images: Path, cache: Path) -> tuple[Side, Side, Side]:
-    """The first time, again, and the baseline; all find the same."""
+def _measured(file: Path, images: Path, cache: Path) -> tuple[Side, ...]:
+    """The first time, again, and the baseline, which all find the same; the first time and again in own memory."""
     (first, found), (again, same) = (measure(by_reading_on, file, images, cache) for _ in range(2))
     whole, expected = measure(by_json, file)
     if not (np.array_equal(found, expected) and np.array_equal(same, expected)):
         raise RuntimeError(f"the sides found {found}, {same} and {expected}")
-    return first, again, whole
+    shutil.rmtree(cache)
+    return first, again, whole, *(own_memory(*measure(by_holding, file, images, cache)) for _ in range(2))
 
 
 def _comparisons(few: tuple[Side, ...], many: tuple[Side, ...], sizes: list[int], judged: bool) -> list[Comparison]:
     smaller, flat = AIMS if judged else (None, None)
-    first, again, whole = many
+    first, again, whole, fresh, later = many
     rows, less = f"{sizes[1]:,} rows", f"{sizes[0]:,} rows"
     plain = "json.loads of the whole file"
     return [
@@ -117,8 +132,10 @@ def _comparisons(few: tuple[Side, ...], many: tuple[Side, ...], sizes: list[int]
         Comparison(f"a pool of {rows}, opened for the first time", plain, first, whole, smaller, False, "grown"),
         Comparison(f"a pool of {rows}, opened again", plain, again, whole, None),
         Comparison(f"a pool of {rows}, opened again", plain, again, whole, smaller, False, "grown"),
-        Comparison(f"a pool of {rows}, opened for the first time", less, first, few[0], flat, False, "peak"),
-        Comparison(f"a pool of {rows}, opened again", less, again, few[1], flat, False, "peak"),
+        Comparison(
+            f"a pool of {rows}, opened for the first time: own memory", less, fresh, few[3], flat, False, "peak"
+        ),
+        Comparison(f"a pool of {rows}, opened again: own memory", less, later, few[4], flat, False, "peak"),
         Comparison(f"the whole file of {rows} through json.loads", less, whole, few[2], None, False, "peak"),
     ]
 
