@@ -29,6 +29,7 @@ from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_
 from selectmm.schedules.forecast import forecast
 from selectmm.schedules.schedule import Course, Schedule, Score, Train, name_of
 from selectmm.schedules.static import Static
+from selectmm.stages.choice import Checked
 from selectmm.stages.finetune import points_of, tune
 from selectmm.stages.rounds import ROUNDS, VISITS, Rounds, Trained, gather, report_of
 from selectmm.stages.select import Selection, check_selectable, select_rows, warmup_of
@@ -97,7 +98,7 @@ def course_of(experiment: Experiment, pool: Pool) -> Course:
     """What the schedule shares out: as many steps as a static run has."""
     rows = rows_for(experiment.budget, pool)
     recipe = experiment.recipe
-    return Course(pool, experiment.method, rows, recipe.steps(len(pool), rows), recipe.batch_size)
+    return Course(pool, Checked(experiment.method), rows, recipe.steps(len(pool), rows), recipe.batch_size)
 
 
 def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:

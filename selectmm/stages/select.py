@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from selectmm.budget import rows_for
+from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature, Features, Reference, Targets
@@ -29,6 +30,7 @@ from selectmm.pool.table import taken
 from selectmm.records.no_links import refuse_links
 from selectmm.records.source_code import source_of
 from selectmm.records.stage import Stage, fingerprint, options_of, run_stage
+from selectmm.stages.choice import Checked
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.stages.sweep import others_of
@@ -98,7 +100,18 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     everything = [stage for each in computed for stage in each.stages]
     everything += [] if reference is None else list(reference.stages.values())
     chosen = _choose(experiment, pool, features, everything)
-    return Selection(load_subset(chosen.folder / "subset.json", pool), warmup, passes(everything), chosen)
+    subset = load_subset(chosen.folder / "subset.json", pool)
+    _warn_of_size(experiment, pool, len(subset.rows))
+    return Selection(subset, warmup, passes(everything), chosen)
+
+
+def _warn_of_size(experiment: Experiment, pool: Pool, kept: int) -> None:
+    """Say that a method keeps another number of rows than asked; full does by its name."""
+    if experiment.method_name != "full" and kept != (asked := rows_for(experiment.budget, pool)):
+        log.warning(
+            "  %s kept %s, not the %s of the budget; compare it with method=random budget=%d.",
+            experiment.method_name, counted(kept, "row"), f"{asked:,}", kept,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -276,5 +289,5 @@ def identity_of(method: Method, budget: float, seed: int, pool: Pool, features: 
 
 
 def chosen_by(method: Method, budget: float, seed: int, pool: Pool, features: Features) -> Subset:
-    """The method's choice with a run's budget and seed."""
-    return method.select(pool, features, rows_for(budget, pool), np.random.default_rng(seed))
+    """The method's choice with a run's budget and seed; errors as `Checked`."""
+    return Checked(method).select(pool, features, rows_for(budget, pool), np.random.default_rng(seed))

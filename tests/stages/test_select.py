@@ -169,6 +169,22 @@ def test_a_method_that_scores_nothing_tells_no_count_of_scored_rows(
     assert coverage_lines(replace(listed, scores=np.full(len(pool), np.nan)), pool)[0].startswith("2 excluded: ")
 
 
+def test_another_number_of_rows_than_the_budget_s_is_said_with_the_fair_comparison(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the subset comes from the cache; the full run's budget is 1, whatever was asked for."""
+    (tmp_path / "rows.json").write_text("[0, 5, 17]")
+    for _ in range(2):
+        caplog.clear()
+        selected(place, "llava15_7b", "method=from_indices", f"method.file={tmp_path / 'rows.json'}", "budget=0.5")
+        said = "from_indices kept 3 rows, not the 12 of the budget; compare it with method=random budget=3."
+        assert [record.getMessage().strip() for record in caplog.records if record.levelname == "WARNING"] == [said]
+    caplog.clear()
+    selected(place, "llava15_7b", "method=full", "budget=0.5")
+    selected(place, "llava15_7b", "method=from_indices", f"method.file={tmp_path / 'rows.json'}", "budget=3")
+    assert "budget" not in caplog.text
+
+
 def test_one_key_says_on_how_many_devices_every_stage_runs(place: Path) -> None:
     def made(*arguments: str) -> Experiment:
         return experiment_of(place, "llava15_7b", "method=random", *arguments)
