@@ -76,9 +76,16 @@ class Experiment:
 
     @property
     def chooser(self) -> str:
-        """What chooses the rows, in words: the method, with the schedule before it or instead of it."""
-        static = isinstance(self.schedule, Static)
-        return self.method_name if static else name_of(self.schedule, self.method_name)
+        """What chooses the rows, in words: the method, with the schedule before it or instead of it.
+
+        Of selectmm's schedules a file has one. A file of one's own may have several, so theirs are named by class too.
+        """
+        if isinstance(self.schedule, Static):
+            return self.method_name
+        file, plus, method = name_of(self.schedule, self.method_name).partition("+")
+        kind = type(self.schedule)
+        own = "" if kind.__module__.startswith("selectmm.") else f".{kind.__qualname__}"
+        return f"{file}{own}{plus}{method}"
 
     @property
     def announced(self) -> str:

@@ -27,7 +27,7 @@ from selectmm.records.schedule import RoundEntry, ScheduleEntry
 from selectmm.records.source_code import source_of
 from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.schedules.forecast import forecast
-from selectmm.schedules.schedule import Course, Schedule, Score, Train, name_of
+from selectmm.schedules.schedule import Course, Score, Train
 from selectmm.schedules.static import Static
 from selectmm.stages.choice import Checked
 from selectmm.stages.finetune import points_of, tune
@@ -86,7 +86,7 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     weighted = any(isinstance(request, Train) and request.weights is not None for request in requests)
     if weighted and experiment.recipe.packing:
         raise UserError(
-            f"schedule={name_of(experiment.schedule, experiment.method_name)} gives each row a weight, but "
+            f"schedule={experiment.chooser} gives each row a weight, but "
             f"recipe.packing joins several rows into one sequence; set recipe.packing=false."
         )
     features = tuple(dict.fromkeys(feature for one in needs for feature in one.features))
@@ -153,7 +153,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                summary = _summary(experiment.schedule, experiment.method_name, pool, rounds)
+                summary = _summary(experiment, pool, rounds)
                 write_atomically(folder / SUMMARY, json.dumps(summary, indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
@@ -175,14 +175,13 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
     return learned
 
 
-def _summary(schedule: Schedule, method_name: str, pool: Pool, rounds: Rounds) -> dict[str, Any]:
+def _summary(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
     """What the stage says of itself: the entry for the record, and costs."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
-    options = {name: value for name, value in options_of(schedule).items() if name != "wraps"}
-    own = name_of(schedule, method_name).partition("+")[0]
+    options = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
     entry = ScheduleEntry(
-        name=own,
+        name=experiment.chooser.partition("+")[0],
         options=options,
         fingerprint=fingerprint({"visits": [rows for part in visits for rows in part.ravel().tolist()]}),
         visits=sum(part.size for part in visits),

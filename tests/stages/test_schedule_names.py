@@ -62,3 +62,20 @@ def test_another_encoder_in_the_same_folder_is_another_stage(place: Path, tmp_pa
 def test_a_stage_without_places_and_encoders_keeps_its_name(place: Path) -> None:
     named = identity(experiment_of(place, "method=el2n", *ONCE))
     assert not {"places", "encoders"} & named.keys()
+
+
+def test_two_schedules_of_ones_own_in_one_file_have_names_of_their_own(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the file alone the second one's record would replace the first one's."""
+    lines = ["from selectmm.schedules.reselect import Reselect", "from selectmm.schedules.loss import Loss", "", ""]
+    for name, kind in (("Once", "Reselect"), ("Twice", "Reselect"), ("Alone", "Loss")):
+        lines += [f"class {name}({kind}):", "    pass", "", ""]
+    (tmp_path / "own_schedules.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    named = [
+        experiment_of(place, "method=el2n", group, f"schedule._target_=own_schedules.{kind}").chooser
+        for group, kind in (("schedule=reselect", "Once"), ("schedule=reselect", "Twice"), ("schedule=loss", "Alone"))
+    ]
+    assert named == ["own_schedules.Once+el2n", "own_schedules.Twice+el2n", "own_schedules.Alone"]
+    assert experiment_of(place, "method=el2n", "schedule=reselect").chooser == "reselect+el2n"
