@@ -217,6 +217,8 @@ def _made(config: Mapping[str, Any], key: str) -> Any:
     Args:
         key: the group, as values of it are typed.
     """
+    if "_target_" not in config:
+        raise UserError(f"{key} names no class; its YAML file needs a line such as _target_: my_project.mine.Mine.")
     try:
         _check_values(config, key)  # first: what a wrong type does inside is anybody's guess
         return instantiate(config, _convert_="all")

@@ -1,5 +1,6 @@
 """Methods of other packages and of the user's own folder, and the command that checks them."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from selectmm.command_line import offered
 from selectmm.command_line.help import help_text
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.reading import check_overrides, read_config
+from selectmm.commands import select
 from selectmm.commands.check import main
 from selectmm.errors import UserError
 from selectmm.instantiate import open_method
@@ -120,6 +122,39 @@ def test_a_name_that_selectmm_has_stays_selectmm_s() -> None:
 def test_an_offer_that_is_no_method_is_named(name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         offered.make_known([f"method={name}"])
+
+
+def test_a_file_of_one_s_own_with_a_name_of_ours_is_refused(tmp_path: Path) -> None:
+    """Hydra would take ours. A copy of ours is ours."""
+    folder = tmp_path / "conf"
+    (folder / "method").mkdir(parents=True)
+    offered.take_own_folder(["--config-dir", str(folder)])
+    mine = folder / "method" / "length.yaml"
+    mine.write_text((ROOT / "configs/method/length.yaml").read_text())
+    check_overrides(ROOT / "configs", ["method=length"])
+    mine.write_text("_target_: their_package.Theirs\n")
+    said = re.escape(f"method=length: {mine} has the name of one of selectmm's own, which would run in its place; give")
+    with pytest.raises(UserError, match=said):
+        check_overrides(ROOT / "configs", ["method=random,length"])
+    check_overrides(ROOT / "configs", ["method=random"])
+
+
+def test_all_methods_are_one_s_own_too(tmp_path: Path) -> None:
+    folder = tmp_path / "conf"
+    (folder / "method" / "mine").mkdir(parents=True)
+    (folder / "method" / "mine.yaml").write_text("_target_: their_package.Theirs\n")
+    (folder / "method" / "mine" / "variant.yaml").write_text("_target_: their_package.Theirs\n")
+    offered.take_own_folder(["--config-dir", str(folder)])
+    offered._entries.cache_clear()
+    (tmp_path / "their_package-1.0.dist-info/entry_points.txt").write_text(ENTRIES.partition("wrong")[0])
+    names = select._names([], every=True)
+    assert {"mine", "theirs", "their_file", "prism"} <= set(names) and not {"mine/variant", "full"} & set(names)
+    assert names == sorted(set(names))
+
+
+def test_a_file_without_a_class_is_told_what_it_needs() -> None:
+    with pytest.raises(UserError, match=r"^method names no class; its YAML file needs a line such as _target_: my_pro"):
+        open_method({"floor": 3})
 
 
 def test_a_method_of_the_user_s_own_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,23 @@ def own_choices(group: str) -> list[str]:
     return [] if folder is None else sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
 
 
+def check_own_name(group: str, name: str, ours: Path) -> None:
+    """Refuse a choice that the user's own folder and selectmm both have, as selectmm's would run without a word.
+
+    Args:
+        ours: the folder of selectmm's choices of the group.
+
+    Raises:
+        UserError: both have it, and the files differ.
+    """
+    own, there = Path(os.environ.get(OWN, os.devnull)) / group / f"{name}.yaml", ours / f"{name}.yaml"
+    if own.is_file() and there.is_file() and own.read_bytes() != there.read_bytes():
+        raise UserError(
+            f"{group}={name}: {own} has the name of one of selectmm's own, which would run in its place; give your "
+            f"file another name."
+        )
+
+
 def offered_methods() -> list[str]:
     """Names of the methods that installed packages offer; none of them is imported."""
     return sorted(_entries())

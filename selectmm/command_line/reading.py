@@ -30,7 +30,7 @@ from selectmm.command_line.mistyped import (
     not_null,
     values_of,
 )
-from selectmm.command_line.offered import OWN
+from selectmm.command_line.offered import OWN, check_own_name
 from selectmm.command_line.stray import check_bare, no_option
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
@@ -140,6 +140,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
             check_none(override, value, there)
             check_no_file(override.key_or_group, str(value), there)
             check_exists(f"{override.key_or_group}=", str(value), there)
+            check_own_name(override.key_or_group, str(value), groups[override.key_or_group])
     config = composed(configs, _first(chosen), hydra=True)
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
 from selectmm.command_line.arguments import read_arguments
+from selectmm.command_line.offered import make_known, offered_methods, own_choices
 from selectmm.command_line.reading import CONFIGS, read_methods
 from selectmm.counted import counted
 from selectmm.errors import UserError
@@ -128,9 +129,10 @@ def _names(choices: Sequence[str], every: bool) -> list[str]:
     if every:
         if asked:
             raise UserError(f"--all takes every method with the values of its file; leave {asked[0].input_line} out.")
-        return [
-            name for name in sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml")) if name not in REFERENCES
-        ]
+        ours, offered = [path.stem for path in (CONFIGS / "method").glob("*.yaml")], offered_methods()
+        make_known([f"method={name}" for name in offered])
+        own = [name for name in own_choices("method") if "/" not in name]  # a folder's are variants, as of ours
+        return sorted({*ours, *offered, *own} - {*REFERENCES})
     named = [word for word in asked if word.key_or_group == "method"]
     if not named:
         return ["prism"]

@@ -179,7 +179,7 @@ class Pass:
             start = shares.now()
             wider = wider_of(feature, made)  # the norms of projected gradients stand beside them
             with _encoder_of(feature):
-                made[feature] = feature.compute(seen).cpu().numpy() if wider is None else made[wider][:, 0]
+                made[feature] = _values_of(feature, seen) if wider is None else made[wider][:, 0]
             shares.took(feature, shares.now() - start)
             if wider is not None:
                 shares.would_take(feature, wider)
@@ -188,6 +188,22 @@ class Pass:
     def _named(self, loaded: Loaded, row: int) -> str:
         """One of the loaded rows (or images) in words."""
         return name_of(self.pool, self.view, loaded.units[row])
+
+
+def _values_of(feature: Feature, seen: Seen) -> np.ndarray:
+    """What a feature computes of a batch of n, [n, …].
+
+    Raises:
+        UserError: it is no tensor with one value for each of the n, which a feature of anybody's may give.
+    """
+    made = feature.compute(seen)
+    if not isinstance(made, torch.Tensor) or made.shape[:1] != (len(seen),):
+        given = f"shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else f"type {type(made).__name__}"
+        raise UserError(
+            f"{type(feature).__name__}.compute gave values of {given} for a batch of {len(seen)}; give a tensor of "
+            f"shape ({len(seen)},) or ({len(seen)}, width)."
+        )
+    return made.cpu().numpy()
 
 
 @contextmanager

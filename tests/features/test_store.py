@@ -155,6 +155,22 @@ def test_what_cannot_be_computed_is_refused_before_any_compute(vlm: VLM, pool: P
 
 
 @ONE
+def test_a_feature_that_gives_another_number_of_values_than_rows_is_named(
+    vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More values than rows would pass for those of the first rows."""
+    said = r"^TokenCount\.compute gave values of {} for a batch of 2; give a tensor of shape \(2,\) or \(2, width\)\.$"
+    for made, given in (
+        (lambda seen: torch.zeros(3 * len(seen)), r"shape \(6,\)"),
+        (lambda _seen: torch.tensor(1.0), r"shape \(\)"),
+        (lambda seen: [0.0] * len(seen), "type list"),
+    ):
+        monkeypatch.setattr(TokenCount, "compute", lambda _self, seen, made=made: made(seen))
+        with pytest.raises(UserError, match=said.format(given)):
+            store_of(vlm, tmp_path, batch_size=2).get(pool, [TokenCount()])
+
+
+@ONE
 def test_values_that_are_not_numbers_are_refused(
     vlm: VLM, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
