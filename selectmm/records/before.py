@@ -5,10 +5,11 @@ from typing import Any
 
 from selectmm.records.reading import Mismatch
 
-READ_TOO = (2, 3, 4, 5)
+READ_TOO = (2, 3, 4, 5, 6)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads
 STATIC: dict[str, object] = {"schedule": None, "curve": []}  # before there were schedules
 NOT_NAMED = {"targets": None, "evaluations": None}  # by schema 5
+NOT_HELD = {"code": None}  # by schema 6
 NOT_HASHED = {"task_files": "", "material": "", "limit": None}  # of a benchmark, by the first evaluators
 NOT_COUNTED = {"busy_seconds": None, "flops": None}  # of a stage, by schema 4
 
@@ -36,7 +37,7 @@ def completed(content: Mapping[str, Any], schema: int) -> dict[str, Any]:
         timed = {k: {**NOT_COUNTED, **v} if isinstance(v, dict) else v for k, v in costs.items()}
         content = {**content, "costs": timed}
     before = NOT_KEPT_BEFORE if content.get("schema") == 2 else {}
-    return {**before, **STATIC, **NOT_NAMED, **content, "schema": schema}
+    return {**before, **STATIC, **NOT_NAMED, **NOT_HELD, **content, "schema": schema}
 
 
 def _coverage(subset: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from selectmm.records.provenance import Provenance
 from selectmm.records.schedule import PointEntry, ScheduleEntry
 from selectmm.records.stage import Stage, fingerprint
 
-SCHEMA = 6
+SCHEMA = 7
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,8 @@ class RunRecord:
         targets: fingerprint of the target examples, if rows were chosen for them; None too in records of before.
         evaluations: how often the model was to be evaluated, evenly over the training (the option ``curve``); None in
             records of before it was part of a record's name.
+        code: a fingerprint of the source of what chose the rows (`selectmm.records.source_code`): method, features,
+            schedule. No part of the name; None in records of before.
         finished: UTC time stamp.
     """
 
@@ -223,6 +225,7 @@ class RunRecord:
     curve: tuple[PointEntry, ...] = ()
     targets: str | None = None
     evaluations: int | None = None
+    code: str | None = None
     finished: str = field(default_factory=now)
 
     @cached_property

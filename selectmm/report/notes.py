@@ -8,6 +8,7 @@ from typing import Any
 
 from selectmm.counted import counted
 from selectmm.records.record import RunRecord, StageCost
+from selectmm.report.fairness import fairness, full_seeds
 from selectmm.report.pace import uneven
 from selectmm.report.pairing import unkept, unpaired
 from selectmm.report.power import POWER, smallest_here
@@ -24,6 +25,7 @@ def notes(comparison: Comparison) -> list[str]:
     """Sentences on how to read the table, what is missing, and where the numbers come from."""
     return [
         *_reading(comparison),
+        *fairness(comparison),
         *_judges(comparison),
         *_unknown(comparison),
         *_cached(comparison.records),
@@ -51,10 +53,10 @@ def _reading(comparison: Comparison) -> list[str]:
         "most steps, all seeds), in per cent. Costs are in seconds × devices. Selection: warm-up + features + select. "
         "Share of full: (selection + tuning) / mean tuning of the full runs. OSC: share of full / Rel.; below 1 the "
         "method saves a larger share of the cost than it loses of the score.",
-        "Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
-        "(of the full run too) and items (paired: both runs answered the same ones). Better and worse are significant "
-        "after Holm correction over all rows of this table that are compared with random; other tables do not count. "
-        "Nothing is said of rows with one seed, and no interval over seeds exists for them.",
+        f"Comparisons with random (above): difference in Rel. ± half its 95 % confidence interval, which covers seeds "
+        f"({full_seeds(comparison)}) and items (paired: both runs answered the same ones). Better and worse are "
+        "significant after Holm correction over all rows of this table that are compared with random; other tables do "
+        "not count. Nothing is said of rows with one seed, and no interval over seeds exists for them.",
         *_shared(comparison),
         *_power(comparison),
         *_unpaired(comparison),

@@ -32,11 +32,13 @@ from selectmm.records.record import (
     SuiteEntry,
 )
 from selectmm.records.schedule import PointEntry
-from selectmm.records.stage import Stage, options_of
+from selectmm.records.source_code import source_of
+from selectmm.records.stage import Stage, fingerprint, options_of
+from selectmm.schedules.schedule import Score
 from selectmm.schedules.static import Static
 from selectmm.stages.finetune import TRAININGS
 from selectmm.stages.scale import too_few_steps, too_small_for
-from selectmm.stages.schedule import Learned, course_of
+from selectmm.stages.schedule import Learned, course_of, requests_of
 from selectmm.tuning.callback import REPORT
 from selectmm.tuning.recipe import Recipe
 
@@ -83,6 +85,7 @@ def record_of(
         curve=curve,
         targets=None if targets is None else targets.fingerprint,
         evaluations=experiment.curve,
+        code=_code(experiment, pool),
     )
 
 
@@ -129,6 +132,17 @@ def _method(experiment: Experiment) -> MethodEntry:
     own = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
     method = {f"method.{name}": value for name, value in options_of(experiment.method).items()}
     return MethodEntry(experiment.chooser, {**own, **(method if experiment.schedule.wraps else {})})
+
+
+def _code(experiment: Experiment, pool: Pool) -> str:
+    """Of what chose the rows, with the features that it read."""
+    needs = experiment.method.needs()
+    made: list[object] = [experiment.method, *needs.features, *needs.of_targets, *needs.reference]
+    if not isinstance(experiment.schedule, Static):
+        made = [experiment.schedule, *(made if experiment.schedule.wraps else [])]
+        scored = [one.needs for one in requests_of(experiment, pool) if isinstance(one, Score)]
+        made += [feature for needs in scored for feature in needs.features]
+    return fingerprint({"code": sorted({source_of(one) for one in made})})
 
 
 def keep_record(experiment: Experiment, record: RunRecord, tuned: Stage, evaluated: Stage) -> Path:

@@ -69,9 +69,16 @@ def test_another_run_never_does(other: object) -> None:
 def test_what_was_not_kept_before_changes_no_name(tmp_path: Path) -> None:
     assert replace(RECORD, evaluations=1).name == RECORD.name
     path = save(RECORD, tmp_path)
-    content = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("targets", "evaluations")}
+    content = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("targets", "evaluations", "code")}
     path.write_text(json.dumps({**content, "schema": 5}))
     assert load(path) == RECORD and load(path).name == path.stem
+    assert replace(RECORD, code="0123456789abcdef").name == RECORD.name, "the same run, made again with mended code"
+    path.write_text(
+        json.dumps(
+            {k: v for k, v in {**json.loads(save(RECORD, tmp_path).read_text()), "schema": 6}.items() if k != "code"}
+        )
+    )
+    assert load(path) == RECORD
 
 
 def test_a_list_may_name_rows_several_times_and_rows_that_are_not_there(tmp_path: Path) -> None:

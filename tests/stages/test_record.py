@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.features.tokens import TokenCount
 from selectmm.records import stage
 from selectmm.records.files import load
 from selectmm.records.provenance import COMPUTING
 from selectmm.records.stage import run_stage
+from selectmm.stages import record as stage_of_record
 from selectmm.stages.record import other_versions, record_of
 from tests.export import recorded
 
@@ -41,6 +43,17 @@ def test_a_training_whose_only_step_has_no_rate_is_warned_of_and_recorded(
     assert sorted(warned) == sorted(said)
     longer = load(recorded.recorded_run(tmp_path, "method=random"))
     assert longer.recipe.steps == 2 and not any("learns nothing" in text for text in longer.deviations)
+
+
+def test_a_record_holds_the_code_that_chose_with_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def code(*words: str) -> str:
+        return load(recorded.recorded_run(tmp_path, *words)).code
+
+    random, length = code("method=random"), code("method=length")
+    assert code("method=random") == random != length
+    known = stage_of_record.source_of
+    monkeypatch.setattr(stage_of_record, "source_of", lambda one: known(one) + "!" * isinstance(one, TokenCount))
+    assert code("method=random") == random and code("method=length") != length, "length reads the feature"
 
 
 def test_what_other_versions_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
