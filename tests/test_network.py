@@ -1,5 +1,6 @@
 """Without a network, what would have to be downloaded from the hub is refused at once, in one sentence."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from selectmm import network
+from selectmm.commands import references, verify_eval
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.instantiate import open_model
@@ -15,6 +17,7 @@ from selectmm.network import check_data_sets, check_inside, check_model, check_p
 from selectmm.pool.hub import load_split
 from selectmm.stages.suite_data import check_data
 
+ROOT = Path(__file__).parent.parent
 ASKED = []
 
 
@@ -89,6 +92,16 @@ def test_a_suite_s_data_sets_and_a_pool_are_refused_likewise(monkeypatch: pytest
     with pytest.raises(UserError, match=r"dataset --local-dir FOLDER\), and set pool\.dataset=FOLDER\.$"):
         load_split("owner/name", None, "main", "train")
     assert ASKED == 2 * [(constants.ENDPOINT, 5.0)]
+
+
+@pytest.mark.parametrize("command", [verify_eval.main, references.main])
+def test_data_that_are_out_of_reach_are_named_before_a_model_is_opened(
+    command: Callable[[Sequence[str]], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SELECTMM_ROOT", str(ROOT))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
+    with pytest.raises(UserError, match=r"^'[\w/-]+' is not in the hub's cache, .* and set suite\.data=FOLDER\.$"):
+        command(["model=llava15_7b", "suite=scalselect"])
 
 
 def test_nothing_is_asked_for_data_that_are_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

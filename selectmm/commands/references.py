@@ -34,8 +34,9 @@ def main(arguments: Sequence[str]) -> None:
     """
     experiment = build(read_config(read_arguments(_parser(), arguments).choices), "full")
     refuse_engine(experiment.engine, "references")
-    vlm, suite = experiment.open_model(), experiment.suite
-    check_data(suite)
+    suite = experiment.suite
+    check_data(suite)  # before weights are read or fetched, which may take minutes
+    vlm = experiment.open_model()
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
         identity = {"model": vlm.identity, "suite": identity_of(suite), "images": images, "seed": experiment.seed}

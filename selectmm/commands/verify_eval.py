@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> None:
     refuse_engine(experiment.engine, "verify-eval")
     path, suite = experiment.config["model"].get("path"), experiment.suite
     released = released_as(asked.released) if asked.released else None
+    check_data(suite)  # before weights are read or fetched, which may take minutes
     vlm = experiment.open_model()
-    check_data(suite)
     released = released or released_for(path, vlm.identity, ROOT / "results" / "references" / f"{suite.name}.json")
     found = verify(vlm, suite, released, experiment.cache, experiment.seed)
     show(found, wide())
