@@ -16,9 +16,10 @@ from selectmm.records.record import MethodEntry, RunRecord, SourceCounts, StageC
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import address, html, write_leaderboard
 from selectmm.report.names import name_of
+from selectmm.report.references import Reference
 from selectmm.screen import output
 from tests.browser import acted, drawn, with_browser
-from tests.report.runs import run_of
+from tests.report.runs import references_file, run_of
 
 
 def runs() -> dict[str, RunRecord]:
@@ -269,6 +270,38 @@ def test_a_keyboard_is_enough_and_does_not_lose_its_place(tmp_path: Path) -> Non
         [f"#open={full}&sort=recipe", "0-recipe"],
         5,  # the open row links to its two records
     ]
+
+
+@with_browser
+def test_headings_stay_in_sight_and_each_explains_itself(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    scores = {"POPE": 50.0, "low": 20.0}
+    many = [run_of("prism", scores, budget=number / 60) for number in range(1, 51)]
+    records = [*many, run_of("full", {"POPE": 80.0, "low": 25.0})]
+    references = references_file(tmp_path / "references.json", {"low": Reference(chance=25.0)})
+    write_leaderboard({f"{number}.json": record for number, record in enumerate(records)}, page, [references])
+    moved = "find('.board').scrollTop = 1e6; find('.board').scrollLeft = 1e6"
+    top = "find('thead th').getBoundingClientRect().top - find('.board').getBoundingClientRect().top"
+    left = "find('tbody tr.row > td').getBoundingClientRect().left - find('.board').getBoundingClientRect().left"
+    tips = "[...document.querySelectorAll('thead button')].map((one) => [one.textContent, one.dataset.tip])"
+    ask = f"[find('.board').scrollTop > 300, find('.board').scrollLeft > 0, {top}, {left}, {tips}]"
+    [(down, right, above, beside, explained)] = acted(page, [(moved, ask)], "", "--window-size=700,800")
+    assert (down, right, above, beside) == (True, True, 0, 0)
+    said = dict(explained)
+    assert list(said)[:5] == ["method", "budget", "Rel. %", "share of full", "OSC"] and all(said.values())
+    assert "even the full run is not clearly better than guessing" in said["low †"]
+    assert "guessing" not in said["POPE"]
+
+
+@with_browser
+def test_on_a_phone_the_page_does_not_move_sideways_and_filters_are_folded(tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    write_leaderboard(runs(), page)
+    first = runs()["full-0.json"].name
+    sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    ask = f"[innerWidth, {sideways}, find('#more').open, find('.board').scrollWidth > 390]"
+    for state in ("", f"open={first}"):
+        assert acted(page, [("", ask)], state, "--window-size=390,800") == [[390, 0, False, True]]
 
 
 @with_browser

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from statistics import fmean
 
+from selectmm.report.pages.columns import TIPS
 from selectmm.report.pages.mark import mark
 from selectmm.report.rows import Comparison, Row
 
@@ -12,6 +13,8 @@ NOTE = (
     "Per cent of a source's rows that were kept, mean over the seeds. Rows that were drawn more than once count as "
     "often as they were drawn. Stronger colour: more. The last column is the share of the whole pool."
 )
+
+ALL = "Rows that were kept, in per cent of the whole pool."
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,16 @@ def kept_table(comparison: Comparison) -> str:
         return ""
     names = list(dict.fromkeys(name for one in found for name in one.pool))
     pool = {name: next(one.pool[name] for one in found if name in one.pool) for name in names}
-    heads = "".join(
-        f'<th scope="col" tabindex="0" data-tip="{escape(f"{name}: {pool[name]:,} rows in the pool")}">'
-        f"<span>{escape(name)}</span></th>"
-        for name in names
-    )
+    heads = "".join(_head(f"<span>{escape(name)}</span>", f"{name}: {pool[name]:,} rows in the pool") for name in names)
     lines = "".join(_line(one, names) for one in found)
-    head = f'<tr><th scope="col">method</th><th scope="col">budget</th>{heads}<th scope="col">all</th></tr>'
+    left = "".join(_head(name, TIPS[name]) for name in ("method", "budget"))
+    head = f"<tr>{left}{heads}{_head('all', ALL)}</tr>"
     table = f'<table class="kept" data-rove="[data-tip]"><thead>{head}</thead><tbody>{lines}</tbody></table>'
     return f'<h3>What was kept</h3><div class="scroll">{table}</div><p class="note">{NOTE}</p>'
+
+
+def _head(content: str, tip: str) -> str:
+    return f'<th scope="col" tabindex="0" data-tip="{escape(tip)}">{content}</th>'
 
 
 def _line(one: Kept, names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from selectmm.report.html.against import NAME, TIP, against
 from selectmm.report.html.kept import kept_table
 from selectmm.report.html.picture import picture
-from selectmm.report.pages.columns import tip_of
+from selectmm.report.pages.columns import paper_tip_of, tip_of
 from selectmm.report.pages.frame import frame, text
 from selectmm.report.pages.mark import mark
 from selectmm.report.rows import Comparison
@@ -50,7 +50,7 @@ def _section(section: Section, number: int) -> str:
 
 
 def _paper(table: Table) -> str:
-    heads = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.columns)
+    heads = "".join(_titled(name, paper_tip_of(name)) for name in table.columns)
     return _above(table) + _scrolling(heads, [_row(row) for row in table.rows]) + _below(table)
 
 
@@ -76,7 +76,7 @@ def _grid(section: Section) -> str:
     marks = [*[""] * above, *(mark(row.method) for row in rows)]
     beside = [*["<td>–</td>"] * above, *verdicts] if verdicts else [""] * len(table.rows)
     if verdicts:
-        heads.insert(RIGHT_OF_REL, f'<th scope="col" tabindex="0" data-tip="{escape(TIP)}">{NAME}</th>')
+        heads.insert(RIGHT_OF_REL, _titled(NAME, TIP))
     lines = [
         _row([cells[number] for number in order], sign, verdict)
         for cells, sign, verdict in zip(table.rows, marks, beside, strict=True)
@@ -91,9 +91,11 @@ def _order(columns: Sequence[str]) -> list[int]:
 
 
 def _head(name: str) -> str:
-    return (
-        f'<th scope="col" tabindex="0" data-tip="{escape(tip_of(name, name.endswith(AT_CHANCE)))}">{_text(name)}</th>'
-    )
+    return _titled(name, tip_of(name, name.endswith(AT_CHANCE)))
+
+
+def _titled(name: str, tip: str) -> str:
+    return f'<th scope="col" tabindex="0" data-tip="{escape(tip)}">{_text(name)}</th>'
 
 
 def _row(cells: Sequence[str], sign: str = "", verdict: str = "") -> str:

@@ -18,7 +18,21 @@ TIPS = {
     "of the score.",
 }
 
+BESIDE = "the paper's number / ours / difference."
+# In a paper's table; its other columns mean the same as elsewhere.
+PAPER_TIPS = {
+    "rows": "How many rows were kept: the paper's number / ours.",
+    "evidence": "Where we read the paper's numbers: paper, its own text; released, its repository or model card; "
+    "secondary, a source about the paper.",
+    "Rel. %": f"Relative performance, over the benchmarks that the paper averages: {BESIDE}",
+}
+
 
 def tip_of(column: str, at_chance: bool = False) -> str:
     """The tooltip of a column; a name that is not in `TIPS` is a benchmark's."""
     return TIPS.get(column, f"{SCORE} {AT_CHANCE}" if at_chance else SCORE)
+
+
+def paper_tip_of(column: str) -> str:
+    """The tooltip of a column of a paper's table with our numbers in it."""
+    return PAPER_TIPS.get(column) or TIPS.get(column, f"Score on this benchmark: {BESIDE}")

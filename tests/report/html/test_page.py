@@ -14,8 +14,10 @@ from selectmm.records.files import save
 from selectmm.records.record import RunRecord, SourceCounts
 from selectmm.report.html.against import NAME, against
 from selectmm.report.html.kept import kept_of, kept_table
+from selectmm.report.html.page import report_page
 from selectmm.report.html.picture import tooltip
 from selectmm.report.points import points
+from selectmm.report.published import Reproduces, beside_published, read_printed
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
 from selectmm.report.rows import compare
@@ -135,6 +137,24 @@ def test_every_heading_and_every_point_explains_itself(pages: tuple[str, Path]) 
     ]
 
 
+def test_every_column_of_every_table_explains_itself(pages: tuple[str, Path]) -> None:
+    """Those of a paper's table too, whose cells are the paper's number, ours and the difference."""
+    beside = beside_published(Reproduces("PRISM", "main"), compare(runs()[:-1], {}), read_printed("PRISM", "main"))
+    papers = report_page("toy", [], [beside])
+    for page in (pages[1].read_text(), papers):
+        heads = [of for tag, of in Cells(page).tags if tag == "th" and of.get("scope") == "col"]
+        assert heads and [of for of in heads if not of.get("data-tip") or of.get("tabindex") != "0"] == []
+    tips = [of["data-tip"] for tag, of in Cells(papers).tags if tag == "th" and of.get("scope") == "col"]
+    said = dict(zip(beside.columns, tips, strict=True))
+    assert said["rows"] == "How many rows were kept: the paper's number / ours."
+    assert said["evidence"].startswith("Where we read the paper's numbers: ")
+    assert said["Rel. %"].endswith(
+        "over the benchmarks that the paper averages: the paper's number / ours / difference."
+    )
+    assert said[beside.columns[3]] == "Score on this benchmark: the paper's number / ours / difference."
+    assert said["OSC"].startswith("PRISM's cost score")
+
+
 def test_the_verdicts_are_those_of_the_sentence(pages: tuple[str, Path]) -> None:
     """Two methods far from random and one like it; the sentence above the table names them with the same numbers."""
     chosen = {"good": 75.0, "alike": 60.5, "bad": 40.0, "random": 60.0}
@@ -202,6 +222,12 @@ def test_a_narrow_screen_says_that_the_picture_goes_on(pages: tuple[str, Path]) 
     ask = "[find('.narrow').checkVisibility(), find('figure').scrollWidth > find('figure').clientWidth]"
     found = [acted(pages[1], [("", ask)], "", f"--window-size={width},900") for width in (390, 500, 560, 1280)]
     assert found == [[[True, True]], [[True, True]], [[False, False]], [[False, False]]]
+
+
+@with_browser
+def test_on_a_phone_the_page_does_not_move_sideways(pages: tuple[str, Path]) -> None:
+    ask = "[innerWidth, document.documentElement.scrollWidth - document.documentElement.clientWidth]"
+    assert acted(pages[1], [("", ask)], "", "--window-size=390,800") == [[390, 0]]
 
 
 @with_browser

@@ -1,6 +1,7 @@
 """The page: whole, without network and script, whatever a stranger wrote into the pool."""
 
 import base64
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -17,6 +18,7 @@ from selectmm.pool.sample import Turn
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.gallery import LETTERS, SIDE, _talk, groups_of
 from selectmm.report.inspect.page import page
+from tests.browser import acted, with_browser
 from tests.report.inspect.material import choice_of, plain_pool, pool_of
 
 VOID = {"meta", "img", "rect", "line", "input"}
@@ -156,3 +158,25 @@ def test_long_texts_and_long_talks_are_shortened_and_say_so() -> None:
     found = _talk([Turn("user", "x" * (LETTERS + 1)), *[Turn("assistant", "y")] * 5])
     assert f"… ({LETTERS + 1:,} letters)" in found
     assert "and 2 more turns" in found
+
+
+@with_browser
+def test_the_page_has_a_dark_mode_and_does_not_move_sideways_on_a_phone(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    pool = plain_pool(tmp_path, 40)
+    many = [replace(choice_of(pool, range(start, start + 10)), name=f"another-method-{start}") for start in range(8)]
+    file.write_text(page(choice_of(pool, range(5), np.arange(40)), many))
+    back = "getComputedStyle(document.body).backgroundColor"
+    found = acted(
+        file,
+        [
+            ("", "[innerWidth, document.documentElement.scrollWidth - document.documentElement.clientWidth]"),
+            ("find('#theme-light').click()", back),
+            ("find('#theme-dark').click()", back),
+        ],
+        "",
+        "--window-size=390,800",
+    )
+    assert found[0] == [390, 0]
+    light, dark = (sum(map(int, re.findall(r"\d+", str(colour)))) for colour in found[1:])
+    assert light > 3 * 200 and dark < 3 * 60
