@@ -24,6 +24,7 @@ from selectmm.report.groups import conditions
 from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import References, references_among
+from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Tallies, compare
 from selectmm.report.verdict import NO_ERROR, ONE_SEED, Difference, Verdict, difference, verdicts
 from selectmm.statistics.paired import ALPHA, holm
@@ -32,7 +33,11 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "verdicts"
 HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by hand. -->"
 YARDSTICKS = ("oracle", "by_source", "one_source")  # know what matters beforehand: no methods
+FULL_RUNS_OF = {"all-methods-30": "all-methods"}  # whose full runs Rel. is relative to, of experiments without any
 STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
+
+Recorded = tuple[Path, RunRecord]
+"""A record with its file."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def gathered() -> list[Look]:
     """The differences of all experiments of several seeds, surest first; the same runs on several pages are one."""
     paths = sorted((ROOT / "results" / "records").glob("*.json"))
     records = sorted(((path, load(path)) for path in paths), key=lambda one: one[1].experiment)
-    groups = [list(group) for _, group in groupby(records, key=lambda one: one[1].experiment)]
+    by_name = {name: list(group) for name, group in groupby(records, key=lambda one: one[1].experiment)}
+    groups = [[*mine, *_full_runs_for(name, by_name)] for name, mine in by_name.items()]
     found: dict[tuple[object, ...], Look] = {}
     # Of the same runs on several pages the difference is that of the largest page, which knows most of the spread.
     for mine in sorted(groups, key=len, reverse=True):
@@ -98,6 +104,14 @@ def gathered() -> list[Look]:
     looks = sorted(found.values(), key=lambda look: look.p)
     overall = holm([look.p for look in looks])
     return [replace(look, overall=float(p)) for look, p in zip(looks, overall, strict=True)]
+
+
+def _full_runs_for(name: str, by_name: Mapping[str, Sequence[Recorded]]) -> list[Recorded]:
+    """Another experiment's full runs, if this one compares with random and has none of its own."""
+    methods = {record.method.name for _, record in by_name[name]}
+    if "full" in methods or "random" not in methods:
+        return []
+    return [one for one in by_name[FULL_RUNS_OF[name]] if is_full(one[1])]
 
 
 def looks_of(name: str, records: Sequence[RunRecord], tallies: Tallies) -> Mapping[tuple[object, ...], Look]:

@@ -26,8 +26,8 @@ def draw(comparison: Comparison, found: Sequence[Point], floor: float | None, ma
     """
     figure = blank(8, 1.7 + 0.24 * len(found))
     kept, paid = figure.subplots(1, 2, sharey=True, width_ratios=(5, 2))
-    first = comparison.records[0]
-    title = f"What does a subset keep, and what does it cost?\n{shortened(first.experiment)} · {first.scale} scale"
+    named = f"{shortened(comparison.experiment)} · {comparison.records[0].scale} scale"
+    title = f"What does a subset keep, and what does it cost?\n{named}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, parse_math=False)
     ordered = sorted(range(len(found)), key=lambda number: (found[number].rel, -number))  # the lowest is at the bottom
     for line, number in enumerate(ordered):

@@ -157,6 +157,11 @@ class Comparison:
         """The records of full runs."""
         return tuple(record for record in self.records if is_full(record))
 
+    @property
+    def experiment(self) -> str:
+        """The experiment that pictures name: that of the first method, as full runs may be another's."""
+        return next((one for one in self.records if not is_full(one)), self.records[0]).experiment
+
 
 def compare(records: Sequence[RunRecord], references: References, tallies: Tallies | None = None) -> Comparison:
     """Turn comparable records (see `selectmm.report.groups`) into rows.

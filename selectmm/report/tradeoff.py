@@ -66,9 +66,9 @@ def save_picture(comparison: Comparison, folder: Path, name: str, floor: float |
 
 
 def _frame(axes: Axes, comparison: Comparison) -> None:
-    first = comparison.records[0]
+    named = f"{shortened(comparison.experiment)} · {comparison.records[0].scale} scale"
     axes.set_title(
-        f"What does a subset cost, and what does it keep?\n{shortened(first.experiment)} · {first.scale} scale",
+        f"What does a subset cost, and what does it keep?\n{named}",
         loc="left",
         parse_math=False,
         fontsize=13,

@@ -169,6 +169,12 @@ def test_the_title_says_the_question_and_the_scale() -> None:
     assert title == "What does a subset cost, and what does it keep?\ntoy · embedded scale"
 
 
+def test_the_title_names_the_experiment_of_the_methods_where_the_full_run_is_another_one_s() -> None:
+    full = replace(run_of("full", {"a": 50.0}), experiment="large")
+    figure = draw(compare([full, run_of("random", {"a": 45.0}), run_of("prism", {"a": 44.0})], {}))
+    assert figure.axes[0].get_title(loc="left").endswith("\ntoy · embedded scale")
+
+
 def test_equal_steps_are_hollow() -> None:
     faces = {
         line.get_markerfacecolor()
