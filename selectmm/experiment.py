@@ -1,4 +1,4 @@
-"""One experiment: the ingredients of the five verbs, built and checked, with no config left to read."""
+"""What one run needs: pool, method, model, recipe, suite and the rest, built from the configuration and checked."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

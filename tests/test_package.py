@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import selectmm
@@ -81,6 +82,15 @@ def test_a_file_that_is_not_here_is_the_one_that_comes_along(tmp_path: Path, mon
     name.parent.mkdir(parents=True)
     name.write_text("{}")
     assert here_or_shipped(name) == name
+
+
+def test_the_classifiers_are_the_versions_of_python_that_pip_allows() -> None:
+    """And the README's."""
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    versions = [f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in allowed]
+    named = [name.split(" :: ")[-1] for name in PROJECT["classifiers"] if " :: Python :: 3." in name]
+    assert named == versions
+    assert f"Python {versions[0]} to {versions[-1]}" in (ROOT / "README.md").read_text()
 
 
 def test_every_import_is_declared() -> None:
