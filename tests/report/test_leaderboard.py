@@ -232,7 +232,7 @@ def test_a_browser_sorts_filters_and_opens_a_row(tmp_path: Path) -> None:
     assert methods(dom)[0] == "full" and "&lt;img src=x" in dom and "<img" not in dom
     assert "Seed 0" in dom and "python -m selectmm method=prism" in dom and 'href="./full-1.json"' in dom
     assert dom.count('<g class="point') == 3, "the picture has a point per row"
-    assert "<th>share</th><th>share as a bar</th>" in dom
+    assert ">share</th><th" in dom and ">share as a bar</th>" in dom
     assert dom.count('class="point open"') == 1 and "3 of 3 rows" in dom
     assert methods(drawn(page, "sort=rel&up=1"))[-1] == "full"
     filtered = drawn(page, "method=prism&budget=30+%25")
@@ -361,9 +361,19 @@ def test_a_row_shows_that_it_opens_and_a_source_how_much_of_it_was_kept(tmp_path
     bars = "[...document.querySelectorAll('.bar')].map((one) => one.offsetWidth / one.parentElement.offsetWidth)"
     about = "find('.about').textContent"
     fingerprints = "find('.exact').dataset.tip"
-    shut, opened, widths, said, tip = acted(
-        page, [("", cue), ("find('[data-row]').click()", cue), ("", bars), ("", about), ("", fingerprints)]
+    unexplained = "[...document.querySelectorAll('.detail th')].filter((one) => !one.dataset.tip).length"
+    shut, opened, widths, said, tip, silent = acted(
+        page,
+        [
+            ("", cue),
+            ("find('[data-row]').click()", cue),
+            ("", bars),
+            ("", about),
+            ("", fingerprints),
+            ("", f"[document.querySelectorAll('.detail th').length, {unexplained}]"),
+        ],
     )
+    assert silent == [10, 0]
     assert (shut, opened) == (['"▸"', '"▸"'], ['"▾"', '"▸"'])
     assert widths == [pytest.approx(0.5, abs=0.02), 1]
     assert str(said).startswith("Not to be compared with other boards. It differs from board 2 in recipe (lr). Fingerp")

@@ -8,7 +8,7 @@ from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
 from selectmm.records.stage import write_atomically
 from selectmm.report.leaderboard.boards import Plain, boards_of
-from selectmm.report.pages.columns import TIPS
+from selectmm.report.pages.columns import RUN_TIPS, TIPS
 from selectmm.report.pages.frame import frame, text
 from selectmm.report.pages.mark import look_of
 
@@ -65,6 +65,7 @@ def html(boards: list[Plain]) -> str:
         "boards": [board | {"rows": lines} for board, lines in zip(boards, rows, strict=True)],
         "styles": {name: look_of(name) for name in sorted(names)},
         "tips": TIPS,
+        "run-tips": RUN_TIPS,
     }
     data |= {f"runs-{number}": [row["runs"] for row in board["rows"]] for number, board in enumerate(boards)}
     script = text("pages", "page.js") + "".join(text("leaderboard", name) for name in SCRIPTS)

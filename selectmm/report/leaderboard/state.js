@@ -4,7 +4,8 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const BOARDS = read("boards"),
   STYLES = read("styles"),
-  TIPS = read("tips");
+  TIPS = read("tips"),
+  RUN_TIPS = read("run-tips");
 const FILTERS = ["experiment", "scale", "pool", "model", "recipe", "budget", "method"];
 const state = () => new URLSearchParams(location.hash.slice(1));
 

@@ -195,7 +195,8 @@ function details(run) {
       element("td", { class: "text" }, element("span", { class: "track" }, filled(s))),
     ),
   );
-  const head = (...names) => element("tr", {}, ...names.map((n) => element("th", {}, n)));
+  const titled = (name) => element("th", { "data-tip": RUN_TIPS[name] }, name);
+  const head = (...names) => element("tr", {}, ...names.map(titled));
   const count = run.rows.toLocaleString("en"),
     different = run.different.toLocaleString("en");
   return element(

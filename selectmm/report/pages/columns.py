@@ -17,7 +17,19 @@ TIPS = {
     "OSC": "PRISM's cost score: share of full / Rel. Below 1 the method saves a larger share of the cost than it loses "
     "of the score.",
 }
-
+# In the tables of one run, below its row on the leaderboard.
+RUN_TIPS = {
+    "benchmark": "What the tuned model was evaluated on.",
+    "score": SCORE,
+    "95 %, items": "Half of the score's 95 % confidence interval over the benchmark's items.",
+    "items": "How many items were answered.",
+    "chance": "The score of guessing.",
+    "source": "The data set that rows of the pool come from.",
+    "kept": "How many rows of the source were kept.",
+    "of": "How many rows of the source the pool has.",
+    "share": "The rows that were kept, in per cent of the source's.",
+    "share as a bar": "The same share, drawn.",
+}
 BESIDE = "the paper's number / ours / difference."
 # In a paper's table; its other columns mean the same as elsewhere.
 PAPER_TIPS = {
