@@ -31,7 +31,7 @@ from selectmm.methods.less import Less
 from selectmm.methods.magic import Magic
 from selectmm.methods.method import Method, Needs
 from selectmm.methods.once_select import OnceSelect
-from selectmm.methods.order import shares
+from selectmm.methods.order import ranked_rows, shares
 from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.presel import PreSel
 from selectmm.methods.prism import Prism
@@ -263,6 +263,29 @@ def test_the_contract_says_what_a_method_has_to_return() -> None:
         check_method(Careless())
     with pytest.raises(AssertionError, match=r"gave scores of shape \(1,\) for 60 rows"):
         check_method(Careless(scores=True))
+
+
+@dataclass(frozen=True)
+class ThroughASet:
+    """Rows of the source that comes first in a set of names, which is the same all through one process."""
+
+    in_order: bool = False
+
+    def needs(self) -> Needs:
+        return Needs()
+
+    def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
+        names = set(pool.sources.tolist())
+        first = sorted(names)[0] if self.in_order else next(iter(names))
+        return Subset(ranked_rows(pool, np.where(pool.sources == first, 0.0, 1.0), budget, "low"))
+
+
+def test_the_contract_notices_an_order_that_another_process_would_change() -> None:
+    with pytest.raises(
+        AssertionError, match=r"usually it goes through a set of names, whose order differs from one pr"
+    ):
+        check_method(ThroughASet())
+    check_method(ThroughASet(in_order=True))
 
 
 def test_the_contract_notices_a_broken_promise() -> None:
