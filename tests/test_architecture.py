@@ -122,6 +122,32 @@ def test_a_configuration_is_read_at_the_top_only() -> None:
     assert [file for file in sorted(users) if order.index(part_of(file)) > order.index("instantiate")] == []
 
 
+def handed_whole() -> Iterator[tuple[str, int, bool]]:
+    """Functions that take a whole experiment, with how many of its fields they read and whether they hand it on."""
+    for file in FILES:
+        for function in ast.walk(ast.parse((PACKAGE / file).read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for argument in function.args.args:
+                if argument.annotation is None or ast.unparse(argument.annotation) != "Experiment":
+                    continue
+                uses = [
+                    (parent, node)
+                    for parent in ast.walk(function)
+                    for node in ast.iter_child_nodes(parent)
+                    if isinstance(node, ast.Name) and node.id == argument.arg
+                ]
+                fields = {parent.attr for parent, _ in uses if isinstance(parent, ast.Attribute)}
+                handed_on = any(not isinstance(parent, ast.Attribute) for parent, _ in uses)
+                yield f"{file}: {function.name}", len(fields), handed_on
+
+
+def test_who_takes_a_whole_experiment_hands_it_on_or_reads_more_than_three_of_its_fields() -> None:
+    found = list(handed_whole())
+    assert len(found) > 10
+    assert [name for name, fields, handed_on in found if fields <= 3 and not handed_on] == []
+
+
 def test_commands_that_only_read_records_start_without_torch() -> None:
     """Its import takes several times as long as most of them do."""
     names = ("cache", "compare", "leaderboard", "power", "report")

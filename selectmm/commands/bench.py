@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     rows, together = experiment.batch_size, experiment.suite.batch_size
     found = bench(vlm, experiment.recipe, gpu, asked.steps, rows=rows, asked=together)
     _show(found, gpu)
-    file = file_of(experiment, shapes, gpu.name)
+    file = file_of(experiment.cache, experiment.config, experiment.recipe, shapes, gpu.name)
     name = torch.cuda.get_device_name() if device.type == "cuda" else gpu.source
     factors = {kind: timed.factor for kind, timed in found.items()}
     measured = {kind: asdict(timed) for kind, timed in found.items()}

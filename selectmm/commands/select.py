@@ -29,6 +29,7 @@ from selectmm.export.chosen import FORMATS, Chosen, check_rows, check_target, wr
 from selectmm.export.original import state_of
 from selectmm.features.motion import FrameDifference
 from selectmm.instantiate import build
+from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.check_rows import fitting
 from selectmm.models.gpu import check_gpu
@@ -168,7 +169,7 @@ def _rows_within(given: float, gpu: Gpu, experiment: Experiment, pool: Pool, vlm
     Raises:
         UserError: the hours are enough for the whole pool, so that nothing would be selected.
     """
-    corrections = Corrections.of(experiment, vlm, gpu)
+    corrections = Corrections.of(experiment.cache, experiment.config, experiment.recipe, vlm, gpu)
     rows, hours = rows_within(experiment, pool, given, gpu, utilisation, SAMPLE, corrections)
     measured = "tuning" in corrections.factors
     speed = "corrected by `selectmm bench`" if measured else f"at {100 * utilisation:g} % of its peak"
@@ -190,7 +191,7 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
         try:
             check_selectable(experiment, pool, vlm)
             if every and not pool.clips.any():
-                _check_still(experiment)
+                _check_still(experiment.method)
             fit[name] = experiment
         except UserError as problem:
             if not every:
@@ -215,9 +216,9 @@ def _selected(task: _Task, pool: Pool, vlm: VLM, every: bool) -> tuple[dict[str,
     return subsets, left_out
 
 
-def _check_still(experiment: Experiment) -> None:
-    """Whether a method is for rows without clips too, which the pool has alone."""
-    if any(isinstance(feature, FrameDifference) for feature in experiment.method.needs().features):
+def _check_still(method: Method) -> None:
+    """Whether it is for rows without clips too, which the pool has alone."""
+    if any(isinstance(feature, FrameDifference) for feature in method.needs().features):
         raise UserError("It compares the frames of clips, and no row of the pool has a clip; name it to run it.")
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from selectmm.experiment import Experiment
 from selectmm.models.load import pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Planned
 from selectmm.planning.work import GRADIENTS
 from selectmm.records.stage import fingerprint, write_atomically
+from selectmm.tuning.recipe import Recipe
 
 FOLDER = "bench"
 KINDS = {
@@ -39,9 +39,9 @@ class Corrections:
     source: str = ""
 
     @classmethod
-    def of(cls, experiment: Experiment, vlm: VLM, gpu: Gpu) -> "Corrections":
-        """The cache folder's corrections for this model and recipe on that device; of the model, shapes are enough."""
-        file = file_of(experiment, vlm, gpu.name)
+    def of(cls, cache: Path, config: Mapping[str, Any], recipe: Recipe, vlm: VLM, gpu: Gpu) -> "Corrections":
+        """The cache folder's corrections for this model and recipe on that device; see `file_of`."""
+        file = file_of(cache, config, recipe, vlm, gpu.name)
         if not file.exists():
             return cls()
         kept = json.loads(file.read_text())
@@ -60,24 +60,25 @@ class Corrections:
         return self.factors.get(kind) if kind else None
 
 
-def file_of(experiment: Experiment, vlm: VLM, device: str) -> Path:
-    """The file of what was measured of a model's shapes and an experiment's recipe on a kind of device.
+def file_of(cache: Path, config: Mapping[str, Any], recipe: Recipe, vlm: VLM, device: str) -> Path:
+    """The file of what was measured of a model's shapes and a recipe on a kind of device.
 
     The model's path counts for nothing, nor does what of the recipe changes no step; so a model with published weights
     corrects the plans of one that has yet to be made, or lies elsewhere.
 
     Args:
-        vlm: the experiment's model, or its shapes. device: the name of a `Gpu`.
+        config: the whole configuration, of which dtype and kernels count. vlm: the model, or its shapes. device: the
+            name of a `Gpu`.
     """
-    asked = str(experiment.config["model"].get("dtype", "auto"))
+    asked = str(config["model"].get("dtype", "auto"))
     measured = {
         "model": type(vlm.model).__name__,
         "shapes": {name: list(value.shape) for name, value in vlm.model.named_parameters() if not _of_words(name)},
         "dtype": str(pick_dtype(asked, torch.device("cpu" if device == "cpu" else "cuda"))),
-        "compute": experiment.config["compute"],
-        "recipe": experiment.recipe.learned(),
+        "compute": config["compute"],
+        "recipe": recipe.learned(),
     }
-    return experiment.cache / FOLDER / f"{device}-{fingerprint(measured)}.json"
+    return cache / FOLDER / f"{device}-{fingerprint(measured)}.json"
 
 
 def _of_words(parameter: str) -> bool:

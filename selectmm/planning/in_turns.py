@@ -31,7 +31,7 @@ def in_turns(job: "Job") -> list[Planned]:
     scorings = _scorings(requests)
     scored = [request for request, _ in scorings]
     wanted = next((request.needs for request in scored if request.needs.targets), Needs())
-    targets = select.targets_of(experiment, wanted)
+    targets = select.targets_of(experiment.open_targets, experiment.suite, experiment.method_name, wanted)
     warmups = [job._warmup(needs) for needs in {request.needs for request in scored if request.needs.warmup}]
     steps = sum(request.steps for request in requests if isinstance(request, Train))
     visits = steps * experiment.recipe.batch_size

@@ -80,8 +80,9 @@ class Job:
         if not isinstance(self.experiment.schedule, Static):
             turns = in_turns(self)
             return [pool, *self._check(), *turns, *self._evaluated(turns[-1])]
-        needs = self.experiment.method.needs()
-        targets = select.targets_of(self.experiment, needs)
+        asked = self.experiment
+        needs = asked.method.needs()
+        targets = select.targets_of(asked.open_targets, asked.suite, asked.method_name, needs)
         warmup = self._warmup(needs)
         passes: list[Planned] = []
         marks: list[str] = []

@@ -83,7 +83,9 @@ def _planned(experiment: Experiment, gpu: Gpu, loads: Loads, planned: set[str], 
     _note_items(experiment.suite, notes, sources)
     if experiment.engine is not None and model is not None and model.room is not None:
         sources.append(f"Assumed of {serving.ASSUMED}.")
-    corrections = Corrections() if model is None else Corrections.of(experiment, model.vlm, gpu)
+    corrections = Corrections()
+    if model is not None:
+        corrections = Corrections.of(experiment.cache, experiment.config, experiment.recipe, model.vlm, gpu)
     if corrections.source:
         sources.append(corrections.source)
     corrected = [replace(stage, measured=corrections.factor(stage)) for stage in stages]

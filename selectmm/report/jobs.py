@@ -71,7 +71,8 @@ def warn_of_failures(jobs: Sequence[tuple[DictConfig, str]], here: bool = False)
     for config, method in jobs:
         try:
             experiment = build(config, method)
-            targets_of(experiment, experiment.method.needs() if experiment.schedule.wraps else Needs())
+            needs = experiment.method.needs() if experiment.schedule.wraps else Needs()
+            targets_of(experiment.open_targets, experiment.suite, method, needs)
         except UserError as problem:
             reasons[str(problem)] += 1
             continue

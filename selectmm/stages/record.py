@@ -91,7 +91,10 @@ def record_of(
 
 def _recipe(experiment: Experiment, pool: Pool, learned: Learned) -> RecipeEntry:
     recipe, rows = experiment.recipe, len(learned.selection.subset.rows)
-    steps = recipe.steps(len(pool), rows) if learned.schedule is None else course_of(experiment, pool).steps
+    if learned.schedule is None:
+        steps = recipe.steps(len(pool), rows)
+    else:
+        steps = course_of(pool, experiment.method, experiment.budget, recipe).steps
     return RecipeEntry(recipe.name, asdict(recipe), asdict(experiment.strategy), steps)
 
 

@@ -27,7 +27,7 @@ from selectmm.records.schedule import RoundEntry, ScheduleEntry
 from selectmm.records.source_code import source_of
 from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.schedules.forecast import forecast
-from selectmm.schedules.schedule import Course, Score, Train
+from selectmm.schedules.schedule import Course, Schedule, Score, Train
 from selectmm.schedules.static import Static
 from selectmm.stages.choice import Checked
 from selectmm.stages.finetune import points_of, tune
@@ -35,6 +35,7 @@ from selectmm.stages.rounds import ROUNDS, VISITS, Rounds, Trained, gather, repo
 from selectmm.stages.select import Selection, check_selectable, select_rows, warmup_of
 from selectmm.stages.summary import time_of
 from selectmm.tuning.callback import REPORT
+from selectmm.tuning.recipe import Recipe
 
 log = logging.getLogger("selectmm")
 
@@ -94,16 +95,16 @@ def check_choice(experiment: Experiment, pool: Pool, vlm: VLM) -> Pool | None:
     return check_selectable(experiment, pool, vlm, everything)
 
 
-def course_of(experiment: Experiment, pool: Pool) -> Course:
+def course_of(pool: Pool, method: Method, budget: float, recipe: Recipe) -> Course:
     """What the schedule shares out: as many steps as a static run has."""
-    rows = rows_for(experiment.budget, pool)
-    recipe = experiment.recipe
-    return Course(pool, Checked(experiment.method), rows, recipe.steps(len(pool), rows), recipe.batch_size)
+    rows = rows_for(budget, pool)
+    return Course(pool, Checked(method), rows, recipe.steps(len(pool), rows), recipe.batch_size)
 
 
 def requests_of(experiment: Experiment, pool: Pool) -> list[Score | Train]:
     """What the schedule will ask for, as far as that can be known now; errors as `forecast`."""
-    course, recipe, seed = course_of(experiment, pool), experiment.recipe, experiment.seed
+    recipe, seed = experiment.recipe, experiment.seed
+    course = course_of(pool, experiment.method, experiment.budget, recipe)
     return forecast(experiment.schedule, course, lambda warmup: warmup_of(warmup, pool, recipe, seed)[0], seed)
 
 
@@ -112,6 +113,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """The identity of a schedule's stage. ``targets``: fingerprint of the examples."""
     schedule, recipe = experiment.schedule, experiment.recipe
+    steps = course_of(pool, experiment.method, experiment.budget, recipe).steps
     features = {feature for one in requests if isinstance(one, Score) for feature in one.needs.features}
     encoders = sorted(f"{feature} {own['encoder']}" for feature in features if (own := own_encoder(feature)))
     return {
@@ -124,11 +126,11 @@ def identity_of(
         "rows": rows_for(experiment.budget, pool),
         "model": model,
         "recipe": recipe.learned(),
-        "steps": course_of(experiment, pool).steps,
+        "steps": steps,
         "strategy": experiment.strategy.learned(),
         "device": device,
         "seed": experiment.seed,
-        "points": list(points_of(experiment.curve, course_of(experiment, pool).steps)),
+        "points": list(points_of(experiment.curve, steps)),
         "version": 1,
         **({"encoders": encoders} if encoders else {}),
     }
@@ -141,7 +143,8 @@ def _of_method(method: Method, pool: Pool) -> dict[str, Any]:
 
 
 def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
-    course, targets = course_of(experiment, pool), check_choice(experiment, pool, vlm)
+    course = course_of(pool, experiment.method, experiment.budget, experiment.recipe)
+    targets = check_choice(experiment, pool, vlm)
     requests = requests_of(experiment, pool)
     wanted = None if targets is None else targets.fingerprint
     identity = identity_of(experiment, pool, vlm.identity, vlm.model.device.type, requests, wanted)
@@ -153,7 +156,7 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
                 rounds = Rounds(experiment, pool, vlm, targets, course, folder, points, tracked.log)
                 rounds.follow()
                 gather(rounds.trained, folder)
-                summary = _summary(experiment, pool, rounds)
+                summary = _summary(experiment.chooser, experiment.schedule, pool, rounds)
                 write_atomically(folder / SUMMARY, json.dumps(summary, indent=1))
                 report = report_of(rounds.trained)
                 if report["answer_tokens"] == 0:
@@ -175,13 +178,13 @@ def _in_turns(experiment: Experiment, pool: Pool, vlm: VLM) -> Learned:
     return learned
 
 
-def _summary(experiment: Experiment, pool: Pool, rounds: Rounds) -> dict[str, Any]:
-    """What the stage says of itself: the entry for the record, and costs."""
+def _summary(chooser: str, schedule: Schedule, pool: Pool, rounds: Rounds) -> dict[str, Any]:
+    """What the stage says of itself: the entry for the record, and costs. ``chooser``: see `Experiment`."""
     trained = rounds.trained
     visits = [np.load(part.folder / VISITS) for part in trained]
-    options = {name: value for name, value in options_of(experiment.schedule).items() if name != "wraps"}
+    options = {name: value for name, value in options_of(schedule).items() if name != "wraps"}
     entry = ScheduleEntry(
-        name=experiment.chooser.partition("+")[0],
+        name=chooser.partition("+")[0],
         options=options,
         fingerprint=fingerprint({"visits": [rows for part in visits for rows in part.ravel().tolist()]}),
         visits=sum(part.size for part in visits),

@@ -101,16 +101,16 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     everything += [] if reference is None else list(reference.stages.values())
     chosen = _choose(experiment, pool, features, everything)
     subset = load_subset(chosen.folder / "subset.json", pool)
-    _warn_of_size(experiment, pool, len(subset.rows))
+    _warn_of_size(experiment.method_name, experiment.budget, pool, len(subset.rows))
     return Selection(subset, warmup, passes(everything), chosen)
 
 
-def _warn_of_size(experiment: Experiment, pool: Pool, kept: int) -> None:
+def _warn_of_size(method: str, budget: float, pool: Pool, kept: int) -> None:
     """Say that a method keeps another number of rows than asked; full does by its name."""
-    if experiment.method_name != "full" and kept != (asked := rows_for(experiment.budget, pool)):
+    if method != "full" and kept != (asked := rows_for(budget, pool)):
         log.warning(
             "  %s kept %s, not the %s of the budget; compare it with method=random budget=%d.",
-            experiment.method_name, counted(kept, "row"), f"{asked:,}", kept,
+            method, counted(kept, "row"), f"{asked:,}", kept,
         )  # fmt: skip
 
 
@@ -194,7 +194,8 @@ def share_passes(experiments: Sequence[Experiment], pool: Pool, vlm: VLM) -> lis
     stages = list(store.stages(pool, _features_of(sharing)).values())
     aiming = [(one, needs) for one, needs in sharing if needs.targets]
     if aiming:
-        targets = targets_of(*aiming[0])
+        first, wanted = aiming[0]
+        targets = targets_of(first.open_targets, first.suite, first.method_name, wanted)
         stages += store.stages(targets, _features_of(aiming)).values()
     return passes(stages)
 
@@ -213,7 +214,7 @@ def check_selectable(experiment: Experiment, pool: Pool, vlm: VLM, needs: Needs 
         UserError: pool, model or targets lack what the method needs.
     """
     needs = needs or experiment.method.needs()
-    targets = targets_of(experiment, needs)
+    targets = targets_of(experiment.open_targets, experiment.suite, experiment.method_name, needs)
     _check_pool(experiment.method_name, pool, needs)
     store = store_of(experiment, vlm, None)
     store.check(pool, [*needs.features, *needs.reference])

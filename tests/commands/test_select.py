@@ -168,7 +168,7 @@ def test_hours_are_corrected_by_what_bench_measured(
     estimated = len(json.loads((tmp_path / "rows.json").read_text()))
     experiment = build(read_config([option for option in options[:-4] if "budget" not in option]), "random")
     keep(
-        file_of(experiment, experiment.open_shapes("cpu"), "h100"),
+        file_of(experiment.cache, experiment.config, experiment.recipe, experiment.open_shapes("cpu"), "h100"),
         {"date": "2026-11-29", "device": "an H100", "factors": {"tuning": 2.0}},
     )
     (tmp_path / "rows.json").unlink()

@@ -32,7 +32,8 @@ def experiment(*words: str, multirun: bool = False) -> Experiment:
 
 def file(*words: str, multirun: bool = False, model: str = "llava15_7b_stage1", device: str = "h100") -> str:
     """Of an experiment with the shapes of a known model."""
-    return file_of(experiment(*words, multirun=multirun), shapes(model), device).name
+    of = experiment(*words, multirun=multirun)
+    return file_of(of.cache, of.config, of.recipe, shapes(model), device).name
 
 
 @cache

@@ -86,7 +86,6 @@ def test_what_no_subset_can_be_is_said_before_it_is_kept(what: object, said: str
 
 def test_a_schedule_s_choices_are_checked_too() -> None:
     recipe = SimpleNamespace(batch_size=2, steps=lambda _pool, _rows: 3)
-    experiment = SimpleNamespace(budget=2, recipe=recipe, method=Gives(Subset(np.array([-2]))))
-    course = course_of(experiment, POOL)
+    course = course_of(POOL, Gives(Subset(np.array([-2]))), 2, recipe)
     with pytest.raises(UserError, match="kept row -2, but the pool has rows 0 to 9"):
         course.method.select(POOL, Features({}), 1, np.random.default_rng(0))
