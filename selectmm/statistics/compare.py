@@ -70,7 +70,7 @@ def compare_files(first: Path, second: Path) -> Pair:
         UserError: a record or its answers cannot be read, or the two did not answer the same items the same way.
     """
     records = load(first), load(second)
-    if records[0].name == records[1].name:
+    if records[0].name == records[1].name and records[0].code == records[1].code:
         raise UserError(f"{first} and {second} are records of the same run; there is nothing to compare.")
     apart = _check(first, second, *records)
     answers = load_answers(records[0], first), load_answers(records[1], second)
@@ -105,6 +105,8 @@ def _check(first: Path, second: Path, one: RunRecord, other: RunRecord) -> tuple
             f"{first} and {second} were not evaluated alike: {evaluator[0]} is {found[0]} in one and {found[1]} in the "
             f"other; evaluate both with the same version and suite."
         )
+    if one.method.name == other.method.name and None not in (one.code, other.code) and one.code != other.code:
+        names.append("the code that chose the rows")
     return tuple(names)
 
 

@@ -54,6 +54,21 @@ def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
     assert "g is unknown: its metric cannot be computed from single items." in text
 
 
+def test_one_method_before_and_after_its_code_was_changed_can_be_compared(tmp_path: Path) -> None:
+    """Both records have one name, and lie in two folders."""
+    paths = []
+    for code, right in (("aaaa", GOOD), ("bbbb", BAD)):
+        path = written(tmp_path / code, "mine", {"a": answers(right)})
+        paths.append(save(replace(load(path), code=code), path.parent))
+    assert paths[0].name == paths[1].name
+    pair = compare_files(*paths)
+    assert pair.lines[0].difference.value == 100.0
+    assert "Besides what was chosen, the runs differ in the code that chose the rows." in notes(pair)
+    save(replace(load(paths[1]), code="aaaa"), paths[1].parent)
+    with pytest.raises(UserError, match="are records of the same run; there is nothing to compare"):
+        compare_files(*paths)
+
+
 def test_points_that_a_table_shows_in_per_cent_are_compared(tmp_path: Path) -> None:
     config = {"suite": {"benchmarks": [{"name": "a", "scale": 0.5}]}}
     paths = []
