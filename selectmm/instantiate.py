@@ -94,7 +94,7 @@ def _with_own(
         engine: whether something else than this project's own passes evaluates.
 
     Raises:
-        UserError: the pool is read from no file that another could stand for.
+        UserError: the pool is read from no file that another could stand for, or the held-out file is not there.
     """
     key = next((key for key in ("file", "split", "tars") if key in pool), None)
     if key is None:
@@ -105,6 +105,8 @@ def _with_own(
     rows = {**pool, key: heldout}
     if rows[key] == pool[key]:
         raise UserError(f"heldout={heldout} is the pool itself; hold out rows in a file of their own.")
+    if key == "file" and "://" not in str(heldout) and not Path(str(heldout)).exists():
+        raise UserError(f"heldout={heldout}: there is no such file; name one of held-out rows in the pool's format.")
     own, ours, absent = suite["benchmarks"], benchmarks(), suite.get("absent") or {}
     if engine:
         ours = [one for one in ours if one["task"] != RATED]

@@ -16,6 +16,7 @@ from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
 from selectmm.records.stage import fingerprint
+from selectmm.schedules.request import check_request
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
 
 
@@ -41,7 +42,7 @@ def forecast(
         warmed_on: says of a warm-up which positions it would train on.
 
     Raises:
-        UserError: see `Schedule.check`; also if the requests do not train all steps.
+        UserError: see `Schedule.check` and `check_request`; also if the requests do not train all steps.
     """
     schedule.check(course)
     course, rng = replace(course, method=_StandIn(course.method)), np.random.default_rng(seed)
@@ -51,6 +52,7 @@ def forecast(
             requests.append(asking.send(answer))
         except StopIteration:
             break
+        check_request(schedule, requests[-1], course.pool)
         answer = _invented(requests[-1], course.pool, warmed_on, rng)
     trained = sum(request.steps for request in requests if isinstance(request, Train))
     if trained != course.steps:

@@ -27,6 +27,7 @@ from selectmm.records.cost import Cost
 from selectmm.records.no_links import open_unlinked, refuse_links
 from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.schedules.forecast import part_of
+from selectmm.schedules.request import check_request
 from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train
 from selectmm.stages.select import store_of, warm, warmup_of
 from selectmm.tuning.adapter import carry_adapter
@@ -90,11 +91,13 @@ class Rounds:
         """Answer all requests.
 
         Raises:
-            UserError: the schedule asks for other steps than the run has; see `train_task` and `FeatureStore.stages`.
+            UserError: the schedule asks for other steps than the run has, or for what cannot be (`check_request`); see
+                `train_task` and `FeatureStore.stages`.
         """
         rng = np.random.default_rng(self.experiment.seed)
         asking, answer = self.experiment.schedule.rounds(self.course, rng), None
         for number, request in enumerate(self._requests(asking)):
+            check_request(self.experiment.schedule, request, self.pool)
             answer = self._train(number, request) if isinstance(request, Train) else self._score(number, request)
             self._answer = answer
         if self._done != self.course.steps:

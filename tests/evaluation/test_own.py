@@ -355,7 +355,10 @@ def test_one_key_adds_the_benchmarks_to_any_suite(tmp_path: Path, monkeypatch: p
     for other, said in (
         (OmegaConf.merge(config, {"heldout": str(pool)}), "is the pool itself; hold out rows in a file of their own"),
         (read_config(["heldout=rows.json", "suite=prism"]), "this pool has none; use heldout= with pool=llava_json"),
-        (OmegaConf.merge(config, {"heldout": "nowhere.json"}), r"There is no pool file nowhere\.json"),
+        (
+            OmegaConf.merge(config, {"heldout": "nowhere.json"}),
+            r"^heldout=nowhere\.json: there is no such file; name one of held-out rows in the pool's format\.$",
+        ),
     ):
         with pytest.raises(UserError, match=said):
             build(other, "prism")
