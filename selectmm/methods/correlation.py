@@ -14,7 +14,7 @@ Groups = int | torch.Tensor
 """The group that all rows have, or each row's, [rows] of int64."""
 
 BLOCK = 512  # features held at a time, at most
-HELD = 300_000  # numbers held at a time: in single and half precision what a core's second cache holds (2 MiB)
+HELD = 2**17  # numbers held at a time: in single and half precision 0.75 MiB, which a core's second cache holds
 
 
 def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, centering: Centering) -> np.ndarray:
@@ -57,7 +57,7 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
 def _add(sums: torch.Tensor, own: Groups, weights: torch.Tensor, block: torch.Tensor) -> None:
     """Add each feature of a block, times its weight, to the sum of its group."""
     if isinstance(own, int):
-        sums[own] += weights.to(block.dtype) @ block
+        sums[own].add_(weights.to(block.dtype) @ block)
         return
     there, place = own.unique(return_inverse=True)
     spread = torch.zeros(len(there), len(block), dtype=block.dtype)
