@@ -3,7 +3,8 @@
 python experiments/performance/gradients.py [--rows 128] [--batch-size 32] [--out FOLDER]
 
 TIVE's feature: the norm of every row's LoRA gradient and its projection to 8,192 numbers, LoRA of rank 128 on every
-linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere.
+linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere. Each side
+is the median of three rounds in which they alternate; memory is that of a round.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.performance.floor import Floor, Part
 from experiments.performance.naive import conversations
 from experiments.performance.rows import LIMIT, Rows, parser
-from experiments.performance.sides import Comparison, Side, differs, keep, measure
+from experiments.performance.sides import Comparison, Side, differs, keep, measure, median
 from experiments.performance.work import amount_of, computing, opening
 from selectmm.features.gradients import ProjectedGradient, lora_linears, sketch
 from selectmm.features.onepass import CPU_TOKENS, batches_of
@@ -42,6 +43,7 @@ from selectmm.tuning.adapter import injected
 from peft import LoraConfig  # isort: skip  (only once selectmm has let torchvision import)
 
 RANK = 128
+ROUNDS = 3
 FEATURE = ProjectedGradient()
 ENOUGH = 1.1  # memory that is flat in the rows: what four times the rows may raise it to
 MMAP_THRESHOLD = -3  # of malloc.h: blocks from which on memory is mapped for each alone
@@ -95,11 +97,14 @@ def main(arguments: list[str]) -> Path:
     given = parser(__doc__.splitlines()[0], rows=128).parse_args(arguments)
     rows = Rows(given.rows, given.cache, given.batch_size, given.model, given.pool)
     what, one = "batched gradients", "one backward per row"
-    ours, found = measure(batched, rows)
-    comparisons = []
-    for name, loss in (("the model's own loss", model_loss), ("loss on answer tokens alone", answers_loss)):
-        theirs, expected = measure(one_by_one, rows, loss)
-        comparisons.append(Comparison(what, f"{one}, {name}", ours, theirs, 2.5, differs=differs(found, expected)))
+    losses = {"the model's own loss": model_loss, "loss on answer tokens alone": answers_loss}
+    works = ((batched, rows), *((one_by_one, rows, loss) for loss in losses.values()))
+    rounds = [[measure(*work) for work in works] for _ in range(ROUNDS)]
+    (ours, found), *others = (median(sides) for sides in zip(*rounds, strict=True))
+    comparisons = [
+        Comparison(what, f"{one}, {name}", ours, theirs, 2.5, differs=differs(found, expected))
+        for name, (theirs, expected) in zip(losses, others, strict=True)
+    ]
     many = replace(rows, times=4)
     longer, _ = measure(batched, many)
     what, flat = "batched gradients, every row four times", "every row once"

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
 from experiments.performance.own_memory import OwnMemory, own_memory
-from experiments.performance.sides import Comparison, Side, Work, keep, measure
+from experiments.performance.sides import Comparison, Side, Work, keep, measure, median
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.stream import json_rows
 
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> Path:
         few = write_mixed(place / "few.json", given.rows // SHARE)
         sizes = {f"megabytes_{file.stem}": round(file.stat().st_size / 1e6, 1) for file in (mixed, plain, few)}
         rounds = [[_opened(by_reading, file, images) for file in (mixed, plain)] for _ in range(ROUNDS)]
-        (ours, found), (llava, expected) = (_median(sides) for sides in zip(*rounds, strict=True))
+        (ours, found), (llava, expected) = (median(sides) for sides in zip(*rounds, strict=True))
         more, less = (_own_memory(file, images) for file in (mixed, few))
         decoded = [measure(by_decoding, file)[0].busy for file in (mixed, plain)]
     finally:
@@ -103,10 +103,6 @@ def _opened(work: Work, file: Path, images: Path) -> tuple[Side, np.ndarray]:
 def _own_memory(file: Path, images: Path) -> Side:
     """A pool opened once more, with the process's own memory in place of all."""
     return own_memory(*_opened(by_holding, file, images))
-
-
-def _median(sides: Sequence[tuple[Side, np.ndarray]]) -> tuple[Side, np.ndarray]:
-    return sorted(sides, key=lambda one: one[0].seconds)[len(sides) // 2]
 
 
 def _figures(

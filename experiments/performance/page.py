@@ -222,8 +222,8 @@ def _reading(records: list[dict]) -> str:
 - *Cold*: the file's pages were dropped from this machine's cache (`posix_fadvise`, after `fsync`). What the host of a
   virtual machine keeps cannot be dropped from inside, so a cold disk of one's own may be slower, which favours ours.
 - *Numbers differ by*: largest difference of both sides' results, as a share of the largest.
-- Every time is one run, not a mean (of training the median of rounds in which the sides take turns): differences of
-  some per cent mean nothing.
+- Every time is one run, or the median of rounds in which the sides take turns where the script says so: differences of
+  some per cent mean nothing, and on a virtual machine whose speed changes within minutes larger ones do not either.
 """
 
 

@@ -103,6 +103,11 @@ def measure(work: Work, *arguments: object) -> tuple[Side, np.ndarray | None]:
         child.join()
 
 
+def median(sides: Sequence[tuple[Side, np.ndarray | None]]) -> tuple[Side, np.ndarray | None]:
+    """Of one side, measured several times, the time in the middle: a virtual machine's speed changes within minutes."""
+    return sorted(sides, key=lambda one: one[0].seconds)[len(sides) // 2]
+
+
 def differs(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Largest difference as a share of the largest number."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

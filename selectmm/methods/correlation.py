@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch.linalg import vector_norm
 
 from selectmm.methods.blocks import blocks, dtype_of
 
@@ -35,17 +36,18 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
     centred, shifts = _centring(pairs, centering)
     scale = torch.zeros(len(pairs.unit), dtype=torch.float64)  # of each centred feature to length 1, or to nothing
     sums = torch.zeros(len(pairs.sizes), values.shape[1], dtype=torch.float64)
+    least = 1e-12 if pairs.dtype == torch.float64 else 1e-6  # of a feature's length; below it only rounding is left
     for some, own, block in pairs.blocks():
-        lengths = block.norm(dim=1) if shifts is None else None
+        lengths = vector_norm(block, dim=1) if shifts is None else None
         block = centred(block, own)
-        norms = block.norm(dim=1)
-        least = 1e-12 if block.dtype == torch.float64 else 1e-6  # of a feature's length; else only rounding is left
+        norms = vector_norm(block, dim=1)
         if lengths is None:
             real = _real(pairs, some, norms, shifts[own], least)
         else:
             real = norms > least * lengths
-        scale[some] = torch.where(real, 1 / norms, 0).double()
-        _add(sums, own, pairs.count[some] * scale[some], block)
+        inverse = torch.where(real, 1 / norms, 0)
+        scale[some] = inverse
+        _add(sums, own, pairs.count[some] * inverse, block)
     dots, toward = torch.zeros_like(scale), sums.to(pairs.dtype)
     for some, own, block in pairs.blocks():
         dots[some] = _dots(centred(block, own), toward[own])
@@ -57,11 +59,11 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
 def _add(sums: torch.Tensor, own: Groups, weights: torch.Tensor, block: torch.Tensor) -> None:
     """Add each feature of a block, times its weight, to the sum of its group."""
     if isinstance(own, int):
-        sums[own].add_(weights.to(block.dtype) @ block)
+        sums[own].add_(weights @ block)
         return
     there, place = own.unique(return_inverse=True)
     spread = torch.zeros(len(there), len(block), dtype=block.dtype)
-    spread[place, torch.arange(len(block))] = weights.to(block.dtype)
+    spread[place, torch.arange(len(block))] = weights
     sums[there] += spread @ block
 
 
@@ -107,8 +109,8 @@ class _Pairs:
     """The distinct (unit, group) pairs of rows, by unit: what is computed once for all rows that share it.
 
     Attributes:
-        unit, group, count: of each pair, [pairs] of int64. of_row: the pair of each row, [rows]. sizes: rows per
-            group, [groups, 1].
+        unit, group: of each pair, [pairs] of int64. count: its rows, [pairs] of `dtype`. of_row: the pair of each row,
+            [rows]. sizes: rows per group, [groups, 1].
     """
 
     values: np.ndarray
@@ -123,7 +125,8 @@ class _Pairs:
         groups = int(group.max()) + 1
         keys, of_row, count = np.unique(unit * groups + group, return_inverse=True, return_counts=True)
         sizes = torch.from_numpy(np.bincount(group, minlength=groups)).unsqueeze(1)
-        return cls(values, keys // groups, keys % groups, torch.from_numpy(count), of_row, sizes)
+        counted = torch.from_numpy(count).to(dtype_of(values))
+        return cls(values, keys // groups, keys % groups, counted, of_row, sizes)
 
     @property
     def dtype(self) -> torch.dtype:
