@@ -3,8 +3,8 @@
 python experiments/performance/gradients.py [--rows 128] [--batch-size 32] [--out FOLDER]
 
 TIVE's feature: the norm of every row's LoRA gradient and its projection to 8,192 numbers, LoRA of rank 128 on every
-linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere. Each side
-is the median of three rounds in which they alternate; memory is that of a round.
+linear layer, gradients of those in self-attention. LoRA's weights are random: a gradient takes as long anywhere. Each
+side is the median of three rounds in which they alternate; memory is that of a round.
 """
 
 import ctypes
