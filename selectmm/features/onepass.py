@@ -95,7 +95,7 @@ class Pass:
         stream = read(reader, planned, loaders)
         for shard in shards:
             shares = Shares(vlm, list(self.wanted), self.view)
-            values = self._values(vlm, stream, len(shard), reader, shares)
+            values = self._values(vlm, stream, shard, reader, shares)
             for feature, folder in self.wanted.items():
                 target, made = self._target(feature, shard), values[feature]
                 if target != shard:  # of an image's rows the first one speaks for it
@@ -124,22 +124,24 @@ class Pass:
 
     @torch.no_grad()
     def _values(
-        self, vlm: VLM, stream: Iterator[list[Loaded]], rows: int, reader: Reader, shares: Shares
+        self, vlm: VLM, stream: Iterator[list[Loaded]], shard: range, reader: Reader, shares: Shares
     ) -> dict[Feature, np.ndarray]:
-        """Of the next ``rows`` rows of the stream, which are a shard's, in the pool's order."""
-        units: list[int] = []
-        parts: dict[Feature, list[np.ndarray]] = {feature: [] for feature in self.wanted}
+        """Of a shard, whose units come next in the stream, in another order; in the pool's order."""
+        found: dict[Feature, np.ndarray] = {}
+        done = 0
         with _adapter_in_its_models_dtype(vlm):
-            while len(units) < rows:
+            while done < len(shard):
                 start = time.perf_counter()
                 read = next(stream)
                 shares.waited(time.perf_counter() - start)
                 for loaded in read:
-                    units += loaded.units
+                    done += len(loaded.units)
+                    place = np.array(loaded.units) - shard.start
                     for feature, values in self._computed(vlm, loaded, reader, shares).items():
-                        parts[feature].append(values)
-        back = np.argsort(units)
-        return {feature: np.concatenate(values)[back] for feature, values in parts.items()}
+                        if feature not in found:
+                            found[feature] = np.empty((len(shard), *values.shape[1:]), values.dtype)
+                        found[feature][place] = values
+        return found
 
     def _computed(self, vlm: VLM, loaded: Loaded, reader: Reader, shares: Shares) -> dict[Feature, np.ndarray]:
         """Values of rows at once or, where memory runs out, half of them at a time."""
