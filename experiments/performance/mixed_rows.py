@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.open_pool import IMAGES, SHARE, image_name, texts_of, write_images, write_rows
-from experiments.performance.own_memory import OwnMemory, own_memory
+from experiments.performance.own_memory import own_memory, watched
 from experiments.performance.sides import Comparison, Side, Work, keep, measure, median
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.stream import json_rows
@@ -47,14 +47,7 @@ def by_reading(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray
 
 def by_holding(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray]:
     """The pool opened for the first time; the process's own memory before and at most, MiB."""
-    opening = by_reading(file, images, cache)
-
-    def run() -> np.ndarray:
-        own = OwnMemory()
-        opening()
-        return np.array([own.before, own.most])
-
-    return run
+    return watched(by_reading(file, images, cache))
 
 
 def by_decoding(file: Path) -> Callable[[], np.ndarray]:

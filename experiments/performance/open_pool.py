@@ -21,7 +21,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.floor import Floor, Part, hashing, parsing, reading
-from experiments.performance.own_memory import OwnMemory, own_memory
+from experiments.performance.own_memory import own_memory, watched
 from experiments.performance.sides import Comparison, Side, keep, measure
 from selectmm.pool.llava_json import open_llava_json
 
@@ -45,14 +45,7 @@ def by_reading_on(file: Path, images: Path, cache: Path) -> Callable[[], np.ndar
 
 def by_holding(file: Path, images: Path, cache: Path) -> Callable[[], np.ndarray]:
     """The same; the process's own memory before and at most, MiB."""
-    opening = by_reading_on(file, images, cache)
-
-    def run() -> np.ndarray:
-        own = OwnMemory()
-        opening()
-        return np.array([own.before, own.most])
-
-    return run
+    return watched(by_reading_on(file, images, cache))
 
 
 def by_json(file: Path) -> Callable[[], np.ndarray]:

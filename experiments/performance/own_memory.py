@@ -5,7 +5,7 @@ Linux only.
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -30,6 +30,17 @@ class OwnMemory(Thread):
         while True:
             self.most = max(self.most, _own())
             time.sleep(EVERY)
+
+
+def watched(run: Callable[[], object]) -> Callable[[], np.ndarray]:
+    """``run`` with the process's own memory before and at most, MiB, as its numbers."""
+
+    def watch() -> np.ndarray:
+        own = OwnMemory()
+        run()
+        return np.array([own.before, own.most])
+
+    return watch
 
 
 def own_memory(side: Side, found: Sequence[float] | np.ndarray) -> Side:
