@@ -3,8 +3,9 @@
 Nothing is asserted on time: it depends on what else the machine does.
 """
 
+import inspect
 import json
-import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -118,29 +119,38 @@ def _after_preparing() -> Callable[[], np.ndarray]:
     return run
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's malloc is asked")
-@pytest.mark.usefixtures("forked")
-def test_freed_memory_is_given_back_at_once_where_that_is_asked_for() -> None:
-    (_, kept), (_, returned) = (sides.measure(_freeing, asked) for asked in (False, True))
-    assert kept[0] < 8 < 24 < returned[0], "MiB of 32 that lay between blocks which are still in use"
+FREED = """
+import ctypes, resource
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 
-def _freeing(asked: bool) -> Callable[[], np.ndarray]:
-    if asked:
-        gradients._give_back_freed_memory()
-    np.ones(2**21)[:1].sum()  # 16 MiB: malloc takes blocks of this size from its heap once one was freed
+MMAP_THRESHOLD = {threshold}
+{function}
 
-    def run() -> np.ndarray:
-        blocks = [np.ones(2**17) for _ in range(64)]  # 64 MiB
-        before = _resident()
-        del blocks[::2]
-        return np.array([before - _resident()])
-
-    return run
-
-
-def _resident() -> float:
+def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+{call}
+del (first := [np.ones(2**21)])[0]  # 16 MiB: malloc takes blocks up to this size from its heap once one was freed
+blocks = [np.ones(2**17) for _ in range(64)]  # 64 MiB
+before = resident()
+del blocks[::2]
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's malloc is asked")
+def test_freed_memory_is_given_back_at_once_where_that_is_asked_for() -> None:
+    """In a process of its own, whose heap has no free room yet that blocks could come from."""
+    asked = gradients._give_back_freed_memory
+    parts = {"threshold": gradients.MMAP_THRESHOLD, "function": inspect.getsource(asked)}
+    kept, returned = (
+        float(subprocess.check_output([sys.executable, "-c", FREED.format(call=call, **parts)], text=True))
+        for call in ("", f"{asked.__name__}()")
+    )
+    assert kept < 8 < 24 < returned, "MiB of 32 that lay between blocks which are still in use"
 
 
 @pytest.mark.parametrize(("grown", "floors"), [(0.0, 1), (5.0, 2)])
