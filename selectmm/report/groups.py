@@ -16,7 +16,9 @@ NAMED = 5  # differences that a caption names
 
 def recipe_of(record: RunRecord) -> tuple[object, ...]:
     """Name and length of a record's recipe: a value typed in a command changes how long it trains under one name."""
-    return record.recipe.name, *(record.recipe.options.get(name) for name in LENGTHS)
+    values = [record.recipe.options.get(name) for name in LENGTHS]
+    # A record from elsewhere may hold anything there, and what this gives is looked up.
+    return record.recipe.name, *(str(value) if isinstance(value, list | dict) else value for value in values)
 
 
 @dataclass(frozen=True)
