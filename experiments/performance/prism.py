@@ -1,9 +1,11 @@
 """What do PRISM's scores cost over reading the features once, and against the N×N form?
 
-python experiments/performance/prism.py [--rows 150000] [--width 4096] [--matrix-rows 50000] [--out FOLDER]
+python experiments/performance/prism.py [--rows 150000] [--width 4096] [--matrix-rows 50000] [--groups 18] [--out FOLDER]
 
-Features are half precision on disk, made up, one group, written beside the result and deleted again. Ours and reading
-are the median of three rounds in which they alternate; beside the N×N form, of three rounds before it and three behind.
+Features are half precision on disk, made up, written beside the result and deleted again. All rows are one group, but
+where groups are named; those are drawn at random, so that each block of rows has many. Ours and reading, and one group
+and several, are the median of three rounds in which they alternate; beside the N×N form, of three rounds before it and
+three behind.
 """
 
 import sys
@@ -30,13 +32,13 @@ LARGE = 150_000  # rows from which the aim against reading holds
 BLOCK = 2048  # rows of the N×N matrix at a time: nobody has to hold all of it
 
 
-def scores(path: Path, rows: int, cold: bool) -> Callable[[], np.ndarray]:
+def scores(path: Path, rows: int, cold: bool, groups: int = 1) -> Callable[[], np.ndarray]:
     """Ours, from the file."""
     (forget if cold else _read)(path)
-    everyone = np.arange(rows)
+    everyone, group = np.arange(rows), np.random.default_rng(0).integers(0, groups, rows)
 
     def run() -> np.ndarray:
-        return mean_correlation(np.load(path, mmap_mode="r"), everyone, np.zeros_like(everyone), "corpus_mean")
+        return mean_correlation(np.load(path, mmap_mode="r"), everyone, group, "corpus_mean")
 
     return run
 
@@ -67,11 +69,13 @@ def main(arguments: list[str]) -> Path:
     parser.add_argument("--rows", type=int, nargs="*", default=[150_000], help="rows read from a cold cache")
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--matrix-rows", type=int, nargs="*", default=[12_500, 50_000], help="rows of the N×N form")
+    parser.add_argument("--groups", type=int, nargs="*", default=[18], help="groups of 50,000 rows, against one group")
     parser.add_argument("--out", type=Path, default=Path("outputs/performance"))
     given = parser.parse_args(arguments)
     made = [_against_reading(given.out, rows, given.width) for rows in given.rows]
     made += [_against_matrix(given.out, rows, given.width) for rows in given.matrix_rows]
-    settings = {"rows": given.rows, "width": given.width, "matrix_rows": given.matrix_rows}
+    made += [_against_one_group(given.out, groups, given.width) for groups in given.groups]
+    settings = {"rows": given.rows, "width": given.width, "matrix_rows": given.matrix_rows, "groups": given.groups}
     comparisons, stated = ([one for pair in made for one in pair[part]] for part in (0, 1))
     return keep("prism", settings, comparisons, given.out, floors=[one.record() for one in stated])
 
@@ -135,6 +139,19 @@ def _against_matrix(folder: Path, rows: int, width: int) -> Measured:
         path.unlink()
     aim = 200 if rows == AIMED_AT else None
     return [Comparison(what, "the N×N form", ours, theirs, aim, differs=differs(linear, squared))], stated
+
+
+def _against_one_group(folder: Path, groups: int, width: int) -> Measured:
+    path = write_features(folder / "features.npy", AIMED_AT, width, "float16")
+    try:
+        rounds = [[measure(scores, path, AIMED_AT, False, some) for some in (groups, 1)] for _ in range(ROUNDS)]
+        several, one = (median(sides)[0] for sides in zip(*rounds, strict=True))
+        size = f"{AIMED_AT:,} × {width:,} in float16, warm"
+        what = f"PRISM's scores, {size}, of {groups} groups"
+        stated = floors(path, what, several, cold=False)
+    finally:
+        path.unlink()
+    return [Comparison(what, "the same of one group", several, one, None, at_least=False)], [stated]
 
 
 def _read(path: Path) -> None:

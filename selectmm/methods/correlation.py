@@ -57,14 +57,11 @@ def mean_correlation(values: np.ndarray, unit: np.ndarray, group: np.ndarray, ce
 
 
 def _add(sums: torch.Tensor, own: Groups, weights: torch.Tensor, block: torch.Tensor) -> None:
-    """Add each feature of a block, times its weight, to the sum of its group."""
+    """Add each feature of a block, times its weight, to the sum of its group; the block is used up."""
     if isinstance(own, int):
         sums[own].add_(weights @ block)
-        return
-    there, place = own.unique(return_inverse=True)
-    spread = torch.zeros(len(there), len(block), dtype=block.dtype)
-    spread[place, torch.arange(len(block))] = weights
-    sums[there] += spread @ block
+    else:
+        sums.index_add_(0, own, block.mul_(weights.unsqueeze(1)).double())
 
 
 def _dots(block: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -140,7 +137,8 @@ class _Pairs:
     def blocks(self) -> Iterator[tuple[slice, Groups, torch.Tensor]]:
         """The part of the pairs, their group (of each, if they have several), and their features, from the first unit
         to the last."""
-        size = max(1, min(BLOCK, HELD // self.values.shape[1]))
-        group = torch.from_numpy(self.group) if len(self.sizes) > 1 else None
+        held = HELD if len(self.sizes) == 1 else 4 * HELD  # operations on rows of many groups take longer to start
+        size = max(1, min(BLOCK, held // self.values.shape[1]))
         for part, block in blocks(self.values, self.unit, size):
-            yield part, 0 if group is None else group[part], block
+            group = self.group[part]
+            yield part, int(group[0]) if (group == group[0]).all() else torch.from_numpy(group), block

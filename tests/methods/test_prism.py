@@ -74,8 +74,8 @@ def test_groups_and_shared_images_are_those_of_each_group_by_itself(centering: C
     assert half == pytest.approx(exact, abs=1e-6), "half precision on disk costs nothing beyond its own rounding"
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-def test_wide_features_are_held_few_at_a_time(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("groups", "rows"), [(1, 3), (3, 13)])
+def test_wide_features_are_held_few_at_a_time(groups: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block of them and what is computed of it stay in a core's cache, however wide they are."""
     held = []
     monkeypatch.setattr(module, "HELD", 100)
@@ -83,7 +83,7 @@ def test_wide_features_are_held_few_at_a_time(groups: int, monkeypatch: pytest.M
     rng = np.random.default_rng(1)
     values, group = rng.normal(size=(50, 30)) + 1, rng.integers(0, groups, 50)
     scores = mean_correlation(values, np.arange(50), group, "corpus_mean")
-    assert held == [3, 3, 3], "three passes, three features of 30 numbers at a time"
+    assert held == [rows] * 3, "three passes; features of 30 numbers at a time: 100 numbers, or 400 of several groups"
     for number in range(groups):
         assert scores[group == number] == pytest.approx(by_the_matrix(values[group == number], "corpus_mean"), abs=1e-9)
 
