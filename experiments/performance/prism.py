@@ -1,6 +1,6 @@
 """What do PRISM's scores cost over reading the features once, and against the N×N form?
 
-python experiments/performance/prism.py [--rows 150000] [--width 4096] [--matrix-rows 50000] [--groups 18] [--out FOLDER]
+python experiments/performance/prism.py [--rows 150000] [--width 4096] [--matrix-rows 50000] [--groups 18]
 
 Features are half precision on disk, made up, written beside the result and deleted again. All rows are one group, but
 where groups are named; those are drawn at random, so that each block of rows has many. Ours and reading, and one group
