@@ -3,12 +3,14 @@
 import ast
 import hashlib
 import inspect
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.util import resolve_name as resolve_import
 from pathlib import Path
 from pkgutil import resolve_name
+from tokenize import COMMENT, DEDENT, INDENT, NEWLINE, NL, STRING, TokenInfo, generate_tokens
 from typing import Any
 
 OURS = "selectmm"
@@ -22,7 +24,8 @@ def source_of(made: object) -> str:
     The source is that of its module and of what this one imports, and so on: code that methods share counts as well. Of
     selectmm's own that is the modules beside it, in the same folder. Of anybody else's it is every module of the same
     project (of an installed package: of that package), and what it takes from selectmm's methods, features and
-    schedules; and an option that is an object itself counts with its class and source.
+    schedules; and an option that is an object itself counts with its class and source. Comments, blank lines and
+    docstrings do not count.
     """
     kind = type(made)
     code = _hash_of(kind)
@@ -38,6 +41,39 @@ def source_named(target: str) -> str:
         ImportError, AttributeError, ValueError: there is none of that name.
     """
     return _hash_of(resolve_name(target))
+
+
+@cache
+def code_of(source: str) -> str:
+    """A module's source without comments, blank lines and texts that stand alone, such as docstrings.
+
+    What is left is as it was written, so it is the same under every version of Python; a syntax tree would not be.
+    """
+    lines = list(io.StringIO(source))
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    kept, end = [], 0
+    for token in _without_effect(list(generate_tokens(iter(lines).__next__))):
+        (first, column), (last, until) = token.start, token.end
+        kept.append(source[end : starts[first - 1] + column].rstrip(" \t"))
+        end = starts[last - 1] + until
+    return "".join([*kept, source[end:]])
+
+
+def _without_effect(tokens: Sequence[TokenInfo]) -> Iterator[TokenInfo]:
+    """Comments, texts that stand alone with the end of their line, and ends of lines without anything else."""
+    last = 0  # line of the last token that has an effect
+    fresh = True  # nothing of a statement has come yet
+    for token, following in zip(tokens, [*tokens[1:], tokens[-1]], strict=True):
+        alone = fresh and token.type == STRING and following.type == NEWLINE and token.string[0] in "\"'rRuU"
+        emptied = token.type == NL and token.start[0] != last
+        ended = token.type == NEWLINE and fresh
+        if alone or emptied or ended or token.type == COMMENT:
+            yield token
+            continue
+        if token.type not in (INDENT, DEDENT, NL):
+            fresh, last = token.type == NEWLINE, token.end[0]
 
 
 def _parts(made: object) -> Iterator[tuple[str, object]]:
@@ -62,7 +98,7 @@ def _hash_of(made: Any) -> str:
     """16 hex characters over the source of the module of a class or function, and of what it imports."""
     sources: dict[str, str] = {}
     _read_sources(Path(inspect.getfile(inspect.unwrap(made))), made.__module__, sources)
-    return _short("".join(sources[name] for name in sorted(sources)))
+    return _short("".join(code_of(sources[name]) for name in sorted(sources)))
 
 
 def _read_sources(file: Path, module: str, found: dict[str, str]) -> None:

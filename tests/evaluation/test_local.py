@@ -1,6 +1,7 @@
 """Built-in tasks, the real task code, on local folders laid out as the hub; nothing reaches the network."""
 
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -298,3 +299,16 @@ def test_the_identity_follows_the_code_that_makes_a_prompt(name: str, monkeypatc
         results, "_digest", lambda file, *at: b"changed" if file.parts[-2:] == ("models", name) else digest(file, *at)
     )
     assert identity_of(made) != before
+
+
+def test_the_identity_does_not_follow_comments_of_our_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are the same; those of a YAML file are not looked for."""
+    for folder in ("evaluation", "models"):
+        shutil.copytree(results.OURS / folder, tmp_path / folder)
+    monkeypatch.setattr(results, "OURS", tmp_path)
+    made, found = replace(suite_of(benchmark("mmvet_matched", "gpt_eval_score", 1), data=Path()), data=None), []
+    for line in ("", "# Why.\n", "more = 1\n"):
+        with (tmp_path / "evaluation" / "decode.py").open("a") as file:
+            file.write(line)
+        found.append(identity_of(made))
+    assert found[0] == found[1] != found[2]

@@ -1,7 +1,10 @@
 """The code that a stage's name stands for."""
 
+import ast
 import importlib
+import io
 from pathlib import Path
+from tokenize import COMMENT, DEDENT, INDENT, NL, generate_tokens
 
 import pytest
 
@@ -10,7 +13,7 @@ from selectmm.methods.full import Full
 from selectmm.methods.ifd import Ifd
 from selectmm.methods.prism import Prism
 from selectmm.records import source_code
-from selectmm.records.source_code import source_of
+from selectmm.records.source_code import code_of, source_of
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_who_mends_what_methods_share_does_not_get_the_old_result(
     seen = [source_of(made)]
     for name in ("other", "deep", "order", "terse"):
         with (folder / f"{name}.py").open("a") as file:
-            file.write("# mended\n")
+            file.write("mended = 1\n")
         seen.append(source_of(made))
     assert seen[0] == seen[1] and len(set(seen)) == 4
     assert seen[0].startswith(f"{package}.terse.Terse@")
@@ -57,7 +60,7 @@ def _changed_by(target: str, files: dict[str, str], touched: str, root: Path) ->
     made = getattr(importlib.import_module(module), kind)()
     before = source_of(made)
     with (root / touched).open("a") as file:
-        file.write("# mended\n")
+        file.write("mended = 1\n")
     return source_of(made) != before
 
 
@@ -146,3 +149,86 @@ def test_a_source_that_is_the_same_is_parsed_once(monkeypatch: pytest.MonkeyPatc
     before = source_of(Prism())
     monkeypatch.setattr(source_code.ast, "parse", lambda _source: pytest.fail("it was parsed again"))
     assert source_of(Prism()) == before
+
+
+PLAIN = """import a
+
+
+class A:
+    x = 1
+
+    def f(self):
+        y = 'one'
+        return (y,
+                2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import a", "# Why.\n\nimport a  # how"),
+        ("import a", '"""What\nit is for."""\nimport a'),
+        ("    x = 1\n", '    """What."""\n\n    x = 1\n    """The number."""\n'),
+        ("        y =", '        r"""It says "what".\n\n        # Not how.\n        """\n        y ='),
+        ("(y,\n", "(y,\n\n  # two\n\n"),
+        ("(self):\n", "(self):  # of it\n\n   \n"),
+    ],
+)
+def test_what_explains_code_is_no_part_of_it(old: str, new: str) -> None:
+    assert old in PLAIN and code_of(PLAIN.replace(old, new)) == code_of(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x = 1", "x = 2"),
+        ("'one'", "'one # two'"),
+        ("'one'", '"""one\n\n# two"""'),
+        ("'one'", '"""one\n# two"""'),
+        ("        return", "    return"),
+        ("x = 1", "'x'; y = 1"),
+        ("x = 1\n", "x = 1\n    f'{print(1)}'\n"),
+        ("'one'", "'one' 'two'"),
+    ],
+)
+def test_all_else_is(old: str, new: str) -> None:
+    assert old in PLAIN and code_of(PLAIN.replace(old, new)) != code_of(PLAIN)
+
+
+def test_no_two_texts_that_run_otherwise_have_one_code() -> None:
+    texts = [
+        "'one'",
+        '"""one\n\n# two"""',
+        '"""one\n# two"""',
+        '"""one\n"""',
+        "(not\nx)",
+        "(notx)",
+        "(x, # y\n)",
+        "(x, )",
+    ]
+    assert len({code_of(f"y = {text}\n") for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(Path(source_code.__file__).parents[1].rglob("*.py")), ids=lambda file: file.name
+)
+def test_all_of_our_code_is_kept(file: Path) -> None:
+    """Token by token, except that a text alone in its line may be gone; and nothing more can be taken away."""
+    text = file.read_text(encoding="utf-8")
+    left, code = _tokens(code_of(text)), iter(_tokens(text))
+    assert all(one in code for one in left), "in the same order"
+    assert not [one for one in code if one.strip()]
+    lost = len(_tokens(text)) - len(left)
+    alone = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr) and _is_text(node.value)]
+    assert lost == 2 * len(alone), "each text, and the end of its line"
+    assert code_of(code_of(text)) == code_of(text)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _tokens(text: str) -> list[str]:
+    found = generate_tokens(io.StringIO(text).readline)
+    return [one.string for one in found if one.type not in (COMMENT, NL, INDENT, DEDENT)]
