@@ -11,16 +11,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.cells import UNKNOWN, table
+from selectmm.cache.stage import write_atomically
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
+from selectmm.flops.gpus import GPUS, UTILISATION
 from selectmm.instantiate import build
-from selectmm.planning.gpus import GPUS, UTILISATION
 from selectmm.planning.page import hours
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import total_of
-from selectmm.records.stage import write_atomically
 
 PAGE = ROOT / "experiments" / "full_scale.md"
 BEGIN, END = "<!-- hours:begin -->\n", "<!-- hours:end -->\n"

@@ -19,6 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from selectmm import __version__
+from selectmm.cache.provenance import COMMAND, SWEEP_NAME, command_line
+from selectmm.cache.write_errors import full_disk
 from selectmm.command_line.check import check
 from selectmm.command_line.completion import commands_for, line_of_options
 from selectmm.command_line.help import VERBS, command_files, help_text, short_help
@@ -26,12 +28,10 @@ from selectmm.command_line.offered import OWN, make_known, take_own_folder
 from selectmm.command_line.reading import CONFIGS, ROOT, check_overrides, without_verb
 from selectmm.errors import UserError
 from selectmm.imports import uncollected
+from selectmm.launch.place import TORCH_LEVEL
 from selectmm.printable import PrintableFormatter
-from selectmm.records.provenance import COMMAND, SWEEP_NAME, command_line
-from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import alone, keep_record
 from selectmm.screen import JOB, answer, number_lines, output, quiet, take_output_options
-from selectmm.stages.place import TORCH_LEVEL
 
 HELP = {"--help", "-h"}
 COMPLETION = {"--shell-completion", "-sc"}
@@ -54,8 +54,8 @@ def job(config: DictConfig) -> str:
 
 
 def _run(config: DictConfig) -> str:
-    from selectmm.stages.gpus import own_gpus
-    from selectmm.stages.place import place_of, started
+    from selectmm.launch.gpus import own_gpus
+    from selectmm.launch.place import place_of, started
 
     end_in_order()
     hydra = HydraConfig.get()
@@ -71,10 +71,10 @@ def _run(config: DictConfig) -> str:
     # These imports take seconds; Hydra has already said what is wrong with the command.
     with uncollected():
         from selectmm.instantiate import build
+        from selectmm.launch.nodes import leading
         from selectmm.run import run
         from selectmm.stages.follow import follow, same_on_all
         from selectmm.stages.full_seeds import left_out
-        from selectmm.stages.nodes import leading
 
     with open_dict(config):  # the record then says model=…, method=… by the names they were chosen by
         config.nodes = place.nodes

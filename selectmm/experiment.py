@@ -9,13 +9,13 @@ from selectmm.budget import check_budget, in_words
 from selectmm.errors import UserError
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.methods.method import Method
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.records.tracker import Tracker
 from selectmm.schedules.schedule import Schedule, name_of
 from selectmm.schedules.static import Static
-from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.recipe import Recipe, Strategy
 
 

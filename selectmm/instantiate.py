@@ -8,7 +8,7 @@ from dataclasses import is_dataclass, replace
 from functools import cache, lru_cache, partial
 from inspect import isfunction
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from hydra._internal.utils import _locate
@@ -30,8 +30,7 @@ from selectmm.network import check_path
 from selectmm.pool.looking import keeping_pictures
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Strategy
-
-Number = TypeVar("Number", int, float)
+from selectmm.values import folder, number, switch
 
 
 def build(config: DictConfig, method_name: str) -> Experiment:
@@ -52,7 +51,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         if (plain.get(group) or {}).get("bad_rows") == "keep":
             raise UserError(f"{group}.bad_rows=keep is for looking at bad rows; a run takes stop or drop.")
     _check_compute(plain)
-    caches, records = _folder(config, "cache"), _folder(config, "records")
+    caches, records = folder("cache", config.cache), folder("records", config.records)
     for group in ("suite", "pool", "targets", "model", "compute"):  # which are opened later; targets repeat the suite's
         _check_values(plain.get(group) or {}, group)
     device = pick_device(plain["model"].get("device", "auto")).type
@@ -60,7 +59,7 @@ def build(config: DictConfig, method_name: str) -> Experiment:
     return Experiment(
         name=config.experiment,
         scale=config.scale,
-        open_pool=partial(open_pool, plain["pool"], pictures=_switch(config, "contamination")),
+        open_pool=partial(open_pool, plain["pool"], pictures=switch("contamination", config.contamination)),
         open_targets=partial(open_pool, plain["targets"]) if plain.get("targets") else None,
         open_model=partial(open_model, plain["model"]),
         open_shapes=partial(open_shapes, plain["model"]),
@@ -72,15 +71,15 @@ def build(config: DictConfig, method_name: str) -> Experiment:
         strategy=_spread(_made(plain["strategy"], "strategy"), devices),
         engine=_made(plain["engine"], "engine") if plain.get("engine") else None,
         tracker=_made(plain["tracker"], "tracker"),
-        seed=_number(config, "seed", int),
-        batch_size=_number(config, "batch_size", int),
-        contamination=_switch(config, "contamination"),
+        seed=number("seed", config.seed, int),
+        batch_size=number("batch_size", config.batch_size, int),
+        contamination=switch("contamination", config.contamination),
         devices=devices,
         cache=caches,
         records=records,
         config=plain,
         schedule=_made(plain["schedule"], "schedule"),
-        curve=_number(config, "curve", int),
+        curve=number("curve", config.curve, int),
         suite=open_suite(plain["suite"]),  # last: it may make its data, which takes a minute
     )
 
@@ -139,7 +138,7 @@ def _devices(config: DictConfig, device: str) -> int:
         raise UserError(
             f"devices={asked} is neither a whole number nor auto; set devices=auto, or to how many there are."
         )
-    return asked * (nodes if isinstance(nodes, int) else 1)  # auto is decided before, see `selectmm.stages.place`
+    return asked * (nodes if isinstance(nodes, int) else 1)  # auto is decided before, see `selectmm.launch.place`
 
 
 def _spread(strategy: Strategy, devices: int) -> Strategy:
@@ -273,31 +272,6 @@ def _budget(config: DictConfig) -> float:
             f"budget={as_typed(config.budget)} is not a number; give a share, such as 0.2 for 20 %, a number of "
             f"rows, such as 5000, or, with 'selectmm select', hours of a GPU, such as 8h@h100."
         )
-    budget = _number(config, "budget", float)
+    budget = number("budget", config.budget, float)
     check_budget(budget)
     return budget
-
-
-def _switch(config: DictConfig, key: str) -> bool:
-    """A value that has to be true or false."""
-    if not isinstance(config[key], bool):
-        raise UserError(f"{key}={config[key]} is neither true nor false; set {key}=true or {key}=false.")
-    return config[key]
-
-
-def _folder(config: DictConfig, key: str) -> Path:
-    """A value that has to name a folder."""
-    if not (isinstance(config[key], str) and config[key]):
-        raise UserError(f"{key}={as_typed(config[key])} is not a folder; set {key}=outputs/{key} or another folder.")
-    return Path(config[key])
-
-
-def _number(config: DictConfig, key: str, kind: type[Number]) -> Number:
-    """A value that has to be a number, not below zero if it is a whole one."""
-    value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        kind_of = "a whole number, such as 0 or 1" if kind is int else "a number"
-        raise UserError(f"{key}={as_typed(value)} is not {kind_of}.")
-    if kind is int and value < 0:
-        raise UserError(f"{key}={value} is below zero; set it to 0 or more.")
-    return kind(value)

@@ -3,14 +3,14 @@
 import logging
 from pathlib import Path
 
+from selectmm.cache.stage import giving_way
 from selectmm.evaluation.apart import check_apart
 from selectmm.evaluation.video import check_clips
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
+from selectmm.launch.devices import aside, check_devices
 from selectmm.models.gpu import check_gpu
-from selectmm.records.stage import giving_way
 from selectmm.stages.curve import evaluate_points
-from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.evaluate import evaluate_tuned
 from selectmm.stages.pool import check_contamination, open_pool
 from selectmm.stages.record import keep_record, record_of

@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from selectmm.cache.provenance import SWEEP_NAME
 from selectmm.imports import uncollected
-from selectmm.records.provenance import SWEEP_NAME
 from selectmm.screen import JOB
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ LONGEST = (
     "test_tutorials.py",
     "stages/test_schedule.py",
     "experiments/test_page.py",
-    "stages/test_nodes.py",
+    "launch/test_nodes.py",
     "tuning/test_full.py",
     "evaluation/test_workers.py",
 )

@@ -72,8 +72,8 @@ def test_jobs_that_share_this_machines_gpus_each_take_their_own(launcher: str, m
     monkeypatch.setattr(__main__.HydraConfig, "get", lambda: hydra)
     monkeypatch.setattr(__main__, "end_in_order", lambda: None)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr("selectmm.stages.gpus.own_gpus", take)
-    monkeypatch.setattr("selectmm.stages.place.started", lambda: None)
+    monkeypatch.setattr("selectmm.launch.gpus.own_gpus", take)
+    monkeypatch.setattr("selectmm.launch.place.started", lambda: None)
     with pytest.raises(UserError, match="There is none"):
         __main__._run(OmegaConf.create({"model": {}, "devices": 2}))
     assert taken == [2]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.table import Table
 
+from selectmm.cache.progress import PrintableConsole
 from selectmm.errors import UserError
 from selectmm.printable import NumberedFormatter, PrintableFormatter, in_markdown, printable
-from selectmm.records.progress import PrintableConsole
 
 CLEAR, TITLE = "\x1b[2J", "\x1b]0;mine\x07"  # clear the screen; name the window
 STEERS = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's control, format and surrogate characters, line and paragraph ends

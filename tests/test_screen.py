@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.cache import progress
 from selectmm.counted import counted
 from selectmm.errors import UserError
-from selectmm.records import progress
 from selectmm.screen import JOB, answer, message, number_lines, output, take_output_options
 
 

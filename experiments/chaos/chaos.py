@@ -26,10 +26,10 @@ import selectmm.run  # noqa: F401  (imported here once, so that the processes fo
 from experiments.chaos.comparing import Comparison, compare
 from experiments.chaos.processes import Running, mark_of, start, wait_for_none
 from experiments.chaos.watching import OUTSIDE, Shards, finished, in_progress
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.quickstart.embedded import open_pool
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 96  # of the embedded pool, which the sweep chooses among

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
 from experiments.cluster.slurm import troubles
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "results" / "metrics" / "slurm.json"

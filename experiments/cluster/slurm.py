@@ -25,11 +25,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.chaos.comparing import compare
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
+from selectmm.launch.nodes import free_port
 from selectmm.quickstart.embedded import open_pool
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
-from selectmm.stages.nodes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "squeue", "scontrol")

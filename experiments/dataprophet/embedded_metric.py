@@ -13,13 +13,13 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.features.feature import Features, Targets
 from selectmm.features.store import FeatureStore
 from selectmm.methods.dataprophet import DataProphet
 from selectmm.methods.transfer import Embedding, Transfer
 from selectmm.quickstart import embedded
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 TO = ROOT / "results" / "metrics" / "dataprophet-embedded.json"

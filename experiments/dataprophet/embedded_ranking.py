@@ -15,10 +15,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, mean_cell, ranged, table
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
 from selectmm.report.pairing import tallies_of
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.references import load_references

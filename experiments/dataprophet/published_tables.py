@@ -25,7 +25,7 @@ from experiments.dataprophet.released import (
     tied_pairs,
 )
 from experiments.dataprophet.selection import BUDGET, averages, bases, mixture, moved, printed_averages
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 from selectmm.report.ceiling import Ceiling, Tau, ceiling
 from selectmm.report.ranking import interval, tau_source, tau_target
 from selectmm.report.transfer import TransferPicture, save_transfer

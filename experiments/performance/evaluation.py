@@ -29,12 +29,12 @@ from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.generate import Question, generate, in_batches
 from selectmm.evaluation.tasks import rendered
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import Load, forward
 from selectmm.instantiate import open_suite
 from selectmm.models import llava
 from selectmm.models.encode import Conversation, encode, pad_to_square, render
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import Load, forward
 from selectmm.planning.load import load_of
 from selectmm.pool.sample import Turn
 from selectmm.quickstart.embedded import open_model
@@ -168,7 +168,7 @@ def main(arguments: list[str]) -> Path:
 def floors(asked: tuple[int, str, str | None], batch_size: int, compared: Comparison) -> Floor:
     """FLOPs of reading every prompt with its pictures, each by itself without padding, and of one token's logits.
 
-    By the formulas of `selectmm.planning.flops`. Tokens after an answer's first are not counted: how many there are
+    By the formulas of `selectmm.flops.formulas`. Tokens after an answer's first are not counted: how many there are
     follows from what the model says.
     """
     vlm = opened(*asked[1:])

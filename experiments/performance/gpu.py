@@ -26,18 +26,18 @@ import torch
 from experiments.performance import gpu_kernels, gpu_serving
 from experiments.performance.gpu_page import NAME, Part, Row, make
 from experiments.performance.gpu_step import BODY, TOWER, measure, random_llava, recipe_of
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.attended import AttendedStates
 from selectmm.features.feature import Feature
 from selectmm.features.states import ImageStates
+from selectmm.flops.gpus import Gpu, gpu_of
 from selectmm.models.lengths import image_tokens
 from selectmm.models.vlm import VLM
 from selectmm.planning.bench import SIZE, Timed, time_decoding, time_feature, time_gradients, time_tuning
-from selectmm.planning.gpus import Gpu, gpu_of
 from selectmm.planning.known.loads import TEMPLATE
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.recipe import Recipe
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip  (only once selectmm has let torchvision import)

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "gpu"

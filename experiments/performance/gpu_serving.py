@@ -16,14 +16,14 @@ from selectmm.evaluation.decode import Until, ends_of
 from selectmm.evaluation.generate import Completer, Question, generate
 from selectmm.evaluation.vllm_backend import serving
 from selectmm.export.model import merged
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import Load, decoder, forward
+from selectmm.flops.gpus import UTILISATION, Gpu
+from selectmm.launch.devices import aside
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import Load, decoder, forward
-from selectmm.planning.gpus import UTILISATION, Gpu
 from selectmm.planning.serving import DEFAULT, STEP
 from selectmm.planning.stages import seconds_of
 from selectmm.planning.work import Work
-from selectmm.stages.devices import aside
 from selectmm.tuning.adapter import injected, lora_config, save_adapter
 
 PROMPT = 600  # tokens of a prompt, as of an image and a question

@@ -27,12 +27,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from experiments.performance.sides import ROOT, keep
 from selectmm.errors import UserError
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import Load, training
+from selectmm.flops.gpus import UTILISATION, Gpu, gpu_of
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.llava import VICUNA, family
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import Load, training
-from selectmm.planning.gpus import UTILISATION, Gpu, gpu_of
 from selectmm.planning.load import load_of
 from selectmm.planning.stages import seconds_of
 from selectmm.planning.work import Device

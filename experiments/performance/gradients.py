@@ -33,11 +33,11 @@ from selectmm.features.gradients import ProjectedGradient, lora_linears, sketch
 from selectmm.features.onepass import CPU_TOKENS, batches_of
 from selectmm.features.reading import conversations_of
 from selectmm.features.store import FeatureStore
+from selectmm.flops.formulas import row_gradients
 from selectmm.models.encode import Batch, encode
 from selectmm.models.inputs import inputs_of
 from selectmm.models.losses import answer_logits
 from selectmm.models.vlm import VLM
-from selectmm.planning.flops import row_gradients
 from selectmm.tuning.adapter import injected
 
 from peft import LoraConfig  # isort: skip  (only once selectmm has let torchvision import)
@@ -123,7 +123,7 @@ def floors(rows: Rows, ours: Side, longer: Side) -> list[Floor]:
     """Time of the rows once, and memory of every row four times.
 
     Time: forward, backward through frozen weights and each row's gradient of the LoRA matrices, by the formulas of
-    `selectmm.planning.flops`, and the projection of those: a matrix of a row, [r, side], is multiplied by ±1 entries
+    `selectmm.flops.formulas`, and the projection of those: a matrix of a row, [r, side], is multiplied by ±1 entries
     from both sides, [side, k] and [r, s] with s = √dim and k = dim / s, which is 2·r·side·k + 2·k·r·s FLOP. Memory:
     what a batch needs is in proportion to its tokens, padding included, and the batch of the longest rows needs most.
     With every row four times that batch is made of fewer different rows, all of them the longest: it has more tokens.

@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.performance.floor import Floor, Part, products
 from experiments.performance.gpu_step import random_llava
 from experiments.performance.sides import Comparison, Side, differs, keep, measure
+from selectmm.flops.anatomy import anatomy_of
 from selectmm.models.encode import Batch, Conversation, encode
 from selectmm.models.inputs import inputs_of, right_padded
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
 from selectmm.pool.sample import Turn
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.performance.floor import WITHOUT
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "<!-- Made by `python experiments/performance/page.py`; never edited by hand. -->"

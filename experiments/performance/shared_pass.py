@@ -25,12 +25,12 @@ from experiments.performance.work import amount_of, computing, opening
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.states import ImageStates
 from selectmm.features.store import FeatureStore
+from selectmm.flops.formulas import forward
 from selectmm.methods.dataprophet import DataProphet
 from selectmm.methods.el2n import El2n
 from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.prism import Prism
 from selectmm.methods.scalselect import ScalSelect
-from selectmm.planning.flops import forward
 from selectmm.pool.pool import Pool
 
 FIVE = {method.__class__.__name__: method for method in (Prism(), ScalSelect(), Perplexity(), El2n(), DataProphet())}
@@ -76,7 +76,7 @@ def floors(rows: Rows, five: Side, images: Mapping[str, Side]) -> list[Floor]:
 
     For all five methods the whole model runs over every row, with logits of the answer tokens alone. PRISM's features
     need the vision tower, the projector and the first decoder layer, on every image once. Formulas of FLOPs are those
-    of `selectmm.planning.flops`; the rate is that of the decoder's widest matrix product.
+    of `selectmm.flops.formulas`; the rate is that of the decoder's widest matrix product.
     """
     whole, seen = amount_of(rows), amount_of(rows, "image")
     everything = computing(whole, "forward pass of every row", forward(whole.body, whole.load))

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from selectmm.records.provenance import provenance
+from selectmm.cache.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 START: Literal["forkserver", "fork"] = "forkserver"  # "fork": from this process, whatever it has done

@@ -26,7 +26,7 @@ from experiments.performance.plain_trainer import plain
 from experiments.performance.rows import Rows, parser
 from experiments.performance.sides import ROOT, Comparison, Side, differs, keep, measure
 from experiments.performance.work import amount_of, computing, opening
-from selectmm.planning import flops
+from selectmm.flops import formulas
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.targets import lora_pattern
@@ -73,11 +73,11 @@ def main(arguments: list[str]) -> Path:
 def floors(rows: Rows, recipe: Recipe, ours: Mapping[str, Side]) -> list[Floor]:
     """FLOPs of one pass of training, each row by itself without padding, and pictures decoded.
 
-    Forward, and backward as far as LoRA and the projector need it, by the formulas of `selectmm.planning.flops`; the
+    Forward, and backward as far as LoRA and the projector need it, by the formulas of `selectmm.flops.formulas`; the
     rate is that of the decoder's widest matrix product. The optimiser's few operations a weight are not counted.
     """
     amount = amount_of(rows, limit=recipe.max_length, pattern=lora_pattern(rows.open_model(), recipe))
-    training = flops.training(amount.body, amount.load, recipe)
+    training = formulas.training(amount.body, amount.load, recipe)
     parts = (computing(amount, "forward and backward of every row", training), *opening(amount))
     return [Floor(what, side.seconds, parts) for what, side in ours.items()]
 

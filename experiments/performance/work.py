@@ -10,9 +10,9 @@ import numpy as np
 from experiments.performance.floor import Part, decoding, products
 from experiments.performance.rows import LIMIT, Rows
 from selectmm.features.feature import View
+from selectmm.flops.anatomy import Anatomy, anatomy_of
+from selectmm.flops.formulas import Load
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import Anatomy, anatomy_of
-from selectmm.planning.flops import Load
 from selectmm.planning.load import Loads
 from selectmm.pool.pool import Pool
 

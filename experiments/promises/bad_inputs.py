@@ -20,8 +20,8 @@ from pathlib import Path
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from selectmm.records.provenance import COMMAND, command_line, provenance
-from selectmm.records.stage import write_atomically
+from selectmm.cache.provenance import COMMAND, command_line, provenance
+from selectmm.cache.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bad-inputs.json"

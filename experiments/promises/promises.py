@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
 from experiments.promises.bad_inputs import NAME
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ROOT / "results" / "metrics"
@@ -90,7 +90,7 @@ FILES = (
         "**The job of a process** that a run starts, and the code in a cached suite, are those that the run wrote, "
         "even in a cache that others can write to.",
         (
-            "stages/test_launch.py::test_ranks_read_no_other_job_than_the_one_that_they_were_started_for",
+            "launch/test_launch.py::test_ranks_read_no_other_job_than_the_one_that_they_were_started_for",
             "evaluation/test_own.py",
         ),
     ),
@@ -125,11 +125,11 @@ RUNS = (
     Promise(
         "**A full disk, a folder that cannot be written, a cache that is deleted** under a run is one sentence; what "
         "was finished is kept. A warm cache may be read-only.",
-        ("records/test_stage_errors.py", "test_main.py"),
+        ("cache/test_stage_errors.py", "test_main.py"),
     ),
     Promise(
         "**`cache prune`** never removes what a running process uses, and never what is not a stage.",
-        ("records/test_prune.py", "records/test_in_use.py"),
+        ("cache/test_prune.py", "cache/test_in_use.py"),
     ),
     Promise(
         "**SIGTERM and SIGHUP** end a run in order, as Ctrl-C does.",

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import UNKNOWN, flowed, table
+from selectmm.cache.stage import write_atomically
 from selectmm.methods.leverage import rank_of
-from selectmm.records.stage import write_atomically
 from selectmm.report.colours import PALETTE
 from selectmm.report.pictures import blank, keep
 from selectmm.report.published import read_printed

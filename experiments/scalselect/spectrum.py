@@ -13,12 +13,12 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.features.attended import AttendedStates
 from selectmm.features.store import FeatureStore
 from selectmm.methods.leverage import spectrum
 from selectmm.quickstart import embedded
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 TO = ROOT / "results" / "metrics" / "scalselect-spectrum.json"

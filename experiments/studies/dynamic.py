@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, signed, table
 from experiments.complete import check_rel
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
 from selectmm.report.colours import style_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import references_for

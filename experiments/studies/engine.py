@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
 from experiments.performance.gpu_step import SPECIAL, _tokenizer, random_llava, recipe_of
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import read_answers, read_entry
@@ -30,8 +32,6 @@ from selectmm.evaluation.vllm_backend import serving
 from selectmm.export.model import merged
 from selectmm.instantiate import open_suite
 from selectmm.models.vlm import VLM
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
 
 from transformers import CLIPVisionConfig, LlamaConfig  # isort: skip

@@ -17,13 +17,13 @@ import numpy as np
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import write_atomically
 from selectmm.contamination.pictures import nearly, same
 from selectmm.errors import UserError
 from selectmm.pool.pictures import Pictures, load_pictures
 from selectmm.pool.pool import Pool
 from selectmm.quickstart import embedded
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 TO = ROOT / "results" / "metrics" / "all-methods-kept.json"

@@ -15,9 +15,9 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import table
+from selectmm.cache.stage import write_atomically
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "method-costs"

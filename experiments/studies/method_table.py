@@ -16,10 +16,10 @@ from hydra.utils import instantiate
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import UNKNOWN, table
+from selectmm.cache.stage import write_atomically
 from selectmm.features.feature import Feature
 from selectmm.methods.method import Method, Needs
 from selectmm.planning.work import Device
-from selectmm.records.stage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "method-table"

@@ -13,7 +13,7 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import UNKNOWN, flowed, signed, table
-from selectmm.records.stage import write_atomically
+from selectmm.cache.stage import write_atomically
 from selectmm.report.published import REL, Printed, read_printed
 from selectmm.report.relative import relative
 

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, table
 from experiments.complete import check_rel
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
 from selectmm.report.learned import taught
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import References, references_for

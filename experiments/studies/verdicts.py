@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.cells import flowed, signed, table
+from selectmm.cache.stage import write_atomically
 from selectmm.records.files import load
+from selectmm.records.groups import conditions
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
-from selectmm.report.groups import conditions
 from selectmm.report.pairing import tallies_of
 from selectmm.report.pictures import blank, keep
 from selectmm.report.references import References, references_among

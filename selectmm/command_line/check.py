@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from omegaconf import DictConfig
 
+from selectmm.cache.provenance import SWEEP_NAME
 from selectmm.command_line.jobs import read_jobs
 from selectmm.command_line.reading import CONFIGS, check_one_job, check_overrides, is_sweep, words_of
 from selectmm.counted import counted
 from selectmm.errors import UserError
-from selectmm.records.provenance import SWEEP_NAME
 from selectmm.report.jobs import warn_of_failures
 from selectmm.screen import message
 
@@ -85,8 +85,8 @@ def _check_launcher(launchers: Set[str], words: Sequence[str], devices: Set[str]
     Args:
         devices: what the jobs have for ``devices``.
     """
-    from selectmm.stages.gpus import check_enough, visible_gpus
-    from selectmm.stages.place import started
+    from selectmm.launch.gpus import check_enough, visible_gpus
+    from selectmm.launch.place import started
 
     if "ray" in launchers and find_spec("hydra_plugins.hydra_ray_launcher") is None:
         raise UserError("hydra/launcher=ray needs hydra-ray-launcher; install the extra: pip install 'selectmm[ray]'.")

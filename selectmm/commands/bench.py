@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from selectmm.cache.progress import wide
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.jobs import read_jobs
 from selectmm.commands.plan import place
 from selectmm.errors import UserError
+from selectmm.flops.gpus import Gpu, gpu_of
 from selectmm.instantiate import build, open_compute
 from selectmm.models.gpu import check_gpu
 from selectmm.models.load import pick_device, pick_dtype
 from selectmm.models.vlm import VLM
 from selectmm.planning.bench import Timed, bench, with_random_weights
 from selectmm.planning.corrections import file_of, keep
-from selectmm.planning.gpus import Gpu, gpu_of
 from selectmm.planning.known.models import shapes_of
-from selectmm.records.progress import wide
 from selectmm.screen import answer
 
 COLUMNS = ("work", "rows at a time", "tokens/s", "share of peak", "memory", "measured / planned")

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selectmm.cache.inventory import Entry, Inventory, printable, take_inventory
+from selectmm.cache.progress import wide
+from selectmm.cache.prune import choose, remove, remove_leftovers, sum_of
 from selectmm.counted import counted
 from selectmm.errors import UserError
-from selectmm.records.inventory import Entry, Inventory, printable, take_inventory
-from selectmm.records.progress import wide
-from selectmm.records.prune import choose, remove, remove_leftovers, sum_of
 from selectmm.screen import answer
 
 COLUMNS = ("stage", "name", "what", "state", "in use", "used", "size", "device-seconds")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectmm.records.progress import wide
+from selectmm.cache.progress import wide
 from selectmm.screen import answer
 from selectmm.statistics.compare import compare_files
 from selectmm.statistics.page import as_json, show

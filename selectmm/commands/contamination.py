@@ -7,12 +7,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from selectmm.cache.progress import wide
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import read_config
 from selectmm.contamination.check import check
 from selectmm.contamination.page import show
 from selectmm.instantiate import build
-from selectmm.records.progress import wide
 from selectmm.screen import answer
 from selectmm.stages.suite_data import check_data
 

@@ -17,6 +17,7 @@ from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 
+from selectmm.cache.progress import wide
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import chosen_by, plain_of, read_config
 from selectmm.errors import UserError
@@ -29,7 +30,6 @@ from selectmm.pool.doctor import Finding, Limit, Weight, diagnose
 from selectmm.pool.doctor_model import model_findings, not_checked
 from selectmm.pool.doctor_page import Report, show
 from selectmm.pool.pool import Pool
-from selectmm.records.progress import wide
 from selectmm.screen import answer
 
 

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.cache.stage import write_atomically
+from selectmm.cache.write_errors import written_to
 from selectmm.command_line.arguments import read_arguments, record_parser
 from selectmm.commands._asked import record_of, subset_and_pool
 from selectmm.commands._recorded import confirm, recorded_cache
@@ -13,8 +15,6 @@ from selectmm.pool.pool import Pool
 from selectmm.records.cached import subset_of
 from selectmm.records.files import load
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
-from selectmm.records.write_errors import written_to
 from selectmm.report.inspect.choice import Choice
 from selectmm.report.inspect.page import page
 from selectmm.screen import answer

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.cache.write_errors import written_to
 from selectmm.counted import counted
 from selectmm.records.files import load
-from selectmm.records.write_errors import written_to
 from selectmm.report.leaderboard.page import address, write_leaderboard
 from selectmm.report.references import check_there
 from selectmm.screen import answer

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.jobs import read_jobs
 from selectmm.errors import UserError
+from selectmm.flops.gpus import UTILISATION, gpu_of
 from selectmm.instantiate import build
-from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.known.models import MODELS
 from selectmm.planning.known.pools import POOLS
 from selectmm.planning.page import as_json, show

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.table import Table as Grid
 
+from selectmm.cache.progress import PrintableConsole, wide
 from selectmm.errors import UserError
 from selectmm.records.files import load
-from selectmm.records.progress import PrintableConsole, wide
-from selectmm.report.groups import comparable
+from selectmm.records.groups import comparable
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import POWER, Design, Spread, smallest_difference, spread_of
 from selectmm.report.references import check_there, references_of_table

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from selectmm.cache.provenance import provenance
+from selectmm.cache.stage import run_stage, write_atomically
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import read_config
 from selectmm.commands._own_decoding import refuse_engine
@@ -17,8 +19,6 @@ from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_manifest
 from selectmm.evaluation.suite import Images, Score
 from selectmm.instantiate import build
-from selectmm.records.provenance import provenance
-from selectmm.records.stage import run_stage, write_atomically
 from selectmm.report.references import Reference
 from selectmm.screen import answer
 from selectmm.stages.suite_data import check_data

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.cache.write_errors import written_to
 from selectmm.records.files import load
-from selectmm.records.write_errors import written_to
 from selectmm.report.pairing import tallies_of
 from selectmm.report.references import check_there
 from selectmm.report.report import write_report

@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
+from selectmm.cache.stage import giving_way
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.offered import make_known, offered_methods, own_choices
 from selectmm.command_line.reading import CONFIGS, read_methods
@@ -28,22 +29,21 @@ from selectmm.experiment import Experiment
 from selectmm.export.chosen import FORMATS, Chosen, check_rows, check_target, write_chosen
 from selectmm.export.original import state_of
 from selectmm.features.motion import FrameDifference
+from selectmm.flops.gpus import UTILISATION, Gpu, gpu_of
 from selectmm.instantiate import build
+from selectmm.launch.devices import aside, check_devices
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, coverage_lines
 from selectmm.models.check_rows import fitting
 from selectmm.models.gpu import check_gpu
 from selectmm.models.vlm import VLM
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.gpus import UTILISATION, Gpu, gpu_of
 from selectmm.planning.hours import duration, rows_within
 from selectmm.pool.pool import Pool
 from selectmm.printable import printable
-from selectmm.records.stage import giving_way
 from selectmm.records.tracker import NoTracker
 from selectmm.schedules.static import Static
 from selectmm.screen import answer, message
-from selectmm.stages.devices import aside, check_devices
 from selectmm.stages.scale import too_small_for
 from selectmm.stages.select import Selection, check_selectable, select, share_passes
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from selectmm.cache.progress import wide
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.reading import ROOT, read_config
 from selectmm.commands._own_decoding import refuse_engine
 from selectmm.instantiate import build
-from selectmm.records.progress import wide
 from selectmm.screen import answer
 from selectmm.stages.suite_data import check_data
 from selectmm.verification.bands import released_as, released_for

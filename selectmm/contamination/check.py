@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from selectmm.cache.progress import track
+from selectmm.cache.side_by_side import side_by_side
+from selectmm.cache.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.contamination.search import Found, count, matches_of
 from selectmm.evaluation.items import Item, items_of
 from selectmm.evaluation.results import identity_of
@@ -14,9 +17,6 @@ from selectmm.pool import pictures
 from selectmm.pool.image import large_alone
 from selectmm.pool.pictures import Pictures, load_pictures, look_at
 from selectmm.pool.pool import Pool
-from selectmm.records.progress import track
-from selectmm.records.side_by_side import side_by_side
-from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 
 STAGE = "contamination"
 VERSION = 1  # of what is kept of the pool's pictures and the suite's items

@@ -2,10 +2,10 @@
 
 from rich.table import Table as Grid
 
+from selectmm.cache.progress import PrintableConsole
 from selectmm.contamination.check import Contamination
 from selectmm.contamination.search import Found
 from selectmm.counted import counted
-from selectmm.records.progress import PrintableConsole
 
 COLUMNS = ("benchmark", "items", "occur", "nearly", "picture", "nearly", "question", "nearly")
 

@@ -15,7 +15,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from selectmm.records.progress import track
+from selectmm.cache.progress import track
 
 ENDING = ".responses.jsonl"
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from transformers import GenerationConfig
 
+from selectmm.cache.cost import computing
 from selectmm.models.encode import Batch
 from selectmm.models.inputs import inputs_of, to_device
 from selectmm.models.vlm import VLM
-from selectmm.records.cost import computing
 
 
 @dataclass(frozen=True)

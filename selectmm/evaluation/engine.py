@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from selectmm.cache.cost import note_busy
+from selectmm.cache.no_links import open_unlinked, refuse_links
 from selectmm.errors import UserError
 from selectmm.evaluation.vllm_environment import PROCESS, environment_for, version_in
-from selectmm.records.cost import note_busy
-from selectmm.records.no_links import open_unlinked, refuse_links
 
 PATIENCE = 30  # seconds for a process to end by itself
 TAIL = 15  # lines of a failed process's output that are shown

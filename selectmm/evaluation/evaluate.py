@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from selectmm.cache.stage import write_atomically
 from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.answering import EVERYTHING, Responses, Share, ShareAnswered
 from selectmm.evaluation.batching import Batching
@@ -25,7 +26,6 @@ from selectmm.evaluation.task_hash import task_hash
 from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
-from selectmm.records.stage import write_atomically
 
 
 def evaluate(

@@ -12,11 +12,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from selectmm.cache.no_links import open_unlinked
+from selectmm.cache.progress import track
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Message, NotJudged, Server
-from selectmm.records.no_links import open_unlinked
-from selectmm.records.progress import track
-from selectmm.records.stage import fingerprint
 
 NAMED = 3  # failed items whose reason the error gives
 

@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
+from selectmm.cache.cost import computing
 from selectmm.errors import UserError
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching, sample
@@ -22,7 +23,6 @@ from selectmm.evaluation.halves import in_halves, in_smaller_batches
 from selectmm.models.encode import Batch
 from selectmm.models.together import GENERATED, TOKENS, parts, rows_together
 from selectmm.models.vlm import VLM
-from selectmm.records.cost import computing
 
 from lm_eval.api.instance import Instance  # isort: skip
 from lm_eval.api.model import LM  # isort: skip

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from selectmm.cache.cost import computing
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.generate import Question, opened
 from selectmm.evaluation.halves import in_halves
@@ -13,7 +14,6 @@ from selectmm.models.losses import weighted_loss
 from selectmm.models.together import TOKENS, lengths_of, parts_alike
 from selectmm.models.vlm import VLM
 from selectmm.pool.sample import Turn
-from selectmm.records.cost import computing
 
 Rater = Callable[[Sequence[Question], Sequence[str]], list[float]]  # (questions, their answers) → the loss of each
 

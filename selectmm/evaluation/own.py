@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, Sequence, Value
 
+from selectmm.cache.code_files import CODE_ENDINGS, check_code
+from selectmm.cache.no_links import open_new, refuse_links
+from selectmm.cache.stage import run_stage, write_atomically
 from selectmm.errors import UserError
 from selectmm.pool.image import found, inside, missing
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample, Shown, Turn
-from selectmm.records.code_files import CODE_ENDINGS, check_code
-from selectmm.records.no_links import open_new, refuse_links
-from selectmm.records.stage import run_stage, write_atomically
 
 log = logging.getLogger("selectmm")
 

@@ -9,12 +9,12 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from selectmm.cache.source_code import code_of
 from selectmm.errors import UserError
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Benchmark, Score, Suite
-from selectmm.records.source_code import code_of
 
 OURS = Path(__file__).parents[1]
 # Of models/: what makes a model's input out of a question, and a loss out of its answer.

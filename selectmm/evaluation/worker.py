@@ -1,17 +1,17 @@
-"""One rank of an evaluation, started through `selectmm.stages.rank`. See `selectmm.evaluation.workers`."""
+"""One rank of an evaluation, started through `selectmm.launch.rank`. See `selectmm.evaluation.workers`."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from selectmm.cache.no_links import open_new
 from selectmm.evaluation.answering import Share
 from selectmm.evaluation.evaluate import answer_share
 from selectmm.evaluation.workers import Job
 from selectmm.instantiate import open_model, open_suite
-from selectmm.records.no_links import open_new
-from selectmm.stages.launch import on_this_rank, serve
-from selectmm.stages.place import forget_ranks
+from selectmm.launch.launch import on_this_rank, serve
+from selectmm.launch.place import forget_ranks
 from selectmm.tuning.adapter import load_adapter
 
 
@@ -27,5 +27,5 @@ def answer(place: Path, content: Mapping[str, Any], rank: int, ranks: int) -> No
 
 
 def main(arguments: list[str]) -> int:
-    """What `selectmm.stages.rank` calls; see `serve`."""
+    """What `selectmm.launch.rank` calls; see `serve`."""
     return serve(arguments, answer)

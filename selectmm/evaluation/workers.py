@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from selectmm.cache.no_links import refuse_links
+from selectmm.cache.progress import track
 from selectmm.evaluation.evaluate import unfinished
 from selectmm.evaluation.suite import Images, Suite
+from selectmm.launch.devices import aside
+from selectmm.launch.launch import launched
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.models.vlm import VLM
-from selectmm.records.no_links import refuse_links
-from selectmm.records.progress import track
-from selectmm.stages.devices import aside
-from selectmm.stages.launch import launched
-from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE = "ranks"
 POLL = 0.5  # seconds between looks at how many benchmarks are done

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selectmm.cache.write_errors import cannot_write, written_to
 from selectmm.errors import UserError
-from selectmm.records.write_errors import cannot_write, written_to
 
 
 def check_free(to: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from selectmm.cache.progress import track
 from selectmm.errors import UserError
 from selectmm.export.folder import new_folder
 from selectmm.export.formats import EMPTY, FORMATS, IMAGE, VIDEO, Format
@@ -18,7 +19,6 @@ from selectmm.pool.image import inside
 from selectmm.pool.places import places_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Sample
-from selectmm.records.progress import track
 from selectmm.records.record import RunRecord
 
 

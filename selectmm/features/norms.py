@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from selectmm.cache.no_links import open_unlinked
+from selectmm.cache.stage import ENTRY, Stage, find_stage, run_stage, write_atomically
 from selectmm.features.shards import VALUES, shards_in
-from selectmm.records.no_links import open_unlinked
-from selectmm.records.stage import ENTRY, Stage, find_stage, run_stage, write_atomically
 
 
 def projected(root: Path, name: str, like: Mapping[str, Any]) -> Stage | None:

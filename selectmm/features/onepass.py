@@ -14,6 +14,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from peft.tuners.lora import LoraLayer
 
+from selectmm.cache.cost import computing
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Seen, View, units_of
 from selectmm.features.gradients import GradientNorm, ProjectedGradient, _in_dtype_of, lora_linears
@@ -27,7 +28,6 @@ from selectmm.models.load import reading
 from selectmm.models.together import TOKENS
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import computing
 
 CPU_TOKENS = 1_024  # a core is no faster with more, and their activations leave its cache
 SORTED = 16  # batches whose rows are sorted by length together

@@ -11,16 +11,16 @@ from typing import Any
 
 from hydra.utils import get_class
 
+from selectmm.cache.no_links import refuse_links
+from selectmm.cache.progress import track
 from selectmm.features.feature import Feature
 from selectmm.features.onepass import Pass, Sizes
+from selectmm.launch.devices import aside
+from selectmm.launch.launch import launched
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.models.vlm import VLM
 from selectmm.pool.arrow import open_arrow, write_table
 from selectmm.pool.root import root_spelled, spelled
-from selectmm.records.no_links import refuse_links
-from selectmm.records.progress import track
-from selectmm.stages.devices import aside
-from selectmm.stages.launch import launched
-from selectmm.stages.nodes import ALONE, Nodes
 
 PLACE, ROWS = "ranks", "rows.arrow"
 POLL = 0.5  # seconds between looks at how many shards are done

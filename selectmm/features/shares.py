@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
+from selectmm.cache.stage import write_atomically
 from selectmm.features.feature import Feature, View
 from selectmm.models.vlm import VLM
-from selectmm.records.stage import write_atomically
 
 SECONDS = "seconds.json"  # in a feature's stage: what it would have taken alone, and what all took that rode along
 

@@ -11,6 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.cache.progress import track
+from selectmm.cache.source_code import source_of
+from selectmm.cache.stage import Stage, find_stage, run_stage, write_atomically
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, View, units_of
 from selectmm.features.gradients import GradientNorm, ProjectedGradient
@@ -25,9 +28,6 @@ from selectmm.models.load import weights_of
 from selectmm.models.together import TOKENS
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.records.progress import track
-from selectmm.records.source_code import source_of
-from selectmm.records.stage import Stage, find_stage, run_stage, write_atomically
 
 STAGE = "features"
 PASS = "pass.txt"  # names the pass that a feature rode on

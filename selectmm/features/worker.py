@@ -1,4 +1,4 @@
-"""One rank of a pass over a pool, started through `selectmm.stages.rank`. See `selectmm.features.ranks`."""
+"""One rank of a pass over a pool, started through `selectmm.launch.rank`. See `selectmm.features.ranks`."""
 
 import os
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from selectmm.cache.no_links import open_new
 from selectmm.features.ranks import passes_of
 from selectmm.features.reading import loaders_for
+from selectmm.launch.launch import on_this_rank, serve
 from selectmm.models.vlm import VLM
-from selectmm.records.no_links import open_new
-from selectmm.stages.launch import on_this_rank, serve
 from selectmm.tuning.adapter import carry_adapter
 
 
@@ -28,5 +28,5 @@ def compute(folder: Path, job: Mapping[str, Any], rank: int, ranks: int) -> None
 
 
 def main(arguments: list[str]) -> int:
-    """What `selectmm.stages.rank` calls; see `serve`."""
+    """What `selectmm.launch.rank` calls; see `serve`."""
     return serve(arguments, compute)

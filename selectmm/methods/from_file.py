@@ -9,6 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.cache.arrays import load_numbers
+from selectmm.cache.cost import charge
+from selectmm.cache.reading import Mismatch
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.methods.method import Needs
@@ -20,9 +23,6 @@ from selectmm.pool.bad import BadRow
 from selectmm.pool.places import positions_in
 from selectmm.pool.pool import Pool
 from selectmm.pool.stream import LINES, json_rows
-from selectmm.records.arrays import load_numbers
-from selectmm.records.cost import charge
-from selectmm.records.reading import Mismatch
 
 
 @dataclass(frozen=True)

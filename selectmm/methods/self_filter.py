@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.cache.source_code import source_of
 from selectmm.errors import UserError
 from selectmm.features.feature import Feature, Features
 from selectmm.features.pairs import TARGET, Halves, pair_of
@@ -16,7 +17,6 @@ from selectmm.methods.method import Method, Needs
 from selectmm.methods.ranges import Count, NotNegative
 from selectmm.methods.subset import Subset
 from selectmm.pool.pool import Pool
-from selectmm.records.source_code import source_of
 
 LISTED = 8  # times as many neighbours are listed as are lowered: those that are taken leave the list
 DIGITS = 12  # difficulties that agree in so many are the same

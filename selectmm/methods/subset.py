@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from selectmm.cache.arrays import load_numbers
+from selectmm.cache.reading import Mismatch, named, read
+from selectmm.cache.stage import fingerprint, write_atomically
 from selectmm.errors import UserError
 from selectmm.features.feature import NO_ANSWER
 from selectmm.pool.pool import Pool
-from selectmm.records.arrays import load_numbers
 from selectmm.records.checks import check_content
-from selectmm.records.reading import Mismatch, named, read
-from selectmm.records.stage import fingerprint, write_atomically
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
+from selectmm.cache.stage import fingerprint, run_stage, write_atomically
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.models.encode import ROOM, Conversation, encode
@@ -25,7 +26,6 @@ from selectmm.pool.clip import Clip
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Role, Turn
 from selectmm.pool.unfit import REASONS, TAKE_CLIPS, Unfit
-from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 STAGE = "pool-model"
 TURNS = (

@@ -14,12 +14,12 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin, dynamic_module_utils
 
+from selectmm.cache.stage import fingerprint, write_atomically
 from selectmm.errors import UserError
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.memory import enough_memory, ran_out
 from selectmm.models.vlm import Family
 from selectmm.network import check_model
-from selectmm.records.stage import fingerprint, write_atomically
 
 # A checkpoint may name code of its own. transformers would ask at the terminal whether to run it; it is never run.
 OWN_CODE = {"trust_remote_code": False}

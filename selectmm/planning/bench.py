@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from selectmm.cache.cost import measure
 from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature, Seen
 from selectmm.features.gradients import GradientNorm, row_gradients
 from selectmm.features.loaded import Loaded
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import Load, decoder, forward, training
+from selectmm.flops.formulas import row_gradients as gradient_flops
+from selectmm.flops.gpus import UTILISATION, Gpu
+from selectmm.flops.tower import pictures, projected, tower_flops
 from selectmm.models.compute import PLAIN, Compute
 from selectmm.models.encode import IGNORED, Batch
 from selectmm.models.forward import Reads
@@ -21,15 +27,9 @@ from selectmm.models.inputs import inputs_of, to_device
 from selectmm.models.lengths import image_tokens
 from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import Load, decoder, forward, training
-from selectmm.planning.flops import row_gradients as gradient_flops
-from selectmm.planning.gpus import UTILISATION, Gpu
 from selectmm.planning.memory import generating_memory, training_memory
 from selectmm.planning.stages import seconds_of
-from selectmm.planning.tower import pictures, projected, tower_flops
 from selectmm.planning.work import Device, Work
-from selectmm.records.cost import measure
 from selectmm.tuning.adapter import injected, lora_config, trainable
 from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe, Strategy
@@ -48,7 +48,7 @@ class Timed:
 
     Attributes:
         rows: that fitted at a time. tokens: of all steps. seconds: of all steps, after one to warm up.
-        estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.records.cost.Cost`;
+        estimated: seconds that a plan says without a correction. peak_gib: memory, see `selectmm.cache.cost.Cost`;
             ``planned_gib``: what a plan says of it. share: of the device's peak, see ``share_of_peak`` of a training.
     """
 

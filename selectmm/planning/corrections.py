@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from selectmm.cache.stage import fingerprint, write_atomically
+from selectmm.flops.gpus import Gpu
 from selectmm.models.load import pick_dtype
 from selectmm.models.vlm import VLM
-from selectmm.planning.gpus import Gpu
 from selectmm.planning.stages import Planned
 from selectmm.planning.work import GRADIENTS
-from selectmm.records.stage import fingerprint, write_atomically
 from selectmm.tuning.recipe import Recipe
 
 FOLDER = "bench"

@@ -6,9 +6,9 @@ import numpy as np
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
-from selectmm.planning.anatomy import anatomy_of
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.gpus import Gpu
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.gpus import Gpu
 from selectmm.planning.load import Loads
 from selectmm.planning.stages import Planned
 from selectmm.planning.work import Device

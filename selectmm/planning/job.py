@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from selectmm.cache.cost import Cost
+from selectmm.cache.stage import find_stage, fingerprint
 from selectmm.contamination import check as contamination
 from selectmm.counted import counted
 from selectmm.evaluation.suite import Suite
@@ -14,10 +16,10 @@ from selectmm.experiment import Experiment
 from selectmm.features import store
 from selectmm.features.feature import Feature, Features, View, units_of
 from selectmm.features.onepass import SORTED, takes_a_pass
+from selectmm.flops.formulas import Load
 from selectmm.methods.method import Needs
 from selectmm.methods.subset import Subset, load_subset
 from selectmm.models.vlm import VLM
-from selectmm.planning.flops import Load
 from selectmm.planning.in_turns import in_turns
 from selectmm.planning.items import items_of
 from selectmm.planning.load import Loads
@@ -25,8 +27,6 @@ from selectmm.planning.serving import DEFAULT, served
 from selectmm.planning.stages import Planned, State
 from selectmm.planning.work import Device, Work
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import Cost
-from selectmm.records.stage import find_stage, fingerprint
 from selectmm.schedules.static import Static
 from selectmm.stages import finetune, select
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity

@@ -6,12 +6,12 @@ import numpy as np
 
 from selectmm.features.feature import View
 from selectmm.features.reading import conversations_of
+from selectmm.flops.formulas import Load
+from selectmm.flops.tower import projected, tower_flops
 from selectmm.models.encode import IGNORED, Batch, encode
 from selectmm.models.vlm import VLM
-from selectmm.planning.flops import Load
 from selectmm.planning.known.loads import load_of_known
 from selectmm.planning.known.pools import Rows
-from selectmm.planning.tower import projected, tower_flops
 from selectmm.pool.pool import Pool
 
 

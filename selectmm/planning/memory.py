@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from selectmm.planning.anatomy import Anatomy, Layer
+from selectmm.flops.anatomy import Anatomy, Layer
 from selectmm.tuning.recipe import Recipe, Strategy
 
 SHARDED = {"zero2", "zero3"}

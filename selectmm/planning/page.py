@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
+from selectmm.cache.progress import wide
 from selectmm.counted import counted
-from selectmm.planning.gpus import GPUS, STREAMED, Gpu
+from selectmm.flops.gpus import GPUS, STREAMED, Gpu
 from selectmm.planning.stages import Plan, Planned, Total, total_of
-from selectmm.records.progress import wide
 
 COLUMNS = ("stage", "what", "state", "rows", "tokens", "FLOPs", "disk", "device-hours", "hours", "memory", "fits")
 HOURS = ("features", "training", "evaluation")  # until each of them is done

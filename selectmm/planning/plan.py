@@ -4,18 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from selectmm.cache.progress import track
 from selectmm.errors import UserError
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
 from selectmm.evaluation.vllm_backend import check_served
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.gpus import Gpu
 from selectmm.models.check_rows import fitting
 from selectmm.models.vlm import VLM
 from selectmm.planning import serving
-from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.gpus import Gpu
 from selectmm.planning.items import items_of, local_items
 from selectmm.planning.job import Job, Model
 from selectmm.planning.known import benchmarks
@@ -26,7 +27,6 @@ from selectmm.planning.load import Loads
 from selectmm.planning.stages import Plan
 from selectmm.planning.work import Device
 from selectmm.pool.pool import Pool
-from selectmm.records.progress import track
 from selectmm.stages.sweep import place_of, union_of
 from selectmm.tuning.finetune import check_numbers
 

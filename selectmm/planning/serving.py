@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.suite import Suite
-from selectmm.planning.flops import Load, decoder, forward
+from selectmm.flops.formulas import Load, decoder, forward
 from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.memory import Memory, forward_memory
 from selectmm.planning.work import Device, Work

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from selectmm.planning.gpus import STREAMED, UTILISATION, Gpu
+from selectmm.cache.cost import Cost
+from selectmm.flops.gpus import STREAMED, UTILISATION, Gpu
 from selectmm.planning.work import Work
-from selectmm.records.cost import Cost
 
 State = Literal["cached", "shared", "not here", "to do", "depends on the choice", "depends on the warm-up", "unknown"]
 

@@ -21,11 +21,11 @@ from selectmm.features.pictures import ImageEmbedding
 from selectmm.features.sentences import WIDTH, QuestionEmbedding
 from selectmm.features.spectrum import StateSpectrum
 from selectmm.features.unasked import UnaskedLoss
+from selectmm.flops.anatomy import Anatomy, anatomy_of
+from selectmm.flops.formulas import Load, decoder, forward, row_gradients, training
 from selectmm.models.forward import Reads
 from selectmm.models.together import GENERATED, TOKENS, rows_together
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import Anatomy, anatomy_of
-from selectmm.planning.flops import Load, decoder, forward, row_gradients, training
 from selectmm.planning.known.benchmarks import TASKS, TaskSize
 from selectmm.planning.known.loads import image_load
 from selectmm.planning.memory import (

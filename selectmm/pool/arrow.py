@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from selectmm.cache.no_links import open_new
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import Root
 from selectmm.pool.row import Row
 from selectmm.pool.sample import Shown
 from selectmm.pool.stream import CountedIn
 from selectmm.pool.table import COUNTED_IN, SCHEMA, SEVERAL, SHOWN
-from selectmm.records.no_links import open_new
 
 ROWS_PER_BATCH = 8_192
 TEXT_PER_BATCH = 2**26  # characters of texts and paths; an Arrow array holds 2 GiB, and no row is much longer than this

@@ -18,12 +18,12 @@ import av
 import numpy as np
 from PIL import Image
 
+from selectmm.cache.no_links import open_new
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt
 from selectmm.pool.image import MAX_PIXELS, broken, found, missing
 from selectmm.pool.passing import may_pass, not_now, why
 from selectmm.pool.root import File, Root
-from selectmm.records.no_links import open_new
 
 KEPT = 256 * 2**20  # bytes of a clip's frames up to which they are kept: 97 frames of 720p
 

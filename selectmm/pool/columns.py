@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from selectmm.cache.no_links import open_unlinked, refuse_links
 from selectmm.errors import UserError
 from selectmm.pool.bad import BadRow, empty, shown
 from selectmm.pool.content import IMAGE, PATHS, VIDEO, VIDEO_PATHS
 from selectmm.pool.image_path import below
 from selectmm.pool.stream import Raw
-from selectmm.records.no_links import open_unlinked, refuse_links
 
 TURNS = ("messages", "conversations")
 ROWS_AT_ONCE = 256  # rows are long where they hold images

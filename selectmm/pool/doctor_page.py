@@ -7,11 +7,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from selectmm.cache.progress import PrintableConsole
 from selectmm.counted import counted
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import UNREAD, Finding
 from selectmm.printable import printable
-from selectmm.records.progress import PrintableConsole
 
 STYLES = {"blocks": "bold red", "look": "yellow", "note": "dim"}
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectmm.cache.stage import fingerprint, run_stage, write_atomically
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.pool.bad_image import bad_image, named_with_image
@@ -15,7 +16,6 @@ from selectmm.pool.image import EIGHT_BIT
 from selectmm.pool.looking import MISSING, NO_HEADER, TURNED, Looks, look_at_all, pictures_wanted, sizes_of
 from selectmm.pool.pool import Pool
 from selectmm.pool.reading import UNREAD, Noted
-from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 
 def healthy(pool: Pool, noted: Noted, bad_rows: Literal["stop", "drop", "keep"], cache: Path, rows: Path) -> Pool:

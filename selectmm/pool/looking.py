@@ -16,17 +16,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from selectmm.cache.no_links import open_unlinked
+from selectmm.cache.progress import track
+from selectmm.cache.provenance import SWEEP_NAME
+from selectmm.cache.side_by_side import side_by_side
+from selectmm.cache.stage import run_stage, write_atomically
 from selectmm.errors import UserError
 from selectmm.pool.image import EIGHT_BIT, Header, Seen, look, size_of
 from selectmm.pool.passing import NotNow
 from selectmm.pool.pictures import Kept, Pictures, join, look_at, room_for
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
-from selectmm.records.no_links import open_unlinked
-from selectmm.records.progress import track
-from selectmm.records.provenance import SWEEP_NAME
-from selectmm.records.side_by_side import side_by_side
-from selectmm.records.stage import run_stage, write_atomically
 
 MISSING = -1  # the size of an image that is not there
 AT_ONCE = 16  # images looked at side by side; decoding leaves Python's lock, and a network disk answers slowly

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from selectmm.records.no_links import open_unlinked, refuse_links
+from selectmm.cache.no_links import open_unlinked, refuse_links
 
 SIDE = 16  # of a thumbnail
 

@@ -11,6 +11,8 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from selectmm.cache.no_links import open_unlinked
+from selectmm.cache.stage import fingerprint, run_stage, write_atomically
 from selectmm.errors import UserError
 from selectmm.pool.arrow import Read, open_arrow, write_arrow
 from selectmm.pool.bad import BadRow, excerpt, id_of, shown
@@ -19,8 +21,6 @@ from selectmm.pool.root import Root
 from selectmm.pool.row import VIDEO, Row
 from selectmm.pool.sample import ANSWERS, digest_of
 from selectmm.pool.stream import CountedIn, Raw
-from selectmm.records.no_links import open_unlinked
-from selectmm.records.stage import fingerprint, run_stage, write_atomically
 
 VERSION = 8  # of how rows are read; another number reads every pool again
 UNREAD = "unread.jsonl"  # in a stage's folder: each row that cannot be read, a line each

@@ -22,12 +22,12 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from selectmm.cache.no_links import open_new
+from selectmm.cache.progress import track
+from selectmm.cache.stage import run_stage
 from selectmm.errors import UserError
 from selectmm.pool.bad import excerpt, shown
 from selectmm.pool.passing import NotNow
-from selectmm.records.no_links import open_new
-from selectmm.records.progress import track
-from selectmm.records.stage import run_stage
 
 INDEX = "shards.arrow"
 TARS = b"tars"  # key of the index's metadata: path, bytes and time of change of each tar

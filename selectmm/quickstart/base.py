@@ -18,12 +18,12 @@ from filelock import FileLock
 from safetensors.torch import load as parse_safetensors
 from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor, ViTImageProcessor
 
+from selectmm.cache.write_errors import explain_failed_writes
 from selectmm.errors import UserError
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.quickstart import language
 from selectmm.quickstart.tower import TowerConfig, imagenet_weights
-from selectmm.records.write_errors import explain_failed_writes
 
 ALIGNMENT = Path(__file__).parent / "alignment"
 TEMPLATE = "chatml"

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from selectmm.cache.code_files import CODE_ENDINGS, check_code
+from selectmm.cache.stage import run_stage
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
@@ -15,8 +17,6 @@ from selectmm.quickstart.examples import write as write_examples
 from selectmm.quickstart.items import held_out
 from selectmm.quickstart.pool import write as write_pool
 from selectmm.quickstart.schemas import write as write_benchmarks
-from selectmm.records.code_files import CODE_ENDINGS, check_code
-from selectmm.records.stage import run_stage
 
 HERE = Path(__file__).parent
 

@@ -1,1 +1,1 @@
-"""What a run leaves behind: stages with their cost, the record, and the trackers."""
+"""What a run leaves behind: its record, the answers behind its scores, and what it logs to trackers."""

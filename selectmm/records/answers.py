@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
+from selectmm.cache.reading import Mismatch, read
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.results import read_answers
 from selectmm.evaluation.suite import Score
 from selectmm.records.files import unkept
-from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import AnswersEntry, RunRecord
-from selectmm.records.stage import write_atomically
 
 OPTIONAL = {entry.name: entry.default for entry in fields(Answer) if entry.default is not MISSING}
 FOLDER = "answers"  # inside the records' folder, so that copying it copies both

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selectmm.records.reading import Mismatch
+from selectmm.cache.reading import Mismatch
 
 READ_TOO = (2, 3, 4, 5, 6)
 NOT_KEPT_BEFORE = {"answers": None, "contamination": None}  # by schema 2; neither kept the threads

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from selectmm.cache.in_use import hold
+from selectmm.cache.stage import ENTRY
 from selectmm.errors import UserError
-from selectmm.records.in_use import hold
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import ENTRY
 
 T = TypeVar("T")
 

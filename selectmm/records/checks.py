@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 
-from selectmm.records.content import check_content as check_content  # methods/subset.py names it here
-from selectmm.records.reading import Mismatch
+from selectmm.cache.content import check_content as check_content  # methods/subset.py names it here
+from selectmm.cache.reading import Mismatch
 from selectmm.records.record import RunRecord
 
 LARGEST = 1e15  # of a score or a cost; sums and squares of such numbers are still finite

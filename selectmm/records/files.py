@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from selectmm.cache.content import check_content, shown
+from selectmm.cache.reading import Mismatch, read
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.records.before import READ_TOO, completed
 from selectmm.records.checks import check_values
-from selectmm.records.content import check_content, shown
-from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import SCHEMA, RunRecord
-from selectmm.records.stage import write_atomically
 
 LARGEST = 64 * 2**20  # bytes of a file; ours have 20 thousand, and some more for every source of the pool
 

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from selectmm.cache.cost import Cost
+from selectmm.cache.provenance import Provenance
+from selectmm.cache.stage import Stage, fingerprint
 from selectmm.evaluation.suite import Score
-from selectmm.records.cost import Cost
-from selectmm.records.provenance import Provenance
 from selectmm.records.schedule import PointEntry, ScheduleEntry
-from selectmm.records.stage import Stage, fingerprint
 
 SCHEMA = 7
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage cost when it ran (`selectmm.records.cost.Cost`); ``cached`` if it did not run this time."""
+    """What a stage cost when it ran (`selectmm.cache.cost.Cost`); ``cached`` if it did not run this time."""
 
     seconds: float
     device_seconds: float
@@ -198,7 +198,7 @@ class RunRecord:
         targets: fingerprint of the target examples, if rows were chosen for them; None too in records of before.
         evaluations: how often the model was to be evaluated, evenly over the training (the option ``curve``); None in
             records of before it was part of a record's name.
-        code: a fingerprint of the source of what chose the rows (`selectmm.records.source_code`): method, features,
+        code: a fingerprint of the source of what chose the rows (`selectmm.cache.source_code`): method, features,
             schedule. No part of the name; None in records of before.
         finished: UTC time stamp.
     """

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from selectmm.cache.stage import write_atomically
+from selectmm.cache.write_errors import full_disk
 from selectmm.errors import UserError
-from selectmm.records.stage import write_atomically
-from selectmm.records.write_errors import full_disk
 
 if TYPE_CHECKING:
     from selectmm.experiment import Experiment

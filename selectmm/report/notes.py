@@ -175,7 +175,7 @@ def _unpaired(comparison: Comparison) -> list[str]:
 
 
 def _judges(comparison: Comparison) -> list[str]:
-    """Who scored the benchmarks that no rule scores. Inside a table all records agree on it (`report.groups`)."""
+    """Who scored the benchmarks that no rule scores. Inside a table all records agree on it (`records.groups`)."""
     scored: dict[str, list[str]] = {}
     for name in comparison.benchmarks:
         entry = comparison.records[0].suite.evaluator[name]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 
+from selectmm.cache.reading import Mismatch, read
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
 from selectmm.paths import ROOT
-from selectmm.records.reading import Mismatch, read
+from selectmm.records.groups import recipe_of
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import recipe_of
 from selectmm.report.margin import Measured, joined, measured
 from selectmm.report.names import name_of
 from selectmm.report.notes import origin

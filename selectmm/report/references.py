@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from selectmm.cache.content import check_content
+from selectmm.cache.reading import Mismatch, read
 from selectmm.errors import UserError
 from selectmm.records.checks import LARGEST
-from selectmm.records.content import check_content
-from selectmm.records.reading import Mismatch, read
 from selectmm.records.record import RunRecord
 
 

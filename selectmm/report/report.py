@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
+from selectmm.records.groups import Group, comparable
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
-from selectmm.report.groups import Group, comparable
 from selectmm.report.notes import caption, notes
 from selectmm.report.points import COLUMNS, cells
 from selectmm.report.published import beside_papers

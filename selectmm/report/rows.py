@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from selectmm.errors import UserError
+from selectmm.records.groups import LENGTHS, recipe_of
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import LENGTHS, recipe_of
 from selectmm.report.references import Reference, References
 from selectmm.report.relative import ONE_SIDED_95, Outcome, above_chance, is_full, longest, outcome
 from selectmm.statistics.tally import Tally
@@ -164,7 +164,7 @@ class Comparison:
 
 
 def compare(records: Sequence[RunRecord], references: References, tallies: Tallies | None = None) -> Comparison:
-    """Turn comparable records (see `selectmm.report.groups`) into rows.
+    """Turn comparable records (see `selectmm.records.groups`) into rows.
 
     Args:
         tallies: as `selectmm.report.pairing.tallies_of` reads them; None if no answers are known.

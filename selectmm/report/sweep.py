@@ -15,13 +15,13 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from selectmm.cache.write_errors import full_disk
 from selectmm.errors import UserError
 from selectmm.paths import here_or_shipped
 from selectmm.records.files import load
 from selectmm.records.record import Costs, RunRecord
 from selectmm.records.summary import summary
 from selectmm.records.tracker import Tracker
-from selectmm.records.write_errors import full_disk
 from selectmm.report.jobs import Failure, failures_in, forget, log_failures, records_in
 from selectmm.screen import answer
 
@@ -47,7 +47,7 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Remember when the sweep began, and forget an earlier one in the same folder."""
-        from selectmm.stages.place import place_of, started  # seconds
+        from selectmm.launch.place import place_of, started  # seconds
 
         self.began = time.time()
         if place_of(config, started()).node == 0:
@@ -58,7 +58,7 @@ class SweepReport(Callback):
 
         Hydra turns what a callback raises into a warning and status 0, so every error is said here.
         """
-        from selectmm.stages.place import place_of, started  # seconds
+        from selectmm.launch.place import place_of, started  # seconds
 
         place = place_of(config, started())
         if place.idle:

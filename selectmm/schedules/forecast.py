@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.features.feature import Features
 from selectmm.methods.method import Method, Needs
@@ -15,7 +16,6 @@ from selectmm.methods.subset import Subset
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
-from selectmm.records.stage import fingerprint
 from selectmm.schedules.request import check_request
 from selectmm.schedules.schedule import Course, Schedule, Score, Scored, Train
 

@@ -3,11 +3,11 @@
 import json
 import logging
 
+from selectmm.cache.stage import Stage
 from selectmm.evaluation.results import read_scores
 from selectmm.experiment import Experiment
 from selectmm.models.vlm import VLM
 from selectmm.records.schedule import PointEntry
-from selectmm.records.stage import Stage
 from selectmm.stages.evaluate import evaluate_adapter
 from selectmm.stages.schedule import Learned
 from selectmm.tuning.callback import LOSSES, POINTS

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from selectmm.cache.no_links import refuse_links
+from selectmm.cache.stage import Stage, run_stage
 from selectmm.evaluation.engine import Engine
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.results import identity_of, read_scores
@@ -13,11 +15,9 @@ from selectmm.evaluation.vllm_backend import serving
 from selectmm.evaluation.workers import Job, answer_over
 from selectmm.experiment import Experiment
 from selectmm.export.model import merged
+from selectmm.launch.devices import aside
+from selectmm.launch.nodes import Nodes
 from selectmm.models.vlm import VLM
-from selectmm.records.no_links import refuse_links
-from selectmm.records.stage import Stage, run_stage
-from selectmm.stages.devices import aside
-from selectmm.stages.nodes import Nodes
 from selectmm.stages.record import not_evaluated
 from selectmm.stages.summary import cost_of, time_of
 from selectmm.tuning.adapter import load_adapter

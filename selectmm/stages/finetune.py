@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from selectmm.cache.stage import Stage, run_stage
 from selectmm.counted import counted
 from selectmm.experiment import Experiment
 from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import Stage, run_stage
 from selectmm.stages.scale import too_few_steps
 from selectmm.stages.summary import time_of
 from selectmm.tuning.finetune import finetune

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from selectmm.cache.code_files import CODE_ENDINGS
+from selectmm.cache.provenance import PACKAGES, version_of
+from selectmm.cache.source_code import source_named, source_of
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.launch.devices import check_devices
+from selectmm.launch.follower import Follower
+from selectmm.launch.launch import join
+from selectmm.launch.place import Place
 from selectmm.models.gpu import check_gpu
-from selectmm.records.code_files import CODE_ENDINGS
-from selectmm.records.provenance import PACKAGES, version_of
-from selectmm.records.source_code import source_named, source_of
-from selectmm.stages.devices import check_devices
-from selectmm.stages.follower import Follower
-from selectmm.stages.launch import join
-from selectmm.stages.place import Place
 
 log = logging.getLogger("selectmm")
 

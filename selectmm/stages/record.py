@@ -7,6 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from selectmm.budget import rows_for, share_of
+from selectmm.cache.provenance import COMPUTING, provenance, version_of
+from selectmm.cache.reading import read
+from selectmm.cache.source_code import source_of
+from selectmm.cache.stage import Stage, fingerprint, options_of
 from selectmm.contamination.check import Contamination
 from selectmm.evaluation.evaluate import warnings_of
 from selectmm.evaluation.results import read_manifest, read_scores
@@ -17,8 +21,6 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.unfit import REASONS
 from selectmm.records.answers import keep_answers
 from selectmm.records.files import save
-from selectmm.records.provenance import COMPUTING, provenance, version_of
-from selectmm.records.reading import read
 from selectmm.records.record import (
     Costs,
     Coverage,
@@ -32,8 +34,6 @@ from selectmm.records.record import (
     SuiteEntry,
 )
 from selectmm.records.schedule import PointEntry
-from selectmm.records.source_code import source_of
-from selectmm.records.stage import Stage, fingerprint, options_of
 from selectmm.schedules.schedule import Score
 from selectmm.schedules.static import Static
 from selectmm.stages.finetune import TRAININGS

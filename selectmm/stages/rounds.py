@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from selectmm.cache.cost import Cost
+from selectmm.cache.no_links import open_unlinked, refuse_links
+from selectmm.cache.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature, Features, Targets
@@ -23,9 +26,6 @@ from selectmm.features.store import passes
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
-from selectmm.records.cost import Cost
-from selectmm.records.no_links import open_unlinked, refuse_links
-from selectmm.records.stage import Stage, fingerprint, run_stage, write_atomically
 from selectmm.schedules.forecast import part_of
 from selectmm.schedules.request import check_request
 from selectmm.schedules.schedule import Course, Requests, Score, Scored, Train

@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 
 from selectmm.budget import rows_for
+from selectmm.cache.cost import Cost
+from selectmm.cache.reading import Mismatch, read
+from selectmm.cache.source_code import source_of
+from selectmm.cache.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
@@ -21,11 +25,7 @@ from selectmm.methods.subset import Subset
 from selectmm.models.vlm import VLM
 from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import Cost
-from selectmm.records.reading import Mismatch, read
 from selectmm.records.schedule import RoundEntry, ScheduleEntry
-from selectmm.records.source_code import source_of
-from selectmm.records.stage import Stage, damaged, fingerprint, options_of, run_stage, write_atomically
 from selectmm.schedules.forecast import forecast
 from selectmm.schedules.schedule import Course, Schedule, Score, Train
 from selectmm.schedules.static import Static

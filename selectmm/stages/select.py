@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from selectmm.budget import rows_for
+from selectmm.cache.no_links import refuse_links
+from selectmm.cache.source_code import source_of
+from selectmm.cache.stage import Stage, fingerprint, options_of, run_stage
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
@@ -27,9 +30,6 @@ from selectmm.models.vlm import VLM
 from selectmm.pool.places import places_digest
 from selectmm.pool.pool import Pool
 from selectmm.pool.table import taken
-from selectmm.records.no_links import refuse_links
-from selectmm.records.source_code import source_of
-from selectmm.records.stage import Stage, fingerprint, options_of, run_stage
 from selectmm.stages.choice import Checked
 from selectmm.stages.finetune import train
 from selectmm.stages.summary import cost_of, time_of

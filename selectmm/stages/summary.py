@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from selectmm.records.stage import Stage
+from selectmm.cache.stage import Stage
 
 
 def cost_of(stage: Stage) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from zlib import compress, decompress, error
 
 from omegaconf import DictConfig
 
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
 from selectmm.features.feature import Feature
 from selectmm.features.onepass import takes_a_pass
 from selectmm.features.ranks import config_of, feature_of
-from selectmm.records.stage import fingerprint
 from selectmm.schedules.static import Static
 
 SWEEP = "SELECTMM_SWEEP"

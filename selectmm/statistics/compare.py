@@ -10,8 +10,8 @@ from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
 from selectmm.records.answers import load_answers
 from selectmm.records.files import load
+from selectmm.records.groups import conditions
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import conditions
 from selectmm.statistics.paired import ALPHA, Difference, holm, mcnemar, paired_bootstrap
 from selectmm.statistics.tally import Tally, tally_of
 

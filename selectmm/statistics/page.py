@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table as Grid
 
-from selectmm.records.progress import PrintableConsole
+from selectmm.cache.progress import PrintableConsole
 from selectmm.records.record import RunRecord
 from selectmm.records.summary import summary
 from selectmm.statistics.compare import Line, Pair

@@ -15,10 +15,10 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save
 from torch import nn
 
+from selectmm.cache.no_links import open_unlinked
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
-from selectmm.records.no_links import open_unlinked
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter_file import CONFIG, MOMENTS, WEIGHTS, read_adapter
 from selectmm.tuning.full import TRAINED, FullModel, exchanged, opened
 from selectmm.tuning.recipe import Recipe

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
+from selectmm.cache.content import check_content
+from selectmm.cache.reading import Mismatch, named
 from selectmm.errors import UserError
-from selectmm.records.content import check_content
-from selectmm.records.reading import Mismatch, named
 from selectmm.tuning.recipe import HIGHEST
 from selectmm.tuning.tensors import read_tensors
 

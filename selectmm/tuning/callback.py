@@ -1,7 +1,7 @@
 """What a training run writes while it runs: losses, checkpoints and, at its end, the adapter.
 
 A line of ``losses.jsonl`` is a step: step, loss, lr, seconds, tokens_per_second, gradient_norm and, on a GPU
-that `selectmm.planning.gpus` knows, share_of_peak.
+that `selectmm.flops.gpus` knows, share_of_peak.
 """
 
 import json
@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy
 
+from selectmm.cache.cost import note_busy
+from selectmm.cache.no_links import open_unlinked, refuse_links
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
-from selectmm.records.cost import note_busy
-from selectmm.records.no_links import open_unlinked, refuse_links
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.checkpoint import clear, gathered_weights, hand_on, restore, save_checkpoint
 from selectmm.tuning.data import COUNTS, MicroBatch

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from selectmm.errors import UserError
+from selectmm.launch.devices import aside
+from selectmm.launch.launch import rank_environment
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.models.pack import check_packable
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
 from selectmm.pool.root import spelled
-from selectmm.stages.devices import aside
-from selectmm.stages.launch import rank_environment
-from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import REPORT
 from selectmm.tuning.checkpoint import clear
 from selectmm.tuning.fit import fit

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from selectmm.cache.no_links import refuse_links
 from selectmm.errors import UserError
 from selectmm.models.vlm import VLM
-from selectmm.records.no_links import refuse_links
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.tensors import read_tensors
 from selectmm.tuning.unchanged import unchanged

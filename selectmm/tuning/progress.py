@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from selectmm.records.progress import progress
+from selectmm.cache.progress import progress
 
 
 @contextmanager

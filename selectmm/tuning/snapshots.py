@@ -16,9 +16,9 @@ import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy
 from safetensors.torch import save
 
+from selectmm.cache.no_links import open_unlinked, refuse_links
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
-from selectmm.records.no_links import open_unlinked, refuse_links
-from selectmm.records.stage import write_atomically
 from selectmm.tuning.adapter import save_adapter
 from selectmm.tuning.adapter_file import MOMENTS
 from selectmm.tuning.checkpoint import gathered_weights

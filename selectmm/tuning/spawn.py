@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from selectmm.launch import launch
+from selectmm.launch.launch import launched
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.pool.pool import Pool
-from selectmm.stages import launch
-from selectmm.stages.launch import launched
-from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.callback import LOSSES, keep_losses
 from selectmm.tuning.checkpoint import expected_meta, latest, read_meta
 from selectmm.tuning.job import LOCK, ROWS, Job, write_rows

@@ -1,16 +1,16 @@
-"""The FLOPs of training steps, by the formulas that plans use (`selectmm.planning.flops`)."""
+"""The FLOPs of training steps, by the formulas that plans use (`selectmm.flops.formulas`)."""
 
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import Load, training
+from selectmm.flops.gpus import recognised
+from selectmm.flops.tower import projected, tower_flops
 from selectmm.models.encode import IGNORED, Batch, Conversation, encode
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.flops import Load, training
-from selectmm.planning.gpus import recognised
-from selectmm.planning.tower import projected, tower_flops
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
 

@@ -1,4 +1,4 @@
-"""One rank of a training job, started by `selectmm.tuning.spawn` through `selectmm.stages.rank`."""
+"""One rank of a training job, started by `selectmm.tuning.spawn` through `selectmm.launch.rank`."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import hydra
 import numpy as np
 from filelock import FileLock
 
-from selectmm.stages.launch import on_this_rank, serve
+from selectmm.launch.launch import on_this_rank, serve
 from selectmm.tuning.fit import fit
 from selectmm.tuning.job import LOCK, job_of, read_rows
 from selectmm.tuning.operators import load_operators
@@ -28,5 +28,5 @@ def train(folder: Path, content: Mapping[str, Any], rank: int, _ranks: int) -> N
 
 
 def main(arguments: list[str]) -> int:
-    """What `selectmm.stages.rank` calls; see `serve`."""
+    """What `selectmm.launch.rank` calls; see `serve`."""
     return serve(arguments, train)

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from selectmm.cache.reading import Mismatch, read
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
-from selectmm.records.reading import Mismatch, read
 from selectmm.report.references import load_references
 
 HERE = Path(__file__).parent

@@ -2,7 +2,7 @@
 
 from rich.table import Table as Grid
 
-from selectmm.records.progress import PrintableConsole
+from selectmm.cache.progress import PrintableConsole
 from selectmm.verification.verdicts import Verdict
 from selectmm.verification.verify import Verification
 

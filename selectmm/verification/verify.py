@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from selectmm.cache.provenance import Provenance, provenance
+from selectmm.cache.stage import run_stage, write_atomically
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.results import identity_of, read_answers, read_manifest, read_scores
 from selectmm.evaluation.suite import Score, Suite
 from selectmm.models.vlm import VLM
-from selectmm.records.provenance import Provenance, provenance
-from selectmm.records.stage import run_stage, write_atomically
 from selectmm.verification.bands import Released
 from selectmm.verification.verdicts import Verdict, verdicts
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from selectmm.cache.provenance import SWEEP_NAME
 from selectmm.command_line import check
 from selectmm.errors import UserError
 from selectmm.paths import ROOT
-from selectmm.records.provenance import SWEEP_NAME
 
 
 def test_a_sweep_with_ligers_kernels_and_without_is_refused_where_jobs_share_a_process(

@@ -8,7 +8,7 @@ import pytest
 from selectmm.commands.cache import main
 from selectmm.errors import UserError
 from selectmm.screen import output
-from tests.records.test_prune import stage, unfinished
+from tests.cache.test_prune import stage, unfinished
 
 
 @pytest.fixture

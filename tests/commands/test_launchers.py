@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from submitit import AutoExecutor
 
+from selectmm.cache.provenance import COMMAND, SWEEP_NAME
 from selectmm.command_line.check import _check_launcher, _check_slurm, check
 from selectmm.command_line.offered import OWN
 from selectmm.command_line.reading import CONFIGS, ROOT
 from selectmm.errors import UserError
-from selectmm.records.provenance import COMMAND, SWEEP_NAME
 from selectmm.screen import LEVEL, MESSAGES
 from selectmm.stages.sweep import SWEEP
 

@@ -78,7 +78,7 @@ def hostile(place: Path) -> dict[str, dict[str, object]]:
         "a method of another class": writes(ran),
         "a pickle": {"_target_": "joblib.load", "filename": str(place / "pickle")},
         "a function of ours": {
-            "_target_": "selectmm.records.stage.write_atomically",
+            "_target_": "selectmm.cache.stage.write_atomically",
             "path": {"_target_": "pathlib.Path", "_args_": [str(ran)]},
             "content": "x",
         },

@@ -12,12 +12,12 @@ from selectmm.evaluation.answering import Share
 from selectmm.evaluation.evaluate import answer_share, evaluate, unfinished
 from selectmm.evaluation.workers import Job, answer_over
 from selectmm.instantiate import open_model, open_suite
+from selectmm.launch import launch
 from selectmm.models.vlm import VLM
-from selectmm.stages import launch
 from selectmm.tuning.adapter import injected, load_adapter, lora_config, save_adapter
 from tests.evaluation.material import suite
 from tests.families import FAMILIES
-from tests.stages import forked_ranks
+from tests.launch import forked_ranks
 from tests.tuning.conftest import RECIPE
 
 
@@ -78,7 +78,7 @@ def test_one_process_or_two_ranks_after_a_kill_leave_the_same_files(
 
 @pytest.mark.slow
 def test_a_rank_that_starts_as_for_a_user_answers_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of its own, which imports what it needs by itself; see `tests.stages.forked_ranks`."""
+    """A process of its own, which imports what it needs by itself; see `tests.launch.forked_ranks`."""
     job, folder = _job(tmp_path, "mme"), tmp_path / "folder"
     folder.mkdir()
     answer_over(1, job, open_model(job.model), open_suite(job.suite), folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from selectmm.flops.gpus import GPUS
 from selectmm.instantiate import build
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.quickstart.clips import embedded, rows
 from tests.test_line import ROOT, one_run, overrides

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from selectmm.cache.cost import Cost
+from selectmm.cache.stage import Stage
 from selectmm.features import feature as feature_module
 from selectmm.features import onepass as onepass_module
 from selectmm.features import store as store_module
@@ -28,8 +30,6 @@ from selectmm.models.encode import Batch
 from selectmm.models.forward import Passed, Reads
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import Cost
-from selectmm.records.stage import Stage
 from tests.features.material import store_of
 
 Forwards = list[tuple[int, Reads]]

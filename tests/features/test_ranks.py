@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.features.answers import AnswerLoss
 from selectmm.features.feature import Feature
@@ -23,16 +24,15 @@ from selectmm.features.shards import covered, join, shards_in
 from selectmm.features.states import ImageStates, JointStates
 from selectmm.features.store import identity_of
 from selectmm.features.tokens import TokenCount
+from selectmm.launch import launch
 from selectmm.models import llava
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
-from selectmm.records.stage import fingerprint
-from selectmm.stages import launch
 from selectmm.tuning.adapter import carry_adapter, injected, save_adapter
 from tests.features.material import store_of
-from tests.stages import forked_ranks
-from tests.stages.nodes import two_nodes
+from tests.launch import forked_ranks
+from tests.launch.nodes import two_nodes
 from tests.tiny import tiny_llava, write_pool
 
 FEATURES: list[Feature] = [ImageStates(1), JointStates(2), AnswerLoss(), AnswerLoss("answer"), GradientNorm()]

@@ -12,6 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from selectmm.cache.cost import Clock, Cost
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.features import gradients as gradients_module
 from selectmm.features.answers import AnswerError, AnswerLoss
@@ -27,8 +29,6 @@ from selectmm.models.encode import encode
 from selectmm.models.forward import Reads, run
 from selectmm.models.vlm import VLM
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import Clock, Cost
-from selectmm.records.stage import fingerprint
 from selectmm.stages import sweep
 from selectmm.stages.sweep import SWEEP, features_of_sweep, log_jobs, others_of, place_of
 from selectmm.tuning.adapter import injected, lora_config

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selectmm.cache.cost import measure
 from selectmm.errors import UserError
 from selectmm.methods.check import pool_of
 from selectmm.methods.content import by_content
@@ -16,7 +17,6 @@ from selectmm.methods.from_file import FromIndices, FromScores
 from selectmm.methods.full import Full
 from selectmm.methods.subset import Subset, save_subset
 from selectmm.pool.pool import Pool
-from selectmm.records.cost import measure
 from tests.bad_input import examples
 from tests.methods.files import POOL, select, written
 

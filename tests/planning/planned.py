@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from selectmm.experiment import Experiment
+from selectmm.flops.gpus import GPUS
 from selectmm.instantiate import build
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import Plan, Planned
 from tests.test_line import ROOT, overrides

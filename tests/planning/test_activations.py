@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from selectmm.flops.anatomy import anatomy_of
 from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.memory import Kept, activations, forward_memory, generating_memory, scoring_memory
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.fit import _checkpointing, _ready
 from selectmm.tuning.recipe import Recipe
 from selectmm.tuning.targets import lora_pattern
 from tests.families import BODIES, FAMILIES
-from tests.planning.test_flops import TEXT, encoded
+from tests.flops.test_formulas import TEXT, encoded
 from tests.tuning.conftest import RECIPE
 
 RECIPES = {

@@ -11,13 +11,13 @@ from PIL import Image
 from selectmm.commands.bench import main
 from selectmm.commands.plan import main as plan
 from selectmm.errors import UserError
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.formulas import training
+from selectmm.flops.gpus import UTILISATION, gpu_of
 from selectmm.models.compute import Compute
 from selectmm.models.encode import Conversation, encode
 from selectmm.models.losses import answer_logits
-from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.bench import SIZE, rows_like, time_tuning, with_random_weights
-from selectmm.planning.flops import training
-from selectmm.planning.gpus import UTILISATION, gpu_of
 from selectmm.planning.load import load_of
 from selectmm.pool.sample import Turn
 from selectmm.screen import output

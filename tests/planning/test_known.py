@@ -13,10 +13,10 @@ from PIL import Image
 from selectmm.commands.plan import main
 from selectmm.commands.plan import place as put
 from selectmm.errors import UserError
+from selectmm.flops.anatomy import anatomy_of
+from selectmm.flops.gpus import GPUS
 from selectmm.instantiate import build
 from selectmm.models.lengths import image_tokens
-from selectmm.planning.anatomy import anatomy_of
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.known.loads import TEMPLATE, load_of_known
 from selectmm.planning.known.models import MODELS, shapes_of

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from selectmm.flops.anatomy import anatomy_of
 from selectmm.models.llava import VICUNA, family
 from selectmm.models.losses import answer_loss
 from selectmm.models.vlm import VLM
-from selectmm.planning.anatomy import anatomy_of
 from selectmm.planning.memory import training_memory
 from selectmm.tuning.adapter import trainable
 from selectmm.tuning.fit import _ready
@@ -17,7 +17,7 @@ from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.targets import lora_pattern
 from tests.families import FAMILIES
-from tests.planning.test_flops import TALK, encoded
+from tests.flops.test_formulas import TALK, encoded
 from tests.tuning.conftest import RECIPE, SINGLE
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration  # isort: skip (after selectmm lets torchvision import)

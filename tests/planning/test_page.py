@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from selectmm.experiment import Experiment
+from selectmm.flops.gpus import GPUS, Gpu
 from selectmm.planning import plan as planning
-from selectmm.planning.gpus import GPUS, Gpu
 from selectmm.planning.memory import Memory
 from selectmm.planning.page import show
 from selectmm.planning.stages import Plan, Planned

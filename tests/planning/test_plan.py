@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+from selectmm.cache.stage import fingerprint, run_stage
 from selectmm.errors import UserError
 from selectmm.features import feature as feature_module
 from selectmm.methods.subset import Subset
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import total_of
-from selectmm.records.stage import fingerprint, run_stage
 from selectmm.run import run
 from selectmm.stages.evaluate import EVALUATION, evaluation_identity
 from selectmm.stages.finetune import tune

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from selectmm.flops.formulas import Load
+from selectmm.flops.gpus import GPUS
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.flops import Load
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.known import benchmarks
 from selectmm.planning.known.benchmarks import TaskSize
 from selectmm.planning.page import _slow_evaluation

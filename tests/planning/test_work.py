@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import selectmm.models  # noqa: F401  (lets torchvision import)
+from selectmm.cache.cost import Cost
 from selectmm.evaluation.suite import Benchmark, Suite
 from selectmm.features.adam import AdamGradient
 from selectmm.features.answers import AnswerLoss
@@ -25,17 +26,16 @@ from selectmm.features.spectrum import LastState, StateSpectrum
 from selectmm.features.states import ImageStates
 from selectmm.features.tokens import TokenCount
 from selectmm.features.unasked import UnaskedLoss
-from selectmm.planning.anatomy import Anatomy, Layer
+from selectmm.flops.anatomy import Anatomy, Layer
+from selectmm.flops.formulas import Load, forward
+from selectmm.flops.gpus import GPUS
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.flops import Load, forward
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.items import items_of
 from selectmm.planning.known.benchmarks import TASKS
 from selectmm.planning.memory import generating_memory, scoring_memory
 from selectmm.planning.page import _ending
 from selectmm.planning.stages import Plan, Planned, total_of
 from selectmm.planning.work import Device
-from selectmm.records.cost import Cost
 
 LAYER = Layer(160, 160, 48, 4, 4, 8, 68, 32, 32, 12, 4, 32)
 BODY = Anatomy(1000, 900, 4, 5, (LAYER, LAYER), 0, 0, 0)

@@ -8,6 +8,7 @@ from threading import Lock
 import pytest
 from PIL import Image
 
+from selectmm.cache.progress import PrintableConsole
 from selectmm.pool import doctor
 from selectmm.pool.composition import Composition
 from selectmm.pool.doctor import Finding, Limit, diagnose
@@ -16,7 +17,6 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.looking import look_at_image
 from selectmm.pool.pool import Pool
 from selectmm.pool.sharegpt import open_sharegpt
-from selectmm.records.progress import PrintableConsole
 
 
 def talk(question: str, answer: str, image: str | None = None, **more: object) -> dict[str, object]:

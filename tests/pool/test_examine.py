@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selectmm.cache.provenance import SWEEP_NAME
+from selectmm.cache.side_by_side import WAITING, side_by_side
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.pool import image, looking
 from selectmm.pool.image import open_image, size_of
@@ -18,9 +21,6 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.looking import Looks, keeping_pictures, look_at_all
 from selectmm.pool.pictures import look_at
 from selectmm.pool.pool import Pool
-from selectmm.records.provenance import SWEEP_NAME
-from selectmm.records.side_by_side import WAITING, side_by_side
-from selectmm.records.stage import fingerprint
 from tests.pool.test_image import png
 
 

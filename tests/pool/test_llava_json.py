@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.reading import content_of
 from selectmm.pool.sample import Turn
-from selectmm.records.stage import fingerprint
 
 
 def row(image: str | None = "a/1.png", answer: str = "red", **more: object) -> dict[str, object]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selectmm.cache.stage import fingerprint
 from selectmm.errors import UserError
 from selectmm.export.subset import export_subset
 from selectmm.features.feature import Features
@@ -21,7 +22,6 @@ from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.pool.sharegpt import open_sharegpt
-from selectmm.records.stage import fingerprint
 
 Open = Callable[..., Pool]
 

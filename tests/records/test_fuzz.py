@@ -16,8 +16,8 @@ from rich.console import Console
 
 from selectmm.errors import UserError
 from selectmm.records.files import load
+from selectmm.records.groups import comparable
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import comparable
 from selectmm.report.html.page import Section, report_page
 from selectmm.report.leaderboard.boards import boards_of
 from selectmm.report.leaderboard.page import html

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selectmm.cache.cost import Cost
+from selectmm.cache.stage import Stage
 from selectmm.errors import UserError
 from selectmm.evaluation.suite import Score
-from selectmm.records.cost import Cost
 from selectmm.records.files import load, save
 from selectmm.records.record import SCHEMA, MethodEntry, StageCost
-from selectmm.records.stage import Stage
 from tests.report.runs import run_of
 
 RECORD = run_of("prism", {"POPE": 80.0, "MMMU": 26.5}, seconds=(2.0, 0.5, 30.0), options={"layer": 1})

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from selectmm.cache.provenance import Hardware, Provenance
 from selectmm.evaluation.suite import Score
-from selectmm.records.provenance import Hardware, Provenance
 from selectmm.records.record import (
     Costs,
     Coverage,

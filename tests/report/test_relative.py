@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selectmm.evaluation.suite import Score
-from selectmm.report.groups import comparable
+from selectmm.records.groups import comparable
 from selectmm.report.references import Reference
 from selectmm.report.relative import NO_FULL, ONE_SIDED_95, above_chance, full_of, osc, outcome, relative
 from selectmm.report.rows import compare

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.cache import stage
+from selectmm.cache.provenance import COMPUTING
+from selectmm.cache.stage import run_stage
 from selectmm.features.tokens import TokenCount
-from selectmm.records import stage
 from selectmm.records.files import load
-from selectmm.records.provenance import COMPUTING
-from selectmm.records.stage import run_stage
 from selectmm.stages import record as stage_of_record
 from selectmm.stages.record import other_versions, record_of
 from tests.export import recorded

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selectmm.cache.cost import Cost
 from selectmm.errors import UserError
-from selectmm.records.cost import Cost
 from selectmm.stages.rounds import VISITS, Trained, gather
 from selectmm.tuning.adapter_file import WEIGHTS
 from selectmm.tuning.callback import LOSSES, POINTS

@@ -13,10 +13,10 @@ from hydra import compose, initialize_config_dir
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.flops.gpus import GPUS
 from selectmm.instantiate import build
 from selectmm.models.vlm import VLM
 from selectmm.planning.corrections import Corrections
-from selectmm.planning.gpus import GPUS
 from selectmm.planning.plan import plan
 from selectmm.planning.stages import total_of
 from selectmm.records.cached import adapter_of, subset_of

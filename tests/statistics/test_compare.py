@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from selectmm.cache.progress import PrintableConsole
 from selectmm.commands.compare import main
 from selectmm.errors import UserError
 from selectmm.records.files import load, save
-from selectmm.records.progress import PrintableConsole
 from selectmm.screen import output
 from selectmm.statistics.compare import compare_files
 from selectmm.statistics.page import cells, notes, show

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from selectmm.launch.nodes import ALONE, Nodes
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
-from selectmm.stages.nodes import ALONE, Nodes
 from selectmm.tuning.finetune import finetune
 from selectmm.tuning.recipe import Recipe, Strategy
 from tests.tiny import tiny_llava, tiny_qwen2_vl, write_pool

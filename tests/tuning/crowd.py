@@ -1,7 +1,7 @@
 """Jobs over several ranks, which are forked from the test's process: a rank of its own imports longer than it trains.
 
 The environment of a rank is torchrun's. Tests of the package's own start of ranks are beside those of
-`selectmm.stages.launch`; one in ``test_strategies.py`` trains under it.
+`selectmm.launch.launch`; one in ``test_strategies.py`` trains under it.
 """
 
 import gc
@@ -22,8 +22,8 @@ import torch
 from torch.distributed import TCPStore
 
 from selectmm.errors import UserError
-from selectmm.stages.job import write_job
-from selectmm.stages.launch import rank_environment, serve
+from selectmm.launch.job import write_job
+from selectmm.launch.launch import rank_environment, serve
 from selectmm.tuning import worker
 from selectmm.tuning.callback import TrainingCallback, keep_losses
 from selectmm.tuning.checkpoint import expected_meta, latest, read_meta

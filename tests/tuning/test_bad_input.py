@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from selectmm.errors import UserError, sentences_of_loaders
+from selectmm.launch.devices import check_devices
 from selectmm.models.memory import enough_memory
 from selectmm.models.vlm import VLM
 from selectmm.pool.passing import NotNow
-from selectmm.stages.devices import check_devices
 from selectmm.tuning.finetune import check_tunable
 from selectmm.tuning.recipe import Recipe, Strategy
 from selectmm.tuning.strategy import check_buildable

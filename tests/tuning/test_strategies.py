@@ -14,8 +14,8 @@ from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 from safetensors.torch import load_file
 
 from selectmm.errors import UserError
+from selectmm.launch import launch
 from selectmm.pool.pool import Pool
-from selectmm.stages import launch
 from selectmm.tuning.checkpoint import latest
 from selectmm.tuning.fit import lightning_precision
 from selectmm.tuning.job import LOCK, Part, Task
@@ -23,8 +23,8 @@ from selectmm.tuning.plan import lengths_of, plan, planned, share_of
 from selectmm.tuning.recipe import Strategy
 from selectmm.tuning.strategy import lightning_strategy
 from tests.families import FAMILIES
-from tests.stages import forked_ranks
-from tests.stages.nodes import two_nodes
+from tests.launch import forked_ranks
+from tests.launch.nodes import two_nodes
 from tests.tuning.conftest import RECIPE, Bench
 from tests.tuning.crowd import LIMIT, Case, train
 from tests.tuning.test_kill import WRITTEN, assert_same_bits, kill_at, killed, losses, numbers_in

@@ -7,11 +7,11 @@ from itertools import accumulate
 import numpy as np
 
 from selectmm.features.feature import View
+from selectmm.flops.formulas import Load
+from selectmm.flops.tower import pictures, projected, tower_flops
 from selectmm.models.lengths import image_tokens
 from selectmm.models.vlm import VLM
-from selectmm.planning.flops import Load
 from selectmm.planning.known.pools import Images, Rows
-from selectmm.planning.tower import pictures, projected, tower_flops
 
 TEMPLATE = 45  # tokens of a conversation without words, Vicuna's
 

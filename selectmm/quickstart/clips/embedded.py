@@ -4,12 +4,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from selectmm.cache.stage import run_stage
 from selectmm.models.vlm import VLM
 from selectmm.pool.llava_json import open_llava_json
 from selectmm.pool.pool import Pool
 from selectmm.quickstart import base, embedded
 from selectmm.quickstart.clips import rows
-from selectmm.records.stage import run_stage
 
 HERE = Path(__file__).parent
 

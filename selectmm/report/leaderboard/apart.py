@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from selectmm.report.groups import TARGETS, Group
+from selectmm.records.groups import TARGETS, Group
 
 OF_SUITE = ("material", "items", "limit", "task_files", "prompts")  # of an evaluator: another suite has others
 

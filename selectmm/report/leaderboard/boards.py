@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from selectmm.counted import counted
+from selectmm.records.groups import Group, comparable, conditions, recipe_of
 from selectmm.records.record import RunRecord
-from selectmm.report.groups import Group, comparable, conditions, recipe_of
 from selectmm.report.leaderboard.apart import apart_in_words
 from selectmm.report.names import name_of
 from selectmm.report.pages.columns import tip_of

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
 
+from selectmm.cache.stage import write_atomically
 from selectmm.errors import UserError
 from selectmm.records.record import RunRecord
-from selectmm.records.stage import write_atomically
 from selectmm.report.leaderboard.boards import Plain, boards_of
 from selectmm.report.pages.columns import RUN_TIPS, TIPS
 from selectmm.report.pages.frame import frame, text

@@ -1,0 +1,1 @@
+"""Start a stage's processes, on one machine or several, and have them find one another."""
