@@ -54,6 +54,8 @@ ELSEWHERE = {
 REMARKS = {
     "all-methods-30": "Of 30 %: methods that were chosen because they differ at 15 % keep their order more easily than "
     "all methods would.",
+    "all-methods-half": "Of half of the pool: training takes half as many steps there too, so it is another budget as "
+    "well as another pool.",
 }
 
 Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
