@@ -27,8 +27,8 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-# Garbage of a process that is forked stays in the fork for ever: some waits, when it goes, for a thread of its own, which
-# the fork does not have (a TCPStore does).
+# A fork never collects what was garbage before it: some of it, such as a TCPStore, waits at its end for a thread of its
+# own, which the fork does not have.
 os.register_at_fork(after_in_child=gc.freeze)
 
 # Files that take longest, so that `make test` begins with them and does not end with one core waiting for the other.
