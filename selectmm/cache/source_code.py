@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.util import resolve_name as resolve_import
+from itertools import accumulate
 from pathlib import Path
 from pkgutil import resolve_name
 from tokenize import COMMENT, DEDENT, INDENT, NEWLINE, NL, STRING, TokenInfo, generate_tokens
@@ -15,6 +16,7 @@ from typing import Any
 
 OURS = "selectmm"
 BUILT_ON = tuple(f"{OURS}.{folder}." for folder in ("methods", "features", "schedules"))  # by code of one's own
+READ = ("__doc__", "getdoc")  # what reads docstrings, as a prompt for example
 INSTALLED = {"site-packages", "dist-packages"}  # where everybody's packages lie side by side
 
 
@@ -25,7 +27,7 @@ def source_of(made: object) -> str:
     selectmm's own that is the modules beside it, in the same folder. Of anybody else's it is every module of the same
     project (of an installed package: of that package), and what it takes from selectmm's methods, features and
     schedules; and an option that is an object itself counts with its class and source. Comments, blank lines and
-    docstrings do not count.
+    docstrings do not count, unless one of these modules reads docstrings.
     """
     kind = type(made)
     code = _hash_of(kind)
@@ -50,15 +52,18 @@ def code_of(source: str) -> str:
     What is left is as it was written, so it is the same under every version of Python; a syntax tree would not be.
     """
     lines = list(io.StringIO(source))
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    kept, end = [], 0
+    starts = [0, *accumulate(map(len, lines))]
+    kept, done = [], 0
     for token in _without_effect(list(generate_tokens(iter(lines).__next__))):
-        (first, column), (last, until) = token.start, token.end
-        kept.append(source[end : starts[first - 1] + column].rstrip(" \t"))
-        end = starts[last - 1] + until
-    return "".join([*kept, source[end:]])
+        # By rows and lengths: Python 3.12.1 counts columns wrongly where there are letters beyond ASCII.
+        row, size = token.start[0], len(token.string)
+        if token.type == STRING:  # it begins its line
+            begin = starts[row] - len(lines[row - 1].lstrip())
+        else:  # it ends its line, but for the line's end
+            begin = starts[row] - size - (token.type == COMMENT and lines[row - 1].endswith("\n"))
+        kept.append(source[done:begin].rstrip(" \t"))
+        done = begin + size
+    return "".join([*kept, source[done:]])
 
 
 def _without_effect(tokens: Sequence[TokenInfo]) -> Iterator[TokenInfo]:
@@ -98,7 +103,10 @@ def _hash_of(made: Any) -> str:
     """16 hex characters over the source of the module of a class or function, and of what it imports."""
     sources: dict[str, str] = {}
     _read_sources(Path(inspect.getfile(inspect.unwrap(made))), made.__module__, sources)
-    return _short("".join(code_of(sources[name]) for name in sorted(sources)))
+    texts = [sources[name] for name in sorted(sources)]
+    if not any(word in text for text in texts for word in READ):
+        texts = [code_of(text) for text in texts]
+    return _short("".join(texts))
 
 
 def _read_sources(file: Path, module: str, found: dict[str, str]) -> None:

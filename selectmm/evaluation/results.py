@@ -15,8 +15,8 @@ from selectmm.evaluation.judge import Server
 from selectmm.evaluation.local import local_files
 from selectmm.evaluation.outcome import Answer
 from selectmm.evaluation.suite import Benchmark, Score, Suite
+from selectmm.paths import PACKAGE
 
-OURS = Path(__file__).parents[1]
 # Of models/: what makes a model's input out of a question, and a loss out of its answer.
 PROMPTS = ("encode.py", "render.py", "video.py", "inputs.py", "losses.py")
 KEPT = ("harness", "task_files", "generation", "prompts", "material", "limit", "items", "batching")
@@ -96,15 +96,15 @@ def _judge(entry: Mapping[str, object]) -> object:
 
 def identity_of(suite: Suite) -> dict[str, object]:
     """What an evaluation depends on besides the model: suite, harnesses, task YAMLs, local data and our own code."""
-    code = [file for file in _all_files(OURS / "evaluation") if file.suffix in (".py", ".yaml")]
-    code += [OURS / "models" / name for name in PROMPTS]
+    code = [file for file in _all_files(PACKAGE / "evaluation") if file.suffix in (".py", ".yaml")]
+    code += [PACKAGE / "models" / name for name in PROMPTS]
     tasks = None if suite.tasks is None else _content_of(suite.tasks, _all_files(suite.tasks))
     data = None if suite.data is None else _content_of(suite.data, local_files(suite))
     asked = isinstance(suite.judge, Server) and any(benchmark.judge == "url" for benchmark in suite.benchmarks)
     judge = suite.judge.model if asked else None
     places = {"tasks": tasks, "data": data, "judge": judge}  # what is there, not where it is
     versions = {name: version(name) for name in ("lmms-eval", "lm-eval")}
-    return {**asdict(suite), **places, "ours": _content_of(OURS, code), "harnesses": versions}
+    return {**asdict(suite), **places, "ours": _content_of(PACKAGE, code), "harnesses": versions}
 
 
 def _all_files(folder: Path) -> list[Path]:
@@ -124,7 +124,7 @@ def _content_of(folder: Path, files: Sequence[Path]) -> str:
 @cache
 def _digest(file: Path, size: int, changed: int) -> bytes:
     """Of one file's content, of our own Python without comments; the jobs of a sweep read gigabytes once."""
-    if file.suffix == ".py" and file.is_relative_to(OURS):
+    if file.suffix == ".py" and file.is_relative_to(PACKAGE):
         return hashlib.sha256(code_of(file.read_text(encoding="utf-8")).encode()).digest()
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -51,7 +51,7 @@ def test_who_mends_what_methods_share_does_not_get_the_old_result(
     assert seen[0].startswith(f"{package}.terse.Terse@")
 
 
-def _changed_by(target: str, files: dict[str, str], touched: str, root: Path) -> bool:
+def _changed_by(target: str, files: dict[str, str], touched: str, root: Path, line: str = "mended = 1\n") -> bool:
     """Whether a line more in one file of a project under ``root`` gives an object of a class there another source."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def _changed_by(target: str, files: dict[str, str], touched: str, root: Path) ->
     made = getattr(importlib.import_module(module), kind)()
     before = source_of(made)
     with (root / touched).open("a") as file:
-        file.write("mended = 1\n")
+        file.write(line)
     return source_of(made) != before
 
 
@@ -109,6 +109,14 @@ def test_other_packages_that_are_installed_beside_do_not_count(tmp_path: Path, m
     files = {"own_e/terse.py": f"from own_e_else import one{CLASS}", "own_e_else.py": "one = 1\n"}
     root.mkdir()
     assert not _changed_by("own_e.terse.Terse", files, "own_e_else.py", root)
+
+
+def test_a_docstring_counts_in_a_project_that_reads_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt may stand there."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, reads in (("own_h", "print(1)"), ("own_i", "print(__doc__)")):
+        files = {f"{name}.py": f"from {name}_ask import ask{CLASS}", f"{name}_ask.py": f"def ask():\n    {reads}\n"}
+        assert _changed_by(f"{name}.Terse", files, f"{name}.py", tmp_path, '"""Is it good?"""\n') == ("doc" in reads)
 
 
 def test_what_a_method_of_ones_own_takes_from_ours_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +181,7 @@ class A:
         ("        y =", '        r"""It says "what".\n\n        # Not how.\n        """\n        y ='),
         ("(y,\n", "(y,\n\n  # two\n\n"),
         ("(self):\n", "(self):  # of it\n\n   \n"),
+        ("import a\n", 'import a\n"""Größe\n→ Maß."""  \n'),
     ],
 )
 def test_what_explains_code_is_no_part_of_it(old: str, new: str) -> None:

@@ -304,8 +304,8 @@ def test_the_identity_follows_the_code_that_makes_a_prompt(name: str, monkeypatc
 def test_the_identity_does_not_follow_comments_of_our_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are the same; those of a YAML file are not looked for."""
     for folder in ("evaluation", "models"):
-        shutil.copytree(results.OURS / folder, tmp_path / folder)
-    monkeypatch.setattr(results, "OURS", tmp_path)
+        shutil.copytree(results.PACKAGE / folder, tmp_path / folder)
+    monkeypatch.setattr(results, "PACKAGE", tmp_path)
     made, found = replace(suite_of(benchmark("mmvet_matched", "gpt_eval_score", 1), data=Path()), data=None), []
     for line in ("", "# Why.\n", "more = 1\n"):
         with (tmp_path / "evaluation" / "decode.py").open("a") as file:
