@@ -1,8 +1,9 @@
 """Evaluate a released checkpoint and compare with its released scores.
 
 Options are those of a run: 'selectmm verify-eval model=llava15_7b suite=icons'. For each benchmark, a band says how
-far a correct evaluator may be from the released score. For the built-in model, the scores in results/references stand
-in for released ones. The exit status is 1 if a score is outside its band, or if none could be compared.
+far a correct evaluator may be from the released score. For a model whose scores 'selectmm references' recorded on this
+suite, those stand in for released ones. The exit status is 1 if a score is outside its band, or if none could be
+compared.
 """
 
 import argparse
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from selectmm.cache.progress import wide
 from selectmm.command_line.arguments import read_arguments
-from selectmm.command_line.reading import ROOT, read_config
+from selectmm.command_line.reading import read_config
 from selectmm.commands._own_decoding import refuse_engine
 from selectmm.instantiate import build
+from selectmm.paths import here_or_shipped
 from selectmm.screen import answer
 from selectmm.stages.suite_data import check_data
 from selectmm.verification.bands import released_as, released_for
@@ -38,7 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     released = released_as(asked.released) if asked.released else None
     check_data(suite)  # before weights are read or fetched, which may take minutes
     vlm = experiment.open_model()
-    released = released or released_for(path, vlm.identity, ROOT / "results" / "references" / f"{suite.name}.json")
+    references = experiment.config["references"]
+    released = released or released_for(path, vlm.identity, here_or_shipped(Path(references)) if references else None)
     found = verify(vlm, suite, released, experiment.cache, experiment.seed)
     show(found, wide())
     file = asked.to / f"{re.sub(r'[^A-Za-z0-9.]+', '_', released.name)}-{suite.name}.json"

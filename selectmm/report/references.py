@@ -95,6 +95,23 @@ def check_there(paths: Sequence[Path]) -> None:
             )
 
 
+def check_free(path: Path, model: str) -> None:
+    """Whether a file of reference scores may be written: there is none, or it is of the same model.
+
+    Args:
+        model: the model's weights (`selectmm.models.vlm.VLM.identity`).
+
+    Raises:
+        UserError: it is of another model, or its record does not say of which.
+    """
+    beside = path.with_suffix(".record.json")
+    if beside.exists() and _measured(beside).model != model:
+        raise UserError(
+            f"{path} holds the reference scores of another model; name another file, such as "
+            f"references={path.with_stem(path.stem + '-2')}, here and in the runs of this model."
+        )
+
+
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:
     """The references in ``path`` of the records' base model, prompts and scoring; none if there is no file.
 

@@ -62,13 +62,13 @@ def released_as(name: str) -> Released:
     return Released(name, ZOO.relative_to(ROOT).as_posix(), scores, _bands(), {})
 
 
-def released_for(path: str | None, identity: str, references: Path) -> Released:
-    """The released scores of a checkpoint, by its hub id; or those recorded in this repository, by its weights.
+def released_for(path: str | None, identity: str, references: Path | None) -> Released:
+    """The released scores of a checkpoint, by its hub id; or those recorded by ``selectmm references``, by its weights.
 
     Args:
         path: ``model.path``; None if the model has none (the embedded one).
         identity: of the model's weights (`VLM.identity`).
-        references: the suite's reference scores, which ``selectmm references`` recorded on some base.
+        references: file of the suite's reference scores, of whatever model; None: there is none.
 
     Raises:
         UserError: neither is known for this checkpoint.
@@ -77,14 +77,15 @@ def released_for(path: str | None, identity: str, references: Path) -> Released:
     hub = (path or "").split("@")[0]
     if hub in checkpoints:
         return released_as(checkpoints[hub])
-    beside = references.with_suffix(".record.json")
-    if references.exists() and beside.exists():
+    beside = references and references.with_suffix(".record.json")
+    if references and beside and references.exists() and beside.exists():
         record = json.loads(beside.read_text())
         if record["model"] == identity:
             return _recorded(references, record["suite"], identity)
+    known = [*checkpoints, *([f"the model of {references}"] if references else [])]
     raise UserError(
         f"No released scores are known for {path or 'this model'} (weights {identity}); known are: "
-        f"{', '.join(checkpoints)}, and the model of {references}. For a copy of one of the model zoo's checkpoints "
+        f"{', '.join(known[:-1])}, and {known[-1]}. For a copy of one of the model zoo's checkpoints "
         f"say which: --released 'llava-1.5-7b lora'."
     )
 
