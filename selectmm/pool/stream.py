@@ -104,9 +104,11 @@ def _values(window: "_Window") -> Iterator[Raw]:
             raise UserError(
                 f"{path} is neither JSON nor JSONL, which this pool reads; save a table as parquet, for pool=parquet."
             )
+        if window.ended():
+            raise UserError(f"{path} holds no list of rows: it is empty; name a file with rows.")
         raise UserError(
-            f"{path} holds no list of rows: a JSON file is one list [{{…}}, …]; name a file with a row on each line "
-            f"{path.stem}.jsonl."
+            f"{path} holds no list of rows: a JSON file is one list [{{…}}, …]. If there is a row on each line, name "
+            f'it {path.stem}.jsonl; if the list is inside of an object, as in {{"data": […]}}, save the list by itself.'
         )
     if window.take("]"):
         raise UserError(f"{path} holds no list of rows: its list is empty; name a file with rows.")

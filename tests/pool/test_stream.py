@@ -73,8 +73,8 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path: Path) -> None
         ('[{"a": 1}, {"a": "2', r"Row 1 of .* \(the file ends in the middle of it\); fix it there, or download"),
         ('[{"a": 1},', r"Row 1 of .* \(the file ends before it\)"),
         ('[{"a": 1}]]', r"is not JSON \(something follows the end of its list\)"),
-        ('{"a": 1}\n{"a": 2}', r"holds no list of rows: .* name a file with a row on each line rows\.jsonl"),
-        ("", "holds no list of rows"),
+        ('{"a": 1}\n{"a": 2}', r"holds no list of rows: .* row on each line, name it rows\.jsonl; if the list"),
+        ("", "holds no list of rows: it is empty; name a file with rows"),
         ("[]", "holds no list of rows: its list is empty"),
     ],
 )
