@@ -54,17 +54,21 @@ class Pass:
     """Features that are computed together, each with the folder that its values go to.
 
     Values follow from the pool, the model and the sizes, not from who computes which shard.
+
+    Attributes:
+        at: where in a training the model is, for the progress bar.
     """
 
     pool: Pool
     view: View
     wanted: Mapping[Feature, Path]
     sizes: Sizes
+    at: str = ""
 
     @property
     def name(self) -> str:
         """For the progress bar."""
-        return "features: " + " + ".join(type(feature).__name__ for feature in self.wanted)
+        return f"features{self.at}: " + " + ".join(type(feature).__name__ for feature in self.wanted)
 
     def open_shards(self) -> list[range]:
         """The shards (ranges of rows, or of images where that is the view) that are not done for every feature."""

@@ -49,6 +49,7 @@ class FeatureStore:
         vlm: the target model.
         batch_size, shard, limit: see `Sizes`.
         ranks: the processes that make a pass; None for this one alone. Values do not depend on their number.
+        at: where in a training the model is, for the progress bar, such as " at checkpoint 2 of 4".
     """
 
     cache: Path
@@ -57,6 +58,7 @@ class FeatureStore:
     shard: int
     limit: int
     ranks: Ranks | None = None
+    at: str = ""
 
     def get(self, pool: Pool, features: Sequence[Feature]) -> dict[Feature, np.ndarray]:
         """Values of all ``features``, memory-mapped: [rows or unique images, …]. See `stages` for errors."""
@@ -164,7 +166,7 @@ class FeatureStore:
         tokens = CPU_TOKENS if self.vlm.model.device.type == "cpu" else TOKENS
         sizes = Sizes(self.batch_size, self.shard, self.limit, tokens)
         made = [
-            Pass(pool, view, {feature: partials[feature] for feature in riding}, sizes)
+            Pass(pool, view, {feature: partials[feature] for feature in riding}, sizes, self.at)
             for view, riding in riders(pool, list(partials)).items()
         ]
         todo = [each.open_shards() for each in made]

@@ -89,7 +89,7 @@ def select(experiment: Experiment, pool: Pool, vlm: VLM) -> Selection:
     targets = check_selectable(experiment, pool, vlm)
     warmup = warm(experiment, pool, vlm, needs)
     points = _points(needs, warmup)
-    computed = [_computed(experiment, pool, targets, vlm, needs, folder, rate) for folder, rate in points]
+    computed = [_computed(experiment, pool, targets, vlm, needs, point) for point in points]
     reference = _reference(experiment, pool, vlm, needs, warmup)
 
     def features() -> Features:
@@ -141,23 +141,31 @@ class ComputedReference:
     stages: Mapping[Feature, Stage]
 
 
-def _points(needs: Needs, warmup: Stage | None) -> list[tuple[Path | None, float]]:
-    """The adapters that the features are computed with, and the learning rates that belong to them."""
+@dataclass(frozen=True)
+class Point:
+    """Where features are computed: with an adapter (None: the model as it is), its learning rate, and where that is."""
+
+    adapter: Path | None
+    rate: float = 1.0
+    at: str = ""
+
+
+def _points(needs: Needs, warmup: Stage | None) -> list[Point]:
     if warmup is None or not needs.snapshots:
-        return [(warmup.folder if warmup else None, 1.0)]
+        return [Point(warmup.folder if warmup else None)]
     found = snapshots_in(warmup.folder)
     if len(found) < needs.snapshots:
         log.info("            %d of %d checkpoints: the warm-up takes no more steps", len(found), needs.snapshots)
-    return list(found)
+    return [Point(*each, f" at checkpoint {number} of {len(found)}") for number, each in enumerate(found, 1)]
 
 
 def _computed(
-    experiment: Experiment, pool: Pool, targets: Pool | None, vlm: VLM, needs: Needs, adapter: Path | None, rate: float
+    experiment: Experiment, pool: Pool, targets: Pool | None, vlm: VLM, needs: Needs, point: Point
 ) -> Computed:
-    with nullcontext(vlm) if adapter is None else carry_adapter(vlm, adapter) as carried:
-        store = store_of(experiment, carried, adapter)
+    with nullcontext(vlm) if point.adapter is None else carry_adapter(vlm, point.adapter) as carried:
+        store = replace(store_of(experiment, carried, point.adapter), at=point.at)
         own = store.stages(pool, needs.features, () if needs.snapshots else others_of(experiment))
-        return Computed(own, {} if targets is None else store.stages(targets, needs.of_targets), rate)
+        return Computed(own, {} if targets is None else store.stages(targets, needs.of_targets), point.rate)
 
 
 def _reference(

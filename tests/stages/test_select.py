@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
+from selectmm.features.onepass import Pass
 from selectmm.instantiate import build
 from selectmm.methods.method import Method
 from selectmm.methods.subset import Subset, coverage_lines
@@ -77,6 +78,25 @@ def test_every_method_selects(place: Path, method: str) -> None:
     again = select(experiment, pool, opened(place, model))
     assert again.subset.rows.tolist() == chosen.subset.rows.tolist()
     assert all(stage.cached for stage in again.stages)
+
+
+def test_progress_says_at_which_checkpoint_of_the_warm_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    name = Pass.name
+
+    def noted(self: Pass) -> str:
+        names.append(name.__get__(self))
+        return names[-1]
+
+    monkeypatch.setattr(Pass, "name", property(noted))
+    less = ["method=less", f"cache={place / 'checkpoints'}", "budget=0.5"]
+    selected(place, "llava15_7b", *less, "method.warmup.fraction=1", "method.checkpoints=2")
+    assert [name for name in names if "Adam" in name] == [
+        f"features at checkpoint {number} of 2: AdamGradient" for number in (1, 2)
+    ]
+    names.clear()
+    selected(place, "llava15_7b", "method=length", f"cache={place / 'checkpoints'}")
+    assert names == ["features: TokenCount"]
 
 
 @pytest.fixture(scope="module")
