@@ -30,10 +30,7 @@ RECORDS = sorted((RESULTS / "records").glob("*.json"))
 OF_COSTS = sorted((RESULTS / "records" / "costs").glob("*.json"))  # their scores are of four items and compare nothing
 OF_A_TRIAL = sorted((RESULTS / "records" / "quickstart-trial").glob("*.json"))  # on no page: see experiments/quickstart
 ANEW = sorted((RESULTS / "records" / "all-methods-processor").glob("*.json"))  # made again on another processor
-REFERENCES = [
-    RESULTS / "references" / name
-    for name in ("mini.json", "mini_quickstart.json", "mini_study.json", "mini_video.json")
-]
+REFERENCES = sorted(file for file in (RESULTS / "references").glob("*.json") if not file.match("*.record.json"))
 PAGES = sorted((RESULTS / "tables").glob("*.md"))
 TABLES = [page for page in PAGES if page.read_text().startswith(HEAD)]
 
@@ -104,7 +101,7 @@ def test_a_table_is_what_its_records_say(page: Path, tmp_path: Path) -> None:
         if record.experiment == page.stem or (record.experiment == full and is_full(record))
     ]
     records = [record for _, record in mine]
-    references = RESULTS / "references" / f"{records[0].suite.name}.json"
+    references = ROOT / records[0].config["references"]
     assert references_for(references, records), (
         "the references that are printed were measured on these records' model and prompts"
     )
@@ -135,9 +132,8 @@ def test_the_leaderboard_is_what_the_records_say(tmp_path: Path) -> None:
     records = {f"records/{path.name}": record for path, record in committed()}
     write_leaderboard(records, tmp_path / "leaderboard.html", REFERENCES)
     assert (tmp_path / "leaderboard.html").read_text() == (RESULTS / "leaderboard.html").read_text(), (
-        "make it again: selectmm leaderboard results/records/*.json "
-        "--references results/references/mini.json results/references/mini_quickstart.json "
-        "results/references/mini_study.json results/references/mini_video.json"
+        "make it again: selectmm leaderboard results/records/*.json --references "
+        + " ".join(str(file.relative_to(ROOT)) for file in REFERENCES)
     )
 
 

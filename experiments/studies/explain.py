@@ -28,13 +28,13 @@ from selectmm.records.files import load
 from selectmm.records.record import RunRecord
 from selectmm.report.colours import style_of
 from selectmm.report.pictures import blank, keep
-from selectmm.report.references import references_for
+from selectmm.report.references import references_of_table
 from selectmm.report.relative import is_full
 from selectmm.report.rows import Comparison, Row, compare, format_estimate
 from selectmm.statistics.paired import holm
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCES = ROOT / "results" / "references" / "mini_study.json"
+REFERENCES = [ROOT / "results" / "references" / f"{name}.json" for name in ("mini_study", "mini_study_eight_layers")]
 NAME = "all-methods-explained"
 HEAD = "<!-- Made by `python experiments/studies/explain.py`; never edited by hand. -->"
 
@@ -56,6 +56,8 @@ REMARKS = {
     "all methods would.",
     "all-methods-half": "Of half of the pool: training takes half as many steps there too, so it is another budget as "
     "well as another pool.",
+    "all-methods-layers": "Of eight layers: that model has an alignment of its own, so what it had learned before "
+    "differs as well.",
 }
 
 Kept = Mapping[str, Mapping[str, int]]  # `experiments.studies.kept_rows`: by the subset's fingerprint
@@ -136,7 +138,7 @@ def make(folder: Path, records: Sequence[RunRecord] | None = None, kept: Kept | 
     if kept is None:
         kept = json.loads((results / "metrics" / "all-methods-kept.json").read_text())["subsets"]
     study = _of(STUDY, records)
-    comparison = compare(study, references_for(REFERENCES, study))
+    comparison = compare(study, references_of_table(REFERENCES, study))
     if not comparison.fulls or sum(not row.full for row in comparison.rows) < 3:
         raise UserError("There are too few runs to compare; run experiments=studies/all_methods.")
     check_rel(comparison)
@@ -208,11 +210,16 @@ def _spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, f
     return float(test.statistic), float(test.pvalue)
 
 
-def _places(rows: Sequence[Row]) -> str:
-    """How alike the orders of the methods are in two seeds; over the seeds that all of them have."""
+def _by_seed(rows: Sequence[Row]) -> tuple[list[int], np.ndarray]:
+    """The seeds that all rows have, and Rel. of each row at each, [rows, seeds]."""
     scores = [{o.record.seed: o.rel for o in row.outcomes} for row in rows]
     seeds = sorted(set.intersection(*(set(one) for one in scores)))
-    rel = np.array([[one[seed] for seed in seeds] for one in scores])
+    return seeds, np.array([[one[seed] for seed in seeds] for one in scores])
+
+
+def _places(rows: Sequence[Row]) -> str:
+    """How alike the orders of the methods are in two seeds; over the seeds that all of them have."""
+    seeds, rel = _by_seed(rows)
     if len(seeds) < 2:
         return "Fewer than two seeds are there for all methods, so whether a method's place is stable is not known.\n"
     pairs = [float(spearmanr(rel[:, a], rel[:, b]).statistic) for a, b in combinations(range(len(seeds)), 2)]
@@ -240,22 +247,37 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
         theirs = _of(name, records)
         if theirs and not any(is_full(record) for record in theirs):
             theirs += [record for record in _of(STUDY, records) if is_full(record)]
-        comparison = compare(theirs, references_for(REFERENCES, theirs))
+        comparison = compare(theirs, references_of_table(REFERENCES, theirs))
         check_rel(comparison)
         there = {row.label: row for row in comparison.rows if not row.full}
         both = sorted(there.keys() & rel.keys())
         if len(both) > 2:
             rho = float(spearmanr([rel[one] for one in both], [_rel(there[one]) for one in both]).statistic)
             seeds = max(len(there[one].outcomes) for one in both)
-            cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}"))
+            within = _within([row for row in rows if row.label in both], seeds)
+            cells.append((what, f"{len(both)}", f"{seeds}", f"{rho:+.2f}", within))
             remarks += [REMARKS[name]] if name in REMARKS else []
     if not cells:
         return "Whether the order is the same under another setting has not been measured.\n"
-    head = ("setting", "methods in both", "seeds there", "ρ")
+    head = ("setting", "methods in both", "seeds there", "ρ", "ρ within the study")
+    said = "".join(f" {one}" for one in remarks)
     return (
-        f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items (between "
-        f"two seeds of one setting: above).{''.join(f' {one}' for one in remarks)}\n\n{table(head, cells)}"
+        f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items. For "
+        f"comparison ρ within the study: between the mean of as many of its seeds as there and the mean of its others, "
+        f"averaged over all ways to divide them (least to most).{said}\n\n{table(head, cells)}"
     )
+
+
+def _within(rows: Sequence[Row], seeds: int) -> str:
+    """ρ between the mean of ``seeds`` seeds and that of the others, as `_elsewhere` says it; a dash if none is left."""
+    rel = _by_seed(rows)[1]
+    everything = set(range(rel.shape[1]))
+    found = [
+        float(spearmanr(rel[:, list(some)].mean(1), rel[:, sorted(everything - {*some})].mean(1)).statistic)
+        for some in combinations(sorted(everything), seeds)
+        if len(some) < len(everything)
+    ]
+    return f"{fmean(found):+.2f} ({min(found):+.2f} to {max(found):+.2f})" if found else "–"
 
 
 def correlations(rows: Sequence[Row], values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:

@@ -89,7 +89,7 @@ def test_the_order_is_compared_with_that_of_another_setting(tmp_path: Path) -> N
         replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-half") for name, score in scores.items()
     ]
     text = make(tmp_path, [*records(), *other], KEPT).read_text()
-    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 |" in text
+    assert "| half of the pool, and 15 % of that | 3 | 1 | +0.50 | +0.50 (+0.50 to +0.50) |" in text
     assert text.count("\n| prism |") == 1 and "Of 30 %" not in text
     assert "has not been measured" in make(tmp_path, records(), KEPT).read_text()
 
@@ -99,7 +99,7 @@ def test_methods_chosen_by_their_scores_are_said_to_be_so(tmp_path: Path) -> Non
     scores = {"length": 60.0, "prism": 80.0, "random": 30.0}
     other = [replace(run(name, score, 0, {"yesno": 20}), experiment="all-methods-30") for name, score in scores.items()]
     text = " ".join(make(tmp_path, [*records(), *other], KEPT).read_text().split())
-    assert "| 30 % of the pool: the eight methods that differ most at 15 %, and random | 3 | 1 | +1.00 |" in text
+    assert "differ most at 15 %, and random | 3 | 1 | +1.00 | +0.50 (+0.50 to +0.50) |" in text
     assert "Of 30 %: methods that were chosen because they differ at 15 % keep their order more easily" in text
 
 
