@@ -22,10 +22,13 @@ from selectmm.records.wandb_tracker import WandbTracker, _WandbRun
 def _read(folder: Path) -> list[proto.Record]:
     """The records of an offline run's file. W&B's own process closes it some milliseconds after ``finish`` returns."""
     patience = time.monotonic() + 5
-    while "exit" not in [record.WhichOneof("record_type") for record in _scan(folder)]:
+    while True:
+        with suppress(AssertionError):  # W&B's reader, of a record that is still being written
+            records = list(_scan(folder))
+            if "exit" in [record.WhichOneof("record_type") for record in records]:
+                return records
         assert time.monotonic() < patience, "the run was not finished"
         time.sleep(0.01)
-    return list(_scan(folder))
 
 
 def _scan(folder: Path) -> Iterator[proto.Record]:
