@@ -264,7 +264,8 @@ def _elsewhere(rows: Sequence[Row], records: Sequence[RunRecord]) -> str:
     return (
         f"Is the order the same elsewhere? Spearman's ρ between means over seeds, on the same benchmark items. For "
         f"comparison, *ρ within the study* is that between the mean of as many of the study's own seeds and the mean "
-        f"of its other seeds, averaged over all such splits (in brackets: lowest to highest).{said}\n\n{table(head, cells)}"
+        f"of its other seeds, averaged over all such splits (in brackets: lowest to highest)."
+        f"{said}\n\n{table(head, cells)}"
     )
 
 
