@@ -5,13 +5,18 @@ python experiments/studies/verdicts.py [FOLDER]
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Run as a script, Python would look beside this file alone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -35,6 +40,7 @@ HEAD = "<!-- Made by `python experiments/studies/verdicts.py`; never edited by h
 YARDSTICKS = ("oracle", "by_source", "one_source")  # know what matters beforehand: no methods
 FULL_RUNS_OF = {"all-methods-30": "all-methods"}  # whose full runs Rel. is relative to, of experiments without any
 STAYS, ALONE, WITHIN = "#D55E00", "#0072B2", "#8C8C8C"
+DOT: Mapping[str, Any] = {"marker": "o", "markersize": 5, "linestyle": "none"}
 
 Recorded = tuple[Path, RunRecord]
 """A record with its file."""
@@ -204,39 +210,56 @@ def _p(p: float) -> str:
 
 
 def draw(looks: Sequence[Look]) -> Figure:
-    """Each difference with its interval, largest on top."""
-    figure = blank(8, 1.4 + 0.235 * len(looks))
-    axes = figure.add_subplot()
-    ordered = sorted(looks, key=lambda look: look.found.value)
-    for place, look in enumerate(ordered):
-        within = look.found.within_noise or not look.known
-        colour = WITHIN if within else STAYS if look.overall <= ALPHA else ALONE
-        bar = {
-            "xerr": look.found.margin if look.known else None,
-            "fmt": "o",
-            "color": colour,
-            "markersize": 5,
-            "elinewidth": 1.4,
-        }
-        axes.errorbar(look.found.value, place, **bar)
-    axes.axvline(0, color="#555555", linewidth=1, zorder=0)
-    axes.set_yticks(range(len(ordered)), [look.label for look in ordered], fontsize=9)
-    axes.set_ylim(-0.8, len(ordered) - 0.2)
+    """A column for each experiment and budget, a row for each method: each difference with its interval.
+
+    Columns with the most methods come first. Rows are ordered by the mean difference over the columns.
+    """
+    placed = [((page, look.verdict.row.budget), look) for look in looks for page in look.pages]
+    held = Counter(column for column, _ in placed)
+    columns = sorted(held, key=lambda column: (-held[column], column))
+    rows = _by_mean_difference(looks)
+    figure = blank(1.6 + 1.55 * len(columns), 1.9 + 0.26 * len(rows))
+    panels = figure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, column in zip(panels, columns, strict=True):
+        for mine, look in placed:
+            if mine == column:
+                _point(axes, look, rows.index(look.verdict.row.label))
+        axes.axvline(0, color="#555555", linewidth=1, zorder=0)
+        axes.set_title(f"{column[0]}\n{100 * column[1]:.4g} %", fontsize=9)
+        axes.grid(axis="y", color="#EEEEEE", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(rows)), rows, fontsize=9)
+    panels[0].set_ylim(-0.6, len(rows) - 0.4)
     scale = looks[0].verdict.row.outcomes[0].record.scale
-    title = f"Which method differs from a random draw of its size?\n{scale} scale · in brackets: the experiment"
-    axes.set_title(title, loc="left", fontsize=13)
-    axes.set_xlabel("difference in Rel. (points), 95 % over seeds and items")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    title = f"Which method differs from a random draw of its size? · {scale} scale"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+    figure.supxlabel("difference in Rel. (points), 95 % over seeds and items", fontsize=10)
     entries = (
         (STAYS, f"significant after correction for {len(looks)}"),
         (ALONE, "significant only before correction"),
         (WITHIN, "not significant"),
     )
-    for colour, words in entries:
-        axes.plot([], [], "o", color=colour, label=words, markersize=5)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    dots = [Line2D([], [], color=colour, label=words, **DOT) for colour, words in entries]
+    figure.legend(handles=dots, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
+
+
+def _by_mean_difference(looks: Sequence[Look]) -> list[str]:
+    """The methods, that with the lowest mean difference first: it stands at the bottom."""
+    found: dict[str, list[float]] = {}
+    for look in looks:
+        found.setdefault(look.verdict.row.label, []).append(look.found.value)
+    return sorted(found, key=lambda method: (fmean(found[method]), method))
+
+
+def _point(axes: Axes, look: Look, place: int) -> None:
+    """One difference, and its interval if its page gives one."""
+    within = look.found.within_noise or not look.known
+    colour = WITHIN if within else STAYS if look.overall <= ALPHA else ALONE
+    margin = look.found.margin if look.known else None
+    axes.errorbar(look.found.value, place, xerr=margin, color=colour, elinewidth=1.4, **DOT)
 
 
 if __name__ == "__main__":

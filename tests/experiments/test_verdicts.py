@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies.verdicts import NAME, ROOT, WITHIN, _table, again, draw, leaving_out, looks_of, make
+from experiments.studies.verdicts import NAME, ROOT, WITHIN, Look, _table, again, draw, leaving_out, looks_of, make
 from selectmm.report.rows import compare
 from selectmm.report.verdict import difference, verdicts
 from tests.report.runs import run_of
@@ -28,7 +28,7 @@ def test_every_row_can_be_told_apart_and_its_recipe_is_named() -> None:
     assert all(label.endswith(")") for label in labels)
     recipes = " ".join(page.split("Recipes: ")[1].split("\n\n")[0].split())
     assert {label.split("(")[1][:-1] for label in labels} == set(re.findall(r"([\w-]+) `", recipes))
-    assert "all-methods-half `embedded_two_epochs`; dynamic `embedded_short`;" in recipes
+    assert "all-methods-layers `embedded_two_epochs`; dynamic `embedded_short`;" in recipes
 
 
 def test_a_difference_that_one_benchmark_makes_needs_it() -> None:
@@ -61,3 +61,21 @@ def test_a_row_of_one_seed_counts_as_nothing_known() -> None:
     assert points.get_color() == WITHIN and "| +30.0 | 1.000 | 1.000 | unknown with one seed | – |" in _table([look])
     (known,) = looks_of("toy", records, {}).values()
     assert known.known and known.p == known.found.p
+
+
+def test_the_picture_has_a_column_for_each_experiment_and_a_row_for_each_method() -> None:
+    """The fullest column is on the left; rows stand by their mean difference over the columns, the highest on top."""
+    scores = {
+        "one": {"full": 90.0, "random": 30.0, "length": 84.0},
+        "two": {"full": 90.0, "random": 30.0, "prism": 75.0, "length": 60.0},
+    }
+    looks: list[Look] = []
+    for name, of in scores.items():
+        runs = [run_of(method, {"a": value}, seed=seed, stderr=0.1) for method, value in of.items() for seed in (0, 1)]
+        looks.extend(looks_of(name, runs, {}).values())
+    panels = draw(looks).axes
+    assert [axes.get_title() for axes in panels] == ["two\n30 %", "one\n30 %"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["length", "prism"]
+    dots = [[points.get_xydata()[0].tolist() for points, _, _ in axes.containers] for axes in panels]
+    assert sorted(dots[0]) == [pytest.approx([100 / 3, 0]), pytest.approx([50, 1])]
+    assert dots[1] == [pytest.approx([60, 0])]
