@@ -31,6 +31,7 @@ GIVEN = {  # what a method cannot do without
     "self_filter": {"difficulty": {"_target_": "selectmm.methods.el2n.El2n"}},  # any other method's score
 }
 FROM_FILE = {"from_indices": "0", "from_scores": "what is stated"}
+KEEPS_ALL = {"full": "0"}  # there is nothing to measure
 LLAVA_7B = Device(None, SimpleNamespace(width=4096, layers=range(32)), size=2)  # in half precision
 
 # Where a method is from, and the licence of its authors' code as we found it. Our code is written from the formulas.
@@ -93,7 +94,8 @@ def row(name: str, costs: Mapping[str, str]) -> list[str]:
     features = ", ".join(type(feature).__name__ for feature in needs.features) or "–"
     warmup = "–" if needs.warmup is None else f"{100 * needs.warmup.fraction:g} %"
     targets = "yes" if needs.targets else "no"
-    return [f"`{name}`", targets, warmup, features, bytes_of(needs), costs.get(name, UNKNOWN), linked, licence]
+    passes = KEEPS_ALL.get(name) or costs.get(name, UNKNOWN)
+    return [f"`{name}`", targets, warmup, features, bytes_of(needs), passes, linked, licence]
 
 
 def method_of(name: str) -> Method:

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, get_ident
@@ -21,7 +21,8 @@ class Cost:
     ``flops`` are those of training, by the formulas of `selectmm.flops.formulas`. Either is None where nobody counted.
 
     Of a stage over several processes the memory is that of the one that took most. On a CPU it is the largest resident
-    set so far of the process or of one that it waited for, which never falls: it bounds the stage's own peak.
+    set while the stage ran; if another process ended meanwhile, it is at least that of the largest that ever did. Linux
+    can count anew for each stage; elsewhere it is the largest so far. Both bound the stage's own.
     """
 
     seconds: float = 0.0
@@ -62,6 +63,41 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
+def _peak_gib() -> float:
+    """Peak memory of this process's device in GiB since `_count_peak_anew`, see `Cost`."""
+    if _on_gpu():
+        return sys.modules["torch"].cuda.max_memory_allocated() / 2**30
+    with suppress(OSError, StopIteration):
+        # getrusage never falls below what the program had that started this one.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**20
+    return _gib(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def _count_peak_anew() -> None:
+    """Forget the peak of before, as far as the system can."""
+    if _on_gpu():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
+        return
+    with suppress(OSError):  # Linux has it, and a container may hide it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _on_gpu() -> bool:
+    torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
+    return torch is not None and torch.cuda.is_available()
+
+
+def _ended() -> tuple[float, float]:
+    """Of the processes that this one waited for so far: peak memory of the largest, GiB, and seconds of all."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _gib(used), used.ru_utime + used.ru_stime
+
+
+def _gib(used: resource.struct_rusage) -> float:
+    return used.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB
+
+
 class Clock:
     """Runs from its creation; `cost` may be read at any time."""
 
@@ -69,7 +105,8 @@ class Clock:
         self._devices = devices
         self._start = time.perf_counter()
         self._thread = get_ident()
-        self.noted = 0.0  # peak GiB of other processes
+        self._ended = _ended()
+        self.noted = 0.0  # peak GiB of other processes, and of this one before a stage inside this one began
         self.charged = 0.0  # device-seconds that were spent elsewhere
         self.waited = 0.0  # seconds in which another process made what this one needs
         self.busy: float | None = None  # seconds and FLOPs that were counted, here and in other processes
@@ -83,7 +120,14 @@ class Clock:
         """What it took since the clock was started, without waiting, and what was charged besides."""
         seconds = time.perf_counter() - self._start - self.waited
         device_seconds = seconds * self._devices + self.charged
-        return Cost(seconds, device_seconds, max(peak_gib(), self.noted), self.busy, self.flops)
+        return Cost(seconds, device_seconds, self.peak(), self.busy, self.flops)
+
+    def peak(self) -> float:
+        """The most memory since the clock was started, GiB."""
+        if _on_gpu():
+            return max(_peak_gib(), self.noted)
+        ended = _ended()
+        return max(_peak_gib(), self.noted, 0.0 if ended == self._ended else ended[0])
 
 
 _running: list[Clock] = []
@@ -94,10 +138,8 @@ _process = Clock(1)  # of this process, for the process that started it as a ran
 @contextmanager
 def measure(devices: int = 1) -> Iterator[Clock]:
     """Yield a clock for a block that keeps ``devices`` devices busy."""
-    torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
-    if torch is not None and torch.cuda.is_available():
-        note_peak(peak_gib())  # or clocks that run already would lose what was used until here
-        torch.cuda.reset_peak_memory_stats()
+    note_peak(_peak_gib())  # or clocks that run already would lose what was used until here
+    _count_peak_anew()
     clock = Clock(devices)
     _running.append(clock)
     try:
@@ -108,7 +150,7 @@ def measure(devices: int = 1) -> Iterator[Clock]:
 
 def note_peak(gib: float) -> None:
     """Count the peak memory of another process, GiB, for every clock that runs in this one (stages may be nested)."""
-    for clock in _running:
+    for clock in [*_running, _process]:
         clock.noted = max(clock.noted, gib)
 
 
@@ -150,7 +192,7 @@ def note_busy(seconds: float, flops: float | None = None) -> None:
 
 def used() -> str:
     """What this process used so far, for `note_used` in the one that started it."""
-    return json.dumps({"peak": peak_gib(), "busy": _process.busy, "flops": _process.flops})
+    return json.dumps({"peak": _process.peak(), "busy": _process.busy, "flops": _process.flops})
 
 
 def note_used(text: str) -> None:
@@ -159,12 +201,3 @@ def note_used(text: str) -> None:
     note_peak(content["peak"])
     if content["busy"] is not None:
         note_busy(content["busy"], content["flops"])
-
-
-def peak_gib() -> float:
-    """Peak memory of this process's device in GiB, see `Cost`."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit

@@ -1,5 +1,7 @@
 """The cost clock, with a device that says what it is told to."""
 
+import json
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +39,41 @@ def test_a_stage_inside_another_does_not_hide_what_the_outer_one_needed_before(m
     with measure() as later:
         use(3)
     assert later.cost().peak_gib == 3
+
+
+ON_A_CPU = """
+import json, subprocess, sys
+from selectmm.cache.cost import measure
+
+def hold(mib):
+    _ = bytearray(mib << 20)
+
+hold(700)
+with measure() as outer:
+    first = outer.cost().peak_gib
+    hold(500)
+    with measure() as inner:
+        hold(100)
+        inner = inner.cost().peak_gib
+    hold(200)
+    outer = outer.cost().peak_gib
+with measure() as started:
+    subprocess.run([sys.executable, "-c", "_ = bytearray(900 << 20)"], check=True)
+    started = started.cost().peak_gib
+with measure() as later:
+    later = later.cost().peak_gib
+print(json.dumps([value - first for value in (outer, inner, started, later)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of before stays")
+def test_on_a_cpu_a_stage_is_charged_with_the_memory_of_its_own_time() -> None:
+    """700 MiB before all stages; 500 in one before another inside it, which has 100, and 200 after that; then 900 in a
+    process that a third one starts; nothing in the last. Beyond what the process held when the first one began."""
+    done = subprocess.run([sys.executable, "-c", ON_A_CPU], capture_output=True, text=True, check=True)
+    outer, inner, started, later = (gib * 1024 for gib in json.loads(done.stdout))
+    assert (outer, inner, later) == (pytest.approx(500, abs=20), pytest.approx(100, abs=20), pytest.approx(0, abs=20))
+    assert 860 < started < 920, "its process was not as large as ours, beside what it held"
 
 
 def test_what_two_threads_note_at_once_is_counted_twice() -> None:

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "evaluation/local.py": "a temporary folder",
     "evaluation/tasks.py": "a temporary folder",
     "launch/gpus.py": "a folder that only the user can write to",
+    "cache/cost.py": "a file of the kernel that every process has of itself",
     "tuning/checkpoint.py": "a folder that is closed to others",
     "methods/subset.py": "looked at just before; a change would compute every subset again",
 }
