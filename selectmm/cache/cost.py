@@ -63,10 +63,14 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-def _peak_gib() -> float:
-    """Peak memory of this process's device in GiB since `_count_peak_anew`, see `Cost`."""
-    if _on_gpu():
-        return sys.modules["torch"].cuda.max_memory_allocated() / 2**30
+def _gpu_gib() -> float:
+    """Most memory of a GPU since `_count_peak_anew`, GiB: a model may be on any of those that this process sees."""
+    cuda = sys.modules["torch"].cuda
+    return max(cuda.max_memory_allocated(device) for device in range(cuda.device_count())) / 2**30
+
+
+def _resident_gib() -> float:
+    """This process's largest resident set since `_count_peak_anew`, GiB."""
     with suppress(OSError, StopIteration):
         # getrusage never falls below what the program had that started this one.
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -75,17 +79,20 @@ def _peak_gib() -> float:
 
 
 def _count_peak_anew() -> None:
-    """Forget the peak of before, as far as the system can."""
+    """Forget the peaks of before, as far as the system can."""
     if _on_gpu():
-        sys.modules["torch"].cuda.reset_peak_memory_stats()
-        return
+        cuda = sys.modules["torch"].cuda
+        for device in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(device)
     with suppress(OSError):  # Linux has it, and a container may hide it
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def _on_gpu() -> bool:
-    torch = sys.modules.get("torch")  # a stage that never imported torch has no device memory to report
-    return torch is not None and torch.cuda.is_available()
+    """Whether this process has used a GPU. There may be one beside a model on the CPU; asking for it would start CUDA,
+    which reads only then which GPUs it may see."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def _ended() -> tuple[float, float]:
@@ -106,7 +113,8 @@ class Clock:
         self._start = time.perf_counter()
         self._thread = get_ident()
         self._ended = _ended()
-        self.noted = 0.0  # peak GiB of other processes, and of this one before a stage inside this one began
+        self.noted = 0.0  # peak GiB of other processes, and of a GPU before a stage inside this one began
+        self.resident = 0.0  # peak GiB of main memory before a stage inside this one began
         self.charged = 0.0  # device-seconds that were spent elsewhere
         self.waited = 0.0  # seconds in which another process made what this one needs
         self.busy: float | None = None  # seconds and FLOPs that were counted, here and in other processes
@@ -125,9 +133,9 @@ class Clock:
     def peak(self) -> float:
         """The most memory since the clock was started, GiB."""
         if _on_gpu():
-            return max(_peak_gib(), self.noted)
+            return max(_gpu_gib(), self.noted)
         ended = _ended()
-        return max(_peak_gib(), self.noted, 0.0 if ended == self._ended else ended[0])
+        return max(_resident_gib(), self.resident, self.noted, 0.0 if ended == self._ended else ended[0])
 
 
 _running: list[Clock] = []
@@ -138,7 +146,7 @@ _process = Clock(1)  # of this process, for the process that started it as a ran
 @contextmanager
 def measure(devices: int = 1) -> Iterator[Clock]:
     """Yield a clock for a block that keeps ``devices`` devices busy."""
-    note_peak(_peak_gib())  # or clocks that run already would lose what was used until here
+    _note_own_peak()  # or clocks that run already would lose what was used until here
     _count_peak_anew()
     clock = Clock(devices)
     _running.append(clock)
@@ -152,6 +160,14 @@ def note_peak(gib: float) -> None:
     """Count the peak memory of another process, GiB, for every clock that runs in this one (stages may be nested)."""
     for clock in [*_running, _process]:
         clock.noted = max(clock.noted, gib)
+
+
+def _note_own_peak() -> None:
+    if _on_gpu():
+        note_peak(_gpu_gib())
+    resident = _resident_gib()
+    for clock in [*_running, _process]:
+        clock.resident = max(clock.resident, resident)
 
 
 def charge(device_seconds: float) -> None:

@@ -14,7 +14,7 @@ class Ahead(Generic[Ready]):
     """Batches that are made ready, one ahead of the model.
 
     Attributes:
-        make: what makes items ready. pool: one thread for it; None where the processors are the model's.
+        make: what makes items ready. pool: the one thread that calls it; None where the processors are the model's.
     """
 
     make: Callable[[Sequence[int]], Ready]
@@ -33,6 +33,8 @@ class Ahead(Generic[Ready]):
             whatever ``make`` raises.
         """
         begun = self._coming.pop(tuple(items), None)
+        if begun is None and self.pool is not None:
+            begun = self.pool.submit(self.make, items)  # never in two threads at once
         return self.make(items) if begun is None else begun.result()
 
 

@@ -14,7 +14,7 @@ from selectmm.evaluation import multimodal, text
 from selectmm.evaluation.answering import EVERYTHING, Responses, Share, ShareAnswered
 from selectmm.evaluation.batching import Batching
 from selectmm.evaluation.decode import batch_invariant
-from selectmm.evaluation.generate import Answerer, Backend, answered, in_batches, prompts_of
+from selectmm.evaluation.generate import Answerer, Backend, answered, in_batches, prompts_of, with_own_processor
 from selectmm.evaluation.judge import Server
 from selectmm.evaluation.judging import Judging, judge_all
 from selectmm.evaluation.language_model import language_model
@@ -163,7 +163,8 @@ def _answering(
     if backend is not None:  # which reads ahead itself
         return in_batches(backend.answer, backend.size, responses, batching), None
     ahead = vlm.model.device.type == "cuda"  # on a CPU the model and the pictures share the cores
-    answer = in_batches(partial(answered, vlm), size, responses, batching, partial(prompts_of, vlm), ahead)
+    prompts = partial(prompts_of, with_own_processor(vlm) if ahead else vlm)
+    answer = in_batches(partial(answered, vlm), size, responses, batching, prompts, ahead)
     return answer, rated_in_batches(partial(answer_losses, vlm), size, responses)
 
 

@@ -1,7 +1,8 @@
 """Answers of a VLM to questions about images, batch by batch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -74,6 +75,15 @@ def generate(vlm: VLM, questions: Sequence[Question], max_new_tokens: int, stops
         UserError: a question shows a clip, and the model takes none.
     """
     return answered(vlm, prompts_of(vlm, questions, max_new_tokens), max_new_tokens, stops)
+
+
+def with_own_processor(vlm: VLM) -> VLM:
+    """The same model for a thread beside the one that answers, with a processor of its own.
+
+    A tokenizer of transformers keeps whether it pads from one call to the next, so two threads that share it can take
+    each other's setting (seen with 5.23: batches that came back without padding).
+    """
+    return replace(vlm, processor=deepcopy(vlm.processor))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class _InBatches(HFLM):
 
         def asked(size: int) -> list[tuple[float, bool]]:
             self.batch_size_per_gpu = size
-            return HFLM._loglikelihood_tokens(self, requests, *args, **named)
+            return HFLM._loglikelihood_tokens(self, requests, *args, **{**named, "disable_tqdm": True})
 
         try:
             return in_smaller_batches(asked, rows_together(usual, longest, TOKENS))
@@ -79,7 +79,15 @@ class _Elsewhere(HFLM):
 
     def __init__(self, score: Scorer, **named: Any) -> None:
         super().__init__(**named)
-        self._score = score
+        self._score, self._window = score, self.max_length
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """In pieces that are two tokens shorter, as lm-eval's own vLLM: before a piece stands a token, after it one."""
+        self._max_length = self._window - 2
+        try:
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._max_length = self._window
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[object, list[int], list[int]]], *_: object, **_named: object
@@ -87,7 +95,7 @@ class _Elsewhere(HFLM):
         """The window holds the whole text and one token more, which vLLM has to generate."""
         pairs = []
         for _, context, continuation in requests:
-            lost = max(0, len(context) + len(continuation) - (self.max_length - 1))
+            lost = max(0, len(context) + len(continuation) - (self._window - 1))
             pairs.append((context[lost:], continuation))
         return self._score(pairs)
 
@@ -188,8 +196,14 @@ class LanguageModel(LM):
         return [reply.text for reply in replies]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Log-likelihood of whole texts, lm-eval's own; these are not kept."""
-        return self._theirs.loglikelihood_rolling(requests)
+        """Log-likelihood of whole texts, lm-eval's own, which reads one that is longer than the window in pieces."""
+
+        def ask(items: Sequence[int]) -> list[float]:
+            with computing() if self._backend is None else nullcontext():
+                return self._theirs.loglikelihood_rolling([requests[i] for i in items], disable_tqdm=True)
+
+        # One text at a time: it may have many pieces, and is then answered alike whatever is asked beside it.
+        return self._responses.answer([request.args for request in requests], range(len(requests)), 1, ask)
 
     def _note(self, request: Instance, text: str, room: int) -> None:
         """Remember the item if its text has more tokens than ``room``; lm-eval drops the first and only logs it."""

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -56,27 +57,57 @@ def check_local(benchmarks: Sequence[Benchmark], suite_tasks: Path | None, data:
                     f"the hub's data set {name} there, or set suite.data=null to read it from the hub."
                 )
             check_inside(folder)
-            if not sum(pq.read_metadata(file).num_rows for file in folder.rglob("*.parquet")):
+            if not rows_in(folder):
                 raise UserError(
                     f"Benchmark '{benchmark.name}': the data folder {folder} holds no rows in parquet files."
                 )
             _check_split(benchmark, task_files(benchmark, suite_tasks), folder)
 
 
+def rows_in(folder: Path) -> int:
+    """How many rows the parquet files below ``folder`` hold.
+
+    Raises:
+        UserError: one of them is not whole.
+    """
+    found = 0
+    for file in sorted(folder.rglob("*.parquet")):
+        try:
+            found += pq.read_metadata(file).num_rows
+        except (pa.ArrowException, OSError) as problem:
+            raise UserError(
+                f"{file} is not a whole parquet file ({problem!s:.200}); download it again. (A file of some hundred "
+                f"bytes may be a pointer of Git LFS: `git lfs pull` puts the data in its place.)"
+            ) from problem
+    return found
+
+
 def _check_split(benchmark: Benchmark, task: Sequence[Path], folder: Path) -> None:
     """Look whether the data set's README names the configuration and split that a task reads (groups read many)."""
     config = _entry(task, "dataset_name") or "default"
     wanted = f"{config}/{_entry(task, 'test_split') or _entry(task, 'validation_split')}"
-    readme = folder / "README.md"
-    front = re.match(r"---\n(.*?)\n---", readme.read_text(), re.DOTALL) if readme.exists() else None
-    configs = (yaml.safe_load(front[1]) or {}).get("configs", []) if front else []
-    files = [(c["config_name"], file) for c in configs if isinstance(c["data_files"], list) for file in c["data_files"]]
-    there = [f"{config}/{file['split']}" for config, file in files if isinstance(file, dict)]
+    there = _splits_named_in(folder / "README.md")
     if there and not wanted.endswith("/None") and wanted not in there:
         raise UserError(
             f"Benchmark '{benchmark.name}': the data set {folder} has no configuration and split {wanted}, which task "
             f"'{benchmark.task}' reads; it has: {', '.join(there)}."
         )
+
+
+def _splits_named_in(readme: Path) -> list[str]:
+    """Configurations and splits that a data set's README lists; none if it lists them in another way, or not at all."""
+    if not readme.exists():
+        return []
+    front = re.match(r"---\n(.*?)\n---", readme.read_text(errors="replace"), re.DOTALL)
+    said = yaml.safe_load(front[1]) if front else None  # `check_inside` has read it
+    configs = said.get("configs") if isinstance(said, dict) else None
+    found = []
+    for config in configs if isinstance(configs, list) else []:
+        files = config.get("data_files") if isinstance(config, dict) else None
+        for file in files if isinstance(files, list) else []:
+            if isinstance(file, dict) and "split" in file:
+                found.append(f"{config.get('config_name', 'default')}/{file['split']}")
+    return found
 
 
 def _entry(files: Sequence[Path], key: str) -> str | None:

@@ -17,10 +17,8 @@ from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
 
-import pyarrow.parquet as pq
-
 from selectmm.errors import UserError
-from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, tasks_of
+from selectmm.evaluation.local import HARNESSES, OURS, check_local, copy_tasks, rows_in, tasks_of
 from selectmm.evaluation.suite import Benchmark
 
 
@@ -92,7 +90,7 @@ def check_data(task: str, tasks: Path) -> None:
         data = Path(path[1])
         if not data.is_dir():
             raise UserError(f"Task '{task}': there is no data folder {data}; make the suite's data again.")
-        if not sum(pq.read_metadata(file).num_rows for file in data.rglob("*.parquet")):
+        if not rows_in(data):
             raise UserError(f"Task '{task}' has no items in {data}; make the suite's data again.")
 
 

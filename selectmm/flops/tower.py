@@ -4,6 +4,7 @@ import math
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -17,7 +18,8 @@ from selectmm.models.vlm import VLM
 
 _SHOWN = ("pixel_values", "image_grid_thw", "image_sizes", "batch_num_images")  # what a model is told of images
 _PIXELS = ("pixel_values", "pixel_values_videos")
-_TILES: dict[tuple[int, torch.Size], int] = {}  # a tile's FLOPs by model and shape: one pass over shapes takes a second
+# A tile's FLOPs by model and shape: one pass over shapes takes a second.
+_TILES: WeakKeyDictionary[nn.Module, dict[torch.Size, int]] = WeakKeyDictionary()
 
 
 def tower_flops(vlm: VLM, batch: Batch) -> int:
@@ -33,10 +35,10 @@ def tower_flops(vlm: VLM, batch: Batch) -> int:
     if not tiles:
         return 0
     tile = next(batch[name] for name in _PIXELS if name in batch).shape[-3:]
-    key = (id(vlm.model), tile)
-    if key not in _TILES:
-        _TILES[key] = _tile(vlm.model.get_submodule(vlm.family.vision), tile)
-    return _TILES[key] * tiles
+    known = _TILES.setdefault(vlm.model, {})
+    if tile not in known:
+        known[tile] = _tile(vlm.model.get_submodule(vlm.family.vision), tile)
+    return known[tile] * tiles
 
 
 def pictures(vlm: VLM, size: tuple[int, int], rows: int = 1) -> Batch:

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -120,9 +120,21 @@ class TrainingCallback(pl.Callback):
             # Lightning's handler waits for a broadcast that the other ranks may never join; what is on disk is whole
             # at any moment, so a rank may as well end at once.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._check_together(trainer, pl_module)
         if self._checkpoint is not None:
             restore(pl_module, self._checkpoint)
         self._since = time.perf_counter()
+
+    def _check_together(self, trainer: pl.Trainer, module: Tuning) -> None:
+        """Each rank looks for the checkpoint itself, and a node may not see another's files yet."""
+        done = torch.tensor(module.done, device=trainer.strategy.root_device)
+        steps = sorted(set(cast(torch.Tensor, module.all_gather(done)).tolist()))
+        if len(steps) > 1:
+            raise UserError(
+                f"The ranks of this training found different checkpoints in {self._folder} (of steps "
+                f"{', '.join(map(str, steps))}): a node does not see all of another's files yet. Start "
+                f"the same command again; if it happens each time, the folder is not one that all nodes share."
+            )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: MicroBatch, batch_idx: int) -> None:
         """The micro-batch is there."""
@@ -156,10 +168,18 @@ class TrainingCallback(pl.Callback):
                 f"The loss of step {step} is {loss}; lower recipe.lr or recipe.projector_lr. The last checkpoint "
                 f"before it is kept in {self._folder}."
             )
+        norm = _gradient_norm(trainer, module)
+        if norm is not None and not math.isfinite(norm):  # it has spoilt the weights, which nothing may keep now
+            raise UserError(
+                f"The gradient of step {step} has a norm of {norm}; lower recipe.lr or recipe.projector_lr. The last "
+                f"checkpoint before it is kept in {self._folder}."
+            )
         now = time.perf_counter()
         lr = module.rate_of(step - 1)
         entry = {"step": step, "loss": loss, "lr": lr, "seconds": round(now - self._since, 4)}
         entry |= self._speed(trainer, module, entry["seconds"], tokens, flops)
+        if norm is not None:
+            entry["gradient_norm"] = norm
         if trainer.is_global_zero:
             _append(self._folder / LOSSES, entry)
         first_pass = min(module.steps, math.ceil(self._rows / module.recipe.batch_size))
@@ -178,13 +198,10 @@ class TrainingCallback(pl.Callback):
     def _speed(
         self, trainer: pl.Trainer, module: Tuning, seconds: float, tokens: float, flops: float
     ) -> dict[str, float]:
-        """Tokens per second, the gradient's norm and the share of a known GPU's peak; other ranks' tokens are taken to
-        be as many as this one's."""
+        """Tokens per second and the share of a known GPU's peak; other ranks' tokens are taken to be as many as this
+        one's."""
         seconds = max(seconds, 1e-4)  # as it is rounded
         metrics = {"tokens_per_second": tokens / seconds}
-        norm = _gradient_norm(trainer, module)
-        if norm is not None:
-            metrics["gradient_norm"] = norm
         peak = peak_of(trainer.strategy.root_device, module.recipe.precision)
         if peak is not None:
             metrics["share_of_peak"] = flops / seconds / (peak * trainer.world_size)

@@ -69,7 +69,8 @@ def fit(
     data = MicroBatches(vlm, pool, rows[places], recipe.max_length, blank, recipe.packing, weighted)
     pa.default_memory_pool().release_unused()  # Arrow would keep what looking through all rows took
     loaders = 0 if vlm.model.device.type == "cpu" else LOADERS_PER_GPU
-    with torch.random.fork_rng(), _quiet(), _interruptible():
+    gpus = [vlm.model.device] if vlm.model.device.type == "cuda" else []  # a rank has no business with the others
+    with torch.random.fork_rng(gpus), _quiet(), _interruptible():
         torch.manual_seed(seed)  # peft draws the LoRA weights from the global state
         work = Work(vlm, recipe, BLANK)
         alone = strategy.kind == "single"  # a worker ends after training, and needs no weights to be put back

@@ -17,15 +17,16 @@ GIB = 2**30
 
 def test_a_stage_inside_another_does_not_hide_what_the_outer_one_needed_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 GiB before it, 2 in it, 3 after it: 8 for the outer one, 2 for the inner one, 3 for one that follows."""
-    peak = {"bytes": 0}
+    peak = [0, 0]  # bytes; the second GPU is used
 
     def use(gib: int) -> None:
-        peak["bytes"] = max(peak["bytes"], gib * GIB)
+        peak[1] = max(peak[1], gib * GIB)
 
     cuda = SimpleNamespace(
-        is_available=lambda: True,
-        max_memory_allocated=lambda: peak["bytes"],
-        reset_peak_memory_stats=lambda: peak.update(bytes=0),
+        is_initialized=lambda: True,
+        device_count=lambda: 2,
+        max_memory_allocated=lambda device: peak[device],
+        reset_peak_memory_stats=lambda device: peak.__setitem__(device, 0),
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     use(50)  # before any stage
@@ -39,6 +40,29 @@ def test_a_stage_inside_another_does_not_hide_what_the_outer_one_needed_before(m
     with measure() as later:
         use(3)
     assert later.cost().peak_gib == 3
+
+
+def test_a_gpu_that_is_not_used_says_nothing_of_a_model_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(is_initialized=lambda: False, is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with measure() as clock:
+        pass
+    assert clock.cost().peak_gib > 0.01, "the process itself takes some"
+
+
+def test_main_memory_from_before_a_gpu_is_used_is_not_taken_for_the_gpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    cuda = SimpleNamespace(
+        is_initialized=lambda: bool(used),
+        device_count=lambda: 1,
+        max_memory_allocated=lambda _device: 1024,
+        reset_peak_memory_stats=lambda _device: None,
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with measure() as outer:
+        with measure() as inner:
+            used.append("a GPU")
+        assert inner.cost().peak_gib == outer.cost().peak_gib == 1024 / GIB
 
 
 ON_A_CPU = """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, get_ident
 
 import pytest
 import torch
@@ -13,7 +13,15 @@ from selectmm.evaluation import halves
 from selectmm.evaluation.ahead import one_ahead
 from selectmm.evaluation.answering import Responses
 from selectmm.evaluation.batching import Batching
-from selectmm.evaluation.generate import Question, Reply, answered, generate, in_batches, prompts_of
+from selectmm.evaluation.generate import (
+    Question,
+    Reply,
+    answered,
+    generate,
+    in_batches,
+    prompts_of,
+    with_own_processor,
+)
 from tests.evaluation.material import image
 from tests.families import FAMILIES
 
@@ -43,6 +51,29 @@ def test_a_batch_is_made_ready_while_the_one_before_is_answered(tmp_path: Path) 
         responses = Responses(tmp_path, "task", "asked")
         assert responses.answer(REQUESTS, range(7), 3, ask, ahead.coming) == shout(range(7))
     assert sorted(made) == BATCHES, "each once"
+
+
+def test_everything_is_made_in_one_thread_that_is_not_the_one_that_answers(tmp_path: Path) -> None:
+    """Tokenizers are not made for two at once; the first batch is due while the second is being made."""
+    threads = set()
+    with one_ahead(lambda items: threads.add(get_ident()) or shout(items), in_thread=True) as ahead:
+        Responses(tmp_path, "task", "asked").answer(REQUESTS, range(7), 3, ahead.take, ahead.coming)
+    assert len(threads) == 1 and threads != {get_ident()}
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_processor_of_its_own_makes_the_same_prompts_and_shares_no_tokenizer(family: str, tmp_path: Path) -> None:
+    vlm = FAMILIES[family].load(tmp_path)
+    other = with_own_processor(vlm)
+    assert other.model is vlm.model and other.processor.tokenizer is not vlm.processor.tokenizer
+    questions = [
+        Question("What is this?", lambda: (image(0, "red"),)),
+        Question("What colour is the square, then?", lambda: ()),
+    ]
+    (ours,), (theirs,) = (prompts_of(one, questions, 4).encoded for one in (other, vlm))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    other.processor.tokenizer(["a", "a b"], padding=True)
+    assert vlm.processor.tokenizer(["a", "a b c"])["input_ids"][0] == vlm.processor.tokenizer("a")["input_ids"]
 
 
 def test_where_nothing_is_to_be_ready_before_it_is_asked_for_nothing_is(tmp_path: Path) -> None:

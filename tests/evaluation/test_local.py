@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from selectmm.evaluation import multimodal, results, text
 from selectmm.evaluation.decode import Reply
 from selectmm.evaluation.evaluate import evaluate
 from selectmm.evaluation.generate import Question
+from selectmm.evaluation.local import check_local
 from selectmm.evaluation.outcome import Outcome
 from selectmm.evaluation.results import identity_of
 from selectmm.evaluation.suite import Benchmark, Suite
-from selectmm.evaluation.tasks import rendered
+from selectmm.evaluation.tasks import check_data, rendered
 from selectmm.models import llava
 from selectmm.statistics.tally import tally
 from tests.evaluation import hub
@@ -269,6 +271,46 @@ def test_a_data_set_without_rows(tmp_path: Path) -> None:
         rendered(None, [benchmark("chartqa", "relaxed_overall")], tmp_path),
     ):
         pass
+
+
+def test_a_parquet_file_that_is_cut_or_a_pointer_is_named(tmp_path: Path) -> None:
+    """Before training, and again where a suite's own tasks are about to read it."""
+    hub.write([part for part in hub.parts() if part.name.endswith("ChartQA")], tmp_path)
+    file = next(tmp_path.rglob("*.parquet"))
+    made = benchmark("chartqa", "relaxed_overall")
+    for content in (
+        file.read_bytes()[:-20],
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n",
+        b"",
+    ):
+        file.write_bytes(content)
+        said = rf"^{file} is not a whole parquet file \(.*\); download it again\. \(A file of some hundred bytes may be"
+        with pytest.raises(UserError, match=said):
+            check_local([made], None, tmp_path)
+        (tmp_path / "mine.yaml").write_text(f"task: mine\ndataset_path: {tmp_path}\n")
+        with pytest.raises(UserError, match=said):
+            check_data("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("front", "said"),
+    [
+        ("configs:\n- config_name: default\n  data_dir: data", None),
+        ("configs:\n- data_files:\n  - path: data/*\n", None),
+        ("configs: default", None),
+        ("configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: x", "it has: default/train"),
+        ("- a list", r"^The description of the data set .*ChartQA cannot be read"),
+        ("configs: [", r"^The description of the data set .*ChartQA cannot be read"),
+    ],
+)
+def test_a_readme_may_list_its_splits_in_any_way(front: str, said: str | None, tmp_path: Path) -> None:
+    hub.write([part for part in hub.parts() if part.name.endswith("ChartQA")], tmp_path)
+    readme = next(tmp_path.rglob("*.parquet")).parent / "README.md"
+    while not readme.exists():
+        readme = readme.parent.parent / "README.md"
+    readme.write_text(f"---\n{front}\n---\n")
+    with nullcontext() if said is None else pytest.raises(UserError, match=said):
+        check_local([benchmark("chartqa", "relaxed_overall")], None, tmp_path)
 
 
 @pytest.mark.parametrize(

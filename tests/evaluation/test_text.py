@@ -1,7 +1,7 @@
 """Text benchmarks on a VLM are lm-eval's on its bare language model."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,9 @@ import selectmm.models  # noqa: F401  (lets torchvision import)
 from selectmm.errors import UserError
 from selectmm.evaluation import halves, text
 from selectmm.evaluation import language_model as language_model_module
-from selectmm.evaluation.answering import Responses
+from selectmm.evaluation.answering import Responses, Share, ShareAnswered
 from selectmm.evaluation.batching import Batching
+from selectmm.evaluation.generate import Backend
 from selectmm.evaluation.language_model import _ties, language_model
 from selectmm.models.vlm import VLM
 from tests.evaluation.material import benchmarks, items, rendered_tasks
@@ -241,6 +242,49 @@ def test_where_memory_does_not_suffice_for_a_batch_it_is_halved(models: Made, mo
         hook.remove()
     assert [greedy for _, greedy in found] == [greedy for _, greedy in said]
     assert [value for value, _ in found] == pytest.approx([value for value, _ in said], rel=1e-5)
+
+
+LONG = "The square is red and the sum is even . " * 12
+
+
+@ONE
+def test_processes_share_whole_texts_and_a_killed_one_s_are_kept(models: Made, tmp_path: Path) -> None:
+    vlm, _, theirs = models
+    texts = [Instance("loglikelihood_rolling", {}, (text,), n) for n, text in enumerate((LONG, "The sum", "A square"))]
+    for rank in range(2):
+        responses = Responses(tmp_path, "task", "asked", Share(rank, 2))
+        with pytest.raises(ShareAnswered):
+            language_model(vlm, 2, responses, Batching(invariant=True)).loglikelihood_rolling(texts)
+    ours = language_model(vlm, 2, Responses(tmp_path, "task", "asked"), Batching(invariant=True))
+    ours._theirs.loglikelihood_rolling = None  # all of them are there
+    assert ours.loglikelihood_rolling(texts) == pytest.approx(theirs.loglikelihood_rolling(texts), rel=1e-5)
+
+
+@ONE
+def test_a_text_that_is_longer_than_an_engine_s_window_is_read_in_pieces_that_fit(models: Made, tmp_path: Path) -> None:
+    """The engine's window holds a piece, the token before it and one that it generates; the likelihoods are here those
+    of lm-eval's own model with windows of the same size."""
+    vlm, _, theirs = models
+    asked: list[tuple[int, int]] = []
+
+    def score(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
+        asked.extend((len(context), len(continuation)) for context, continuation in pairs)
+        return theirs._loglikelihood_tokens([(None, list(a), list(b)) for a, b in pairs], disable_tqdm=True)
+
+    backend = Backend("stub", answer=None, complete=None, score=score, size=8, batch_invariant=True)
+    ours = language_model(vlm, 2, Responses(tmp_path, "task", "asked"), Batching(invariant=True), backend)
+    ours._theirs._max_length = ours._theirs._window = 32
+    text = Instance("loglikelihood_rolling", {}, (LONG,), 0)
+    (found,) = ours.loglikelihood_rolling([text])
+    assert len(asked) > 2 and all(context >= 1 and context + piece <= 31 for context, piece in asked)
+    assert sum(piece for _, piece in asked) == len(theirs.tok_encode(LONG))
+    theirs._max_length, before = 30, theirs._max_length
+    try:
+        assert found == pytest.approx(theirs.loglikelihood_rolling([text])[0], rel=1e-5)
+    finally:
+        theirs._max_length = before
+    ours.loglikelihood([Instance("loglikelihood", {}, (LONG, " red"), 1)])
+    assert asked[-1][0] + asked[-1][1] == 31, "the window is as large as before"
 
 
 @ONE

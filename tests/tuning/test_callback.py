@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from selectmm.errors import UserError
 from selectmm.tuning import callback, snapshots
@@ -30,3 +31,15 @@ def test_neither_points_nor_snapshots_are_kept_below_a_link(
         else:
             save_snapshot(SimpleNamespace(global_rank=0, steps=2), tmp_path / "train", 2, 1)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(("found", "steps"), [([10, 10], None), ([20, 10, 10], "10, 20")])
+def test_ranks_that_found_different_checkpoints_do_not_train_together(found: list[int], steps: str | None) -> None:
+    training = SimpleNamespace(_folder=Path("train"))
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    module = SimpleNamespace(done=found[0], all_gather=lambda _own: torch.tensor(found))
+    if steps is None:
+        TrainingCallback._check_together(training, trainer, module)
+        return
+    with pytest.raises(UserError, match=rf"found different checkpoints in train \(of steps {steps}\): a node does not"):
+        TrainingCallback._check_together(training, trainer, module)

@@ -21,6 +21,7 @@ from selectmm.pool.pool import Pool
 from selectmm.pool.sample import Turn
 from selectmm.tuning.adapter import load_adapter
 from selectmm.tuning.checkpoint import read_meta
+from selectmm.tuning.module import Tuning
 from selectmm.tuning.recipe import Strategy
 from tests.families import LLAVA, Tiny
 from tests.tiny import tiny_llava
@@ -264,6 +265,28 @@ def stop_at_step_3(bench: Bench, folder: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         bench.tune(folder, log=stop)
+
+
+@pytest.mark.parametrize("last", [2, 6])
+def test_a_gradient_that_is_no_number_ends_the_training_and_nothing_of_it_is_kept(
+    llava: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """In the step that a checkpoint follows, and in the last one: the loss itself is as usual."""
+    whole, step = Tuning.on_before_optimizer_step, iter(range(1, 9))
+
+    def spoilt(self: Tuning, optimizer: torch.optim.Optimizer) -> None:
+        if next(step) == last:
+            next(iter(self.trained().values())).grad.view(-1)[0] = float("nan")
+        whole(self, optimizer)
+
+    monkeypatch.setattr(Tuning, "on_before_optimizer_step", spoilt)
+    said = rf"^The gradient of step {last} has a norm of nan; lower recipe\.lr .* The last checkpoint before it is kept"
+    with pytest.raises(UserError, match=said):
+        llava.tune(tmp_path)
+    assert not (tmp_path / "train.json").exists() and not list(tmp_path.glob("*.safetensors"))
+    assert [folder.name for folder in tmp_path.glob("checkpoint-*")] == ([] if last == 2 else ["checkpoint-00000004"])
+    monkeypatch.setattr(Tuning, "on_before_optimizer_step", whole)
+    assert len(llava.tune(tmp_path)) == (6 if last == 2 else 2), "it goes on from before"
 
 
 def test_a_model_that_cannot_be_packed_is_refused_before_anything_starts(pool: Pool, tmp_path: Path) -> None:
