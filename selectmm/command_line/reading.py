@@ -125,7 +125,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     words = [word for word in arguments if "=" in word and not word.startswith(("-", "hydra"))]
     groups = groups_of(configs)
     check_bare(arguments, lambda: known_names(configs))
-    overrides = [_read(word) for word in words]
+    overrides = [read_word(word) for word in words]
     chosen = [override for override in overrides if override.key_or_group in groups]
     for override in chosen:
         for value in values_of(override):
@@ -145,7 +145,7 @@ def check_overrides(configs: Path, arguments: Sequence[str]) -> None:
     swept = OverridesParser.create().parse_overrides(swept_in(config))
     if chosen_too := [one for one in swept if one.key_or_group in groups]:  # an experiment's own sweep may choose
         config = composed(configs, _first([*chosen_too, *chosen]), hydra=True)
-    if own := [_read(word) for word in arguments if "=" in word and word.startswith("hydra")]:
+    if own := [read_word(word) for word in arguments if "=" in word and word.startswith("hydra")]:
         _check_hydra(configs, _first([*chosen_too, *chosen]), own)
     for override in overrides:
         check_models(override, config)
@@ -205,7 +205,12 @@ def read_methods(arguments: Sequence[str], names: Sequence[str]) -> Iterator[Dic
     return (composed(CONFIGS, [*fixed, f"method={name}"]) for name in names)
 
 
-def _read(word: str) -> Override:
+def read_word(word: str) -> Override:
+    """An option as Hydra reads it.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return OverridesParser.create().parse_override(word)
     except HydraException as problem:
@@ -272,7 +277,7 @@ def _check_hydra(configs: Path, chosen: list[str], given: Sequence[Override]) ->
     """Answer a mistyped option of Hydra's own, or one of a launcher that was not chosen, beside ``chosen`` of ours."""
     words = {override.key_or_group: words_for(override)[0] for override in given}
     for key, word in words.items():
-        if key in HYDRAS_GROUPS and isinstance(name := _read(word).value(), str):
+        if key in HYDRAS_GROUPS and isinstance(name := read_word(word).value(), str):
             raise UserError(f"'{word}' chooses nothing; did you mean '{key.replace('.', '/')}={name}', with a slash?")
     try:
         composed(configs, [*chosen, *words.values()])

@@ -76,7 +76,16 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
         f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
     console.print(sentence, markup=False, highlight=False)
-    _print_kept(inventory, asked.max_gib, console)
+    left = sum_of(inventory.entries)[0] - size
+    if asked.max_gib is not None and left > asked.max_gib * 2**30:
+        chosen_by = asked.stage or asked.unfinished or asked.unused_days is not None
+        why = (
+            "no other stage fits the options that were given"
+            if chosen_by
+            else "the other stages are, or may be, in use"
+        )
+        console.print(f"{_size(left)} are left, more than --max-gib {asked.max_gib:g}: {why}.", highlight=False)
+    _print_kept(inventory, console)
     removed = {"cache": inventory.root, "removed": asked.yes, "stages": [_plain(entry) for entry in chosen]}
     answer({**removed, "leftovers": leftovers})
 
@@ -86,7 +95,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if name != "what"}
 
 
-def _print_kept(inventory: Inventory, max_gib: float | None, console: Console) -> None:
+def _print_kept(inventory: Inventory, console: Console) -> None:
     used = sum(entry.in_use is True for entry in inventory.entries)
     unknown = sum(entry.in_use is None for entry in inventory.entries)
     if used:

@@ -10,14 +10,14 @@ from rich.table import Table as Grid
 from selectmm.cache.progress import PrintableConsole, wide
 from selectmm.errors import UserError
 from selectmm.records.files import load
-from selectmm.records.groups import comparable
+from selectmm.records.groups import Group, comparable
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import POWER, Design, Spread, smallest_difference, spread_of
 from selectmm.report.references import check_there, references_of_table
-from selectmm.report.relative import longest
+from selectmm.report.relative import longest, once_a_seed
 from selectmm.report.rows import Comparison, compare
 from selectmm.report.verdict import verdicts
-from selectmm.screen import answer
+from selectmm.screen import answer, message
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,12 +35,18 @@ def main(arguments: Sequence[str]) -> None:
     files = [asked.references] if asked.references else []
     check_there(files)
     tallies = tallies_of(zip(asked.records, records, strict=True))
-    group = max(comparable(sorted(records, key=lambda record: record.name)), key=lambda one: len(one.records))
+    groups = comparable(sorted(records, key=lambda record: record.name))
+    group = max(groups, key=lambda one: len(one.records))
     comparison = compare(group.records, references_of_table(files, group.records), tallies)
     spread = spread_of(comparison)
     designs = [[_design(seeds, items, asked) for items in asked.items] for seeds in asked.seeds]
     smallest = {design: smallest_difference(spread, design) for row in designs for design in row}
     _show(comparison, spread, asked, smallest, wide())
+    if len(groups) > 1:
+        message(
+            f"Only the largest of {len(groups)} groups of records that can be compared was used, {len(group.records)} "
+            f"of {len(records)} records{_apart(group)}. Name the records of another group to use that."
+        )
     answer(
         {
             "power": POWER,
@@ -48,6 +54,10 @@ def main(arguments: Sequence[str]) -> None:
             "designs": [{**asdict(design), "smallest_difference": found} for design, found in smallest.items()],
         }
     )
+
+
+def _apart(group: Group) -> str:
+    return f"; they differ from the others in {group.apart}" if group.apart else ""
 
 
 def _design(seeds: int, items: float, asked: argparse.Namespace) -> Design:
@@ -91,7 +101,7 @@ def notes(comparison: Comparison, spread: Spread) -> list[str]:
     """Sentences on where the spread comes from, and how the records' own intervals compare with it."""
     margins = sorted(verdict.found.margin for verdict in verdicts(comparison) if not verdict.row.full)
     fulls = f"{spread.fulls**0.5:.1f} between full runs"
-    if len(longest(comparison.fulls)) == 1:
+    if len(once_a_seed(longest(comparison.fulls))) == 1:
         fulls = "unknown between full runs, as there is one, and taken as 0"
     return [
         f"Estimated from {len(comparison.records)} records, {len(comparison.counted)} benchmarks above chance "

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     to, suite = _file(experiment.config["references"]), experiment.suite
     check_data(suite)  # before weights are read or fetched, which may take minutes
     vlm = experiment.open_model()
-    check_free(to, vlm.identity)
+    check_free(to, vlm.identity, [benchmark.name for benchmark in suite.benchmarks], suite.limit)
     scores: dict[Images, list[Score]] = {}
     for images in ("shown", "blind", "shuffled"):
         identity = {"model": vlm.identity, "suite": identity_of(suite), "images": images, "seed": experiment.seed}

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selectmm.budget import Hours, hours_in
 from selectmm.cache.stage import giving_way
 from selectmm.command_line.arguments import read_arguments
 from selectmm.command_line.offered import make_known, offered_methods, own_choices
-from selectmm.command_line.reading import CONFIGS, read_methods
+from selectmm.command_line.reading import CONFIGS, read_methods, read_word
 from selectmm.counted import counted
 from selectmm.errors import UserError
 from selectmm.experiment import Experiment
@@ -125,7 +124,7 @@ def _task(choices: Sequence[str], every: bool) -> _Task:
 
 def _names(choices: Sequence[str], every: bool) -> list[str]:
     """The methods that are asked for; PRISM, as in a run, where none is."""
-    given = OverridesParser.create().parse_overrides([word for word in choices if "=" in word])
+    given = [read_word(word) for word in choices if "=" in word]
     asked = [word for word in given if word.key_or_group.split(".")[0] == "method"]
     if every:
         if asked:

@@ -39,7 +39,10 @@ def adapter_of(record: RunRecord, cache: Path) -> Path:
             return False
         spread = {**record.recipe.strategy, "devices": None}  # how many there were changes a result by rounding alone
         # How often checkpoints were written decides nothing; stages of earlier versions say it (`Recipe.learned`).
-        decisive = {key: value for key, value in learned.items() if key != "checkpoint_every"}
+        decisive = {key: value for key, value in learned.items() if key not in ("checkpoint_every", "buffers")}
+        exact = "float32" if record.recipe.options.get("precision") == "bf16-true" else None
+        if learned.get("buffers") != exact:
+            return False
         return {**strategy, "devices": None} == spread and _within(decisive, record.recipe.options)
 
     found = _stages(cache, "schedule" if record.schedule else "adapter", fits)

@@ -10,7 +10,7 @@ from selectmm.models import torchvision_ops  # noqa: F401  # isort: skip  (befor
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from selectmm.errors import UserError
-from selectmm.records.tracker import Run
+from selectmm.records.tracker import Run, writable
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class LoggerTracker:
     @contextmanager
     def job(self, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> Iterator[None]:
         """A logger's run of that name."""
-        logger = self._opened(name, tags)
+        with writable(self.folder):
+            logger = self._opened(name, tags)
         logger.log_hyperparams(dict(config))
         self._jobs.append(logger)
         status = "failed"

@@ -1,10 +1,13 @@
 """Where a run is tracked besides its record: what a tracker has to offer, and the one that does nothing."""
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from selectmm.errors import UserError
 
 
 class Run(Protocol):
@@ -71,6 +74,24 @@ class Tracker(Protocol):
             UserError: the tracker cannot be reached or written.
         """
         ...
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """The block makes folders for what a tracker writes.
+
+    Raises:
+        UserError: it cannot; a full disk stays what it is.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"The tracker cannot write to {folder} ({problem.strerror}); set tracker.folder to a folder of yours, or "
+            f"leave the tracker out with tracker=none."
+        ) from problem
 
 
 @dataclass(frozen=True)

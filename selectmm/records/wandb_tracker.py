@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selectmm.errors import UserError
-from selectmm.records.tracker import Run
+from selectmm.records.tracker import Run, writable
 
 if TYPE_CHECKING:
     import wandb
@@ -97,7 +97,8 @@ class WandbTracker:
                 f"written as files too."
             ) from problem
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         try:
             run = wandb.init(
                 project=self.project,

@@ -106,6 +106,8 @@ def taught(comparison: Comparison, references: References) -> tuple[str, ...] | 
     known = {name: value for name, value in base.items() if value is not None}
     if not fulls or not known or len(known) < len(comparison.counted):
         return None
+    if any(name not in scores_of(full) for full in fulls for name in known):
+        return None
     return tuple(name for name, value in known.items() if _above(fulls, name, value) > ONE_SIDED_95)
 
 

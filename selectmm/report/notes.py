@@ -61,6 +61,7 @@ def _reading(comparison: Comparison) -> list[str]:
         *_power(comparison),
         *_unpaired(comparison),
         *_again(comparison),
+        *_unlike(comparison),
         *_same_runs(comparison),
         *_one_subset(comparison),
         *_repeated(comparison),
@@ -124,6 +125,15 @@ def _again(comparison: Comparison) -> list[str]:
     return [
         f"Counted once, as a run of {first}: {counted(many, 'run')} that {record} has too, with the same scores."
         for (record, first), many in sorted(shared.items())
+    ]
+
+
+def _unlike(comparison: Comparison) -> list[str]:
+    """Full runs that are not used because another one of the same seed is, which came out otherwise."""
+    return [
+        f"Left out: {record.name} of {record.experiment}, because {first.name} of {first.experiment} is a full run of "
+        f"the same recipe and seed, with other scores."
+        for record, first in comparison.unlike
     ]
 
 

@@ -11,7 +11,7 @@ from scipy.stats import nct, t
 
 from selectmm.errors import UserError
 from selectmm.report.pairing import item_variance, unkept, unpaired
-from selectmm.report.relative import full_of, longest, mean_scores, scores_of
+from selectmm.report.relative import full_of, longest, mean_scores, once_a_seed, scores_of
 from selectmm.report.rows import Comparison, Row
 from selectmm.report.verdict import SHARED, against_random, freedom
 from selectmm.statistics.paired import ALPHA
@@ -95,7 +95,7 @@ def _single(row: Row) -> list[Row]:
 
 
 def _of_fulls(comparison: Comparison, row: Row) -> float:
-    fulls, counted = longest(full_of(row.outcomes[0].record, comparison.fulls)), comparison.counted
+    fulls, counted = full_of(row.outcomes[0].record, comparison.fulls), comparison.counted
     mean = mean_scores(fulls)
     values = [100 * fmean(scores_of(full)[name] / mean[name] for name in counted) for full in fulls]
     return variance(values) if len(values) > 1 else 0.0
@@ -117,7 +117,7 @@ def smallest_here(comparison: Comparison) -> Smallest | None:
         return None
     beside = against_random(comparison)
     seeds = [row.rel.n for _, rows in beside for row in rows]
-    randoms, fulls = min(random.rel.n for random, _ in beside), len(longest(comparison.fulls))
+    randoms, fulls = min(random.rel.n for random, _ in beside), len(once_a_seed(longest(comparison.fulls)))
     together = min(sum(row.rel.n > 1 for row in rows) for _, rows in beside if rows)
     design = Design(min((n for n in seeds if n > 1), default=1), randoms, fulls, 1.0, len(seeds), together)
     points = smallest_difference(spread, design)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -95,21 +95,41 @@ def check_there(paths: Sequence[Path]) -> None:
             )
 
 
-def check_free(path: Path, model: str) -> None:
-    """Whether a file of reference scores may be written: there is none, or it is of the same model.
+def check_free(path: Path, model: str, names: Collection[str], limit: int | None) -> None:
+    """Whether a file of reference scores may be written: there is none, or what it holds is measured again.
 
     Args:
         model: the model's weights (`selectmm.models.vlm.VLM.identity`).
+        names: of the benchmarks that are measured. limit: items of each; None for all.
 
     Raises:
-        UserError: it is of another model, or its record does not say of which.
+        UserError: it is of another model, has other benchmarks or more items, or has no record that says so.
     """
-    beside = path.with_suffix(".record.json")
-    if beside.exists() and _measured(beside).model != model:
+    if not path.exists():
+        return
+    check_there([path])
+    before = _measured(path.with_suffix(".record.json"))
+    other = f"name another file, such as references={path.with_stem(path.stem + '-2')}"
+    if before.model != model:
         raise UserError(
-            f"{path} holds the reference scores of another model; name another file, such as "
-            f"references={path.with_stem(path.stem + '-2')}, here and in the runs of this model."
+            f"{path} holds the reference scores of another model; {other}, here and in the runs of this model."
         )
+    lost = [name for name in load_references(path) if name not in names]
+    if lost:
+        raise UserError(
+            f"{path} also holds reference scores of {', '.join(lost)}, which this command would not measure; leave "
+            f"suite.only out, or {other}."
+        )
+    cut = [name for name in names if name in before.suite and _fewer(limit, before.suite[name].limit)]
+    if cut:
+        raise UserError(
+            f"{path} holds reference scores of more items of {', '.join(cut)} than suite.limit={limit} would measure; "
+            f"leave suite.limit out, or {other}."
+        )
+
+
+def _fewer(limit: int | None, before: int | None) -> bool:
+    return limit is not None and (before is None or limit < before)
 
 
 def references_for(path: Path, records: Sequence[RunRecord]) -> References:

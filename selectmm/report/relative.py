@@ -6,6 +6,7 @@ from math import copysign, hypot, inf
 from statistics import fmean, stdev
 
 from selectmm.evaluation.suite import Score
+from selectmm.records.groups import recipe_of
 from selectmm.records.record import RunRecord
 from selectmm.report.references import Reference
 
@@ -97,15 +98,16 @@ def full_of(record: RunRecord, fulls: Sequence[RunRecord]) -> list[RunRecord]:
 
     Not that of its own seed alone: a seed draws other rows and another order for every method, so that pairs share
     nothing, and a ratio to one noisy run is larger on average than the ratio to the mean. Where full was also stopped
-    early, only its longest training is the reference; under two recipe lengths that may be one and the same run, and
-    that of the record's own recipe is preferred.
+    early, only its longest training is the reference; under two recipe lengths that may be one and the same run, which
+    counts once, and that of the record's own recipe is preferred.
     """
     candidates = longest(fulls)
-    return [full for full in candidates if full.recipe.name == record.recipe.name] or _once_a_seed(candidates)
+    own = [full for full in candidates if full.recipe.name == record.recipe.name] or candidates
+    return once_a_seed(sorted(own, key=lambda full: recipe_of(full) != recipe_of(record)))
 
 
-def _once_a_seed(fulls: Sequence[RunRecord]) -> list[RunRecord]:
-    """Under several recipe names a run of one seed is one run."""
+def once_a_seed(fulls: Sequence[RunRecord]) -> list[RunRecord]:
+    """The first of each seed: under several names or lengths of a recipe a full run of one seed is one run."""
     return list({full.seed: full for full in reversed(fulls)}.values())[::-1]
 
 

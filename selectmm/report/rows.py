@@ -133,6 +133,8 @@ class Comparison:
         tallies: of the answers that are known; without them items cannot be paired.
         again: records of another experiment that are not among ``records``, because theirs has the same run, each with
             the record that counts.
+        unlike: full runs that are not among ``records``, because another one of the same seed with other scores is,
+            each with that one.
     """
 
     records: tuple[RunRecord, ...]
@@ -141,6 +143,7 @@ class Comparison:
     rows: tuple[Row, ...]
     tallies: Tallies
     again: tuple[tuple[RunRecord, RunRecord], ...] = ()
+    unlike: tuple[tuple[RunRecord, RunRecord], ...] = ()
 
     @cached_property
     def chance(self) -> frozenset[str]:
@@ -170,9 +173,9 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
         tallies: as `selectmm.report.pairing.tallies_of` reads them; None if no answers are known.
 
     Raises:
-        UserError: two records are of the same run, evaluated equally often, with other results.
+        UserError: two records are of the same run, evaluated equally often, with other results, and not of full.
     """
-    records, again = _once(records)
+    records, again, unlike = _once(records)
     benchmarks = tuple(dict.fromkeys(score.benchmark for record in records for score in record.scores))
     fulls = [record for record in records if is_full(record)]
     above = {name: _above(name, fulls, references) for name in benchmarks} if fulls else {}
@@ -183,7 +186,7 @@ def compare(records: Sequence[RunRecord], references: References, tallies: Talli
     variants = _differing([(record.method.name, record.method.options) for record in records])
     lengths = _differing([(record.recipe.name, _length(record)) for record in records])
     rows = [_row([outcome(r, fulls, counted) for r in group], variants, lengths) for group in grouped.values()]
-    return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {}, again)
+    return Comparison(tuple(records), benchmarks, above, tuple(sorted(rows, key=_order)), tallies or {}, again, unlike)
 
 
 def _above(name: str, fulls: Sequence[RunRecord], references: References) -> float:
@@ -192,26 +195,36 @@ def _above(name: str, fulls: Sequence[RunRecord], references: References) -> flo
     return above_chance(scores, references.get(name, Reference())) if scores else inf
 
 
-def _once(records: Sequence[RunRecord]) -> tuple[list[RunRecord], tuple[tuple[RunRecord, RunRecord], ...]]:
+Pairs = tuple[tuple[RunRecord, RunRecord], ...]
+
+
+def _once(records: Sequence[RunRecord]) -> tuple[list[RunRecord], Pairs, Pairs]:
     """A sweep over budgets meets the same full run at each of them, one over ``curve`` every run, and experiments share
-    runs: the record with the most points is kept, the first of several. A repetition with other results is an error.
+    runs: the record with the most points is kept, the first of several. A repetition with other results is an error;
+    of a full run, which experiments make again, it is left out and named.
+
+    Returns:
+        What is kept; what is not, with the record that counts: where that has the same results, and where it has not.
     """
     met: dict[tuple[object, ...], RunRecord] = {}
     kept: dict[tuple[object, ...], RunRecord] = {}
-    again = []
+    again, unlike = [], []
     for record in records:
         key = (*_key(record), record.seed)
         first = met.setdefault((*key, record.evaluations or 1), record)
-        if not is_full(record) and _result(first) != _result(record):
+        same = _result(first) == _result(record)
+        if not is_full(record) and not same:
             raise UserError(
                 f"Records {first.name} and {record.name} are of the same run (same method, budget, recipe and seed) "
                 f"and have different results; leave one of them out of the command."
             )
-        if first.experiment != record.experiment and _result(first) == _result(record):
+        if not same:
+            unlike.append((record, first))
+        elif first.experiment != record.experiment:
             again.append((record, first))
         if len(record.curve) > len(kept.setdefault(key, record).curve):
             kept[key] = record
-    return list(kept.values()), tuple(again)
+    return list(kept.values()), tuple(again), tuple(unlike)
 
 
 def _result(record: RunRecord) -> tuple[object, ...]:

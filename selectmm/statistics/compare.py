@@ -10,7 +10,7 @@ from selectmm.errors import UserError
 from selectmm.evaluation.outcome import Answer
 from selectmm.records.answers import load_answers
 from selectmm.records.files import load
-from selectmm.records.groups import conditions
+from selectmm.records.groups import LENGTHS, conditions
 from selectmm.records.record import RunRecord
 from selectmm.statistics.paired import ALPHA, Difference, holm, mcnemar, paired_bootstrap
 from selectmm.statistics.tally import Tally, tally_of
@@ -96,7 +96,7 @@ def _check(first: Path, second: Path, one: RunRecord, other: RunRecord) -> tuple
     odd = set(_benchmarks(one)) ^ set(_benchmarks(other))
     if odd:
         raise UserError(f"Only one of {first} and {second} has a score on {min(odd)}; run both with the same suite.")
-    sides = conditions(one), conditions(other)
+    sides = [conditions(record) | _length(record) for record in (one, other)]
     names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(name) != sides[1].get(name)]
     evaluator = [name for name in names if name.startswith("evaluator.")]
     if evaluator:
@@ -108,6 +108,11 @@ def _check(first: Path, second: Path, one: RunRecord, other: RunRecord) -> tuple
     if one.method.name == other.method.name and None not in (one.code, other.code) and one.code != other.code:
         names.append("the code that chose the rows")
     return tuple(names)
+
+
+def _length(record: RunRecord) -> dict[str, object]:
+    """How long the recipe trains, in which rows of one table may differ."""
+    return {f"recipe.{name}": record.recipe.options.get(name) for name in LENGTHS}
 
 
 def _line(

@@ -57,6 +57,15 @@ def test_prune_shows_first_and_removes_when_told_to(cache: Path, capsys: pytest.
     assert left == ["adapter/\x1b[2Jnotes", "adapter/0000000000000009.partial", "features/0000000000000001"]
 
 
+def test_prune_says_where_a_size_is_not_reached(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["prune", "--cache", str(cache), "--max-gib", "0.002"]
+    main([*asked, "--stage", "adapter"])
+    said = "3 MiB are left, more than --max-gib 0.002: no other stage fits the options that were given."
+    assert said in " ".join(capsys.readouterr().out.split())
+    main(asked)
+    assert "are left" not in capsys.readouterr().out
+
+
 def test_scripts_get_each_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def document(*words: str) -> dict[str, object]:
         with output(json=True):

@@ -206,6 +206,8 @@ def test_the_subset_is_that_of_a_run_whose_budget_is_a_share(place: Path, tmp_pa
         (["method=prsm"], "There is no 'method=prsm': did you mean 'method=prism'"),
         (["method=length,prsm"], "There is no 'method=prsm': did you mean 'method=prism'"),
         (["method=length", "--all"], "--all takes every method with the values of its file; leave method=length out"),
+        (["method=length,", "random"], r"^Cannot read 'method=length,' \(.*\); there are no spaces around '=' and ','"),
+        (["budget=[0.3"], r"^Cannot read 'budget=\[0\.3'"),
         (["method=length,random"], "Several methods are written to a folder, not to a file; give --to .*kept"),
         (["method=length", "--utilisation", "40"], "--utilisation 40 is not a share"),
         (["method=length", "nodes=2"], r"^nodes=2, but select runs on one machine; leave nodes out\.$"),

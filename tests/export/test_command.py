@@ -188,6 +188,26 @@ def test_two_adapters_that_fit_are_not_guessed_between(run: tuple[Path, Path], t
         adapter_of(load(run[1]), cache)
 
 
+def test_an_adapter_in_bfloat16_is_found_and_that_of_an_earlier_version_is_not_taken_for_it(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Earlier versions rounded its buffers; what is trained now says so where it is named (`Recipe.learned`)."""
+    cache, record = shutil.copytree(run[0] / "cache", tmp_path / "cache"), load(run[1])
+    folder = adapter_of(record, cache)
+    options = {**record.recipe.options, "precision": "bf16-true"}
+    half = replace(record, recipe=replace(record.recipe, options=options))
+    stage = json.loads((folder / "stage.json").read_text())
+    stage["identity"]["recipe"]["precision"] = "bf16-true"
+    (folder / "stage.json").write_text(json.dumps(stage))
+    with pytest.raises(UserError, match="is not in the cache"):
+        adapter_of(half, cache)
+    stage["identity"]["recipe"]["buffers"] = "float32"
+    (folder / "stage.json").write_text(json.dumps(stage))
+    assert adapter_of(half, cache) == folder
+    with pytest.raises(UserError, match="is not in the cache"):
+        adapter_of(record, cache)
+
+
 def test_an_adapter_with_points_on_the_way_is_that_of_the_run_that_was_evaluated_there(
     run: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -1,13 +1,14 @@
 """The same numbers through PyTorch Lightning's loggers, read back from CSV files with Python's own reader."""
 
 import csv
+import errno
 from pathlib import Path
 
 import pytest
 
 from selectmm.errors import UserError
 from selectmm.records.loggers import LoggerTracker
-from selectmm.records.tracker import Tracker
+from selectmm.records.tracker import Tracker, writable
 
 
 def test_curves_and_final_values_of_a_jobs_stages_are_one_file(tmp_path: Path) -> None:
@@ -35,6 +36,21 @@ def test_a_stage_outside_of_a_job_is_a_run_of_its_own(tmp_path: Path) -> None:
     with LoggerTracker("csv", tmp_path, "toy").stage("report", {}) as run:
         run.log({"rows": 3})
     assert (tmp_path / "toy" / "report" / "metrics.csv").read_text().splitlines()[1].startswith("3")
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = rf"^The tracker cannot write to {tmp_path}/file/csv \(Not a directory\); set tracker\.folder to a folder of"
+    with (
+        pytest.raises(UserError, match=said),
+        LoggerTracker("csv", tmp_path / "file" / "csv", "toy").job("one", [], {}),
+    ):
+        pass
+
+
+def test_a_full_disk_stays_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), writable(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_logger_whose_package_is_missing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import t
 
-from selectmm.report.learned import UNMEASURED, Gain, gain_of, headline, kept_or_taught
+from selectmm.report.learned import UNMEASURED, Gain, gain_of, headline, kept_or_taught, taught
 from selectmm.report.references import Reference
 from selectmm.report.report import write_report
 from selectmm.report.rows import compare
@@ -46,6 +46,16 @@ def test_without_a_full_run_or_an_untuned_score_nothing_is_said() -> None:
     full = compare([run_of("full", {"A": 50.0})], {})
     assert [gain_of(full, other) for other in ({}, {"A": Reference(blind=1.0)})] == [None, None]
     assert headline(full, {}) == ""
+
+
+def test_where_a_full_run_lacks_a_score_nothing_is_said_of_what_was_taught() -> None:
+    records = [
+        run_of("full", {"A": 50.0, "B": 90.0}),
+        run_of("full", {"A": 50.0}, seed=1),
+        run_of("random", {"A": 40.0}),
+    ]
+    base = {name: Reference(base=10.0) for name in "AB"}
+    assert taught(compare(records, base), base) is None
 
 
 def test_the_page_and_the_screen_say_it_before_everything_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The power of a planned comparison, against simulation and against variances that the test put in."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
@@ -12,7 +13,8 @@ from scipy.stats import t
 
 from selectmm.commands.power import main
 from selectmm.errors import UserError
-from selectmm.records.files import load
+from selectmm.records.files import load, save
+from selectmm.records.record import RunRecord
 from selectmm.report.pairing import tallies_of
 from selectmm.report.power import Design, Spread, power_of, smallest_difference, smallest_here, spread_of
 from selectmm.report.rows import compare
@@ -131,6 +133,35 @@ def test_one_full_run_says_nothing_of_the_spread_between_them(
     main([str(path) for path in runs(tmp_path, {"full": 1, "random": 3, "prism": 3}, items=60)])
     said = " ".join(capsys.readouterr().out.split())
     assert "unknown between full runs, as there is one, and taken as 0." in said
+
+
+def test_full_under_two_names_of_a_recipe_is_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = runs(tmp_path, {"full": 1, "random": 3, "prism": 3}, items=60)
+    record = load(paths[0])
+    again = replace(
+        record, recipe=replace(record.recipe, name="other", options={**record.recipe.options, "length": "x"})
+    )
+    main([*map(str, paths), str(save_beside(paths[0], again))])
+    assert "unknown between full runs, as there is one" in " ".join(capsys.readouterr().out.split())
+
+
+def test_of_several_groups_the_largest_is_used_and_the_others_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = runs(tmp_path, {"full": 2, "random": 3, "prism": 3}, items=60)
+    record = load(paths[0])
+    other = save_beside(paths[0], replace(record, model="another"))
+    main([*map(str, paths), str(other)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Only the largest of 2 groups of records that can be compared was used, 8 of 9 records; they differ" in said
+    assert "base model" in said and "Name the records of another group to use that." in said
+
+
+def save_beside(path: Path, record: RunRecord) -> Path:
+    """Another record, with the answers of the one at ``path``."""
+    folder = path.parent / "beside"
+    shutil.copytree(path.parent / "answers", folder / "answers", dirs_exist_ok=True)
+    return save(record, folder)
 
 
 def test_records_that_say_nothing_of_the_spread_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Rel., at chance, OSC and the choice of the full run, by hand and against the papers."""
 
 import csv
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_a_full_run_serves_both_recipe_lengths_and_the_own_one_first() -> None:
     prism = run_of("prism", {}, length="steps")
     assert full_of(prism, [epochs]) == [epochs]
     assert full_of(prism, [epochs, steps]) == [steps]
+
+
+def test_full_runs_of_two_lengths_under_one_name_are_one_run_a_seed() -> None:
+    """Full takes the same steps under both, so there are no more runs. The record's own length first."""
+    epochs, steps = (
+        [run_of("full", {"a": 50.0 + seed}, seed=seed, length=length) for seed in range(3)]
+        for length in ("epochs", "steps")
+    )
+    renamed = [replace(full, recipe=replace(full.recipe, name=epochs[0].recipe.name)) for full in steps]
+    for record, expected in ((run_of("prism", {}), epochs), (renamed[1], renamed)):
+        assert full_of(record, [*epochs, *renamed]) == expected
+    assert full_of(run_of("prism", {}), [epochs[0], *renamed]) == [epochs[0], *renamed[1:]]
 
 
 def test_a_full_run_that_was_stopped_early_is_no_reference() -> None:

@@ -88,6 +88,18 @@ def test_a_run_that_experiments_share_counts_once_and_the_page_says_so() -> None
     assert not [line for line in notes(compare([FULL, random, random], {})) if "Counted once" in line]
 
 
+def test_a_full_run_that_came_out_otherwise_elsewhere_is_left_out_and_named() -> None:
+    """Experiments make full again, on another machine or with another version; the first one counts."""
+    other = replace(run_of("full", {"a": 60.0, "b": 100.0}), experiment="later")
+    seen = compare([FULL, run_of("prism", {"a": 40.0, "b": 90.0}), other], {})
+    assert FULL in seen.records and other not in seen.records
+    line = (
+        f"Left out: {other.name} of later, because {FULL.name} of toy is a full run of the same recipe and seed, with"
+    )
+    assert [note for note in notes(seen) if "Left out" in note] == [f"{line} other scores."]
+    assert not [note for note in notes(compare([FULL, FULL], {})) if "Left out" in note]
+
+
 def test_of_runs_that_were_evaluated_on_the_way_otherwise_the_one_with_the_most_points_counts() -> None:
     """As a sweep over `curve` makes them; two of one number of points are the same run."""
     once = replace(run_of("prism", {"a": 1.0, "b": 1.0}), evaluations=1)

@@ -54,6 +54,17 @@ def test_holm_counts_the_benchmarks_that_were_tested(tmp_path: Path) -> None:
     assert "g is unknown: its metric cannot be computed from single items." in text
 
 
+def test_runs_that_were_trained_for_different_lengths_are_told_apart(tmp_path: Path) -> None:
+    paths = []
+    for epochs in (1, 3):
+        path = written(tmp_path / str(epochs), "random", {"a": answers(MIXED)})
+        record = json.loads(path.read_text())
+        record["recipe"]["options"]["epochs"] = epochs
+        path.write_text(json.dumps(record))
+        paths.append(path)
+    assert compare_files(*paths).apart == ("recipe.epochs",)
+
+
 def test_one_method_before_and_after_its_code_was_changed_can_be_compared(tmp_path: Path) -> None:
     """Both records have one name, and lie in two folders."""
     paths = []
