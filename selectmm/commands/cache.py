@@ -76,10 +76,7 @@ def _prune(asked: argparse.Namespace, inventory: Inventory, console: Console) ->
         f"{begin} {counted(len(chosen), 'stage')}, {_size(size)}, which took {seconds:,.1f} device-seconds{also}.{end}"
     )
     console.print(sentence, markup=False, highlight=False)
-    left, narrowed = (
-        sum_of(inventory.entries)[0] - size,
-        asked.stage or asked.unfinished or asked.unused_days is not None,
-    )
+    left, narrowed = sum_of(inventory.entries)[0] - size, asked.stage or asked.unfinished or asked.unused_days
     if asked.max_gib is not None and left > asked.max_gib * 2**30:
         why = "no other stage fits the options that were given" if narrowed else "the others are, or may be, in use"
         console.print(f"{_size(left)} are left, more than --max-gib {asked.max_gib:g}: {why}.", highlight=False)
