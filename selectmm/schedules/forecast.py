@@ -52,7 +52,7 @@ def forecast(
             requests.append(asking.send(answer))
         except StopIteration:
             break
-        check_request(schedule, requests[-1], course.pool)
+        check_request(schedule, requests[-1], course)
         answer = _invented(requests[-1], course.pool, warmed_on, rng)
     trained = sum(request.steps for request in requests if isinstance(request, Train))
     if trained != course.steps:

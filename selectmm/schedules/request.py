@@ -3,17 +3,16 @@
 import numpy as np
 
 from selectmm.errors import UserError
-from selectmm.pool.pool import Pool
-from selectmm.schedules.schedule import Schedule, Score, Train
+from selectmm.schedules.schedule import Course, Schedule, Score, Train
 
 
-def check_request(schedule: Schedule, request: object, pool: Pool) -> None:
+def check_request(schedule: Schedule, request: object, course: Course) -> None:
     """Refuse rows that would be read as others than were meant, and weights that are not one for each row.
 
     Raises:
         UserError: it is neither a `Score` nor a `Train`, or its rows or weights are not what these say.
     """
-    name = type(schedule).__name__
+    name, pool = type(schedule).__name__, course.pool
     if not isinstance(request, Score | Train):
         raise UserError(f"{name} asks for a {type(request).__name__}; yield a Score or a Train.")
     rows, what = np.asarray(request.rows), type(request).__name__
@@ -33,7 +32,12 @@ def check_request(schedule: Schedule, request: object, pool: Pool) -> None:
             raise UserError(f"The rows of a Score of {name} are not ascending and distinct; give np.unique of them.")
         return
     weights = None if request.weights is None else np.asarray(request.weights)
-    if weights is not None and (weights.shape != rows.shape or not (weights > 0).all()):
+    if weights is not None and (weights.shape != rows.shape or not ((weights > 0) & np.isfinite(weights)).all()):
         raise UserError(
             f"The weights of a Train of {name} are not one number above zero for each of its {len(rows):,} rows."
+        )
+    if request.ordered and len(rows) != request.steps * course.batch_size:
+        raise UserError(
+            f"An ordered Train of {name} has {len(rows):,} rows for {request.steps:,} steps of {course.batch_size}; "
+            f"give {request.steps * course.batch_size:,}, batch after batch."
         )

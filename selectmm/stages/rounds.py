@@ -97,7 +97,7 @@ class Rounds:
         rng = np.random.default_rng(self.experiment.seed)
         asking, answer = self.experiment.schedule.rounds(self.course, rng), None
         for number, request in enumerate(self._requests(asking)):
-            check_request(self.experiment.schedule, request, self.pool)
+            check_request(self.experiment.schedule, request, self.course)
             answer = self._train(number, request) if isinstance(request, Train) else self._score(number, request)
             self._answer = answer
         if self._done != self.course.steps:

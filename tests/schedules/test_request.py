@@ -66,6 +66,14 @@ REFUSED = [
         Train(np.arange(4), 3, np.array([1.0, 0.0, 2.0, 1.0])),
         "The weights of a Train of Asks are not one number above zero for each of its 4 rows.",
     ),
+    (
+        Train(np.arange(4), 3, np.array([1.0, np.inf, 2.0, 1.0])),
+        "The weights of a Train of Asks are not one number above zero for each of its 4 rows.",
+    ),
+    (
+        Train(np.arange(5), 3, ordered=True),
+        "An ordered Train of Asks has 5 rows for 3 steps of 4; give 12, batch after batch.",
+    ),
     (np.arange(4), "Asks asks for a ndarray; yield a Score or a Train."),
 ]
 
