@@ -68,13 +68,15 @@ class GradientNorm:
 class ProjectedGradient:
     """The norm of that gradient, and the gradient under a random projection to ``dim`` numbers; [rows, 1 + dim].
 
-    Each matrix's gradient [out, in] is multiplied from its long side by ±1/√k entries, [k, long], k = dim / short, and
-    the results of all matrices are added: an unbiased sketch of inner products, made of blocks that are never larger
-    than one layer. (The authors project the concatenated vector by one ±1 matrix in a CUDA kernel; expectations are the
-    same, and `tests/features/test_gradients.py` measures the error.)
+    Each matrix's gradient [out, in] is multiplied from its long side, and if its short side is above √dim from that as
+    well, by ±1 entries over the square root of what is kept. The results of all matrices are added: an unbiased sketch
+    of inner products, made of blocks that are never larger than one layer. (The authors project the concatenated vector
+    by one ±1 matrix in a CUDA kernel; expectations are the same, and `tests/features/test_gradients.py` measures the
+    error.)
 
     Attributes:
-        dim: numbers per row; a multiple of the LoRA rank, or the rank's side is projected as well.
+        dim: numbers per row. Of a LoRA matrix of rank r, c = min(r, ⌊√dim⌋) columns of ⌊dim / c⌋ numbers are kept;
+            what is left over of dim stays 0.
         seed: of the projection.
     """
 

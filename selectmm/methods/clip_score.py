@@ -22,8 +22,8 @@ class ByClipScore:
     Attributes:
         checkpoint: a Hugging Face CLIP (folder or hub id); papers use ``openai/clip-vit-large-patch14``. There is no
             default, because nothing is fetched unless asked for.
-        text_only: rows without image are all kept (``keep_all``), or only taken when nothing else is left
-            (``exclude``).
+        text_only: rows without image are all kept (``keep_all``; if they would fill the budget, their proportional
+            share of it), or only taken when nothing else is left (``exclude``).
     """
 
     checkpoint: str | None = None

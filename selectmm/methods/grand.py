@@ -8,7 +8,7 @@ from selectmm.features.feature import Features
 from selectmm.features.gradients import GradientNorm, Scope
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked_rows
-from selectmm.methods.subset import Subset
+from selectmm.methods.subset import Subset, unanswered
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 
@@ -16,6 +16,8 @@ from selectmm.pool.pool import Pool
 @dataclass(frozen=True)
 class Grand:
     """Score: ‖g‖₂ of a row's mean answer loss with respect to the LoRA matrices after a warm-up; the highest are kept.
+
+    A row without an answer token within the length limit has no gradient; it comes last and is counted.
 
     Paul, Ganguli and Dziugaite, Deep Learning on a Data Diet (arXiv 2107.07075), with TIVE's gradient and warm-up.
 
@@ -35,5 +37,6 @@ class Grand:
 
     def select(self, pool: Pool, features: Features, budget: int, rng: np.random.Generator) -> Subset:
         """The rows with the largest gradients."""
-        scores = np.asarray(features[GradientNorm(self.scope)], np.float64)
-        return Subset(ranked_rows(pool, scores, budget, "high"), scores)
+        norms = np.asarray(features[GradientNorm(self.scope)], np.float64)
+        scores, excluded = unanswered(np.where(norms > 0, norms, np.nan))
+        return Subset(ranked_rows(pool, scores, budget, "high"), scores, excluded)

@@ -21,6 +21,9 @@ class Ifd:
     A ratio of 1 or more says that the question does not help at all: such rows are taken only when no other is left,
     the nearest to 1 first. Li et al., From Quantity to Quality (arXiv 2308.12032).
 
+    Each loss is the mean over the answer tokens that lie within the length limit of what it reads. In a row that the
+    limit cuts, the answer alone keeps more of them than the whole conversation.
+
     Several images in a row: both losses are the row's; the answer alone sees none of them.
     """
 

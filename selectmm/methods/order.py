@@ -13,11 +13,22 @@ Keep = Literal["low", "medium", "high"]
 def random_keys(pool: Pool, rng: np.random.Generator) -> np.ndarray:
     """A random number in [0, 1) per row, [n] of float64, from the row's *content* and one draw of ``rng``.
 
-    Choosing the rows with the smallest keys is a uniform draw without replacement that stays the same when the pool
-    is stored in another order. (Identical rows have identical keys: they tie, and position decides.)
+    Choosing the rows with the smallest keys is a uniform draw without replacement, of which the content stays the same
+    when the pool is stored in another order. Identical rows are numbered, so that each is drawn by itself.
     """
-    content = np.fromiter((int(digest[:16], 16) for digest in digests(pool)), np.uint64, len(pool))
-    return _mixed(content ^ rng.integers(2**64, dtype=np.uint64)) / 2.0**64
+    there = digests(pool)
+    content = np.fromiter((int(digest[:16], 16) for digest in there), np.uint64, len(pool))
+    return _mixed(content ^ _mixed(_copies(there)) ^ rng.integers(2**64, dtype=np.uint64)) / 2.0**64
+
+
+def _copies(digests: np.ndarray) -> np.ndarray:
+    """How many rows before each one are identical to it, [n] of uint64."""
+    order = np.argsort(digests, kind="stable")
+    begins = np.flatnonzero(np.append(True, digests[order][1:] != digests[order][:-1])[: len(order)])
+    places = np.arange(len(order)) - np.repeat(begins, np.diff([*begins, len(order)]))
+    copies = np.empty(len(order), np.uint64)
+    copies[order] = places
+    return copies
 
 
 def _mixed(bits: np.ndarray) -> np.ndarray:

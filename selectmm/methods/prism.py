@@ -23,7 +23,7 @@ class Prism:
 
     The feature is the mean hidden state of the image tokens after a shallow layer of the target model. All text-only
     rows are kept. The authors' ``fraction`` of visual rows is what the budget leaves after them (0.333 in the released
-    counts, 0.30 in the text); if the text-only rows alone exceed the budget, every kind of row gets its proportional
+    counts, 0.30 in the text); if the text-only rows alone fill the budget, every kind of row gets its proportional
     share of it, the text rows at random.
 
     Several images in a row: our reading, since the paper's rows have one. Its visual feature is the mean over its

@@ -21,6 +21,9 @@ class RdsPlus:
     Rows are the model's last states, averaged with weights that grow with the position. Ivison et al., Large-Scale Data
     Selection for Instruction Tuning (arXiv 2503.01807).
 
+    Examples take turns in the order of their file. If the budget is no multiple of their number, those that come first
+    choose one row more, and with a budget below it the last ones choose none.
+
     Several images in a row: the states are those of the whole row.
     """
 

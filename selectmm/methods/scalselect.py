@@ -33,8 +33,9 @@ class ScalSelect:
         energy: share of the squared singular values that decides how many directions count.
         conditioning, user_mask: see `AttendedStates`.
         centering: subtract the mean of every column.
-        text_only: rows without image are all kept (``keep_all``), or only taken when nothing else is left
-            (``exclude``; the paper's pool has none). The authors' code drops them in silence.
+        text_only: rows without image are all kept (``keep_all``; if they would fill the budget, their proportional
+            share of it), or only taken when nothing else is left (``exclude``; the paper's pool has none). The
+            authors' code drops them in silence.
         frames: of a clip, attention chooses among the tokens of all frames ``together``; or among those of ``each``
             frame, and the row is the mean over frames; or of the ``middle`` frame. See `AttendedFrames`.
     """

@@ -12,7 +12,7 @@ from selectmm.features.gradients import ProjectedGradient, Scope
 from selectmm.methods.method import Needs
 from selectmm.methods.order import ranked, shares, weighted_keys
 from selectmm.methods.ranges import Count, NotNegative
-from selectmm.methods.subset import Subset
+from selectmm.methods.subset import Subset, unanswered
 from selectmm.methods.warmup import WarmUp
 from selectmm.pool.pool import Pool
 
@@ -26,7 +26,7 @@ class Tive:
     A task is a source. Its budget is in proportion to its difficulty, the mean norm of its gradients, and not to its
     size; inside it rows are drawn with weights that grow with influence. The model is warmed up first. If a budget
     exceeds a task, the whole task is taken as often as it fits and the rest is drawn, so rows may repeat (authors'
-    code).
+    code). Rows without an answer token within the length limit have no gradient; inside a task they come last.
 
     **At the authors' default the draw inside a task is practically uniform**: their code multiplies the influence, at
     most 1, by 0.001 before the softmax, so weights differ by at most 0.2 %; the paper speaks of a temperature, which
@@ -41,7 +41,9 @@ class Tive:
             ablation).
         sharpness: weights are softmax(sharpness · influence) under ``multiply``, softmax(influence / sharpness) under
             ``divide``. sharpness_by: which of the two.
-        exclude: sources that get no budget (the authors leave TextCaps out, but count its rows in the pool's size).
+        exclude: sources that get no budget, as far as the pool has them. The authors leave TextCaps out, but count its
+            rows in the pool's size. In LLaVA-665K its rows show the images of TextVQA and have their folder's name,
+            ``textvqa``, as source; if your pool has rows of TextVQA itself, leave that name out.
     """
 
     warmup: WarmUp = field(default_factory=WarmUp)
@@ -50,7 +52,7 @@ class Tive:
     difficulty: Literal["norm", "squared_norm", "size"] = "norm"
     sharpness: NotNegative = 0.001
     sharpness_by: Literal["multiply", "divide"] = "multiply"
-    exclude: Sequence[str] = ("textcaps",)
+    exclude: Sequence[str] = ("textcaps", "textvqa")
 
     def needs(self) -> Needs:
         """A warm-up, then every row's projected gradient; sources are its tasks.
@@ -74,13 +76,18 @@ class Tive:
         budgets = shares(self._difficulties(np.asarray(gradients[:, 0], np.float64), tasks), budget)
         scores, chosen = np.full(len(pool), np.nan), []
         sharp = self.sharpness if self.sharpness_by == "multiply" else 1 / self.sharpness
+        answered = np.asarray(gradients[:, 0]) > 0
         for task in tasks:
-            scores[task] = influence(gradients, task)
-        keys = weighted_keys(pool, sharp * scores, rng)
+            scores[task] = np.where(answered[task], influence(gradients, task), np.nan)
+        keys = weighted_keys(pool, sharp * np.nan_to_num(scores), rng)
+        keys[~answered] += 1 + np.ptp(keys)  # behind all others
         for task, count in zip(tasks, budgets.tolist(), strict=True):
             chosen += [np.tile(task, count // len(task)), task[ranked(keys[task], count % len(task), "low")]]
         left_out = len(pool) - sum(len(task) for task in tasks)
-        return Subset(np.concatenate(chosen), scores, {"rows of excluded sources": left_out} if left_out else {})
+        excluded = unanswered(scores[np.concatenate(tasks)])[1]
+        if left_out:
+            excluded = {**excluded, "rows of excluded sources": left_out}
+        return Subset(np.concatenate(chosen), scores, excluded)
 
     def _difficulties(self, norms: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
         """What the budgets are in proportion to, [tasks], none of them 0."""

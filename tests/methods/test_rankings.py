@@ -9,13 +9,14 @@ from selectmm.features.feature import NO_ANSWER, Feature, Features, Targets
 from selectmm.features.gradients import GradientNorm
 from selectmm.features.states import WeightedStates
 from selectmm.features.tokens import TokenCount
-from selectmm.methods.check import pool_of
+from selectmm.methods.check import invented_pool, pool_of
 from selectmm.methods.clip_score import ByClipScore
 from selectmm.methods.el2n import El2n
 from selectmm.methods.grand import Grand
 from selectmm.methods.ifd import ALONE, GIVEN, Ifd
 from selectmm.methods.length import Length
 from selectmm.methods.method import Method
+from selectmm.methods.order import random_keys, ranked
 from selectmm.methods.perplexity import Perplexity
 from selectmm.methods.rds_plus import RdsPlus, round_robin
 from selectmm.methods.subset import Subset
@@ -108,3 +109,26 @@ def test_rds_plus_ranks_by_cosine() -> None:
     for example in cosines:
         free.remove(max(free, key=lambda row: example[row]))
     assert sorted(set(range(12)) - set(free)) == subset.rows.tolist()
+
+
+def test_each_of_several_identical_rows_is_drawn_by_itself() -> None:
+    """Of A, A, B, B a uniform draw of two has one of each four times in six; the same content in any order of rows."""
+    pools = [pool_of([("toy", text, None) for text in order]) for order in ("AABB", "BABA")]
+    mixed = 0
+    for seed in range(600):
+        drawn = []
+        for pool in pools:
+            rows = ranked(random_keys(pool, np.random.default_rng(seed)), 2, "low")
+            drawn.append(sorted(pool[int(row)].turns[0].text for row in rows))
+        assert drawn[0] == drawn[1]
+        mixed += drawn[0][0] != drawn[0][1]
+    assert mixed / 600 == pytest.approx(4 / 6, abs=0.08)
+
+
+def test_rows_without_a_gradient_come_last_and_are_counted() -> None:
+    pool = invented_pool(6)
+    (feature,) = Grand().needs().features
+    norms = np.array([0.0, 3.0, 1.0, 0.0, 2.0, 5.0], np.float32)
+    subset = Grand().select(pool, Features({feature: norms}), 4, np.random.default_rng(0))
+    assert set(subset.rows.tolist()) == {1, 2, 4, 5} and np.isnan(subset.scores[[0, 3]]).all()
+    assert subset.excluded == {"no answer token within recipe.max_length": 2}

@@ -15,6 +15,7 @@ from selectmm.methods.order import shares
 from selectmm.methods.subset import Subset
 from selectmm.methods.tive import Tive, influence
 from selectmm.methods.warmup import WarmUp
+from selectmm.pool.composition import known
 from selectmm.pool.pool import Pool
 from selectmm.tuning.recipe import Recipe
 from tests.tuning.conftest import RECIPE
@@ -103,6 +104,22 @@ def test_scores_are_influences_task_by_task() -> None:
         assert subset.scores[row] == pytest.approx(mean)
 
 
+def test_rows_without_an_answer_come_last_in_their_task_and_are_counted() -> None:
+    pool = pool_with(one=6, two=6)
+    values = gradients(np.where(np.arange(12) % 3 == 0, 0.0, 1.0))
+    values[::3] = 0
+    subset = select(Tive(), pool, values, 8)
+    assert (subset.rows % 3 != 0).all() and len(set(subset.rows.tolist())) == 8
+    assert np.isnan(subset.scores[::3]).all() and subset.excluded == {"no answer token within recipe.max_length": 4}
+
+
+def test_in_llava_665k_textcaps_is_called_after_the_folder_of_its_images() -> None:
+    parts = known("llava_665k").sources
+    assert [name for name, of in parts.items() if "TextCaps" in of] == ["textvqa"] and len(parts["textvqa"]) == 1
+    subset = select(Tive(), pool_with(coco=6, textvqa=6), gradients(np.ones(12)), 4)
+    assert (subset.rows < 6).all() and subset.excluded == {"rows of excluded sources": 6}
+
+
 def test_excluded_sources_get_no_budget_but_their_rows_are_counted() -> None:
     pool = pool_with(one=6, TextCaps=10, two=6)
     values = gradients(np.ones(22))
@@ -155,7 +172,7 @@ def test_two_rows_are_drawn_one_after_the_other_without_putting_back() -> None:
 
 def test_gradients_of_zero_everywhere_still_give_a_subset() -> None:
     subset = select(Tive(), pool_with(one=5, two=5), np.zeros((10, 1 + DIM)), 4)
-    assert len(subset.rows) == 4 and (subset.scores == 0).all()
+    assert len(subset.rows) == 4 and np.isnan(subset.scores).all()
 
 
 def test_warm_up_takes_the_same_number_of_every_source() -> None:
